@@ -1,0 +1,1 @@
+"""The terminal: arguments, output, exit codes. The only reader of the environment."""

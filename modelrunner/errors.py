@@ -1,0 +1,306 @@
+"""Every way this program fails on purpose, and the exit code of each.
+
+```
+ModelRunnerError                          1
++ UsageError                              2   options that contradict each other
+  + InvalidReferenceError                     a name that is no model reference
+  + ConfigError                               config.toml, the environment, the store's place
+    + StoreVersionError                       a store that a newer modelrunner wrote
+    + StoreAccessError                        a store that may not be written
++ NotFoundError                           3
+  + ModelNotFoundError                        no such model in the store
+  + ManifestNotFoundError                     no such tag, digest or repository in the registry
+  + CardNotFoundError
++ AccessError                             4
+  + UnauthorizedError                         login needed, or not found: registries do not say
+  + DeniedError                               logged in, but not allowed
++ TransferError                           5
+  + RegistryUnavailableError                  cannot be reached
+  + RegistryAnswerError                       answers what it should not
+  + RateLimitedError
+  + InterruptedTransferError                  broke off in the middle
++ IntegrityError                          6
+  + DigestMismatchError, SizeMismatchError
+  + MalformedManifestError, MalformedGGUFError
+  + CorruptStoreError
++ CapacityError                           7
+  + DoesNotFitError, DiskFullError
++ LaunchError                             8
+  + RuntimeUnavailableError                   none installed
+  + RuntimeFailedError                        did not start, refused the model, died
+  + PortInUseError
++ LockError                               9
+  + LockOutdatedError, NotInStoreError
++ UnsupportedArtifactError               10   what it is, and what would run it
+```
+
+A message is a lower-case sentence without a period that names the thing; a hint is something to do.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import ClassVar
+
+Fact = str | int | float | bool | None | list[str]
+
+
+class ExitStatus(IntEnum):
+    """What the shell sees: a promise to scripts, see the command line's contract."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    ACCESS = 4
+    TRANSFER = 5
+    INTEGRITY = 6
+    CAPACITY = 7
+    RUNTIME = 8
+    LOCK = 9
+    UNSUPPORTED = 10
+    INTERRUPTED = 130
+
+
+class ModelRunnerError(Exception):
+    """The root: everything that this program raises on purpose.
+
+    Args:
+        message: A lower-case sentence without a period that names the thing.
+        hint: What to do next, where something is known to help.
+        facts: What a script wants to know, by name; shown with `--json`.
+    """
+
+    exit_code: ClassVar[ExitStatus] = ExitStatus.FAILURE
+    code: ClassVar[str] = "failure"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: Fact) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts: Mapping[str, Fact] = facts
+
+    def to_dict(self) -> dict[str, Fact]:
+        """The error as one JSON object: code, message, hint, retryable, then the facts."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.retryable,
+            **self.facts,
+        }
+
+
+class UsageError(ModelRunnerError):
+    """The command line contradicts itself, or asks for what cannot be."""
+
+    exit_code = ExitStatus.USAGE
+    code = "usage"
+
+
+class InvalidReferenceError(UsageError):
+    """The text is no model reference."""
+
+    code = "invalid_reference"
+
+
+class ConfigError(UsageError):
+    """The configuration file, the environment or a place on disk is not usable."""
+
+    code = "invalid_configuration"
+
+
+class StoreVersionError(ConfigError):
+    """A newer modelrunner wrote this store."""
+
+    code = "store_version"
+
+
+class StoreAccessError(ConfigError):
+    """The store or its folder may not be written or read."""
+
+    code = "store_access"
+
+
+class NotFoundError(ModelRunnerError):
+    """What was named does not exist."""
+
+    exit_code = ExitStatus.NOT_FOUND
+    code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """The store has no such model."""
+
+    code = "model_not_found"
+
+
+class ManifestNotFoundError(NotFoundError):
+    """The registry has no such tag, digest or repository."""
+
+    code = "manifest_not_found"
+
+
+class CardNotFoundError(NotFoundError):
+    """The catalogue has no card for this model."""
+
+    code = "card_not_found"
+
+
+class AccessError(ModelRunnerError):
+    """The registry wants to know who asks, or says no."""
+
+    exit_code = ExitStatus.ACCESS
+    code = "access"
+
+
+class UnauthorizedError(AccessError):
+    """Login needed; Docker Hub says the same of repositories that do not exist."""
+
+    code = "unauthorized"
+
+
+class DeniedError(AccessError):
+    """The login is known, and not allowed."""
+
+    code = "denied"
+
+
+class TransferError(ModelRunnerError):
+    """Bytes did not come: network, registry, limits. Trying again may help."""
+
+    exit_code = ExitStatus.TRANSFER
+    code = "transfer"
+    retryable = True
+
+
+class RegistryUnavailableError(TransferError):
+    """The registry cannot be reached."""
+
+    code = "registry_unavailable"
+
+
+class RegistryAnswerError(TransferError):
+    """The registry answered with something that it should not."""
+
+    code = "registry_answer"
+    retryable = False
+
+
+class RateLimitedError(TransferError):
+    """The registry asks for patience."""
+
+    code = "rate_limited"
+
+
+class InterruptedTransferError(TransferError):
+    """A body broke off before its end."""
+
+    code = "interrupted_transfer"
+
+
+class IntegrityError(ModelRunnerError):
+    """Bytes are not what their name says."""
+
+    exit_code = ExitStatus.INTEGRITY
+    code = "integrity"
+
+
+class DigestMismatchError(IntegrityError):
+    """The content hashes to something else."""
+
+    code = "digest_mismatch"
+
+
+class SizeMismatchError(IntegrityError):
+    """The content is longer or shorter than its descriptor says."""
+
+    code = "size_mismatch"
+
+
+class MalformedManifestError(IntegrityError):
+    """A manifest, index or config that breaks its specification."""
+
+    code = "malformed_manifest"
+
+
+class MalformedGGUFError(IntegrityError):
+    """A file that is no GGUF, or a hostile one."""
+
+    code = "malformed_gguf"
+
+
+class CorruptStoreError(IntegrityError):
+    """The store on disk is not what its index says."""
+
+    code = "corrupt_store"
+
+
+class CapacityError(ModelRunnerError):
+    """There is not enough room."""
+
+    exit_code = ExitStatus.CAPACITY
+    code = "capacity"
+
+
+class DoesNotFitError(CapacityError):
+    """The model needs more memory than there is, or than was allowed."""
+
+    code = "does_not_fit"
+
+
+class DiskFullError(CapacityError):
+    """The disk is full, or would be."""
+
+    code = "disk_full"
+
+
+class LaunchError(ModelRunnerError):
+    """No runtime came up."""
+
+    exit_code = ExitStatus.RUNTIME
+    code = "launch"
+
+
+class RuntimeUnavailableError(LaunchError):
+    """No runtime is installed that could do it."""
+
+    code = "runtime_unavailable"
+
+
+class RuntimeFailedError(LaunchError):
+    """The runtime did not start, refused the model, or died."""
+
+    code = "runtime_failed"
+
+
+class PortInUseError(LaunchError):
+    """Somebody else listens there."""
+
+    code = "port_in_use"
+
+
+class LockError(ModelRunnerError):
+    """Intent, lock and store disagree."""
+
+    exit_code = ExitStatus.LOCK
+    code = "lock"
+
+
+class LockOutdatedError(LockError):
+    """The lock does not satisfy the intent."""
+
+    code = "lock_outdated"
+
+
+class NotInStoreError(LockError):
+    """Something is missing here, and the network was ruled out."""
+
+    code = "not_in_store"
+
+
+class UnsupportedArtifactError(ModelRunnerError):
+    """A real artifact, but none that this program can run."""
+
+    exit_code = ExitStatus.UNSUPPORTED
+    code = "unsupported_artifact"

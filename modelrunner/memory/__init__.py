@@ -1,0 +1,1 @@
+"""How much memory a model needs, what there is, and whether it fits."""

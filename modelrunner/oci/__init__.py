@@ -1,0 +1,1 @@
+"""The standards' own values: references, digests, descriptors, manifests. No I/O."""

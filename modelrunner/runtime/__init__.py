@@ -1,0 +1,1 @@
+"""Child processes that speak the OpenAI protocol on loopback."""

@@ -1,0 +1,1 @@
+"""Blobs on the move: from a source into the store, resumable and verified."""

@@ -1,0 +1,66 @@
+"""Bytes, counts and durations, parsed and shown.
+
+Memory and files are shown in binary units and say so (`1.81 GiB`). Parameters and contexts are
+decimal, as the models' makers print them (`3.2B`, `131K`).
+"""
+
+import re
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_FACTORS: dict[str, int] = {
+    "": 1,
+    "b": 1,
+    **{f"{letter}ib": int(1024**power) for power, letter in enumerate("kmgtp", start=1)},
+    **{f"{letter}b": int(1000**power) for power, letter in enumerate("kmgtp", start=1)},
+    **{letter: int(1024**power) for power, letter in enumerate("kmgtp", start=1)},
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+def format_size(size: int) -> str:
+    """A number of bytes for people, in binary units: `1.81 GiB`, `93.81 MiB`, `512 B`."""
+    value, unit = float(size), 0
+    while abs(value) >= 1024 and unit < len(_BINARY) - 1:  # noqa: PLR2004
+        value, unit = value / 1024, unit + 1
+    return f"{size} B" if unit == 0 else f"{value:.2f} {_BINARY[unit]}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `8GiB`, `20 MB`, `512k` or a plain number.
+
+    `KiB`, `MiB`, ... and bare letters are binary, `KB`, `MB`, ... decimal.
+
+    Raises:
+        ValueError: The text is no size.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _FACTORS.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{text!r} is no size: write it like 8GiB, 20MB or 512k")
+    return round(float(match[1]) * factor)
+
+
+def format_count(count: int) -> str:
+    """A decimal count for people: `135M`, `3.2B`, `999`."""
+    for factor, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= factor:
+            return f"{count / factor:.3g}{letter}"
+    return str(count)
+
+
+def format_context(tokens: int) -> str:
+    """A context length as cards print it: `131K`, `1M`, `512`."""
+    for factor, letter in ((10**6, "M"), (10**3, "K")):
+        if tokens >= factor:
+            return f"{round(tokens / factor)}{letter}"
+    return str(tokens)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `42s`, `3m 05s`, `2h 10m`."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004
+        return f"{whole}s"
+    if whole < 3600:  # noqa: PLR2004
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
