@@ -1,0 +1,133 @@
+"""What an artifact's config says of its model, for both families.
+
+Docker: `{config: {format, quantization, parameters, architecture, size, gguf, context_size},
+descriptor: {created}, rootfs}`. ModelPack: `{descriptor: {createdAt, ...}, config: {architecture,
+format, paramSize, quantization, ...}, modelfs}`. Strings are claims of whoever made the artifact:
+shown, never calculated with.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from modelrunner.oci import media_types
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import parse_json
+from modelrunner.text import sanitize_line
+
+Family = Literal["docker", "modelpack"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The facts of a config blob; None is unknown."""
+
+    family: Family
+    format: str | None = None
+    architecture: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    created: str | None = None
+    gguf: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, family: Family) -> Self:
+        """Reads a config blob.
+
+        Raises:
+            MalformedManifestError: It is no JSON object, or too large.
+        """
+        value = parse_json(raw, "the model's config")
+        config, descriptor = _mapping(value, "config"), _mapping(value, "descriptor")
+        gguf = {
+            str(key): text
+            for key, text in _mapping(config, "gguf").items()
+            if isinstance(text, str)
+        }
+        architecture = _text(config, "architecture") or _text(gguf, "general.architecture")
+        return cls(
+            family,
+            format=_text(config, "format"),
+            architecture=architecture or _text(descriptor, "family"),
+            parameters=_squeezed(_text(config, "parameters") or _text(config, "paramSize")),
+            quantization=_text(config, "quantization"),
+            context_length=_context(config, gguf, architecture),
+            created=_text(descriptor, "created") or _text(descriptor, "createdAt"),
+            gguf=gguf,
+        )
+
+    def to_docker(self, diff_ids: Sequence[Digest], size: str) -> bytes:
+        """The config blob as Docker's family has it; `size` is its text for people."""
+        config: dict[str, Any] = {
+            "format": self.format,
+            "quantization": self.quantization,
+            "parameters": self.parameters,
+            "architecture": self.architecture,
+            "size": size,
+            "gguf": dict(self.gguf) or None,
+            "context_size": self.context_length,
+        }
+        value = {
+            "config": _known(config),
+            "descriptor": _known({"created": self.created}),
+            "rootfs": {"type": "rootfs", "diff_ids": [str(entry) for entry in diff_ids]},
+        }
+        return json.dumps(value, separators=(",", ":")).encode()
+
+    def to_modelpack(self, diff_ids: Sequence[Digest], name: str) -> bytes:
+        """The config blob as the ModelPack family has it."""
+        descriptor = {"createdAt": self.created, "family": self.architecture, "name": name}
+        config = {
+            "architecture": self.architecture,
+            "format": self.format,
+            "paramSize": self.parameters,
+            "quantization": self.quantization,
+        }
+        value = {
+            "descriptor": _known(descriptor),
+            "modelfs": {"type": "layers", "diffIds": [str(entry) for entry in diff_ids]},
+            "config": _known(config),
+        }
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def family_of(config_media_type: str, artifact_type: str | None) -> Family | None:
+    """Which family a manifest belongs to, None where it is no model."""
+    if config_media_type in (media_types.DOCKER_CONFIG_V01, media_types.DOCKER_CONFIG_V02):
+        return "docker"
+    if config_media_type == media_types.MODELPACK_CONFIG:
+        return "modelpack"
+    if artifact_type == media_types.MODELPACK_ARTIFACT:
+        return "modelpack"
+    return None
+
+
+def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    entry = value.get(key)
+    return entry if isinstance(entry, dict) else {}
+
+
+def _text(value: Mapping[str, Any], key: str) -> str | None:
+    entry = value.get(key)
+    return (sanitize_line(entry) or None) if isinstance(entry, str) else None
+
+
+def _squeezed(text: str | None) -> str | None:
+    # older artifacts write "361.82 M", newer ones "361.82M"
+    return text.replace(" ", "") if text else None
+
+
+def _context(
+    config: Mapping[str, Any], gguf: Mapping[str, str], architecture: str | None
+) -> int | None:
+    size = config.get("context_size")
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    text = gguf.get(f"{architecture}.context_length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004
+
+
+def _known(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entry for key, entry in value.items() if entry is not None}

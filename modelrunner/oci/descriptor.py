@@ -1,0 +1,60 @@
+"""A descriptor: media type, digest and size of some content, and what is said about it.
+
+Foreign fields (`urls`, `data`, `platform`, ...) are not kept: content is only ever asked for by
+digest, of the registry that was named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from modelrunner.errors import MalformedManifestError
+from modelrunner.oci.digest import Digest
+
+MAX_SIZE = 1 << 50
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a blob or manifest is, before anybody has seen it."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_dict(cls, value: object, where: str) -> Self:
+        """Reads one descriptor out of parsed JSON; `where` names it in errors.
+
+        Raises:
+            MalformedManifestError: A field is missing or of the wrong kind.
+        """
+        if not isinstance(value, dict):
+            raise MalformedManifestError(f"{where} is no descriptor")
+        media_type, digest, size = (value.get(key) for key in ("mediaType", "digest", "size"))
+        if not isinstance(media_type, str) or not isinstance(digest, str):
+            raise MalformedManifestError(f"{where} has no media type or no digest")
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:
+            raise MalformedManifestError(f"{where} has no sensible size: {str(size)[:40]}")
+        return cls(media_type, Digest.parse(digest), size, _annotations(value, where))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The descriptor as JSON has it."""
+        value: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        return value
+
+
+def _annotations(value: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    annotations = value.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(
+        isinstance(entry, str) for entry in annotations.values()
+    ):
+        raise MalformedManifestError(f"the annotations of {where} are not a map of strings")
+    return annotations

@@ -1,0 +1,50 @@
+"""A digest: the one way in which content is named, and the only way to a path in the store."""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+from modelrunner.errors import MalformedManifestError
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A SHA-256 digest: 64 lower-case hex digits, nothing else is ever inside."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(f"sha256:{self.hex}"):
+            raise MalformedManifestError(f"{self.hex[:80]!r} is no SHA-256 in hex")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `sha256:<64 hex>`.
+
+        Raises:
+            MalformedManifestError: Another algorithm, upper case, or no digest at all.
+        """
+        match = _DIGEST.fullmatch(text)
+        if match is None:
+            raise MalformedManifestError(
+                f"{text[:100]!r} is no digest",
+                hint="a digest is written sha256: and 64 lower-case hex digits",
+            )
+        return cls(match[1])
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """The digest of bytes in memory."""
+        return cls(sha256(content).hexdigest())
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, as people see them."""
+        return self.hex[:_SHORT]
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"

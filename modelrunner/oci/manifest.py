@@ -1,0 +1,151 @@
+"""Manifests and indexes: raw bytes and what they say, side by side.
+
+Only the raw bytes have the digest, so they are kept as they came; a manifest of ours is made by
+`Manifest.build` and is then read back like anybody's.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from modelrunner.errors import MalformedManifestError
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+
+MAX_BYTES = 4 * 1024 * 1024
+"""The distribution specification lets registries refuse manifests beyond 4 MiB."""
+_MAX_LAYERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An OCI image manifest, or Docker's of the same shape."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    artifact_type: str | None
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(hash=False)
+
+    @classmethod
+    def build(
+        cls,
+        config: Descriptor,
+        layers: Sequence[Descriptor],
+        *,
+        artifact_type: str | None = None,
+    ) -> Self:
+        """A manifest of ours, in one canonical spelling."""
+        value: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST}
+        if artifact_type is not None:
+            value["artifactType"] = artifact_type
+        value["config"] = config.to_dict()
+        value["layers"] = [layer.to_dict() for layer in layers]
+        return cls.from_bytes(json.dumps(value, separators=(",", ":")).encode())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Reads a manifest.
+
+        Raises:
+            MalformedManifestError: It is too large, no JSON, or no manifest.
+        """
+        manifest = parse_manifest(raw)
+        if not isinstance(manifest, cls):
+            raise MalformedManifestError("an index stands where a manifest should")
+        return manifest
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the raw bytes: the model's ID."""
+        return Digest.of(self.raw)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest as an index names it."""
+        return Descriptor(self.media_type, self.digest, len(self.raw))
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers, each digest once."""
+        return tuple({entry.digest: entry for entry in (self.config, *self.layers)}.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """What all blobs take on disk."""
+        return sum(entry.size for entry in self.blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A list of manifests: one name, several images."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+
+
+def parse_manifest(raw: bytes, content_type: str | None = None) -> Manifest | Index:
+    """Reads whatever a registry keeps under a tag; `content_type` decides where the bytes do not.
+
+    Raises:
+        MalformedManifestError: It is too large, no JSON, or neither a manifest nor an index.
+    """
+    value = parse_json(raw, "the manifest")
+    if value.get("schemaVersion") != 2:  # noqa: PLR2004
+        raise MalformedManifestError(
+            f"the manifest has schema version {str(value.get('schemaVersion'))[:20]}, not 2"
+        )
+    media_type = value.get("mediaType") or (content_type or "").split(";")[0].strip()
+    if media_type in media_types.INDEXES or ("manifests" in value and "config" not in value):
+        entries = _entries(value, "manifests")
+        return Index(raw, str(media_type or media_types.OCI_INDEX), entries)
+    if "config" not in value:
+        raise MalformedManifestError("the manifest names no config")
+    artifact_type = value.get("artifactType")
+    annotations = value.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise MalformedManifestError("the annotations of the manifest are not a map")
+    return Manifest(
+        raw,
+        media_type if media_type in media_types.MANIFESTS else media_types.OCI_MANIFEST,
+        artifact_type if isinstance(artifact_type, str) else None,
+        Descriptor.from_dict(value["config"], "the config"),
+        _entries(value, "layers"),
+        {str(key): str(text) for key, text in annotations.items()},
+    )
+
+
+def parse_json(raw: bytes, what: str) -> dict[str, Any]:
+    """A JSON object of bounded size.
+
+    Raises:
+        MalformedManifestError: Too large, no JSON, nested beyond reason, or no object.
+    """
+    if len(raw) > MAX_BYTES:
+        raise MalformedManifestError(f"{what} has {len(raw)} bytes, more than {MAX_BYTES}")
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedManifestError(f"{what} is not JSON") from exc
+    if not isinstance(value, dict):
+        raise MalformedManifestError(f"{what} is no JSON object")
+    return value
+
+
+def _entries(value: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
+    entries = value.get(key) or []
+    if not isinstance(entries, list) or len(entries) > _MAX_LAYERS:
+        raise MalformedManifestError(f"the manifest's {key} are no list, or endless")
+    noun = key.removesuffix("s")
+    sized: dict[Digest, int] = {}
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        descriptor = Descriptor.from_dict(entry, f"{noun} {number}")
+        if sized.setdefault(descriptor.digest, descriptor.size) != descriptor.size:
+            raise MalformedManifestError(f"{noun} {number} gives a digest two sizes")
+        found.append(descriptor)
+    return tuple(found)

@@ -1,0 +1,49 @@
+"""The media types that models come in.
+
+Docker's family is told by the type of its config, the CNCF ModelPack family by its config and
+artifact type. Sources: docker/model-runner `pkg/distribution/types/config.go`, the CNCF
+model-spec `specs-go/v1/mediatype.go`, the OCI image spec.
+"""
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_IMAGE_CONFIG = "application/vnd.docker.container.image.v1+json"
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
+
+MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+INDEXES = (OCI_INDEX, DOCKER_MANIFEST_LIST)
+
+DOCKER_CONFIG_V01 = "application/vnd.docker.ai.model.config.v0.1+json"
+DOCKER_CONFIG_V02 = "application/vnd.docker.ai.model.config.v0.2+json"
+DOCKER_CONFIG_PREFIX = "application/vnd.docker.ai.model.config."
+DOCKER_GGUF = "application/vnd.docker.ai.gguf.v3"
+DOCKER_SAFETENSORS = "application/vnd.docker.ai.safetensors"
+DOCKER_DDUF = "application/vnd.docker.ai.dduf"
+DOCKER_VLLM_CONFIG = "application/vnd.docker.ai.vllm.config.tar"
+DOCKER_DIRECTORY = "application/vnd.docker.ai.dir.tar"
+DOCKER_LICENSE = "application/vnd.docker.ai.license"
+DOCKER_PROJECTOR = "application/vnd.docker.ai.mmproj"
+DOCKER_PROJECTOR_SPEC = "application/vnd.docker.ai.gguf.v3.mmproj"
+DOCKER_ADAPTER_SPEC = "application/vnd.docker.ai.gguf.v3.lora"
+DOCKER_TEMPLATE = "application/vnd.docker.ai.chat.template.jinja"
+DOCKER_FILE = "application/vnd.docker.ai.model.file"
+
+MODELPACK_ARTIFACT = "application/vnd.cncf.model.manifest.v1+json"
+MODELPACK_CONFIG = "application/vnd.cncf.model.config.v1+json"
+MODELPACK_PREFIX = "application/vnd.cncf.model."
+MODELPACK_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
+MODELPACK_WEIGHT_GGUF = "application/vnd.cncf.model.weight.v1.gguf"
+MODELPACK_WEIGHT_SAFETENSORS = "application/vnd.cncf.model.weight.v1.safetensors"
+MODELPACK_WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
+MODELPACK_DOC = "application/vnd.cncf.model.doc.v1.raw"
+
+ANNOTATION_PATH = "org.cncf.model.filepath"
+ANNOTATION_FILE = "org.cncf.model.file.metadata+json"
+ANNOTATION_UNTESTED = "org.cncf.model.file.mediatype.untested"
+ANNOTATION_TITLE = "org.opencontainers.image.title"
+ANNOTATION_REFERENCE = "org.opencontainers.image.ref.name"
+ANNOTATION_CREATED = "org.opencontainers.image.created"

@@ -1,0 +1,66 @@
+"""File paths that come from foreign manifests: checked before anything is made of them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from modelrunner.errors import MalformedManifestError
+from modelrunner.oci import media_types
+from modelrunner.text import sanitize
+
+_MAX_COMPONENT = 255
+_MAX_PATH = 1024
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def checked_path(text: str) -> PurePosixPath:
+    """A relative path that stays inside the folder it is put in.
+
+    Raises:
+        MalformedManifestError: It is absolute, climbs with `..`, or holds characters that no
+            file of a model needs.
+    """
+    path = PurePosixPath(text)
+    good = (
+        0 < len(text) <= _MAX_PATH
+        and sanitize(text) == text
+        and not any(mark in text for mark in "\\\t\n")
+        and not path.is_absolute()
+        and not _DRIVE.match(text)
+        and path.parts
+        and all(part != ".." and len(part.encode()) <= _MAX_COMPONENT for part in path.parts)
+    )
+    if not good:
+        raise MalformedManifestError(
+            f"a layer's path leaves its folder or is no path: {text[:120]!r}",
+            hint="the artifact is broken or hostile; nothing of it was stored",
+            path=text[:200],
+        )
+    return path
+
+
+def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:
+    """The path that a layer's annotations give it, None where they give none.
+
+    The model families say `org.cncf.model.filepath`, artifacts made by `oras`
+    `org.opencontainers.image.title`.
+
+    Raises:
+        MalformedManifestError: The path is not one to be trusted.
+    """
+    for key in (media_types.ANNOTATION_PATH, media_types.ANNOTATION_TITLE):
+        if annotations.get(key):
+            return checked_path(annotations[key])
+    name = _metadata_name(annotations.get(media_types.ANNOTATION_FILE, ""))
+    return checked_path(name) if name else None
+
+
+def _metadata_name(text: str) -> str | None:
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) and name else None

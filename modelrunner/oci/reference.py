@@ -1,0 +1,181 @@
+"""What a model is called: `[REGISTRY/][NAMESPACE/]NAME[:TAG][@sha256:HEX]`.
+
+The first part is a registry where it has a dot or a colon, or is `localhost`. Defaults are
+`docker.io`, the namespace `ai` (on Docker Hub only) and the tag `latest`. Names are lower-cased,
+tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[:QUANT]`; its own spelling
+of the repository is kept for its API, which minds the case.
+
+A model in the store has an ID too, its manifest's digest: `sha256:<64 hex>`, 64 hex, or 12 hex.
+The store looks for an ID first, see `modelrunner.store.store.Store.resolve`.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from modelrunner.errors import InvalidReferenceError, MalformedManifestError
+from modelrunner.oci.digest import Digest
+
+DOCKER_HUB = "docker.io"
+HUGGING_FACE = "huggingface.co"
+DEFAULT_NAMESPACE = "ai"
+DEFAULT_TAG = "latest"
+
+_ALIASES = {
+    "index.docker.io": DOCKER_HUB,
+    "registry-1.docker.io": DOCKER_HUB,
+    "registry.hub.docker.com": DOCKER_HUB,
+    "hf.co": HUGGING_FACE,
+    "www.huggingface.co": HUGGING_FACE,
+}
+_HOST = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
+    r"(?::[0-9]{1,5})?"
+)
+# the distribution specification's grammar for repository names and tags
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_HF_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_MAX_NAME = 255
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed and completed model reference.
+
+    `str()` is the canonical spelling, `.short` the one for people; `original_repository` is the
+    repository as it was typed, for a hub that minds the case.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: Digest | None = None
+    original_repository: str = field(default="", compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads a reference and fills in what was left out.
+
+        Raises:
+            InvalidReferenceError: With a hint at what is wrong.
+        """
+        if "://" in text:
+            scheme = text.split("://", 1)[0]
+            raise InvalidReferenceError(
+                f"{text[:200]!r} is an address, not a model reference",
+                hint=f"leave out {scheme}://",
+            )
+        rest, digest = _split_digest(text)
+        name, tag = _split_tag(rest, text)
+        registry, repository = _split_registry(name)
+        registry = _ALIASES.get(registry, registry)
+        _check_registry(registry, text)
+        if registry == DOCKER_HUB and "/" not in repository:
+            repository = f"{DEFAULT_NAMESPACE}/{repository}"
+        lowered = repository.lower()
+        _check_repository(registry, lowered, text)
+        if tag is None and digest is None:
+            tag = DEFAULT_TAG
+        return cls(registry, lowered, tag, digest, original_repository=repository)
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def short(self) -> str:
+        """As people type it: without `docker.io/`, and `hf.co` for the Hugging Face Hub."""
+        text = str(self)
+        if self.registry == HUGGING_FACE:
+            text = f"hf.co/{self.original_repository or self.repository}" + text[len(self.name) :]
+        return text.removeprefix(f"{DOCKER_HUB}/")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a digest says exactly which content is meant."""
+        return self.digest is not None
+
+    def with_digest(self, digest: Digest) -> Self:
+        """The same name, pinned."""
+        return replace(self, digest=digest)
+
+    def with_tag(self, tag: str) -> Self:
+        """Another tag of the same repository, not pinned."""
+        return replace(self, tag=tag, digest=None)
+
+    def __str__(self) -> str:
+        text = self.name
+        if self.tag is not None:
+            text += f":{self.tag}"
+        if self.digest is not None:
+            text += f"@{self.digest}"
+        return text
+
+
+def match_id(text: str) -> str | None:
+    """The hex digits where the text has the form of a model ID, else None."""
+    match = _ID.fullmatch(text)
+    return (match[1] or match[2]) if match else None
+
+
+def _split_digest(text: str) -> tuple[str, Digest | None]:
+    rest, at, digest = text.partition("@")
+    if not at:
+        return rest, None
+    try:
+        return rest, Digest.parse(digest)
+    except MalformedManifestError as exc:
+        raise InvalidReferenceError(
+            f"{text[:200]!r}: the digest after @ is none",
+            hint="a digest is written sha256: and 64 lower-case hex digits",
+        ) from exc
+
+
+def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
+    head, slash, last = rest.rpartition("/")
+    last, colon, tag = last.partition(":")
+    if not colon or not tag:
+        return f"{head}{slash}{last}", None
+    if not _TAG.fullmatch(tag):
+        raise InvalidReferenceError(
+            f"{text[:200]!r}: {tag[:140]!r} is no tag",
+            hint="a tag has letters, digits, `.`, `_` and `-`, 128 at most, and starts with"
+            " none of `.` and `-`",
+        )
+    return f"{head}{slash}{last}", tag
+
+
+def _split_registry(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first.lower() == "localhost"):
+        return first.lower(), rest
+    return DOCKER_HUB, name
+
+
+def _check_registry(registry: str, text: str) -> None:
+    if not _HOST.fullmatch(registry):
+        raise InvalidReferenceError(
+            f"{text[:200]!r}: {registry[:100]!r} is no registry",
+            hint="a registry is a host name, with a port where it needs one: ghcr.io,"
+            " localhost:5000",
+        )
+
+
+def _check_repository(registry: str, repository: str, text: str) -> None:
+    component = _HF_COMPONENT if registry == HUGGING_FACE else _COMPONENT
+    parts = repository.split("/")
+    good = all(component.fullmatch(part) and ".." not in part for part in parts)
+    if not good or len(repository) > _MAX_NAME:
+        raise InvalidReferenceError(
+            f"{text[:200]!r} is no model reference",
+            hint="write NAME:TAG, NAMESPACE/NAME:TAG or REGISTRY/NAMESPACE/NAME:TAG; names have"
+            " lower-case letters and digits, with `.`, `_` or `-` between them",
+        )
+    if registry == HUGGING_FACE and len(parts) != 2:  # noqa: PLR2004
+        raise InvalidReferenceError(
+            f"{text[:200]!r} is no repository of the Hugging Face Hub",
+            hint="write hf.co/ORG/REPO or hf.co/ORG/REPO:QUANT",
+        )

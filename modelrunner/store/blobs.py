@@ -1,0 +1,261 @@
+"""Blobs on disk: how they arrive, and whether those that are there are right.
+
+A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets its name in
+`blobs/sha256/` only when size and digest are right: half a blob is never visible. What is in
+`ingest/` when a process dies is where the next one goes on.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Literal
+
+from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.store.files import disk_errors, sync_directory
+from modelrunner.store.layout import Layout
+from modelrunner.store.lock import lock, try_lock
+from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, write_stamp
+
+BLOB_MODE = 0o444
+State = Literal["absent", "damaged", "good"]
+
+
+class BlobWriter:
+    """One blob on its way into the store; made by `BlobStore.writer`.
+
+    `offset` is how much is there. Bytes are appended with `write`; `resume_at` says where the
+    stream that follows begins, which may be the start when a server knows no ranges.
+    """
+
+    def __init__(self, file: IO[bytes], descriptor: Descriptor) -> None:
+        self._file = file
+        self._descriptor = descriptor
+        self._hash = sha256()
+        self.offset = 0
+
+    def recover(self) -> None:
+        """Takes over what an earlier try has left, hashing it; too long is worth nothing."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size > self._descriptor.size:
+            self.resume_at(0)
+            return
+        self._file.seek(0)
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while self.offset < size:
+            count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+            if not count:
+                break
+            self._hash.update(view[:count])
+            self.offset += count
+
+    def resume_at(self, offset: int) -> None:
+        """Tells where the bytes that follow belong.
+
+        Raises:
+            ValueError: Neither the start nor where the last byte was written.
+        """
+        if offset == self.offset:
+            return
+        if offset != 0:
+            raise ValueError(f"a stream from {offset} cannot follow {self.offset} bytes")
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._hash = sha256()
+        self.offset = 0
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Appends bytes.
+
+        Raises:
+            SizeMismatchError: More than the descriptor says.
+            DiskFullError: No space left; what was written stays.
+        """
+        if self.offset + len(chunk) > self._descriptor.size:
+            raise SizeMismatchError(
+                f"{self._descriptor.digest} is longer than the {self._descriptor.size} bytes"
+                " that the manifest promises",
+                digest=str(self._descriptor.digest),
+                expected_bytes=self._descriptor.size,
+            )
+        with disk_errors(Path(self._file.name)):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._write_some(rest) :]
+
+    def _write_some(self, chunk: memoryview) -> int:
+        # unbuffered: what a full disk took is counted, hashed and kept
+        written = self._file.write(chunk)
+        self._hash.update(chunk[:written])
+        self.offset += written
+        return written
+
+    def check(self) -> None:
+        """Compares size and digest with the descriptor.
+
+        Raises:
+            SizeMismatchError: Bytes are missing.
+            DigestMismatchError: The content is not what was asked for.
+        """
+        if self.offset != self._descriptor.size:
+            raise SizeMismatchError(
+                f"{self._descriptor.digest} ended after {self.offset} of"
+                f" {self._descriptor.size} bytes",
+                digest=str(self._descriptor.digest),
+                expected_bytes=self._descriptor.size,
+                got_bytes=self.offset,
+            )
+        got = Digest(self._hash.hexdigest())
+        if got != self._descriptor.digest:
+            raise DigestMismatchError(
+                f"expected {self._descriptor.digest}, got {got}",
+                hint="the source serves other bytes than its manifest promises; nothing of it"
+                " was stored",
+                expected=str(self._descriptor.digest),
+                got=str(got),
+            )
+
+
+class BlobStore:
+    """The blobs of one store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def path(self, digest: Digest) -> Path:
+        """Where a blob lies, whether it is there or not."""
+        return self._layout.blob(digest)
+
+    def state(self, descriptor: Descriptor) -> State:
+        """Whether a blob is there and right: by its stamp, else by hashing it."""
+        path = self.path(descriptor.digest)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return "absent"
+        if size != descriptor.size:
+            return "damaged"
+        if is_stamped(self._layout, descriptor.digest):
+            return "good"
+        return self.deep_state(descriptor)
+
+    def deep_state(self, descriptor: Descriptor) -> State:
+        """Whether a blob is there and right, by reading every byte of it."""
+        path = self.path(descriptor.digest)
+        try:
+            if path.stat().st_size != descriptor.size or hash_file(path) != descriptor.digest:
+                return "damaged"
+        except FileNotFoundError:
+            return "absent"
+        if os.access(self._layout.stamps, os.W_OK):
+            write_stamp(self._layout, descriptor.digest)
+        return "good"
+
+    def read(self, descriptor: Descriptor, limit: int = 4 * 1024 * 1024) -> bytes:
+        """A small blob as bytes, verified.
+
+        Raises:
+            CorruptStoreError: It is missing, too large, or not what its name says.
+        """
+        path = self.path(descriptor.digest)
+        try:
+            with path.open("rb") as file:
+                content = file.read(limit + 1)
+        except FileNotFoundError as exc:
+            raise CorruptStoreError(
+                f"the store lacks the blob {descriptor.digest}",
+                hint="pull the model again: only what is missing is fetched",
+                digest=str(descriptor.digest),
+            ) from exc
+        if len(content) != descriptor.size or Digest.of(content) != descriptor.digest:
+            raise CorruptStoreError(
+                f"the blob {descriptor.digest} is damaged",
+                hint="pull the model again: what is damaged is fetched anew",
+                digest=str(descriptor.digest),
+            )
+        return content
+
+    def partial_bytes(self, descriptor: Descriptor) -> int:
+        """How much of an absent blob is here from an earlier try."""
+        try:
+            size = self._layout.partial(descriptor.digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+        return size if size <= descriptor.size else 0
+
+    def put(self, descriptor: Descriptor, content: bytes) -> None:
+        """Files bytes from memory, verified like any other.
+
+        Raises:
+            IntegrityError: They are not what the descriptor says.
+        """
+        with self.writer(descriptor) as writer:
+            if writer is not None:
+                writer.resume_at(0)
+                writer.write(content)
+
+    @contextmanager
+    def writer(self, descriptor: Descriptor) -> Iterator[BlobWriter | None]:
+        """The block in which a blob arrives; leaving it checks and files the blob.
+
+        Yields None where the blob is there already, maybe because another process has just
+        finished it: this one has waited. If the block raises, what arrived is kept, unless it
+        turned out to be wrong.
+
+        Raises:
+            DigestMismatchError, SizeMismatchError: What arrived is wrong, and removed.
+            DiskFullError, StoreAccessError: It cannot be written.
+        """
+        partial = self._layout.partial(descriptor.digest)
+        with disk_errors(partial), _locked_file(partial) as file:
+            if self.state(descriptor) == "good":
+                partial.unlink(missing_ok=True)
+                yield None
+                return
+            writer = BlobWriter(file, descriptor)
+            writer.recover()
+            try:
+                yield writer
+                writer.check()
+            except (DigestMismatchError, SizeMismatchError):
+                partial.unlink(missing_ok=True)
+                raise
+            self._publish(file, partial, descriptor.digest)
+
+    def _publish(self, file: IO[bytes], partial: Path, digest: Digest) -> None:
+        os.fsync(file.fileno())
+        os.chmod(partial, BLOB_MODE)  # noqa: PTH101 - by name: Windows knows no other way
+        # replaces a damaged blob in the same step
+        partial.replace(self.path(digest))
+        sync_directory(self._layout.blobs)
+        write_stamp(self._layout, digest)
+        self._layout.journal(digest).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[IO[bytes]]:
+    """Opens and locks a file that another process may rename or remove meanwhile."""
+    while True:
+        file = _open_partial(path)
+        with file:
+            if not try_lock(file):
+                lock(file)
+            if _is_still(path, file):
+                yield file
+                return
+
+
+def _open_partial(path: Path) -> IO[bytes]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    return os.fdopen(handle, "r+b", buffering=0)
+
+
+def _is_still(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

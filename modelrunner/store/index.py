@@ -1,0 +1,87 @@
+"""`index.json`: which names stand for which manifests.
+
+One entry a name, as `skopeo` and `oras` write it: the manifest's descriptor, annotated with the
+full reference. Changed under the store's lock and replaced in one step.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelrunner.errors import CorruptStoreError, InvalidReferenceError, MalformedManifestError
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.reference import Reference
+from modelrunner.store.files import disk_errors, write_atomically
+from modelrunner.store.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name of one model; another tool may have written it without a name."""
+
+    reference: Reference | None
+    descriptor: Descriptor
+
+
+def read_index(layout: Layout) -> tuple[Entry, ...]:
+    """All entries, in the order of the file; none where there is no store.
+
+    Raises:
+        CorruptStoreError: The file is damaged.
+    """
+    try:
+        raw = layout.index.read_bytes()
+    except FileNotFoundError:
+        return ()
+    try:
+        manifests = json.loads(raw)["manifests"]
+        return tuple(_entry(value) for value in manifests)
+    except (ValueError, KeyError, TypeError, MalformedManifestError) as exc:
+        raise CorruptStoreError(
+            f"{layout.index} is damaged",
+            hint="move it away and pull again: the blobs that are there are found and kept",
+            path=str(layout.index),
+        ) from exc
+
+
+def write_index(layout: Layout, entries: Iterable[Entry]) -> None:
+    """Replaces the index; the caller holds the store's lock.
+
+    Raises:
+        DiskFullError, StoreAccessError: It cannot be written; the old one stays.
+    """
+    ordered = sorted(entries, key=lambda entry: (str(entry.reference), entry.descriptor.digest))
+    value = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_INDEX,
+        "manifests": [_value(entry) for entry in ordered],
+    }
+    with disk_errors(layout.index):
+        write_atomically(layout.index, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _entry(value: object) -> Entry:
+    descriptor = Descriptor.from_dict(value, "an entry")
+    name = descriptor.annotations.get(media_types.ANNOTATION_REFERENCE)
+    return Entry(_reference(name), descriptor)
+
+
+def _reference(name: str | None) -> Reference | None:
+    if name is None:
+        return None
+    try:
+        return Reference.parse(name)
+    except InvalidReferenceError:
+        # another tool's spelling: the model is kept, and found by its ID
+        return None
+
+
+def _value(entry: Entry) -> dict[str, object]:
+    annotations = dict(entry.descriptor.annotations)
+    if entry.reference is not None:
+        annotations[media_types.ANNOTATION_REFERENCE] = str(entry.reference)
+    bare = Descriptor(
+        entry.descriptor.media_type, entry.descriptor.digest, entry.descriptor.size, annotations
+    )
+    return bare.to_dict()

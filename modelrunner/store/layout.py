@@ -1,0 +1,184 @@
+"""Where things lie in the store, and whether it is one that this program may touch.
+
+```
+store/v1/  oci-layout  index.json  lock  CACHEDIR.TAG
+           blobs/sha256/<hex>            0444, complete and verified
+           ingest/<hex>.partial          arriving
+           stamps/<hex>                  how the file looked when its hash was made
+           views/<manifest hex>/...      real file names, hard-linked
+```
+It is an OCI image layout, so `skopeo`, `oras` and `crane` read it; they pass over what the
+standard does not name.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.errors import ConfigError, CorruptStoreError, StoreVersionError
+from modelrunner.oci.digest import Digest
+from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+
+VERSION = 1
+_CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This folder holds models that can be fetched again; back-up programs may leave it out.
+"""
+_EMPTY_INDEX = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The places of one store; `root` is the folder with `oci-layout` in it."""
+
+    root: Path
+
+    @classmethod
+    def under(cls, store: Path) -> "Layout":
+        """The layout of this program's version in a `store/` folder.
+
+        Raises:
+            StoreVersionError: Only a newer version's store is there.
+        """
+        root = store / f"v{VERSION}"
+        if not root.exists():
+            newer = [entry.name for entry in _children(store) if _is_newer(entry.name)]
+            if newer:
+                raise _newer(store / max(newer))
+        return cls(root)
+
+    @property
+    def index(self) -> Path:
+        """The file that names the models."""
+        return self.root / "index.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by whoever changes `index.json` or removes blobs."""
+        return self.root / "lock"
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of complete blobs."""
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        """The folder of arriving blobs."""
+        return self.root / "ingest"
+
+    @property
+    def arrivals(self) -> Path:
+        """Locked, shared, by every process that fetches or packs blobs."""
+        return self.ingest / "lock"
+
+    @property
+    def stamps(self) -> Path:
+        """The folder of stamps."""
+        return self.root / "stamps"
+
+    @property
+    def views(self) -> Path:
+        """The folder of views."""
+        return self.root / "views"
+
+    def blob(self, digest: Digest) -> Path:
+        """The file of a blob."""
+        return self.blobs / digest.hex
+
+    def partial(self, digest: Digest) -> Path:
+        """The file of an arriving blob."""
+        return self.ingest / f"{digest.hex}.partial"
+
+    def journal(self, digest: Digest) -> Path:
+        """What is known of an arriving blob."""
+        return self.ingest / f"{digest.hex}.journal"
+
+    def stamp(self, digest: Digest) -> Path:
+        """The stamp of a blob."""
+        return self.stamps / digest.hex
+
+    def view(self, digest: Digest) -> Path:
+        """The view of a model, by its manifest's digest."""
+        return self.views / digest.hex
+
+    def exists(self) -> bool:
+        """Whether there is a store to read.
+
+        Raises:
+            StoreVersionError: A newer modelrunner wrote it.
+            ConfigError: The folder is there and holds something else.
+            CorruptStoreError: Its marker cannot be read.
+        """
+        marker = self.root / "oci-layout"
+        if not marker.exists():
+            leftovers = [
+                entry.name
+                for entry in _children(self.root)
+                if not entry.name.startswith(TEMPORARY_PREFIX)
+            ]
+            if leftovers:
+                raise ConfigError(
+                    f"{self.root} is not empty and no modelrunner store (it has no oci-layout)",
+                    hint="set MODELRUNNER_HOME to another folder, or move these files away",
+                    path=str(self.root),
+                )
+            return False
+        version = _layout_version(marker)
+        if version.split(".")[0] != "1":
+            raise _newer(self.root, version)
+        return True
+
+    def create(self) -> None:
+        """Makes the store, or what is missing of it; nothing there is changed.
+
+        Raises:
+            StoreAccessError: The place may not be written.
+            DiskFullError: No space left.
+        """
+        with disk_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.exists():
+                # first the marker: a folder with it is ours, however little else is there
+                write_atomically(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
+            for folder in (self.blobs, self.ingest, self.stamps, self.views):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not self.index.exists():
+                write_atomically(self.index, json.dumps(_EMPTY_INDEX).encode())
+            if not (self.root / "CACHEDIR.TAG").exists():
+                write_atomically(self.root / "CACHEDIR.TAG", _CACHEDIR_TAG)
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_newer(name: str) -> bool:
+    match = re.fullmatch(r"v(\d{1,6})", name)
+    return match is not None and int(match[1]) > VERSION
+
+
+def _newer(place: Path, version: str = "") -> StoreVersionError:
+    said = f" (layout {version})" if version else ""
+    return StoreVersionError(
+        f"the store {place} was written by a newer modelrunner{said}",
+        hint="upgrade modelrunner, or set MODELRUNNER_HOME to another folder",
+        path=str(place),
+    )
+
+
+def _layout_version(marker: Path) -> str:
+    try:
+        value = json.loads(marker.read_bytes())
+        version = value["imageLayoutVersion"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CorruptStoreError(
+            f"{marker} is damaged",
+            hint='it should be {"imageLayoutVersion":"1.0.0"}',
+            path=str(marker),
+        ) from exc
+    return str(version)[:20]

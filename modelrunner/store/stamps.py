@@ -1,0 +1,48 @@
+"""Stamps: how a blob's file looked when its hash was made.
+
+Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records device,
+inode, size and modification time at the moment the hash was right. As long as the file looks the
+same it is believed; otherwise it is hashed again and stamped anew.
+"""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from modelrunner.oci.digest import Digest
+from modelrunner.store.files import write_atomically
+from modelrunner.store.layout import Layout
+
+CHUNK = 4 * 1024 * 1024
+
+
+def look(path: Path) -> str:
+    """What a file looks like from outside, as one line."""
+    status = path.stat()
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
+def write_stamp(layout: Layout, digest: Digest) -> None:
+    """Records that the blob, as it lies there now, has its digest."""
+    write_atomically(layout.stamp(digest), look(layout.blob(digest)).encode())
+
+
+def is_stamped(layout: Layout, digest: Digest) -> bool:
+    """Whether the blob looks as it did when it was hashed."""
+    try:
+        return layout.stamp(digest).read_text() == look(layout.blob(digest))
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
+
+
+def hash_file(path: Path) -> Digest:
+    """The digest of a whole file."""
+    hasher = sha256()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while count := file.readinto(buffer):
+            hasher.update(view[:count])
+    return Digest(hasher.hexdigest())

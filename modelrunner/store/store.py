@@ -1,0 +1,261 @@
+"""The store: which models are here, what they are, and how they come and go.
+
+Nothing here talks to a network. Reading creates nothing; a store that may not be written can be
+read all the same. A name appears last, when everything under it is there and verified, and goes
+first: what is interrupted in between is found by `prune`, never by `find`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from modelrunner.errors import CorruptStoreError, ModelNotFoundError
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest, parse_manifest
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.store.blobs import BlobStore
+from modelrunner.store.files import disk_errors
+from modelrunner.store.index import Entry, read_index, write_index
+from modelrunner.store.layout import Layout
+from modelrunner.store.lock import file_lock, try_lock
+from modelrunner.store.views import ensure_view
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """One model of the store; what is read from disk is read when it is asked for."""
+
+    layout: Layout
+    descriptor: Descriptor
+    references: tuple[Reference, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The model's ID."""
+        return self.descriptor.digest
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest, verified.
+
+        Raises:
+            CorruptStoreError: It is missing or damaged.
+        """
+        raw = BlobStore(self.layout).read(self.descriptor)
+        manifest = parse_manifest(raw, self.descriptor.media_type)
+        if isinstance(manifest, Index):
+            raise CorruptStoreError(f"{self.digest} is an index, not a model")
+        return manifest
+
+    @cached_property
+    def artifact(self) -> ModelArtifact:
+        """The manifest understood as a model.
+
+        Raises:
+            UnsupportedArtifactError: Another tool has put something else here.
+        """
+        return ModelArtifact.from_manifest(self.manifest)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """What the model's config says."""
+        return self.artifact.config(BlobStore(self.layout).read(self.manifest.config))
+
+    @property
+    def size(self) -> int:
+        """What the model's blobs take on disk, in bytes."""
+        return self.manifest.total_bytes
+
+    def weights(self) -> Path:
+        """The path of the weights under their real name, the first shard of several.
+
+        Raises:
+            CorruptStoreError: Weights are missing.
+        """
+        for layer in self.artifact.weights:
+            if not self.layout.blob(layer.descriptor.digest).exists():
+                raise missing(self, layer.descriptor)
+        return self.view() / str(self.artifact.weights[0].path)
+
+    def view(self) -> Path:
+        """The folder with the model's files under their real names."""
+        return ensure_view(self.layout, self.artifact)
+
+
+def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
+    """The error for a blob that a stored model should have."""
+    name = model.references[0].short if model.references else str(model.digest)
+    return CorruptStoreError(
+        f"{name}: the blob {descriptor.digest} is missing or damaged",
+        hint=f"run `modelrunner pull {name}`: only what is missing is fetched",
+        digest=str(descriptor.digest),
+    )
+
+
+class Store:
+    """The models under one folder; see `modelrunner.store.layout` for what lies where."""
+
+    def __init__(self, folder: Path) -> None:
+        self.layout = Layout.under(folder)
+        self.blobs = BlobStore(self.layout)
+
+    def models(self) -> tuple[StoredModel, ...]:
+        """Every model once, with all its names."""
+        if not self.layout.exists():
+            return ()
+        grouped: dict[Digest, list[Entry]] = {}
+        for entry in read_index(self.layout):
+            grouped.setdefault(entry.descriptor.digest, []).append(entry)
+        return tuple(self._model(entries) for entries in grouped.values())
+
+    def resolve(self, text: str) -> StoredModel:
+        """The one resolver: a model by ID, by name, or by name and digest.
+
+        Raises:
+            InvalidReferenceError: The text is neither an ID nor a name.
+            ModelNotFoundError: There is no such model; the near ones are named.
+        """
+        model = self.lookup(text)
+        if model is None:
+            raise self._not_found(text)
+        return model
+
+    def lookup(self, text: str) -> StoredModel | None:
+        """Like `resolve`, None where there is no such model."""
+        wanted = match_id(text)
+        if wanted is not None:
+            by_id = self._by_id(wanted)
+            if by_id is not None or text.startswith("sha256:"):
+                return by_id
+        return self.find(Reference.parse(text))
+
+    def find(self, reference: Reference) -> StoredModel | None:
+        """The model of this name; with a digest, exactly that content."""
+        for model in self.models():
+            if reference.digest is not None:
+                if model.digest == reference.digest:
+                    return model
+            elif any(_same_tag(name, reference) for name in model.references):
+                return model
+        return None
+
+    def add(self, manifest: Manifest, references: Sequence[Reference]) -> StoredModel:
+        """Files a manifest whose blobs are all there, then gives it its names.
+
+        Raises:
+            CorruptStoreError: A blob is missing: nothing was named.
+        """
+        for descriptor in manifest.blobs:
+            if self.blobs.state(descriptor) == "damaged":
+                raise CorruptStoreError(
+                    f"the blob {descriptor.digest} is damaged: the model was not named",
+                    digest=str(descriptor.digest),
+                )
+        self.blobs.put(manifest.descriptor, manifest.raw)
+        with self.changing() as entries:
+            self._require_blobs(manifest)
+            names = [str(reference) for reference in references]
+            kept = [
+                entry
+                for entry in entries
+                if str(entry.reference) not in names
+                and not (entry.reference is None and entry.descriptor.digest == manifest.digest)
+            ]
+            entries[:] = [
+                *kept,
+                *(Entry(reference, manifest.descriptor) for reference in references),
+            ]
+        return StoredModel(self.layout, manifest.descriptor, tuple(references))
+
+    def tag(self, model: StoredModel, reference: Reference) -> None:
+        """Gives a model one more name; whoever had it loses it."""
+        self.add(model.manifest, [reference])
+
+    def untag(self, references: Iterable[Reference]) -> None:
+        """Takes names away; blobs stay until they are swept."""
+        gone = {str(reference) for reference in references}
+        with self.changing() as entries:
+            entries[:] = [entry for entry in entries if str(entry.reference) not in gone]
+
+    def forget(self, digest: Digest) -> None:
+        """Takes all names of a model away, and the model from the index."""
+        with self.changing() as entries:
+            entries[:] = [entry for entry in entries if entry.descriptor.digest != digest]
+
+    @contextmanager
+    def changing(self) -> Iterator[list[Entry]]:
+        """The block in which the index changes: under the lock, written at its end.
+
+        Raises:
+            StoreAccessError, DiskFullError: It cannot be written; nothing has changed.
+        """
+        self.layout.create()
+        with disk_errors(self.layout.lock), file_lock(self.layout.lock):
+            before = read_index(self.layout)
+            entries = list(before)
+            yield entries
+            if tuple(entries) != before:
+                write_index(self.layout, entries)
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """The block in which blobs arrive whose name comes last: none is swept meanwhile."""
+        self.layout.create()
+        with disk_errors(self.layout.ingest), file_lock(self.layout.arrivals, "shared"):
+            yield
+
+    def arriving_elsewhere(self) -> bool:
+        """Whether some process is in the block of `arriving`."""
+        try:
+            with self.layout.arrivals.open("rb") as file:
+                return not try_lock(file)
+        except FileNotFoundError:
+            return False
+
+    def _require_blobs(self, manifest: Manifest) -> None:
+        # under the lock: nothing can be removed between this look and the name
+        for descriptor in manifest.blobs:
+            if not self.blobs.path(descriptor.digest).exists():
+                raise CorruptStoreError(
+                    f"the blob {descriptor.digest} is not here: the model was not named",
+                    hint="run the same command again: only what is missing is fetched",
+                    digest=str(descriptor.digest),
+                )
+
+    def _model(self, entries: Sequence[Entry]) -> StoredModel:
+        references = tuple(entry.reference for entry in entries if entry.reference is not None)
+        return StoredModel(self.layout, entries[0].descriptor, references)
+
+    def _by_id(self, wanted: str) -> StoredModel | None:
+        for model in self.models():
+            if model.digest.hex.startswith(wanted):
+                return model
+        return None
+
+    def _not_found(self, text: str) -> ModelNotFoundError:
+        near = self._near(text)
+        hint = f"did you mean {', '.join(f'`{name}`' for name in near)}?" if near else None
+        return ModelNotFoundError(
+            f"{text[:200]}: no such model here",
+            hint=hint or "`modelrunner list` shows what is here, `modelrunner pull` fetches more",
+            near=near,
+        )
+
+    def _near(self, text: str) -> list[str]:
+        from difflib import get_close_matches
+
+        names = {name.short: name for model in self.models() for name in model.references}
+        if match_id(text) or not names:
+            return []
+        wanted = Reference.parse(text)
+        same = [short for short, name in names.items() if name.repository == wanted.repository]
+        return same[:5] or get_close_matches(wanted.short, list(names), n=3, cutoff=0.6)
+
+
+def _same_tag(name: Reference, wanted: Reference) -> bool:
+    return name.name == wanted.name and name.tag == wanted.tag and name.digest is None
