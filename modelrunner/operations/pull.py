@@ -1,0 +1,211 @@
+"""Pull: a model from a registry into the store, named last.
+
+`resolve` pins the digest, and only that digest is asked for from then on: a tag that moves
+meanwhile changes nothing. What is here already is not moved again.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from modelrunner.errors import (
+    CorruptStoreError,
+    DiskFullError,
+    MalformedManifestError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+)
+from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import Source
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.transfer.fetch import Fetcher
+from modelrunner.units import format_size
+
+_MARGIN = 64 * 1024 * 1024
+"""Room that is left for everybody else on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull came to."""
+
+    reference: Reference
+    model: StoredModel
+    status: Literal["pulled", "up-to-date"]
+    downloaded_bytes: int
+    resumed_bytes: int
+    duration_s: float
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """Pulls models into one store."""
+
+    store: Store
+    source_for: Callable[[Reference], Source]
+    listener: Listener = ignore
+    backoff: Backoff = field(default_factory=Backoff)
+    clock: Callable[[], float] = time.monotonic
+
+    def pull(self, reference: Reference) -> Pulled:
+        """Brings a model here.
+
+        Raises:
+            ManifestNotFoundError: No such tag; the near ones are named.
+            UnsupportedArtifactError, IntegrityError: What is there cannot be used.
+            AccessError, TransferError: The registry does not deliver.
+            DiskFullError, StoreAccessError: It cannot be kept.
+        """
+        begun = self.clock()
+        if reference.digest is not None:
+            there = self._complete(reference)
+            if there is not None:
+                self._name(there, reference)
+                return self._up_to_date(there, reference, begun, None)
+        source = self.source_for(reference)
+        try:
+            pinned = reference.with_digest(source.resolve(reference))
+        except ManifestNotFoundError as exc:
+            raise with_near_tags(exc, reference, source) from exc
+        there = self._complete(pinned)
+        if there is not None:
+            self._name(there, reference)
+            return self._up_to_date(there, reference, begun, source.name)
+        return self._fetch(reference, pinned, source, begun)
+
+    def _fetch(
+        self, reference: Reference, pinned: Reference, source: Source, begun: float
+    ) -> Pulled:
+        artifact = ModelArtifact.from_manifest(source.manifest(pinned))
+        manifest = artifact.manifest
+        fetcher = Fetcher(pinned, source, self.store.blobs, self.listener, self.backoff)
+        with self.store.arriving():
+            states = {entry: self.store.blobs.state(entry) for entry in manifest.blobs}
+            absent = [entry for entry, state in states.items() if state != "good"]
+            resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
+            missing = sum(entry.size for entry in absent) - resumed
+            self._check_room(missing)
+            present = manifest.total_bytes - missing - resumed
+            self.listener(Planned(reference.short, manifest.total_bytes, present, resumed))
+            titles = _titles(artifact)
+            for entry in manifest.blobs:
+                if entry not in absent:
+                    self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
+            # the config first: what cannot be understood should fail before gigabytes move
+            results = []
+            for entry in sorted(absent, key=lambda entry: entry.digest != manifest.config.digest):
+                results.append(fetcher.fetch(entry, titles[entry.digest]))
+                if entry.digest == manifest.config.digest:
+                    self._check_config(artifact)
+            model = self.store.add(manifest, [reference])
+        self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
+        return Pulled(
+            reference,
+            model,
+            "pulled",
+            sum(result.downloaded for result in results),
+            sum(result.resumed for result in results),
+            self.clock() - begun,
+            source.name,
+        )
+
+    def _check_config(self, artifact: ModelArtifact) -> None:
+        try:
+            artifact.config(self.store.blobs.read(artifact.manifest.config))
+        except MalformedManifestError as exc:
+            raise MalformedManifestError(
+                exc.message,
+                hint="the artifact is broken; tell whoever published it",
+                digest=str(artifact.manifest.config.digest),
+            ) from exc
+
+    def _complete(self, pinned: Reference) -> StoredModel | None:
+        """The stored model of this digest, if all of it is here and right."""
+        model = self.store.find(pinned)
+        if model is None:
+            return None
+        try:
+            good = all(self.store.blobs.state(entry) == "good" for entry in model.manifest.blobs)
+        except CorruptStoreError:
+            return None
+        return model if good else None
+
+    def _name(self, model: StoredModel, reference: Reference) -> None:
+        if str(reference) not in map(str, model.references):
+            self.store.add(model.manifest, [reference])
+
+    def _up_to_date(
+        self, model: StoredModel, reference: Reference, begun: float, source: str | None
+    ) -> Pulled:
+        return Pulled(reference, model, "up-to-date", 0, 0, self.clock() - begun, source)
+
+    def _check_room(self, missing: int) -> None:
+        free = shutil.disk_usage(_existing(self.store.layout.root)).free
+        if missing > 0 and missing + min(_MARGIN, missing) > free:
+            raise DiskFullError(
+                f"the disk has {format_size(free)} left, and {format_size(missing)} are missing",
+                hint="free some space (`modelrunner df`, `modelrunner prune`), or set"
+                " MODELRUNNER_HOME to a larger disk",
+                free_bytes=free,
+                needed_bytes=missing,
+                path=str(self.store.layout.root),
+            )
+
+
+def with_near_tags(
+    error: ManifestNotFoundError, reference: Reference, source: Source
+) -> ManifestNotFoundError:
+    """The error with the tags that there are, the near ones first."""
+    if error.facts.get("missing") == "repository" or reference.tag is None:
+        return error
+    try:
+        tags = source.tags(reference)
+    except ModelRunnerError:
+        # the list is a courtesy: the error stands without it
+        return error
+    if not tags:
+        return error
+    near = near_tags(reference.tag, tags)
+    names = ", ".join(f"`{tag}`" for tag in near)
+    more = f" and {len(tags) - len(near)} more" if len(tags) > len(near) else ""
+    return ManifestNotFoundError(
+        f"{reference.short}: no such tag on {source.name}",
+        hint=f"there are {names}{more}",
+        registry=source.name,
+        missing="tag",
+        near=list(near),
+    )
+
+
+def near_tags(wanted: str, tags: Iterable[str], limit: int = 8) -> tuple[str, ...]:
+    """The tags most like the wanted one, minding neither case nor the kind of hyphen."""
+    from difflib import SequenceMatcher
+
+    from modelrunner.text import sanitize_line
+
+    def likeness(tag: str) -> float:
+        return SequenceMatcher(None, wanted.lower(), tag.lower()).ratio()
+
+    ordered = sorted(tags, key=lambda tag: (-likeness(tag), tag))
+    return tuple(sanitize_line(tag, 128) for tag in ordered[:limit])
+
+
+def _titles(artifact: ModelArtifact) -> dict[Digest, str]:
+    titles: dict[Digest, str] = {artifact.manifest.config.digest: "config"}
+    for layer in artifact.layers:
+        titles[layer.descriptor.digest] = str(layer.path or layer.role)
+    for entry in artifact.manifest.layers:
+        titles.setdefault(entry.digest, entry.digest.short)
+    return titles
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,60 @@
+"""Who we are at a registry: Docker's configuration, through Docker's own library.
+
+`auths`, `credHelpers`, `credsStore` and identity tokens, in its order. Asked only when a registry
+wants to know, and never sent anywhere but to that registry and its token service.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelrunner.oci.reference import DOCKER_HUB
+
+_HUB_KEY = "docker.io"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user and a secret, or an identity token; never shown."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DockerCredentials:
+    """The credentials in one `config.json`; None where there is no such file to look at."""
+
+    config: Path | None
+
+    def find(self, registry: str) -> Credential | None:
+        """The credential for a registry (host with port), None for anonymous."""
+        if self.config is None or not self.config.is_file():
+            return None
+        from docker import auth, errors
+
+        # the library warns of what it cannot read; that is for --debug, not for people
+        logging.getLogger("docker").setLevel(logging.ERROR)
+        try:
+            loaded = auth.load_config(config_path=str(self.config))
+            found = loaded.resolve_authconfig(_key(registry))
+        except (errors.DockerException, ValueError, OSError) as exc:
+            # a public model can still be had; where a login is needed, the registry will say
+            _log.warning("credentials of %s cannot be read: %s", registry, exc)
+            return None
+        return _credential(found or {})
+
+
+def _key(registry: str) -> str:
+    return _HUB_KEY if registry == DOCKER_HUB else registry
+
+
+def _credential(found: dict[str, str]) -> Credential | None:
+    token = found.get("IdentityToken") or found.get("identitytoken") or ""
+    username = found.get("Username") or found.get("username") or ""
+    password = found.get("Password") or found.get("password") or ""
+    if token:
+        return Credential(username=username, identity_token=token)
+    return Credential(username=username, password=password) if username and password else None

@@ -1,0 +1,89 @@
+"""Where a registry is: its address on the network, and how it may be spoken to."""
+
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+from modelrunner.errors import ConfigError
+from modelrunner.oci.reference import DOCKER_HUB
+from modelrunner.registry.guard import is_loopback_name
+
+_ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a registry, or of a mirror of it.
+
+    `registry` is the name in references, `scheme` and `authority` are what is connected to,
+    `prefix` comes before `/v2` (a mirror may live below a path), `realms` are further hosts at
+    which a token may be asked for, `ca_file` is a bundle for this registry alone.
+    """
+
+    registry: str
+    scheme: str
+    authority: str
+    prefix: str = ""
+    realms: tuple[str, ...] = ()
+    ca_file: str | None = field(default=None)
+
+    @classmethod
+    def of_registry(
+        cls,
+        registry: str,
+        *,
+        insecure: bool = False,
+        realms: tuple[str, ...] = (),
+        ca_file: str | None = None,
+    ) -> Self:
+        """A registry's own address; plain http for this machine, or where it is allowed."""
+        authority = _ADDRESSES.get(registry, registry)
+        host = _host(authority)
+        scheme = "http" if insecure or is_loopback_name(host) else "https"
+        return cls(registry, scheme, authority, realms=realms, ca_file=ca_file)
+
+    @classmethod
+    def of_mirror(cls, registry: str, address: str, *, ca_file: str | None = None) -> Self:
+        """A mirror of a registry, given as an address.
+
+        Raises:
+            ConfigError: The address is none, or plain http to another machine.
+        """
+        text = address if "://" in address else f"https://{address}"
+        try:
+            parts = urlsplit(text)
+            _ = parts.port
+        except ValueError as exc:
+            raise ConfigError(f"{address!r} is no address of a mirror") from exc
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ConfigError(
+                f"{address[:200]!r} is no address of a mirror",
+                hint="write docker.io=https://mirror.example.com, without user and password",
+            )
+        prefix = parts.path.strip("/").removesuffix("v2").strip("/")
+        return cls(registry, parts.scheme, parts.netloc, prefix, ca_file=ca_file)
+
+    @property
+    def host(self) -> str:
+        """The host, without port."""
+        return _host(self.authority)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is spoken to without encryption."""
+        return self.scheme == "http"
+
+    @property
+    def base(self) -> str:
+        """The address before `/v2`, scheme included."""
+        return f"{self.scheme}://{self.authority}" + (f"/{self.prefix}" if self.prefix else "")
+
+    @property
+    def label(self) -> str:
+        """For people: the registry's name, or the mirror's address."""
+        own = _ADDRESSES.get(self.registry, self.registry) == self.authority
+        return self.registry if own else self.base
+
+
+def _host(authority: str) -> str:
+    return urlsplit(f"//{authority}").hostname or authority

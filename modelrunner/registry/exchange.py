@@ -1,0 +1,184 @@
+"""One HTTP request to a registry, with our rules: time limits, redirects, logins, our errors.
+
+The redirect loop is ours, since each hop is a decision: another origin gets no Authorization, https
+does not become http, and some addresses are not followed at all (see `guard`). A login is answered
+only where the registry itself asks. Trying again is up to the caller.
+"""
+
+import json as jsonlib
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urljoin
+
+from modelrunner.errors import RegistryAnswerError
+from modelrunner.registry.credentials import Credential
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.guard import check_redirect, origin
+from modelrunner.registry.narrow import narrowed
+from modelrunner.registry.responses import BODY_LIMIT
+from modelrunner.registry.tokens import Tokens
+
+if TYPE_CHECKING:
+    import requests
+
+Content = bytes | BinaryIO | None
+CONNECT_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 30.0
+_MAX_REDIRECTS = 8
+_REDIRECTS = (301, 302, 303, 307, 308)
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """Requests to one endpoint over one session; not to be shared between threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: "requests.Session",
+        credential: Callable[[], Credential | None],
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._endpoint = endpoint
+        self._session = session
+        self._timeout = (min(CONNECT_TIMEOUT_S, read_timeout_s), read_timeout_s)
+        self._tokens = Tokens(endpoint, credential, self._ask_token)
+        self._home = origin(endpoint.base)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        scope: str,
+        headers: Mapping[str, str] | None = None,
+        content: Content = None,
+    ) -> "requests.Response":
+        """Sends a request and follows where it leads; the body is not read yet.
+
+        Raises:
+            TransferError: No answer, or one that may not be followed.
+            UnauthorizedError: The token service refuses the login.
+        """
+        sent = dict(headers or {})
+        if origin(url) == self._home:
+            known = self._tokens.header(scope)
+            if known is not None:
+                sent["Authorization"] = known
+        response = self._follow(method, url, sent, content)
+        challenge = response.headers.get("WWW-Authenticate")
+        if (
+            response.status_code != HTTPStatus.UNAUTHORIZED
+            or not challenge
+            or origin(response.url) != self._home
+        ):
+            return response
+        response.close()
+        answer = self._tokens.answer(challenge, scope)
+        if answer is None:
+            # no login to answer with: the registry's 401 is the answer
+            return response
+        if content is not None and not isinstance(content, bytes):
+            content.seek(0)
+        return self._follow(method, url, {**sent, "Authorization": answer}, content)
+
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], content: Content
+    ) -> "requests.Response":
+        for _hop in range(_MAX_REDIRECTS):
+            response = self._once(method, url, headers, content)
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not target:
+                return response
+            response.close()
+            if method not in ("GET", "HEAD"):
+                raise RegistryAnswerError(
+                    f"{self._endpoint.label} redirects a {method} request: not followed"
+                )
+            url = self._redirected(url, target, headers)
+        raise RegistryAnswerError(
+            f"{self._endpoint.label} redirects {_MAX_REDIRECTS} times and on: a loop"
+        )
+
+    def _redirected(self, url: str, target: str, headers: dict[str, str]) -> str:
+        absolute = urljoin(url, target)
+        proxied = bool(self._proxies(absolute))
+        check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)
+        if origin(absolute) != self._home:
+            headers.pop("Authorization", None)
+        return absolute
+
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], content: Content
+    ) -> "requests.Response":
+        _log.debug("%s %s", method, url.partition("?")[0])
+        with narrowed(self._endpoint.label):
+            response = self._session.request(
+                method,
+                url,
+                data=content,
+                # an encoding would make ranges and sizes mean something else
+                headers={"Accept-Encoding": "identity", **headers},
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeout,
+                auth=_no_auth,
+                verify=self._endpoint.ca_file or True,
+            )
+        _log.debug("-> %d", response.status_code)
+        return response
+
+    def _ask_token(
+        self, method: str, url: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], object]:
+        with narrowed(self._endpoint.label):
+            response = self._session.request(
+                method,
+                url,
+                params=parameters if method == "GET" else None,
+                data=parameters if method == "POST" else None,
+                headers={"Accept": "application/json", **headers},
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeout,
+                auth=_no_auth,
+                verify=self._endpoint.ca_file or True,
+            )
+        with response:
+            body = read_limited(response, 1024 * 1024, self._endpoint.label)
+        if response.status_code in _REDIRECTS:
+            raise RegistryAnswerError(
+                f"the token service of {self._endpoint.label} redirects: not followed"
+            )
+        try:
+            return response.status_code, response.headers, jsonlib.loads(body)
+        except (ValueError, RecursionError):
+            return response.status_code, response.headers, body[:BODY_LIMIT]
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        from requests.utils import get_environ_proxies
+
+        return get_environ_proxies(url) if self._session.trust_env else {}
+
+
+def read_limited(response: "requests.Response", limit: int, label: str) -> bytes:
+    """A body up to `limit` bytes and one more, so that the caller sees that there is more.
+
+    Raises:
+        TransferError: It broke off.
+    """
+    found = bytearray()
+    with narrowed(label):
+        for chunk in response.iter_content(64 * 1024):
+            found += chunk
+            if len(found) > limit:
+                break
+    return bytes(found[: limit + 1])
+
+
+def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
+    """Keeps requests from adding logins of its own out of ~/.netrc."""
+    return request

@@ -1,0 +1,187 @@
+"""Which hosts a registry may send us to: the rules that keep credentials and networks safe.
+
+- A token realm is the registry's own host, one above or below it, or one known to belong to it;
+  https, unless the registry itself is spoken to in plain http.
+- A redirect never goes from https to http.
+- Loopback, private and link-local addresses are only followed where the registry is one itself:
+  otherwise a hostile registry could make us talk to services behind the firewall.
+"""
+
+import ipaddress
+import socket
+from enum import IntEnum
+from urllib.parse import SplitResult, urlsplit
+
+from modelrunner.errors import RegistryAnswerError, RegistryUnavailableError
+from modelrunner.oci.reference import DOCKER_HUB
+
+_REALMS = {
+    DOCKER_HUB: ("auth.docker.io",),
+    "registry-1.docker.io": ("auth.docker.io",),
+    "registry.gitlab.com": ("gitlab.com",),
+    "nvcr.io": ("authn.nvidia.com",),
+}
+_DOTS_OF_A_SITE = 2
+
+
+class Reach(IntEnum):
+    """How far inside an address lies."""
+
+    PUBLIC = 0
+    PRIVATE = 1
+    LOOPBACK = 2
+    LINK_LOCAL = 3
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a host is this machine by its very name: what may be spoken to in plain http."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address.
+
+    Raises:
+        RegistryAnswerError: It is none for http.
+    """
+    parts = split(url)
+    default = 443 if parts.scheme == "https" else 80
+    return parts.scheme, parts.hostname or "", parts.port or default
+
+
+def split(url: str) -> SplitResult:
+    """An http address in parts.
+
+    Raises:
+        RegistryAnswerError: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a property that parses
+    except ValueError as exc:
+        raise RegistryAnswerError("the registry sends us to an address that is none") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RegistryAnswerError(
+            f"the registry sends us to an address that is none of http: {parts.scheme[:20]}:"
+        )
+    return parts
+
+
+def check_realm(realm: str, registry: str, *, plain: bool, allowed: tuple[str, ...]) -> None:
+    """Decides whether a token may be asked for at `realm`.
+
+    Args:
+        realm: The address from the registry's challenge.
+        registry: The registry's host, without port.
+        plain: Whether the registry itself is spoken to in plain http.
+        allowed: More hosts that the configuration allows for this registry.
+
+    Raises:
+        RegistryAnswerError: It may not; nothing was sent there.
+    """
+    parts = split(realm)
+    host = (parts.hostname or "").lower()
+    if parts.scheme != "https" and not plain:
+        raise _refused_realm(registry, f"http://{host}")
+    known = (*_REALMS.get(registry, ()), *allowed)
+    if host == registry or host in known or _belongs(host, registry):
+        return
+    raise _refused_realm(registry, host)
+
+
+def check_redirect(source: str, target: str, registry: str, *, resolve: bool) -> None:
+    """Decides whether a redirect may be followed.
+
+    Args:
+        source: The address that redirects.
+        target: Where to.
+        registry: The host that the user named; what it is decides what may be reached.
+        resolve: Whether names are looked up here; not where a proxy does it.
+
+    Raises:
+        RegistryAnswerError: It may not.
+        RegistryUnavailableError: The target's name is not known.
+    """
+    old, new = split(source), split(target)
+    if old.scheme == "https" and new.scheme == "http":
+        raise RegistryAnswerError(
+            f"{old.hostname} redirects from https to http: not followed",
+            hint="what is fetched without encryption can be read and changed on the way",
+        )
+    if new.hostname == old.hostname:
+        return
+    host = new.hostname or ""
+    far = _reach(host, resolve=resolve)
+    if far is Reach.PUBLIC:
+        return
+    own = _reach(registry, resolve=resolve)
+    if far is own or (own is Reach.LOOPBACK and far is Reach.PRIVATE):
+        return
+    raise RegistryAnswerError(
+        f"{old.hostname} redirects to {host}, a {far.name.lower().replace('_', '-')} address:"
+        " not followed",
+        hint="a registry has no business there; ask who runs it",
+        target=host,
+    )
+
+
+def _reach(host: str, *, resolve: bool) -> Reach:
+    try:
+        return _classify(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        pass
+    if host == "localhost" or host.endswith(".localhost"):
+        return Reach.LOOPBACK
+    if not resolve:
+        return Reach.PUBLIC
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise RegistryUnavailableError(
+            f"the name {host[:200]} is not known here", hint="check the name and the network"
+        ) from exc
+    addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
+    return max(_classify(ipaddress.ip_address(address)) for address in addresses)
+
+
+def _classify(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Reach:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.is_link_local:
+        return Reach.LINK_LOCAL
+    if address.is_loopback or address.is_unspecified:
+        return Reach.LOOPBACK
+    return Reach.PUBLIC if address.is_global else Reach.PRIVATE
+
+
+def _belongs(host: str, registry: str) -> bool:
+    """Whether a realm's host is told by its name to be the registry's: below it, or its parent.
+
+    Siblings are not: `a.azurecr.io` and `b.azurecr.io` are strangers.
+    """
+    if _is_address(host) or _is_address(registry):
+        return False
+    deep = host.count(".") >= _DOTS_OF_A_SITE and registry.endswith(f".{host}")
+    return host.endswith(f".{registry}") or registry == f"registry.{host}" or deep
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _refused_realm(registry: str, place: str) -> RegistryAnswerError:
+    return RegistryAnswerError(
+        f"{registry} wants us to log in at {place}, which is not known to belong to it",
+        hint="nothing was sent there; if you trust it, allow it in config.toml:"
+        f' [registries."{registry}"] realms = ["{place.removeprefix("http://")}"]',
+        realm=place,
+    )

@@ -1,0 +1,378 @@
+"""An OCI registry as source and sink: `oras` for the protocol, hardened.
+
+`oras` builds the addresses and pages through tags. Its request method is replaced by our
+`Exchange`, because as it comes it verifies nothing, has no time limits, retries for two minutes,
+and sends logins to whatever host a registry names.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from modelrunner.errors import (
+    DigestMismatchError,
+    InterruptedTransferError,
+    MalformedManifestError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    RegistryAnswerError,
+    SizeMismatchError,
+    TransferError,
+)
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.exchange import READ_TIMEOUT_S, Content, Exchange, read_limited
+from modelrunner.registry.guard import origin
+from modelrunner.registry.narrow import narrowed
+from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import BlobStream
+
+if TYPE_CHECKING:
+    import requests
+
+CHUNK = 1024 * 1024
+_ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
+_MAX_TAG_PAGES = 100
+_MAX_TAG_BYTES = 16 * 1024 * 1024
+
+
+class OciRegistry:
+    """One endpoint of a registry. Not to be shared between threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: DockerCredentials,
+        *,
+        backoff: Backoff | None = None,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self.endpoint = endpoint
+        self._credentials = credentials
+        self._backoff = backoff or Backoff()
+        self._read_timeout_s = read_timeout_s
+
+    @property
+    def name(self) -> str:
+        """The registry's name, or the mirror's address."""
+        return self.endpoint.label
+
+    def resolve(self, reference: Reference) -> Digest:
+        """What the reference stands for; a pinned one needs no request.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: The registry says no, or nothing.
+        """
+        if reference.digest is not None:
+            return reference.digest
+        return self._backoff.run(lambda: self._head(reference))
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """The manifest, verified against the digest that was asked for.
+
+        Raises:
+            DigestMismatchError: The bytes are not what was asked for.
+            MalformedManifestError: Too large, or no manifest.
+            ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
+        """
+        return self._backoff.run(lambda: self._get_manifest(reference))
+
+    @contextmanager
+    def open_blob(
+        self, reference: Reference, descriptor: Descriptor, offset: int
+    ) -> Iterator[BlobStream]:
+        """A stream of a blob, not retried here.
+
+        The address is asked of the registry anew each time: a CDN's signed ones expire.
+
+        Raises:
+            TransferError: The registry or what it redirects to does not deliver.
+            SizeMismatchError: The blob is announced with another size.
+        """
+        what = f"{reference.short}: blob {descriptor.digest.short}"
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        url = self._url(reference).get_blob_url(str(descriptor.digest))
+        response = self._send("GET", url, reference, headers=headers)
+        with response:
+            if offset and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise InterruptedTransferError(
+                    f"{what}: {self.name} does not deliver from {offset} on", restart=True
+                )
+            self._check_blob(response, what)
+            start = _start(response, offset, descriptor, what)
+            # the body has an encoding only if the server forces one on us; undone, it counts
+            decode = "Content-Encoding" in response.headers
+            yield BlobStream(
+                start, _chunks(response, self.name, decode=decode), _host(response.url, self)
+            )
+
+    def tags(self, reference: Reference) -> tuple[str, ...]:
+        """All tags of the repository, in the registry's order.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
+        """
+        return self._backoff.run(lambda: self._tags(reference))
+
+    def distrust(self) -> None:
+        """There is no other place to go to."""
+
+    def has_blob(self, reference: Reference, digest: Digest) -> bool:
+        """Whether the repository has the blob."""
+        url = self._url(reference).get_blob_url(str(digest))
+        return self._backoff.run(lambda: self._exists(url, reference))
+
+    def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
+        """Asks the registry to take the blob over from another of its repositories."""
+        url = self._url(reference).upload_blob_url()
+        query = f"?mount={digest}&from={repository}"
+        with self._send("POST", url + query, reference, push=True) as response:
+            return response.status_code == HTTPStatus.CREATED
+
+    def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
+        """Uploads a blob in one streamed request.
+
+        Raises:
+            AccessError, TransferError: The registry does not take it.
+        """
+        what = f"{reference.short}: blob {descriptor.digest.short}"
+        start = self._url(reference).upload_blob_url()
+        with self._send("POST", start, reference, push=True) as response:
+            self._expect(response, {HTTPStatus.ACCEPTED}, what)
+            location = response.headers.get("Location", "")
+        target = _with_digest(urljoin(start, location), descriptor.digest)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(descriptor.size),
+        }
+        body: Content = content if descriptor.size else b""
+        with self._send(
+            "PUT", target, reference, headers=headers, content=body, push=True
+        ) as answer:
+            self._expect(answer, {HTTPStatus.CREATED}, what)
+
+    def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
+        """Uploads a manifest under the reference's tag.
+
+        Raises:
+            AccessError, TransferError: The registry does not take it.
+        """
+        name = reference.tag or str(manifest.digest)
+        url = self._url(reference).manifest_url(name)
+        headers = {"Content-Type": manifest.media_type}
+        with self._send(
+            "PUT", url, reference, headers=headers, content=manifest.raw, push=True
+        ) as response:
+            self._expect(response, {HTTPStatus.CREATED}, reference.short)
+
+    def _head(self, reference: Reference) -> Digest:
+        url = self._url(reference).manifest_url(reference.tag)
+        with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
+            said = response.headers.get("Docker-Content-Digest")
+            if response.status_code == HTTPStatus.OK and said:
+                return Digest.parse(said)
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+                raise self._error(response, reference.short)
+        # no digest, or a HEAD without a body to say why: GET tells
+        return _digest_of(self._get_manifest(reference))
+
+    def _get_manifest(self, reference: Reference) -> Manifest | Index:
+        wanted = reference.digest
+        url = self._url(reference).manifest_url(str(wanted) if wanted else reference.tag)
+        with self._send("GET", url, reference, headers={"Accept": _ACCEPT}) as response:
+            self._expect(response, {HTTPStatus.OK}, reference.short)
+            content_type = response.headers.get("Content-Type", "")
+            if content_type.startswith("text/html"):
+                raise web_page(reference.short, self.name)
+            raw = self._manifest_body(response, reference)
+            said = response.headers.get("Docker-Content-Digest")
+        got = Digest.of(raw)
+        for expected in (wanted, Digest.parse(said) if said else None):
+            if expected is not None and got != expected:
+                raise DigestMismatchError(
+                    f"{reference.short}: the manifest should be {expected}, got {got}",
+                    hint=f"{self.name} serves other bytes than it names; nothing was stored",
+                    expected=str(expected),
+                    got=str(got),
+                )
+        return parse_manifest(raw, content_type)
+
+    def _manifest_body(self, response: "requests.Response", reference: Reference) -> bytes:
+        raw = read_limited(response, MAX_BYTES, self.name)
+        if len(raw) > MAX_BYTES:
+            raise MalformedManifestError(
+                f"{reference.short}: the manifest has more than {MAX_BYTES} bytes",
+                hint="no real one has: the registry or a proxy sends something else",
+            )
+        return raw
+
+    def _tags(self, reference: Reference) -> tuple[str, ...]:
+        url = self._url(reference).tags_url(1000)
+        found: list[str] = []
+        for _page in range(_MAX_TAG_PAGES):
+            with self._send("GET", url, reference) as response:
+                self._expect(response, {HTTPStatus.OK}, reference.name)
+                body = read_limited(response, _MAX_TAG_BYTES, self.name)
+                link = response.links.get("next", {}).get("url")
+            found += _tag_names(body, self.name)
+            if not link:
+                break
+            url = urljoin(url, link)
+            if origin(url) != origin(self.endpoint.base):
+                break
+        return tuple(dict.fromkeys(found))
+
+    def _exists(self, url: str, reference: Reference) -> bool:
+        with self._send("HEAD", url, reference, push=True) as response:
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return False
+            self._expect(response, {HTTPStatus.OK}, reference.short)
+            return True
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        reference: Reference,
+        *,
+        headers: dict[str, str] | None = None,
+        content: Content = None,
+        push: bool = False,
+    ) -> "requests.Response":
+        address = url if "://" in url else f"{self.endpoint.scheme}://{url}"
+        actions = "pull,push" if push else "pull"
+        return self._exchange.send(
+            method,
+            address,
+            scope=f"repository:{reference.repository}:{actions}",
+            headers=headers,
+            content=content,
+        )
+
+    def _expect(self, response: "requests.Response", good: set[HTTPStatus], what: str) -> None:
+        if response.status_code not in good:
+            raise self._error(response, what)
+
+    def _error(self, response: "requests.Response", what: str) -> ModelRunnerError:
+        try:
+            body = read_limited(response, BODY_LIMIT, self.name)
+        except TransferError:
+            body = b""
+        return error_for(
+            response.status_code, response.headers, body, what=what, registry=self.name
+        )
+
+    def _check_blob(self, response: "requests.Response", what: str) -> None:
+        if response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            if response.headers.get("Content-Type", "").startswith("text/html"):
+                raise web_page(what, self.name)
+            return
+        home = origin(response.url) == origin(self.endpoint.base)
+        if response.status_code == HTTPStatus.FORBIDDEN and not home:
+            # a signed address that has run out; the next try asks the registry for a new one
+            raise InterruptedTransferError(f"{what}: the address of the blob has expired")
+        error = self._error(response, what)
+        if isinstance(error, ManifestNotFoundError):
+            raise ManifestNotFoundError(
+                f"{what}: {self.name} lists it and does not have it",
+                hint="the repository is damaged; try another tag, or tell who runs it",
+                registry=self.name,
+                missing="blob",
+            )
+        raise error
+
+    def _url(self, reference: Reference) -> Any:  # noqa: ANN401 - oras has no types
+        import oras.container
+
+        place = oras.container.Container(reference.repository, registry=self.endpoint.authority)
+        # its own parser takes `my.org/model` for a registry
+        place.registry = self.endpoint.base.partition("://")[2]
+        place.namespace, _, place.repository = reference.repository.rpartition("/")
+        return place
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        return Exchange(
+            self.endpoint,
+            _session(),
+            lambda: self._credentials.find(self.endpoint.registry),
+            read_timeout_s=self._read_timeout_s,
+        )
+
+
+def _session() -> "requests.Session":
+    import oras.provider
+
+    # oras' session refuses cookies, which some registries take for a browser's
+    session: requests.Session = oras.provider.Registry().session
+    session.headers["User-Agent"] = "modelrunner"
+    return session
+
+
+def _start(response: "requests.Response", offset: int, descriptor: Descriptor, what: str) -> int:
+    """Where the body begins, as the response proves it."""
+    if response.status_code == HTTPStatus.OK:
+        length = response.headers.get("Content-Length")
+        if length and length.isdigit() and "Content-Encoding" not in response.headers:
+            _check_total(int(length), descriptor, what)
+        return 0
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    span, _, total = rest.partition("/")
+    first, _, last = span.partition("-")
+    numbers = (first, last, total)
+    if unit != "bytes" or not all(text.isascii() and text.isdigit() for text in numbers):
+        raise RegistryAnswerError(f"{what}: a part of the blob came, but not which")
+    _check_total(int(total), descriptor, what)
+    if int(first) != offset:
+        raise RegistryAnswerError(f"{what}: asked for byte {offset} and on, got {int(first)}")
+    return offset
+
+
+def _check_total(total: int, descriptor: Descriptor, what: str) -> None:
+    if total != descriptor.size:
+        raise SizeMismatchError(
+            f"{what}: the manifest promises {descriptor.size} bytes, the server has {total}",
+            hint="the registry's copy is damaged; nothing of it was stored",
+            expected_bytes=descriptor.size,
+            got_bytes=total,
+            digest=str(descriptor.digest),
+        )
+
+
+def _chunks(response: "requests.Response", label: str, *, decode: bool) -> Iterator[bytes]:
+    with narrowed(label):
+        while chunk := response.raw.read(CHUNK, decode_content=decode):
+            yield chunk
+
+
+def _tag_names(body: bytes, label: str) -> list[str]:
+    import json
+
+    try:
+        tags = json.loads(body).get("tags") or []
+    except (ValueError, AttributeError, RecursionError) as exc:
+        raise RegistryAnswerError(f"{label}: the list of tags is none") from exc
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _with_digest(url: str, digest: Digest) -> str:
+    parts = urlsplit(url)
+    query = f"{parts.query}&digest={digest}" if parts.query else f"digest={digest}"
+    return urlunsplit(parts._replace(query=query))
+
+
+def _digest_of(manifest: Manifest | Index) -> Digest:
+    return Digest.of(manifest.raw)
+
+
+def _host(url: str, registry: OciRegistry) -> str:
+    return registry.name if origin(url) == origin(registry.endpoint.base) else origin(url)[1]

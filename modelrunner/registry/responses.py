@@ -1,0 +1,116 @@
+"""What a registry's answer means, in our words: status codes and the specification's errors."""
+
+import json
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+from modelrunner.errors import (
+    DeniedError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    RateLimitedError,
+    RegistryAnswerError,
+    RegistryUnavailableError,
+    UnauthorizedError,
+)
+from modelrunner.text import sanitize_line
+
+BODY_LIMIT = 64 * 1024
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
+_SERVER_ERROR = 500
+
+
+def error_for(
+    status: int, headers: Mapping[str, str], body: bytes, *, what: str, registry: str
+) -> ModelRunnerError:
+    """The error that a failed request stands for.
+
+    Args:
+        status: The HTTP status, 400 or more (or one that nobody expected).
+        headers: The response's headers, case-insensitive.
+        body: The beginning of the body.
+        what: What was asked for, as people name it.
+        registry: Who was asked.
+    """
+    codes, message = _spec_errors(body)
+    said = f" ({message})" if message else ""
+    facts: dict[str, Any] = {"registry": registry, "status": status}
+    if status == _NOT_FOUND:
+        return _not_found(codes, what, registry)
+    if status == _UNAUTHORIZED or (status == _FORBIDDEN and "UNAUTHORIZED" in codes):
+        return UnauthorizedError(
+            f"{what}: not found or private: {registry} does not say which without a login",
+            hint=f"check the name; if it is private, log in: `modelrunner login {registry}`",
+            **facts,
+        )
+    if status == _FORBIDDEN:
+        return DeniedError(
+            f"{what}: {registry} denies access{said}",
+            hint=f"ask for access, or log in as somebody else: `modelrunner login {registry}`",
+            **facts,
+        )
+    if status == _TOO_MANY:
+        return _rate_limited(headers, what, registry, facts)
+    if status == _TIMEOUT or status >= _SERVER_ERROR:
+        return RegistryUnavailableError(
+            f"{what}: {registry} answers {status}{said}",
+            hint="the registry has a problem of its own; try again later",
+            **{**facts, **_retry_after(headers)},
+        )
+    return RegistryAnswerError(f"{what}: {registry} answers {status}{said}", **facts)
+
+
+def web_page(what: str, registry: str) -> RegistryAnswerError:
+    """The error for HTML where a registry should speak."""
+    return RegistryAnswerError(
+        f"{what}: {registry} answers with a web page",
+        hint="a proxy or a login page stands in between; see HTTPS_PROXY and NO_PROXY",
+        registry=registry,
+    )
+
+
+def _not_found(codes: set[str], what: str, registry: str) -> ManifestNotFoundError:
+    if "NAME_UNKNOWN" in codes:
+        return ManifestNotFoundError(
+            f"{what}: no such repository on {registry}",
+            hint="check the name: `modelrunner cards` lists models that are known",
+            registry=registry,
+            missing="repository",
+        )
+    return ManifestNotFoundError(
+        f"{what}: not found on {registry}", registry=registry, missing="manifest"
+    )
+
+
+def _rate_limited(
+    headers: Mapping[str, str], what: str, registry: str, facts: Mapping[str, Any]
+) -> RateLimitedError:
+    wait = _retry_after(headers)
+    when = f" for {wait['retry_after_s']} s" if wait else ""
+    return RateLimitedError(
+        f"{what}: {registry} asks for patience{when}: its rate limit is reached",
+        hint=f"log in for a higher limit: `modelrunner login {registry}`",
+        **{**facts, **wait},
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:  # noqa: PLR2004
+        return {"retry_after_s": int(value)}
+    try:
+        return {"retry_after_s": max(0, round(parsedate_to_datetime(value).timestamp() - time()))}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _spec_errors(body: bytes) -> tuple[set[str], str]:
+    try:
+        errors = json.loads(body)["errors"]
+        codes = {str(error.get("code", "")) for error in errors}
+        message = "; ".join(str(error.get("message", "")) for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set(), ""
+    return codes, sanitize_line(message, 200)

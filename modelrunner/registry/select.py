@@ -1,0 +1,74 @@
+"""Which place a reference's model comes from, and goes to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelrunner.errors import UnsupportedArtifactError
+from modelrunner.oci.reference import HUGGING_FACE, Reference
+from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.mirrors import MirroredSource
+from modelrunner.registry.oci import OciRegistry
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """What the configuration says of one registry."""
+
+    insecure: bool = False
+    realms: tuple[str, ...] = ()
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Every place that models may come from: registries, and mirrors of them."""
+
+    credentials: DockerCredentials
+    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    ca_file: str | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def source_for(self, reference: Reference) -> Source:
+        """Where to pull from: the registry, behind its mirrors.
+
+        Raises:
+            ConfigError: A mirror's address is none.
+            UnsupportedArtifactError: The place is known and cannot be spoken to.
+        """
+        registry = self.sink_for(reference)
+        addresses = self.mirrors.get(reference.registry, ())
+        if not addresses:
+            return registry
+        mirrors = [
+            self._open(Endpoint.of_mirror(reference.registry, address, ca_file=self.ca_file))
+            for address in addresses
+        ]
+        return MirroredSource([*mirrors, registry])
+
+    def sink_for(self, reference: Reference) -> OciRegistry:
+        """The registry itself: what a push goes to.
+
+        Raises:
+            UnsupportedArtifactError: The place is known and cannot be spoken to.
+        """
+        if reference.registry == HUGGING_FACE:
+            raise UnsupportedArtifactError(
+                f"{reference.short}: the Hugging Face Hub is no OCI registry",
+                hint=f"fetch the file with `hf download {reference.original_repository}`, then"
+                " `modelrunner package FILE.gguf NAME`",
+            )
+        said = self.registries.get(reference.registry, RegistrySettings())
+        endpoint = Endpoint.of_registry(
+            reference.registry,
+            insecure=said.insecure,
+            realms=said.realms,
+            ca_file=said.ca_file or self.ca_file,
+        )
+        return self._open(endpoint)
+
+    def _open(self, endpoint: Endpoint) -> OciRegistry:
+        return OciRegistry(endpoint, self.credentials, backoff=self.backoff)

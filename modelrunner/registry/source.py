@@ -1,0 +1,71 @@
+"""What the rest of the program asks of a place that models come from or go to."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest
+from modelrunner.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStream:
+    """Bytes of a blob from `offset` on: the stream says where it starts, not the caller."""
+
+    offset: int
+    chunks: Iterator[bytes] = field(repr=False)
+    origin: str
+
+
+class Source(Protocol):
+    """Where models come from."""
+
+    @property
+    def name(self) -> str:
+        """For people: which place this is."""
+        ...
+
+    def resolve(self, reference: Reference) -> Digest:
+        """What a name stands for just now, without fetching it."""
+        ...
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """The manifest; with a digest in the reference, exactly that one, verified."""
+        ...
+
+    def open_blob(
+        self, reference: Reference, descriptor: Descriptor, offset: int
+    ) -> AbstractContextManager[BlobStream]:
+        """A stream of the blob from `offset` on, or from an earlier place if it must be."""
+        ...
+
+    def tags(self, reference: Reference) -> tuple[str, ...]:
+        """The tags of the repository."""
+        ...
+
+    def distrust(self) -> None:
+        """Hears that the bytes that came last were wrong."""
+        ...
+
+
+class Sink(Protocol):
+    """Where models go to."""
+
+    def has_blob(self, reference: Reference, digest: Digest) -> bool:
+        """Whether the repository has the blob already."""
+        ...
+
+    def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
+        """Tries to take a blob over from another repository of the same registry."""
+        ...
+
+    def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
+        """Sends a blob, streamed from a file."""
+        ...
+
+    def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
+        """Sends the manifest under the reference's tag, or by digest."""
+        ...

@@ -1,0 +1,166 @@
+"""Answers to a registry's challenge: Basic, or a bearer token from its token service.
+
+Source: the distribution project's token specification, and RFC 7235 for the header.
+"""
+
+import base64
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from modelrunner.errors import RegistryAnswerError, UnauthorizedError
+from modelrunner.registry.credentials import Credential
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.guard import check_realm
+from modelrunner.registry.responses import error_for
+
+_SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*$|\s*,)")
+_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_CLIENT_ID = "modelrunner"
+_DEFAULT_LIFETIME_S = 60
+_EARLY_S = 10
+
+Ask = Callable[
+    [str, str, Mapping[str, str], Mapping[str, str]], tuple[int, Mapping[str, str], object]
+]
+"""Sends (method, url, parameters, headers) once, without following redirects; gives status,
+headers and the parsed JSON body (or the raw bytes where it is none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way that a registry offers to log in."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token and when to stop using it (monotonic seconds)."""
+
+    value: str = field(repr=False)
+    good_until: float
+
+
+def parse_challenges(header: str) -> tuple[Challenge, ...]:
+    """Reads a `WWW-Authenticate` header; what cannot be read is passed over."""
+    challenges = []
+    position = 0
+    text = header[:8192]
+    while position < len(text):
+        match = _SCHEME.match(text, position)
+        if match is None:
+            break
+        position = match.end()
+        parameters: dict[str, str] = {}
+        while found := _PARAMETER.match(text, position):
+            quoted, bare = found[2], found[3]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+            parameters[found[1].lower()] = value
+            position = found.end()
+        challenges.append(Challenge(match[1].lower(), parameters))
+    return tuple(challenges)
+
+
+class Tokens:
+    """The Authorization headers for one endpoint; never used for another host."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: Callable[[], Credential | None],
+        ask: Ask,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._find_credential = credential
+        self._ask = ask
+        self._clock = clock
+        self._known: dict[str, Token] = {}
+        self._basic: str | None = None
+
+    def header(self, scope: str) -> str | None:
+        """What is known already: a header for this scope that is still good, or None."""
+        token = self._known.get(scope)
+        if token is not None and self._clock() < token.good_until:
+            return f"Bearer {token.value}"
+        return self._basic
+
+    def answer(self, header: str, scope: str) -> str | None:
+        """Answers a challenge; None where there is nothing to answer with.
+
+        Raises:
+            RegistryAnswerError: The realm is not the registry's: nothing was sent.
+            UnauthorizedError: The token service refuses the login.
+        """
+        challenges = {entry.scheme: entry.parameters for entry in parse_challenges(header)}
+        if "bearer" in challenges:
+            token = self._fetch(challenges["bearer"], scope)
+            self._known[scope] = token
+            return f"Bearer {token.value}"
+        if "basic" in challenges:
+            credential = self._find_credential()
+            if credential is not None and credential.password:
+                self._basic = _basic(credential)
+                return self._basic
+        return None
+
+    def _fetch(self, parameters: Mapping[str, str], scope: str) -> Token:
+        realm = parameters.get("realm", "")
+        endpoint = self._endpoint
+        check_realm(realm, endpoint.host, plain=endpoint.plain, allowed=endpoint.realms)
+        query = {"scope": scope or parameters.get("scope", "")}
+        if parameters.get("service"):
+            query["service"] = parameters["service"]
+        credential = self._find_credential()
+        status, headers, body = self._request(realm, query, credential)
+        if status >= 400:  # noqa: PLR2004
+            raise self._refused(status, headers, body, credential)
+        return self._read(body)
+
+    def _request(
+        self, realm: str, query: dict[str, str], credential: Credential | None
+    ) -> tuple[int, Mapping[str, str], object]:
+        if credential is None:
+            return self._ask("GET", realm, query, {})
+        if credential.identity_token:
+            form = {
+                **query,
+                "grant_type": "refresh_token",
+                "refresh_token": credential.identity_token,
+                "client_id": _CLIENT_ID,
+            }
+            return self._ask("POST", realm, form, {})
+        headers = {"Authorization": _basic(credential)}
+        return self._ask("GET", realm, {**query, "account": credential.username}, headers)
+
+    def _refused(
+        self, status: int, headers: Mapping[str, str], body: object, credential: Credential | None
+    ) -> Exception:
+        registry = self._endpoint.registry
+        if status in (401, 403) and credential is not None:
+            return UnauthorizedError(
+                f"{registry} refuses the stored login",
+                hint=f"log in again: `modelrunner login {registry}`",
+                registry=registry,
+            )
+        raw = body if isinstance(body, bytes) else b""
+        return error_for(status, headers, raw, what="the token", registry=registry)
+
+    def _read(self, body: object) -> Token:
+        if not isinstance(body, dict):
+            raise RegistryAnswerError(f"the token service of {self._endpoint.registry} sends none")
+        value = body.get("token") or body.get("access_token")
+        if not isinstance(value, str) or not value or not value.isascii() or "\n" in value:
+            raise RegistryAnswerError(f"the token service of {self._endpoint.registry} sends none")
+        lifetime = body.get("expires_in")
+        seconds = lifetime if isinstance(lifetime, int) and lifetime > 0 else _DEFAULT_LIFETIME_S
+        # a little early: it must live through the request that it is sent with
+        return Token(value, self._clock() + max(1, seconds - min(_EARLY_S, seconds // 4)))
+
+
+def _basic(credential: Credential) -> str:
+    pair = f"{credential.username}:{credential.password}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
