@@ -1,7 +1,7 @@
 """Which place a reference's model comes from, and goes to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci.reference import HUGGING_FACE, Reference
@@ -43,6 +43,8 @@ class Places:
         addresses = self.mirrors.get(reference.registry, ())
         if not addresses:
             return registry
+        # the last resort of several, maybe behind a firewall: not worth a long wait
+        registry = self._open(registry.endpoint, replace(self.backoff, attempts=2))
         mirrors = [
             self._open(Endpoint.of_mirror(reference.registry, address, ca_file=self.ca_file))
             for address in addresses
@@ -70,5 +72,5 @@ class Places:
         )
         return self._open(endpoint)
 
-    def _open(self, endpoint: Endpoint) -> OciRegistry:
-        return OciRegistry(endpoint, self.credentials, backoff=self.backoff)
+    def _open(self, endpoint: Endpoint, backoff: Backoff | None = None) -> OciRegistry:
+        return OciRegistry(endpoint, self.credentials, backoff=backoff or self.backoff)

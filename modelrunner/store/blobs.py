@@ -31,8 +31,9 @@ class BlobWriter:
     stream that follows begins, which may be the start when a server knows no ranges.
     """
 
-    def __init__(self, file: IO[bytes], descriptor: Descriptor) -> None:
+    def __init__(self, file: IO[bytes], path: Path, descriptor: Descriptor) -> None:
         self._file = file
+        self._path = path
         self._descriptor = descriptor
         self._hash = sha256()
         self.offset = 0
@@ -82,7 +83,7 @@ class BlobWriter:
                 digest=str(self._descriptor.digest),
                 expected_bytes=self._descriptor.size,
             )
-        with disk_errors(Path(self._file.name)):
+        with disk_errors(self._path):
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._write_some(rest) :]
@@ -216,13 +217,17 @@ class BlobStore:
                 partial.unlink(missing_ok=True)
                 yield None
                 return
-            writer = BlobWriter(file, descriptor)
+            writer = BlobWriter(file, partial, descriptor)
             writer.recover()
             try:
                 yield writer
                 writer.check()
             except (DigestMismatchError, SizeMismatchError):
                 partial.unlink(missing_ok=True)
+                raise
+            except BaseException:
+                if writer.offset == 0:
+                    partial.unlink(missing_ok=True)
                 raise
             self._publish(file, partial, descriptor.digest)
 

@@ -1,0 +1,114 @@
+"""The command table, and the one boundary where errors become exit codes.
+
+Every error that this program raises on purpose is a `ModelRunnerError`: shown as two lines, or as
+JSON, with its exit code. Anything else is a bug and looks like one.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.commands import register_all
+from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.context import GlobalOptions, console_for, shared_options
+from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
+
+# typer vendors click and exports few of its exceptions; this one is the root of usage errors
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_HELP = """Pull language models as OCI artifacts, know whether they fit, and talk to them.
+
+No daemon, no Docker needed."""
+
+app = typer.Typer(
+    name="modelrunner",
+    help=_HELP,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(epilog="Run `modelrunner COMMAND --help` for a command's options and examples.")
+def root(
+    ctx: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results only.")] = False,
+    progress: Annotated[
+        ProgressMode | None, typer.Option("--progress", help="How transfers are shown.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Options that come before a command's name."""
+    if version:
+        from modelrunner import __version__
+
+        typer.echo(f"modelrunner {__version__}")
+        raise typer.Exit
+    ctx.obj = shared_options(json, quiet, progress, offline, debug)
+
+
+register_all(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _end_on_signals()
+    # as far as it is known before the arguments are understood
+    fallback = GlobalOptions(json="--json" in arguments, debug="--debug" in arguments)
+    try:
+        status = typer.main.get_command(app).main(
+            arguments, prog_name="modelrunner", standalone_mode=False
+        )
+    except ModelRunnerError as exc:
+        if fallback.debug:
+            import traceback
+
+            traceback.print_exc()
+        console_for(fallback).error(exc)
+        status = exc.exit_code
+    except _USAGE_ERROR as exc:
+        status = _usage(exc, console_for(fallback))
+    except (KeyboardInterrupt, typer.Abort):
+        status = ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has had enough
+        _silence(sys.stdout)
+        status = ExitStatus.OK
+    return int(status or 0)
+
+
+def _usage(error: BaseException, console: Console) -> ExitStatus:
+    context = getattr(error, "ctx", None)
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        console.print(message)
+        return ExitStatus.OK
+    hint = f"see `{context.command_path} --help`" if context is not None else None
+    console.error(UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint))
+    return ExitStatus.USAGE
+
+
+def _end_on_signals() -> None:
+    """SIGTERM and a vanished terminal end the program as Ctrl-C does: orderly, and soon."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _silence(stream: object) -> None:
+    # what is still buffered would fail again when the interpreter ends
+    if hasattr(stream, "fileno"):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

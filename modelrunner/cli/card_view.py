@@ -1,0 +1,135 @@
+"""A model card on a terminal and in a pipe: the same blocks, drawn twice."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from modelrunner.cards.card import Card
+from modelrunner.cli.card_blocks import Block, Grid, Heading, Paragraph, card_blocks
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def render_card(card: Card, console: "Console", marks: Mapping[str, str] | None = None) -> None:
+    """Draw a card for a person, as wide as the console is.
+
+    Args:
+        card: What to draw.
+        console: Where.
+        marks: What to say of a variant by one of its references: `fits`, `too large`.
+    """
+    before: Block | None = None
+    for block in card_blocks(card, marks or {}):
+        if before is not None and _stands_apart(before, block):
+            console.print()
+        console.print(_drawn(block, console.width), highlight=False, markup=False, emoji=False)
+        before = block
+
+
+def card_text(card: Card, marks: Mapping[str, str] | None = None) -> str:
+    """The card as plain text for a pipe: no colour, no wrapping, columns padded with spaces."""
+    lines: list[str] = []
+    for block in card_blocks(card, marks or {}):
+        match block:
+            case Heading(text):
+                lines.extend(([""] if lines else []) + [text])
+            case Paragraph(text, bullet):
+                lines.append(f"- {text}" if bullet else text)
+            case Grid():
+                lines.extend(_aligned(block))
+    return "\n".join(lines) + "\n"
+
+
+def _stands_apart(before: Block, block: Block) -> bool:
+    """Whether an empty line belongs between two blocks: headings, and paragraphs in a row."""
+    if isinstance(before, Paragraph) and isinstance(block, Paragraph):
+        return not block.bullet
+    return isinstance(block, Heading)
+
+
+def _drawn(block: Block, width: int) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    match block:
+        case Heading(text):
+            return Text(text, style="bold")
+        case Paragraph(text, bullet):
+            if not bullet:
+                return Text(text)
+            item = Table.grid(padding=(0, 1))
+            item.add_row(Text("-"), Text(text, overflow="fold"))
+            return item
+        case Grid():
+            if block.when_narrow == "fold" or _needed(block) <= width:
+                return _table(block)
+            if block.when_narrow == "stack":
+                return Text("\n".join(_stacked(block)), overflow="fold")
+            return _table(_dropped(block, width))
+
+
+def _table(grid: Grid) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    count = max((len(row) for row in (grid.columns, *grid.rows)), default=0)
+    table = Table(box=None, pad_edge=False, show_header=bool(grid.columns), padding=(0, 2, 0, 0))
+    for place in range(count):
+        title = grid.columns[place] if place < len(grid.columns) else ""
+        table.add_column(
+            Text(title, style="dim"),
+            justify="right" if grid.numbers_from <= place else "left",
+            overflow="fold",
+        )
+    for row in grid.rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    return table
+
+
+def _needed(grid: Grid) -> int:
+    """The width at which no cell of a grid has to be broken."""
+    return sum(width + 2 for width in _widths([grid.columns, *grid.rows])) - 2
+
+
+def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
+    widths: list[int] = []
+    for row in rows:
+        for place, cell in enumerate(row):
+            longest = max(map(len, cell.split("\n")))
+            if place == len(widths):
+                widths.append(longest)
+            elif len(row) > 1:  # a row of one cell, a category, runs on over its neighbours
+                widths[place] = max(widths[place], longest)
+    return widths
+
+
+def _stacked(grid: Grid) -> Iterator[str]:
+    """Each row as a text of its own."""
+    for row in grid.rows:
+        facts = (f"{t.lower()} {c}" for t, c in zip(grid.columns[1:], row[1:], strict=False) if c)
+        yield row[0].replace("\n", ", ")
+        yield f"  {', '.join(facts)}"
+
+
+def _dropped(grid: Grid, width: int) -> Grid:
+    """The grid with as many of its first columns as fit, and never less than two."""
+    count = len(grid.columns)
+    cut = grid
+    while count > 2 and _needed(cut) > width:  # noqa: PLR2004
+        count -= 1
+        rows = tuple(row[:count] for row in grid.rows)
+        cut = replace(grid, rows=rows, columns=grid.columns[:count])
+    return cut
+
+
+def _aligned(grid: Grid) -> Iterator[str]:
+    rows = [tuple(cell.replace("\n", ", ") for cell in row) for row in grid.rows]
+    head = [grid.columns] if grid.columns else []
+    widths = _widths([*head, *rows])
+    for row in (*head, *rows):
+        cells = (
+            cell.rjust(width) if place >= grid.numbers_from else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,26 @@
+"""`modelrunner df`."""
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.operations.disk import usage
+from modelrunner.units import format_size
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    command(app, "df", examples="  modelrunner df --json")(df)
+
+
+def df(context: Context) -> None:
+    """Show what the store takes on disk, and what could be freed."""
+    found = usage(context.store)
+    if context.console.json:
+        context.console.emit(found.to_dict())
+        return
+    rows = [
+        (entry.kind, str(entry.count), format_size(entry.size), format_size(entry.reclaimable))
+        for entry in found.entries
+    ]
+    context.console.table(("TYPE", "COUNT", "SIZE", "RECLAIMABLE"), rows)
+    context.console.say(f"{found.path}: {format_size(found.free)} free on this disk")

@@ -1,0 +1,69 @@
+"""`modelrunner list`."""
+
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.age import age
+from modelrunner.cli.context import Context, command
+from modelrunner.operations.rows import Row, rows
+from modelrunner.units import format_context, format_size
+
+_HEADINGS = (
+    "MODEL NAME",
+    "PARAMETERS",
+    "QUANTIZATION",
+    "ARCHITECTURE",
+    "MODEL ID",
+    "CREATED",
+    "CONTEXT",
+    "SIZE",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command and its short form."""
+    examples = "  modelrunner list\n  modelrunner list granite\n  modelrunner list -q"
+    command(app, "list", examples=examples)(list_models)
+    command(app, "ls", hidden=True)(list_models)
+
+
+def list_models(
+    context: Context,
+    filter_: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain it.")
+    ] = None,
+) -> None:
+    """List the models that are here, a row a name; `-q` prints their IDs only."""
+    found = [row for row in rows(context.store) if _matches(row, filter_)]
+    if context.console.json:
+        context.console.emit([row.to_dict() for row in found])
+    elif context.console.quiet:
+        for row in found:
+            context.console.print(_short(row.id))
+    else:
+        context.console.table(_HEADINGS, [line for row in found for line in _lines(row)])
+
+
+def _matches(row: Row, wanted: str | None) -> bool:
+    return wanted is None or any(wanted.lower() in name.lower() for name in row.short_names)
+
+
+def _lines(row: Row) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            row.parameters or "",
+            row.quantization or "",
+            row.architecture or (f"({row.problem})" if row.problem else ""),
+            _short(row.id),
+            age(row.created),
+            format_context(row.context_length) if row.context_length else "",
+            format_size(row.size_bytes) if row.size_bytes is not None else "",
+        )
+        for name in row.short_names or ("<none>",)
+    ]
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,102 @@
+"""`modelrunner package` and `modelrunner push`."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.progress import progress
+from modelrunner.errors import UsageError
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.push import Pusher
+from modelrunner.units import format_size
+
+
+class Format(StrEnum):
+    """The families of artifacts."""
+
+    DOCKER = "docker"
+    MODELPACK = "modelpack"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    command(
+        app,
+        "package",
+        examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
+        "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1",
+    )(package_model)
+    command(app, "push", examples="  modelrunner push registry.example.com/team/model:1")(push)
+
+
+def package_model(
+    context: Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="Any shard of several.")],
+    reference: Annotated[str, typer.Argument(metavar="REF")],
+    licenses: Annotated[
+        list[Path] | None, typer.Option("--license", "-l", help="A licence text; may repeat.")
+    ] = None,
+    mmproj: Annotated[Path | None, typer.Option(help="The multimodal projector.")] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(help="A Jinja template instead of the model's own.")
+    ] = None,
+    context_size: Annotated[
+        int | None, typer.Option(min=1, help="The context to write in the config.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="The artifact's family.")] = (
+        Format.DOCKER
+    ),
+) -> None:
+    """Make an artifact from a GGUF file, in the store."""
+    ingredients = Ingredients(file, licenses or (), mmproj, chat_template, context_size)
+    name = Reference.parse(reference)
+    model = package(
+        context.store,
+        ingredients,
+        name,
+        family="docker" if format_ is Format.DOCKER else "modelpack",
+        created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
+    )
+    if context.console.json:
+        context.console.emit(
+            {"reference": str(name), "digest": str(model.digest), "size_bytes": model.size}
+        )
+    else:
+        context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
+
+
+def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
+    """Send a model to its registry; what is there already is not sent again."""
+    model = context.store.resolve(reference)
+    name = Reference.parse(reference)
+    context.require_network(name.short)
+    sink = context.places.sink_for(name)
+    with progress(context.console, pushing=True) as listener:
+        result = Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
+    if context.console.json:
+        context.console.emit(
+            {
+                "reference": str(name),
+                "digest": result.digest,
+                "uploaded_bytes": result.uploaded_bytes,
+                "skipped_bytes": result.skipped_bytes,
+            }
+        )
+    else:
+        sent, there = format_size(result.uploaded_bytes), format_size(result.skipped_bytes)
+        context.console.print(f"{name.short}: {result.digest} ({sent} sent, {there} there)")
+
+
+def _created(epoch: str) -> datetime:
+    """Now, or the time that reproducible builds ask for."""
+    if not epoch:
+        return datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise UsageError(f"SOURCE_DATE_EPOCH is no time: {epoch[:40]!r}") from exc

@@ -1,0 +1,27 @@
+"""`modelrunner path`."""
+
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    command(
+        app,
+        "path",
+        examples='  llama-server -m "$(modelrunner path ai/granite-4.0-micro)"',
+    )(path)
+
+
+def path(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
+    """Print the path of a model's weights file (the first shard of several)."""
+    model = context.store.resolve(reference)
+    weights = model.weights()
+    if context.console.json:
+        files = [model.view() / str(layer.path) for layer in model.artifact.layers if layer.path]
+        context.console.emit({"path": str(weights), "files": [str(file) for file in files]})
+    else:
+        context.console.print(str(weights))

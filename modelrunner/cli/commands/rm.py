@@ -1,0 +1,48 @@
+"""`modelrunner rm`."""
+
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.units import format_size
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    command(
+        app,
+        "rm",
+        examples="  modelrunner rm ai/smollm2:135M-Q4_K_M\n  modelrunner rm 354bf30d0aa3",
+    )(rm)
+
+
+def rm(
+    context: Context,
+    references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="By ID: remove every name of the model.")
+    ] = False,
+) -> None:
+    """Remove models; one name of several is only taken away."""
+    plans = [plan_removal(context.store, text, force=force) for text in references]
+    results = [remove(context.store, plan) for plan in plans]
+    if context.console.json:
+        context.console.emit(
+            [
+                {
+                    "untagged": [str(name) for name in result.plan.names],
+                    "deleted": str(result.plan.model.digest) if result.plan.last else None,
+                    "freed_bytes": result.freed,
+                }
+                for result in results
+            ]
+        )
+        return
+    for result in results:
+        for name in result.plan.names:
+            context.console.print(f"Untagged: {name.short}")
+        if result.plan.last:
+            freed = format_size(result.freed)
+            context.console.print(f"Deleted: {result.plan.model.digest} ({freed} freed)")

@@ -1,0 +1,35 @@
+"""`modelrunner tag`."""
+
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import InvalidReferenceError
+from modelrunner.oci.reference import Reference
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    command(
+        app, "tag", examples="  modelrunner tag ai/smollm2 registry.example.com/team/smollm2:1"
+    )(tag)
+
+
+def tag(
+    context: Context,
+    source: Annotated[str, typer.Argument(metavar="SRC")],
+    target: Annotated[str, typer.Argument(metavar="DST")],
+) -> None:
+    """Give a model one more name."""
+    model = context.store.resolve(source)
+    name = Reference.parse(target)
+    if name.digest is not None:
+        raise InvalidReferenceError(
+            f"{target}: a new name has a tag, not a digest", hint="leave out @sha256:..."
+        )
+    context.store.tag(model, name)
+    if context.console.json:
+        context.console.emit({"reference": str(name), "digest": str(model.digest)})
+    else:
+        context.console.say(f"{name.short} is {model.digest.short} now")

@@ -1,0 +1,42 @@
+"""`modelrunner version` and `modelrunner config`."""
+
+import platform
+
+import typer
+
+from modelrunner import __version__
+from modelrunner.cli.context import Context, command
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    command(app, "version", examples="  modelrunner version --json")(version)
+    command(app, "config", examples="  modelrunner config --json")(config)
+
+
+def version(context: Context) -> None:
+    """Print the version of this program, and of what it runs on."""
+    python = platform.python_version()
+    if context.console.json:
+        value = {"version": __version__, "python": python, "platform": platform.platform()}
+        context.console.emit(value)
+    else:
+        context.console.print(f"modelrunner {__version__} (Python {python})")
+
+
+def config(context: Context) -> None:
+    """Show every setting and where its value comes from."""
+    shown = context.settings.shown
+    if context.console.json:
+        context.console.emit(
+            {entry.name: {"value": entry.value, "origin": entry.origin} for entry in shown}
+        )
+        return
+    rows = [(entry.name, _text(entry.value), entry.origin) for entry in shown]
+    context.console.table(("SETTING", "VALUE", "FROM"), rows)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={','.join(entry)}" for key, entry in value.items())
+    return "" if value is None else str(value)

@@ -1,0 +1,110 @@
+"""Two streams: results on stdout, talk on stderr; and how loud, in which form, with which colours.
+
+A pipe gets no colour, no carriage return and no bar. Foreign text has been sanitised before it
+comes here, or is sanitised here.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TextIO
+
+from modelrunner.errors import ModelRunnerError
+from modelrunner.text import sanitize_line
+
+
+class ProgressMode(StrEnum):
+    """How a transfer is shown."""
+
+    AUTO = "auto"
+    BAR = "bar"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What commands write to."""
+
+    out: TextIO
+    err: TextIO
+    json: bool = False
+    quiet: bool = False
+    progress: ProgressMode = ProgressMode.AUTO
+    colour: bool = False
+    bars: bool = False
+
+    @classmethod
+    def on_terminal(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        json_output: bool,
+        quiet: bool,
+        progress: ProgressMode,
+    ) -> "Console":
+        """The console of this process."""
+        _never_fail_to_print(sys.stdout)
+        _never_fail_to_print(sys.stderr)
+        terminal = sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
+        return cls(
+            sys.stdout,
+            sys.stderr,
+            json=json_output,
+            quiet=quiet,
+            progress=progress,
+            colour=terminal and not in_ci and not environ.get("NO_COLOR"),
+            bars=terminal and not in_ci,
+        )
+
+    def print(self, text: str) -> None:
+        """A result, as it is."""
+        self.out.write(text + "\n")
+
+    def emit(self, value: object) -> None:
+        """A result as JSON."""
+        self.out.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def say(self, text: str) -> None:
+        """Talk, for people; not with `--quiet`, nor where JSON is asked for."""
+        if not self.quiet and not self.json:
+            self.err.write(text + "\n")
+            self.err.flush()
+
+    def warn(self, text: str) -> None:
+        """Something that people should know, even with `--quiet`."""
+        self.err.write(f"{self._bold('warning:', 33)} {text}\n")
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns without borders, headings in upper case, as Docker prints them."""
+        lines = [headings, *([sanitize_line(cell, 200) for cell in row] for row in rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+        for line in lines:
+            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            self.print("  ".join(cells).rstrip())
+
+    def error(self, error: ModelRunnerError) -> None:
+        """What went wrong and what to do, or both as one JSON object."""
+        if self.json:
+            self.err.write(json.dumps({"error": error.to_dict()}, ensure_ascii=False) + "\n")
+            return
+        self.err.write(f"{self._bold('error:', 31)} {_safe(error.message)}\n")
+        if error.hint:
+            self.err.write(f"{self._bold('hint:', 36)} {_safe(error.hint)}\n")
+
+    def _bold(self, word: str, colour: int) -> str:
+        return f"\x1b[1;{colour}m{word}\x1b[0m" if self.colour else word
+
+
+def _safe(text: str) -> str:
+    return sanitize_line(text, 2000)
+
+
+def _never_fail_to_print(stream: TextIO) -> None:
+    # a terminal without UTF-8 shows a question mark instead of ending the program
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")

@@ -1,0 +1,170 @@
+"""Where everything is put together: settings, console, store, registries; once for each command.
+
+`command` gives every command the global options and hands it a `Context` instead of them.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from typing import Annotated, Any
+
+import typer
+
+from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.config import Settings
+from modelrunner.errors import NotInStoreError
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.select import Places
+from modelrunner.registry.source import Source
+from modelrunner.store.store import Store
+
+
+@dataclass(slots=True)
+class GlobalOptions:
+    """The options that every command has; those before its name count too."""
+
+    json: bool = False
+    quiet: bool = False
+    progress: ProgressMode | None = None
+    offline: bool = False
+    debug: bool = False
+
+    def joined(self, other: "GlobalOptions") -> "GlobalOptions":
+        """What either of them asks for."""
+        return GlobalOptions(
+            self.json or other.json,
+            self.quiet or other.quiet,
+            other.progress or self.progress,
+            self.offline or other.offline,
+            self.debug or other.debug,
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command works with."""
+
+    options: GlobalOptions
+    console: Console
+    settings: Settings
+    environ: "os._Environ[str]" = field(default_factory=lambda: os.environ, repr=False)
+
+    @cached_property
+    def store(self) -> Store:
+        """The local store."""
+        return Store(self.settings.store)
+
+    @cached_property
+    def places(self) -> Places:
+        """Every registry, and the mirrors before them."""
+        return Places(
+            DockerCredentials(self.settings.docker_config),
+            self.settings.mirrors,
+            self.settings.registries,
+            self.settings.ca_file,
+        )
+
+    def source_for(self, reference: Reference) -> Source:
+        """Where to pull from.
+
+        Raises:
+            NotInStoreError: `--offline` rules the network out.
+        """
+        self.require_network(reference.short)
+        return self.places.source_for(reference)
+
+    def require_network(self, what: str) -> None:
+        """Says no where `--offline` was asked for.
+
+        Raises:
+            NotInStoreError: It was.
+        """
+        if self.options.offline:
+            raise NotInStoreError(
+                f"{what} is not here, and --offline rules the network out",
+                hint="run it once without --offline",
+            )
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: str = "", hidden: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as a command; its first parameter is the `Context`."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        epilog = f"Examples:\b\n\n{examples}" if examples else None
+        app.command(name, epilog=epilog, hidden=hidden)(_with_context(function))
+        return function
+
+    return register
+
+
+def shared_options(
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results only.")] = False,
+    progress: Annotated[
+        ProgressMode | None,
+        typer.Option("--progress", help="How transfers are shown."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
+) -> GlobalOptions:
+    """The global options, as a function whose signature is lent to every command."""
+    return GlobalOptions(json, quiet, progress, offline, debug)
+
+
+def build(options: GlobalOptions) -> Context:
+    """The context of this process.
+
+    Raises:
+        ConfigError: The configuration cannot be understood.
+    """
+    if options.debug:
+        _log_everything()
+    return Context(options, console_for(options), Settings.load(os.environ))
+
+
+def console_for(options: GlobalOptions) -> Console:
+    """The console that these options ask for."""
+    return Console.on_terminal(
+        os.environ,
+        json_output=options.json,
+        quiet=options.quiet,
+        progress=options.progress or ProgressMode.AUTO,
+    )
+
+
+def _with_context(function: Callable[..., None]) -> Callable[..., None]:
+    shared = list(inspect.signature(shared_options).parameters.values())
+    own = list(inspect.signature(function).parameters.values())[1:]
+    before = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+    @wraps(function)
+    def wrapper(*, ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401
+        said = shared_options(**{entry.name: values.pop(entry.name) for entry in shared})
+        options = ctx.find_root().ensure_object(GlobalOptions).joined(said)
+        ctx.find_root().obj = options
+        function(build(options), **values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [before, *(entry.replace(kind=keyword) for entry in (*own, *shared))]
+    signature = inspect.Signature(parameters, return_annotation=None)
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+    return wrapper
+
+
+def _log_everything() -> None:
+    import logging
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(relativeCreated)7.0f ms %(name)s: %(message)s",
+    )
+    # of our own everything; libraries may write headers with secrets at this level
+    logging.getLogger("modelrunner").setLevel(logging.DEBUG)

@@ -1,0 +1,130 @@
+"""An answer on its way to the reader: made safe while it streams, thoughts apart from words."""
+
+import re
+from typing import Self, TextIO
+
+from modelrunner.text import sanitize
+
+# A terminal ends CSI at its final byte, a string (OSC, DCS, ..) at ST or BEL, and both at another
+# ESC. What is longer than this is no sequence but text: it shall not vanish.
+_LONGEST = 4096
+_CSI = rf"\[[0-?]{{0,{_LONGEST}}}[ -/]{{0,{_LONGEST}}}"
+_STRING = rf"[\]PX^_][^\x07\x1b]{{0,{_LONGEST}}}"
+_COMPLETE = rf"\x1b(?:{_CSI}[@-~]|{_STRING}(?:\x1b\\|\x07)|[@-OQ-WYZ\\])"
+_OPEN = rf"\x1b(?:{_CSI}|{_STRING}\x1b?)?\Z"
+_SEQUENCE = re.compile(f"{_COMPLETE}|(?P<open>{_OPEN})")
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_MARGIN = "| "
+
+
+class StreamSanitizer:
+    """Takes control and escape sequences out of a text that comes in pieces.
+
+    A sequence may be cut anywhere between two pieces: its beginning is held back until its end,
+    or until it turns out to be none.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What may be shown now."""
+        text, self._held = self._held + piece, ""
+        safe, start = "", 0
+        for sequence in _SEQUENCE.finditer(text):
+            safe += text[start : sequence.start()]
+            start = sequence.end()
+            self._held = sequence["open"] or ""
+        return _without_controls(safe + text[start:])
+
+    def flush(self) -> str:
+        """What was held back: the text is over, so it is no sequence."""
+        held, self._held = self._held, ""
+        return _without_controls(held)
+
+
+def _without_controls(text: str) -> str:
+    # without ESC there is nothing for it to take but single characters
+    return sanitize(text.replace("\x1b", ""))
+
+
+class AnswerWriter:
+    """Writes an answer and the thoughts before it, each piece as soon as it is here.
+
+    ```
+    thinking
+    | The user greets me.
+
+    Hello!
+    ```
+
+    Leaving the `with` block ends the line, whatever happened, unless nobody reads any more.
+
+    Args:
+        out: Where the answer goes.
+        thoughts: Where the reasoning goes; None drops it.
+        colour: Whether reasoning may be dimmed.
+    """
+
+    def __init__(self, out: TextIO, thoughts: TextIO | None, *, colour: bool) -> None:
+        self._out = out
+        self._thoughts = thoughts
+        self._colour = colour
+        self._answer = StreamSanitizer()
+        self._reasoning = StreamSanitizer()
+        self._thinking = False
+        self._last = "\n"
+        self._parts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The answer so far as the model gave it: to be sent back, not to be shown."""
+        return "".join(self._parts)
+
+    def write(self, text: str, reasoning: str) -> None:
+        """Show the next piece of either."""
+        self._parts.append(text)
+        self._think(self._reasoning.feed(reasoning))
+        self._speak(self._answer.feed(text))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, OSError):
+            return
+        self._speak(self._answer.flush())
+        self._stop_thinking()
+        if self._last != "\n":
+            write(self._out, "\n")
+
+    def _think(self, safe: str) -> None:
+        if self._thoughts is None or not safe:
+            return
+        if not self._thinking:
+            self._thinking = True
+            start = "" if self._last == "\n" else "\n"
+            write(self._thoughts, f"{start}{_DIM if self._colour else ''}thinking\n{_MARGIN}")
+        write(self._thoughts, safe.replace("\n", f"\n{_MARGIN}"))
+
+    def _stop_thinking(self) -> None:
+        if self._thoughts is None or not self._thinking:
+            return
+        self._thinking = False
+        rest = self._reasoning.flush().replace("\n", f"\n{_MARGIN}")
+        write(self._thoughts, f"{rest}{_PLAIN if self._colour else ''}\n\n")
+
+    def _speak(self, safe: str) -> None:
+        if not safe:
+            return
+        self._stop_thinking()
+        write(self._out, safe)
+        self._last = safe[-1]
+
+
+def write(out: TextIO, text: str) -> None:
+    """Write and show at once; what the stream's encoding lacks becomes a question mark."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    out.write(text.encode(encoding, errors="replace").decode(encoding))
+    out.flush()

@@ -1,0 +1,185 @@
+"""The chat: read a message, show the answer as it comes, and again.
+
+Answers go to `out`, everything that the chat itself says goes to `err`. The chat ends with `/bye`,
+with Ctrl-D, and when the terminal goes away; a failed answer does not end it, for there may be
+something worth a `/save`.
+"""
+
+import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from modelrunner.chat.answer import Done
+from modelrunner.cli.answer import cut_note, show
+from modelrunner.cli.render import AnswerWriter, write
+from modelrunner.cli.repl_commands import LEAVING, Next, run_command
+from modelrunner.cli.repl_files import insert_files
+from modelrunner.cli.repl_input import HistoryFile, Prompt, TerminalPrompt, unquote
+from modelrunner.cli.repl_session import Session, describe, describe_use
+from modelrunner.errors import ContextExceededError, ModelRunnerError
+from modelrunner.text import sanitize_line
+
+_NEARLY_FULL = 0.8
+_START_ANEW = "`/clear` starts a new conversation"
+_TERMINAL_GONE = {errno.EIO, errno.EPIPE, errno.ENXIO, errno.EBADF}
+
+
+class _HangUp(SystemExit):
+    """The terminal went away. An event loop lets only this kind of exception through."""
+
+
+def chat(
+    session: Session,
+    *,
+    out: TextIO,
+    err: TextIO,
+    prompt: Prompt | None = None,
+    history: Path | None = None,
+    colour: bool = False,
+) -> None:
+    """Talk until the user leaves.
+
+    Args:
+        session: With whom, and what was said before.
+        out: Where answers go.
+        err: Where the chat's own words go.
+        prompt: Where messages come from; the terminal by default.
+        history: The file that remembers what was typed; None remembers nothing.
+        colour: Whether thoughts may be dimmed.
+    """
+    remembered = None if history is None else HistoryFile(history)
+    if prompt is None:
+        prompt = TerminalPrompt(remembered.load() if remembered is not None else ())
+    talk = _Chat(session, prompt, remembered, out, err, colour)
+    try:
+        with _hang_up_ends():
+            while talk.turn():
+                pass
+    except (EOFError, _HangUp):
+        return
+    except OSError as exc:
+        if exc.errno not in _TERMINAL_GONE:
+            raise
+
+
+@contextmanager
+def _hang_up_ends() -> Iterator[None]:
+    """Leave the block when the terminal goes away; without this the process would just die."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise _HangUp
+
+    before = signal.getsignal(hang_up)
+    if before is not signal.SIG_IGN:
+        signal.signal(hang_up, leave)
+    try:
+        yield
+    finally:
+        signal.signal(hang_up, before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    session: Session
+    prompt: Prompt
+    history: HistoryFile | None
+    out: TextIO
+    err: TextIO
+    colour: bool
+
+    def turn(self) -> bool:
+        """One message or command; whether the chat goes on."""
+        after = Next.READ
+        try:
+            line = self.prompt.read()
+            self._remember(line.strip())
+            after = self._heed(line)
+            if after is Next.ANSWER:
+                self._answer()
+        except KeyboardInterrupt:
+            self._say("press Ctrl-D or type /bye to leave")
+        except ModelRunnerError as exc:
+            self._complain(exc)
+        return after is not Next.LEAVE
+
+    def _remember(self, line: str) -> None:
+        if self.history is not None and line not in {"", *LEAVING}:
+            self.history.append(line)
+
+    def _heed(self, line: str) -> Next:
+        """Run a command, or take in a message."""
+        if not line.strip():
+            return Next.READ
+        if line.startswith("/"):
+            return run_command(self.session, line, self._say)
+        text = unquote(line)
+        message = insert_files(text if text != line else line.strip(), Path())
+        for name in message.missing:
+            self._say(f"no file {sanitize_line(name)}: `@` is sent as typed")
+        self.session.conversation.add_user(message.text)
+        return Next.ANSWER
+
+    def _answer(self) -> None:
+        """Show the answer to what the user said last, and make it part of the conversation.
+
+        Turns alternate whatever happens, for many chat templates insist on it: an answer that was
+        stopped stays, even an empty one; a message that got no answer at all is taken back.
+        """
+        session = self.session
+        writer = AnswerWriter(self.out, self.out, colour=self.colour)
+        stopped = True
+        try:
+            with (
+                closing(session.client.stream(session.conversation.messages, session.options)) as (
+                    pieces
+                ),
+                writer,
+            ):
+                session.last = show(pieces, writer)
+            stopped = False
+        except KeyboardInterrupt:
+            self._say("(stopped)")
+        except ModelRunnerError as exc:
+            if not writer.text:
+                session.conversation.drop_last()
+            self._complain(exc)
+        finally:
+            turns = session.conversation.turns
+            if turns and turns[-1].role == "user":
+                session.conversation.add_assistant(writer.text, stopped=stopped)
+        if not stopped and session.last is not None:
+            self._remark(session.last)
+
+    def _remark(self, done: Done) -> None:
+        """Say what the answer does not: that it was cut, that room gets short, the numbers."""
+        session = self.session
+        if session.verbose:
+            self._say(describe(done, session.context))
+        note = cut_note(done, session.options, session.context)
+        used = 0 if done.usage is None else done.usage.total_tokens
+        if note is not None:
+            remedy = "`/set max_tokens` changes that" if "max_tokens" in note else _START_ANEW
+            self._say(f"{note}; {remedy}")
+        elif session.context and used >= _NEARLY_FULL * session.context:
+            self._say(f"context nearly full, {describe_use(done, session.context)}: {_START_ANEW}")
+
+    def _complain(self, error: ModelRunnerError) -> None:
+        hint = error.hint
+        if isinstance(error, ContextExceededError) and self.session.conversation.turns:
+            hint = f"{_START_ANEW}, arrow up brings your message back"
+        self._say(f"error: {error.message}")
+        if hint is not None:
+            self._say(f"hint: {hint}")
+
+    def _say(self, text: str) -> None:
+        write(self.err, f"{text}\n")

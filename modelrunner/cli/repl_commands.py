@@ -1,0 +1,247 @@
+"""What a line that starts with `/` does in a chat."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from modelrunner.cli.repl_saved import SavedChat, load, save
+from modelrunner.cli.repl_session import Session, describe, describe_use
+from modelrunner.errors import UsageError
+from modelrunner.text import sanitize, sanitize_line
+
+HELP = '''\
+/bye, /exit          leave; so does Ctrl-D
+/clear               forget the conversation; the system prompt stays
+/retry               take the last answer back and ask again
+/system [TEXT]       show or set the system prompt; "" removes it
+/set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens or verbose
+/show                the model, the settings and the conversation
+/stats               tokens and speed of the last answer
+/save FILE           write the conversation to a file
+/load FILE           go on with the conversation in a file
+/?, /help            this
+
+@path, @"a path"     stands for the content of that file
+"""                  starts and ends a message of several lines
+a space before /     sends the line as a message
+Enter sends, Alt-Enter starts a new line, Ctrl-C stops the answer, Ctrl-R searches what you
+typed before, Ctrl-X Ctrl-E opens an editor'''
+
+LEAVING = ("/bye", "/exit")
+"""The commands that end the chat."""
+
+
+class Next(Enum):
+    """What the chat does after a command."""
+
+    READ = auto()
+    ANSWER = auto()
+    LEAVE = auto()
+
+
+Say = Callable[[str], None]
+_Command = Callable[[Session, str, Say], Next]
+
+
+def run_command(session: Session, line: str, say: Say) -> Next:
+    """Do what the line says.
+
+    Raises:
+        UsageError: There is no such command, or it cannot be done like this.
+    """
+    name, *rest = line.split(maxsplit=1)
+    command = _COMMANDS.get(name)
+    if command is None:
+        raise _unknown(name, line.strip())
+    return command(session, "".join(rest).strip(), say)
+
+
+def _unknown(name: str, line: str) -> UsageError:
+    from difflib import get_close_matches
+
+    shown = sanitize_line(name, 80)
+    if any(_is_path(text) for text in (name, line)):
+        path = sanitize_line(line if _is_path(line) else name)
+        mention = f'@"{path}"' if " " in path else f"@{path}"
+        return UsageError(
+            f"`{path}` is no command but a path, and nothing was sent",
+            hint=f"`{mention}` stands for a file's content; a space before `/` sends the line",
+        )
+    near = get_close_matches(name, _COMMANDS, n=1)
+    guess = f"did you mean `{near[0]}`? " if near else ""
+    return UsageError(f"unknown command `{shown}`", hint=f"{guess}`/?` for help")
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:
+        return False
+
+
+def _leave(_session: Session, _argument: str, _say: Say) -> Next:
+    return Next.LEAVE
+
+
+def _help(_session: Session, _argument: str, say: Say) -> Next:
+    say(HELP)
+    return Next.READ
+
+
+def _clear(session: Session, _argument: str, say: Say) -> Next:
+    session.conversation.clear()
+    session.last = None
+    say("the conversation is forgotten")
+    return Next.READ
+
+
+def _retry(session: Session, _argument: str, _say: Say) -> Next:
+    conversation = session.conversation
+    if not conversation.turns:
+        raise UsageError("there is nothing to ask again")
+    while conversation.turns and conversation.turns[-1].role == "assistant":
+        conversation.drop_last()
+    return Next.ANSWER
+
+
+def _system(session: Session, argument: str, say: Say) -> Next:
+    if argument:
+        session.conversation.system = None if argument in {'""', "''"} else argument
+        say("the system prompt is set" if session.conversation.system else "no system prompt")
+    else:
+        say(sanitize(session.conversation.system or "no system prompt"))
+    return Next.READ
+
+
+def _set(session: Session, argument: str, say: Say) -> Next:
+    key, _, value = argument.partition(" ")
+    value = value.strip()
+    if not key:
+        say(_settings(session))
+    elif key == "verbose":
+        session.verbose = _switch(value)
+        say(f"verbose {value}")
+    elif key not in _NUMBERS:
+        keys = ", ".join([*_NUMBERS, "verbose"])
+        raise UsageError(f"no setting `{sanitize_line(key, 80)}`", hint=f"there are {keys}")
+    else:
+        change: dict[str, Any] = {key: None if value == "default" else _NUMBERS[key](value)}
+        session.options = replace(session.options, **change)
+        say(f"{key} {sanitize_line(value)}")
+    return Next.READ
+
+
+def _settings(session: Session) -> str:
+    rows = {key: getattr(session.options, key) for key in _NUMBERS}
+    lines = [f"{key:<12} {'default' if value is None else value}" for key, value in rows.items()]
+    return "\n".join([*lines, f"{'verbose':<12} {'on' if session.verbose else 'off'}"])
+
+
+def _show(session: Session, _argument: str, say: Say) -> Next:
+    say(f"{'model':<12} {sanitize_line(session.model_label)}")
+    say(f"{'context':<12} {describe_use(session.last, session.context)}")
+    say(_settings(session))
+    for message in session.conversation.messages:
+        mark = " (stopped)" if message.stopped else ""
+        say(f"\n{message.role}{mark}:\n{sanitize(message.content)}")
+    return Next.READ
+
+
+def _stats(session: Session, _argument: str, say: Say) -> Next:
+    say(describe(session.last, session.context))
+    return Next.READ
+
+
+def _save(session: Session, argument: str, say: Say) -> Next:
+    path = _file(argument, "/save FILE")
+    save(SavedChat(session.model_label, session.conversation), path)
+    say(f"saved to {sanitize_line(str(path))}")
+    return Next.READ
+
+
+def _load(session: Session, argument: str, say: Say) -> Next:
+    saved = load(_file(argument, "/load FILE"))
+    session.conversation = saved.conversation
+    session.last = None
+    count = len(saved.conversation.turns)
+    with_whom = "" if saved.model == session.model_label else f" with {sanitize_line(saved.model)}"
+    say(f"loaded {count} message{'' if count == 1 else 's'}{with_whom}")
+    return Next.READ
+
+
+def _file(argument: str, usage: str) -> Path:
+    if not argument:
+        raise UsageError("no file is named", hint=f"`{usage}`")
+    try:
+        return Path(argument.strip('"')).expanduser()
+    except RuntimeError as exc:
+        raise UsageError(f"{sanitize_line(argument)} is in nobody's home directory") from exc
+
+
+def _switch(value: str) -> bool:
+    if value not in {"on", "off"}:
+        raise UsageError("`verbose` is `on` or `off`")
+    return value == "on"
+
+
+def _temperature(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise _no_value("temperature", "a number from 0")
+    return value
+
+
+def _top_p(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise _no_value("top_p", "a number above 0, at most 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise _no_value("seed", "a whole number") from None
+
+
+def _max_tokens(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise _no_value("max_tokens", "a whole number from 1")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _no_value(key: str, rule: str) -> UsageError:
+    return UsageError(f"`{key}` is {rule}", hint=f"`/set {key} default` leaves it to the model")
+
+
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    "temperature": _temperature,
+    "top_p": _top_p,
+    "seed": _seed,
+    "max_tokens": _max_tokens,
+}
+
+_COMMANDS: dict[str, _Command] = {
+    **dict.fromkeys(LEAVING, _leave),
+    "/?": _help,
+    "/clear": _clear,
+    "/help": _help,
+    "/load": _load,
+    "/retry": _retry,
+    "/save": _save,
+    "/set": _set,
+    "/show": _show,
+    "/stats": _stats,
+    "/system": _system,
+}

@@ -1,0 +1,86 @@
+"""`@path` in a message: the content of that file, exactly, in its place."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.errors import UsageError
+from modelrunner.text import sanitize_line
+from modelrunner.units import format_size
+
+LIMIT = 256 * 1024
+"""The largest file that a message may take in, in bytes."""
+
+# at the start of a word only: an address like me@example.org names no file
+_MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))')
+_PUNCTUATION = ".,;:!?)]}'"
+
+
+@dataclass(frozen=True, slots=True)
+class FilledMessage:
+    """A message as it is sent, and the mentions in it that name no file."""
+
+    text: str
+    missing: tuple[str, ...]
+
+
+def insert_files(text: str, folder: Path) -> FilledMessage:
+    """Replace each `@path` and `@"path with spaces"` by the text of the file.
+
+    A path is taken relative to `folder`; `~` is the home directory. Punctuation after a path is
+    left where it is. What an inserted file says about other files is not followed.
+
+    Raises:
+        UsageError: A file is too large, is no UTF-8 text, or cannot be read.
+    """
+    missing: list[str] = []
+
+    def content(mention: re.Match[str]) -> str:
+        name = mention["quoted"] or mention["bare"]
+        for path in _readings(name, quoted=mention["quoted"] is not None):
+            file = folder / _home(path)
+            if _is_file(file):
+                return _read(file) + name[len(path) :]
+        missing.append(name)
+        return mention[0]
+
+    return FilledMessage(_MENTION.sub(content, text), tuple(missing))
+
+
+def _readings(name: str, *, quoted: bool) -> list[str]:
+    """The name as it stands, and without the punctuation that a sentence puts after it."""
+    shorter = name.rstrip(_PUNCTUATION)
+    return [name] if quoted or shorter in {"", name} else [name, shorter]
+
+
+def _home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~somebody who is not there
+        return Path(path)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # no name that a file could have, or in a folder that is closed to us
+        return False
+
+
+def _read(file: Path) -> str:
+    name = sanitize_line(str(file))
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(LIMIT + 1)
+    except OSError as exc:
+        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
+    if len(raw) > LIMIT:
+        raise UsageError(
+            f"{name} is larger than {format_size(LIMIT)}, the most that a message takes in"
+        )
+    if b"\0" in raw:
+        raise UsageError(f"{name} is no text: it has NUL bytes in it")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{name} is no text: byte {exc.start} is not UTF-8") from exc

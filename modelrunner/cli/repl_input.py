@@ -1,0 +1,168 @@
+"""What the user types: one message after the other, with editing and history.
+
+Enter sends, Alt-Enter starts a new line. A message that starts with three quotes goes on until
+three quotes end it.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from prompt_toolkit.formatted_text import AnyFormattedText
+    from prompt_toolkit.input import Input
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.output import Output
+
+_QUOTES = '"""'
+_KEPT = 1000
+
+
+class Prompt(Protocol):
+    """Where messages come from."""
+
+    def read(self) -> str:
+        """The next message as typed.
+
+        Raises:
+            EOFError: The user leaves, or the terminal is gone.
+            KeyboardInterrupt: The user pressed Ctrl-C.
+        """
+
+
+class TerminalPrompt:
+    """Messages from a terminal, edited with prompt_toolkit.
+
+    Args:
+        history: What was typed in earlier chats, oldest first.
+        source: Where keys come from; the terminal by default.
+        screen: Where the line under edit is drawn; the terminal by default.
+    """
+
+    def __init__(
+        self,
+        history: Sequence[str] = (),
+        *,
+        source: "Input | None" = None,
+        screen: "Output | None" = None,
+    ) -> None:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import InMemoryHistory
+
+        self._session: PromptSession[str] = PromptSession(
+            "> ",
+            multiline=True,
+            prompt_continuation=". ",
+            placeholder=_placeholder,
+            history=InMemoryHistory(list(history)),
+            key_bindings=_key_bindings(),
+            search_ignore_case=True,
+            enable_suspend=True,
+            enable_open_in_editor=True,
+            input=source,
+            output=screen,
+        )
+
+    def read(self) -> str:
+        """The next message as typed; see `Prompt`."""
+        return self._session.prompt()
+
+
+def _placeholder() -> "AnyFormattedText":
+    """What to do here, while nothing is typed; it shall not stay on the screen."""
+    from prompt_toolkit.application import get_app
+
+    return [] if get_app().is_done else [("ansibrightblack", "Send a message (/? for help)")]
+
+
+def _key_bindings() -> "KeyBindings":
+    from prompt_toolkit.filters import has_focus, is_searching
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    bindings = KeyBindings()
+    typing = has_focus("DEFAULT_BUFFER") & ~is_searching
+
+    @bindings.add("enter", filter=typing)
+    @bindings.add("c-j", filter=typing)
+    def _send(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if is_open(buffer.text):
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @bindings.add("escape", "enter", filter=typing)
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return bindings
+
+
+def is_open(text: str) -> bool:
+    """Whether a message started with three quotes that nothing ended yet."""
+    return text.startswith(_QUOTES) and text.count(_QUOTES) % 2 == 1
+
+
+def unquote(text: str) -> str:
+    """The message without the three quotes around it, if they are around all of it."""
+    stripped = text.strip()
+    around = stripped.startswith(_QUOTES) and stripped.endswith(_QUOTES)
+    if not around or stripped.count(_QUOTES) != 2:  # noqa: PLR2004
+        return text
+    return stripped[len(_QUOTES) : -len(_QUOTES)].strip("\n")
+
+
+class HistoryFile:
+    """What was typed, one JSON string a line, for nobody else to read.
+
+    A history is a convenience: a file that cannot be read is an empty one, and what cannot be
+    written is forgotten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[str]:
+        """What was typed in earlier chats, oldest first."""
+        try:
+            lines = self._path.read_text("utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        if len(lines) > 2 * _KEPT:
+            self._shorten(entries[-_KEPT:])
+        return entries[-_KEPT:]
+
+    def append(self, text: str) -> None:
+        """Remember one message."""
+        with suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(self._path, [text], os.O_APPEND)
+
+    def _shorten(self, entries: Sequence[str]) -> None:
+        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with suppress(OSError):
+            self._write(beside, entries, os.O_TRUNC)
+            beside.replace(self._path)
+
+    @staticmethod
+    def _write(path: Path, entries: Sequence[str], how: int) -> None:
+        # one write a call: two chats may share the file
+        lines = "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+        try:
+            path.chmod(0o600)
+            os.write(file, lines)
+        finally:
+            os.close(file)
+
+
+def _entry(line: str) -> str | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, str) else None

@@ -1,0 +1,77 @@
+"""A conversation in a file: one JSON object, to go on with another day."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.chat.conversation import Conversation
+from modelrunner.errors import UsageError
+from modelrunner.text import sanitize_line
+
+_VERSION = 1
+_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SavedChat:
+    """A conversation and the name of the model that it was held with."""
+
+    model: str
+    conversation: Conversation
+
+
+def save(chat: SavedChat, path: Path) -> None:
+    """Write a chat to a file that is new or holds a chat already, for its owner's eyes only.
+
+    Raises:
+        UsageError: There is another file, or it cannot be written.
+    """
+    if path.exists():
+        try:
+            load(path)
+        except UsageError as exc:
+            name = sanitize_line(str(path))
+            raise UsageError(f"{name} is there already, and is no chat to be replaced") from exc
+    document = {"modelrunner_chat": _VERSION, "model": chat.model, **chat.conversation.to_dict()}
+    text = json.dumps(document, indent=2) + "\n"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(beside, text)
+        beside.replace(path)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"{sanitize_line(str(path))} cannot be written: {exc.strerror}") from exc
+
+
+def load(path: Path) -> SavedChat:
+    """Read a chat that `save` wrote.
+
+    Raises:
+        UsageError: The file is not there or holds something else.
+    """
+    name = sanitize_line(str(path))
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_LIMIT + 1)
+    except OSError as exc:
+        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
+    if len(raw) > _LIMIT:
+        raise UsageError(f"{name} is no saved chat: it is too large")
+    try:
+        document = json.loads(raw)
+        if not isinstance(document, dict) or document.get("modelrunner_chat") != _VERSION:
+            raise UsageError(f"{name} is no saved chat")
+        return SavedChat(str(document.get("model")), Conversation.from_dict(document))
+    except RecursionError as exc:
+        raise UsageError(f"{name} is no saved chat") from exc
+    except ValueError as exc:
+        raise UsageError(f"{name} is no saved chat: {sanitize_line(str(exc))}") from exc
+
+
+def _write(path: Path, text: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,192 @@
+"""What the user has decided: option > environment > `config.toml` > default, each with its origin.
+
+`config.toml` lies in `MODELRUNNER_HOME`:
+
+```toml
+runtime = "auto"
+context = 32768
+[mirrors]
+"docker.io" = ["https://mirror.example.com"]
+[registries."registry.example.com:5000"]
+insecure = true                 # plain http
+realms = ["auth.example.com"]   # where a token may be asked for
+ca_file = "/etc/ssl/company.pem"
+```
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from modelrunner.errors import ConfigError
+from modelrunner.registry.select import RegistrySettings
+
+_TOP = {"runtime": str, "context": int, "threads": int, "system": str, "port": int}
+_TABLES = ("mirrors", "registries")
+_REGISTRY = {"insecure": bool, "realms": list, "ca_file": str}
+DEFAULT_PORT = 12434
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value, and who says so."""
+
+    name: str
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, resolved once; only the command line makes them."""
+
+    home: Path
+    runtime: str = "auto"
+    context: int | None = None
+    threads: int | None = None
+    system: str | None = None
+    port: int = DEFAULT_PORT
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    docker_config: Path | None = None
+    ca_file: str | None = None
+    shown: tuple[Setting, ...] = ()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Resolves the settings from an environment and the file that it leads to.
+
+        Raises:
+            ConfigError: The file or a variable says something that is not understood.
+        """
+        home, home_origin = _home(environ)
+        path = home / "config.toml"
+        written = _read(path)
+        shown = [Setting("home", str(home), home_origin)]
+
+        def chosen(name: str, variable: str | None, default: object) -> Any:  # noqa: ANN401
+            found, origin = default, "default"
+            if variable and environ.get(variable):
+                found, origin = environ[variable], variable
+            elif name in written:
+                found, origin = written[name], str(path)
+            shown.append(Setting(name, found, origin))
+            return found
+
+        mirrors, mirrors_origin = _mirrors(environ, written, path)
+        shown.append(Setting("mirrors", {k: list(v) for k, v in mirrors.items()}, mirrors_origin))
+        return cls(
+            home=home,
+            runtime=chosen("runtime", "MODELRUNNER_RUNTIME", "auto"),
+            context=chosen("context", None, None),
+            threads=chosen("threads", None, None),
+            system=chosen("system", None, None),
+            port=chosen("port", None, DEFAULT_PORT),
+            mirrors=mirrors,
+            registries=_registries(written, path),
+            docker_config=_docker_config(environ),
+            ca_file=chosen("ca_file", "SSL_CERT_FILE", None),
+            shown=tuple(shown),
+        )
+
+    @property
+    def store(self) -> Path:
+        """Where models are kept."""
+        return self.home / "store"
+
+    @property
+    def state(self) -> Path:
+        """Where histories, logs and running servers are noted."""
+        return self.home / "state"
+
+
+def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
+    if environ.get("MODELRUNNER_HOME"):
+        return Path(environ["MODELRUNNER_HOME"]).expanduser().absolute(), "MODELRUNNER_HOME"
+    from platformdirs import user_data_path
+
+    return user_data_path("modelrunner", appauthor=False), "default"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            value = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
+    for key, entry in value.items():
+        _check(path, key, entry)
+    return value
+
+
+def _check(path: Path, key: str, entry: object) -> None:
+    known = [*_TOP, *_TABLES, "ca_file"]
+    if key not in known:
+        raise ConfigError(
+            f"{path} sets {key!r}, which is no setting",
+            hint=f"settings are {', '.join(known)}",
+        )
+    kind = dict if key in _TABLES else _TOP.get(key, str)
+    if not isinstance(entry, kind) or isinstance(entry, bool):
+        raise ConfigError(f"{path}: {key} should be of type {kind.__name__}")
+
+
+def _mirrors(
+    environ: Mapping[str, str], written: Mapping[str, Any], path: Path
+) -> tuple[Mapping[str, tuple[str, ...]], str]:
+    text = environ.get("MODELRUNNER_MIRRORS", "")
+    if text:
+        return _mirrors_of(text), "MODELRUNNER_MIRRORS"
+    table = written.get("mirrors", {})
+    found = {}
+    for registry, entry in table.items():
+        addresses = [entry] if isinstance(entry, str) else entry
+        if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
+            raise ConfigError(f"{path}: mirrors of {registry} should be a list of addresses")
+        found[registry] = tuple(addresses)
+    return found, str(path) if found else "default"
+
+
+def _mirrors_of(text: str) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        registry, equals, address = entry.partition("=")
+        if not equals or not registry or not address:
+            raise ConfigError(
+                f"MODELRUNNER_MIRRORS: {entry[:100]!r} is not REGISTRY=ADDRESS",
+                hint="write docker.io=https://mirror.example.com, several with commas",
+            )
+        found[registry] = (*found.get(registry, ()), address)
+    return found
+
+
+def _registries(written: Mapping[str, Any], path: Path) -> Mapping[str, RegistrySettings]:
+    found = {}
+    for registry, entry in written.get("registries", {}).items():
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{path}: registries.{registry!r} should be a table")
+        for key, value in entry.items():
+            if key not in _REGISTRY or not isinstance(value, _REGISTRY[key]):
+                raise ConfigError(
+                    f"{path}: {key!r} of registry {registry} is not understood",
+                    hint="there are insecure = true|false, realms = [HOST, ...], ca_file = PATH",
+                )
+        found[registry] = RegistrySettings(
+            insecure=entry.get("insecure", False),
+            realms=tuple(str(realm) for realm in entry.get("realms", ())),
+            ca_file=entry.get("ca_file"),
+        )
+    return found
+
+
+def _docker_config(environ: Mapping[str, str]) -> Path | None:
+    if environ.get("DOCKER_CONFIG"):
+        return Path(environ["DOCKER_CONFIG"]) / "config.json"
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    return Path(home) / ".docker" / "config.json" if home else None

@@ -1,0 +1,98 @@
+"""What stands before the tensor data of a GGUF file, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from modelrunner.gguf.tensor_types import TENSOR_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array among the values.
+
+    Attributes:
+        item_type: `uint32`, `float32`, `bool`, `string`, ...
+        length: How many items the file has.
+        items: The items, where there are few enough: a value per layer is, a vocabulary is not.
+    """
+
+    item_type: str
+    length: int
+    items: tuple[bool | int | float | str, ...] | None
+
+
+Value = bool | int | float | str | Array
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What the header says about one tensor.
+
+    Attributes:
+        name: Its name, such as `blk.0.attn_q.weight`.
+        shape: Its dimensions, the fastest first.
+        type: Its ggml type, by number.
+        offset: Where its bytes start, counted from the start of the tensor data.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+    @property
+    def type_name(self) -> str:
+        """Its type as people write it: `Q4_K`, `F32`, or `unknown(99)`."""
+        known = TENSOR_TYPES.get(self.type)
+        return known.name if known else f"unknown({self.type})"
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it takes; None for a type that is not known here."""
+        known = TENSOR_TYPES.get(self.type)
+        return self.elements // known.block * known.size if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Everything before the tensor data.
+
+    Attributes:
+        version: Of the format, 2 or 3.
+        metadata: The key-values, in the order of the file.
+        tensors: The tensors, in the order of the file.
+        alignment: What every tensor's offset is a multiple of.
+        data_offset: Where in the file the tensor data starts.
+        file_size: Bytes of the whole file, if that was known.
+    """
+
+    version: int
+    metadata: Mapping[str, Value]
+    tensors: tuple[TensorInfo, ...]
+    alignment: int
+    data_offset: int
+    file_size: int | None
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all tensors without padding, as model cards print "Size".
+
+        Tensors of a type that is not known here count nothing.
+        """
+        return sum(tensor.size or 0 for tensor in self.tensors)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all tensors as they lie in the file, each padded to the alignment."""
+        return sum(padded(tensor.size or 0, self.alignment) for tensor in self.tensors)
+
+
+def padded(size: int, alignment: int) -> int:
+    """The next multiple of the alignment."""
+    return (size + alignment - 1) // alignment * alignment

@@ -1,0 +1,216 @@
+"""Package: GGUF files into an artifact in the store, in either family.
+
+The facts of the config come from the file's own header. Weights are filed as they are, one layer a
+shard, never compressed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelrunner.errors import MalformedGGUFError, UsageError
+from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.reader import read_header
+from modelrunner.oci import media_types
+from modelrunner.oci.artifact import SHARD, ModelArtifact
+from modelrunner.oci.config import Family, ModelConfig
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.store.blobs import BlobStore
+from modelrunner.store.files import disk_errors
+from modelrunner.store.stamps import CHUNK, hash_file
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_size
+
+_TYPES: dict[Family, dict[str, str]] = {
+    "docker": {
+        "weights": media_types.DOCKER_GGUF,
+        "projector": media_types.DOCKER_PROJECTOR,
+        "template": media_types.DOCKER_TEMPLATE,
+        "license": media_types.DOCKER_LICENSE,
+    },
+    "modelpack": {
+        "weights": media_types.MODELPACK_WEIGHT,
+        "projector": media_types.MODELPACK_WEIGHT,
+        "template": media_types.MODELPACK_WEIGHT_CONFIG,
+        "license": media_types.MODELPACK_DOC,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What goes into an artifact."""
+
+    weights: Path
+    licenses: Sequence[Path] = ()
+    projector: Path | None = None
+    template: Path | None = None
+    context_length: int | None = None
+
+
+def package(
+    store: Store,
+    ingredients: Ingredients,
+    reference: Reference,
+    *,
+    family: Family,
+    created: datetime,
+) -> StoredModel:
+    """Makes an artifact and names it.
+
+    Args:
+        store: Where it goes.
+        ingredients: The files.
+        reference: Its name.
+        family: Docker's artifact, or CNCF ModelPack's.
+        created: The time in its config: the same files and time give the same digest.
+
+    Raises:
+        MalformedGGUFError: A file is no GGUF, or shards are missing.
+        UsageError: A file is not there, or is something else than it is given for.
+        DiskFullError, StoreAccessError: It cannot be stored.
+    """
+    if reference.digest is not None:
+        raise UsageError(f"{reference.short}: a new artifact has a tag, not a digest")
+    shards = shard_files(ingredients.weights)
+    metadata = _metadata(shards, ingredients)
+    config = _config(metadata, ingredients, family, created)
+    with store.arriving():
+        layers = [
+            _file(store.blobs, path, role, family, created)
+            for role, path in _parts(ingredients, shards)
+        ]
+        diff_ids = [layer.digest for layer in layers]
+        size = format_size(metadata.tensor_bytes).replace(" ", "")
+        if family == "docker":
+            raw, media_type = config.to_docker(diff_ids, size), media_types.DOCKER_CONFIG_V01
+        else:
+            raw = config.to_modelpack(diff_ids, metadata.name or reference.repository)
+            media_type = media_types.MODELPACK_CONFIG
+        descriptor = Descriptor(media_type, Digest.of(raw), len(raw))
+        store.blobs.put(descriptor, raw)
+        manifest = Manifest.build(
+            descriptor,
+            layers,
+            artifact_type=media_types.MODELPACK_ARTIFACT if family == "modelpack" else None,
+        )
+        ModelArtifact.from_manifest(manifest)
+        return store.add(manifest, [reference])
+
+
+def shard_files(weights: Path) -> list[Path]:
+    """The file, or all shards of the set that it belongs to, in order.
+
+    Raises:
+        UsageError: A file is not there.
+        MalformedGGUFError: A shard of the set is not there.
+    """
+    match = SHARD.fullmatch(weights.name)
+    if match is None:
+        return [_existing(weights)]
+    count = int(match["count"])
+    names = [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+    paths = [weights.with_name(name) for name in names]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise MalformedGGUFError(
+            f"{weights.name} is one of {count} shards, and {len(missing)} are not beside it:"
+            f" {', '.join(missing[:3])}",
+            hint="put all shards in one folder and name any of them",
+        )
+    return paths
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    return path
+
+
+def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
+    headers = [read_header(path) for path in shards]
+    metadata = Metadata.from_header(headers[0], shards=headers[1:])
+    if metadata.kind != "model":
+        raise UsageError(
+            f"{shards[0].name} is a {metadata.kind}, not a model",
+            hint="give a projector with --mmproj beside the model that it belongs to",
+        )
+    if ingredients.projector is not None:
+        projector = Metadata.from_header(read_header(_existing(ingredients.projector)))
+        if projector.kind != "projector":
+            raise UsageError(f"{ingredients.projector.name} is a {projector.kind}, no projector")
+    return metadata
+
+
+def _config(
+    metadata: Metadata, ingredients: Ingredients, family: Family, created: datetime
+) -> ModelConfig:
+    return ModelConfig(
+        family,
+        format="gguf",
+        architecture=metadata.architecture,
+        parameters=metadata.parameters_text,
+        quantization=metadata.quantization,
+        context_length=ingredients.context_length or metadata.context_length,
+        created=_rfc3339(created),
+        gguf=metadata.string_values(),
+    )
+
+
+def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, Path]]:
+    parts = [("weights", path) for path in shards]
+    if ingredients.projector is not None:
+        parts.append(("projector", ingredients.projector))
+    if ingredients.template is not None:
+        parts.append(("template", _existing(ingredients.template)))
+    return [*parts, *(("license", _existing(path)) for path in ingredients.licenses)]
+
+
+def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: datetime) -> Descriptor:
+    """Files one file as a blob; read twice, since a blob arrives under its digest."""
+    digest, size = hash_file(path), path.stat().st_size
+    name = _layer_name(path, role, family)
+    annotations = {
+        media_types.ANNOTATION_PATH: name,
+        media_types.ANNOTATION_FILE: json.dumps(
+            {
+                "name": name,
+                "mode": 0o644,
+                "uid": 0,
+                "gid": 0,
+                "size": size,
+                "mtime": _rfc3339(created),
+                "typeflag": 0,
+            },
+            separators=(",", ":"),
+        ),
+        media_types.ANNOTATION_UNTESTED: "false",
+    }
+    descriptor = Descriptor(_TYPES[family][role], digest, size, annotations)
+    with blobs.writer(descriptor) as writer, disk_errors(path):
+        if writer is not None:
+            with path.open("rb", buffering=0) as file:
+                file.seek(writer.offset)
+                while chunk := file.read(CHUNK):
+                    writer.write(chunk)
+    return descriptor
+
+
+def _layer_name(path: Path, role: str, family: Family) -> str:
+    """A name by which readers of the family find the file's role."""
+    if role == "projector" and "mmproj" not in path.name.lower():
+        return f"mmproj-{path.name}"
+    if role == "template" and family == "modelpack" and path.suffix != ".jinja":
+        return "chat_template.jinja"
+    if role == "license" and family == "modelpack" and "license" not in path.name.lower():
+        return f"LICENSE-{path.name}"
+    return path.name
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

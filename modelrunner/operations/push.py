@@ -1,0 +1,127 @@
+"""Push: a stored model to a registry. What is there already is not sent again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader, FileIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from modelrunner.errors import TransferError
+from modelrunner.events import (
+    Advanced,
+    Finished,
+    Listener,
+    Planned,
+    Retrying,
+    Skipped,
+    Started,
+    Verified,
+    ignore,
+)
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import Sink
+from modelrunner.store.store import Store, StoredModel, missing
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push came to; bytes that went over the network."""
+
+    reference: Reference
+    digest: str
+    uploaded_bytes: int
+    skipped_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pusher:
+    """Pushes models out of one store."""
+
+    store: Store
+    sink: Sink
+    listener: Listener = ignore
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def push(self, model: StoredModel, reference: Reference) -> Pushed:
+        """Sends a model: blobs first, the manifest last.
+
+        Raises:
+            CorruptStoreError: A blob of the model is missing or damaged here.
+            AccessError, TransferError: The registry does not take it.
+        """
+        manifest = model.manifest
+        blobs = manifest.blobs
+        for blob in blobs:
+            if self.store.blobs.state(blob) != "good":
+                raise missing(model, blob)
+        self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
+        siblings = _siblings(model, reference)
+        uploaded = sum(self._push_blob(reference, blob, siblings) for blob in blobs)
+        self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
+        self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
+        return Pushed(reference, str(manifest.digest), uploaded, manifest.total_bytes - uploaded)
+
+    def _push_blob(
+        self, reference: Reference, blob: Descriptor, siblings: Sequence[Reference]
+    ) -> int:
+        digest, title = str(blob.digest), blob.digest.short
+        if self.sink.has_blob(reference, blob.digest) or any(
+            self.sink.mount_blob(reference, blob.digest, sibling.repository) for sibling in siblings
+        ):
+            self.listener(Started(digest, blob.size, blob.size, title))
+            self.listener(Skipped(digest, blob.size, title))
+            return 0
+        self.listener(Started(digest, blob.size, 0, title))
+        attempt = 0
+        while True:
+            try:
+                with _watched(self.store.blobs.path(blob.digest), self._tick(blob)) as content:
+                    self.sink.push_blob(reference, blob, content)
+            except TransferError as exc:
+                attempt += 1
+                delay = self.backoff.delay(attempt, exc)
+                if delay is None:
+                    raise
+                self.listener(Retrying(digest, exc.message, attempt, delay))
+                self.backoff.sleep(delay)
+            else:
+                self.listener(Verified(digest, blob.size))
+                return blob.size
+
+    def _tick(self, blob: Descriptor) -> Callable[[int], None]:
+        def tick(position: int) -> None:
+            self.listener(Advanced(str(blob.digest), blob.size, position))
+
+        return tick
+
+
+def _siblings(model: StoredModel, reference: Reference) -> list[Reference]:
+    """Other repositories of the same registry that may have the blobs: to mount from."""
+    found = {
+        name.repository: name
+        for name in model.references
+        if name.registry == reference.registry and name.repository != reference.repository
+    }
+    return list(found.values())
+
+
+class _Watched(FileIO):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, path: Path, tick: Callable[[int], None]) -> None:
+        super().__init__(path, "rb")
+        self._tick = tick
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int | None:  # type: ignore[override]
+        count = super().readinto(buffer)
+        self._tick(self.tell())
+        return count
+
+
+@contextmanager
+def _watched(path: Path, tick: Callable[[int], None]) -> Iterator[BinaryIO]:
+    with BufferedReader(_Watched(path, tick), buffer_size=1024 * 1024) as reader:
+        yield cast("BinaryIO", reader)

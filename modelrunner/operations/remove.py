@@ -1,0 +1,67 @@
+"""Removal: planned, shown, done. Names go first, blobs last."""
+
+from dataclasses import dataclass
+
+from modelrunner.errors import UsageError
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.sweep import remove_blobs_of
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalPlan:
+    """What would go: names, and with the last of them the model."""
+
+    model: StoredModel
+    names: tuple[Reference, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went, and the bytes that it freed."""
+
+    plan: RemovalPlan
+    freed: int
+
+
+def plan_removal(store: Store, text: str, *, force: bool) -> RemovalPlan:
+    """What removing this name or ID would do.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        UsageError: An ID with several names, without force.
+    """
+    model = store.resolve(text)
+    by_id = match_id(text) is not None and _is_id_of(text, model)
+    if by_id:
+        if len(model.references) > 1 and not force:
+            names = ", ".join(name.short for name in model.references)
+            raise UsageError(
+                f"{text} has {len(model.references)} names: {names}",
+                hint="remove one by name, or all with --force",
+            )
+        return RemovalPlan(model, model.references, last=True)
+    wanted = Reference.parse(text)
+    if wanted.digest is not None:
+        names_of = [name for name in model.references if name.name == wanted.name]
+    else:
+        names_of = [name for name in model.references if str(name) == str(wanted)]
+    return RemovalPlan(model, tuple(names_of), last=len(names_of) == len(model.references))
+
+
+def remove(store: Store, plan: RemovalPlan) -> Removed:
+    """Carries a plan out.
+
+    Raises:
+        StoreAccessError: The store may not be written.
+    """
+    if not plan.last:
+        store.untag(plan.names)
+        return Removed(plan, 0)
+    store.forget(plan.model.digest)
+    return Removed(plan, remove_blobs_of(store, plan.model))
+
+
+def _is_id_of(text: str, model: StoredModel) -> bool:
+    return model.digest.hex.startswith(match_id(text) or "-")

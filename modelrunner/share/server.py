@@ -1,0 +1,320 @@
+"""A read-only OCI registry over the local store: a fixture, a mirror, a LAN cache.
+
+It answers what clients of the distribution specification ask when they pull: the version check,
+manifests by tag and digest, blobs with ranges, the tags of a repository, the catalogue. Every
+repository of the store is served under its path without the registry's name, so that this server
+can stand in as a mirror. It only reads; whatever would write is refused.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from modelrunner.errors import MalformedManifestError, ModelRunnerError, PortInUseError
+from modelrunner.oci.digest import Digest
+from modelrunner.store.store import Store, StoredModel
+
+_ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>[^/]+)")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_CHUNK = 1024 * 1024
+_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalError(Exception):
+    """An answer of the specification that is not the content."""
+
+    status: HTTPStatus
+    code: str
+    message: str
+
+
+class ShareServer(ThreadingHTTPServer):
+    """The server; `serve_forever` in a thread, `shutdown` to end it."""
+
+    daemon_threads = True
+    # a port that a server has just left can be taken at once; one in use cannot
+    allow_reuse_address = True
+
+    def __init__(self, store: Store, host: str, port: int) -> None:
+        self.store = store
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as exc:
+            raise PortInUseError(
+                f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
+                hint="choose another port with --port, or 0 for any",
+                port=port,
+            ) from exc
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as an address."""
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+        """A client that goes away is not worth a traceback."""
+        _log.info("a client went away", exc_info=True)
+
+
+@contextmanager
+def sharing(store: Store, host: str = "127.0.0.1", port: int = 0) -> Iterator[ShareServer]:
+    """The block in which the store is shared, by a thread of this process.
+
+    Raises:
+        PortInUseError: The port is taken.
+    """
+    with ShareServer(store, host, port) as server:
+        thread = Thread(target=server.serve_forever, name="share", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "modelrunner"
+    sys_version = ""
+    timeout: ClassVar[float | None] = 60.0
+    wbufsize = _CHUNK
+    server: ShareServer
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def _refuse_writing(self) -> None:
+        self.close_connection = True
+        self._refuse(
+            RefusalError(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only")
+        )
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = _refuse_writing  # noqa: N815
+
+    def _answer(self) -> None:
+        try:
+            self._check_host()
+            self._route()
+        except RefusalError as exc:
+            self._refuse(exc)
+        except ModelRunnerError as exc:
+            _log.warning("%s", exc)
+            problem = RefusalError(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "UNKNOWN", "the store is damaged"
+            )
+            self._refuse(problem)
+
+    def _check_host(self) -> None:
+        """A web page must not read the store through a name that it points at this machine."""
+        bound = str(self.server.server_address[0])
+        if bound not in _LOOPBACK_NAMES:
+            return
+        said = self.headers.get("Host", "")
+        host = said.rpartition(":")[0] if not said.endswith("]") and ":" in said else said
+        if said and host not in _LOOPBACK_NAMES:
+            raise RefusalError(
+                HTTPStatus.FORBIDDEN, "DENIED", "this server is for this machine only"
+            )
+
+    def _route(self) -> None:
+        parts = urlsplit(self.path)
+        path, query = unquote(parts.path), parse_qs(parts.query)
+        if path in ("/v2", "/v2/"):
+            self._send_json({})
+        elif path == "/v2/_catalog":
+            self._send_page("repositories", sorted(self._repositories()), query, {})
+        else:
+            match = _ROUTE.fullmatch(path)
+            if match is None:
+                raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
+            self._content(match["repository"], match["kind"], match["name"], query)
+
+    def _content(
+        self, repository: str, kind: str, name: str, query: Mapping[str, list[str]]
+    ) -> None:
+        models = self._repositories().get(repository)
+        if not models:
+            raise RefusalError(
+                HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"no repository {repository} here"
+            )
+        if kind == "tags" and name == "list":
+            tags = sorted(_tags(models, repository))
+            self._send_page("tags", tags, query, {"name": repository})
+        elif kind == "manifests":
+            self._send_manifest(_find_manifest(models, repository, name))
+        elif kind == "blobs":
+            self._send_blob(_find_blob(models, name))
+        else:
+            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
+
+    def _repositories(self) -> dict[str, list[StoredModel]]:
+        found: dict[str, list[StoredModel]] = {}
+        for model in self.server.store.models():
+            for repository in {reference.repository for reference in model.references}:
+                found.setdefault(repository, []).append(model)
+        return found
+
+    def _send_manifest(self, model: StoredModel) -> None:
+        raw = model.manifest.raw
+        self._head(
+            HTTPStatus.OK,
+            {
+                "Content-Type": model.manifest.media_type,
+                "Content-Length": str(len(raw)),
+                "Docker-Content-Digest": str(model.digest),
+                "ETag": f'"{model.digest}"',
+            },
+        )
+        if self.command != "HEAD":
+            self.wfile.write(raw)
+
+    def _send_blob(self, digest: Digest) -> None:
+        path = self.server.store.blobs.path(digest)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError as exc:
+            raise RefusalError(
+                HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"no blob {digest} here"
+            ) from exc
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Docker-Content-Digest": str(digest),
+            "ETag": f'"{digest}"',
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "public, max-age=31536000, immutable",
+        }
+        span = self._span(size, str(digest))
+        if span is None:
+            start, count, status = 0, size, HTTPStatus.OK
+        else:
+            start, count = span
+            status = HTTPStatus.PARTIAL_CONTENT
+            headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
+        self._head(status, {**headers, "Content-Length": str(count)})
+        if self.command != "HEAD":
+            self._copy(path, start, count)
+
+    def _span(self, size: int, digest: str) -> tuple[int, int] | None:
+        """Start and length of the range that was asked for, None for the whole."""
+        match = _RANGE.fullmatch(self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range")
+        if match is None or (condition and condition.strip('"') != digest):
+            return None
+        first, last = match[1], match[2]
+        if not first and not last:
+            return None
+        if not first:
+            start, end = max(0, size - int(last)), size - 1
+        else:
+            start, end = int(first), min(int(last) if last else size - 1, size - 1)
+        if start > end or start >= size:
+            raise RefusalError(
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "SIZE_INVALID", f"bytes */{size}"
+            )
+        return start, end - start + 1
+
+    def _copy(self, path: Path, start: int, count: int) -> None:
+        self.wfile.flush()
+        with path.open("rb") as file:
+            # the kernel copies from the file to the socket; no byte passes through here
+            self.connection.sendfile(file, start, count)
+
+    def _send_page(
+        self,
+        key: str,
+        names: list[str],
+        query: Mapping[str, list[str]],
+        more: Mapping[str, object],
+    ) -> None:
+        last = query.get("last", [""])[0]
+        text = query.get("n", [""])[0]
+        names = [name for name in names if name > last]
+        limit = int(text) if text.isascii() and text.isdigit() else len(names)
+        page, headers = names[:limit], {}
+        if len(names) > limit and page:
+            headers["Link"] = (
+                f'<{self.path.partition("?")[0]}?n={limit}&last={page[-1]}>; rel="next"'
+            )
+        self._send_json({**more, key: page}, headers=headers)
+
+    def _send_json(
+        self,
+        value: object,
+        status: HTTPStatus = HTTPStatus.OK,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        raw = json.dumps(value).encode()
+        sent = {"Content-Type": "application/json", "Content-Length": str(len(raw))}
+        self._head(status, {**sent, **(headers or {})})
+        if self.command != "HEAD":
+            self.wfile.write(raw)
+
+    def _refuse(self, refusal: RefusalError) -> None:
+        headers = {}
+        if refusal.status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            headers["Content-Range"] = refusal.message
+        if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = "GET, HEAD"
+        error = {"code": refusal.code, "message": refusal.message, "detail": None}
+        self._send_json({"errors": [error]}, refusal.status, headers)
+
+    def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Requests are for `--debug`."""
+        _log.info(format, *args)
+
+
+def _tags(models: list[StoredModel], repository: str) -> set[str]:
+    return {
+        reference.tag
+        for model in models
+        for reference in model.references
+        if reference.repository == repository and reference.tag and not reference.digest
+    }
+
+
+def _find_manifest(models: list[StoredModel], repository: str, name: str) -> StoredModel:
+    for model in models:
+        if name == str(model.digest):
+            return model
+        for reference in model.references:
+            if (reference.repository, reference.tag, reference.digest) == (repository, name, None):
+                return model
+    raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"no manifest {name} here")
+
+
+def _find_blob(models: list[StoredModel], name: str) -> Digest:
+    try:
+        digest = Digest.parse(name)
+    except MalformedManifestError as exc:
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
+    for model in models:
+        if any(blob.digest == digest for blob in model.manifest.blobs):
+            return digest
+    raise _unknown_blob(name)
+
+
+def _unknown_blob(name: str) -> RefusalError:
+    return RefusalError(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"no blob {name} here")
