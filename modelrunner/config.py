@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from modelrunner.errors import ConfigError
-from modelrunner.registry.select import RegistrySettings
+from modelrunner.registry.settings import RegistrySettings
 
 _TOP = {"runtime": str, "context": int, "threads": int, "system": str, "port": int}
 _TABLES = ("mirrors", "registries")

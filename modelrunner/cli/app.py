@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from modelrunner.cli.commands import register_all
+from modelrunner import __version__
+from modelrunner.cli.command_table import CommandTable
 from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.cli.context import GlobalOptions, console_for, shared_options
 from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
@@ -25,12 +26,19 @@ No daemon, no Docker needed."""
 
 app = typer.Typer(
     name="modelrunner",
+    cls=CommandTable,
     help=_HELP,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"modelrunner {__version__}")
+        raise typer.Exit
 
 
 @app.callback(epilog="Run `modelrunner COMMAND --help` for a command's options and examples.")
@@ -43,18 +51,15 @@ def root(
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback has acted
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Options that come before a command's name."""
-    if version:
-        from modelrunner import __version__
-
-        typer.echo(f"modelrunner {__version__}")
-        raise typer.Exit
     ctx.obj = shared_options(json, quiet, progress, offline, debug)
-
-
-register_all(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

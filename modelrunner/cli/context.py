@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +17,11 @@ from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.config import Settings
 from modelrunner.errors import NotInStoreError
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.select import Places
-from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
+
+if TYPE_CHECKING:
+    from modelrunner.registry.select import Places
+    from modelrunner.registry.source import Source
 
 
 @dataclass(slots=True)
@@ -59,8 +60,12 @@ class Context:
         return Store(self.settings.store)
 
     @cached_property
-    def places(self) -> Places:
+    def places(self) -> "Places":
         """Every registry, and the mirrors before them."""
+        # only a command that uses the network pays for it
+        from modelrunner.registry.credentials import DockerCredentials
+        from modelrunner.registry.select import Places
+
         return Places(
             DockerCredentials(self.settings.docker_config),
             self.settings.mirrors,
@@ -68,7 +73,7 @@ class Context:
             self.settings.ca_file,
         )
 
-    def source_for(self, reference: Reference) -> Source:
+    def source_for(self, reference: Reference) -> "Source":
         """Where to pull from.
 
         Raises:
@@ -91,16 +96,18 @@ class Context:
 
 
 def command(
-    app: typer.Typer, name: str, *, examples: str = "", hidden: bool = False
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as a command; its first parameter is the `Context`."""
+    *, examples: str, name: str | None = None
+) -> Callable[[Callable[..., None]], typer.Typer]:
+    """Makes an application of one command out of a function that takes the `Context` first."""
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        epilog = f"Examples:\b\n\n{examples}" if examples else None
-        app.command(name, epilog=epilog, hidden=hidden)(_with_context(function))
-        return function
+    def wrap(function: Callable[..., None]) -> typer.Typer:
+        app = typer.Typer(
+            rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+        )
+        app.command(name, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
+        return app
 
-    return register
+    return wrap
 
 
 def shared_options(

@@ -75,7 +75,9 @@ def _placeholder() -> "AnyFormattedText":
     """What to do here, while nothing is typed; it shall not stay on the screen."""
     from prompt_toolkit.application import get_app
 
-    return [] if get_app().is_done else [("ansibrightblack", "Send a message (/? for help)")]
+    app = get_app()
+    away = app.is_done or app.layout.is_searching
+    return [] if away else [("ansibrightblack", "Send a message (/? for help)")]
 
 
 def _key_bindings() -> "KeyBindings":

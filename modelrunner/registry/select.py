@@ -10,16 +10,8 @@ from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci import OciRegistry
 from modelrunner.registry.retry import Backoff
+from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrySettings:
-    """What the configuration says of one registry."""
-
-    insecure: bool = False
-    realms: tuple[str, ...] = ()
-    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

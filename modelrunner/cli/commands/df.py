@@ -1,17 +1,11 @@
 """`modelrunner df`."""
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.operations.disk import usage
 from modelrunner.units import format_size
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(app, "df", examples="  modelrunner df --json")(df)
-
-
+@command(examples="  modelrunner df --json")
 def df(context: Context) -> None:
     """Show what the store takes on disk, and what could be freed."""
     found = usage(context.store)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.age import age
-from modelrunner.cli.context import Context, command
+from modelrunner.cli.context import Context
 from modelrunner.operations.rows import Row, rows
 from modelrunner.units import format_context, format_size
 
@@ -21,13 +21,11 @@ _HEADINGS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command and its short form."""
-    examples = "  modelrunner list\n  modelrunner list granite\n  modelrunner list -q"
-    command(app, "list", examples=examples)(list_models)
-    command(app, "ls", hidden=True)(list_models)
-
-
+@command(
+    examples="  modelrunner list\n"
+    "  modelrunner list granite\n"
+    "  modelrunner list -q"
+)
 def list_models(
     context: Context,
     filter_: Annotated[

@@ -23,17 +23,10 @@ class Format(StrEnum):
     MODELPACK = "modelpack"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    command(
-        app,
-        "package",
-        examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
-        "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1",
-    )(package_model)
-    command(app, "push", examples="  modelrunner push registry.example.com/team/model:1")(push)
-
-
+@command(
+    examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
+    "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1"
+)
 def package_model(
     context: Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="Any shard of several.")],
@@ -70,6 +63,7 @@ def package_model(
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
 
 
+@command(examples="  modelrunner push registry.example.com/team/model:1")
 def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
     """Send a model to its registry; what is there already is not sent again."""
     model = context.store.resolve(reference)

@@ -7,15 +7,7 @@ import typer
 from modelrunner.cli.context import Context, command
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(
-        app,
-        "path",
-        examples='  llama-server -m "$(modelrunner path ai/granite-4.0-micro)"',
-    )(path)
-
-
+@command(examples='  llama-server -m "$(modelrunner path ai/granite-4.0-micro)"')
 def path(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
     """Print the path of a model's weights file (the first shard of several)."""
     model = context.store.resolve(reference)

@@ -9,11 +9,7 @@ from modelrunner.store.sweep import Leftover, leftovers, sweep
 from modelrunner.units import format_size
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(app, "prune", examples="  modelrunner prune --dry-run\n  modelrunner prune")(prune)
-
-
+@command(examples="  modelrunner prune --dry-run\n  modelrunner prune")
 def prune(
     context: Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,

@@ -12,16 +12,10 @@ from modelrunner.operations.pull import Pulled, Puller
 from modelrunner.units import format_duration, format_size
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(
-        app,
-        "pull",
-        examples="  modelrunner pull ai/granite-4.0-micro\n"
-        "  modelrunner pull ai/smollm2:135M-Q4_K_M --json",
-    )(pull)
-
-
+@command(
+    examples="  modelrunner pull ai/granite-4.0-micro\n"
+    "  modelrunner pull ai/smollm2:135M-Q4_K_M --json"
+)
 def pull(
     context: Context,
     references: Annotated[list[str], typer.Argument(metavar="REF...")],

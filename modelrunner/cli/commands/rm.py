@@ -9,15 +9,7 @@ from modelrunner.operations.remove import plan_removal, remove
 from modelrunner.units import format_size
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(
-        app,
-        "rm",
-        examples="  modelrunner rm ai/smollm2:135M-Q4_K_M\n  modelrunner rm 354bf30d0aa3",
-    )(rm)
-
-
+@command(examples="  modelrunner rm ai/smollm2:135M-Q4_K_M\n  modelrunner rm 354bf30d0aa3")
 def rm(
     context: Context,
     references: Annotated[list[str], typer.Argument(metavar="REF...")],

@@ -8,16 +8,10 @@ from modelrunner.cli.context import Context, command
 from modelrunner.share.server import ShareServer
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(
-        app,
-        "share",
-        examples="  modelrunner share --port 5001\n"
-        "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2",
-    )(share)
-
-
+@command(
+    examples="  modelrunner share --port 5001\n"
+    "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2"
+)
 def share(
     context: Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 5001,

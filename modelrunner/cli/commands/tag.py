@@ -9,13 +9,7 @@ from modelrunner.errors import InvalidReferenceError
 from modelrunner.oci.reference import Reference
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(
-        app, "tag", examples="  modelrunner tag ai/smollm2 registry.example.com/team/smollm2:1"
-    )(tag)
-
-
+@command(examples="  modelrunner tag ai/smollm2 registry.example.com/team/smollm2:1")
 def tag(
     context: Context,
     source: Annotated[str, typer.Argument(metavar="SRC")],

@@ -10,13 +10,7 @@ from modelrunner.operations.verify import Finding, verify_models
 from modelrunner.units import format_size
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    command(app, "verify", examples="  modelrunner verify\n  modelrunner verify --deep ai/smollm2")(
-        verify
-    )
-
-
+@command(examples="  modelrunner verify\n  modelrunner verify --deep ai/smollm2")
 def verify(
     context: Context,
     references: Annotated[

@@ -2,18 +2,11 @@
 
 import platform
 
-import typer
-
 from modelrunner import __version__
 from modelrunner.cli.context import Context, command
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    command(app, "version", examples="  modelrunner version --json")(version)
-    command(app, "config", examples="  modelrunner config --json")(config)
-
-
+@command(examples="  modelrunner version --json")
 def version(context: Context) -> None:
     """Print the version of this program, and of what it runs on."""
     python = platform.python_version()
@@ -24,6 +17,7 @@ def version(context: Context) -> None:
         context.console.print(f"modelrunner {__version__} (Python {python})")
 
 
+@command(examples="  modelrunner config --json")
 def config(context: Context) -> None:
     """Show every setting and where its value comes from."""
     shown = context.settings.shown

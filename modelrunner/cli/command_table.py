@@ -1,0 +1,68 @@
+"""Every command: its name, where it is written, and what `--help` says of it in one line.
+
+A command's module is imported when the command is used, so that `list` does not wait for what
+`run` needs. The one-line summaries are here for the same reason; a test holds them against the
+commands' own.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from typer.core import TyperCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command; `place` is module and application in `modelrunner.cli.commands`."""
+
+    place: str
+    summary: str
+    hidden: bool = False
+
+
+COMMANDS = {
+    "pull": Entry("pull:pull", "Fetch models, verify and store them."),
+    "list": Entry("list:list_models", "List the models that are here."),
+    "ls": Entry("list:list_models", "List the models that are here.", hidden=True),
+    "path": Entry("path:path", "Print the path of a model's weights file."),
+    "rm": Entry("rm:rm", "Remove models, or one name of several."),
+    "tag": Entry("tag:tag", "Give a model one more name."),
+    "df": Entry("df:df", "Show what the store takes on disk."),
+    "prune": Entry("prune:prune", "Remove what no model needs."),
+    "verify": Entry("verify:verify", "Check every blob against its digest."),
+    "package": Entry("package:package_model", "Make an artifact from a GGUF file."),
+    "push": Entry("package:push", "Send a model to its registry."),
+    "share": Entry("share:share", "Serve the store as a read-only registry."),
+    "config": Entry("version:config", "Show every setting and where it comes from."),
+    "version": Entry("version:version", "Print the version of this program."),
+}
+
+
+class CommandTable(TyperGroup):
+    """The group of all commands, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own is private
+        """The names, in the order of `--help`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> "TyperCommand | None":  # noqa: ANN401, ARG002
+        """Loads a command."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.place.partition(":")
+        app = getattr(import_module(f"modelrunner.cli.commands.{module}"), name)
+        loaded = typer.main.get_command(app)
+        loaded.name = cmd_name
+        return loaded  # type: ignore[return-value]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
+        """The table of `--help`, without loading any command."""
+        with formatter.section("Commands"):
+            shown = {name: entry for name, entry in COMMANDS.items() if not entry.hidden}
+            formatter.write_dl([(name, entry.summary) for name, entry in shown.items()])
