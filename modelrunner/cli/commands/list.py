@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.age import age
-from modelrunner.cli.context import Context
+from modelrunner.cli.context import Context, command
 from modelrunner.operations.rows import Row, rows
 from modelrunner.units import format_context, format_size
 
