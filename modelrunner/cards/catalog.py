@@ -1,0 +1,122 @@
+"""The catalogue: cards that come with the program, one file a repository, found by name.
+
+A file's name is its repository's, so finding a card reads one file. In an installation the cards
+lie beside this module in `data`; in a source checkout they lie in `cards` at the top.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.cards.card import Card
+from modelrunner.cards.checks import compare
+from modelrunner.cards.parser import read_card
+from modelrunner.errors import CardNotFoundError
+
+_HERE = Path(__file__).parent
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A folder of cards."""
+
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> "Catalog":
+        """The catalogue in a folder, else the one that comes with the program."""
+        if folder is not None:
+            return cls(folder)
+        places = (_HERE / "data", _HERE.parent.parent / "cards")
+        return cls(next((place for place in places if place.is_dir()), places[0]))
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all cards, sorted."""
+        return tuple(sorted(path.stem for path in self.folder.glob("*.md")))
+
+    def get(self, reference: str) -> Card | None:
+        """The card for a reference or name, `None` if there is none."""
+        name = repository_of(reference)
+        if name is None:
+            return None
+        path = self.folder / f"{name}.md"
+        return read_card(path, name=name) if path.is_file() else None
+
+    def find(self, reference: str) -> Card:
+        """The card for a reference or a name, whatever its tag.
+
+        Raises:
+            CardNotFoundError: There is none; the hint names what is spelled alike.
+        """
+        card = self.get(reference)
+        if card is not None:
+            return card
+        near = self.near(reference)
+        hint = f"did you mean {' or '.join(f'ai/{name}' for name in near)}" if near else None
+        raise CardNotFoundError(
+            f"{reference}: no such card in the catalogue",
+            hint=hint or "run `modelrunner cards` to see all of them",
+            reference=reference,
+            near_misses=[f"ai/{name}" for name in near],
+        )
+
+    def near(self, reference: str, limit: int = 3) -> tuple[str, ...]:
+        """Names that are spelled like this one, the likeliest first."""
+        from difflib import get_close_matches
+
+        wanted = _last_part(reference)
+        names = self.names()
+        begun = [name for name in names if wanted and name.startswith(wanted)]
+        alike = get_close_matches(wanted[:100], names, n=limit, cutoff=0.6)
+        return tuple(dict.fromkeys((*begun, *alike)))[:limit]
+
+    def cards(self) -> Iterator[Card]:
+        """Every card, in the order of the names; each is read when its turn comes."""
+        return (read_card(self.folder / f"{name}.md", name=name) for name in self.names())
+
+    def search(self, text: str = "") -> Iterator[Card]:
+        """The cards that have every word of the text in their name, title, facts or description."""
+        words = text.casefold().split()
+        return (card for card in self.cards() if all(word in _about(card) for word in words))
+
+    def repeated_rows(self, card: Card) -> tuple[str, ...]:
+        """Rows of a card that another card of the catalogue has too, figure by figure."""
+        others = (other for other in self.cards() if other.name != card.name)
+        return tuple(sentence for other in others for sentence in compare(card, other))
+
+
+def repository_of(reference: str) -> str | None:
+    """The repository's last part, under which the catalogue files it.
+
+    Only Docker's namespace is in the catalogue: `ai/NAME`, with or without `docker.io`, a tag or
+    a digest, or `NAME` alone.
+    """
+    path, _, _ = reference.partition("@")
+    *namespace, _ = path.split("/")
+    if namespace not in ([], ["ai"], ["docker.io", "ai"], ["index.docker.io", "ai"]):
+        return None
+    name = _last_part(reference)
+    return name if _NAME.fullmatch(name) else None
+
+
+def _last_part(reference: str) -> str:
+    path, _, _ = reference.partition("@")
+    return path.rpartition("/")[2].partition(":")[0].lower()
+
+
+def _about(card: Card) -> str:
+    facts = card.attributes
+    parts = (
+        card.name,
+        card.title,
+        facts.provider,
+        facts.architecture,
+        facts.license,
+        *(facts.languages or ()),
+        *(facts.input_modalities or ()),
+        *(reference for variant in card.variants for reference in variant.references),
+        card.description,
+    )
+    return " ".join(part for part in parts if part).casefold()

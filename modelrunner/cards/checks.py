@@ -1,0 +1,127 @@
+"""What is odd about a card's rows: facts that cannot all be true.
+
+None of it is an error. A row that contradicts itself is shown as printed, with a sentence.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from modelrunner.cards.card import Card, Variant, tag_of
+from modelrunner.units import format_size
+
+_TAG_QUANTIZATION = re.compile(
+    r"(?:^|-)(?:UD-)?((?:I?Q\d|TQ\d)\w*|B?F16|FP?16|F32|MXFP4)$", re.IGNORECASE
+)
+_TAG_SIZE = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)([BM])(?:-|$)", re.IGNORECASE)
+_REFERENCE = re.compile(r"(?:[\w.:-]+/)*[\w.-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
+# 3B for 3.2B is rounding, 4B for 6.9B is another count
+_ROUNDING = 0.065
+
+
+def odd_rows(
+    variants: Sequence[Variant], *, note: str | None, latest: str | None, name: str | None
+) -> tuple[str, ...]:
+    """What the rows of one card say against themselves and each other."""
+    found: list[str] = []
+    for variant in variants:
+        found.extend(_odd_row(variant, name))
+    found.extend(_falling_sizes(variants))
+    found.extend(_shared_references(variants))
+    if note and latest and tag_of(note) != tag_of(latest):
+        found.append(f"the note says latest is {note}, the table says {latest}: the table counts")
+    return tuple(found)
+
+
+def compare(card: Card, other: Card) -> tuple[str, ...]:
+    """Rows that two cards share, cell by cell: one of the two is probably a copy."""
+    theirs = {facts: variant for variant in other.variants if (facts := _facts(variant))}
+    return tuple(
+        f"{_name(variant)}: the same row as {_name(theirs[facts])}"
+        for variant in card.variants
+        if (facts := _facts(variant)) in theirs
+    )
+
+
+def _facts(variant: Variant) -> tuple[object, ...] | None:
+    """The figures of a row, where there are enough of them for a match to mean something."""
+    if variant.vram_bytes is None or variant.size_bytes is None:
+        return None
+    return (
+        variant.parameters_text,
+        variant.quantization,
+        variant.context_tokens,
+        variant.vram_bytes,
+        variant.size_bytes,
+    )
+
+
+def _odd_row(variant: Variant, name: str | None) -> Iterator[str]:
+    row = _name(variant)
+    size, vram = variant.size_bytes, variant.vram_bytes
+    if size is not None and vram is not None and vram < size:
+        yield f"{row}: VRAM {format_size(vram)} is below the size {format_size(size)}"
+    if variant.size_bytes_decimal is not None:
+        yield f"{row}: the size is probably in powers of 1000, as in other cards of its time"
+    for reference in variant.references:
+        if _REFERENCE.fullmatch(reference) is None or reference.count(":") > 1:
+            yield f"{reference}: is no valid reference"
+        elif name and reference.rpartition("/")[2].partition(":")[0] != name:
+            yield f"{reference}: names another repository than {name}"
+    yield from _tag_against_cells(variant)
+
+
+def _tag_against_cells(variant: Variant) -> Iterator[str]:
+    for reference in variant.references:
+        tag = tag_of(reference)
+        quantization = _TAG_QUANTIZATION.search(tag)
+        if (
+            quantization
+            and variant.quantization
+            and not _same(quantization[1], variant.quantization)
+        ):
+            yield f"{reference}: the tag says {quantization[1]}, the cell {variant.quantization}"
+        size = _TAG_SIZE.match(tag)
+        if size and variant.parameters:
+            billions = float(size[1]) / (1 if size[2] in "Bb" else 1000)
+            if abs(billions - variant.parameters) > _ROUNDING * variant.parameters:
+                said = size[1] + size[2]
+                yield f"{reference}: the tag says {said}, the cell {variant.parameters_text}"
+
+
+def _same(tag: str, cell: str) -> bool:
+    return tag.upper().replace("FP16", "F16") == cell.upper().replace("FP16", "F16")
+
+
+def _falling_sizes(variants: Sequence[Variant]) -> Iterator[str]:
+    """More parameters in fewer bytes, at one quantisation."""
+    groups: dict[str, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        if variant.quantization and variant.parameters and variant.size_bytes is not None:
+            groups[variant.quantization].append(variant)
+    for group in groups.values():
+        ordered = sorted(group, key=lambda variant: variant.parameters or 0)
+        for small, large in pairwise(ordered):
+            if (large.parameters or 0) <= (small.parameters or 0):
+                continue
+            if (large.size_bytes or 0) < (small.size_bytes or 0):
+                yield (
+                    f"{_name(large)}: smaller than {_name(small)} with more parameters"
+                    f" at {large.quantization}"
+                )
+
+
+def _shared_references(variants: Sequence[Variant]) -> Iterator[str]:
+    seen: set[str] = set()
+    for variant in variants:
+        for reference in dict.fromkeys(variant.references):
+            if reference in seen:
+                yield f"{reference}: stands in two rows that differ"
+            seen.add(reference)
+
+
+def _name(variant: Variant) -> str:
+    names: Iterable[str] = (ref for ref in variant.references if tag_of(ref) != "latest")
+    first = next(iter(names), None) or next(iter(variant.references), None)
+    return first or variant.quantization or "a row"

@@ -1,0 +1,208 @@
+"""Markdown cut into sections, lines and tables: as much of it as model cards use.
+
+Every step is linear in the text and takes any text: what is no heading, fence or table is prose.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+# A card has some 6 kB, and the longest row of a real table some 400 characters.
+LINE_LIMIT = 1 << 16
+ROW_LIMIT = 2000
+CELL_LIMIT = 64
+HEADING_LIMIT = 400
+
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^`]*)$")
+_CELL_BORDER = re.compile(r"(?<!\\)\|")
+_BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
+# possessive: a text of brackets must not make it try again from every place
+_LINK = re.compile(r"!?\[([^\[\]]*+)\]\(\s?([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)*+)(?:\s[^()]*+)?\)")
+_URL = re.compile(r"https?://[^\s<>()\[\]`\"'|]+(?:\([^\s<>()\[\]`\"'|]*\))?")
+_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f\t", " "))
+_MARKS = "¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A pipe table: the header's cells, then the rows'."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with the lines up to the next one, and the headings that it stands under."""
+
+    level: int
+    title: str
+    parents: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    def has_word(self, *words: str) -> bool:
+        """Whether the heading or one above it contains one of the words, whatever their case."""
+        path = " ".join((*self.parents, self.title)).casefold()
+        return any(word in path for word in words)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of the section, in order."""
+        return tuple(_tables(self.lines))
+
+
+def sections(text: str) -> tuple[Section, ...]:
+    """The text by headings; the first section has level 0 and what stands before any heading.
+
+    Code fences are taken out; a fence that is never closed is none, so that one slip of the pen
+    does not hide the rest of a card.
+    """
+    found: list[Section] = []
+    level, title, path = 0, "", list[tuple[int, str]]()
+    lines: list[str] = []
+    for line in _without_fences(_without_comments(text).split("\n")):
+        heading = _HEADING.fullmatch(line) if len(line) <= HEADING_LIMIT else None
+        if heading is None:
+            lines.append(line)
+            continue
+        found.append(Section(level, title, _titles(path), tuple(lines)))
+        if title:
+            path.append((level, title))
+        level, title, lines = len(heading[1]), _heading_text(heading[2]), []
+        path = [(above, name) for above, name in path if above < level]
+    found.append(Section(level, title, _titles(path), tuple(lines)))
+    return tuple(found)
+
+
+def split_breaks(cell: str) -> list[str]:
+    """The lines of a cell, which Markdown has to write with `<br>`."""
+    return [line.strip() for line in _BREAK.split(cell)]
+
+
+def plain(cell: str) -> str:
+    """A cell's text: links by their label, no trailing footnote mark, no marks of emphasis."""
+    text = _LINK.sub(r"\1", cell.translate(_SPACES)).strip()
+    text = text.rstrip(_MARKS).strip()
+    for mark in ("**", "__"):
+        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+            text = text[len(mark) : -len(mark)].strip()
+    return text
+
+
+def label(cell: str) -> str:
+    """A header or key cell as a name to compare: no marks, no case, single spaces."""
+    text = plain(cell).replace("*", "").replace("`", "").rstrip(_MARKS + ": ")
+    return " ".join(text.casefold().split())
+
+
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """The links in a text as (label, address): Markdown's, then bare ones; images are none."""
+    rest: list[str] = []
+    end = 0
+    for match in _LINK.finditer(text):
+        rest.append(text[end : match.start()])
+        end = match.end()
+        if not match[0].startswith("!") and _URL.match(match[2]):
+            yield match[1].strip(), match[2]
+    rest.append(text[end:])
+    for match in _URL.finditer(" ".join(rest)):
+        url = match[0].rstrip(".,;:!?")
+        yield url, url
+
+
+def prose(lines: Iterable[str]) -> str:
+    """The lines without images and rules, blank ones at most one in a row."""
+    kept: list[str] = []
+    for line in lines:
+        text = line.rstrip()
+        stripped = text.strip()
+        if stripped.startswith(("![", "[![", "<img")) or set(stripped) in ({"-"}, {"*"}, {"_"}):
+            continue
+        if stripped or (kept and kept[-1]):
+            kept.append(text)
+    return "\n".join(kept).strip("\n")
+
+
+def _titles(path: Sequence[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(name for _, name in path)
+
+
+def _heading_text(text: str) -> str:
+    text = text.strip()
+    closed = text.rstrip("#")
+    return closed.rstrip() if closed.endswith((" ", "\t")) else text
+
+
+def _without_comments(text: str) -> str:
+    """The text without HTML comments; one that is never closed is text."""
+    kept: list[str] = []
+    position = 0
+    while (start := text.find("<!--", position)) >= 0:
+        end = text.find("-->", start)
+        if end < 0:
+            break
+        kept.append(text[position:start])
+        position = end + len("-->")
+    kept.append(text[position:])
+    return "".join(kept)
+
+
+def _without_fences(lines: Sequence[str]) -> Iterator[str]:
+    marks = ""
+    held: list[str] = []
+    for line in lines:
+        fence = _FENCE.fullmatch(line) if len(line) <= LINE_LIMIT else None
+        if marks:
+            held.append(line)
+            if fence is not None and fence[1].startswith(marks) and not fence[2].strip():
+                marks, held = "", []
+        elif fence is not None:
+            marks, held = fence[1], [line]
+        else:
+            yield line
+    yield from held
+
+
+def _tables(lines: Sequence[str]) -> Iterator[Table]:
+    number = 0
+    while number + 1 < len(lines):
+        if not _is_row(lines[number]) or not _is_separator(lines[number + 1]):
+            number += 1
+            continue
+        columns = _cells(lines[number])
+        end = number + 2
+        while end < len(lines) and _goes_on(lines, end):
+            end += 1
+        rows = [_cells(line) for line in lines[number + 2 : end] if line.strip()]
+        yield Table(columns, tuple(rows[:ROW_LIMIT]))
+        number = end
+
+
+def _goes_on(lines: Sequence[str], number: int) -> bool:
+    """Whether a table's rows go on here: one blank line inside a table is forgiven."""
+    if _is_row(lines[number]):
+        return True
+    following = lines[number + 1 : number + 3]
+    return (
+        not lines[number].strip()
+        and bool(following)
+        and following[0].lstrip().startswith("|")
+        and _is_row(following[0])
+        and not (len(following) > 1 and _is_separator(following[1]))
+    )
+
+
+def _is_row(line: str) -> bool:
+    return "|" in line and len(line) <= LINE_LIMIT and not line.lstrip().startswith((">", "#"))
+
+
+def _is_separator(line: str) -> bool:
+    return "-" in line and _is_row(line) and not line.strip(" \t|:-")
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    row = line.translate(_SPACES).strip()
+    row = row.removeprefix("|")
+    if row.endswith("|") and not row.endswith("\\|"):
+        row = row[:-1]
+    return tuple(cell.strip().replace("\\|", "|") for cell in _CELL_BORDER.split(row)[:CELL_LIMIT])
