@@ -25,6 +25,7 @@ ModelRunnerError                          1
   + CorruptStoreError
 + CapacityError                           7
   + DoesNotFitError, DiskFullError
+  + ContextExceededError                      a prompt longer than the model's context
 + LaunchError                             8
   + RuntimeUnavailableError                   none installed
   + RuntimeFailedError                        did not start, refused the model, died
@@ -253,6 +254,12 @@ class DiskFullError(CapacityError):
     """The disk is full, or would be."""
 
     code = "disk_full"
+
+
+class ContextExceededError(CapacityError):
+    """The prompt is longer than the context that the model was started with."""
+
+    code = "context_exceeded"
 
 
 class LaunchError(ModelRunnerError):

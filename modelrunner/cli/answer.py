@@ -1,14 +1,13 @@
 """One question, one answer: what a script gets."""
 
-import os
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.render import AnswerWriter, write
+from modelrunner.cli.render import AnswerWriter, let_go, write
 
 _DEFAULTS = SamplingOptions()
 
@@ -50,7 +49,7 @@ def answer_once(
         with closing(client.stream(conversation.messages, options)) as pieces, writer:
             done = show(pieces, writer)
     except BrokenPipeError:
-        _abandon(out)
+        let_go(out)
         return Done("closed")
     note = cut_note(done, options, context)
     if note is not None:
@@ -79,13 +78,3 @@ def cut_note(done: Done, options: SamplingOptions, context: int | None) -> str |
         return f"the answer was cut: `max_tokens` allows {limit} tokens"
     size = "" if context is None else f" of {context} tokens"
     return f"the answer was cut: the context{size} is full"
-
-
-def _abandon(out: TextIO) -> None:
-    """Let what is still buffered go nowhere: else the interpreter complains when it ends."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, out.fileno())
-        finally:
-            os.close(nowhere)

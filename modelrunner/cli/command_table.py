@@ -26,9 +26,11 @@ class Entry:
 
 
 COMMANDS = {
+    "run": Entry("run:run", "Talk to a model; it is pulled if it is missing."),
     "pull": Entry("pull:pull", "Fetch models, verify and store them."),
     "list": Entry("list:list_models", "List the models that are here."),
     "ls": Entry("list:list_models", "List the models that are here.", hidden=True),
+    "inspect": Entry("inspect:inspect", "Print everything about one model, as JSON."),
     "path": Entry("path:path", "Print the path of a model's weights file."),
     "rm": Entry("rm:rm", "Remove models, or one name of several."),
     "tag": Entry("tag:tag", "Give a model one more name."),
@@ -38,6 +40,12 @@ COMMANDS = {
     "package": Entry("package:package_model", "Make an artifact from a GGUF file."),
     "push": Entry("package:push", "Send a model to its registry."),
     "share": Entry("share:share", "Serve the store as a read-only registry."),
+    "estimate": Entry("estimate:estimate", "Tell how much memory a model needs."),
+    "devices": Entry("estimate:show_devices", "Show the GPUs and memory of this machine."),
+    "runtimes": Entry("estimate:runtimes", "Show which runtimes are installed."),
+    "card": Entry("card:card", "Show a model card."),
+    "cards": Entry("card:cards", "List the catalogue of models."),
+    "tags": Entry("inspect:tags", "List the tags of a repository."),
     "config": Entry("version:config", "Show every setting and where it comes from."),
     "version": Entry("version:version", "Print the version of this program."),
 }

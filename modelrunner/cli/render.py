@@ -1,6 +1,8 @@
 """An answer on its way to the reader: made safe while it streams, thoughts apart from words."""
 
+import os
 import re
+from contextlib import suppress
 from typing import Self, TextIO
 
 from modelrunner.text import sanitize
@@ -119,8 +121,9 @@ class AnswerWriter:
         if not safe:
             return
         self._stop_thinking()
-        write(self._out, safe)
+        # before the write: a Ctrl-C that comes right after it shall find the line unfinished
         self._last = safe[-1]
+        write(self._out, safe)
 
 
 def write(out: TextIO, text: str) -> None:
@@ -128,3 +131,19 @@ def write(out: TextIO, text: str) -> None:
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, errors="replace").decode(encoding))
     out.flush()
+
+
+def let_go(out: TextIO) -> None:
+    """Write out what is buffered; if nobody is there to take it, send it nowhere.
+
+    Else the interpreter tries again when it ends, complains, and exits with 120.
+    """
+    try:
+        out.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(nowhere, out.fileno())
+            finally:
+                os.close(nowhere)

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from modelrunner.chat.answer import Done
 from modelrunner.cli.answer import cut_note, show
-from modelrunner.cli.render import AnswerWriter, write
+from modelrunner.cli.render import AnswerWriter, let_go, write
 from modelrunner.cli.repl_commands import LEAVING, Next, run_command
 from modelrunner.cli.repl_files import insert_files
 from modelrunner.cli.repl_input import HistoryFile, Prompt, TerminalPrompt, unquote
@@ -66,6 +66,9 @@ def chat(
     except OSError as exc:
         if exc.errno not in _TERMINAL_GONE:
             raise
+    finally:
+        let_go(out)
+        let_go(err)
 
 
 @contextmanager

@@ -21,11 +21,7 @@ _HEADINGS = (
 )
 
 
-@command(
-    examples="  modelrunner list\n"
-    "  modelrunner list granite\n"
-    "  modelrunner list -q"
-)
+@command(examples="  modelrunner list\n  modelrunner list granite\n  modelrunner list -q")
 def list_models(
     context: Context,
     filter_: Annotated[

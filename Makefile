@@ -1,0 +1,74 @@
+# `make` alone is help. `make run` and `make test` set up whatever they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := .run
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast lint types floors check fmt fuzz cards-check fixtures build wheel-check bench accuracy clean
+
+help: ## Show this.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# what a user installs, and nothing that needs a compiler
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[embedded,dev]'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## Pull a real small model as an artifact and let it answer.
+	@$(BIN)/python registry-fixtures/make.py $(RUN)/registry --only smollm2
+	@sh registry-fixtures/run.sh $(BIN) $(RUN)
+
+test: $(VENV)/.dev ## Run all tests.
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev ## Run the tests that take no real model and no long time.
+	$(BIN)/python -m pytest -m "not model and not slow" -q
+
+fmt: $(VENV)/.dev ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## Check style, types and floors.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.dev ## Feed the GGUF reader garbage for a minute.
+	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
+
+cards-check: $(VENV)/.dev ## Check that the generated parts of the cards are fresh.
+	$(BIN)/python cards/make.py --check
+
+fixtures: $(VENV)/.dev ## Make the fixture artifacts, and fail where a digest differs.
+	$(BIN)/python registry-fixtures/make.py $(RUN)/registry
+
+build: $(VENV)/.dev ## Build sdist and wheel.
+	rm -rf dist && $(BIN)/python -m build --outdir dist .
+
+wheel-check: build ## Install the wheel in an empty venv and use it there.
+	rm -rf $(RUN)/wheel && $(PYTHON) -m venv $(RUN)/wheel
+	$(RUN)/wheel/bin/python -m pip --disable-pip-version-check --quiet install dist/*.whl
+	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner card ai/granite-4.0-micro >/dev/null
+	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner list >/dev/null
+
+check: lint test fuzz cards-check fixtures wheel-check ## All that CI runs.
+
+bench: $(VENV)/.dev ## Measure start-up, side by side with the bare interpreter.
+	$(BIN)/python benchmarks/startup.py
+
+accuracy: $(VENV)/.dev ## Make the table of estimates against llama.cpp's own plan.
+	$(BIN)/python benchmarks/accuracy.py
+
+clean: ## Remove everything that was made here.
+	rm -rf $(VENV) $(RUN) dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -exec rm -rf {} +

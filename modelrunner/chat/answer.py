@@ -1,0 +1,120 @@
+"""What a streamed answer is made of, and where a server's chunks hold it.
+
+llama-server puts `usage` and `timings` in a last chunk without choices; other servers know no
+`timings`, or call the reasoning by another name. What is not there is left out.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Chunk = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of an answer, or of the thoughts before it."""
+
+    text: str
+    reasoning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written for one answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """How much of the context is in use after the answer."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """What llama-server measured: tokens that it had to read, tokens written, milliseconds."""
+
+    prompt_n: int
+    prompt_ms: float
+    predicted_n: int
+    predicted_ms: float
+
+    @property
+    def prompt_per_second(self) -> float:
+        """Tokens read in a second."""
+        return 1000 * self.prompt_n / self.prompt_ms if self.prompt_ms else 0.0
+
+    @property
+    def predicted_per_second(self) -> float:
+        """Tokens written in a second."""
+        return 1000 * self.predicted_n / self.predicted_ms if self.predicted_ms else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of an answer; `finish_reason` is `length` if there was no room for more of it."""
+
+    finish_reason: str
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+def json_object(raw: str | bytes) -> Chunk:
+    """A JSON object; empty if the text is anything else."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def delta_of(chunk: Chunk) -> Delta:
+    """The text and reasoning that a chunk adds; both may be empty."""
+    match chunk:
+        case {"choices": [{"delta": {} as delta}, *_]}:
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+            return Delta(encodable(str(delta.get("content") or "")), encodable(str(reasoning)))
+        case _:
+            return Delta("", "")
+
+
+def finish_reason_of(chunk: Chunk) -> str | None:
+    """Why the answer ends here; None where it goes on."""
+    match chunk:
+        case {"choices": [{"finish_reason": str(reason)}, *_]}:
+            return reason
+        case _:
+            return None
+
+
+def usage_of(chunk: Chunk) -> Usage | None:
+    """The tokens counted, where a chunk tells them."""
+    match chunk:
+        case {"usage": {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}}:
+            return Usage(prompt, completion)
+        case _:
+            return None
+
+
+def timings_of(chunk: Chunk) -> Timings | None:
+    """The times measured, where a chunk tells them."""
+    match chunk:
+        case {
+            "timings": {
+                "prompt_n": int(prompt_n),
+                "prompt_ms": int() | float() as prompt_ms,
+                "predicted_n": int(predicted_n),
+                "predicted_ms": int() | float() as predicted_ms,
+            }
+        }:
+            return Timings(prompt_n, float(prompt_ms), predicted_n, float(predicted_ms))
+        case _:
+            return None
+
+
+def encodable(text: str) -> str:
+    """Text without lone surrogates, which neither a server nor a terminal takes."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -1,0 +1,223 @@
+"""Ask a server that speaks OpenAI's HTTP, and hear the answer while it is made.
+
+```
+POST <base>/v1/chat/completions    {"stream": true, "messages": [..], ..}
+data: {"choices": [{"delta": {"reasoning_content": "Hm"}}]}     Delta("", "Hm")
+data: {"choices": [{"delta": {"content": "Hello"}}]}            Delta("Hello", "")
+data: {"choices": [{"finish_reason": "stop", "delta": {}}]}
+data: {"choices": [], "usage": {..}, "timings": {..}}           timings: llama-server only
+data: [DONE]                                                    Done("stop", Usage, Timings)
+```
+
+The standard library's client is enough for one request at a time, and it knows no proxies: what is
+meant for loopback cannot leave it by way of the environment.
+"""
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from modelrunner.chat.answer import (
+    Delta,
+    Done,
+    Timings,
+    Usage,
+    delta_of,
+    encodable,
+    finish_reason_of,
+    json_object,
+    timings_of,
+    usage_of,
+)
+from modelrunner.chat.conversation import Message
+from modelrunner.chat.sse import DONE, Event, events
+from modelrunner.errors import (
+    ContextExceededError,
+    ModelRunnerError,
+    RuntimeFailedError,
+    UnauthorizedError,
+)
+from modelrunner.text import sanitize_line
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
+_CONNECT_TIMEOUT = 10.0
+_CHUNK = 64 * 1024
+_ERROR_LIMIT = 64 * 1024
+_OK = 200
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How the answer is chosen; what is None is left to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields of a request: only those that are set."""
+        given: dict[str, object] = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop) or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatClient:
+    """A model behind an URL, with or without `/v1` at its end."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    model: str
+
+    def stream(
+        self, messages: Sequence[Message], options: SamplingOptions
+    ) -> Generator[Delta | Done, None, None]:
+        """The answer piece by piece, `Done` last; closing the generator stops the server's work.
+
+        Raises:
+            ContextExceededError: The messages are longer than the model's context.
+            UnauthorizedError: The server wants another API key.
+            RuntimeFailedError: The server is not there, refuses, or breaks off.
+        """
+        from http.client import HTTPException
+
+        body = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": encodable(m.content)} for m in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **options.to_dict(),
+        }
+        with closing(self._connect()) as connection, closing(self._post(connection, body)) as reply:
+            self._check(reply)
+            try:
+                yield from self._answer(events(_chunks(reply)))
+            except (OSError, HTTPException) as exc:
+                raise self._broken_off() from exc
+
+    def _connect(self) -> "HTTPConnection":
+        import socket
+        from http.client import HTTPConnection, HTTPSConnection
+        from urllib.parse import urlsplit
+
+        url = urlsplit(self.base_url)
+        connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
+        connection = connect(url.hostname or "", url.port, timeout=_CONNECT_TIMEOUT)
+        try:
+            connection.connect()
+        except OSError as exc:
+            connection.close()
+            raise RuntimeFailedError(f"no server answers at {self.base_url}") from exc
+        # reading a long prompt takes minutes on a slow machine, and sends nothing meanwhile
+        connection.sock.settimeout(None)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def _post(self, connection: "HTTPConnection", body: Mapping[str, object]) -> "HTTPResponse":
+        from http.client import HTTPException
+        from urllib.parse import urlsplit
+
+        path = urlsplit(self.base_url).path.rstrip("/").removesuffix("/v1")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        try:
+            connection.request("POST", f"{path}/v1/chat/completions", json.dumps(body), headers)
+            return connection.getresponse()
+        except (OSError, HTTPException) as exc:
+            raise RuntimeFailedError(
+                f"the server at {self.base_url} went away before it answered"
+            ) from exc
+
+    def _check(self, reply: "HTTPResponse") -> None:
+        from http.client import HTTPException
+
+        kind = reply.headers.get_content_type()
+        if reply.status == _OK and kind == "text/event-stream":
+            return
+        if reply.status == _OK:
+            raise RuntimeFailedError(
+                f"the server at {self.base_url} answers with {sanitize_line(kind)}, not a stream"
+            )
+        try:
+            raw = reply.read(_ERROR_LIMIT)
+        except (OSError, HTTPException):
+            raw = b""  # the status alone has to do
+        raise self._refusal(reply.status, json_object(raw).get("error"))
+
+    def _answer(self, stream: Iterator[Event]) -> Iterator[Delta | Done]:
+        reason: str | None = None
+        usage: Usage | None = None
+        timings: Timings | None = None
+        for event in stream:
+            if event.data == DONE:
+                reason = reason or "stop"
+                break
+            chunk = json_object(event.data)
+            if not chunk:
+                raise RuntimeFailedError(
+                    f"the server at {self.base_url} sent something that is no part of an answer"
+                )
+            if event.name == "error" or chunk.get("error"):
+                raise self._refusal(None, chunk.get("error") or chunk)
+            delta = delta_of(chunk)
+            if delta.text or delta.reasoning:
+                yield delta
+            reason = finish_reason_of(chunk) or reason
+            usage = usage_of(chunk) or usage
+            timings = timings_of(chunk) or timings
+        if reason is None:
+            raise self._broken_off()
+        yield Done(sanitize_line(reason), usage, timings)
+
+    def _broken_off(self) -> RuntimeFailedError:
+        return RuntimeFailedError(
+            f"the server at {self.base_url} broke off in the middle of its answer",
+            hint="if it ran out of memory, a smaller context or model helps",
+        )
+
+    def _refusal(self, status: int | None, error: object) -> ModelRunnerError:
+        """What the server says is wrong, as an error of ours.
+
+        llama-server, llama-cpp-python and vLLM name a prompt that is too long differently.
+        """
+        told = error if isinstance(error, dict) else {"message": error}
+        message = sanitize_line(str(told.get("message") or ""))
+        kinds = (told.get("type"), told.get("code"))
+        if (
+            "exceed_context_size_error" in kinds
+            or "context_length_exceeded" in kinds
+            or "maximum context length" in message
+        ):
+            return _context_exceeded(told, message)
+        if status == _UNAUTHORIZED:
+            return UnauthorizedError(f"the server at {self.base_url} refuses the API key")
+        what = "failed" if status is None else f"refuses with HTTP status {status}"
+        reason = f": {message}" if message else ""
+        return RuntimeFailedError(f"the server at {self.base_url} {what}{reason}")
+
+
+def _context_exceeded(told: Mapping[str, Any], message: str) -> ContextExceededError:
+    prompt, context = told.get("n_prompt_tokens"), told.get("n_ctx")
+    hint = "shorten the prompt, or start the model with a larger context"
+    if isinstance(prompt, int) and isinstance(context, int):
+        text = f"the prompt has {prompt} tokens, the context has room for {context}"
+        return ContextExceededError(text, hint=hint, prompt_tokens=prompt, context=context)
+    return ContextExceededError(f"the prompt is longer than the context: {message}", hint=hint)
+
+
+def _chunks(reply: "HTTPResponse") -> Iterator[bytes]:
+    while chunk := reply.read1(_CHUNK):
+        yield chunk

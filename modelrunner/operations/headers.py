@@ -1,0 +1,116 @@
+"""GGUF headers of a model, wherever it is: in the store, in a file, or still in a registry.
+
+A remote header is read by ranges of the blob, some megabytes of many gigabytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.errors import MalformedGGUFError, RegistryAnswerError
+from modelrunner.gguf.header import Header
+from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.reader import parse_header, read_header
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.package import shard_files
+from modelrunner.registry.source import Source
+from modelrunner.store.store import StoredModel, missing
+
+REMOTE_LIMIT = 16 * 1024 * 1024
+"""How much of a remote header is read at most; the largest vocabularies need about that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers of one model: all shards in order, and the size of its projector's file."""
+
+    shards: Sequence[Header]
+    projector_bytes: int | None = None
+
+    @property
+    def first(self) -> Header:
+        """The header with the key-values."""
+        return self.shards[0]
+
+    @property
+    def metadata(self) -> Metadata:
+        """What they say of the model.
+
+        Raises:
+            MalformedGGUFError: The shards are not of one set.
+        """
+        return Metadata.from_header(self.first, shards=self.shards[1:])
+
+
+def of_stored(model: StoredModel) -> Headers:
+    """The headers of a stored model.
+
+    Raises:
+        MalformedGGUFError: A file is no GGUF, or cut off.
+        CorruptStoreError: A blob is missing.
+    """
+    found = []
+    for layer in model.artifact.weights:
+        path = model.layout.blob(layer.descriptor.digest)
+        if not path.exists():
+            raise missing(model, layer.descriptor)
+        found.append(_named(path, str(layer.path)))
+    projector = model.artifact.projector
+    return Headers(found, projector.descriptor.size if projector else None)
+
+
+def of_file(path: Path) -> Headers:
+    """The headers of a file, with all its shards.
+
+    Raises:
+        UsageError: There is no such file.
+        MalformedGGUFError: It is no GGUF, or shards are missing.
+    """
+    return Headers([read_header(shard) for shard in shard_files(path)])
+
+
+def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> Headers:
+    """The headers of a model in a registry.
+
+    Raises:
+        MalformedGGUFError: What is there is no GGUF.
+        TransferError: The registry does not deliver, or not in parts.
+    """
+    weights = [layer.descriptor for layer in artifact.weights]
+    shards = [_remote(source, reference, descriptor) for descriptor in weights]
+    projector = artifact.projector
+    return Headers(shards, projector.descriptor.size if projector else None)
+
+
+def _named(path: Path, name: str) -> Header:
+    with path.open("rb") as file:
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        return parse_header(read, path.stat().st_size, name=name)
+
+
+def _remote(source: Source, reference: Reference, descriptor: Descriptor) -> Header:
+    def read(offset: int, length: int) -> bytes:
+        found = bytearray()
+        with source.open_blob(reference, descriptor, offset) as stream:
+            if stream.offset != offset:
+                raise RegistryAnswerError(
+                    f"{source.name} delivers only whole files: the header cannot be read alone"
+                )
+            for chunk in stream.chunks:
+                found += chunk
+                if len(found) >= length:
+                    break
+        return bytes(found[:length])
+
+    try:
+        return parse_header(
+            read, descriptor.size, limit=REMOTE_LIMIT, name=f"blob {descriptor.digest.short}"
+        )
+    except MalformedGGUFError as exc:
+        raise MalformedGGUFError(f"{reference.short}: {exc.message}", hint=exc.hint) from exc

@@ -1,0 +1,79 @@
+"""A `LaunchSpec` as llama-server's options: pure, and the same for every way to run it.
+
+What every llama-server of the last years knows is an argument: a build that does not know it says
+so. What came, went or was renamed on the way is an environment variable, which a build that does
+not know it ignores; and so is the key, which must not show in a process list.
+"""
+
+from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.runtime import LaunchSpec
+
+PROMPT_CACHE_MIB = 512
+"""Host memory for prompts of earlier conversations. llama.cpp takes up to 8 GiB by itself, which
+no estimate of a small model would lead one to expect."""
+
+CONTEXT_CHECKPOINTS = 8
+"""States to go back to, for models whose memory cannot be cut at any token."""
+
+
+def arguments(spec: LaunchSpec, port: int) -> list[str]:
+    """The command line after the program's name."""
+    line = [
+        *("--model", str(spec.model.absolute())),
+        *("--alias", spec.name),
+        *("--host", LOOPBACK),
+        *("--port", str(port)),
+        *("--ctx-size", str(spec.context * spec.parallel)),
+        *("--parallel", str(spec.parallel)),
+        *("--threads", str(spec.threads)),
+        *("--batch-size", str(spec.batch)),
+        *("--ubatch-size", str(spec.micro_batch)),
+        *("--cache-type-k", spec.cache_type_k),
+        *("--cache-type-v", spec.cache_type_v),
+        "--jinja",
+    ]
+    if spec.gpu_layers is not None:
+        line += ["--n-gpu-layers", str(spec.gpu_layers)]
+    # not `auto`, which is the default of all that know the word
+    if spec.flash_attention != "auto":
+        line += ["--flash-attn", spec.flash_attention]
+    if spec.mmproj is not None:
+        line += ["--mmproj", str(spec.mmproj.absolute())]
+    if spec.chat_template is not None:
+        line += ["--chat-template-file", str(spec.chat_template.absolute())]
+    if spec.embedding:
+        line += ["--embeddings"]
+    return line
+
+
+def environment(spec: LaunchSpec) -> dict[str, str]:
+    """The variables to add to what the child inherits."""
+    variables = {
+        "LLAMA_ARG_CACHE_RAM": str(PROMPT_CACHE_MIB),
+        "LLAMA_ARG_CTX_CHECKPOINTS": str(CONTEXT_CHECKPOINTS),
+        # a web page that the user looks at is not to talk to the model
+        "LLAMA_ARG_CORS_ORIGINS": "localhost",
+        "LLAMA_ARG_ENDPOINT_SLOTS": "0",
+        "LLAMA_ARG_NO_WEBUI": "1",
+        "LLAMA_ARG_OFFLINE": "1",
+        "LLAMA_ARG_UI": "0",
+        "LLAMA_ARG_WEBUI": "0",
+    }
+    if spec.api_key:
+        variables["LLAMA_API_KEY"] = spec.api_key
+    if not spec.memory_map:
+        variables["LLAMA_ARG_NO_MMAP"] = "1"
+        variables["LLAMA_ARG_MMAP"] = "0"
+    if spec.memory_lock:
+        variables["LLAMA_ARG_MLOCK"] = "1"
+    mode = load_mode(spec)
+    if mode != "auto":
+        variables["LLAMA_ARG_LOAD_MODE"] = mode
+    return variables
+
+
+def load_mode(spec: LaunchSpec) -> str:
+    """How the weights get into memory, in llama.cpp's words."""
+    if spec.memory_lock:
+        return "mmap+mlock" if spec.memory_map else "mlock"
+    return "auto" if spec.memory_map else "none"

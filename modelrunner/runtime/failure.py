@@ -1,0 +1,98 @@
+"""Why a server did not come up, read from the end of its log.
+
+llama.cpp says what is wrong once and then, layer by layer, that it failed:
+
+    gguf_init_from_reader: invalid magic characters: 'abcd', expected 'GGUF'    <- the cause
+    llama_model_load: error loading model: llama_model_loader: failed to load model from x.gguf
+    srv    load_model: failed to load model, 'x.gguf'
+    srv          init: exiting due to model loading error
+"""
+
+import re
+from pathlib import Path
+
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.text import sanitize_line
+
+_TAIL_BYTES = 64 * 1024
+_CAUSE_CHARACTERS = 240
+_STAMP = re.compile(r"^\d+(?:\.\d+){2,3}\s+[A-Z]\s+(?:\w{3}\s+)?")
+_TROUBLE = re.compile(
+    r"^\d[\d.]*\s+E\s|error|fail|invalid|unable|cannot|could ?n.t|unknown|unsupported"
+    r"|not (?:found|supported|enough)|out of memory|assert|exception",
+    re.IGNORECASE,
+)
+_FOLLOWS = re.compile(
+    r"failed to load model|failed to init server|exiting due to|cleaning up before exit"
+    r"|fit params|Traceback|Server\.__cinit__|failed to create llama context|ggml_cuda_init",
+    re.IGNORECASE,
+)
+_HINTS = (
+    (
+        re.compile("instruction that this processor"),
+        "a llama.cpp built for this machine runs: pip install 'modelrunner[llama-cpp-python]'",
+    ),
+    (
+        re.compile(r"out of memory|memory runs out|alloc|not enough memory", re.IGNORECASE),
+        "ask for a smaller --context, a smaller --kv-type such as q8_0, or a smaller variant",
+    ),
+    (
+        re.compile(r"magic|key-value|file bounds|corrupt|unexpectedly reached end", re.IGNORECASE),
+        "the file is no sound GGUF: `modelrunner verify --deep` tells whether it was pulled so",
+    ),
+    (
+        re.compile(r"unknown (?:model )?architecture|pre-tokenizer|wrong number of tensors"),
+        "this llama.cpp does not know the model: update the runtime, or choose another",
+    ),
+    (
+        re.compile(r"(?:unknown|invalid) (?:argument|option|value)", re.IGNORECASE),
+        "this llama.cpp does not know an option: update the runtime, or choose another",
+    ),
+)
+_SIGNALS = {
+    132: "stopped by an instruction that this processor does not have",
+    134: "crashed",
+    137: "killed, as the system does when memory runs out",
+    139: "crashed",
+}
+_BIND = re.compile(r"couldn't bind")
+
+
+def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> RuntimeFailedError:
+    """The error for a server that ended before it was ready."""
+    cause = cause_in(_tail(log))
+    fate = _SIGNALS.get(exit_code)
+    if fate is not None:
+        why = f"{fate} after `{cause}`" if cause else fate
+    else:
+        why = cause or f"ended with code {exit_code}"
+    message = f"{runtime} cannot serve {model}: {why}"
+    return RuntimeFailedError(message, hint=_hint(message, log), log=str(log), exit_code=exit_code)
+
+
+def failed_to_bind(log: Path) -> bool:
+    """Whether the server ended because somebody took its port."""
+    return _BIND.search(_tail(log)) is not None
+
+
+def cause_in(text: str) -> str | None:
+    """The line of a log that says what is wrong: the last trouble that is no consequence."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    trouble = [line for line in lines if _TROUBLE.search(line)]
+    causes = [line for line in trouble if not _FOLLOWS.search(line)]
+    for line in (causes or trouble or lines)[-1:]:
+        return sanitize_line(_STAMP.sub("", line.strip()), _CAUSE_CHARACTERS)
+    return None
+
+
+def _hint(message: str, log: Path) -> str:
+    return next((hint for sign, hint in _HINTS if sign.search(message)), f"the log is {log}")
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
+            return stream.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

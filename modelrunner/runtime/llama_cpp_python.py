@@ -1,0 +1,143 @@
+"""The runtime `llama-cpp-python`: llama.cpp compiled for this machine, and the program that serves.
+
+`python -m modelrunner.runtime.llama_cpp_python` is the child's side: it takes a `LaunchSpec` on
+stdin, loads, says where it listens, and serves until it is ended. The package's own server answers
+one request at a time; the others wait.
+"""
+# the package and its server's extra are optional, and not where types are checked
+# mypy: disable-error-code="import-not-found"
+
+import socket
+import sys
+from typing import Any
+
+from modelrunner.runtime import handover
+from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.python_runtime import PythonRuntime
+from modelrunner.runtime.runtime import LaunchSpec
+
+_CHAT_FORMAT = "modelrunner"
+_ALL_LAYERS = -1
+_UNQUANTIZED = ("f32", "f16", "bf16")
+_GOODBYE_S = 1
+
+
+class LlamaCppPython(PythonRuntime):
+    """Serves with the package `llama-cpp-python` and its server's extra."""
+
+    name = "llama-cpp-python"
+    program = "modelrunner.runtime.llama_cpp_python"
+    modules = (
+        "llama_cpp",
+        "fastapi",
+        "pydantic_settings",
+        "sse_starlette",
+        "starlette_context",
+        "uvicorn",
+    )
+    extra = "llama-cpp-python"
+
+
+def main() -> None:
+    """Serve what stdin says."""
+    import uvicorn
+
+    spec = handover.receive(sys.stdin)
+    with _listener(spec.port) as listener:
+        app, context = _load(spec)
+        port: int = listener.getsockname()[1]
+        # whoever calls from here on waits in the socket's queue for a moment
+        handover.announce(handover.Announcement(f"http://{LOOPBACK}:{port}", context))
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GOODBYE_S)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as error:
+        sys.exit(f"error: couldn't bind {LOOPBACK}:{port}: {error.strerror}")
+    listener.listen()
+    return listener
+
+
+def _load(spec: LaunchSpec) -> tuple[Any, int]:
+    """The package's application with the model in memory, and the model's context."""
+    import llama_cpp.server.app as package
+    from llama_cpp.server.settings import ModelSettings, ServerSettings
+
+    app = package.create_app(
+        # one request must not cut off another
+        server_settings=ServerSettings(api_key=spec.api_key or None, interrupt_requests=False),
+        model_settings=[ModelSettings(**_settings(spec))],
+    )
+    # a web page that the user looks at is not to talk to the model
+    app.user_middleware = [
+        layer for layer in app.user_middleware if layer.cls.__name__ != "CORSMiddleware"
+    ]
+    model = package._llama_proxy()  # noqa: SLF001 - the public way to it needs a request
+    return app, model.n_ctx()
+
+
+def _settings(spec: LaunchSpec) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "model": str(spec.model),
+        "model_alias": spec.name,
+        "n_ctx": spec.context,
+        "n_batch": spec.batch,
+        "n_ubatch": spec.micro_batch,
+        "n_threads": spec.threads,
+        "n_threads_batch": spec.threads,
+        "n_gpu_layers": _ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers,
+        "type_k": _ggml_type(spec.cache_type_k),
+        "type_v": _ggml_type(spec.cache_type_v),
+        "flash_attn": _flash_attention(spec),
+        "embedding": spec.embedding,
+        "use_mmap": spec.memory_map,
+        "use_mlock": spec.memory_lock,
+        # a table of context times vocabulary, in host memory
+        "logits_all": False,
+    }
+    if spec.mmproj is not None:
+        settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
+    elif spec.chat_template is not None:
+        _register_template(spec.chat_template.read_text(encoding="utf-8"))
+        settings |= {"chat_format": _CHAT_FORMAT}
+    return settings
+
+
+def _flash_attention(spec: LaunchSpec) -> bool:
+    """The package has no `auto`; a quantized cache of values does not go without."""
+    if spec.flash_attention == "auto":
+        return spec.cache_type_v not in _UNQUANTIZED
+    return spec.flash_attention == "on"
+
+
+def _ggml_type(name: str) -> int:
+    import llama_cpp
+
+    number: int = getattr(llama_cpp, f"GGML_TYPE_{name.upper()}")
+    return number
+
+
+def _register_template(template: str) -> None:
+    """Make a chat format of a template; the tokens it needs are known once the model is loaded."""
+    from llama_cpp import llama_chat_format
+
+    def answer(*, llama: Any, **request: Any) -> Any:  # noqa: ANN401 - the package's own types
+        end, begin = llama.token_eos(), llama.token_bos()
+        formatter = llama_chat_format.Jinja2ChatFormatter(
+            template=template,
+            eos_token=llama.detokenize([end], special=True).decode(errors="replace"),
+            bos_token=llama.detokenize([begin], special=True).decode(errors="replace"),
+            stop_token_ids=[end],
+        )
+        return formatter.to_chat_handler()(llama=llama, **request)
+
+    llama_chat_format.register_chat_completion_handler(_CHAT_FORMAT)(answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The runtime `llama-server`: llama.cpp's own program, wherever PATH has it."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.runtime import arguments, environment, failure, ports, probe
+from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
+from modelrunner.runtime.process import Child, Command
+from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.text import sanitize_line
+
+_PROGRAM = "llama-server"
+_VERSION = re.compile(r"version:\s*(.+)")
+_TRIES = 3
+_OK = 200
+_STRANGER = (401, 403)
+
+
+class LlamaServer:
+    """Finds and starts `llama-server`.
+
+    Args:
+        environ: Our environment: PATH says where to look, and the child inherits a part of it.
+        version_deadline_s: How long `--version` may take.
+    """
+
+    name = "llama-server"
+
+    def __init__(self, environ: Mapping[str, str], version_deadline_s: float = 10.0) -> None:
+        self._environ = environ
+        self._version_deadline_s = version_deadline_s
+
+    def availability(self) -> Availability:
+        """Whether PATH has it."""
+        program = self._find()
+        if program is None:
+            return Availability(
+                self.name,
+                available=False,
+                detail=f"no {_PROGRAM} on PATH",
+                hint="install llama.cpp, see https://github.com/ggml-org/llama.cpp",
+            )
+        return Availability(self.name, available=True, detail=program)
+
+    def version(self) -> str | None:
+        """What `llama-server --version` says."""
+        program = self._find()
+        if program is None:
+            return None
+        try:
+            said = subprocess.run(
+                [program, "--version"],
+                env=environment.for_child(self._environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self._version_deadline_s,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        match = _VERSION.search(said.stdout.decode(errors="replace"))
+        return (sanitize_line(match[1], 80) or None) if match else None
+
+    def start(self, spec: LaunchSpec, log: Path) -> ChildServer:
+        """Start `llama-server` with the spec's options."""
+        program = self._find()
+        if program is None:
+            missing = self.availability()
+            raise RuntimeUnavailableError(f"{self.name}: {missing.detail}", hint=missing.hint)
+        ports.require_free(spec.port)
+        return _PolledServer(self.name, program, spec, log, environment.for_child(self._environ))
+
+    def _find(self) -> str | None:
+        program = shutil.which(_PROGRAM, path=self._environ.get("PATH", ""))
+        return str(Path(program).absolute()) if program else None
+
+
+class _PolledServer(ChildServer):
+    """A child that has to be asked whether it is ready, on a port that was chosen for it."""
+
+    def __init__(
+        self, name: str, program: str, spec: LaunchSpec, log: Path, environ: Mapping[str, str]
+    ) -> None:
+        self._program = program
+        self._environ = {**environ, **arguments.environment(spec)}
+        self._tries = 1
+        self._port = spec.port or ports.free_port()
+        super().__init__(name, spec, self._command(spec), log)
+
+    def _command(self, spec: LaunchSpec) -> Command:
+        line = arguments.arguments(spec, self._port)
+        return Command(argv=(self._program, *line), environ=self._environ)
+
+    def _became_ready(self) -> bool:
+        self._child.listen(TICK_S)
+        url = f"http://{ports.LOOPBACK}:{self._port}"
+        health = probe.get(f"{url}/health", api_key="", timeout_s=PROBE_S)
+        if health is None or health.status != _OK or not self._child.alive():
+            return False
+        # only ours takes our key: another may have been faster on a port that was free
+        props = probe.get(f"{url}/props", api_key=self.api_key, timeout_s=PROBE_S)
+        if props is None:
+            return False
+        if props.status in _STRANGER:
+            self._port_taken()
+            return False
+        self._url = url
+        self.context = props.number("default_generation_settings", "n_ctx")
+        return True
+
+    def _ended(self) -> None:
+        if failure.failed_to_bind(self.log):
+            self._port_taken()
+        else:
+            super()._ended()
+
+    def _port_taken(self) -> None:
+        """Try again on another port, where any will do."""
+        self._child.stop()
+        if self._spec.port or self._tries == _TRIES:
+            raise ports.port_in_use(self._port)
+        self._tries += 1
+        self._port = ports.free_port()
+        self._child = Child(self._command(self._spec), self.log)

@@ -1,0 +1,49 @@
+"""One small GET to a model server: enough to know whether it is there and what it says."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP status and the body, parsed where it is JSON."""
+
+    status: int
+    body: Any
+
+    def number(self, *path: str) -> int | None:
+        """The integer at a path of keys in the body; None where there is none."""
+        value = self.body
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, int) else None
+
+
+def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
+    """Ask; None where nobody answers in time, or in HTTP."""
+    import http.client
+
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        connection.request("GET", parts.path or "/", headers=headers)
+        response = connection.getresponse()
+        return Answer(response.status, _parsed(response.read(_MOST_BYTES)))
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _parsed(body: bytes) -> Any:  # noqa: ANN401 - it is whatever the server says
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

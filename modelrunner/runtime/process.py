@@ -1,0 +1,132 @@
+"""A child process under a guard: started, heard, ended, and never left behind."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from modelrunner.runtime import guard
+
+GRACE_S = 5.0
+"""How long a child may take to end when it is asked to."""
+
+_LONGEST_LINE = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to run.
+
+    Attributes:
+        argv: The program, by its absolute path, and its arguments: every user can read them.
+        environ: The whole environment of the child; secrets may be in here.
+        stdin: What the child reads, to the end; secrets may be in here.
+        announces: Whether the child writes one line to `guard.ANNOUNCEMENT_FD`.
+    """
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str] = field(repr=False)
+    stdin: str | None = field(default=None, repr=False)
+    announces: bool = False
+
+
+class Child:
+    """A running command; its output goes to the log.
+
+    It gets a session of its own, so that Ctrl-C at the terminal is ours alone, and starts in the
+    root directory: llama.cpp loads backends from the current one, which may be anybody's.
+    """
+
+    def __init__(self, command: Command, log: Path) -> None:
+        with _open_log(log) as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                cwd=os.sep,
+                bufsize=0,
+                start_new_session=True,
+            )
+        self._lifeline = _pipe(self._process.stdin)
+        self._announcements = _pipe(self._process.stdout)
+        self._heard = b""
+        order = {
+            "argv": command.argv,
+            "environ": dict(command.environ),
+            "input": command.stdin,
+            "announces": command.announces,
+        }
+        self._tell(json.dumps(order).encode() + b"\n")
+
+    @property
+    def pid(self) -> int:
+        """The guard's process ID: the child ends when it does."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the child ended, 128 + N for signal N; None while it runs."""
+        return self._process.poll()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.exit_code is None
+
+    def listen(self, seconds: float) -> str | None:
+        """Wait for the child's line; None when it did not come in time or will not come."""
+        if self._announcements.closed:
+            return None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._announcements, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                return None
+        chunk = os.read(self._announcements.fileno(), _LONGEST_LINE)
+        self._heard += chunk
+        if not chunk:
+            # the child and the guard both closed it, so they are ending
+            self._process.wait(GRACE_S)
+        line, newline, self._heard = self._heard.partition(b"\n")
+        return line.decode(errors="replace") if newline else None
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Ask it to end, after a while make it. Doing it twice does no harm."""
+        if self.alive():
+            self._process.terminate()  # the guard passes it on
+            try:
+                self._process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._lifeline.close()
+        self._announcements.close()
+
+    def _tell(self, line: bytes) -> None:
+        view = memoryview(line)
+        try:
+            while view:
+                view = view[self._lifeline.write(view) :]
+        except BrokenPipeError:
+            # the guard did not come up: `alive` says so, and the log why
+            self._process.wait()
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    """An empty log that only its owner can read."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(log, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    os.fchmod(fd, 0o600)
+    return os.fdopen(fd, "wb")
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise AssertionError("Popen was asked for a pipe")
+    return stream

@@ -1,0 +1,75 @@
+"""A runtime that is a Python package: our own small program serves with it, in a child.
+
+The package is never imported here: a native library that crashes, blocks or fills the memory does
+so in the child.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.runtime import environment, handover, ports
+from modelrunner.runtime.child_server import AnnouncedServer
+from modelrunner.runtime.process import Command
+from modelrunner.runtime.runtime import Availability, LaunchSpec
+
+
+class PythonRuntime:
+    """Finds a package and starts the program that serves with it.
+
+    Args:
+        environ: Our environment, of which the child inherits a part.
+
+    Attributes:
+        name: What `--runtime` calls it; also the distribution that has the version.
+        program: The module to run in the child.
+        modules: The top-level modules that must be there.
+        extra: The extra of this project that installs them.
+    """
+
+    name: ClassVar[str]
+    program: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+    extra: ClassVar[str]
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def availability(self) -> Availability:
+        """Whether the modules are there; none is imported."""
+        missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
+        if missing:
+            return Availability(
+                self.name,
+                available=False,
+                detail=f"no Python module {missing[0]}",
+                hint=f"pip install 'modelrunner[{self.extra}]'",
+            )
+        return Availability(self.name, available=True, detail=f"Python module {self.modules[0]}")
+
+    def version(self) -> str | None:
+        """The installed distribution's version."""
+        import importlib.metadata
+
+        try:
+            return importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
+        """Start the program with the spec on its stdin."""
+        found = self.availability()
+        if not found.available:
+            raise RuntimeUnavailableError(f"{self.name}: {found.detail}", hint=found.hint)
+        ports.require_free(spec.port)
+        command = Command(
+            # -P: nothing of the folder that we were started in is to be imported
+            argv=(sys.executable, "-P", "-m", self.program),
+            environ=environment.for_child(self._environ),
+            stdin=handover.dump(spec),
+            announces=True,
+        )
+        return AnnouncedServer(self.name, spec, command, log)

@@ -1,0 +1,130 @@
+"""What a runtime is: something that can be asked whether it is there, and told to serve a model.
+
+A runtime starts a server as a child process that speaks OpenAI HTTP on loopback; whoever talks to
+it needs a URL and a key, and knows nothing of the runtime:
+
+    server = runtime.start(spec, log)
+    with server:
+        server.wait_until_ready(deadline_s=300)
+        ...                                     # HTTP to server.base_url with server.api_key
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from modelrunner.runtime.server import Server
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""What llama.cpp takes as the type of a KV cache."""
+
+FlashAttention = Literal["auto", "on", "off"]
+_LAST_PORT = 65535
+_KEY = re.compile(r"[!-+\--~]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """How one model is to be served.
+
+    Attributes:
+        model: The weights; of a sharded model, the first shard.
+        name: What the server calls the model in `/v1/models`.
+        api_key: The key that requests must carry; empty asks for none. It never shows in `repr`,
+            in argv or in a log.
+        context: Tokens of one conversation. With `parallel` conversations the server holds that
+            many contexts.
+        threads: CPU threads that compute, see `modelrunner.runtime.threads`.
+        parallel: How many requests are answered at the same time.
+        gpu_layers: Layers on the GPU; None leaves it to llama.cpp: as many as fit.
+        cache_type_k: The KV cache's type for keys, as llama.cpp calls it: `f16`, `q8_0`, ...
+        cache_type_v: The same for values.
+        flash_attention: Whether to compute attention without the full matrix.
+        batch: Tokens of a prompt handed over at once.
+        micro_batch: Tokens of a prompt computed at once.
+        mmproj: The projector of a multimodal model.
+        chat_template: A Jinja template that takes the place of the model's own.
+        embedding: Whether to serve embeddings instead of completions.
+        memory_map: Whether to map the weights instead of reading them.
+        memory_lock: Whether to forbid the system to swap the weights out.
+        port: Where to listen on 127.0.0.1; 0 is any free port.
+    """
+
+    model: Path
+    name: str
+    context: int
+    threads: int
+    api_key: str = field(repr=False)
+    parallel: int = 1
+    gpu_layers: int | None = None
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: FlashAttention = "auto"
+    batch: int = 2048
+    micro_batch: int = 512
+    mmproj: Path | None = None
+    chat_template: Path | None = None
+    embedding: bool = False
+    memory_map: bool = True
+    memory_lock: bool = False
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        for cache_type in (self.cache_type_k, self.cache_type_v):
+            if cache_type not in CACHE_TYPES:
+                raise ValueError(f"{cache_type!r} is no KV cache type: {', '.join(CACHE_TYPES)}")
+        if not 0 <= self.port <= _LAST_PORT:
+            raise ValueError(f"{self.port} is no port")
+        # llama.cpp splits what it takes for a list of keys at its commas
+        if not _KEY.fullmatch(self.api_key):
+            raise ValueError("an API key is made of visible ASCII characters without commas")
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a runtime is here, and what to do where it is not.
+
+    Attributes:
+        name: The runtime's name, as `--runtime` takes it.
+        available: Whether it can be started.
+        version: What it says of itself, where it was asked.
+        detail: Where it was found, or why it cannot be used.
+        hint: A command that installs it.
+    """
+
+    name: str
+    available: bool
+    version: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+
+
+class Runtime(Protocol):
+    """A way to serve a model on this machine."""
+
+    @property
+    def name(self) -> str:
+        """What `--runtime` calls it."""
+        ...
+
+    def availability(self) -> Availability:
+        """Whether it is here. It only looks: cheap, starts nothing, and gives no version."""
+        ...
+
+    def version(self) -> str | None:
+        """What it says of itself; None where it is not there or does not say."""
+        ...
+
+    def start(self, spec: LaunchSpec, log: Path) -> Server:
+        """Start a server; it is not ready yet, see `Server.wait_until_ready`.
+
+        Args:
+            spec: What to serve, and how.
+            log: The file that takes what the server prints; readable by its owner only.
+
+        Raises:
+            RuntimeUnavailableError: It is not installed.
+            PortInUseError: Somebody listens on the port asked for.
+        """
+        ...

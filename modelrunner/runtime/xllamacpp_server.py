@@ -1,0 +1,99 @@
+"""The runtime `xllamacpp`: llama-server inside a ready-made wheel, and the program that serves.
+
+`python -m modelrunner.runtime.xllamacpp_server` is the child's side: it takes a `LaunchSpec` on
+stdin, loads, says where it listens, and serves until it is ended.
+"""
+
+import sys
+import threading
+from typing import Any, NoReturn
+
+from modelrunner.runtime import handover
+from modelrunner.runtime.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB, load_mode
+from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.python_runtime import PythonRuntime
+from modelrunner.runtime.runtime import LaunchSpec
+
+_LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
+_FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
+
+
+class XLlamaCpp(PythonRuntime):
+    """Serves with the package `xllamacpp`."""
+
+    name = "xllamacpp"
+    program = "modelrunner.runtime.xllamacpp_server"
+    modules = ("xllamacpp",)
+    extra = "embedded"
+
+
+def main() -> NoReturn:
+    """Serve what stdin says."""
+    import xllamacpp
+
+    spec = handover.receive(sys.stdin)
+    try:
+        server = xllamacpp.Server(_params(spec))
+    except RuntimeError:
+        # llama.cpp has said why, and this says less
+        sys.exit(1)
+    handover.announce(handover.Announcement(server.listening_address))
+    threading.Event().wait()
+    sys.exit(0)
+
+
+def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(spec.model)
+    params.model_alias = {spec.name}
+    params.hostnames = [LOOPBACK]
+    params.port = spec.port
+    params.api_keys = [spec.api_key] if spec.api_key else []
+    params.n_ctx = spec.context * spec.parallel
+    params.n_parallel = spec.parallel
+    params.n_batch = spec.batch
+    params.n_ubatch = spec.micro_batch
+    params.cpuparams.n_threads = spec.threads
+    params.cpuparams_batch.n_threads = spec.threads
+    params.cache_type_k = _ggml_type(spec.cache_type_k)
+    params.cache_type_v = _ggml_type(spec.cache_type_v)
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type[
+        f"LLAMA_FLASH_ATTN_TYPE_{_FLASH_ATTENTION[spec.flash_attention]}"
+    ]
+    params.load_mode = xllamacpp.llama_load_mode[f"LLAMA_LOAD_MODE_{_LOAD_MODES[load_mode(spec)]}"]
+    if spec.gpu_layers is not None:
+        params.n_gpu_layers = spec.gpu_layers
+    if spec.mmproj is not None:
+        params.mmproj.path = str(spec.mmproj)
+    if spec.chat_template is not None:
+        params.chat_template = spec.chat_template.read_text(encoding="utf-8")
+    params.use_jinja = True
+    params.embedding = spec.embedding
+    _close_what_nobody_asked_for(params)
+    return params
+
+
+def _close_what_nobody_asked_for(params: Any) -> None:  # noqa: ANN401 - the package has no types
+    params.ui = False
+    params.endpoint_slots = False
+    params.endpoint_props = False
+    params.endpoint_metrics = False
+    # a web page that the user looks at is not to talk to the model
+    params.cors_origins = "localhost"
+    params.cors_origins_explicit = True
+    params.cors_credentials = False
+    params.offline = True
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.n_ctx_checkpoints = CONTEXT_CHECKPOINTS
+
+
+def _ggml_type(name: str) -> Any:  # noqa: ANN401 - the package has no types
+    import xllamacpp
+
+    return xllamacpp.ggml_type[f"GGML_TYPE_{name.upper()}"]
+
+
+if __name__ == "__main__":
+    main()

