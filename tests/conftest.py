@@ -46,7 +46,7 @@ class CommandLine:
         self, *arguments: str, stdin: bytes = b"", timeout: float = 120, **environ: str
     ) -> "CompletedProcess[str]":
         """Runs a command; exit code, stdout and stderr of it."""
-        done = run(  # noqa: S603
+        done = run(
             self.argv(*arguments),
             input=stdin,
             capture_output=True,

@@ -1,1 +1,1 @@
-"""How much memory a model needs, what there is, and whether it fits."""
+"""How much memory a model needs, what there is, and whether the one fits into the other."""

@@ -34,15 +34,6 @@ def installed(name, environ):
 
 
 @pytest.fixture(scope="module")
-def smollm2_gguf():
-    """A small real model."""
-    file = os.environ.get("MODELRUNNER_TEST_GGUF")
-    if file is None:
-        pytest.skip("MODELRUNNER_TEST_GGUF names no GGUF file")
-    return Path(file)
-
-
-@pytest.fixture(scope="module")
 def environ(tmp_path_factory):
     """Our environment; where PATH has no `llama-server`, the stand-in is put there."""
     if shutil.which("llama-server"):

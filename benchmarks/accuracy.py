@@ -1,0 +1,221 @@
+"""How far estimates are from what llama.cpp plans: the table in docs/memory.md.
+
+    python benchmarks/accuracy.py [MODELS.json TRUTH.json] [--worst N]
+    python benchmarks/accuracy.py MODELS.json TRUTH.json --ask [--python PYTHON]
+
+MODELS.json describes models (see model_headers.py), TRUTH.json has llama.cpp's plan for each in
+rows: `{"model", "context", "kv_type", "ubatch", "sequences", "total", ...}`. With `--ask` the
+truth is made first, by llama-cpp-python in PYTHON. Exit status 1 where a target is missed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.model_headers import header, write  # noqa: E402
+from modelrunner.errors import RuntimeFailedError  # noqa: E402
+from modelrunner.gguf.header import Header  # noqa: E402
+from modelrunner.memory.card_estimate import (  # noqa: E402
+    CARD_CONTEXT,
+    card_figures,
+    estimate_from_card,
+)
+from modelrunner.memory.estimate import estimate  # noqa: E402
+from modelrunner.memory.fit import fit  # noqa: E402
+from modelrunner.memory.hyperparameters import Hyperparameters  # noqa: E402
+from modelrunner.memory.load import Load  # noqa: E402
+from modelrunner.memory.measured import measure  # noqa: E402
+from modelrunner.memory.shape import ModelShape  # noqa: E402
+
+DATA = ROOT / "tests" / "data" / "memory"
+GIB = 1024**3
+SEED = "granite-4.0-h-micro"
+SEED_PRINTED = {"VRAM": 2.32, "Size": 1.81}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the truth, with the model that it is about."""
+
+    name: str
+    header: Header
+    load: Load
+    truth: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the use that most people have: f16, one conversation, no options."""
+        usual = Load(self.load.context)
+        return (self.load.kv_type, self.load.sequences, self.load.micro_batch) == (
+            usual.kv_type, usual.sequences, usual.micro_batch,
+        )  # fmt: skip
+
+
+def by_header(case: Case) -> int:
+    """The estimate from a GGUF header."""
+    return _allocated(ModelShape.from_header(case.header), case.load)
+
+
+def by_config(case: Case) -> int:
+    """The estimate from hyperparameters and the size of the file: no tensor is looked at."""
+    return _allocated(config_shape(case.header), case.load)
+
+
+def config_shape(made: Header) -> ModelShape:
+    """What a Docker model's configuration tells of a file."""
+    hyper = Hyperparameters.from_metadata(made.metadata)
+    return ModelShape.from_values(hyper, weights=made.file_size or 0)
+
+
+def _allocated(shape: ModelShape, load: Load) -> int:
+    found = estimate(shape, load)
+    return found.total - (found.output or 0)  # the breakdown in the truth leaves logits out
+
+
+def cases(models: Path, truth: Path) -> Iterator[Case]:
+    """Every row of the truth whose model is described."""
+    headers = {model["name"]: header(model) for model in json.loads(models.read_text())}
+    for row in json.loads(truth.read_text()):
+        load = Load(row["context"], row["kv_type"], row["sequences"], row["ubatch"])
+        yield Case(row["model"], headers[row["model"]], load, row["total"])
+
+
+def main() -> int:
+    """Prints the table; 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("models", nargs="?", type=Path, default=DATA / "models.json")
+    parser.add_argument("truth", nargs="?", type=Path, default=DATA / "truth.json")
+    parser.add_argument("--ask", action="store_true", help="make the truth first")
+    parser.add_argument("--python", default=sys.executable, help="has llama-cpp-python")
+    parser.add_argument("--worst", type=int, default=0, help="show so many of the worst rows")
+    options = parser.parse_args()
+    if options.ask:
+        options.truth.write_text(packed(ask(options.models, options.python)))
+    every = list(cases(options.models, options.truth))
+    plain = [case for case in every if case.is_plain]
+    print("| estimate | rows | mean | 95 % | worst | target |")
+    print("|---|---|---|---|---|---|")
+    good = [
+        row("`header`, f16, one conversation", plain, by_header, mean=0.5, worst=3),
+        row("`header`, all rows", every, by_header, mean=0.5, worst=3),
+        row("`config`, f16, one conversation", plain, by_config, mean=2, worst=8),
+        row("`config`, all rows", every, by_config, mean=2, worst=8),
+    ]
+    print()
+    good += [*card_lines(plain), context_line(plain)]
+    for case in sorted(every, key=lambda case: -off(case, by_header))[: options.worst]:
+        print(f"{off(case, by_header):.3f} % {case.name} {case.load}")
+    return 0 if all(good) else 1
+
+
+def off(case: Case, guess: Callable[[Case], int]) -> float:
+    """How far a guess is from the truth, in percent."""
+    return 100 * abs(guess(case) - case.truth) / case.truth
+
+
+def row(
+    label: str, some: Iterable[Case], guess: Callable[[Case], int], *, mean: float, worst: float
+) -> bool:
+    """Prints one line of the table; whether it meets its target."""
+    errors = sorted(off(case, guess) for case in some)
+    average, largest = statistics.mean(errors), errors[-1]
+    print(
+        f"| {label} | {len(errors)} | {average:.2f} % | {errors[int(0.95 * len(errors))]:.2f} % "
+        f"| {largest:.2f} % | mean {mean} %, worst {worst} % |"
+    )
+    return average <= mean and largest <= worst
+
+
+def card_lines(some: list[Case]) -> Iterator[bool]:
+    """What a card's row says: whether the truth is in its range, and the seed's own figures."""
+    own = [case for case in some if case.load.context == CARD_CONTEXT]
+    inside = 0
+    for case in own:
+        printed = card_figures(case.header)
+        found = estimate_from_card(printed.vram_bytes, printed.size_bytes, context=CARD_CONTEXT)
+        inside += found.low <= case.truth <= (found.high or 0)
+    share = 100 * inside / len(own)
+    print(
+        f"`card`: {inside} of {len(own)} truths at 4096 in the range ({share:.0f} %, target 95 %)"
+    )
+    yield share >= 95
+    seeds = [case for case in own if case.name == SEED]
+    for case in seeds:
+        printed = card_figures(case.header)
+        figures = {"VRAM": printed.vram_bytes / GIB, "Size": printed.size_bytes / GIB}
+        for name, value in figures.items():
+            print(f"card formula, {SEED}: {name} {value:.3f} GiB, printed {SEED_PRINTED[name]}")
+            yield abs(value / SEED_PRINTED[name] - 1) <= 0.005
+
+
+def context_line(some: list[Case]) -> bool:
+    """The largest context that fits into what each row needs: never over, never far below."""
+    over, worst = 0, 0.0
+    for case in some:
+        shape = ModelShape.from_header(case.header)
+        needed = estimate(shape, case.load).total
+        longest = fit(shape, case.load, needed).max_context or 0
+        used = estimate(shape, Load(max(longest, 1))).total
+        over += used > needed
+        worst = max(worst, 100 * (case.load.context - longest) / case.load.context)
+    print(
+        f"largest context in {len(some)} budgets: {over} over budget (target 0), "
+        f"at most {worst:.1f} % shorter than the best (target 2 %)"
+    )
+    return over == 0 and worst <= 2
+
+
+def packed(rows: Iterable[dict[str, Any]]) -> str:
+    """A JSON array with a line for each row."""
+    return "[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n"
+
+
+def ask(models: Path, python: str) -> Iterator[dict[str, Any]]:
+    """llama.cpp's own plan for every described model, in the uses that are compared."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        for model in json.loads(models.read_text()):
+            write(model, path)
+            for load in _uses(model["context"]):
+                try:
+                    plan = measure(path, load, python=python)
+                except RuntimeFailedError as exc:  # such as heads that a quantized block splits
+                    print(f"{model['name']}: {exc}", file=sys.stderr)
+                    continue
+                parts = {
+                    "weights": plan.weights,
+                    "kv_cache": plan.kv_cache,
+                    "recurrent": plan.recurrent,
+                    "compute": plan.compute,
+                    "output": plan.output,
+                }
+                yield {
+                    "model": model["name"],
+                    "context": load.context,
+                    "kv_type": load.kv_type,
+                    "ubatch": load.micro_batch,
+                    "sequences": load.sequences,
+                    **parts,
+                    "total": plan.total - (plan.output or 0),
+                }
+
+
+def _uses(trained: int) -> Iterator[Load]:
+    for context in sorted({min(context, trained) for context in (4096, 32768, 131072)}):
+        yield Load(context)
+    yield Load(min(32768, trained), kv_type="q8_0")
+    yield Load(min(8192, trained), micro_batch=256)
+    yield Load(min(16384, trained), sequences=4)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Attention as operations of a graph: over a cache, over a compressed one, or without one."""
+
+from math import prod
+
+from modelrunner.memory.batch import Batch
+from modelrunner.memory.planner import Graph, Tensor
+from modelrunner.memory.shape import Latent, Layer, ModelShape
+
+
+def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:
+    """Attention of layer `i`, with the projection back."""
+    if shape.latent:
+        return _attend_latent(graph, shape, shape.latent, batch, shape.layers[i], current)
+    layer, wiring = shape.layers[i], shape.wiring
+    query, key, value = _query_key_value(graph, shape, batch, layer, current)
+    turns = wiring.rope and not (wiring.rope_skips and (i + 1) % wiring.rope_skips == 0)
+    if wiring.rope_windowed_only and wiring.windows and not layer.windowed:
+        turns = False
+    if wiring.head_norm:
+        query, key = graph.same(query), graph.same(key)
+    if turns:
+        query, key = graph.same(query, batch.positions), graph.same(key, batch.positions)
+    by_key, by_value = batch.rotations[layer.windowed]
+    if by_key:
+        query, key = _rotated(graph, query, by_key), _rotated(graph, key, by_key)
+    if by_value:
+        value = _rotated(graph, value, by_value)
+    graph.expand(query)
+    for other in (key, value) if wiring.windows or wiring.encoder else (value, key):
+        graph.expand(other)
+    if wiring.encoder:
+        return graph.new(
+            (shape.embedding, batch.tokens), _uncached(graph, batch, query, key, value)
+        )
+    _keep(graph, batch, layer, key, value)
+    out = _mixed(graph, batch, query, layer.value_size, windowed=layer.windowed)
+    if by_value:
+        out = _rotated(graph, out, by_value)
+    return graph.new((shape.embedding, batch.tokens), out)
+
+
+def _query_key_value(
+    graph: Graph, shape: ModelShape, batch: Batch, layer: Layer, current: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    sizes = (
+        (layer.key_size, layer.heads),
+        (layer.key_size, layer.kv_heads),
+        (layer.value_size, layer.kv_heads),
+    )
+    tokens = batch.tokens
+    if shape.wiring.fused_qkv:
+        width = sum(map(prod, sizes))
+        fused = graph.new((width, tokens), current)
+        query, key, value = (
+            graph.view(fused, (*size, tokens), 4 * size[0], 4 * width) for size in sizes
+        )
+    else:
+        query, key, value = (
+            graph.reshape(graph.new((prod(size), tokens), current), *size, tokens) for size in sizes
+        )
+    return query, key, value
+
+
+def _rotated(graph: Graph, tensor: Tensor, by: Tensor) -> Tensor:
+    side = by.shape[0]
+    flat = (side, prod(tensor.shape) // side)
+    packed = tensor.strides[1:3] == (4 * tensor.shape[0], 4 * tensor.shape[0] * tensor.shape[1])
+    source = graph.reshape(tensor, *flat) if packed else graph.new(flat, tensor)
+    return graph.reshape(graph.new(flat, by, source), *tensor.shape)
+
+
+def _keep(graph: Graph, batch: Batch, layer: Layer, key: Tensor, value: Tensor) -> None:
+    """Puts keys and values of the micro batch into the cache."""
+    for_keys, for_values = batch.places[layer.windowed]
+    graph.expand(graph.store(_flat(graph, batch, key), for_keys))
+    flat = _flat(graph, batch, value)
+    if not batch.load.flash_attention and flat.strides[1] != 4 * flat.shape[0]:
+        flat = graph.new(flat.shape, value)  # values are kept across: they must lie packed
+    graph.expand(graph.store(flat, for_values))
+
+
+def _flat(graph: Graph, batch: Batch, tensor: Tensor) -> Tensor:
+    return graph.view(tensor, (tensor.shape[0] * tensor.shape[1], batch.tokens), tensor.strides[2])
+
+
+def _uncached(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of the micro batch to itself, all of it at once."""
+    _, heads, tokens, _ = query.shape
+    mask = batch.masks[0]
+    query = graph.permute(query, 0, 2, 1, 3)
+    if batch.load.flash_attention:
+        halves = [
+            graph.new((x.shape[0], tokens, x.shape[1]), graph.permute(x, 0, 2, 1, 3), unit=2)
+            for x in (key, value)
+        ]
+        out = graph.new((value.shape[0], heads, tokens), query, *halves, mask)
+        return graph.expand(graph.reshape(out, value.shape[0] * heads, tokens))
+    scores = graph.new((tokens, tokens, heads), graph.permute(key, 0, 2, 1, 3), query)
+    scores = graph.same(scores, mask)
+    across = graph.new((tokens, value.shape[0], value.shape[1]), graph.permute(value, 1, 2, 0, 3))
+    out = graph.new((value.shape[0], tokens, heads), across, scores)
+    return graph.expand(graph.new((value.shape[0] * heads, tokens), graph.permute(out, 0, 2, 1, 3)))
+
+
+def _mixed(
+    graph: Graph, batch: Batch, query: Tensor, value_size: int, *, windowed: bool = False
+) -> Tensor:
+    """Values weighed by how queries match keys: all heads of a token side by side."""
+    size, heads, tokens, _ = query.shape
+    streams = batch.load.sequences
+    each = tokens // streams
+    mask = batch.masks[windowed]
+    query = graph.view(
+        query, (size, heads, each, streams), *query.strides[1:3], query.strides[2] * each
+    )
+    query = graph.permute(query, 0, 2, 1, 3)
+    if batch.load.flash_attention:
+        out = graph.new((value_size, heads, each, streams), query, mask)
+        return graph.expand(graph.reshape(out, value_size * heads, tokens))
+    scores = graph.new((mask.shape[0], each, heads, streams), query)
+    scores = graph.same(scores, mask)
+    out = graph.permute(graph.new((value_size, each, heads, streams), scores), 0, 2, 1, 3)
+    return graph.expand(graph.new((value_size * heads, tokens), out))
+
+
+def _attend_latent(
+    graph: Graph, shape: ModelShape, latent: Latent, batch: Batch, layer: Layer, current: Tensor
+) -> Tensor:
+    """Queries are brought into the compressed space, so that one key serves all heads."""
+    tokens, heads = batch.tokens, layer.heads
+    plain = latent.key_size - latent.rope
+    source = current
+    if latent.query_rank:
+        source = graph.same(graph.new((latent.query_rank, tokens), current))
+    query = graph.reshape(
+        graph.new((heads * latent.key_size, tokens), source), latent.key_size, heads, tokens
+    )
+    row, token = 4 * latent.key_size, 4 * latent.key_size * heads
+    compressed = graph.new((latent.rank + latent.rope, tokens), current)
+    width = 4 * (latent.rank + latent.rope)
+    turned_query = graph.same(
+        graph.view(query, (latent.rope, heads, tokens), row, token), batch.positions
+    )
+    turned_key = graph.same(
+        graph.view(compressed, (latent.rope, 1, tokens), width, width), batch.positions
+    )
+    kept = graph.same(graph.view(compressed, (latent.rank, tokens), width))
+    unturned = graph.permute(graph.view(query, (plain, heads, tokens), row, token), 0, 2, 1, 3)
+    absorbed = graph.permute(graph.new((latent.rank, tokens, heads), unturned), 0, 2, 1, 3)
+    joined = latent.rank + latent.rope
+    query = graph.new((joined, heads, tokens), absorbed, turned_query)
+    kept = graph.reshape(kept, latent.rank, 1, tokens)
+    key = graph.new((joined, 1, tokens), kept, turned_key)
+    for tensor in (query, kept, key):
+        graph.expand(tensor)
+    place = batch.places[0][0]
+    graph.expand(graph.store(graph.view(key, (joined, tokens), key.strides[2]), place))
+    return graph.new((shape.embedding, tokens), _mixed_latent(graph, latent, batch, query))
+
+
+def _mixed_latent(graph: Graph, latent: Latent, batch: Batch, query: Tensor) -> Tensor:
+    size, heads, tokens, _ = query.shape
+    streams = batch.load.sequences
+    each = tokens // streams
+    query = graph.view(
+        query, (size, heads, each, streams), *query.strides[1:3], query.strides[2] * each
+    )
+    query = graph.permute(query, 0, 2, 1, 3)
+    if batch.load.flash_attention:
+        out = graph.new((latent.rank, heads, each, streams), query, batch.masks[0])
+        out = graph.permute(out, 0, 2, 1, 3)
+        out = graph.new((latent.value_size, each, heads, streams), out)
+        out = graph.permute(out, 0, 2, 1, 3)
+        out = graph.new((latent.value_size, heads, each, streams), out)
+        return graph.expand(graph.reshape(out, latent.value_size * heads, tokens))
+    scores = graph.new((batch.masks[0].shape[0], each, heads, streams), query)
+    scores = graph.same(scores, batch.masks[0])
+    turned = graph.new((batch.masks[0].shape[0], latent.rank, 1, streams), unit=2)
+    out = graph.new((latent.rank, each, heads, streams), turned, scores)
+    out = graph.permute(graph.new((latent.value_size, each, heads, streams), out), 0, 2, 1, 3)
+    return graph.expand(graph.new((latent.value_size * heads, tokens), out))

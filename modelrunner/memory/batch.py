@@ -1,0 +1,83 @@
+"""The inputs of a micro batch: what is filled before the graph runs and read by many layers."""
+
+from dataclasses import dataclass
+
+from modelrunner.memory.kv_cache import window_cells
+from modelrunner.memory.load import Load
+from modelrunner.memory.planner import Graph, Tensor
+from modelrunner.memory.shape import ModelShape
+
+ROTATION = 64
+"""Quantized caches rotate heads in groups of this many numbers, or of more where they divide."""
+
+_MASK = {True: 2, False: 4}
+_INDEX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The inputs that all layers share.
+
+    Attributes:
+        load: What is asked.
+        tokens: In the micro batch.
+        positions: Of the tokens.
+        rows: Which tokens' logits are wanted.
+        places: Where in the caches keys and values go: cache, then windowed cache.
+        masks: Which cells a token sees: of the cache, then of the windowed cache.
+        rotations: What quantized keys and values are rotated by: of the cache, then windowed.
+        states: Which recurrent state belongs to which sequence.
+    """
+
+    load: Load
+    tokens: int
+    positions: Tensor
+    rows: Tensor
+    places: tuple[tuple[Tensor, Tensor], ...]
+    masks: tuple[Tensor, ...]
+    rotations: tuple[tuple[Tensor | None, Tensor | None], ...]
+    states: Tensor
+
+    @classmethod
+    def of(cls, graph: Graph, shape: ModelShape, load: Load) -> "Batch":
+        """The inputs of a micro batch of `load`."""
+        tokens, sequences = load.tokens, load.sequences
+        streams = 1 if shape.wiring.encoder else sequences
+        cells = (load.cells, window_cells(shape, load))
+        if shape.wiring.encoder:
+            cells = (tokens, tokens)
+        widest = max((x.kv_heads * x.value_size for x in shape.layers), default=0)
+        values = 1 if load.flash_attention else widest
+        return cls(
+            load=load,
+            tokens=tokens,
+            positions=graph.leaf(tokens),
+            rows=graph.leaf(load.rows),
+            places=tuple(
+                (graph.leaf(tokens, unit=_INDEX), graph.leaf(tokens * values, unit=_INDEX))
+                for _ in cells
+            ),
+            masks=tuple(
+                graph.leaf(count, tokens // streams, 1, streams, unit=_MASK[load.flash_attention])
+                for count in cells
+            ),
+            rotations=tuple(_rotations(graph, shape, load, windowed=w) for w in (False, True)),
+            states=graph.leaf(sequences),
+        )
+
+
+def _rotations(
+    graph: Graph, shape: ModelShape, load: Load, *, windowed: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Quantized caches keep keys and values rotated: by what, where sizes allow it."""
+    layers = [x for x in shape.layers if x.kv_heads and x.windowed == windowed]
+    if not load.is_quantized or not layers or shape.latent or shape.wiring.encoder:
+        return None, None
+    key, value = layers[0].key_size, layers[0].value_size
+    largest = ROTATION
+    while key % (2 * largest) == 0:
+        largest *= 2
+    return (
+        graph.leaf(largest, largest) if key % ROTATION == 0 else None,
+        graph.leaf(ROTATION, ROTATION) if value % ROTATION == 0 else None,
+    )

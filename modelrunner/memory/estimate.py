@@ -1,0 +1,107 @@
+"""How much memory a model needs for a use, where each byte goes, and what the answer rests on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from modelrunner.memory.graph import compute_bytes
+from modelrunner.memory.kv_cache import kv_cache_bytes, recurrent_bytes
+from modelrunner.memory.load import Load
+from modelrunner.memory.shape import ModelShape
+
+Source = Literal["measured", "header", "config", "card"]
+
+_LOGIT_BYTES = 4
+_MARGIN: dict[str, tuple[float, float]] = {"header": (0.99, 1.01), "config": (0.92, 1.08)}
+"""How far the plan of llama.cpp was from the estimate, at most, with some room."""
+
+_GUESSED_COMPUTE = 3
+_GUESSED_CACHE = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes by purpose; None for what is not known, which is not the same as 0.
+
+    Attributes:
+        weights: The tensors, as they lie in the file.
+        kv_cache: Keys and values of the context.
+        recurrent: States of recurrent layers.
+        compute: Intermediate values of a micro batch.
+        output: Logits, in host memory.
+        projector: The part that turns images or sound into vectors.
+        low: What it will hardly be less than.
+        high: What it will hardly be more than; None where nothing bounds it.
+        source: What the answer rests on.
+        notes: Sentences that a reader of the numbers should know.
+        whole: The total where the parts are not known: a card tells no more.
+    """
+
+    weights: int | None
+    kv_cache: int | None
+    recurrent: int | None
+    compute: int | None
+    output: int | None
+    projector: int | None
+    low: int
+    high: int | None
+    source: Source
+    notes: tuple[str, ...] = ()
+    whole: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The sum of what is known; complete where `is_complete`."""
+        if self.whole is not None:
+            return self.whole
+        parts = (self.weights, self.kv_cache, self.recurrent, self.compute, self.output)
+        return sum(part or 0 for part in (*parts, self.projector))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part is known, so that the total means something."""
+        return None not in (self.weights, self.kv_cache, self.recurrent, self.compute)
+
+
+def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> Estimate:
+    """What llama.cpp will allocate for a model and a use.
+
+    Args:
+        shape: The model.
+        load: The use.
+        projector: Bytes of the projector's file, where one is used too.
+    """
+    notes = tuple(_notes(shape, load))
+    weights = shape.weights.total
+    source: Source = shape.source
+    known = weights + (projector or 0)
+    if not shape.is_known:
+        return Estimate(weights, None, None, None, None, projector, known, None, source, notes)
+    kv_cache, recurrent = kv_cache_bytes(shape, load), recurrent_bytes(shape, load)
+    compute = compute_bytes(shape, load)
+    output = _LOGIT_BYTES * shape.vocabulary * load.sequences
+    total = known + kv_cache + recurrent + compute + output
+    if shape.wiring.known and not shape.weights.unknown:
+        below, above = _MARGIN.get(source, _MARGIN["config"])
+        low, high = max(known, int(total * below)), int(total * above)
+    else:
+        low = known
+        high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute
+    return Estimate(
+        weights, kv_cache, recurrent, compute, output, projector, low, high, source, notes
+    )
+
+
+def _notes(shape: ModelShape, load: Load) -> list[str]:
+    notes = []
+    name = shape.architecture or "an unnamed architecture"
+    if not shape.is_known:
+        notes.append(f"{name}: unknown beyond the weights, its shape is not told")
+    elif not shape.wiring.known:
+        notes.append(f"{name} is not a known architecture: computed like a plain transformer")
+    if shape.weights.unknown:
+        notes.append(f"{shape.weights.unknown} tensors have unknown types and are not counted")
+    if shape.context and load.context > shape.context:
+        notes.append(f"a context of {load.context} is beyond the {shape.context} of its training")
+    if shape.wiring.encoder:
+        notes.append("an encoder keeps no cache: the context costs nothing beyond the batch")
+    return notes

@@ -1,0 +1,120 @@
+"""The computation graph of one micro batch, as llama.cpp builds it, for the planner.
+
+A decoder layer, from top to bottom; `[..]` is a value that needs memory of its own:
+
+```
+input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
+                   [attention over cache and mask] -> [projection] + input
+      -> [norm] -> [up] [gate] -> [gated] -> [down] + that
+```
+"""
+
+from modelrunner.memory.attention import attend
+from modelrunner.memory.batch import Batch
+from modelrunner.memory.feed_forward import feed_forward
+from modelrunner.memory.load import Load
+from modelrunner.memory.planner import Graph, Tensor
+from modelrunner.memory.recurrence import recur
+from modelrunner.memory.shape import Layer, ModelShape
+
+
+def compute_bytes(shape: ModelShape, load: Load) -> int:
+    """Bytes of the buffer for all intermediate values of a micro batch."""
+    return _graph(shape, load).peak()
+
+
+def _graph(shape: ModelShape, load: Load) -> Graph:
+    graph = Graph()
+    batch = Batch.of(graph, shape, load)
+    current = _embedded(graph, shape, batch)
+    layer = _late_norm_layer if shape.wiring.norms_after else _layer
+    for i in range(len(shape.layers)):
+        last = i == len(shape.layers) - 1 and not shape.wiring.late_rows
+        current = layer(graph, shape, batch, i, current, batch.rows if last else None)
+    if shape.wiring.late_rows:
+        graph.pin(current)  # what a draft model would read
+        current = _picked(graph, batch.rows, current)
+    if not shape.wiring.norms_after:
+        current = _normed(graph, shape, current)
+    if not shape.wiring.encoder:
+        current = graph.new((shape.vocabulary, load.rows), current)
+    graph.expand(current)
+    return graph
+
+
+def _embedded(graph: Graph, shape: ModelShape, batch: Batch) -> Tensor:
+    tokens = graph.leaf(batch.tokens)
+    vectors = graph.leaf(shape.embedding, batch.tokens)
+    current = graph.expand(graph.new((shape.embedding, batch.tokens), tokens))
+    graph.expand(vectors)  # an image's vectors could come in their place
+    if shape.wiring.norms_after:
+        if not shape.wiring.rope:
+            places = graph.new((shape.embedding, batch.tokens), batch.positions)
+            current = graph.same(places, current)
+        current = _normed(graph, shape, current)
+    return current
+
+
+def _layer(
+    graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor, rows: Tensor | None
+) -> Tensor:
+    layer, wiring = shape.layers[i], shape.wiring
+    normed = _normed(graph, shape, current) if wiring.attention_norm else current
+    if wiring.both:
+        out = graph.same(
+            attend(graph, shape, batch, i, normed),
+            recur(graph, shape, batch, _normed(graph, shape, current)),
+        )
+        added = graph.same(out, current)
+        return _forward(graph, shape, layer, _picked(graph, rows, added))
+    if layer.recurrent:
+        out = recur(graph, shape, batch, normed)
+    else:
+        out = attend(graph, shape, batch, i, normed)
+    out, current = _picked(graph, rows, out), _picked(graph, rows, current)
+    if wiring.parallel != "no":
+        return _beside(graph, shape, layer, out, current, _picked(graph, rows, normed))
+    added = graph.same(out, current)
+    if not layer.feed_forward and not layer.routed:
+        return added
+    return _forward(graph, shape, layer, added)
+
+
+def _late_norm_layer(
+    graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor, rows: Tensor | None
+) -> Tensor:
+    out = attend(graph, shape, batch, i, current)
+    out, current = _picked(graph, rows, out), _picked(graph, rows, current)
+    normed = _normed(graph, shape, graph.same(out, current))
+    wide = feed_forward(graph, shape, shape.layers[i], normed)
+    return _normed(graph, shape, graph.same(wide, normed))
+
+
+def _forward(graph: Graph, shape: ModelShape, layer: Layer, given: Tensor) -> Tensor:
+    normed = _normed(graph, shape, given) if shape.wiring.feed_forward_norm else given
+    return graph.same(feed_forward(graph, shape, layer, normed), given)
+
+
+def _beside(
+    graph: Graph, shape: ModelShape, layer: Layer, out: Tensor, given: Tensor, normed: Tensor
+) -> Tensor:
+    """The feed-forward network beside attention, whose result is `out`."""
+    if shape.wiring.parallel == "own":
+        normed = _normed(graph, shape, given)
+    wide = feed_forward(graph, shape, layer, normed)
+    if shape.wiring.parallel == "sum":
+        return graph.same(wide, graph.same(out, given))
+    if shape.wiring.parallel == "first":
+        return graph.same(graph.same(out, wide), given)
+    return graph.same(graph.same(wide, given), out)
+
+
+def _normed(graph: Graph, shape: ModelShape, tensor: Tensor) -> Tensor:
+    if shape.wiring.layer_norm:
+        return graph.new(tensor.shape, tensor)
+    return graph.same(tensor)
+
+
+def _picked(graph: Graph, rows: Tensor | None, tensor: Tensor) -> Tensor:
+    """Of all tokens the ones whose logits are wanted; all of them where `rows` is None."""
+    return graph.new((tensor.shape[0], rows.shape[0]), tensor, rows) if rows else tensor

@@ -1,0 +1,47 @@
+"""What a model remembers of a conversation: keys and values, or the state of a recurrence."""
+
+from modelrunner.memory.load import Load, padded
+from modelrunner.memory.shape import ModelShape
+
+_STATE_BYTES = 4
+
+
+def window_cells(shape: ModelShape, load: Load) -> int:
+    """Tokens that the cache of a windowed layer holds, for one sequence."""
+    most = min(load.micro_batch, load.context)
+    return padded(min(load.cells, shape.window + most))
+
+
+def kv_cache_bytes(shape: ModelShape, load: Load) -> int:
+    """Bytes of keys and values of all layers and sequences."""
+    if shape.wiring.encoder:
+        return 0
+    return sum(layer_cache_bytes(shape, load, i) for i in range(len(shape.layers)))
+
+
+def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
+    """Bytes of keys and values of one layer, for all sequences."""
+    layer = shape.layers[index]
+    if not layer.kv_heads:
+        return 0
+    cells = window_cells(shape, load) if layer.windowed else load.cells
+    if shape.latent:
+        row = load.cache_bytes(shape.latent.rank + shape.latent.rope)
+    else:
+        row = load.cache_bytes(layer.kv_heads * layer.key_size) + load.cache_bytes(
+            layer.kv_heads * layer.value_size
+        )
+    return cells * row * load.sequences
+
+
+def recurrent_bytes(shape: ModelShape, load: Load) -> int:
+    """Bytes of the states of all recurrent layers and sequences, whatever the context."""
+    return sum(layer_state_bytes(shape, load, i) for i in range(len(shape.layers)))
+
+
+def layer_state_bytes(shape: ModelShape, load: Load, index: int) -> int:
+    """Bytes of the recurrent states of one layer, for all sequences."""
+    space = shape.state_space
+    if space is None or not shape.layers[index].recurrent:
+        return 0
+    return _STATE_BYTES * (space.conv_state + space.scan_state) * load.sequences

@@ -1,0 +1,84 @@
+"""What a model is asked to do, as far as memory depends on it."""
+
+from dataclasses import dataclass
+
+from modelrunner.errors import UsageError
+
+CACHE_TYPES: dict[str, tuple[int, int]] = {
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "bf16": (1, 2),
+    "q8_0": (32, 34),
+    "q5_1": (32, 24),
+    "q5_0": (32, 22),
+    "q4_1": (32, 20),
+    "q4_0": (32, 18),
+    "iq4_nl": (32, 18),
+}
+"""The types a cache can have: elements in a block, bytes of a block."""
+
+PADDING = 256
+"""llama.cpp rounds contexts up to a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a model will be used.
+
+    Attributes:
+        context: Tokens in all, shared by the sequences.
+        kv_type: What the cache is kept in.
+        sequences: Conversations at the same time.
+        micro_batch: Tokens that are computed at once.
+        flash_attention: Whether attention is computed without keeping its scores.
+        gpu_layers: Layers on the GPU; None for all of them.
+        outputs: Rows of logits at once; None for one a sequence, as llama-server plans.
+    """
+
+    context: int
+    kv_type: str = "f16"
+    sequences: int = 1
+    micro_batch: int = 512
+    flash_attention: bool = True
+    gpu_layers: int | None = None
+    outputs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("context", "sequences", "micro_batch"):
+            if getattr(self, name) < 1:
+                label = name.replace("_", " ")
+                raise UsageError(f"a {label} of {getattr(self, name)} holds nothing")
+        if self.kv_type not in CACHE_TYPES:
+            raise UsageError(
+                f"{self.kv_type!r} is no type of cache", hint=f"use one of {', '.join(CACHE_TYPES)}"
+            )
+
+    @property
+    def cells(self) -> int:
+        """Tokens that the cache of one sequence holds."""
+        return padded(padded(self.context) // self.sequences)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the largest micro batch, the same number from each sequence."""
+        return padded(min(self.context, self.micro_batch), self.sequences)
+
+    @property
+    def rows(self) -> int:
+        """Rows of logits of one micro batch."""
+        return min(self.tokens, self.outputs or self.sequences)
+
+    def cache_bytes(self, elements: int) -> int:
+        """Bytes of so many numbers in the cache."""
+        block, size = CACHE_TYPES[self.kv_type]
+        return -(-elements // block) * size
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the cache packs several numbers into a block."""
+        return CACHE_TYPES[self.kv_type][0] > 1
+
+
+def padded(count: int, to: int = PADDING) -> int:
+    """The next multiple of `to`."""
+    return -(-count // to) * to

@@ -1,0 +1,223 @@
+"""How much memory a computation graph needs: tensors, their lifetimes, and a planner like ggml's.
+
+llama.cpp allocates one buffer for every intermediate value of a micro batch. Before the first token
+it walks the graph in execution order, gives each tensor the smallest hole that holds it, and takes
+it back when its last reader is done; an operation that may run in place reuses its input. The peak
+of that walk is the compute buffer. A `Graph` records what the walk depends on - shapes, strides,
+who reads whom - and `peak` walks it.
+"""
+
+import math
+from bisect import insort
+
+ALIGNMENT = 32
+"""Bytes to which ggml's CPU backend rounds a tensor's size."""
+
+Shape = tuple[int, int, int, int]
+
+
+class Tensor:
+    """A value in the graph: an input, a result, or a view of either.
+
+    `root` is the tensor whose memory a view shows; `outside` says that the memory is not the
+    graph's: weights, caches.
+    """
+
+    __slots__ = (
+        "children", "held", "in_place", "inputs", "offset", "outside", "root", "shape", "size",
+        "strides", "views",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        shape: Shape,
+        strides: Shape,
+        inputs: tuple["Tensor", ...] = (),
+        *,
+        root: "Tensor | None" = None,
+        in_place: bool = False,
+        outside: bool = False,
+    ) -> None:
+        self.shape = shape
+        self.strides = strides
+        self.inputs = inputs
+        self.root = root
+        self.in_place = in_place
+        self.outside = outside
+        self.size = -(-strides[3] * shape[3] // ALIGNMENT) * ALIGNMENT
+        self.children = self.views = self.offset = 0
+        self.held = False
+
+
+def _packed(shape: Shape, unit: int) -> Shape:
+    """Strides of a contiguous tensor whose elements have `unit` bytes."""
+    return unit, unit * shape[0], unit * shape[0] * shape[1], unit * math.prod(shape[:3])
+
+
+def _shape(sizes: tuple[int, ...]) -> Shape:
+    a, b, c, d = (*sizes, 1, 1, 1, 1)[:4]
+    return a, b, c, d
+
+
+OUTSIDE = Tensor((1, 1, 1, 1), (1, 1, 1, 1), outside=True)
+
+
+class Graph:
+    """Tensors in the order in which they will be computed."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._leaves: list[Tensor] = []
+        self._nodes: list[Tensor] = []
+
+    # what values there are
+
+    @staticmethod
+    def leaf(*sizes: int, unit: int = 4) -> Tensor:
+        """An input that is filled before the graph runs."""
+        shape = _shape(sizes)
+        return Tensor(shape, _packed(shape, unit))
+
+    @staticmethod
+    def new(sizes: tuple[int, ...], *inputs: Tensor, unit: int = 4) -> Tensor:
+        """The result of an operation that needs memory of its own."""
+        shape = _shape(sizes)
+        return Tensor(shape, _packed(shape, unit), inputs)
+
+    @staticmethod
+    def same(tensor: Tensor, *others: Tensor) -> Tensor:
+        """The result of an operation that may overwrite an input of the same layout."""
+        unit = tensor.strides[0]
+        return Tensor(tensor.shape, _packed(tensor.shape, unit), (tensor, *others), in_place=True)
+
+    @staticmethod
+    def view(tensor: Tensor, sizes: tuple[int, ...], *strides: int) -> Tensor:
+        """A window into `tensor`; strides are those of the dimensions after the first."""
+        shape, unit = _shape(sizes), tensor.strides[0]
+        steps = [unit, *strides]
+        while len(steps) < len(shape):
+            steps.append(steps[-1] * shape[len(steps) - 1])
+        return Tensor(shape, _shape(tuple(steps)), (tensor,), root=tensor.root or tensor)
+
+    def reshape(self, tensor: Tensor, *sizes: int) -> Tensor:
+        """The same bytes in another shape."""
+        return self.view(tensor, sizes)
+
+    @staticmethod
+    def permute(tensor: Tensor, *axes: int) -> Tensor:
+        """The same bytes with dimension `i` moved to `axes[i]`."""
+        shape, strides = [1, 1, 1, 1], [1, 1, 1, 1]
+        for i, axis in enumerate(axes):
+            shape[axis], strides[axis] = tensor.shape[i], tensor.strides[i]
+        return Tensor(
+            _shape(tuple(shape)), _shape(tuple(strides)), (tensor,), root=tensor.root or tensor
+        )
+
+    @staticmethod
+    def store(*inputs: Tensor) -> Tensor:
+        """An operation that writes into memory outside of the graph, such as a cache."""
+        return Tensor((1, 1, 1, 1), (1, 1, 1, 1), inputs, root=OUTSIDE)
+
+    @staticmethod
+    def pin(tensor: Tensor) -> None:
+        """Keeps `tensor` until the end: somebody outside of the graph reads it."""
+        tensor.children += 1
+
+    # the order in which they are computed
+
+    def expand(self, tensor: Tensor) -> Tensor:
+        """Puts `tensor`, after everything that it needs, at the end of the order."""
+        if id(tensor) not in self._seen:
+            self._visit(tensor)
+        return tensor
+
+    def _visit(self, tensor: Tensor) -> None:
+        self._seen.add(id(tensor))
+        for source in tensor.inputs:
+            if id(source) not in self._seen:
+                self._visit(source)
+        (self._nodes if tensor.inputs else self._leaves).append(tensor)
+
+    def peak(self) -> int:
+        """Bytes of the buffer that holds every tensor during its life. Plans once."""
+        heap = _Heap()
+        for leaf in self._leaves:
+            if not leaf.outside:
+                heap.hold(leaf)
+        for node in self._nodes:
+            if node.root is not None:
+                node.root.views += 1
+            for source in node.inputs:
+                source.children += 1
+        for node in self._nodes:
+            if node.root is None and not (node.in_place and _takes_over(node)):
+                heap.hold(node)
+            for source in node.inputs:
+                source.children -= 1
+                if not source.children and not source.views:
+                    _release(heap, source)
+        return heap.peak
+
+
+def _release(heap: "_Heap", tensor: Tensor) -> None:
+    """Nobody reads `tensor` any more: frees it, or what it was the last view of."""
+    root = tensor.root
+    if root is not None:
+        root.views -= 1
+        if root.views or root.children:
+            return
+        tensor = root
+    if tensor.held:
+        heap.free(tensor.offset, tensor.size)
+        tensor.held = False
+
+
+def _takes_over(node: Tensor) -> bool:
+    """Lets `node` have the memory of an input that only it reads; the memory of a view stays."""
+    for source in node.inputs:
+        if (
+            source.held
+            and source.children == 1
+            and not source.views
+            and source.shape == node.shape
+            and source.strides == node.strides
+        ):
+            source.held, node.held, node.offset = False, True, source.offset
+            return True
+    return False
+
+
+class _Heap:
+    """Free blocks by offset; the smallest that holds is taken, the endless last one unless none."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[int, int]] = [(0, 1 << 62)]
+        self.peak = 0
+
+    def hold(self, tensor: Tensor) -> None:
+        blocks, size = self._blocks, tensor.size
+        best, best_size = len(blocks) - 1, 1 << 63
+        for i in range(len(blocks) - 1):
+            if size <= blocks[i][1] <= best_size:
+                best, best_size = i, blocks[i][1]
+        offset, room = blocks[best]
+        if room == size:
+            del blocks[best]
+        else:
+            blocks[best] = (offset + size, room - size)
+        tensor.offset, tensor.held = offset, True
+        self.peak = max(self.peak, offset + size)
+
+    def free(self, offset: int, size: int) -> None:
+        blocks = self._blocks
+        for i, (start, room) in enumerate(blocks):
+            if start + room == offset:
+                joined = room + size
+                if i + 1 < len(blocks) and blocks[i + 1][0] == start + joined:
+                    joined += blocks.pop(i + 1)[1]
+                blocks[i] = (start, joined)
+                return
+            if offset + size == start:
+                blocks[i] = (offset, size + room)
+                return
+        insort(blocks, (offset, size))

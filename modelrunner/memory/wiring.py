@@ -1,0 +1,197 @@
+"""How the parts of a layer are put together, by what its tensors are called or by architecture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from modelrunner.gguf.header import TensorInfo
+from modelrunner.memory.hyperparameters import Hyperparameters
+
+Gate = Literal["separate", "fused", "none"]
+Gating = Literal["softmax", "chosen", "sigmoid"]
+Parallel = Literal["no", "same", "first", "own", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What differs between transformers as far as memory is concerned.
+
+    Scales, biases and most norms work in place on a value that nobody else reads: they cost
+    nothing and are not here.
+
+    Attributes:
+        known: Whether this architecture is one whose wiring is known, and not guessed.
+        fused_qkv: One matrix makes query, key and value.
+        attention_norm: Attention reads a normalised copy of the layer's input.
+        feed_forward_norm: So does the feed-forward network.
+        parallel: Whether attention and the feed-forward network work side by side: on the same
+            normalised input, so with attention added first, on an input normalised anew, or
+            adding to the sum of input and attention.
+        layer_norm: Norms subtract the mean too, and do not work in place.
+        gate: Whether the gate is a matrix of its own, half of the up matrix, or not there.
+        head_norm: Queries and keys are normalised head by head.
+        rope: Positions are rotated into queries and keys.
+        rope_skips: Every so manieth layer does without.
+        rope_windowed_only: Only windowed layers do it.
+        windows: A second cache is kept for windowed layers.
+        both: Every layer has attention and a recurrence side by side.
+        gating: How experts are weighed: by softmax over all or over the chosen, or by sigmoid.
+        normalized: The weights of the chosen experts are made to add up to one.
+        scored_bias: A bias is added to the scores to choose experts.
+        shared_gate: The shared expert has a gate.
+        late_rows: The rows that matter are picked after the last layer, not within it.
+        encoder: It reads the whole text at once, keeps no cache, and makes no logits.
+        norms_after: Norms follow the additions instead of preceding attention.
+    """
+
+    known: bool = True
+    fused_qkv: bool = False
+    attention_norm: bool = True
+    feed_forward_norm: bool = True
+    parallel: Parallel = "no"
+    layer_norm: bool = False
+    gate: Gate = "separate"
+    head_norm: bool = False
+    rope: bool = True
+    rope_skips: int = 0
+    rope_windowed_only: bool = False
+    windows: bool = False
+    both: bool = False
+    gating: Gating = "softmax"
+    normalized: bool = True
+    scored_bias: bool = False
+    shared_gate: bool = False
+    late_rows: bool = False
+    encoder: bool = False
+    norms_after: bool = False
+
+
+_LLAMA = Wiring()
+_CHOSEN = Wiring(normalized=False)
+_GEMMA = Wiring(windows=True)
+_HEAD_NORM = Wiring(head_norm=True)
+_NO_GATE = Wiring(gate="none")
+
+_ARCHITECTURES: dict[str, Wiring] = {
+    "arcee": _NO_GATE,
+    "bert": Wiring(encoder=True, norms_after=True, gate="none", rope=False),
+    "cohere2": Wiring(parallel="same", windows=True, rope_windowed_only=True),
+    "command-r": Wiring(parallel="same"),
+    "deepseek": _CHOSEN,
+    "deepseek2": _CHOSEN,
+    "ernie4_5": _LLAMA,
+    "exaone": _LLAMA,
+    "exaone4": Wiring(
+        attention_norm=False, feed_forward_norm=False, head_norm=True, rope_windowed_only=True
+    ),
+    "falcon-h1": Wiring(both=True),
+    "gemma": _LLAMA,
+    "gemma-embedding": Wiring(windows=True, encoder=True, head_norm=True),
+    "gemma2": _GEMMA,
+    "gemma3": replace(_GEMMA, head_norm=True),
+    "glm4": Wiring(gate="fused"),
+    "glm4moe": Wiring(gating="sigmoid", scored_bias=True, head_norm=True),
+    "gpt-oss": Wiring(windows=True, gating="chosen", normalized=False, late_rows=True),
+    "gptneox": Wiring(parallel="own", fused_qkv=True, gate="none"),
+    "granite": _LLAMA,
+    "granitehybrid": _LLAMA,
+    "granitemoe": _LLAMA,
+    "hunyuan-dense": _HEAD_NORM,
+    "internlm2": _LLAMA,
+    "llama": _LLAMA,
+    "mamba2": _LLAMA,
+    "minicpm": _LLAMA,
+    "mistral3": _LLAMA,
+    "nemotron": _NO_GATE,
+    "nomic-bert": Wiring(encoder=True, norms_after=True, fused_qkv=True),
+    "olmo2": Wiring(attention_norm=False, feed_forward_norm=False),
+    "olmoe": _CHOSEN,
+    "phi2": Wiring(parallel="first", fused_qkv=True, gate="none"),
+    "phi3": Wiring(fused_qkv=True, gate="fused"),
+    "qwen2": _LLAMA,
+    "qwen2moe": Wiring(normalized=False, shared_gate=True),
+    "qwen2vl": _LLAMA,
+    "qwen3": _HEAD_NORM,
+    "qwen3moe": _HEAD_NORM,
+    "seed_oss": _LLAMA,
+    "smollm3": Wiring(rope_skips=4),
+    "stablelm": _LLAMA,
+    "starcoder2": _NO_GATE,
+}
+
+_EVERY: dict[str, tuple[int, bool]] = {
+    "cohere2": (4, False),
+    "exaone-moe": (4, False),
+    "exaone4": (4, False),
+    "gemma-embedding": (6, False),
+    "gemma2": (2, False),
+    "gemma3": (6, False),
+    "gemma3n": (5, False),
+    "gpt-oss": (2, False),
+    "llama4": (4, False),
+    "modern-bert": (3, True),
+    "olmo2": (4, False),
+    "plamo3": (8, False),
+    "smallthinker": (4, True),
+}
+"""Where the header lists no windows: of how many layers one sees all, and whether the first."""
+
+_FEED_FORWARD_NORMS = {"ffn_norm.weight", "ffn_norm", "attn_norm_2.weight"}
+_POST_IS_PRE = {"gpt-oss", "glm4moe"}
+"""Their norm is named for what it follows; for what it precedes it is the usual one."""
+
+_SIGMOID = 2
+
+
+def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiring:
+    """The wiring of an architecture; tensors, where they are known, overrule what is usual."""
+    wiring = _ARCHITECTURES.get(hyper.architecture, Wiring(known=False))
+    if hyper.count("expert_gating_func") == _SIGMOID:
+        wiring = replace(wiring, gating="sigmoid")
+    if hyper.get("expert_weights_norm") is not None:
+        wiring = replace(wiring, normalized=bool(hyper.get("expert_weights_norm")))
+    has_window = hyper.count("attention.sliding_window") > 0
+    wiring = replace(
+        wiring,
+        windows=has_window and hyper.architecture in _EVERY,
+        layer_norm=hyper.get("attention.layer_norm_epsilon") is not None,
+    )
+    if not tensors:
+        return wiring
+    suffixes = {
+        name.partition(".")[2].partition(".")[2]: tensor for name, tensor in tensors.items()
+    }
+    has_norm = "ffn_norm.weight" in suffixes
+    return replace(
+        wiring,
+        fused_qkv="attn_qkv.weight" in suffixes,
+        attention_norm="attn_norm.weight" in suffixes,
+        feed_forward_norm=bool(_FEED_FORWARD_NORMS & suffixes.keys())
+        or hyper.architecture in _POST_IS_PRE,
+        parallel="sum" if hyper.architecture == "stablelm" and not has_norm else wiring.parallel,
+        gate=_gate(hyper, suffixes),
+        head_norm="attn_q_norm.weight" in suffixes,
+        scored_bias="exp_probs_b.bias" in suffixes,
+        shared_gate="ffn_gate_inp_shexp.weight" in suffixes,
+    )
+
+
+def _gate(hyper: Hyperparameters, suffixes: Mapping[str, TensorInfo]) -> Gate:
+    up = suffixes.get("ffn_up.weight")
+    if up is None or "ffn_gate.weight" in suffixes:
+        return "separate"
+    return "fused" if up.shape[-1:] == (2 * hyper.count("feed_forward_length"),) else "none"
+
+
+def is_windowed(hyper: Hyperparameters, layer: int) -> bool:
+    """Whether a layer looks only as far back as the model's window."""
+    if hyper.architecture not in _EVERY or not hyper.count("attention.sliding_window"):
+        return False
+    told = hyper.get("attention.sliding_window_pattern")
+    if isinstance(told, tuple):
+        return layer < len(told) and bool(told[layer])
+    every, first = _EVERY[hyper.architecture]
+    every = hyper.count("attention.sliding_window_pattern", every)
+    if every == 0:
+        return True
+    return layer % every != 0 if first else layer % every < every - 1

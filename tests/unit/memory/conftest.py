@@ -1,0 +1,23 @@
+"""Models whose headers and whose plans by llama.cpp are known."""
+
+import json
+
+import pytest
+
+from benchmarks.accuracy import DATA
+from benchmarks.model_headers import header
+from modelrunner.memory.shape import ModelShape
+
+
+@pytest.fixture(scope="session")
+def headers():
+    """GGUF headers by name."""
+    return {
+        model["name"]: header(model) for model in json.loads((DATA / "models.json").read_text())
+    }
+
+
+@pytest.fixture(scope="session")
+def shapes(headers):
+    """Shapes by name."""
+    return {name: ModelShape.from_header(made) for name, made in headers.items()}

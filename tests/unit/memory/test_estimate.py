@@ -1,0 +1,167 @@
+"""Estimates against what llama.cpp planned, and what is said where not enough is known."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.accuracy import DATA, config_shape
+from benchmarks.model_headers import header
+from modelrunner.gguf.header import Header
+from modelrunner.memory.estimate import estimate
+from modelrunner.memory.hyperparameters import Hyperparameters
+from modelrunner.memory.load import Load
+from modelrunner.memory.shape import ModelShape
+
+ROWS = json.loads((DATA / "truth.json").read_text())
+ROUNDING = 2 * 5243  # the log tells hundredths of a MiB
+MODELS = sorted({row["model"] for row in ROWS})
+MODEL = {
+    "name": "small", "arch": "llama", "layers": 2, "embedding": 64, "heads": 4, "kv_heads": 2,
+    "head_size": 16, "feed_forward": 128, "vocab": 320, "context": 1024, "tied": True,
+    "quant": "F16",
+}  # fmt: skip
+
+
+def load_of(row):
+    return Load(row["context"], row["kv_type"], row["sequences"], row["ubatch"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_part_is_what_llama_cpp_plans(shapes, name):
+    for row in (row for row in ROWS if row["model"] == name):
+        found = estimate(shapes[name], load_of(row))
+        assert (found.weights, found.compute) == (row["weights"], row["compute"])
+        assert found.kv_cache == pytest.approx(row["kv_cache"], abs=ROUNDING)
+        assert found.recurrent == pytest.approx(row["recurrent"], abs=ROUNDING)
+        assert found.output == pytest.approx(row["output"], abs=ROUNDING)
+        assert found.kv_cache + found.recurrent == row["kv_cache"] + row["recurrent"]
+        assert found.low <= found.total <= found.high
+        assert (found.source, found.notes) == ("header", found.notes)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_hyperparameters_and_the_size_of_the_file_are_nearly_as_good(headers, name):
+    shape = config_shape(headers[name])
+    for row in (row for row in ROWS if row["model"] == name):
+        found = estimate(shape, load_of(row))
+        assert found.total - found.output == pytest.approx(row["total"], rel=0.01)
+        assert found.source == "config"
+
+
+def test_the_state_of_a_recurrence_does_not_depend_on_the_context(shapes):
+    shape = shapes["granite-4.0-h-micro"]
+    states = [estimate(shape, Load(context)).recurrent for context in (256, 4096, 1048576)]
+    assert states == [77377536] * 3
+
+
+def test_a_configuration_says_the_same_as_the_header_that_it_was_made_from(shapes, headers):
+    made = headers["qwen3-1.7b"]
+    texts = {key: str(value) for key, value in made.metadata.items()}
+    shape = ModelShape.from_strings(texts, weights=made.file_size)
+    from_config, from_header = (
+        estimate(shape, Load(8192)),
+        estimate(shapes["qwen3-1.7b"], Load(8192)),
+    )
+    for part in ("kv_cache", "recurrent", "compute", "output"):
+        assert getattr(from_config, part) == getattr(from_header, part)
+
+
+def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
+    known, unknown = header(MODEL), header({**MODEL, "arch": "nobodys"})
+    like, found = (estimate(ModelShape.from_header(made), Load(512)) for made in (known, unknown))
+    assert found.total == like.total
+    assert found.low == found.weights < found.total < found.high
+    assert found.high > like.high
+    assert found.notes == (
+        "nobodys is not a known architecture: computed like a plain transformer",
+    )
+
+
+def test_a_header_without_numbers_gives_the_weights_and_no_more():
+    made = header(MODEL)
+    bare = Header(3, {"general.architecture": "nobodys"}, made.tensors, 32, 0, None)
+    found = estimate(ModelShape.from_header(bare), Load(512))
+    assert found.weights == made.data_bytes
+    assert (found.kv_cache, found.compute, found.output, found.high) == (None, None, None, None)
+    assert not found.is_complete
+    assert found.total == made.data_bytes
+    assert found.notes == ("nobodys: unknown beyond the weights, its shape is not told",)
+
+
+def test_tensors_of_unknown_types_are_said_and_widen_the_range():
+    made = header(MODEL)
+    first, *others = made.tensors
+    odd = dataclasses.replace(made, tensors=(dataclasses.replace(first, type=999), *others))
+    found = estimate(ModelShape.from_header(odd), Load(512))
+    assert "1 tensors have unknown types and are not counted" in found.notes
+    assert found.high > estimate(ModelShape.from_header(made), Load(512)).high - first.size
+
+
+def test_absurd_numbers_of_layers_are_not_believed():
+    values = {"llama.block_count": 10**9, "llama.embedding_length": 64}
+    shape = ModelShape.from_values(Hyperparameters("llama", values), weights=1000)
+    assert estimate(shape, Load(4096)).total == 1000
+
+
+def test_a_context_beyond_the_trained_one_is_said():
+    found = estimate(ModelShape.from_header(header(MODEL)), Load(2048))
+    assert found.notes == ("a context of 2048 is beyond the 1024 of its training",)
+
+
+def test_the_projector_counts():
+    shape = ModelShape.from_header(header(MODEL))
+    plain, with_eyes = estimate(shape, Load(512)), estimate(shape, Load(512), projector=10**9)
+    assert with_eyes.total - plain.total == 10**9
+    assert with_eyes.low >= 10**9
+
+
+def test_shards_count_together():
+    whole = header(MODEL)
+    middle = len(whole.tensors) // 2
+    first = dataclasses.replace(whole, tensors=whole.tensors[:middle])
+    second = dataclasses.replace(whole, tensors=whole.tensors[middle:], metadata={})
+    shape = ModelShape.from_header(first, shards=[second])
+    assert shape == ModelShape.from_header(whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(["llama-3.2-3b", "gemma3-270m", "granite-4.0-h-tiny", "gpt-oss-120b"]),
+    contexts=st.tuples(st.integers(1, 131072), st.integers(1, 131072)),
+    kv_type=st.sampled_from(["f16", "q8_0", "q4_0"]),
+    sequences=st.integers(1, 4),
+)
+def test_a_longer_context_never_needs_less_cache(shapes, name, contexts, kv_type, sequences):
+    short, long = (
+        estimate(shapes[name], Load(context, kv_type, sequences)) for context in sorted(contexts)
+    )
+    assert short.kv_cache <= long.kv_cache
+    assert short.weights == long.weights
+    assert short.total <= long.total * 1.01
+
+
+def test_a_quantized_cache_needs_less(shapes):
+    caches = [
+        estimate(shapes["llama-3.2-3b"], Load(32768, kind)).kv_cache
+        for kind in ("f32", "f16", "q8_0", "q4_0")
+    ]
+    assert caches == [7516192768, 3758096384, 1996488704, 1056964608]
+
+
+def test_attention_scores_come_on_top_without_flash_attention(shapes):
+    with_it, without = (
+        estimate(shapes["llama-3.2-3b"], Load(8192, flash_attention=flash)).compute
+        for flash in (True, False)
+    )
+    assert without - with_it > 4 * 512 * 8192 * 24 * 0.9
+
+
+def test_rows_of_logits_cost_a_vocabulary_each(shapes):
+    few, many = (
+        estimate(shapes["gemma3-270m"], Load(4096, outputs=rows)).compute for rows in (1, 512)
+    )
+    assert many > few
+    assert many >= 4 * 262144 * 512

@@ -1,0 +1,150 @@
+"""What fits where, and the longest context that does."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelrunner.memory.devices import Device
+from modelrunner.memory.estimate import estimate
+from modelrunner.memory.fit import (
+    GPU_RESERVE,
+    Budget,
+    choose_context,
+    fit,
+    longest_context,
+    placed,
+)
+from modelrunner.memory.load import Load
+from modelrunner.memory.shape import ModelShape, Weights
+
+GIB = 1024**3
+MANY = ["llama-3.2-3b", "gemma3-12b", "granite-4.0-h-micro", "qwen3-1.7b", "command-r7b"]
+
+
+def gpu(free, *, shared=False):
+    return Device("a GPU", "gpu", 48 * GIB, round(free * GIB), "cuda", shared=shared)
+
+
+def host(free):
+    return Device("the host", "host", 64 * GIB, round(free * GIB), "cpu")
+
+
+def test_a_large_gpu_holds_everything(shapes):
+    found = fit(shapes["llama-3.2-3b"], Load(8192), [gpu(24), host(32)])
+    assert (found.verdict, found.gpu_layers) == ("fits", 29)
+    assert found.max_context == 131072
+    assert found.budget_bytes == 24 * GIB - GPU_RESERVE
+
+
+def test_a_small_gpu_holds_some_layers_and_the_host_the_rest(shapes):
+    shape = shapes["mixtral-8x7b"]
+    found = fit(shape, Load(8192), [gpu(12), host(60)])
+    assert found.verdict == "partial"
+    assert 0 < found.gpu_layers < 33
+    needed = estimate(shape, Load(8192))
+    on_gpu, on_host = placed(shape, Load(8192), found.gpu_layers, needed)
+    one_more, _ = placed(shape, Load(8192), found.gpu_layers + 1, needed)
+    assert on_gpu <= 12 * GIB - GPU_RESERVE < one_more
+    assert on_host <= 60 * GIB
+
+
+def test_neither_gpu_nor_host_holds_it(shapes):
+    found = fit(shapes["deepseek-v3"], Load(4096), [gpu(24), host(32)])
+    assert (found.verdict, found.gpu_layers, found.max_context) == ("no", 0, None)
+
+
+def test_without_a_gpu_the_host_holds_it_all(shapes):
+    found = fit(shapes["qwen3-1.7b"], Load(4096), [host(16)])
+    assert (found.verdict, found.gpu_layers, found.budget_bytes) == ("fits", 0, 16 * GIB)
+
+
+def test_no_more_layers_are_put_on_the_gpu_than_asked_for(shapes):
+    found = fit(shapes["llama-3.2-3b"], Load(4096, gpu_layers=10), [gpu(24), host(32)])
+    assert (found.verdict, found.gpu_layers) == ("fits", 10)
+
+
+def test_each_of_two_gpus_has_its_own_reserve_and_compute_buffer():
+    budget = Budget.of([gpu(8), gpu(8), host(4)])
+    assert (budget.gpu, budget.gpus) == (16 * GIB - 2 * GPU_RESERVE, 2)
+
+
+def test_memory_that_gpu_and_host_share_is_counted_once(shapes):
+    budget = Budget.of([gpu(10, shared=True), host(12)])
+    assert budget.together == 12 * GIB
+    found = fit(shapes["phi-4"], Load(4096), [gpu(6, shared=True), host(8)])
+    assert found.verdict == "no"
+
+
+def test_a_shape_that_is_not_known_can_only_be_too_heavy():
+    unknown = ModelShape("nobodys", 0, 0, 0, (), Weights(total=5 * GIB))
+    assert fit(unknown, Load(4096), 8 * GIB).verdict == "unknown"
+    assert fit(unknown, Load(4096), 4 * GIB).verdict == "no"
+    assert fit(unknown, Load(4096), [gpu(8), host(8)]).verdict == "unknown"
+    assert fit(unknown, Load(4096), [gpu(2), host(2)]).verdict == "no"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(MANY),
+    budget=st.integers(10**8, 40 * GIB),
+    kv_type=st.sampled_from(["f16", "q8_0"]),
+    sequences=st.integers(1, 3),
+)
+def test_the_longest_context_is_never_over_budget_and_never_far_below(
+    shapes, name, budget, kv_type, sequences
+):
+    shape, load = shapes[name], Load(4096, kv_type, sequences)
+    found = fit(shape, load, budget)
+    if found.max_context is None:
+        assert estimate(shape, replace(load, context=256)).total > budget
+        return
+    assert found.max_context % 256 == 0
+    assert found.max_context <= shape.context
+    assert estimate(shape, replace(load, context=found.max_context)).total <= budget
+    longer = max(found.max_context + 256, round(found.max_context * 1.02))
+    if longer <= shape.context:
+        assert estimate(shape, replace(load, context=longer)).total > budget
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(MANY), on_gpu=st.floats(0.5, 24), on_host=st.floats(1, 32))
+def test_the_longest_context_on_devices_keeps_its_verdict(shapes, name, on_gpu, on_host):
+    shape, devices = shapes[name], [gpu(on_gpu), host(on_host)]
+    found = fit(shape, Load(4096), devices)
+    if found.verdict in ("fits", "partial") and found.max_context:
+        again = fit(shape, Load(found.max_context), devices)
+        assert again.gpu_layers >= found.gpu_layers
+        assert again.verdict == found.verdict
+
+
+def test_a_context_is_chosen_as_trained_as_fits_and_under_the_ceiling(shapes):
+    large, small = [gpu(48), host(64)], [gpu(12), host(64)]
+    assert choose_context(shapes["llama-3.2-3b"], large) == 32768
+    assert choose_context(shapes["llama-3.2-3b"], large, ceiling=10**6) == 131072
+    assert choose_context(shapes["phi-2"], large) == 2048
+    nemo = shapes["mistral-nemo-12b"]
+    chosen = choose_context(nemo, small)
+    assert fit(nemo, Load(chosen), small).verdict == "fits"
+    assert fit(nemo, Load(chosen + 256), small).verdict == "partial"
+
+
+def test_a_short_context_is_chosen_where_nothing_fits(shapes):
+    assert choose_context(shapes["deepseek-v3"], [host(8)]) == 4096
+    assert choose_context(shapes["mxbai-embed-large"], 1000) == 512
+
+
+@pytest.mark.parametrize("most", [0, 1000, 256 * 7])
+def test_the_bisection_finds_the_border(most):
+    shape = ModelShape("llama", 64, 100, 256 * 10, (), Weights(total=0))
+    assert longest_context(shape, lambda context: context <= most) == (most // 256 * 256 or None)
+
+
+def test_the_parts_on_gpu_and_host_are_the_whole(shapes):
+    shape, load = shapes["phi-4"], Load(8192)  # its output is not tied to the embeddings
+    needed = estimate(shape, load)
+    for layers in (0, 1, 20, 41):
+        on_gpu, on_host = placed(shape, load, layers, needed)
+        twice = needed.compute if 0 < layers < 41 else 0
+        assert on_gpu + on_host == needed.total + twice

@@ -1,0 +1,73 @@
+"""llama.cpp's own plan, asked in a child that may fail in any way."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks.accuracy import DATA
+from benchmarks.model_headers import write
+from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
+from modelrunner.memory import measured
+from modelrunner.memory.estimate import estimate
+from modelrunner.memory.load import Load
+from modelrunner.memory.measured import measure
+
+MODELS = {model["name"]: model for model in json.loads((DATA / "models.json").read_text())}
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Makes an interpreter that does as told instead."""
+
+    def make(script: str) -> str:
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -SEGV $$", "llama.cpp did not plan m.gguf: exit status -11"),
+        (
+            "echo 'unknown architecture' >&2; exit 1",
+            "llama.cpp did not plan m.gguf: unknown architecture",
+        ),
+        ("echo nonsense", "llama.cpp did not plan m.gguf: exit status 0"),
+        ("echo '{}'", "llama.cpp did not plan m.gguf: exit status 0"),
+        ("exec sleep 60", "llama.cpp did not plan m.gguf within 0 s"),
+    ],
+    ids=["crashes", "refuses", "babbles", "says nothing", "hangs"],
+)
+def test_a_child_that_fails_is_a_failure_with_a_name(tmp_path, python, script, message):
+    with pytest.raises(RuntimeFailedError) as caught:
+        measure(tmp_path / "m.gguf", Load(4096), python=python(script), deadline=0.4)
+    assert caught.value.message == message
+
+
+def test_the_parts_that_a_child_tells_are_the_estimate(tmp_path, python):
+    parts = {"weights": 1, "kv_cache": 2, "recurrent": 3, "compute": 4, "output": 5}
+    found = measure(
+        tmp_path / "m.gguf", Load(4096), projector=6, python=python(f"echo '{json.dumps(parts)}'")
+    )
+    assert (found.total, found.low, found.high, found.source) == (21, 21, 21, "measured")
+
+
+@pytest.mark.skipif(measured.is_available(), reason="llama-cpp-python is installed")
+def test_without_the_library_the_hint_says_how_to_get_it(tmp_path):
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        measure(tmp_path / "m.gguf", Load(4096), python=sys.executable)
+    assert caught.value.hint == "pip install 'modelrunner[llama-cpp-python]'"
+
+
+@pytest.mark.skipif(not measured.is_available(), reason="needs llama-cpp-python")
+@pytest.mark.parametrize("name", ["granite-4.0-h-micro", "gemma3-270m", "gpt-oss-120b"])
+def test_the_estimate_and_the_plan_have_not_drifted_apart(tmp_path, shapes, name):
+    path = tmp_path / "model.gguf"
+    write(MODELS[name], path)
+    plan = measure(path, Load(8192))
+    assert estimate(shapes[name], Load(8192)).total == pytest.approx(plan.total, rel=0.03)
