@@ -1,6 +1,6 @@
 """How far estimates are from what llama.cpp plans: the table in docs/memory.md.
 
-    python benchmarks/accuracy.py [MODELS.json TRUTH.json] [--worst N]
+    python benchmarks/accuracy.py [MODELS.json TRUTH.json] [--worst N] [--write docs/memory.md]
     python benchmarks/accuracy.py MODELS.json TRUTH.json --ask [--python PYTHON]
 
 MODELS.json describes models (see model_headers.py), TRUTH.json has llama.cpp's plan for each in
@@ -37,6 +37,7 @@ from modelrunner.memory.measured import measure  # noqa: E402
 from modelrunner.memory.shape import ModelShape  # noqa: E402
 
 DATA = ROOT / "tests" / "data" / "memory"
+BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"
 GIB = 1024**3
 SEED = "granite-4.0-h-micro"
 SEED_PRINTED = {"VRAM": 2.32, "Size": 1.81}
@@ -90,31 +91,49 @@ def cases(models: Path, truth: Path) -> Iterator[Case]:
 
 
 def main() -> int:
-    """Prints the table; 1 where a target is missed."""
+    """Shows the table; 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("models", nargs="?", type=Path, default=DATA / "models.json")
     parser.add_argument("truth", nargs="?", type=Path, default=DATA / "truth.json")
     parser.add_argument("--ask", action="store_true", help="make the truth first")
     parser.add_argument("--python", default=sys.executable, help="has llama-cpp-python")
     parser.add_argument("--worst", type=int, default=0, help="show so many of the worst rows")
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this page")
     options = parser.parse_args()
     if options.ask:
         options.truth.write_text(packed(ask(options.models, options.python)))
     every = list(cases(options.models, options.truth))
-    plain = [case for case in every if case.is_plain]
-    print("| estimate | rows | mean | 95 % | worst | target |")
-    print("|---|---|---|---|---|---|")
-    good = [
-        row("`header`, f16, one conversation", plain, by_header, mean=0.5, worst=3),
-        row("`header`, all rows", every, by_header, mean=0.5, worst=3),
-        row("`config`, f16, one conversation", plain, by_config, mean=2, worst=8),
-        row("`config`, all rows", every, by_config, mean=2, worst=8),
-    ]
-    print()
-    good += [*card_lines(plain), context_line(plain)]
+    shown = list(findings(every))
+    text = "\n".join(finding.text for finding in shown)
+    print(text)
     for case in sorted(every, key=lambda case: -off(case, by_header))[: options.worst]:
         print(f"{off(case, by_header):.3f} % {case.name} {case.load}")
-    return 0 if all(good) else 1
+    if options.write:
+        before, _, rest = options.write.read_text().partition(BEGIN)
+        options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+    return 0 if all(finding.good for finding in shown) else 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the answer, and whether it meets its target."""
+
+    text: str
+    good: bool = True
+
+
+def findings(every: list[Case]) -> Iterator[Finding]:
+    """The table and the lines below it."""
+    plain = [case for case in every if case.is_plain]
+    yield Finding("| estimate | rows | mean | 95 % | worst | target |")
+    yield Finding("|---|---|---|---|---|---|")
+    yield row("`header`, f16, one conversation", plain, by_header, mean=0.5, worst=3)
+    yield row("`header`, all rows", every, by_header, mean=0.5, worst=3)
+    yield row("`config`, f16, one conversation", plain, by_config, mean=2, worst=8)
+    yield row("`config`, all rows", every, by_config, mean=2, worst=8)
+    yield Finding("")
+    yield from card_lines(plain)
+    yield context_line(plain)
 
 
 def off(case: Case, guess: Callable[[Case], int]) -> float:
@@ -124,18 +143,18 @@ def off(case: Case, guess: Callable[[Case], int]) -> float:
 
 def row(
     label: str, some: Iterable[Case], guess: Callable[[Case], int], *, mean: float, worst: float
-) -> bool:
-    """Prints one line of the table; whether it meets its target."""
+) -> Finding:
+    """One line of the table."""
     errors = sorted(off(case, guess) for case in some)
     average, largest = statistics.mean(errors), errors[-1]
-    print(
+    return Finding(
         f"| {label} | {len(errors)} | {average:.2f} % | {errors[int(0.95 * len(errors))]:.2f} % "
-        f"| {largest:.2f} % | mean {mean} %, worst {worst} % |"
+        f"| {largest:.2f} % | mean {mean} %, worst {worst} % |",
+        average <= mean and largest <= worst,
     )
-    return average <= mean and largest <= worst
 
 
-def card_lines(some: list[Case]) -> Iterator[bool]:
+def card_lines(some: list[Case]) -> Iterator[Finding]:
     """What a card's row says: whether the truth is in its range, and the seed's own figures."""
     own = [case for case in some if case.load.context == CARD_CONTEXT]
     inside = 0
@@ -144,20 +163,23 @@ def card_lines(some: list[Case]) -> Iterator[bool]:
         found = estimate_from_card(printed.vram_bytes, printed.size_bytes, context=CARD_CONTEXT)
         inside += found.low <= case.truth <= (found.high or 0)
     share = 100 * inside / len(own)
-    print(
-        f"`card`: {inside} of {len(own)} truths at 4096 in the range ({share:.0f} %, target 95 %)"
+    yield Finding(
+        f"- `card`: {inside} of {len(own)} truths at {CARD_CONTEXT} in the range "
+        f"({share:.0f} %, target 95 %)",
+        share >= 95,
     )
-    yield share >= 95
     seeds = [case for case in own if case.name == SEED]
     for case in seeds:
         printed = card_figures(case.header)
         figures = {"VRAM": printed.vram_bytes / GIB, "Size": printed.size_bytes / GIB}
         for name, value in figures.items():
-            print(f"card formula, {SEED}: {name} {value:.3f} GiB, printed {SEED_PRINTED[name]}")
-            yield abs(value / SEED_PRINTED[name] - 1) <= 0.005
+            yield Finding(
+                f"- card formula, {SEED}: {name} {value:.3f} GiB, printed {SEED_PRINTED[name]}",
+                abs(value / SEED_PRINTED[name] - 1) <= 0.005,
+            )
 
 
-def context_line(some: list[Case]) -> bool:
+def context_line(some: list[Case]) -> Finding:
     """The largest context that fits into what each row needs: never over, never far below."""
     over, worst = 0, 0.0
     for case in some:
@@ -167,11 +189,11 @@ def context_line(some: list[Case]) -> bool:
         used = estimate(shape, Load(max(longest, 1))).total
         over += used > needed
         worst = max(worst, 100 * (case.load.context - longest) / case.load.context)
-    print(
-        f"largest context in {len(some)} budgets: {over} over budget (target 0), "
-        f"at most {worst:.1f} % shorter than the best (target 2 %)"
+    return Finding(
+        f"- largest context in {len(some)} budgets: {over} over budget (target 0), "
+        f"at most {worst:.1f} % shorter than the best (target 2 %)",
+        over == 0 and worst <= 2,
     )
-    return over == 0 and worst <= 2
 
 
 def packed(rows: Iterable[dict[str, Any]]) -> str:

@@ -12,8 +12,18 @@ import pytest
 from modelrunner.store.store import Store
 
 ROOT = Path(__file__).parent.parent
-_FOREIGN = ("MODELRUNNER_", "DOCKER_CONFIG", "HF_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT",
-            "REQUESTS_CA", "CURL_CA", "XDG_")  # fmt: skip
+_FOREIGN = (
+    "MODELRUNNER_",
+    "DOCKER_CONFIG",
+    "HF_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT",
+    "REQUESTS_CA",
+    "CURL_CA",
+    "XDG_",
+)
 # these steer the tests themselves
 _OURS = ("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED")
 

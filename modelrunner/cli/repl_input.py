@@ -51,6 +51,7 @@ class TerminalPrompt:
     ) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
+        from prompt_toolkit.output import create_output
 
         self._session: PromptSession[str] = PromptSession(
             "> ",
@@ -63,7 +64,8 @@ class TerminalPrompt:
             enable_suspend=True,
             enable_open_in_editor=True,
             input=source,
-            output=screen,
+            # on stderr if the answers are piped to somewhere else
+            output=screen or create_output(always_prefer_tty=True),
         )
 
     def read(self) -> str:

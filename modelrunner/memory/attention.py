@@ -83,10 +83,12 @@ def _flat(graph: Graph, batch: Batch, tensor: Tensor) -> Tensor:
     return graph.view(tensor, (tensor.shape[0] * tensor.shape[1], batch.tokens), tensor.strides[2])
 
 
-def _uncached(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _uncached(
+    graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor, *, windowed: bool
+) -> Tensor:
     """Attention of the micro batch to itself, all of it at once."""
     _, heads, tokens, _ = query.shape
-    mask = batch.masks[0]
+    mask = batch.masks[windowed]
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
         halves = [

@@ -92,7 +92,8 @@ def _late_norm_layer(
 
 def _forward(graph: Graph, shape: ModelShape, layer: Layer, given: Tensor) -> Tensor:
     normed = _normed(graph, shape, given) if shape.wiring.feed_forward_norm else given
-    return graph.same(feed_forward(graph, shape, layer, normed), given)
+    wide = feed_forward(graph, shape, layer, normed)
+    return graph.same(given, wide) if shape.wiring.residual_first else graph.same(wide, given)
 
 
 def _beside(

@@ -39,6 +39,7 @@ class Wiring:
         normalized: The weights of the chosen experts are made to add up to one.
         scored_bias: A bias is added to the scores to choose experts.
         shared_gate: The shared expert has a gate.
+        residual_first: The feed-forward result is added to the residual, not that to it.
         late_rows: The rows that matter are picked after the last layer, not within it.
         encoder: It reads the whole text at once, keeps no cache, and makes no logits.
         norms_after: Norms follow the additions instead of preceding attention.
@@ -61,6 +62,7 @@ class Wiring:
     normalized: bool = True
     scored_bias: bool = False
     shared_gate: bool = False
+    residual_first: bool = False
     late_rows: bool = False
     encoder: bool = False
     norms_after: bool = False
@@ -107,7 +109,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "olmo2": Wiring(attention_norm=False, feed_forward_norm=False),
     "olmoe": _CHOSEN,
     "phi2": Wiring(parallel="first", fused_qkv=True, gate="none"),
-    "phi3": Wiring(fused_qkv=True, gate="fused"),
+    "phi3": Wiring(fused_qkv=True, gate="fused", residual_first=True),
     "qwen2": _LLAMA,
     "qwen2moe": Wiring(normalized=False, shared_gate=True),
     "qwen2vl": _LLAMA,

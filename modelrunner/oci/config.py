@@ -17,6 +17,7 @@ from modelrunner.oci.manifest import parse_json
 from modelrunner.text import sanitize_line
 
 Family = Literal["docker", "modelpack"]
+_MAX_CONTEXT = 10**11
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,11 @@ def _context(
     config: Mapping[str, Any], gguf: Mapping[str, str], architecture: str | None
 ) -> int | None:
     size = config.get("context_size")
-    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+    if isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _MAX_CONTEXT:
         return size
     text = gguf.get(f"{architecture}.context_length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004
+    sane = text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_CONTEXT))
+    return (int(text) or None) if sane else None
 
 
 def _known(value: Mapping[str, Any]) -> dict[str, Any]:

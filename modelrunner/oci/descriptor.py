@@ -36,8 +36,9 @@ class Descriptor:
         if not isinstance(media_type, str) or not isinstance(digest, str):
             raise MalformedManifestError(f"{where} has no media type or no digest")
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:
-            raise MalformedManifestError(f"{where} has no sensible size: {str(size)[:40]}")
-        return cls(media_type, Digest.parse(digest), size, _annotations(value, where))
+            said = f": {size!s:.40}" if isinstance(size, int | float) else ""
+            raise MalformedManifestError(f"{where} has no sensible size{said}")
+        return cls(media_type, Digest.parse(digest), size, annotations_of(value, where))
 
     def to_dict(self) -> dict[str, Any]:
         """The descriptor as JSON has it."""
@@ -51,7 +52,12 @@ class Descriptor:
         return value
 
 
-def _annotations(value: Mapping[str, Any], where: str) -> Mapping[str, str]:
+def annotations_of(value: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    """The annotations of a descriptor or a manifest; `where` names it in errors.
+
+    Raises:
+        MalformedManifestError: They are not a map of strings.
+    """
     annotations = value.get("annotations") or {}
     if not isinstance(annotations, dict) or not all(
         isinstance(entry, str) for entry in annotations.values()

@@ -5,18 +5,20 @@ Only the raw bytes have the digest, so they are kept as they came; a manifest of
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
-from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.descriptor import Descriptor, annotations_of
 from modelrunner.oci.digest import Digest
 
 MAX_BYTES = 4 * 1024 * 1024
 """The distribution specification lets registries refuse manifests beyond 4 MiB."""
 _MAX_LAYERS = 10_000
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +97,22 @@ def parse_manifest(raw: bytes, content_type: str | None = None) -> Manifest | In
         MalformedManifestError: It is too large, no JSON, or neither a manifest nor an index.
     """
     value = parse_json(raw, "the manifest")
-    if value.get("schemaVersion") != 2:  # noqa: PLR2004
-        raise MalformedManifestError(
-            f"the manifest has schema version {str(value.get('schemaVersion'))[:20]}, not 2"
-        )
-    media_type = value.get("mediaType") or (content_type or "").split(";")[0].strip()
+    _check_schema(value)
+    media_type = _text(value, "mediaType") or (content_type or "").split(";")[0].strip()
     if media_type in media_types.INDEXES or ("manifests" in value and "config" not in value):
-        entries = _entries(value, "manifests")
-        return Index(raw, str(media_type or media_types.OCI_INDEX), entries)
+        _refuse_both(value, "config", "layers")
+        return Index(raw, media_type or media_types.OCI_INDEX, _entries(value, "manifests", {}))
     if "config" not in value:
         raise MalformedManifestError("the manifest names no config")
-    artifact_type = value.get("artifactType")
-    annotations = value.get("annotations") or {}
-    if not isinstance(annotations, dict):
-        raise MalformedManifestError("the annotations of the manifest are not a map")
+    _refuse_both(value, "manifests")
+    config = Descriptor.from_dict(value["config"], "the config")
     return Manifest(
         raw,
         media_type if media_type in media_types.MANIFESTS else media_types.OCI_MANIFEST,
-        artifact_type if isinstance(artifact_type, str) else None,
-        Descriptor.from_dict(value["config"], "the config"),
-        _entries(value, "layers"),
-        {str(key): str(text) for key, text in annotations.items()},
+        _text(value, "artifactType"),
+        config,
+        _entries(value, "layers", {config.digest: config.size}),
+        annotations_of(value, "the manifest"),
     )
 
 
@@ -128,7 +125,11 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
         raise MalformedManifestError(f"{what} has {len(raw)} bytes, more than {MAX_BYTES}")
     try:
-        value = json.loads(raw)
+        text = raw.decode()
+        value = json.loads(text)
+        if _HALF_CHARACTER.search(text):
+            # half a surrogate pair: no text that a file, a terminal or JSON could take
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise MalformedManifestError(f"{what} is not JSON") from exc
     if not isinstance(value, dict):
@@ -136,12 +137,33 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _entries(value: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
+def _check_schema(value: Mapping[str, Any]) -> None:
+    version = value.get("schemaVersion")
+    if version != 2:  # noqa: PLR2004
+        said = version if isinstance(version, int) else "none"
+        raise MalformedManifestError(f"the manifest has schema version {said!s:.20}, not 2")
+
+
+def _refuse_both(value: Mapping[str, Any], *others: str) -> None:
+    # the image specification asks for this: two readers would see two different things
+    if any(value.get(other) is not None for other in others):
+        raise MalformedManifestError("the manifest wants to be an index and an image at once")
+
+
+def _text(value: Mapping[str, Any], key: str) -> str | None:
+    text = value.get(key)
+    if text is not None and not isinstance(text, str):
+        raise MalformedManifestError(f"the manifest's {key} is no text")
+    return text or None
+
+
+def _entries(
+    value: Mapping[str, Any], key: str, sized: dict[Digest, int]
+) -> tuple[Descriptor, ...]:
     entries = value.get(key) or []
     if not isinstance(entries, list) or len(entries) > _MAX_LAYERS:
         raise MalformedManifestError(f"the manifest's {key} are no list, or endless")
     noun = key.removesuffix("s")
-    sized: dict[Digest, int] = {}
     found = []
     for number, entry in enumerate(entries, start=1):
         descriptor = Descriptor.from_dict(entry, f"{noun} {number}")

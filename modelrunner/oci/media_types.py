@@ -34,6 +34,7 @@ DOCKER_FILE = "application/vnd.docker.ai.model.file"
 
 MODELPACK_ARTIFACT = "application/vnd.cncf.model.manifest.v1+json"
 MODELPACK_CONFIG = "application/vnd.cncf.model.config.v1+json"
+MODELPACK_CONFIG_PREFIX = "application/vnd.cncf.model.config."
 MODELPACK_PREFIX = "application/vnd.cncf.model."
 MODELPACK_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 MODELPACK_WEIGHT_GGUF = "application/vnd.cncf.model.weight.v1.gguf"

@@ -30,7 +30,7 @@ def checked_path(text: str) -> PurePosixPath:
         and not path.is_absolute()
         and not _DRIVE.match(text)
         and path.parts
-        and all(part != ".." and len(part.encode()) <= _MAX_COMPONENT for part in path.parts)
+        and all(_is_component(part) for part in path.parts)
     )
     if not good:
         raise MalformedManifestError(
@@ -55,6 +55,12 @@ def annotated_path(annotations: Mapping[str, str]) -> PurePosixPath | None:
             return checked_path(annotations[key])
     name = _metadata_name(annotations.get(media_types.ANNOTATION_FILE, ""))
     return checked_path(name) if name else None
+
+
+def _is_component(part: str) -> bool:
+    # half a surrogate pair is replaced here, and then differs
+    encoded = part.encode(errors="replace")
+    return part != ".." and len(encoded) <= _MAX_COMPONENT and encoded.decode() == part
 
 
 def _metadata_name(text: str) -> str | None:

@@ -30,13 +30,14 @@ _ALIASES = {
 }
 _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
-    r"(?::[0-9]{1,5})?"
+    r"(?::([0-9]{1,5}))?"
 )
 # the distribution specification's grammar for repository names and tags
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HF_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_NAME = 255
+_MAX_PORT = 65_535
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})")
 
 
@@ -74,7 +75,8 @@ class Reference:
         _check_registry(registry, text)
         if registry == DOCKER_HUB and "/" not in repository:
             repository = f"{DEFAULT_NAMESPACE}/{repository}"
-        lowered = repository.lower()
+        # some letters beyond ASCII have a lower case within it
+        lowered = repository.lower() if repository.isascii() else repository
         _check_repository(registry, lowered, text)
         if tag is None and digest is None:
             tag = DEFAULT_TAG
@@ -91,6 +93,9 @@ class Reference:
         text = str(self)
         if self.registry == HUGGING_FACE:
             text = f"hf.co/{self.original_repository or self.repository}" + text[len(self.name) :]
+        if _split_registry(self.repository)[1] != self.repository:
+            # without it, the namespace would be read as a registry
+            return text
         return text.removeprefix(f"{DOCKER_HUB}/")
 
     @property
@@ -151,12 +156,13 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first.lower() == "localhost"):
-        return first.lower(), rest
+        return (first.lower() if first.isascii() else first), rest
     return DOCKER_HUB, name
 
 
 def _check_registry(registry: str, text: str) -> None:
-    if not _HOST.fullmatch(registry):
+    match = _HOST.fullmatch(registry)
+    if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
             f"{text[:200]!r}: {registry[:100]!r} is no registry",
             hint="a registry is a host name, with a port where it needs one: ghcr.io,"

@@ -18,6 +18,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
+from modelrunner.memory.card_shape import shape_from_card
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, Verdict, choose_context, fit
@@ -26,7 +27,6 @@ from modelrunner.memory.shape import ModelShape
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations import headers
-from modelrunner.operations.card_shape import model_shape
 from modelrunner.operations.headers import Headers
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
@@ -180,11 +180,10 @@ class Estimator:
         return self.of_headers(reference.short, found, wish, variant)
 
     def _from_card(self, reference: Reference, card: Card, variant: Variant, wish: Wish) -> Report:
-        shape = card.shape_of(variant)
-        size = variant.size_bytes or 0
+        facts, size = card.shape_of(variant), variant.size_bytes or 0
+        shape = shape_from_card(facts, size) if facts is not None else None
         if shape is not None:
-            known = model_shape(shape, size)
-            return self._of_shape(reference.short, known, wish, variant)
+            return self._of_shape(reference.short, shape, wish, variant)
         context = wish.context or CARD_CONTEXT
         found = estimate_from_card(variant.vram_bytes, size, context=context)
         budget = wish.budget if wish.budget is not None else _budget(self.devices())

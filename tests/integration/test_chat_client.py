@@ -258,6 +258,14 @@ def test_nobody_listening_is_a_runtime_error() -> None:
     assert caught.value.message == f"no server answers at http://127.0.0.1:{port}"
 
 
+def test_a_server_may_think_longer_than_it_may_take_to_connect(
+    server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelrunner.chat.client._CONNECT_TIMEOUT", 0.1)
+    server.next(says(pause=0.15))
+    assert ask(server) == [END]
+
+
 def test_proxies_of_the_environment_are_not_asked(
     server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

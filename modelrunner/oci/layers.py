@@ -1,0 +1,78 @@
+"""What the layers of a model are for: told by media type, and by file name where that says more.
+
+ModelPack calls weights, projectors and adapters alike "weight"; there the name decides.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from modelrunner.oci import media_types
+from modelrunner.oci.config import Family
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.paths import annotated_path
+
+
+class Role(StrEnum):
+    """What a layer is for."""
+
+    WEIGHTS = "weights"
+    PROJECTOR = "projector"
+    TEMPLATE = "template"
+    LICENSE = "license"
+    DOC = "doc"
+    FILE = "file"
+    ADAPTER = "adapter"
+    UNKNOWN = "unknown"
+
+
+_DOCKER_ROLES = {
+    media_types.DOCKER_GGUF: Role.WEIGHTS,
+    media_types.DOCKER_PROJECTOR: Role.PROJECTOR,
+    media_types.DOCKER_PROJECTOR_SPEC: Role.PROJECTOR,
+    media_types.DOCKER_ADAPTER_SPEC: Role.ADAPTER,
+    media_types.DOCKER_TEMPLATE: Role.TEMPLATE,
+    media_types.DOCKER_LICENSE: Role.LICENSE,
+    media_types.DOCKER_FILE: Role.FILE,
+    media_types.DOCKER_DIRECTORY: Role.FILE,
+    media_types.DOCKER_VLLM_CONFIG: Role.FILE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a model; `path` is its place in the view, None where it has no name."""
+
+    descriptor: Descriptor
+    role: Role
+    path: PurePosixPath | None
+
+
+def layer_of(descriptor: Descriptor, family: Family) -> Layer:
+    """A layer under the name that its annotations give it.
+
+    Raises:
+        MalformedManifestError: The name leaves its folder.
+    """
+    path = annotated_path(descriptor.annotations)
+    media_type = descriptor.media_type
+    if media_type.startswith(media_types.MODELPACK_PREFIX):
+        return Layer(descriptor, _modelpack_role(media_type, path), path)
+    if family == "docker" or media_type in _DOCKER_ROLES:
+        return Layer(descriptor, _DOCKER_ROLES.get(media_type, Role.UNKNOWN), path)
+    return Layer(descriptor, Role.UNKNOWN, path)
+
+
+def _modelpack_role(media_type: str, path: PurePosixPath | None) -> Role:
+    name = path.name.lower() if path else ""
+    kind = media_type.removeprefix(media_types.MODELPACK_PREFIX)
+    is_gguf = not name or name.endswith(".gguf")
+    if kind == "weight.v1.gguf" or (kind == "weight.v1.raw" and is_gguf):
+        return Role.PROJECTOR if "mmproj" in name else Role.WEIGHTS
+    if kind == "weight.config.v1.raw" and (name.endswith(".jinja") or "chat_template" in name):
+        # tokenizer settings and the like are JSON; only a template is one
+        return Role.FILE if name.endswith(".json") else Role.TEMPLATE
+    if kind == "doc.v1.raw":
+        words = ("license", "licence", "copying", "notice")
+        return Role.LICENSE if any(word in name for word in words) else Role.DOC
+    return Role.FILE if kind.endswith(".raw") else Role.UNKNOWN

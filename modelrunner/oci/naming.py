@@ -1,0 +1,143 @@
+"""Which file each layer of a model becomes: names out of annotations, checked and completed.
+
+Names that were given come first; what was given none takes one that is still free. Shards get the
+names that llama.cpp finds them by.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.layers import Layer, Role
+
+SHARD = re.compile(
+    r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.IGNORECASE
+)
+_DEFAULT_NAMES = {
+    Role.PROJECTOR: PurePosixPath("mmproj.gguf"),
+    Role.TEMPLATE: PurePosixPath("template.jinja"),
+    Role.LICENSE: PurePosixPath("LICENSE"),
+    Role.ADAPTER: PurePosixPath("adapter.gguf"),
+}
+
+
+def name_layers(found: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Weights in shard order, then the rest; every known layer with a name of its own.
+
+    Raises:
+        MalformedManifestError: Two files have one name, or a shard is missing.
+        UnsupportedArtifactError: There are several models, and nothing says which is meant.
+    """
+    weights = _name_weights([layer for layer in found if layer.role is Role.WEIGHTS])
+    others = [layer for layer in found if layer.role is not Role.WEIGHTS]
+    names = _Names(layer.path for layer in (*weights, *others))
+    named = [names.place(layer) for layer in (*weights, *others)]
+    names.check_nesting()
+    return tuple(layer for layer in named if layer is not None)
+
+
+class _Names:
+    """The names of one view: those that are taken, and those that somebody is to have."""
+
+    def __init__(self, given: Iterable[PurePosixPath | None]) -> None:
+        self._given = frozenset(given)
+        self._taken: dict[PurePosixPath, Descriptor] = {}
+        self._unnamed: set[tuple[Role, Digest]] = set()
+        self._numbers: Counter[PurePosixPath] = Counter()
+
+    def place(self, layer: Layer) -> Layer | None:
+        """The layer with its final path; None where the same file is there already."""
+        path = layer.path
+        if path is None:
+            if layer.role not in _DEFAULT_NAMES:
+                return layer
+            if (layer.role, layer.descriptor.digest) in self._unnamed:
+                return None
+            self._unnamed.add((layer.role, layer.descriptor.digest))
+            path = self._free(_DEFAULT_NAMES[layer.role])
+        there = self._taken.setdefault(path, layer.descriptor)
+        if there.digest != layer.descriptor.digest:
+            raise MalformedManifestError(
+                f"two layers want to be the file {str(path)!r}", path=str(path)
+            )
+        return None if there is not layer.descriptor else Layer(layer.descriptor, layer.role, path)
+
+    def check_nesting(self) -> None:
+        """Raises where one file would have to be the folder of another."""
+        # sorted by their parts, whatever lies in a folder follows it
+        for first, second in pairwise(sorted(path.parts for path in self._taken)):
+            if second[: len(first)] == first:
+                name = "/".join(first)
+                raise MalformedManifestError(f"{name!r} is a file and a folder at once", path=name)
+
+    def _free(self, path: PurePosixPath) -> PurePosixPath:
+        while True:
+            self._numbers[path] += 1
+            number = self._numbers[path]
+            candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+            if candidate not in self._given:
+                return candidate
+
+
+def _name_weights(weights: list[Layer]) -> list[Layer]:
+    unique = list({layer.descriptor.digest: layer for layer in weights}.values())
+    shards = [
+        (match, layer)
+        for layer in unique
+        if layer.path is not None and (match := SHARD.fullmatch(layer.path.name)) is not None
+    ]
+    if shards and len(shards) == len(unique):
+        return _ordered_shards(shards)
+    if len(unique) == 1:
+        return [_with_ending(unique[0])]
+    if all(layer.path is not None for layer in unique):
+        return _refuse_choice(unique)
+    # artifacts from before layers had names: shards in the order of the manifest
+    count = len(unique)
+    return [
+        Layer(
+            layer.descriptor,
+            layer.role,
+            PurePosixPath(f"model-{number:05d}-of-{count:05d}.gguf"),
+        )
+        for number, layer in enumerate(unique, start=1)
+    ]
+
+
+def _with_ending(layer: Layer) -> Layer:
+    path = layer.path or PurePosixPath("model.gguf")
+    if not path.name.lower().endswith(".gguf"):
+        # llama.cpp is handed a path; people and scripts look for the ending
+        path = path.with_name(f"{path.name[:60]}.gguf")
+    return Layer(layer.descriptor, layer.role, path)
+
+
+def _ordered_shards(shards: list[tuple[re.Match[str], Layer]]) -> list[Layer]:
+    count = int(shards[0][0]["count"])
+    ordered = sorted(shards, key=lambda shard: int(shard[0]["number"]))
+    sets = {(layer.path and layer.path.parent, match["stem"], match["count"]) for match, layer in shards}
+    numbers = [int(match["number"]) for match, _ in ordered]
+    if len(sets) != 1 or numbers != list(range(1, count + 1)):
+        raise MalformedManifestError(
+            f"the model has {len(shards)} shards, but not all of one set of {count}",
+            shards=[str(layer.path) for _, layer in shards][:50],
+        )
+    return [layer for _, layer in ordered]
+
+
+def _refuse_choice(weights: list[Layer]) -> list[Layer]:
+    """Refuses several models in one artifact; two files of one name are told apart later."""
+    names = sorted({str(layer.path) for layer in weights})
+    if len(names) < len(weights):
+        return weights
+    raise UnsupportedArtifactError(
+        f"the artifact has {len(names)} models, and nothing says which is meant:"
+        f" {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",  # noqa: PLR2004
+        hint="get the file that you want, then `modelrunner package FILE.gguf REF`",
+        files=names[:50],
+    )
