@@ -3,8 +3,9 @@
 from math import prod
 
 from modelrunner.memory.batch import Batch
+from modelrunner.memory.parts import Latent, Layer
 from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import Latent, Layer, ModelShape
+from modelrunner.memory.shape import ModelShape
 
 
 def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:
@@ -13,30 +14,38 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
         return _attend_latent(graph, shape, shape.latent, batch, shape.layers[i], current)
     layer, wiring = shape.layers[i], shape.wiring
     query, key, value = _query_key_value(graph, shape, batch, layer, current)
-    turns = wiring.rope and not (wiring.rope_skips and (i + 1) % wiring.rope_skips == 0)
-    if wiring.rope_windowed_only and wiring.windows and not layer.windowed:
-        turns = False
-    if wiring.head_norm:
-        query, key = graph.same(query), graph.same(key)
-    if turns:
-        query, key = graph.same(query, batch.positions), graph.same(key, batch.positions)
+    query, key = (_turned(graph, shape, batch, i, tensor) for tensor in (query, key))
     by_key, by_value = batch.rotations[layer.windowed]
+    if wiring.value_norm:
+        value = graph.same(value)
     if by_key:
         query, key = _rotated(graph, query, by_key), _rotated(graph, key, by_key)
     if by_value:
         value = _rotated(graph, value, by_value)
     graph.expand(query)
-    for other in (key, value) if wiring.windows or wiring.encoder else (value, key):
-        graph.expand(other)
+    if not layer.reuses_cache:
+        for other in (key, value) if wiring.windows or wiring.encoder else (value, key):
+            graph.expand(other)
     if wiring.encoder:
-        return graph.new(
-            (shape.embedding, batch.tokens), _uncached(graph, batch, query, key, value)
-        )
-    _keep(graph, batch, layer, key, value)
+        out = _uncached(graph, batch, query, key, value, windowed=layer.windowed)
+        return graph.new((shape.embedding, batch.tokens), out)
+    if not layer.reuses_cache:
+        _keep(graph, batch, layer, key, value)
     out = _mixed(graph, batch, query, layer.value_size, windowed=layer.windowed)
     if by_value:
         out = _rotated(graph, out, by_value)
     return graph.new((shape.embedding, batch.tokens), out)
+
+
+def _turned(graph: Graph, shape: ModelShape, batch: Batch, i: int, tensor: Tensor) -> Tensor:
+    """Queries or keys after their norm and with their positions, as far as they have these."""
+    wiring = shape.wiring
+    turns = wiring.rope and not (wiring.rope_skips and (i + 1) % wiring.rope_skips == 0)
+    if wiring.rope_windowed_only and wiring.windows and not shape.layers[i].windowed:
+        turns = False
+    if wiring.head_norm:
+        tensor = graph.same(tensor)
+    return graph.same(tensor, batch.positions) if turns else tensor
 
 
 def _query_key_value(

@@ -27,6 +27,7 @@ class Batch:
         masks: Which cells a token sees: of the cache, then of the windowed cache.
         rotations: What quantized keys and values are rotated by: of the cache, then windowed.
         states: Which recurrent state belongs to which sequence.
+        given: What the first layer gets, with an image's vectors for later layers beside it.
     """
 
     load: Load
@@ -37,6 +38,7 @@ class Batch:
     masks: tuple[Tensor, ...]
     rotations: tuple[tuple[Tensor | None, Tensor | None], ...]
     states: Tensor
+    given: Tensor
 
     @classmethod
     def of(cls, graph: Graph, shape: ModelShape, load: Load) -> "Batch":
@@ -51,7 +53,7 @@ class Batch:
         return cls(
             load=load,
             tokens=tokens,
-            positions=graph.leaf(tokens),
+            positions=graph.leaf(tokens * shape.wiring.axes),
             rows=graph.leaf(load.rows),
             places=tuple(
                 (graph.leaf(tokens, unit=_INDEX), graph.leaf(tokens * values, unit=_INDEX))
@@ -63,7 +65,20 @@ class Batch:
             ),
             rotations=tuple(_rotations(graph, shape, load, windowed=w) for w in (False, True)),
             states=graph.leaf(sequences),
+            given=_embedded(graph, shape, tokens),
         )
+
+
+def _embedded(graph: Graph, shape: ModelShape, tokens: int) -> Tensor:
+    """The tokens' vectors; an image's could come in their place, and have their own room."""
+    width = shape.embedding * (1 + shape.wiring.pictures)
+    ids, vectors = graph.leaf(tokens), graph.leaf(width, tokens)
+    given = graph.new((shape.embedding, tokens), ids)
+    if shape.wiring.pictures:
+        given = graph.new((width, tokens), given)
+    graph.expand(given)
+    graph.expand(vectors)
+    return given
 
 
 def _rotations(
@@ -75,7 +90,7 @@ def _rotations(
         return None, None
     key, value = layers[0].key_size, layers[0].value_size
     largest = ROTATION
-    while key % (2 * largest) == 0:
+    while key and key % (2 * largest) == 0:
         largest *= 2
     return (
         graph.leaf(largest, largest) if key % ROTATION == 0 else None,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.load import padded
-from modelrunner.memory.shape import Layer, ModelShape
+from modelrunner.memory.parts import Layer
+from modelrunner.memory.shape import ModelShape
 
 CARD_CONTEXT = 4096
 """Tokens that every row's VRAM is for."""

@@ -1,7 +1,8 @@
 """Feed-forward networks as operations of a graph: dense ones and mixtures of experts."""
 
+from modelrunner.memory.parts import Experts, Layer
 from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import Experts, Layer, ModelShape
+from modelrunner.memory.shape import ModelShape
 
 
 def feed_forward(graph: Graph, shape: ModelShape, layer: Layer, current: Tensor) -> Tensor:

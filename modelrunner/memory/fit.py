@@ -202,8 +202,9 @@ def placed(shape: ModelShape, load: Load, layers: int, needed: Estimate) -> tupl
 
 def _resident(shape: ModelShape, load: Load) -> list[int]:
     """Weights and caches on the GPU, by how many layers are there."""
-    rest = shape.weights.total - sum(layer.weights for layer in shape.layers)
-    sizes = [0, rest if shape.weights.tied else rest - shape.weights.embedding]
+    weights = shape.weights
+    rest = weights.total - weights.lookups - sum(layer.weights for layer in shape.layers)
+    sizes = [0, rest if weights.tied else rest - weights.embedding]
     for i in range(len(shape.layers) - 1, -1, -1):
         layer = shape.layers[i].weights + layer_state_bytes(shape, load, i)
         sizes.append(sizes[-1] + layer + layer_cache_bytes(shape, load, i))

@@ -12,10 +12,12 @@ input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
 from modelrunner.memory.attention import attend
 from modelrunner.memory.batch import Batch
 from modelrunner.memory.feed_forward import feed_forward
+from modelrunner.memory.gemma3n import gemma3n_graph
 from modelrunner.memory.load import Load
+from modelrunner.memory.parts import Layer
 from modelrunner.memory.planner import Graph, Tensor
 from modelrunner.memory.recurrence import recur
-from modelrunner.memory.shape import Layer, ModelShape
+from modelrunner.memory.shape import ModelShape
 
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:
@@ -26,11 +28,18 @@ def compute_bytes(shape: ModelShape, load: Load) -> int:
 def _graph(shape: ModelShape, load: Load) -> Graph:
     graph = Graph()
     batch = Batch.of(graph, shape, load)
-    current = _embedded(graph, shape, batch)
+    if shape.architecture == "gemma3n":
+        gemma3n_graph(graph, shape, batch)
+        return graph
+    current = _entered(graph, shape, batch)
     layer = _late_norm_layer if shape.wiring.norms_after else _layer
     for i in range(len(shape.layers)):
         last = i == len(shape.layers) - 1 and not shape.wiring.late_rows
         current = layer(graph, shape, batch, i, current, batch.rows if last else None)
+        if i < shape.wiring.pictures:
+            wide = batch.given.strides[1]
+            picture = graph.view(batch.given, (shape.embedding, batch.tokens), wide)
+            current = graph.same(current, picture)
     if shape.wiring.late_rows:
         graph.pin(current)  # what a draft model would read
         current = _picked(graph, batch.rows, current)
@@ -42,11 +51,12 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
     return graph
 
 
-def _embedded(graph: Graph, shape: ModelShape, batch: Batch) -> Tensor:
-    tokens = graph.leaf(batch.tokens)
-    vectors = graph.leaf(shape.embedding, batch.tokens)
-    current = graph.expand(graph.new((shape.embedding, batch.tokens), tokens))
-    graph.expand(vectors)  # an image's vectors could come in their place
+def _entered(graph: Graph, shape: ModelShape, batch: Batch) -> Tensor:
+    """What the first layer gets."""
+    current = batch.given
+    if shape.wiring.pictures:
+        current = graph.view(current, (shape.embedding, batch.tokens), current.strides[1])
+    graph.expand(current)
     if shape.wiring.norms_after:
         if not shape.wiring.rope:
             places = graph.new((shape.embedding, batch.tokens), batch.positions)

@@ -8,7 +8,8 @@ from modelrunner.gguf.header import Array, Value
 Number = int | float
 Plain = Number | str | tuple[Number, ...]
 
-MAX_LAYERS = 4096
+MAX_LAYERS = 512
+MAX_EXPERTS_USED = 512
 """More than any model has; a header that claims more is not believed."""
 
 

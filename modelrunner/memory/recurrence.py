@@ -1,50 +1,111 @@
-"""Recurrences as operations of a graph: state spaces that keep a state instead of a cache."""
+"""Recurrences as operations of a graph: state spaces that keep a state instead of a cache.
+
+```
+input -> [projected] -> [joined with the last tokens] -> [convolved] -> [scanned with the state]
+      -> gated by another part of the projection -> [projection back]
+```
+Mamba 2 gets everything from the first projection and works by head; the first Mamba projects the
+convolved values once more to get its step sizes.
+"""
 
 from modelrunner.memory.batch import Batch
+from modelrunner.memory.parts import StateSpace
 from modelrunner.memory.planner import Graph, Tensor
 from modelrunner.memory.shape import ModelShape
 
 
 def recur(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Tensor:
-    """A Mamba layer of the second kind."""
+    """A recurrent layer, with the projection back."""
     space = shape.state_space
     if space is None:
         return current
-    tokens, sequences = batch.tokens, batch.load.sequences
-    each, inner, wide = tokens // sequences, space.inner, space.convolved
-    head, heads = inner // space.heads, space.heads
-    main = graph.view(batch.states, (sequences,))
-    extra = graph.view(batch.states, (0,))
-    conv = graph.expand(graph.new((space.conv_state, sequences), main))
-    graph.expand(graph.store(graph.expand(graph.new((space.conv_state, 0), extra))))
-    conv = graph.reshape(conv, space.conv - 1, wide, sequences)
-    made = graph.new((2 * inner + 2 * space.groups * space.state + heads, tokens), current)
+    mixed = _second if space.groups and space.heads else _first
+    out = mixed(graph, space, batch, current)
+    out = graph.reshape(out, space.inner, batch.tokens)
+    return graph.new((shape.embedding, batch.tokens), out)
+
+
+def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    sequences, inner, heads = batch.load.sequences, space.inner, space.heads
+    each, head, wide = batch.tokens // sequences, inner // heads, space.convolved
+    by_head = (head, heads, each, sequences)
+    conv = _last_tokens(graph, space, batch)
+    made = graph.new((inner + wide + heads, batch.tokens), current)
     row = made.strides[1]
     made = graph.reshape(made, made.shape[0], each, sequences)
-    through = graph.view(made, (head, heads, each, sequences), 4 * head, row, row * each)
+    gate = graph.view(made, by_head, 4 * head, row, row * each)
     mixed = graph.view(made, (wide, each, sequences), row, row * each)
     step = graph.view(made, (heads, each, sequences), row, row * each)
-    joined = graph.new(
-        (space.conv - 1 + each, wide, sequences), conv, graph.permute(mixed, 1, 0, 2, 3)
-    )
-    last = graph.view(joined, (space.conv - 1, wide, sequences), *joined.strides[1:3])
-    graph.expand(graph.store(last))
-    mixed = graph.same(graph.same(graph.new((wide, each, sequences), joined)))
+    mixed = _convolved(graph, space, conv, mixed)
     row = mixed.strides[1]
-    x = graph.view(mixed, (head, heads, each, sequences), 4 * head, row, row * each)
-    b, c = (
-        graph.view(
-            mixed, (space.state, space.groups, each, sequences), 4 * space.state, row, row * each
-        )
-        for _ in range(2)
-    )
+    given = graph.view(mixed, by_head, 4 * head, row, row * each)
+    groups = (space.state, space.groups, each, sequences)
+    turns = [graph.view(mixed, groups, 4 * space.state, row, row * each) for _ in range(2)]
     step = graph.same(graph.new((heads, each, sequences), step))
-    scanned = graph.new((inner * tokens + space.scan_state * sequences,), x, step, b, c, main)
-    graph.expand(scanned)
-    graph.expand(graph.store(graph.expand(graph.new((space.scan_state, 0), extra))))
-    graph.expand(graph.store(graph.view(scanned, (space.scan_state, sequences, 1))))
-    y = graph.view(scanned, (head, heads, each, sequences), 4 * head, 4 * inner, 4 * inner * each)
-    y = graph.same(y, graph.same(x))
-    y = graph.new((head, heads, each, sequences), graph.new(through.shape, through), y)
-    y = graph.same(graph.reshape(y, inner // space.groups, space.groups, each, sequences))
-    return graph.new((shape.embedding, tokens), graph.reshape(y, inner, tokens))
+    scanned = _scanned(graph, space, batch, given, step, *turns)
+    out = graph.view(scanned, by_head, 4 * head, 4 * inner, 4 * inner * each)
+    out = graph.same(out, graph.same(given))
+    out = graph.new(by_head, graph.new(by_head, gate), out)
+    return graph.same(graph.reshape(out, inner // space.groups, space.groups, each, sequences))
+
+
+def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    sequences, inner, rank, state = batch.load.sequences, space.inner, space.heads, space.state
+    each = batch.tokens // sequences
+    whole = (inner, each, sequences)
+    conv = _last_tokens(graph, space, batch)
+    made = graph.new((2 * inner, each, sequences), current)
+    mixed, gate = (graph.view(made, whole, *made.strides[1:3]) for _ in range(2))
+    mixed = _convolved(graph, space, conv, mixed)
+    more = graph.new((rank + 2 * state, each, sequences), mixed)
+    step = graph.view(more, (rank, each, sequences), *more.strides[1:3])
+    turns = [
+        graph.view(more, (state, 1, each, sequences), 4 * state, *more.strides[1:3])
+        for _ in range(2)
+    ]
+    step = graph.same(graph.new(whole, graph.new((rank, each, sequences), step)))
+    given = graph.reshape(mixed, 1, inner, each, sequences)
+    scanned = _scanned(graph, space, batch, given, step, *turns)
+    out = graph.view(scanned, whole, 4 * inner, 4 * inner * each)
+    out = graph.same(out, graph.same(mixed))
+    return graph.new(whole, graph.new(whole, gate), out)
+
+
+def _last_tokens(graph: Graph, space: StateSpace, batch: Batch) -> Tensor:
+    """What the convolution looks back at, for each sequence of the batch."""
+    sequences = batch.load.sequences
+    found = _states(graph, batch, space.conv_state)
+    return graph.reshape(found, max(space.conv - 1, 1), space.convolved, sequences)
+
+
+def _states(graph: Graph, batch: Batch, size: int) -> Tensor:
+    sequences = batch.load.sequences
+    found = graph.expand(graph.new((size, sequences), graph.view(batch.states, (sequences,))))
+    _move_others(graph, batch, size)
+    return found
+
+
+def _move_others(graph: Graph, batch: Batch, size: int) -> None:
+    """States of sequences that are not in the batch are moved: none, in the largest batch."""
+    others = graph.expand(graph.new((size, 0), graph.view(batch.states, (0,))))
+    graph.expand(graph.store(others))
+
+
+def _convolved(graph: Graph, space: StateSpace, conv: Tensor, mixed: Tensor) -> Tensor:
+    wide, each, sequences, _ = mixed.shape
+    back = max(space.conv - 1, 1)
+    joined = graph.new((back + each, wide, sequences), conv, graph.permute(mixed, 1, 0, 2, 3))
+    last = graph.view(joined, (back, wide, sequences), *joined.strides[1:3])
+    graph.expand(graph.store(last))
+    return graph.same(graph.same(graph.new((wide, each, sequences), joined)))
+
+
+def _scanned(graph: Graph, space: StateSpace, batch: Batch, *inputs: Tensor) -> Tensor:
+    """Outputs of all tokens, followed by the states after the last ones."""
+    sequences = batch.load.sequences
+    main = graph.view(batch.states, (sequences,))
+    size = space.inner * batch.tokens + space.scan_state * sequences
+    scanned = graph.expand(graph.new((size,), *inputs, main))
+    _move_others(graph, batch, space.scan_state)
+    graph.expand(graph.store(graph.view(scanned, (space.scan_state, sequences))))
+    return scanned

@@ -5,103 +5,19 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.gguf.header import Header, TensorInfo, padded
-from modelrunner.memory.hyperparameters import MAX_LAYERS, Hyperparameters, Plain
+from modelrunner.memory.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
+from modelrunner.memory.parts import Experts, Latent, Layer, StateSpace, Weights
 from modelrunner.memory.wiring import Wiring, is_windowed, wiring_of
 
 ShapeSource = Literal["header", "config", "card"]
 
+GEMMA3N_CACHED_LAYERS = 20
+"""Layers of Gemma 3n after these read the caches of earlier ones."""
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer; its numbers are 0 for what it does not have.
+_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+"""Of how many layers one has attention and the others a recurrence, unless the header tells."""
 
-    Attributes:
-        heads: Attention heads.
-        kv_heads: Heads that are kept in the cache.
-        key_size: Numbers in one head's key.
-        value_size: Numbers in one head's value.
-        windowed: Whether attention looks only as far back as the model's window.
-        recurrent: Whether it keeps a state instead of, or beside, a cache.
-        feed_forward: Width of its dense feed-forward network.
-        routed: Whether its feed-forward network is a mixture of experts.
-        weights: Bytes of its tensors.
-    """
-
-    heads: int = 0
-    kv_heads: int = 0
-    key_size: int = 0
-    value_size: int = 0
-    windowed: bool = False
-    recurrent: bool = False
-    feed_forward: int = 0
-    routed: bool = False
-    weights: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Experts:
-    """A mixture of experts: how many there are, how many a token uses, how wide they are."""
-
-    count: int
-    used: int
-    feed_forward: int
-    shared_feed_forward: int = 0
-    groups: int = 0
-    groups_used: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StateSpace:
-    """A Mamba layer's numbers; `heads` is 0 in the first Mamba, `rank` in the second."""
-
-    inner: int
-    state: int
-    conv: int
-    groups: int = 0
-    heads: int = 0
-
-    @property
-    def convolved(self) -> int:
-        """Channels that go through the convolution."""
-        return self.inner + 2 * self.groups * self.state
-
-    @property
-    def conv_state(self) -> int:
-        """Numbers that the convolution keeps for a sequence."""
-        return max(self.conv - 1, 0) * self.convolved
-
-    @property
-    def scan_state(self) -> int:
-        """Numbers that the recurrence keeps for a sequence."""
-        return self.inner * self.state
-
-
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """Multi-head latent attention: one compressed key for all heads, and no value, is cached."""
-
-    rank: int
-    rope: int
-    key_size: int
-    value_size: int
-    query_rank: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Bytes of the tensors, by where a runtime puts them; the layers know their own.
-
-    Attributes:
-        total: Of all tensors, as they lie in the file.
-        embedding: Of the token embeddings, which stay in host memory.
-        tied: Whether the token embeddings are the output matrix too.
-        unknown: How many tensors have a type whose size is not known here, and count nothing.
-    """
-
-    total: int
-    embedding: int = 0
-    tied: bool = False
-    unknown: int = 0
+_LOOKUPS = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,18 +127,24 @@ def _layers(
     key_size = hyper.count("attention.key_length", head_size)
     value_size = hyper.count("attention.value_length", head_size)
     dense = hyper.count("leading_dense_block_count")
+    cached = count - hyper.count("attention.shared_kv_layers")
+    if hyper.architecture == "gemma3n":
+        cached = min(count, GEMMA3N_CACHED_LAYERS)
+    every = hyper.count("full_attention_interval", _INTERVALS.get(hyper.architecture, 0))
+    recurs = _state_space(hyper) is not None
     for i in range(count):
         windowed = is_windowed(hyper, i)
-        attends = heads[i] > 0 and kv_heads[i] > 0
+        attends = heads[i] > 0 and kv_heads[i] > 0 and (not every or (i + 1) % every == 0)
         yield Layer(
             heads=heads[i] if attends else 0,
-            kv_heads=kv_heads[i] if attends else 0,
+            kv_heads=kv_heads[i] if attends and i < cached else 0,
+            reuses_cache=attends and i >= cached,
             key_size=hyper.count("attention.key_length_swa", key_size) if windowed else key_size,
             value_size=(
                 hyper.count("attention.value_length_swa", value_size) if windowed else value_size
             ),
             windowed=windowed,
-            recurrent=hyper.count("ssm.inner_size") > 0 and (not attends or wiring.both),
+            recurrent=recurs and (not attends or wiring.both),
             feed_forward=feed_forward[i],
             routed=_is_routed(hyper, tensors, i, dense),
         )
@@ -237,8 +159,8 @@ def _is_routed(
 
 
 def _experts(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Experts | None:
-    count = hyper.count("expert_count")
-    if not count:
+    count, used = hyper.count("expert_count"), hyper.count("expert_used_count")
+    if not count or used > MAX_EXPERTS_USED:
         return None
     width = hyper.count("expert_feed_forward_length", hyper.count("feed_forward_length"))
     shared = hyper.count("expert_shared_feed_forward_length")
@@ -250,7 +172,7 @@ def _experts(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Exper
             shared = tensor.shape[0]
     return Experts(
         count=count,
-        used=max(1, hyper.count("expert_used_count")),
+        used=max(1, used),
         feed_forward=width,
         shared_feed_forward=shared,
         groups=hyper.count("expert_group_count"),
@@ -259,15 +181,16 @@ def _experts(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Exper
 
 
 def _state_space(hyper: Hyperparameters) -> StateSpace | None:
-    inner = hyper.count("ssm.inner_size")
+    inner, short = hyper.count("ssm.inner_size"), hyper.count("shortconv.l_cache")
+    if short:
+        return StateSpace(inner=hyper.count("embedding_length"), state=0, conv=short)
     if not inner:
         return None
-    groups = hyper.count("ssm.group_count")
     return StateSpace(
         inner=inner,
         state=hyper.count("ssm.state_size"),
         conv=hyper.count("ssm.conv_kernel"),
-        groups=groups,
+        groups=hyper.count("ssm.group_count"),
         heads=hyper.count("ssm.time_step_rank"),
     )
 
@@ -300,6 +223,7 @@ def _weights(parts: Sequence[Header], tensors: Mapping[str, TensorInfo]) -> Weig
     return Weights(
         total=sum(part.data_bytes for part in parts),
         embedding=padded((embedding.size if embedding else 0) or 0, parts[0].alignment),
+        lookups=sum(padded(tensors[name].size or 0, 32) for name in _LOOKUPS if name in tensors),
         tied=embedding is not None and "output.weight" not in tensors,
         unknown=sum(tensor.size is None for tensor in tensors.values()),
     )
@@ -313,8 +237,3 @@ def _bytes_by_layer(tensors: Iterable[TensorInfo], alignment: int, layers: int) 
         if head == "blk" and number.isdecimal() and int(number) < layers:
             sizes[int(number)] += padded(tensor.size or 0, alignment)
     return sizes
-
-
-__all__ = [
-    "Experts", "Latent", "Layer", "ModelShape", "Plain", "ShapeSource", "StateSpace", "Weights",
-]  # fmt: skip

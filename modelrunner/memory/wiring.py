@@ -30,6 +30,7 @@ class Wiring:
         layer_norm: Norms subtract the mean too, and do not work in place.
         gate: Whether the gate is a matrix of its own, half of the up matrix, or not there.
         head_norm: Queries and keys are normalised head by head.
+        value_norm: So are values.
         rope: Positions are rotated into queries and keys.
         rope_skips: Every so manieth layer does without.
         rope_windowed_only: Only windowed layers do it.
@@ -41,6 +42,8 @@ class Wiring:
         shared_gate: The shared expert has a gate.
         residual_first: The feed-forward result is added to the residual, not that to it.
         late_rows: The rows that matter are picked after the last layer, not within it.
+        axes: Positions a token: one, or one for each axis of an image.
+        pictures: Layers that an image adds vectors of its own to.
         encoder: It reads the whole text at once, keeps no cache, and makes no logits.
         norms_after: Norms follow the additions instead of preceding attention.
     """
@@ -53,6 +56,7 @@ class Wiring:
     layer_norm: bool = False
     gate: Gate = "separate"
     head_norm: bool = False
+    value_norm: bool = False
     rope: bool = True
     rope_skips: int = 0
     rope_windowed_only: bool = False
@@ -64,6 +68,8 @@ class Wiring:
     shared_gate: bool = False
     residual_first: bool = False
     late_rows: bool = False
+    axes: int = 1
+    pictures: int = 0
     encoder: bool = False
     norms_after: bool = False
 
@@ -91,6 +97,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "gemma-embedding": Wiring(windows=True, encoder=True, head_norm=True),
     "gemma2": _GEMMA,
     "gemma3": replace(_GEMMA, head_norm=True),
+    "gemma3n": replace(_GEMMA, head_norm=True, value_norm=True),
     "glm4": Wiring(gate="fused"),
     "glm4moe": Wiring(gating="sigmoid", scored_bias=True, head_norm=True),
     "gpt-oss": Wiring(windows=True, gating="chosen", normalized=False, late_rows=True),
@@ -101,6 +108,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "hunyuan-dense": _HEAD_NORM,
     "internlm2": _LLAMA,
     "llama": _LLAMA,
+    "mamba": _LLAMA,
     "mamba2": _LLAMA,
     "minicpm": _LLAMA,
     "mistral3": _LLAMA,
@@ -112,9 +120,11 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "phi3": Wiring(fused_qkv=True, gate="fused", residual_first=True),
     "qwen2": _LLAMA,
     "qwen2moe": Wiring(normalized=False, shared_gate=True),
-    "qwen2vl": _LLAMA,
+    "qwen2vl": Wiring(axes=4),
     "qwen3": _HEAD_NORM,
     "qwen3moe": _HEAD_NORM,
+    "qwen3vl": Wiring(head_norm=True, axes=4),
+    "qwen3vlmoe": Wiring(head_norm=True, axes=4),
     "seed_oss": _LLAMA,
     "smollm3": Wiring(rope_skips=4),
     "stablelm": _LLAMA,
@@ -139,8 +149,9 @@ _EVERY: dict[str, tuple[int, bool]] = {
 """Where the header lists no windows: of how many layers one sees all, and whether the first."""
 
 _FEED_FORWARD_NORMS = {"ffn_norm.weight", "ffn_norm", "attn_norm_2.weight"}
-_POST_IS_PRE = {"gpt-oss", "glm4moe"}
-"""Their norm is named for what it follows; for what it precedes it is the usual one."""
+_POST_NORMS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
+"""Alone, the first of these is the norm before the feed-forward network; with the other, after
+attention."""
 
 _SIGMOID = 2
 
@@ -157,6 +168,7 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
         wiring,
         windows=has_window and hyper.architecture in _EVERY,
         layer_norm=hyper.get("attention.layer_norm_epsilon") is not None,
+        pictures=hyper.count("n_deepstack_layers"),
     )
     if not tensors:
         return wiring
@@ -169,7 +181,7 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
         fused_qkv="attn_qkv.weight" in suffixes,
         attention_norm="attn_norm.weight" in suffixes,
         feed_forward_norm=bool(_FEED_FORWARD_NORMS & suffixes.keys())
-        or hyper.architecture in _POST_IS_PRE,
+        or len(_POST_NORMS & suffixes.keys()) == 1,
         parallel="sum" if hyper.architecture == "stablelm" and not has_norm else wiring.parallel,
         gate=_gate(hyper, suffixes),
         head_norm="attn_q_norm.weight" in suffixes,

@@ -52,9 +52,9 @@ class ModelArtifact:
             raise MalformedManifestError(
                 f"the model's config has {manifest.config.size} bytes, more than {MAX_BYTES}"
             )
-        found = [layer_of(entry, family) for entry in manifest.layers]
+        found = [layer_of(entry) for entry in manifest.layers]
         if not any(layer.role is Role.WEIGHTS for layer in found):
-            raise _other_weights(found)
+            raise _no_weights(found)
         return cls(manifest, family, name_layers(found))
 
     @property
@@ -102,48 +102,55 @@ def _is_untold(layer: Layer) -> bool:
     return raw and annotated_path(layer.descriptor.annotations) is None
 
 
-def _refuse_other_weights(layers: Sequence[Layer], manifest: Manifest) -> None:
-    """Refuses what holds weights, but not as GGUF files."""
-    if any(layer.role is Role.WEIGHTS for layer in layers):
-        return
-    for layer in layers:
-        media_type = layer.descriptor.media_type
-        suffix = layer.path.suffix.lower() if layer.path else ""
-        if "safetensors" in media_type or suffix == ".safetensors":
-            raise UnsupportedArtifactError(
-                "these weights are safetensors, which llama.cpp does not read",
-                hint="vLLM or SGLang would run it; look for a GGUF variant of it:"
-                " `modelrunner cards` has many",
-                format="safetensors",
-            )
-        if media_type == media_types.DOCKER_DDUF or suffix == ".dduf":
-            raise UnsupportedArtifactError(
-                "this is a DDUF file, an image-generation model",
-                hint="the diffusers library would run it",
-                format="dduf",
-            )
-        if media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1.tar"):
-            raise UnsupportedArtifactError(
-                f"the weights are packed in an archive ({sanitize_line(media_type, 120)})",
-                hint="unpack it with modctl, then `modelrunner package FILE.gguf REF`;"
-                " raw layers are what the specification recommends",
-                format="tar",
-            )
-        if media_type.startswith(media_types.MODELPACK_PREFIX + "weight.v1") and suffix:
-            raise UnsupportedArtifactError(
-                f"the weights are {suffix} files, which llama.cpp does not read",
-                format=suffix.lstrip("."),
-            )
-    _refuse_adapter(manifest)
-
-
-def _refuse_adapter(manifest: Manifest) -> None:
-    if any(entry.media_type.endswith((".lora", ".adapter")) for entry in manifest.layers):
-        raise UnsupportedArtifactError(
+def _no_weights(found: Sequence[Layer]) -> UnsupportedArtifactError:
+    """Why a model without GGUF weights cannot be run, and what would run it."""
+    error = next((error for layer in found if (error := _other_weights(layer)) is not None), None)
+    if error is not None:
+        return error
+    if any(layer.role is Role.ADAPTER for layer in found):
+        return UnsupportedArtifactError(
             "this is an adapter (LoRA), not a model of its own",
             hint="llama-server takes it beside its base model with --lora",
             format="adapter",
         )
+    return UnsupportedArtifactError(
+        "the artifact has no GGUF weights: there is nothing that llama.cpp could run",
+        layers=[sanitize_line(layer.descriptor.media_type, 120) for layer in found[:20]],
+    )
+
+
+def _other_weights(layer: Layer) -> UnsupportedArtifactError | None:
+    media_type = layer.descriptor.media_type
+    suffix = layer.path.suffix.lower() if layer.path else ""
+    if "safetensors" in media_type or suffix == ".safetensors":
+        return UnsupportedArtifactError(
+            "these weights are safetensors, which llama.cpp does not read",
+            hint="vLLM or SGLang would run it; `modelrunner cards` names models in GGUF",
+            format="safetensors",
+        )
+    if media_type == media_types.DOCKER_DDUF or suffix == ".dduf":
+        return UnsupportedArtifactError(
+            "this is a DDUF file, an image-generation model",
+            hint="the diffusers library would run it",
+            format="dduf",
+        )
+    if media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1.tar"):
+        return UnsupportedArtifactError(
+            f"the weights are packed in an archive ({sanitize_line(media_type, 120)})",
+            hint="unpack it with modctl, then `modelrunner package FILE.gguf REF`;"
+            " raw layers are what the specification recommends",
+            format="tar",
+        )
+    if (
+        media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1")
+        and layer.role is Role.FILE
+    ):
+        kind = suffix or "unnamed"
+        return UnsupportedArtifactError(
+            f"the weights are {kind} files, which llama.cpp does not read",
+            format=kind.lstrip("."),
+        )
+    return None
 
 
 def _unsupported(manifest: Manifest) -> UnsupportedArtifactError:
@@ -173,7 +180,7 @@ def _unsupported(manifest: Manifest) -> UnsupportedArtifactError:
         )
     kind = sanitize_line(manifest.artifact_type or "", 120)
     return UnsupportedArtifactError(
-        f"this artifact is no model: its config is {config}" + (f", its type {kind}" if kind else ""),
+        f"this artifact is no model: its config is {config}{kind and f', its type {kind}'}",
         hint="models have a config of application/vnd.docker.ai.model.config.v0.1+json, v0.2 or"
         " application/vnd.cncf.model.config.v1+json",
         config_media_type=config,

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from modelrunner.oci import media_types
-from modelrunner.oci.config import Family
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.paths import annotated_path
 
@@ -30,7 +29,6 @@ _DOCKER_ROLES = {
     media_types.DOCKER_GGUF: Role.WEIGHTS,
     media_types.DOCKER_PROJECTOR: Role.PROJECTOR,
     media_types.DOCKER_PROJECTOR_SPEC: Role.PROJECTOR,
-    media_types.DOCKER_ADAPTER_SPEC: Role.ADAPTER,
     media_types.DOCKER_TEMPLATE: Role.TEMPLATE,
     media_types.DOCKER_LICENSE: Role.LICENSE,
     media_types.DOCKER_FILE: Role.FILE,
@@ -48,7 +46,7 @@ class Layer:
     path: PurePosixPath | None
 
 
-def layer_of(descriptor: Descriptor, family: Family) -> Layer:
+def layer_of(descriptor: Descriptor) -> Layer:
     """A layer under the name that its annotations give it.
 
     Raises:
@@ -58,9 +56,13 @@ def layer_of(descriptor: Descriptor, family: Family) -> Layer:
     media_type = descriptor.media_type
     if media_type.startswith(media_types.MODELPACK_PREFIX):
         return Layer(descriptor, _modelpack_role(media_type, path), path)
-    if family == "docker" or media_type in _DOCKER_ROLES:
-        return Layer(descriptor, _DOCKER_ROLES.get(media_type, Role.UNKNOWN), path)
-    return Layer(descriptor, Role.UNKNOWN, path)
+    role = _DOCKER_ROLES.get(media_type, Role.UNKNOWN)
+    if media_type.endswith((".lora", ".adapter")):
+        role = Role.ADAPTER
+    if role is Role.WEIGHTS and path is not None and "mmproj" in path.name.lower():
+        # whoever packs a folder gives every GGUF file the same type
+        role = Role.PROJECTOR
+    return Layer(descriptor, role, path)
 
 
 def _modelpack_role(media_type: str, path: PurePosixPath | None) -> Role:

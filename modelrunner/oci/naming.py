@@ -15,9 +15,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.layers import Layer, Role
 
-SHARD = re.compile(
-    r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.IGNORECASE
-)
+SHARD = re.compile(r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.IGNORECASE)
 _DEFAULT_NAMES = {
     Role.PROJECTOR: PurePosixPath("mmproj.gguf"),
     Role.TEMPLATE: PurePosixPath("template.jinja"),
@@ -120,7 +118,9 @@ def _with_ending(layer: Layer) -> Layer:
 def _ordered_shards(shards: list[tuple[re.Match[str], Layer]]) -> list[Layer]:
     count = int(shards[0][0]["count"])
     ordered = sorted(shards, key=lambda shard: int(shard[0]["number"]))
-    sets = {(layer.path and layer.path.parent, match["stem"], match["count"]) for match, layer in shards}
+    sets = {
+        (layer.path and layer.path.parent, match["stem"], match["count"]) for match, layer in shards
+    }
     numbers = [int(match["number"]) for match, _ in ordered]
     if len(sets) != 1 or numbers != list(range(1, count + 1)):
         raise MalformedManifestError(

@@ -7,7 +7,7 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Literal
@@ -17,8 +17,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import disk_errors, sync_directory
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import lock, try_lock
-from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, write_stamp
+from modelrunner.store.lock import lock
+from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, remove_stamp, write_stamp
 
 BLOB_MODE = 0o444
 State = Literal["absent", "damaged", "good"]
@@ -42,7 +42,7 @@ class BlobWriter:
         """Takes over what an earlier try has left, hashing it; too long is worth nothing."""
         size = os.fstat(self._file.fileno()).st_size
         if size > self._descriptor.size:
-            self.resume_at(0)
+            self._start_anew()
             return
         self._file.seek(0)
         buffer = bytearray(CHUNK)
@@ -64,6 +64,9 @@ class BlobWriter:
             return
         if offset != 0:
             raise ValueError(f"a stream from {offset} cannot follow {self.offset} bytes")
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self._file.seek(0)
         self._file.truncate(0)
         self._hash = sha256()
@@ -149,11 +152,11 @@ class BlobStore:
         path = self.path(descriptor.digest)
         try:
             if path.stat().st_size != descriptor.size or hash_file(path) != descriptor.digest:
+                remove_stamp(self._layout, descriptor.digest)
                 return "damaged"
         except FileNotFoundError:
             return "absent"
-        if os.access(self._layout.stamps, os.W_OK):
-            write_stamp(self._layout, descriptor.digest)
+        write_stamp(self._layout, descriptor.digest)
         return "good"
 
     def read(self, descriptor: Descriptor, limit: int = 4 * 1024 * 1024) -> bytes:
@@ -212,13 +215,13 @@ class BlobStore:
             DiskFullError, StoreAccessError: It cannot be written.
         """
         partial = self._layout.partial(descriptor.digest)
-        with disk_errors(partial), _locked_file(partial) as file:
-            if self.state(descriptor) == "good":
-                partial.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            with disk_errors(partial):
+                file = stack.enter_context(_locked_file(partial))
+                writer = self._begin(file, partial, descriptor)
+            if writer is None:
                 yield None
                 return
-            writer = BlobWriter(file, partial, descriptor)
-            writer.recover()
             try:
                 yield writer
                 writer.check()
@@ -229,7 +232,16 @@ class BlobStore:
                 if writer.offset == 0:
                     partial.unlink(missing_ok=True)
                 raise
-            self._publish(file, partial, descriptor.digest)
+            with disk_errors(partial):
+                self._publish(file, partial, descriptor.digest)
+
+    def _begin(self, file: IO[bytes], partial: Path, descriptor: Descriptor) -> BlobWriter | None:
+        if self.state(descriptor) == "good":
+            partial.unlink(missing_ok=True)
+            return None
+        writer = BlobWriter(file, partial, descriptor)
+        writer.recover()
+        return writer
 
     def _publish(self, file: IO[bytes], partial: Path, digest: Digest) -> None:
         os.fsync(file.fileno())
@@ -247,15 +259,21 @@ def _locked_file(path: Path) -> Iterator[IO[bytes]]:
     while True:
         file = _open_partial(path)
         with file:
-            if not try_lock(file):
-                lock(file)
+            lock(file)
             if _is_still(path, file):
                 yield file
                 return
 
 
 def _open_partial(path: Path) -> IO[bytes]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # never through a symbolic link: what it points at is not ours to fill
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags, 0o644)
+    except PermissionError:
+        # complete and made read-only, but whoever did so died before giving it its name
+        path.chmod(0o644)
+        handle = os.open(path, flags, 0o644)
     return os.fdopen(handle, "r+b", buffering=0)
 
 

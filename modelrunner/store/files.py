@@ -11,7 +11,16 @@ from modelrunner.errors import DiskFullError, StoreAccessError
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)
+_UNUSABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 
 
 @contextmanager
@@ -19,8 +28,8 @@ def disk_errors(place: Path) -> Iterator[None]:
     """Turns what the operating system says of a full or forbidden disk into our words.
 
     Raises:
-        DiskFullError: No space left, or the quota is used up.
-        StoreAccessError: Not ours to write, or mounted read-only.
+        DiskFullError: No space left, the quota is used up, or files may not be this large.
+        StoreAccessError: Not ours to read or write, mounted read-only, or not what it should be.
     """
     try:
         yield
@@ -32,29 +41,47 @@ def disk_errors(place: Path) -> Iterator[None]:
                 " command again: it goes on where it stopped",
                 path=str(place),
             ) from exc
-        if exc.errno in _FORBIDDEN:
+        if exc.errno == errno.EFBIG:
+            raise DiskFullError(
+                f"the file system takes no file as large as this: {place}",
+                hint="raise the limit (`ulimit -f`), or set MODELRUNNER_HOME to a disk with"
+                " another file system",
+                path=str(place),
+            ) from exc
+        if exc.errno in _UNUSABLE:
             raise StoreAccessError(
-                f"{exc.filename or place} may not be written: {exc.strerror}",
+                f"{exc.filename or place} cannot be used: {exc.strerror}",
                 hint="check who owns it, or set MODELRUNNER_HOME to a folder of yours",
                 path=str(exc.filename or place),
             ) from exc
         raise
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that there is the old one or the new one, whatever happens."""
+    with _written_beside(path, content) as beside:
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    sync_directory(path.parent)
+
+
+def write_lightly(path: Path, content: bytes) -> None:
+    """Like `write_atomically`, for what may be lost or empty after a power cut."""
+    with _written_beside(path, content) as beside:
+        beside.replace(path)
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
     beside = temporary_beside(path)
     try:
         with beside.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(mode)
-        beside.replace(path)
+        yield beside
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
 
 
 def temporary_beside(path: Path) -> Path:

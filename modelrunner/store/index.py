@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from modelrunner.errors import CorruptStoreError, InvalidReferenceError, MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.manifest import parse_json
 from modelrunner.oci.reference import Reference
 from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.store.layout import Layout
@@ -23,6 +24,11 @@ class Entry:
     reference: Reference | None
     descriptor: Descriptor
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether there is no name at all, not even one that only another tool understands."""
+        return media_types.ANNOTATION_REFERENCE not in self.descriptor.annotations
+
 
 def read_index(layout: Layout) -> tuple[Entry, ...]:
     """All entries, in the order of the file; none where there is no store.
@@ -31,13 +37,13 @@ def read_index(layout: Layout) -> tuple[Entry, ...]:
         CorruptStoreError: The file is damaged.
     """
     try:
-        raw = layout.index.read_bytes()
+        with disk_errors(layout.index):
+            raw = layout.index.read_bytes()
     except FileNotFoundError:
         return ()
     try:
-        manifests = json.loads(raw)["manifests"]
-        return tuple(_entry(value) for value in manifests)
-    except (ValueError, KeyError, TypeError, MalformedManifestError) as exc:
+        return tuple(_entry(value) for value in _listed(raw))
+    except MalformedManifestError as exc:
         raise CorruptStoreError(
             f"{layout.index} is damaged",
             hint="move it away and pull again: the blobs that are there are found and kept",
@@ -59,6 +65,13 @@ def write_index(layout: Layout, entries: Iterable[Entry]) -> None:
     }
     with disk_errors(layout.index):
         write_atomically(layout.index, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _listed(raw: bytes) -> list[object]:
+    manifests = parse_json(raw, "the index").get("manifests")
+    if not isinstance(manifests, list):
+        raise MalformedManifestError("the index has no list of manifests")
+    return manifests
 
 
 def _entry(value: object) -> Entry:

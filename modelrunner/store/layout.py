@@ -19,6 +19,7 @@ from pathlib import Path
 from modelrunner.errors import ConfigError, CorruptStoreError, StoreVersionError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+from modelrunner.store.lock import file_lock
 
 VERSION = 1
 _CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
@@ -48,7 +49,7 @@ class Layout:
         if not root.exists():
             newer = [entry.name for entry in _children(store) if _is_newer(entry.name)]
             if newer:
-                raise _newer(store / max(newer))
+                raise _newer(store / max(newer, key=lambda name: int(name[1:])))
         return cls(root)
 
     @property
@@ -115,19 +116,25 @@ class Layout:
             CorruptStoreError: Its marker cannot be read.
         """
         marker = self.root / "oci-layout"
+        with disk_errors(self.root):
+            return self._exists(marker)
+
+    def _exists(self, marker: Path) -> bool:
         if not marker.exists():
             leftovers = [
                 entry.name
                 for entry in _children(self.root)
                 if not entry.name.startswith(TEMPORARY_PREFIX)
             ]
-            if leftovers:
+            # another process may have made the store between the two looks
+            if leftovers and not marker.exists():
                 raise ConfigError(
                     f"{self.root} is not empty and no modelrunner store (it has no oci-layout)",
                     hint="set MODELRUNNER_HOME to another folder, or move these files away",
                     path=str(self.root),
                 )
-            return False
+            if not leftovers:
+                return False
         version = _layout_version(marker)
         if version.split(".")[0] != "1":
             raise _newer(self.root, version)
@@ -148,9 +155,15 @@ class Layout:
             for folder in (self.blobs, self.ingest, self.stamps, self.views):
                 folder.mkdir(parents=True, exist_ok=True)
             if not self.index.exists():
-                write_atomically(self.index, json.dumps(_EMPTY_INDEX).encode())
+                self._create_index()
             if not (self.root / "CACHEDIR.TAG").exists():
                 write_atomically(self.root / "CACHEDIR.TAG", _CACHEDIR_TAG)
+
+    def _create_index(self) -> None:
+        with file_lock(self.lock):
+            # looked at again: another process may have made and filled it meanwhile
+            if not self.index.exists():
+                write_atomically(self.index, json.dumps(_EMPTY_INDEX).encode())
 
 
 def _children(folder: Path) -> list[Path]:
@@ -175,7 +188,7 @@ def _layout_version(marker: Path) -> str:
     try:
         value = json.loads(marker.read_bytes())
         version = value["imageLayoutVersion"]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise CorruptStoreError(
             f"{marker} is damaged",
             hint='it should be {"imageLayoutVersion":"1.0.0"}',

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Literal
+
+from modelrunner.store.files import disk_errors
 
 Mode = Literal["shared", "exclusive"]
 
@@ -15,6 +17,19 @@ def file_lock(path: Path, mode: Mode = "exclusive") -> Iterator[None]:
     with path.open("ab") as file:
         lock(file, mode)
         # closing the file frees the lock, in every way out of the block and of the process
+        yield
+
+
+@contextmanager
+def held(path: Path, mode: Mode = "exclusive") -> Iterator[None]:
+    """Like `file_lock`, in the words of the store; what the block raises is left as it is.
+
+    Raises:
+        DiskFullError, StoreAccessError: The lock file cannot be had.
+    """
+    with ExitStack() as stack:
+        with disk_errors(path):
+            stack.enter_context(file_lock(path, mode))
         yield
 
 

@@ -1,16 +1,21 @@
 """Stamps: how a blob's file looked when its hash was made.
 
-Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records device,
-inode, size and modification time at the moment the hash was right. As long as the file looks the
-same it is believed; otherwise it is hashed again and stamped anew.
+Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records inode,
+size and modification time at the moment the hash was right. As long as the file looks the same it
+is believed; otherwise it is hashed again and stamped anew. Not seen are a disk that rots and
+whoever sets the time back on purpose: for these there is `verify --deep`.
+
+The device has no part in it: its number may change with every start of the machine. A stamp only
+saves time, so failing to write one is no failure.
 """
 
 import os
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import write_atomically
+from modelrunner.store.files import write_lightly
 from modelrunner.store.layout import Layout
 
 CHUNK = 4 * 1024 * 1024
@@ -19,19 +24,27 @@ CHUNK = 4 * 1024 * 1024
 def look(path: Path) -> str:
     """What a file looks like from outside, as one line."""
     status = path.stat()
-    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def write_stamp(layout: Layout, digest: Digest) -> None:
-    """Records that the blob, as it lies there now, has its digest."""
-    write_atomically(layout.stamp(digest), look(layout.blob(digest)).encode())
+    """Records that the blob, as it lies there now, has its digest; if that can be recorded."""
+    with suppress(OSError):
+        write_lightly(layout.stamp(digest), look(layout.blob(digest)).encode())
+
+
+def remove_stamp(layout: Layout, digest: Digest) -> None:
+    """Forgets how the blob looked; if the store may be written."""
+    with suppress(OSError):
+        layout.stamp(digest).unlink()
 
 
 def is_stamped(layout: Layout, digest: Digest) -> bool:
     """Whether the blob looks as it did when it was hashed."""
     try:
-        return layout.stamp(digest).read_text() == look(layout.blob(digest))
-    except (FileNotFoundError, UnicodeDecodeError):
+        return layout.stamp(digest).read_bytes() == look(layout.blob(digest)).encode()
+    except OSError:
+        # no stamp, or none that can be read
         return False
 
 

@@ -19,10 +19,9 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.files import disk_errors
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import file_lock, try_lock
+from modelrunner.store.lock import held, try_lock
 from modelrunner.store.views import ensure_view
 
 
@@ -164,7 +163,7 @@ class Store:
                 entry
                 for entry in entries
                 if str(entry.reference) not in names
-                and not (entry.reference is None and entry.descriptor.digest == manifest.digest)
+                and not (entry.is_nameless and entry.descriptor.digest == manifest.digest)
             ]
             entries[:] = [
                 *kept,
@@ -195,7 +194,7 @@ class Store:
             StoreAccessError, DiskFullError: It cannot be written; nothing has changed.
         """
         self.layout.create()
-        with disk_errors(self.layout.lock), file_lock(self.layout.lock):
+        with held(self.layout.lock):
             before = read_index(self.layout)
             entries = list(before)
             yield entries
@@ -206,20 +205,23 @@ class Store:
     def arriving(self) -> Iterator[None]:
         """The block in which blobs arrive whose name comes last: none is swept meanwhile."""
         self.layout.create()
-        with disk_errors(self.layout.ingest), file_lock(self.layout.arrivals, "shared"):
+        with held(self.layout.arrivals, "shared"):
             yield
 
-    def arriving_elsewhere(self) -> bool:
-        """Whether some process is in the block of `arriving`."""
+    @contextmanager
+    def arrivals_held_off(self) -> Iterator[bool]:
+        """The block in which no process enters that of `arriving`; False where one is inside."""
         try:
-            with self.layout.arrivals.open("rb") as file:
-                return not try_lock(file)
+            file = self.layout.arrivals.open("rb")
         except FileNotFoundError:
-            return False
+            yield True
+            return
+        with file:
+            yield try_lock(file)
 
     def _require_blobs(self, manifest: Manifest) -> None:
         # under the lock: nothing can be removed between this look and the name
-        for descriptor in manifest.blobs:
+        for descriptor in (manifest.descriptor, *manifest.blobs):
             if not self.blobs.path(descriptor.digest).exists():
                 raise CorruptStoreError(
                     f"the blob {descriptor.digest} is not here: the model was not named",

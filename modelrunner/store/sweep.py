@@ -3,20 +3,31 @@
 A blob lives as long as a name in the index reaches it. What lives is found anew under the lock
 when things are removed (mark and sweep), never counted. While a pull is running anywhere, blobs
 may be there whose name is yet to come: then blobs are left alone, and so they are where a damaged
-manifest does not tell which it needs.
+manifest does not tell which it needs. What does not look like the store's own is left alone too.
 """
 
+import re
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import IntegrityError
+from modelrunner.errors import CorruptStoreError, IntegrityError
+from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, parse_manifest
+from modelrunner.store.blobs import BlobStore
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import file_lock, try_lock
+from modelrunner.store.lock import held, try_lock
 from modelrunner.store.store import Store, StoredModel
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_MAX_NESTING = 8
+_SECONDS_IN_USE = 3600
+"""How long a temporary file may belong to somebody who is still at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ class Leftover:
 
 
 def leftovers(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
-    """What could go: blobs without a name, views of gone models, temporary files.
+    """What could go: blobs without a name, views of gone models, old temporary files.
 
     Args:
         store: Where to look.
@@ -37,44 +48,37 @@ def leftovers(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
     """
     if not store.layout.exists():
         return ()
-    found: list[Leftover] = []
-    live = live_digests(store)
-    if live is not None and not store.arriving_elsewhere():
-        found += _dead_blobs(store.layout, live)
-        found += _dead_views(store.layout, live)
-        found += _temporaries(store.layout)
-    if partials:
-        found += _idle_partials(store.layout)
-    return tuple(found)
+    with store.arrivals_held_off() as still:
+        return tuple(_found(store, still=still, partials=partials))
 
 
 def sweep(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
-    """Removes what `leftovers` finds, under the store's lock, and tells what that was.
+    """Removes what `leftovers` finds, under the store's locks, and tells what that was.
 
     Raises:
         StoreAccessError: The store may not be written.
     """
-    with disk_errors(store.layout.root), file_lock(store.layout.lock):
-        gone = leftovers(store, partials=partials)
-        for entry in gone:
-            _remove(entry)
-            if entry.kind == "blob":
-                (store.layout.stamps / entry.path.name).unlink(missing_ok=True)
-    return gone
+    if not store.layout.exists():
+        return ()
+    root = store.layout.root
+    with held(store.layout.lock), store.arrivals_held_off() as still, disk_errors(root):
+        found = _found(store, still=still, partials=partials)
+        return tuple(entry for entry in found if _remove(store.layout, entry))
 
 
 def remove_blobs_of(store: Store, model: StoredModel) -> int:
     """Removes a forgotten model's blobs that no other model shares; the bytes that freed.
 
-    Unlike `sweep` it looks at this model's blobs alone, so nothing has to be old.
+    Unlike `sweep` it looks at this model's blobs alone, and waits for no pull: one that counted on
+    such a blob notices before it gives its model a name.
     """
-    with disk_errors(store.layout.root), file_lock(store.layout.lock):
+    with held(store.layout.lock), disk_errors(store.layout.root):
         live = live_digests(store)
         if live is None or model.digest in live:
             return 0
         shutil.rmtree(store.layout.view(model.digest), ignore_errors=True)
         freed = 0
-        for digest in _own_blobs(model) - live:
+        for digest in _own_blobs(store, model) - live:
             path = store.layout.blob(digest)
             if path.exists():
                 freed += path.stat().st_size
@@ -86,62 +90,118 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
 def live_digests(store: Store) -> frozenset[Digest] | None:
     """Every blob that a name reaches, manifests included; None where that cannot be known."""
     try:
-        return frozenset().union(*(_blobs_of(model) for model in store.models()))
+        return frozenset().union(
+            *(_reached(store.blobs, model.descriptor) for model in store.models())
+        )
     except IntegrityError:
         return None
 
 
-def _blobs_of(model: StoredModel) -> frozenset[Digest]:
-    return frozenset({model.digest, *(entry.digest for entry in model.manifest.blobs)})
+def _reached(blobs: BlobStore, descriptor: Descriptor, depth: int = 0) -> frozenset[Digest]:
+    """A manifest and what it names; an index, which another tool has put here, reaches further."""
+    manifest = parse_manifest(blobs.read(descriptor), descriptor.media_type)
+    if not isinstance(manifest, Index):
+        return frozenset({descriptor.digest, *(entry.digest for entry in manifest.blobs)})
+    if depth >= _MAX_NESTING:
+        raise CorruptStoreError(f"the index {descriptor.digest} is nested beyond reason")
+    # not every platform of an index has to be here
+    here = [entry for entry in manifest.manifests if blobs.path(entry.digest).exists()]
+    return frozenset({descriptor.digest}).union(
+        *(_reached(blobs, entry, depth + 1) for entry in here)
+    )
 
 
-def _own_blobs(model: StoredModel) -> frozenset[Digest]:
+def _own_blobs(store: Store, model: StoredModel) -> frozenset[Digest]:
     try:
-        return _blobs_of(model)
+        return _reached(store.blobs, model.descriptor)
     except IntegrityError:
         # a damaged manifest tells of no blobs; `prune` finds what it had
         return frozenset({model.digest})
 
 
-def _dead_blobs(layout: Layout, live: frozenset[Digest]) -> Iterator[Leftover]:
-    alive = {digest.hex for digest in live}
-    for path in _files(layout.blobs):
-        if path.name not in alive:
-            yield Leftover(path, "blob", path.stat().st_size)
+def _found(store: Store, *, still: bool, partials: bool) -> Iterator[Leftover]:
+    live = live_digests(store)
+    if live is not None and still:
+        alive = {digest.hex for digest in live}
+        yield from _dead(store.layout.blobs, alive, "blob")
+        yield from _dead(store.layout.views, alive, "view")
+    yield from _temporaries(store.layout)
+    if partials:
+        yield from _idle_partials(store.layout)
 
 
-def _dead_views(layout: Layout, live: frozenset[Digest]) -> Iterator[Leftover]:
-    alive = {digest.hex for digest in live}
-    for path in _files(layout.views):
-        if path.name not in alive and not path.name.startswith(TEMPORARY_PREFIX):
-            yield Leftover(path, "view", 0)
+def _dead(folder: Path, alive: set[str], kind: str) -> Iterator[Leftover]:
+    for path in _files(folder):
+        if _HEX.fullmatch(path.name) and path.name not in alive:
+            yield Leftover(path, kind, _size(path))
 
 
 def _temporaries(layout: Layout) -> Iterator[Leftover]:
+    new = time.time() - _SECONDS_IN_USE
     for folder in (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views):
         for path in _files(folder):
-            if path.name.startswith(TEMPORARY_PREFIX):
-                yield Leftover(path, "temporary", 0 if path.is_dir() else path.stat().st_size)
+            # those that are gone by now were somebody's
+            with suppress(FileNotFoundError):
+                if path.name.startswith(TEMPORARY_PREFIX) and path.lstat().st_mtime < new:
+                    yield Leftover(path, "temporary", _size(path))
 
 
 def _idle_partials(layout: Layout) -> Iterator[Leftover]:
     for path in _files(layout.ingest):
-        if path.suffix not in (".partial", ".journal"):
-            continue
-        with path.open("rb") as file:
-            idle = try_lock(file)
-        if idle:
+        if path.suffix in (".partial", ".journal") and _is_idle(path):
             # what a sparse file says it has is not what it takes
-            status = path.stat()
-            yield Leftover(path, "partial", min(status.st_size, status.st_blocks * 512))
+            yield Leftover(path, "partial", min(_size(path), _blocks(path)))
+
+
+def _is_idle(path: Path) -> bool:
+    """Whether nobody is writing a partial; a journal goes with its partial."""
+    try:
+        with path.with_suffix(".partial").open("rb") as file:
+            return try_lock(file)
+    except FileNotFoundError:
+        return path.exists()
+
+
+def _size(path: Path) -> int:
+    """What a file takes; a view's links and copies, and what is gone meanwhile, count nothing."""
+    try:
+        return 0 if path.is_dir() else path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _remove(entry: Leftover) -> None:
-    if entry.path.is_dir():
+def _remove(layout: Layout, entry: Leftover) -> bool:
+    """Removes it; False where a partial has been taken up meanwhile."""
+    if entry.kind == "partial":
+        return _remove_partial(entry.path)
+    if entry.path.is_dir() and not entry.path.is_symlink():
         shutil.rmtree(entry.path, ignore_errors=True)
     else:
         entry.path.unlink(missing_ok=True)
+    if entry.kind == "blob":
+        (layout.stamps / entry.path.name).unlink(missing_ok=True)
+    return True
+
+
+def _remove_partial(path: Path) -> bool:
+    try:
+        # locked while it is removed: whoever comes for it now waits, and then makes a new one
+        with path.with_suffix(".partial").open("rb") as file:
+            idle = try_lock(file)
+            if idle:
+                path.unlink(missing_ok=True)
+            return idle
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)
+        return True

@@ -7,44 +7,68 @@ copy is made instead. A view is built aside and renamed, so it is there whole or
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+from modelrunner.errors import CorruptStoreError
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.layout import Layout
+from modelrunner.store.stamps import CHUNK
 
 
 def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     """The folder with a model's files; made if it is not there, or not right any more.
 
     Raises:
+        CorruptStoreError: A blob of the model is missing.
         DiskFullError, StoreAccessError: It cannot be made.
     """
     folder = layout.view(artifact.manifest.digest)
     if _is_right(layout, artifact, folder):
         return folder
-    with disk_errors(folder):
-        beside = layout.views / f"{TEMPORARY_PREFIX}{folder.name}-{secrets.token_hex(6)}"
-        try:
+    beside = _temporary(folder)
+    try:
+        with disk_errors(folder):
             beside.mkdir(parents=True)
             for layer in artifact.layers:
                 if layer.path is not None:
-                    place_file(layout.blob(layer.descriptor.digest), beside / layer.path)
-            _swap(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                    _place_layer(layout, layer, beside / layer.path)
+            while not _is_right(layout, artifact, folder) and not _swap(beside, folder):
+                pass
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
 def place_file(blob: Path, target: Path) -> None:
-    """Puts a blob's content under another name: a hard link, or else a copy."""
+    """Puts a blob's content under another name, which is free: a hard link, or else a copy.
+
+    Raises:
+        FileExistsError: The name is taken.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(blob, target)
+    except (FileExistsError, FileNotFoundError):
+        # what is there may be a link to a blob: never written to
+        raise
     except OSError:
         # another file system, one without links, or too many links: a copy serves as well
-        shutil.copyfile(blob, target)
+        with blob.open("rb") as source, target.open("xb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK)
         target.chmod(0o444)
+
+
+def _place_layer(layout: Layout, layer: Layer, target: Path) -> None:
+    try:
+        place_file(layout.blob(layer.descriptor.digest), target)
+    except FileNotFoundError as exc:
+        raise CorruptStoreError(
+            f"the store lacks the blob {layer.descriptor.digest}",
+            hint="pull the model again: only what is missing is fetched",
+            digest=str(layer.descriptor.digest),
+        ) from exc
 
 
 def _is_right(layout: Layout, artifact: ModelArtifact, folder: Path) -> bool:
@@ -65,14 +89,23 @@ def _is_same(layout: Layout, layer: Layer, folder: Path) -> bool:
     return view.st_nlink == 1 and view.st_size == blob.st_size and view.st_mtime >= blob.st_mtime
 
 
-def _swap(beside: Path, folder: Path) -> None:
+def _swap(beside: Path, folder: Path) -> bool:
+    """Gives a new view its name; False where another process has to be reckoned with first."""
     try:
         beside.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise
-        # an older view is in the way: another process may have made it just now
-        stale = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{secrets.token_hex(6)}")
-        folder.rename(stale)
-        beside.rename(folder)
+        # an older view is in the way, or one that another process has just made
+        stale = _temporary(folder)
+        with suppress(FileNotFoundError):
+            folder.rename(stale)
+        if stale.is_symlink():
+            stale.unlink()
         shutil.rmtree(stale, ignore_errors=True)
+        return False
+    return True
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{secrets.token_hex(6)}")

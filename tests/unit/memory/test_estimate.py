@@ -51,6 +51,26 @@ def test_hyperparameters_and_the_size_of_the_file_are_nearly_as_good(headers, na
         assert found.source == "config"
 
 
+GEMMA3N = {
+    "name": "gemma3n-e2b", "arch": "gemma3n", "layers": 30, "embedding": 2048, "heads": 8,
+    "kv_heads": 2, "head_size": 256, "feed_forward": 8192, "vocab": 262144, "context": 32768,
+    "tied": True, "quant": "Q4_K_M", "window": 512,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("load", "planned"),
+    [
+        (Load(4096), (67108864, 112220192, 1048576)),
+        (Load(32768, kv_type="q8_0"), (160432128, 142137376, 1048576)),
+    ],
+    ids=["4096 f16", "32768 q8_0"],
+)
+def test_gemma3n_with_its_streams_and_shared_caches_is_what_llama_cpp_plans(load, planned):
+    found = estimate(ModelShape.from_header(header(GEMMA3N)), load)
+    assert (found.kv_cache, found.compute, found.output) == planned
+
+
 def test_the_state_of_a_recurrence_does_not_depend_on_the_context(shapes):
     shape = shapes["granite-4.0-h-micro"]
     states = [estimate(shape, Load(context)).recurrent for context in (256, 4096, 1048576)]
@@ -104,6 +124,38 @@ def test_absurd_numbers_of_layers_are_not_believed():
     values = {"llama.block_count": 10**9, "llama.embedding_length": 64}
     shape = ModelShape.from_values(Hyperparameters("llama", values), weights=1000)
     assert estimate(shape, Load(4096)).total == 1000
+
+
+COUNTS = st.one_of(st.integers(-1, 70), st.sampled_from([128, 4096, 10**6, 2**31, 2**63]))
+KEYS = (
+    "block_count", "embedding_length", "vocab_size", "context_length", "feed_forward_length",
+    "attention.head_count", "attention.head_count_kv", "attention.key_length",
+    "attention.value_length", "attention.sliding_window", "expert_count", "expert_used_count",
+    "expert_feed_forward_length", "expert_group_count", "expert_group_used_count",
+    "ssm.inner_size", "ssm.state_size", "ssm.conv_kernel", "ssm.group_count",
+    "ssm.time_step_rank", "attention.kv_lora_rank", "attention.key_length_mla",
+    "attention.q_lora_rank", "rope.dimension_count", "shortconv.l_cache", "n_deepstack_layers",
+    "full_attention_interval", "attention.shared_kv_layers", "nextn_predict_layers",
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    architecture=st.sampled_from(
+        ["llama", "gemma3", "gemma3n", "deepseek2", "granitehybrid", "falcon-h1", "bert", "other"]
+    ),
+    values=st.dictionaries(st.sampled_from(KEYS), COUNTS),
+    kv_type=st.sampled_from(["f16", "q8_0"]),
+    flash_attention=st.booleans(),
+)
+def test_no_header_is_too_odd(architecture, values, kv_type, flash_attention):
+    hyper = Hyperparameters(
+        architecture, {f"{architecture}.{key}": value for key, value in values.items()}
+    )
+    shape = ModelShape.from_values(hyper, weights=1000)
+    found = estimate(shape, Load(4096, kv_type, 2, flash_attention=flash_attention))
+    assert found.total >= 1000
+    assert found.low >= 1000
 
 
 def test_a_context_beyond_the_trained_one_is_said():

@@ -17,7 +17,8 @@ from modelrunner.memory.fit import (
     placed,
 )
 from modelrunner.memory.load import Load
-from modelrunner.memory.shape import ModelShape, Weights
+from modelrunner.memory.parts import Weights
+from modelrunner.memory.shape import ModelShape
 
 GIB = 1024**3
 MANY = ["llama-3.2-3b", "gemma3-12b", "granite-4.0-h-micro", "qwen3-1.7b", "command-r7b"]

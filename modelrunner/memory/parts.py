@@ -1,0 +1,100 @@
+"""What the shape of a model is made of: layers, experts, recurrences, weights."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer; its numbers are 0 for what it does not have.
+
+    Attributes:
+        heads: Attention heads.
+        kv_heads: Heads that are kept in the cache.
+        key_size: Numbers in one head's key.
+        value_size: Numbers in one head's value.
+        reuses_cache: Whether it reads an earlier layer's cache and has none of its own.
+        windowed: Whether attention looks only as far back as the model's window.
+        recurrent: Whether it keeps a state instead of, or beside, a cache.
+        feed_forward: Width of its dense feed-forward network.
+        routed: Whether its feed-forward network is a mixture of experts.
+        weights: Bytes of its tensors.
+    """
+
+    heads: int = 0
+    kv_heads: int = 0
+    key_size: int = 0
+    value_size: int = 0
+    reuses_cache: bool = False
+    windowed: bool = False
+    recurrent: bool = False
+    feed_forward: int = 0
+    routed: bool = False
+    weights: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts: how many there are, how many a token uses, how wide they are."""
+
+    count: int
+    used: int
+    feed_forward: int
+    shared_feed_forward: int = 0
+    groups: int = 0
+    groups_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpace:
+    """A Mamba layer's numbers; the first Mamba has no groups, and a rank for heads."""
+
+    inner: int
+    state: int
+    conv: int
+    groups: int = 0
+    heads: int = 0
+
+    @property
+    def convolved(self) -> int:
+        """Channels that go through the convolution."""
+        return self.inner + 2 * self.groups * self.state
+
+    @property
+    def conv_state(self) -> int:
+        """Numbers that the convolution keeps for a sequence."""
+        return max(self.conv - 1, 0) * self.convolved
+
+    @property
+    def scan_state(self) -> int:
+        """Numbers that the recurrence keeps for a sequence."""
+        return self.inner * self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """Multi-head latent attention: one compressed key for all heads, and no value, is cached."""
+
+    rank: int
+    rope: int
+    key_size: int
+    value_size: int
+    query_rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of the tensors, by where a runtime puts them; the layers know their own.
+
+    Attributes:
+        total: Of all tensors, as they lie in the file.
+        embedding: Of the token embeddings, which stay in host memory.
+        lookups: Of other tables that are only looked up in, and stay there too.
+        tied: Whether the token embeddings are the output matrix too.
+        unknown: How many tensors have a type whose size is not known here, and count nothing.
+    """
+
+    total: int
+    embedding: int = 0
+    lookups: int = 0
+    tied: bool = False
+    unknown: int = 0

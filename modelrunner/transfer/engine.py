@@ -1,0 +1,166 @@
+"""One blob over several connections into one file, hashed on the way.
+
+The calling thread watches: it starts connections, tells the listener how far things are, and takes
+a Ctrl-C. A source without ranges gets one connection and one stream.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from modelrunner.errors import RangesUnsupportedError, TransferError
+from modelrunner.events import Advanced, Listener, Retrying
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import Source
+from modelrunner.transfer.hasher import FrontHasher
+from modelrunner.transfer.journal import Journal
+from modelrunner.transfer.limits import Growth, Limits, Throttle
+from modelrunner.transfer.pieces import PIECE, Pieces
+from modelrunner.transfer.worker import Shared, Worker
+
+_TICK_S = 0.05
+_PARTING_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What a transfer came to; bytes that came over the network, and that were here before."""
+
+    digest: Digest
+    downloaded: int
+    resumed: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Fetches blobs; `open_source` gives each connection a source of its own."""
+
+    reference: Reference
+    open_source: Callable[[], Source]
+    listener: Listener
+    limits: Limits = field(default_factory=Limits)
+    backoff: Backoff = field(default_factory=Backoff)
+    piece: int = PIECE
+
+    def fill(
+        self,
+        descriptor: Descriptor,
+        file: IO[bytes],
+        journal: Path,
+        on_start: Callable[[int], None],
+    ) -> Arrived:
+        """Brings all bytes of a blob into a file.
+
+        Args:
+            descriptor: The blob.
+            file: Open for reading and writing; what the journal says is there is kept.
+            journal: The journal's path.
+            on_start: Hears how many bytes are here from an earlier try.
+
+        Raises:
+            TransferError, AccessError, NotFoundError: No connection gets any further.
+            SizeMismatchError: The blob is announced with another size.
+            DiskFullError, StoreAccessError: It cannot be written.
+        """
+        # a handle of our own: a thread that is late must not write into somebody else's file
+        handle = os.dup(file.fileno())
+        with Journal(journal, descriptor.size, self.piece) as notes:
+            noted = notes.load() if os.fstat(handle).st_size == descriptor.size else []
+            if not noted:
+                notes.reset()
+            os.ftruncate(handle, descriptor.size)
+            pieces = Pieces(descriptor.size, noted, self.piece)
+            on_start(pieces.done_bytes())
+            shared = Shared(
+                self.reference,
+                descriptor,
+                pieces,
+                notes,
+                handle,
+                Path(str(file.name)),
+                Throttle(self.limits.rate),
+                self.backoff,
+                self.open_source,
+            )
+            resumed = pieces.done_bytes()
+            hasher = FrontHasher(handle, pieces)
+            try:
+                self._transfer(shared)
+                digest = hasher.digest()
+            finally:
+                hasher.stop()
+                os.close(handle)
+        return Arrived(digest, shared.downloaded, resumed, tuple(sorted(shared.origins)))
+
+    def _transfer(self, shared: Shared) -> None:
+        workers: list[Worker] = []
+        try:
+            self._watch(shared, workers, Growth(self.limits.connections))
+        except RangesUnsupportedError:
+            self._part(shared, workers)
+            workers.clear()
+            shared.stop.clear()
+            shared.whole = True
+            self._watch(shared, workers, Growth(1))
+        finally:
+            self._part(shared, workers)
+
+    def _watch(self, shared: Shared, workers: list[Worker], growth: Growth) -> None:
+        pieces = shared.pieces
+        told = -1
+        while not pieces.complete:
+            done = pieces.done_bytes()
+            if done != told:
+                told = done
+                self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
+            self._tell(shared)
+            growth.observe(time.monotonic(), shared.downloaded)
+            self._check(workers)
+            self._staff(shared, workers, growth.wanted)
+            with pieces.changed:
+                if not pieces.complete:
+                    pieces.changed.wait(_TICK_S)
+        self.listener(Advanced(str(shared.descriptor.digest), pieces.size, pieces.size))
+
+    def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> None:
+        """Starts connections, as many as are wanted and have something to do."""
+        shared.connections = wanted
+        given_up = sum(1 for worker in workers if worker.error is not None)
+        alive = sum(1 for worker in workers if worker.is_alive())
+        useful = min(wanted, shared.pieces.count) - given_up
+        for number in range(alive, max(useful, 1 if not workers else 0)):
+            worker = Worker(shared, number)
+            workers.append(worker)
+            worker.start()
+
+    def _check(self, workers: list[Worker]) -> None:
+        """Raises what ended the work; while one connection gets on, the others' errors wait."""
+        failed = [worker.error for worker in workers if worker.error is not None]
+        final = [error for error in failed if not isinstance(error, TransferError)]
+        ranges = [error for error in failed if isinstance(error, RangesUnsupportedError)]
+        for error in (*final, *ranges):
+            raise error
+        if failed and not any(worker.is_alive() for worker in workers):
+            raise failed[-1]
+
+    def _tell(self, shared: Shared) -> None:
+        with shared.lock:
+            notices, shared.notices = shared.notices, []
+        for reason, attempt, delay in notices:
+            self.listener(Retrying(str(shared.descriptor.digest), reason, attempt, delay))
+
+    def _part(self, shared: Shared, workers: list[Worker]) -> None:
+        """Ends all connections; one that is stuck is left behind, and writes nothing more."""
+        shared.stop.set()
+        for worker in workers:
+            worker.abort()
+        deadline = time.monotonic() + _PARTING_S
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))

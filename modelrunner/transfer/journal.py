@@ -1,0 +1,79 @@
+"""The journal of an arriving blob: which pieces are on disk and need not be fetched again.
+
+A line of JSON with the blob's size and the pieces', then four bytes for each finished piece,
+appended after the piece was written. A journal that is cut short, or ahead of the data after a
+power cut, does no harm: pieces it does not know are fetched again, and what it wrongly claims the
+digest finds out.
+"""
+
+import json
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modelrunner.store.files import disk_errors
+
+_ENTRY = struct.Struct("<I")
+_VERSION = 1
+
+
+class Journal:
+    """An open journal."""
+
+    def __init__(self, path: Path, size: int, piece: int) -> None:
+        self._path = path
+        self._header = json.dumps({"version": _VERSION, "size": size, "piece": piece}).encode()
+        with disk_errors(path):
+            self._file = path.open("a+b", buffering=0)
+
+    def load(self) -> list[int]:
+        """The finished pieces that are noted; a journal of another blob or cut is begun anew."""
+        self._file.seek(0)
+        header, newline, rest = self._file.read().partition(b"\n")
+        if not newline or header != self._header:
+            self.reset()
+            return []
+        whole = len(rest) - len(rest) % _ENTRY.size
+        return [entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])]
+
+    def add(self, index: int) -> None:
+        """Notes a piece that is on disk."""
+        with disk_errors(self._path):
+            self._file.write(_ENTRY.pack(index))
+
+    def reset(self) -> None:
+        """Begins anew: nothing is finished."""
+        with disk_errors(self._path):
+            self._file.truncate(0)
+            self._file.write(self._header + b"\n")
+
+    def close(self) -> None:
+        """Closes the file; it stays for the next try."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def noted_bytes(path: Path, size: int) -> int:
+    """How many bytes of a blob of this size a journal says are there; 0 without one."""
+    try:
+        header, _newline, rest = path.read_bytes().partition(b"\n")
+        value = json.loads(header)
+        piece = value["piece"]
+        if value["size"] != size or value["version"] != _VERSION or piece <= 0:
+            return 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    whole = len(rest) - len(rest) % _ENTRY.size
+    found = {entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])}
+    return sum(max(0, min(piece, size - index * piece)) for index in found)

@@ -1,0 +1,182 @@
+"""Which parts of a blob are here, on their way, or still to come; shared by all connections.
+
+A blob is cut into pieces of one size. A connection claims a run of neighbouring pieces and works
+through it from front to back, one request for the whole run. An idle connection takes the far half
+of the run of whoever would be last; the other one sees that its run has become shorter. So all
+connections finish together, however fast each of them is, and few requests are made.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from threading import Condition
+
+PIECE = 8 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """Pieces `first` to `end` (exclusive) on one connection; `reached` is the next byte to come.
+
+    `first` and `reached` are moved by the connection, `end` by whoever takes a part away.
+    """
+
+    first: int
+    end: int
+    reached: int
+    began: float
+    began_at: int
+    lost: bool = field(default=False)
+
+    def speed(self, now: float) -> float:
+        """Bytes a second since the run began."""
+        return (self.reached - self.began_at) / max(now - self.began, 1e-3)
+
+
+class Pieces:
+    """The state of one blob. All methods may be called from any thread.
+
+    `changed` is notified whenever a piece is finished or the work ends.
+    """
+
+    def __init__(self, size: int, done: Iterable[int] = (), piece: int = PIECE) -> None:
+        self.size = size
+        self.piece = piece
+        self.count = -(-size // piece)
+        self.changed = Condition()
+        self._done = bytearray(self.count)
+        for index in done:
+            if 0 <= index < self.count:
+                self._done[index] = 1
+        self._waiting = [index for index in range(self.count) if not self._done[index]]
+        self._waiting.reverse()
+        self._runs: list[Run] = []
+        self._front = 0
+        self._left = len(self._waiting)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece is here."""
+        return self._left == 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are pieces that no connection works on."""
+        return bool(self._waiting)
+
+    def span(self, index: int) -> tuple[int, int]:
+        """The first byte of a piece, and the one after its last."""
+        start = index * self.piece
+        return start, min(start + self.piece, self.size)
+
+    def done_bytes(self) -> int:
+        """Bytes in finished pieces, and in the begun ones of running runs."""
+        with self.changed:
+            finished = sum(self._done) * self.piece
+            if self.count and self._done[-1]:
+                finished -= self.count * self.piece - self.size
+            begun = sum(max(0, run.reached - run.first * self.piece) for run in self._runs)
+            return min(self.size, finished + begun)
+
+    def front_bytes(self) -> int:
+        """How many bytes from the start on are here without a gap."""
+        with self.changed:
+            while self._front < self.count and self._done[self._front]:
+                self._front += 1
+            return min(self._front * self.piece, self.size)
+
+    def claim(self, connections: int, now: float) -> Run | None:
+        """A run of pieces that nobody works on; None where there are none.
+
+        Args:
+            connections: How many connections share the work.
+            now: The time, to tell speeds.
+        """
+        with self.changed:
+            if not self._waiting:
+                return None
+            longest = max(1, len(self._waiting) // max(1, connections))
+            first = self._waiting.pop()
+            end = first + 1
+            while self._waiting and self._waiting[-1] == end and end - first < longest:
+                self._waiting.pop()
+                end += 1
+            return self._begin(first, end, now)
+
+    def steal(self, now: float, fair: float) -> Run | None:
+        """Work taken from the run that would end last; None where nothing is worth taking.
+
+        Args:
+            now: The time.
+            fair: The speed of a usual connection: what takes far longer than it would there is
+                taken away whole, the piece in hand included.
+        """
+        with self.changed:
+            running = [run for run in self._runs if not run.lost]
+            if not running:
+                return None
+            slowest = max(running, key=lambda run: self._remaining_s(run, now))
+            at = slowest.reached // self.piece
+            if at >= slowest.end:
+                return None
+            ahead = slowest.end - at - 1
+            if ahead >= 1:
+                taken = (ahead + 1) // 2
+                slowest.end -= taken
+                return self._begin(slowest.end, slowest.end + taken, now)
+            alone = self.span(at)[1] - slowest.reached
+            if fair <= 0 or self._remaining_s(slowest, now) < 2.0 + 4 * alone / fair:
+                return None
+            slowest.lost = True
+            slowest.end = at
+            return self._begin(at, at + 1, now)
+
+    def finish(self, run: Run, index: int) -> bool:
+        """A piece has been written; whether it was the first to bring it."""
+        with self.changed:
+            run.first = index + 1
+            first_time = not self._done[index]
+            if first_time:
+                self._done[index] = 1
+                self._left -= 1
+            self.changed.notify_all()
+            return first_time
+
+    def give_back(self, run: Run) -> None:
+        """A run ends, however; what is not done of it waits for somebody else."""
+        with self.changed:
+            self._runs.remove(run)
+            claimed = {index for other in self._runs for index in range(other.first, other.end)}
+            back = [
+                index
+                for index in range(run.first, run.end)
+                if not self._done[index] and index not in claimed
+            ]
+            self._waiting = sorted({*self._waiting, *back}, reverse=True)
+            self.changed.notify_all()
+
+    def fastest(self, now: float) -> float:
+        """The best speed of a running connection."""
+        with self.changed:
+            return max((run.speed(now) for run in self._runs), default=0.0)
+
+    def finished(self) -> list[int]:
+        """The pieces that are here."""
+        with self.changed:
+            return [index for index in range(self.count) if self._done[index]]
+
+    def forget(self) -> None:
+        """Nothing is believed any more: everything is to be fetched."""
+        with self.changed:
+            self._done = bytearray(self.count)
+            self._waiting = list(range(self.count - 1, -1, -1))
+            self._front, self._left = 0, self.count
+
+    def _begin(self, first: int, end: int, now: float) -> Run:
+        start = first * self.piece
+        run = Run(first, end, start, now, start)
+        self._runs.append(run)
+        return run
+
+    def _remaining_s(self, run: Run, now: float) -> float:
+        left = min(run.end * self.piece, self.size) - run.reached
+        return left / max(run.speed(now), 1.0)

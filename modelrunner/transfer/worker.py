@@ -1,0 +1,186 @@
+"""One connection of a transfer: a thread that claims runs of pieces and brings them to disk.
+
+It ends when there is nothing left to do, or when it has failed too often without a byte; then
+the others go on without it. What it could not finish it gives back.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from modelrunner.errors import (
+    InterruptedTransferError,
+    ModelRunnerError,
+    TransferError,
+)
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.source import BlobStream, Source
+from modelrunner.store.files import disk_errors
+from modelrunner.transfer.journal import Journal
+from modelrunner.transfer.limits import Throttle
+from modelrunner.transfer.pieces import Pieces, Run
+
+_SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
+_QUICK_S, _LONG_S = 0.01, 0.1
+_IDLE_S = 0.05
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of one blob share."""
+
+    reference: Reference
+    descriptor: Descriptor
+    pieces: Pieces
+    journal: Journal
+    handle: int
+    place: Path
+    throttle: Throttle
+    backoff: Backoff
+    open_source: Callable[[], Source]
+    stop: Event = field(default_factory=Event)
+    lock: Lock = field(default_factory=Lock)
+    downloaded: int = 0
+    origins: set[str] = field(default_factory=set)
+    validators: dict[str, str] = field(default_factory=dict)
+    notices: list[tuple[str, int, float]] = field(default_factory=list)
+    connections: int = 0
+
+
+class Worker(Thread):
+    """One connection. `error` tells why it gave up; None where it ended in peace."""
+
+    def __init__(self, shared: Shared, number: int) -> None:
+        super().__init__(name=f"connection-{number}", daemon=True)
+        self._shared = shared
+        self._stream: BlobStream | None = None
+        self._buffer = bytearray(_LARGEST)
+        self._block = min(_SMALLEST, shared.throttle.block or _SMALLEST)
+        self.run_now: Run | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Works until nothing is left, or nothing works."""
+        try:
+            source = self._shared.open_source()
+            self._work(source)
+        except (ModelRunnerError, OSError) as exc:
+            self.error = exc
+        finally:
+            with self._shared.pieces.changed:
+                self._shared.pieces.changed.notify_all()
+
+    def abort(self) -> None:
+        """Breaks the connection off, from another thread."""
+        stream = self._stream
+        if stream is not None:
+            stream.abort()
+
+    def _work(self, source: Source) -> None:
+        shared, pieces = self._shared, self._shared.pieces
+        failures = 0
+        while not shared.stop.is_set() and not pieces.complete:
+            now = time.monotonic()
+            run = pieces.claim(shared.connections, now)
+            run = run or pieces.steal(now, pieces.fastest(now))
+            if run is None:
+                with pieces.changed:
+                    pieces.changed.wait(_IDLE_S)
+                continue
+            before = run.reached
+            self.run_now = run
+            try:
+                self._fetch(source, run)
+            except TransferError as exc:
+                if run.lost or shared.stop.is_set():
+                    continue
+                failures = 1 if run.reached > before else failures + 1
+                self._wait(exc, failures)
+            else:
+                failures = 0
+            finally:
+                self.run_now = None
+                pieces.give_back(run)
+
+    def _wait(self, error: TransferError, failures: int) -> None:
+        delay = self._shared.backoff.delay(failures, error)
+        if delay is None:
+            raise error
+        with self._shared.lock:
+            self._shared.notices.append((error.message, failures, delay))
+        self._shared.stop.wait(delay)
+
+    def _fetch(self, source: Source, run: Run) -> None:
+        shared = self._shared
+        stop = min(run.end * shared.pieces.piece, shared.pieces.size)
+        with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
+            self._stream = stream
+            try:
+                self._check_validator(stream)
+                self._drain(stream, run)
+            finally:
+                self._stream = None
+
+    def _check_validator(self, stream: BlobStream) -> None:
+        """All parts must be of one and the same file."""
+        with self._shared.lock:
+            self._shared.origins.add(stream.origin)
+            known = self._shared.validators.setdefault(stream.origin, stream.validator)
+            if known == stream.validator:
+                return
+            self._shared.validators[stream.origin] = stream.validator
+        raise InterruptedTransferError(
+            f"blob {self._shared.descriptor.digest.short}: {stream.origin} serves another file now"
+        )
+
+    def _drain(self, stream: BlobStream, run: Run) -> None:
+        shared, pieces = self._shared, self._shared.pieces
+        view = memoryview(self._buffer)
+        while not shared.stop.is_set() and not run.lost:
+            left = min(run.end * pieces.piece, pieces.size) - run.reached
+            if left <= 0:
+                return
+            begun = time.monotonic()
+            count = stream.readinto(view[: min(self._block, left)])
+            if count == 0:
+                raise InterruptedTransferError(
+                    f"blob {shared.descriptor.digest.short} broke off at {run.reached} of"
+                    f" {pieces.size} bytes"
+                )
+            self._adapt(count, time.monotonic() - begun)
+            if shared.stop.is_set():
+                return
+            self._write(view[:count], run.reached)
+            run.reached += count
+            with shared.lock:
+                shared.downloaded += count
+            self._finish_pieces(run)
+            shared.throttle.take(count)
+
+    def _write(self, block: memoryview, offset: int) -> None:
+        with disk_errors(self._shared.place):
+            while block:
+                written = os.pwrite(self._shared.handle, block, offset)
+                block, offset = block[written:], offset + written
+
+    def _finish_pieces(self, run: Run) -> None:
+        pieces = self._shared.pieces
+        while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
+            index = run.first
+            if pieces.finish(run, index):
+                with self._shared.lock:
+                    self._shared.journal.add(index)
+
+    def _adapt(self, count: int, took: float) -> None:
+        """Larger blocks on a fast line, smaller ones on a slow: the progress stays alive."""
+        if self._shared.throttle.block is not None:
+            return
+        if count == self._block and took < _QUICK_S:
+            self._block = min(_LARGEST, self._block * 2)
+        elif took > _LONG_S:
+            self._block = max(_SMALLEST // 4, self._block // 2)

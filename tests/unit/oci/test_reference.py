@@ -1,0 +1,219 @@
+"""What people type as a model's name, and what is made of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelrunner.errors import ExitStatus, InvalidReferenceError
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference, match_id
+
+HEX = "0123456789abcdef" * 4
+SHA = f"sha256:{HEX}"
+
+COMPONENTS = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,8}){0,2}", fullmatch=True)
+HOSTS = st.sampled_from(
+    [
+        "docker.io",
+        "ghcr.io",
+        "localhost",
+        "localhost:5000",
+        "127.0.0.1:5001",
+        "[::1]",
+        "[::1]:5000",
+        "a-b.example.org:65535",
+    ]
+)
+TAGS = st.none() | st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+DIGESTS = st.none() | st.just(Digest(HEX))
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("granite-4.0-micro", "docker.io/ai/granite-4.0-micro:latest"),
+        ("Granite-4.0-Micro:3B-Q4_K_M", "docker.io/ai/granite-4.0-micro:3B-Q4_K_M"),
+        ("myorg/m", "docker.io/myorg/m:latest"),
+        ("MyOrg/M", "docker.io/myorg/m:latest"),
+        ("ai/smollm2", "docker.io/ai/smollm2:latest"),
+        ("ghcr.io/o/m", "ghcr.io/o/m:latest"),
+        ("GHCR.io/O/M:V1", "ghcr.io/o/m:V1"),
+        ("ghcr.io/m", "ghcr.io/m:latest"),
+        ("localhost/m", "localhost/m:latest"),
+        ("localhost:5000/o/m", "localhost:5000/o/m:latest"),
+        ("localhost:5000/o/m:tag", "localhost:5000/o/m:tag"),
+        ("127.0.0.1:5001/ai/smollm2:135M-Q4_1", "127.0.0.1:5001/ai/smollm2:135M-Q4_1"),
+        ("[::1]:5000/o/m", "[::1]:5000/o/m:latest"),
+        ("[::1]/o/m:t", "[::1]/o/m:t"),
+        ("a.b/c/d/e/f:t", "a.b/c/d/e/f:t"),
+        ("hf.co/Org/Repo:Q8_0", "huggingface.co/org/repo:Q8_0"),
+        ("hf.co/Org/Repo", "huggingface.co/org/repo:latest"),
+        ("huggingface.co/org/repo-GGUF:UD-Q4_K_XL", "huggingface.co/org/repo-gguf:UD-Q4_K_XL"),
+        ("www.huggingface.co/org/a--b", "huggingface.co/org/a--b:latest"),
+        ("name:", "docker.io/ai/name:latest"),
+        ("ghcr.io/o/m:", "ghcr.io/o/m:latest"),
+        ("docker.io/smollm2", "docker.io/ai/smollm2:latest"),
+        ("index.docker.io/ai/smollm2", "docker.io/ai/smollm2:latest"),
+        ("registry-1.docker.io/ai/smollm2:x", "docker.io/ai/smollm2:x"),
+        (f"ai/m@{SHA}", f"docker.io/ai/m@{SHA}"),
+        (f"ai/m:tag@{SHA}", f"docker.io/ai/m:tag@{SHA}"),
+        (f"ghcr.io/o/m@{SHA}", f"ghcr.io/o/m@{SHA}"),
+        (f"localhost:5000/m@{SHA}", f"localhost:5000/m@{SHA}"),
+        ("0123456789ab", "docker.io/ai/0123456789ab:latest"),
+        ("deadbeef0123:7B", "docker.io/ai/deadbeef0123:7B"),
+        (HEX, f"docker.io/ai/{HEX}:latest"),
+        ("a__b/c-d.e_f---g", "docker.io/a__b/c-d.e_f---g:latest"),
+        (f"m:{'t' * 128}", f"docker.io/ai/m:{'t' * 128}"),
+        ("localhost:5000", "docker.io/ai/localhost:5000"),
+    ],
+)
+def test_a_reference_is_completed(text, canonical):
+    assert str(Reference.parse(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("https://hub.docker.com/r/ai/smollm2", "leave out https://"),
+        ("http://localhost:5000/o/m", "leave out http://"),
+        ("oci://ai/smollm2", "leave out oci://"),
+        ("ai/smollm2:-tag", "a tag has letters"),
+        ("ai/smollm2:.tag", "a tag has letters"),
+        ("ai/smollm2:ta g", "a tag has letters"),
+        ("ai/smollm2:a:b", "a tag has letters"),
+        ("ai/smollm2:täg", "a tag has letters"),
+        (f"ai/m:{'t' * 129}", "128 at most"),
+        ("ai/m@sha256:abc", "64 lower-case hex digits"),
+        (f"ai/m@sha256:{HEX.upper()}", "64 lower-case hex digits"),
+        (f"ai/m@SHA256:{HEX}", "64 lower-case hex digits"),
+        (f"ai/m@sha512:{HEX}{HEX}", "64 lower-case hex digits"),
+        (f"ai/m@{HEX}", "64 lower-case hex digits"),
+        (f"ai/m@{SHA}\n", "64 lower-case hex digits"),
+        (f"ai/m@{SHA}@{SHA}", "64 lower-case hex digits"),
+        ("ai/m@", "64 lower-case hex digits"),
+        ("user:secret@ghcr.io/o/m", "64 lower-case hex digits"),
+        ("", "write NAME:TAG"),
+        (":", "write NAME:TAG"),
+        (":tag", "write NAME:TAG"),
+        ("/", "write NAME:TAG"),
+        ("ai/", "write NAME:TAG"),
+        ("/ai/m", "write NAME:TAG"),
+        ("ai//m", "write NAME:TAG"),
+        ("ghcr.io/", "write NAME:TAG"),
+        (" ", "write NAME:TAG"),
+        (" ai/m", "write NAME:TAG"),
+        ("ai/m ", "write NAME:TAG"),
+        ("ai/m\n", "write NAME:TAG"),
+        ("ai/m\x00", "write NAME:TAG"),
+        ("\x00", "write NAME:TAG"),
+        ("ai/\x1b[31mred", "write NAME:TAG"),
+        ("../x", "a registry is a host name"),
+        ("./model.gguf", "a registry is a host name"),
+        ("ai/../x", "write NAME:TAG"),
+        ("ai/..", "write NAME:TAG"),
+        ("ghcr.io/../../etc/passwd", "write NAME:TAG"),
+        ("ghcr.io/o/m/../x", "write NAME:TAG"),
+        ("hf.co/../x", "write NAME:TAG"),
+        ("hf.co/org/a..b", "write NAME:TAG"),
+        ("ai\\m", "write NAME:TAG"),
+        ("-flag", "write NAME:TAG"),
+        ("--json", "write NAME:TAG"),
+        ("a___b", "write NAME:TAG"),
+        ("mödel", "write NAME:TAG"),
+        ("\u212aimi", "write NAME:TAG"),
+        ("gh\u212a.io/o/m", "a registry is a host name"),
+        ("n" * 10_000, "write NAME:TAG"),
+        ("n/" * 5_000 + "n", "write NAME:TAG"),
+        ("a" * 10_000 + "!", "write NAME:TAG"),
+        ("-" * 10_000, "write NAME:TAG"),
+        ("a-" * 5_000 + "!", "write NAME:TAG"),
+        ("x." * 5_000 + "/m", "a registry is a host name"),
+        ("localhost:0/m", "a registry is a host name"),
+        ("localhost:65536/m", "a registry is a host name"),
+        ("localhost:port/m", "a registry is a host name"),
+        ("[::1/m", "a registry is a host name"),
+        ("::1/m", "a registry is a host name"),
+        ("my_host.example/m", "a registry is a host name"),
+        ("hf.co/repo", "write hf.co/ORG/REPO"),
+        ("hf.co/a/b/c", "write hf.co/ORG/REPO"),
+    ],
+)
+def test_what_is_no_reference_is_refused_with_a_hint(text, hint):
+    with pytest.raises(InvalidReferenceError) as caught:
+        Reference.parse(text)
+    error = caught.value
+    assert hint in (error.hint or "")
+    assert error.exit_code == ExitStatus.USAGE
+    assert len(error.message) < 1000
+    assert error.message.isprintable()
+
+
+@given(HOSTS, st.lists(COMPONENTS, min_size=1, max_size=4), TAGS, DIGESTS)
+def test_what_is_printed_is_read_back(host, parts, tag, digest):
+    text = f"{host}/{'/'.join(parts)}"
+    text += f":{tag}" if tag else ""
+    text += f"@{digest}" if digest else ""
+    reference = Reference.parse(text)
+    assert Reference.parse(str(reference)) == reference
+    assert Reference.parse(reference.short) == reference
+
+
+@given(st.text(max_size=80) | st.text("./:@-_aZ0[]", max_size=40))
+def test_any_text_is_a_reference_or_refused_as_one(text):
+    try:
+        reference = Reference.parse(text)
+    except InvalidReferenceError:
+        return
+    assert Reference.parse(str(reference)) == reference
+    assert Reference.parse(reference.short) == reference
+    assert str(reference).isascii()
+    assert ".." not in str(reference).split("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("smollm2", "ai/smollm2:latest"),
+        ("docker.io/ai/smollm2:135M", "ai/smollm2:135M"),
+        ("ghcr.io/o/m", "ghcr.io/o/m:latest"),
+        ("hf.co/Org/Repo:Q8_0", "hf.co/Org/Repo:Q8_0"),
+        ("docker.io/my.org/m", "docker.io/my.org/m:latest"),
+        ("docker.io/localhost/m", "docker.io/localhost/m:latest"),
+    ],
+)
+def test_the_short_name_is_what_people_type_and_means_the_same(text, short):
+    reference = Reference.parse(text)
+    assert reference.short == short
+    assert Reference.parse(short) == reference
+
+
+def test_the_case_of_a_hugging_face_repository_is_remembered_but_does_not_tell_models_apart():
+    one, other = Reference.parse("hf.co/Org/Repo:Q8_0"), Reference.parse("hf.co/org/repo:Q8_0")
+    assert one == other
+    assert one.original_repository == "Org/Repo"
+
+
+def test_a_digest_pins_and_a_tag_unpins():
+    reference = Reference.parse("ai/m:t")
+    pinned = reference.with_digest(Digest(HEX))
+    assert (reference.pinned, pinned.pinned) == (False, True)
+    assert str(pinned) == f"docker.io/ai/m:t@{SHA}"
+    assert str(pinned.with_tag("other")) == "docker.io/ai/m:other"
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        (SHA, HEX),
+        (HEX, HEX),
+        (HEX[:12], HEX[:12]),
+        (HEX.upper(), None),
+        (HEX[:11], None),
+        (HEX[:13], None),
+        (f"sha256:{HEX[:12]}", None),
+        (f"{HEX[:12]}\n", None),
+        (f"{HEX[:12]}:latest", None),
+    ],
+)
+def test_an_id_has_twelve_or_sixty_four_digits(text, digits):
+    assert match_id(text) == digits

@@ -1,0 +1,185 @@
+"""A view has a model's files under their real names, and follows the blobs."""
+
+import errno
+import os
+import shutil
+import stat
+
+import pytest
+
+from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
+from modelrunner.store.views import ensure_view, place_file
+from tests.support.artifacts import docker_artifact
+
+EXTRA = {"tokenizer/tokenizer.json": b"{}", "n" * 255: b"long", "a/b/c/d/e": b"deep"}
+
+
+@pytest.fixture
+def model(add):
+    return add(docker_artifact(b"GGUF weights", license=b"free", extra_files=EXTRA), "ai/m")
+
+
+@pytest.fixture
+def weights(store, model):
+    return store.blobs.path(model.artifact.weights[0].descriptor.digest)
+
+
+def tree(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+FILES = {"model.gguf": b"GGUF weights", "LICENSE": b"free", **EXTRA}
+
+
+def leftovers(store):
+    return [path.name for path in store.layout.views.iterdir() if path.name.startswith(".tmp-")]
+
+
+@pytest.fixture(params=[errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+def no_links(request, monkeypatch):
+    """A file system without hard links, or one that has had enough of them."""
+
+    def refuse(*paths, **options):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_a_view_is_made_of_links_that_take_no_room(store, model, weights):
+    folder = model.view()
+    assert tree(folder) == FILES
+    assert (folder / "model.gguf").samefile(weights)
+    assert folder == store.layout.view(model.digest)
+    assert leftovers(store) == []
+
+
+def test_a_right_view_is_left_alone(model):
+    before = model.view().stat()
+    assert model.view().stat() == before
+
+
+def test_where_links_fail_the_files_are_copied_once(store, model, weights, no_links):
+    folder = model.view()
+    assert tree(folder) == FILES
+    copy = folder / "model.gguf"
+    assert not copy.samefile(weights)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o444
+    before = copy.stat().st_ino
+    assert (model.view() / "model.gguf").stat().st_ino == before
+
+
+def test_a_copy_that_was_cut_short_is_made_again(model, no_links):
+    copy = model.view() / "model.gguf"
+    copy.chmod(0o644)
+    copy.write_bytes(b"GGUF")
+    assert tree(model.view()) == FILES
+
+
+def test_a_copy_of_a_blob_that_was_replaced_is_made_again(model, weights, no_links):
+    before = (model.view() / "model.gguf").stat()
+    renew(weights)
+    later = before.st_mtime_ns + 10**9
+    os.utime(weights, ns=(later, later))
+    assert (model.view() / "model.gguf").stat().st_ino != before.st_ino
+
+
+def test_a_view_of_a_blob_that_was_replaced_is_linked_anew(model, weights):
+    file = model.view() / "model.gguf"
+    renew(weights)
+    assert not file.samefile(weights)
+    assert (model.view() / "model.gguf").samefile(weights)
+
+
+def renew(path):
+    beside = path.with_name("beside")
+    shutil.copyfile(path, beside)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("harm", ["a file is missing", "a folder is missing", "a file is a folder"])
+def test_a_view_that_is_not_right_any_more_is_made_again(store, model, harm):
+    folder = model.view()
+    if harm == "a file is missing":
+        (folder / "model.gguf").unlink()
+    elif harm == "a folder is missing":
+        shutil.rmtree(folder / "a")
+    else:
+        (folder / "model.gguf").unlink()
+        (folder / "model.gguf").mkdir()
+    assert tree(model.view()) == FILES
+    assert leftovers(store) == []
+
+
+def test_a_view_is_whole_or_not_there(store, model, monkeypatch):
+    real = os.link
+
+    def fill_up(source, target):
+        if target.name == "LICENSE":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", fill_up)
+    monkeypatch.setattr(
+        shutil, "copyfileobj", lambda *_: fill_up(None, store.layout.root / "LICENSE")
+    )
+    with pytest.raises(DiskFullError):
+        model.view()
+    assert list(store.layout.views.iterdir()) == []
+
+
+def test_a_view_of_a_model_that_lacks_a_blob_says_so(store, model):
+    store.blobs.path(model.artifact.licenses[0].descriptor.digest).unlink()
+    with pytest.raises(CorruptStoreError, match="lacks the blob"):
+        model.view()
+    assert list(store.layout.views.iterdir()) == []
+
+
+def test_a_symbolic_link_in_the_place_of_a_view_is_replaced_and_its_target_left_alone(
+    store, model, tmp_path
+):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "model.gguf").write_bytes(b"precious")
+    store.layout.view(model.digest).symlink_to(victim)
+    folder = model.view()
+    assert not folder.is_symlink()
+    assert tree(folder) == FILES
+    assert tree(victim) == {"model.gguf": b"precious"}
+    assert leftovers(store) == []
+
+
+def test_a_file_in_the_place_of_a_view_is_no_bug(store, model):
+    store.layout.view(model.digest).write_bytes(b"")
+    with pytest.raises(StoreAccessError):
+        model.view()
+    assert leftovers(store) == []
+
+
+def test_another_process_may_make_the_same_view_first(store, model, monkeypatch):
+    real = os.link
+    folder = store.layout.view(model.digest)
+
+    def link(source, target):
+        real(source, target)
+        if target.name == "LICENSE":
+            monkeypatch.setattr(os, "link", real)
+            ensure_view(store.layout, model.artifact)
+
+    monkeypatch.setattr(os, "link", link)
+    model.view()
+    assert tree(folder) == FILES
+    assert leftovers(store) == []
+
+
+def test_a_file_that_is_there_is_never_written_to(store, model, weights, tmp_path):
+    """What has the name already may be a link to another blob."""
+    other = tmp_path / "other.gguf"
+    os.link(weights, other)
+    blob = store.blobs.path(model.artifact.licenses[0].descriptor.digest)
+    with pytest.raises(FileExistsError):
+        place_file(blob, other)
+    assert weights.read_bytes() == b"GGUF weights"
