@@ -14,7 +14,6 @@ ca_file = "/etc/ssl/company.pem"
 ```
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import RegistrySettings
 
 _TOP = {"runtime": str, "context": int, "threads": int, "system": str, "port": int}
+_RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
+_KINDS = {str: "text", int: "a whole number", dict: "a table"}
 _TABLES = ("mirrors", "registries")
 _REGISTRY = {"insecure": bool, "realms": list, "ca_file": str}
 DEFAULT_PORT = 12434
@@ -112,13 +113,25 @@ def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        with path.open("rb") as file:
-            value = tomllib.load(file)
-    except (FileNotFoundError, NotADirectoryError):
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
+    except NotADirectoryError as exc:
+        raise ConfigError(
+            f"{path.parent} is no folder, and models are to be kept in it",
+            hint="set MODELRUNNER_HOME to a folder of yours",
+            path=str(path.parent),
+        ) from exc
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not UTF-8 text", path=str(path)) from exc
+    # most people have no such file, and do not wait for its parser
+    import tomllib
+
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
     for key, entry in value.items():
         _check(path, key, entry)
@@ -134,7 +147,12 @@ def _check(path: Path, key: str, entry: object) -> None:
         )
     kind = dict if key in _TABLES else _TOP.get(key, str)
     if not isinstance(entry, kind) or isinstance(entry, bool):
-        raise ConfigError(f"{path}: {key} should be of type {kind.__name__}")
+        raise ConfigError(f"{path}: {key} should be {_KINDS[kind]}", path=str(path))
+    allowed = _RANGES.get(key)
+    if allowed is not None and entry not in allowed:
+        raise ConfigError(
+            f"{path}: {key} should be between {allowed[0]} and {allowed[-1]}", path=str(path)
+        )
 
 
 def _mirrors(

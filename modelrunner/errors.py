@@ -19,6 +19,7 @@ ModelRunnerError                          1
   + RegistryAnswerError                       answers what it should not
   + RateLimitedError
   + InterruptedTransferError                  broke off in the middle
+  + RangesUnsupportedError                    delivers whole files only
 + IntegrityError                          6
   + DigestMismatchError, SizeMismatchError
   + MalformedManifestError, MalformedGGUFError
@@ -192,6 +193,13 @@ class RateLimitedError(TransferError):
     """The registry asks for patience."""
 
     code = "rate_limited"
+
+
+class RangesUnsupportedError(TransferError):
+    """The source delivers whole files only, or says nonsense about parts."""
+
+    code = "ranges_unsupported"
+    retryable = False
 
 
 class InterruptedTransferError(TransferError):

@@ -7,8 +7,10 @@ JSON, with its exit code. Anything else is a bug and looks like one.
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -23,6 +25,8 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP = """Pull language models as OCI artifacts, know whether they fit, and talk to them.
 
 No daemon, no Docker needed."""
+
+_ALIKE = 0.7
 
 app = typer.Typer(
     name="modelrunner",
@@ -65,6 +69,7 @@ def root(
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     _end_on_signals()
     # as far as it is known before the arguments are understood
     fallback = GlobalOptions(json="--json" in arguments, debug="--debug" in arguments)
@@ -83,10 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         status = _usage(exc, console_for(fallback))
     except (KeyboardInterrupt, typer.Abort):
         status = ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        # whoever read our output has had enough
-        _silence(sys.stdout)
-        status = ExitStatus.OK
+    finally:
+        _let_go(sys.stdout)
     return int(status or 0)
 
 
@@ -97,8 +100,19 @@ def _usage(error: BaseException, console: Console) -> ExitStatus:
         console.print(message)
         return ExitStatus.OK
     hint = f"see `{context.command_path} --help`" if context is not None else None
+    possible = getattr(error, "possibilities", None)
+    if possible:
+        message = str(getattr(error, "message", message))
+        hint = _near(str(getattr(error, "option_name", "")), possible) or hint
     console.error(UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint))
     return ExitStatus.USAGE
+
+
+def _near(option: str, possible: Sequence[str]) -> str | None:
+    from difflib import get_close_matches
+
+    near = get_close_matches(option, possible, cutoff=_ALIKE)
+    return f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else None
 
 
 def _end_on_signals() -> None:
@@ -113,7 +127,17 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _silence(stream: object) -> None:
-    # what is still buffered would fail again when the interpreter ends
-    if hasattr(stream, "fileno"):
+def _open_streams() -> None:
+    """A shell's `>&-` closes a stream; what is said into it then goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+
+
+def _let_go(stream: TextIO) -> None:
+    """Writes what is buffered, or drops it: the interpreter would fail at it, and exit with 120."""
+    try:
+        stream.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -5,12 +5,16 @@ A command's module is imported when the command is used, so that `list` does not
 commands' own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
+
+from modelrunner.errors import UsageError
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -51,12 +55,45 @@ COMMANDS = {
 }
 
 
+_ELSEWHERE = {
+    "chat": "run",
+    "delete": "rm",
+    "images": "list",
+    "models": "list",
+    "remove": "rm",
+    "search": "cards",
+    "show": "inspect",
+}
+"""What commands are called in other programs."""
+
+
 class CommandTable(TyperGroup):
     """The group of all commands, each loaded when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own is private
         """The names, in the order of `--help`."""
         return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - see above
+        """The command that the first argument names.
+
+        Raises:
+            UsageError: There is none; the near ones are named.
+        """
+        wanted = args[0]
+        if wanted not in COMMANDS and not wanted.startswith("-") and not ctx.resilient_parsing:
+            raise _unknown(wanted)
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
+        """Understands the command line, and prints `--help`."""
+        with _reader_may_leave():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - see above
+        """Runs the command."""
+        with _reader_may_leave():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> "TyperCommand | None":  # noqa: ANN401, ARG002
         """Loads a command."""
@@ -74,3 +111,24 @@ class CommandTable(TyperGroup):
         with formatter.section("Commands"):
             shown = {name: entry for name, entry in COMMANDS.items() if not entry.hidden}
             formatter.write_dl([(name, entry.summary) for name, entry in shown.items()])
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """That nobody reads a result to its end, as with `| head`, is not a failure."""
+    try:
+        yield
+    except BrokenPipeError as exc:
+        raise typer.Exit from exc
+
+
+def _unknown(wanted: str) -> UsageError:
+    from difflib import get_close_matches
+
+    shown = [name for name, entry in COMMANDS.items() if not entry.hidden]
+    near = [_ELSEWHERE[wanted]] if wanted in _ELSEWHERE else get_close_matches(wanted, shown)
+    names = " or ".join(f"`modelrunner {name}`" for name in near)
+    return UsageError(
+        f"there is no command `{wanted[:100]}`",
+        hint=f"did you mean {names}?" if names else "`modelrunner --help` lists the commands",
+    )

@@ -4,15 +4,19 @@ A pipe gets no colour, no carriage return and no bar. Foreign text has been sani
 comes here, or is sanitised here.
 """
 
+import errno
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
 
-from modelrunner.errors import ModelRunnerError
+from modelrunner.errors import DiskFullError, ModelRunnerError
 from modelrunner.text import sanitize_line
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ProgressMode(StrEnum):
@@ -27,7 +31,18 @@ class ProgressMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What commands write to."""
+    """What commands write to.
+
+    Attributes:
+        out: Takes results.
+        err: Takes everything else.
+        json: Whether results and errors are JSON.
+        quiet: Whether talk is unwanted.
+        progress: How transfers are to be shown.
+        colour: Whether `err` may have colours.
+        terminal: Whether `err` is a terminal that can redraw a line.
+        bars: Whether it should, unasked.
+    """
 
     out: TextIO
     err: TextIO
@@ -35,6 +50,7 @@ class Console:
     quiet: bool = False
     progress: ProgressMode = ProgressMode.AUTO
     colour: bool = False
+    terminal: bool = False
     bars: bool = False
 
     @classmethod
@@ -58,16 +74,28 @@ class Console:
             quiet=quiet,
             progress=progress,
             colour=terminal and not in_ci and not environ.get("NO_COLOR"),
+            terminal=terminal,
             bars=terminal and not in_ci,
         )
 
     def print(self, text: str) -> None:
         """A result, as it is."""
-        self.out.write(text + "\n")
+        with _unwritable_results():
+            self.out.write(text + "\n")
 
     def emit(self, value: object) -> None:
         """A result as JSON."""
-        self.out.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self.print(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def flush(self) -> None:
+        """Results go where they shall, or fail while there is somebody to tell.
+
+        Raises:
+            DiskFullError: The disk on which results are kept is full.
+            ModelRunnerError: They cannot be written for another reason.
+        """
+        with _unwritable_results():
+            self.out.flush()
 
     def say(self, text: str) -> None:
         """Talk, for people; not with `--quiet`, nor where JSON is asked for."""
@@ -77,7 +105,10 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Something that people should know, even with `--quiet`."""
-        self.err.write(f"{self._bold('warning:', 33)} {text}\n")
+        if self.json:
+            self.err.write(json.dumps({"warning": text}, ensure_ascii=False) + "\n")
+        else:
+            self.err.write(f"{self._bold('warning:', 33)} {text}\n")
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns without borders, headings in upper case, as Docker prints them."""
@@ -98,6 +129,18 @@ class Console:
 
     def _bold(self, word: str, colour: int) -> str:
         return f"\x1b[1;{colour}m{word}\x1b[0m" if self.colour else word
+
+
+@contextmanager
+def _unwritable_results() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # nobody wants the rest: no error
+        raise
+    except OSError as exc:
+        kind = DiskFullError if exc.errno in _FULL else ModelRunnerError
+        raise kind(f"the result cannot be written to stdout: {exc.strerror}") from exc
 
 
 def _safe(text: str) -> str:

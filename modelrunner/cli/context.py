@@ -12,16 +12,18 @@ from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from modelrunner.cli.console import Console, ProgressMode
-from modelrunner.config import Settings
 from modelrunner.errors import NotInStoreError
-from modelrunner.oci.reference import Reference
-from modelrunner.store.store import Store
 
 if TYPE_CHECKING:
+    # `--help` and `--version` do without them
+    from modelrunner.config import Settings
+    from modelrunner.oci.reference import Reference
     from modelrunner.registry.select import Places
     from modelrunner.registry.source import Source
+    from modelrunner.store.store import Store
 
 
 @dataclass(slots=True)
@@ -51,12 +53,14 @@ class Context:
 
     options: GlobalOptions
     console: Console
-    settings: Settings
+    settings: "Settings"
     environ: "os._Environ[str]" = field(default_factory=lambda: os.environ, repr=False)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The local store."""
+        from modelrunner.store.store import Store
+
         return Store(self.settings.store)
 
     @cached_property
@@ -73,7 +77,7 @@ class Context:
             self.settings.ca_file,
         )
 
-    def source_for(self, reference: Reference) -> "Source":
+    def source_for(self, reference: "Reference") -> "Source":
         """Where to pull from.
 
         Raises:
@@ -95,6 +99,14 @@ class Context:
             )
 
 
+class Command(TyperCommand):
+    """A command whose usage line says `REF`, not `{REF}`: nobody types braces."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own is private
+        """The words behind the command's name in its usage line."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
 def command(
     *, examples: str, name: str | None = None
 ) -> Callable[[Callable[..., None]], typer.Typer]:
@@ -104,7 +116,7 @@ def command(
         app = typer.Typer(
             rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
         )
-        app.command(name, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
+        app.command(name, cls=Command, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
         return app
 
     return wrap
@@ -130,6 +142,8 @@ def build(options: GlobalOptions) -> Context:
     Raises:
         ConfigError: The configuration cannot be understood.
     """
+    from modelrunner.config import Settings
+
     if options.debug:
         _log_everything()
     return Context(options, console_for(options), Settings.load(os.environ))
@@ -155,7 +169,9 @@ def _with_context(function: Callable[..., None]) -> Callable[..., None]:
         said = shared_options(**{entry.name: values.pop(entry.name) for entry in shared})
         options = ctx.find_root().ensure_object(GlobalOptions).joined(said)
         ctx.find_root().obj = options
-        function(build(options), **values)
+        context = build(options)
+        function(context, **values)
+        context.console.flush()
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [before, *(entry.replace(kind=keyword) for entry in (*own, *shared))]

@@ -44,7 +44,7 @@ def progress(console: Console, *, pushing: bool = False) -> Iterator[Listener]:
         yield JsonListener(console)
     elif mode is ProgressMode.NONE or ((console.quiet or console.json) and mode is mode.AUTO):
         yield ignore
-    elif mode is ProgressMode.BAR or (mode is ProgressMode.AUTO and console.bars):
+    elif console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars:
         with bar(console, pushing=pushing) as listener:
             yield listener
     else:

@@ -11,7 +11,7 @@ from modelrunner.oci.manifest import MAX_BYTES
 from modelrunner.oci.reference import Reference
 from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
-from modelrunner.operations.rows import row_of
+from modelrunner.operations.rows import row_of, utc
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 
@@ -53,7 +53,7 @@ def inspect_remote(source: Source, reference: Reference) -> dict[str, object]:
         "quantization": config.quantization,
         "context_length": config.context_length,
         "size_bytes": artifact.manifest.total_bytes,
-        "created": config.created,
+        "created": utc(config.created),
         "path": None,
     }
     value |= _artifact(artifact, config)

@@ -52,7 +52,9 @@ class LaunchPlan:
     def line(self) -> str:
         """One sentence: which model, whether and where it fits, and with which context."""
         quantization = (self.metadata.quantization or "").removeprefix("MOSTLY_")
-        what = " ".join(filter(None, (self.name, quantization)))
+        # many tags say it already
+        told = quantization.lower() in self.name.lower()
+        what = self.name if told else f"{self.name} {quantization}"
         needed = format_size(self.estimate.total)
         context = f"context {self.spec.context}"
         if self.trained_context and self.spec.context < self.trained_context:

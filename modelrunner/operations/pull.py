@@ -26,6 +26,7 @@ from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.transfer.fetch import Fetcher
+from modelrunner.transfer.limits import Limits
 from modelrunner.units import format_size
 
 _MARGIN = 64 * 1024 * 1024
@@ -53,6 +54,7 @@ class Puller:
     source_for: Callable[[Reference], Source]
     listener: Listener = ignore
     backoff: Backoff = field(default_factory=Backoff)
+    limits: Limits = field(default_factory=Limits)
     clock: Callable[[], float] = time.monotonic
 
     def pull(self, reference: Reference) -> Pulled:
@@ -86,7 +88,14 @@ class Puller:
     ) -> Pulled:
         artifact = ModelArtifact.from_manifest(source.manifest(pinned))
         manifest = artifact.manifest
-        fetcher = Fetcher(pinned, source, self.store.blobs, self.listener, self.backoff)
+        fetcher = Fetcher(
+            pinned,
+            lambda: self.source_for(reference),
+            self.store.blobs,
+            self.listener,
+            self.backoff,
+            self.limits,
+        )
         with self.store.arriving():
             states = {entry: self.store.blobs.state(entry) for entry in manifest.blobs}
             absent = [entry for entry, state in states.items() if state != "good"]

@@ -7,7 +7,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from modelrunner.errors import TransferError
+from modelrunner.errors import AccessError, TransferError
 from modelrunner.events import (
     Advanced,
     Finished,
@@ -68,9 +68,7 @@ class Pusher:
         self, reference: Reference, blob: Descriptor, siblings: Sequence[Reference]
     ) -> int:
         digest, title = str(blob.digest), blob.digest.short
-        if self.sink.has_blob(reference, blob.digest) or any(
-            self.sink.mount_blob(reference, blob.digest, sibling.repository) for sibling in siblings
-        ):
+        if self.sink.has_blob(reference, blob.digest) or self._mount(reference, blob, siblings):
             self.listener(Started(digest, blob.size, blob.size, title))
             self.listener(Skipped(digest, blob.size, title))
             return 0
@@ -90,6 +88,17 @@ class Pusher:
             else:
                 self.listener(Verified(digest, blob.size))
                 return blob.size
+
+    def _mount(self, reference: Reference, blob: Descriptor, siblings: Sequence[Reference]) -> bool:
+        """Whether the registry could take the blob from a repository that it has it in."""
+        try:
+            return any(
+                self.sink.mount_blob(reference, blob.digest, sibling.repository)
+                for sibling in siblings
+            )
+        except (AccessError, TransferError):
+            # a favour that was refused: the upload tells what is wrong, if anything is
+            return False
 
     def _tick(self, blob: Descriptor) -> Callable[[int], None]:
         def tick(position: int) -> None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.oci.config import ModelConfig
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -68,26 +67,30 @@ def row_of(model: StoredModel) -> Row:
             quantization=config.quantization,
             context_length=config.context_length,
             size_bytes=model.size,
-            created=_created(config),
+            created=utc(config.created),
             path=str(_path(model)),
         )
     except ModelRunnerError as exc:
         return Row(str(model.digest), references, short, problem=exc.message)
 
 
-def _created(config: ModelConfig) -> str | None:
-    """The time of creation in RFC 3339 and UTC, None where the config says none or nonsense."""
+def utc(time: str | None) -> str | None:
+    """A config's time in RFC 3339 and UTC, None where it says none or nonsense."""
     from datetime import UTC, datetime
 
-    if config.created is None:
+    if time is None:
         return None
     try:
-        moment = datetime.fromisoformat(config.created)
+        moment = datetime.fromisoformat(time)
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        return None
+    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def _path(model: StoredModel) -> Path:

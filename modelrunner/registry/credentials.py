@@ -5,12 +5,15 @@ wants to know, and never sent anywhere but to that registry and its token servic
 """
 
 import logging
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.oci.reference import DOCKER_HUB
 
 _HUB_KEY = "docker.io"
+# how the library fails on a file or a helper's answer that is not shaped as it expects
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OSError)
 _log = logging.getLogger(__name__)
 
 
@@ -38,11 +41,14 @@ class DockerCredentials:
         # the library warns of what it cannot read; that is for --debug, not for people
         logging.getLogger("docker").setLevel(logging.ERROR)
         try:
-            loaded = auth.load_config(config_path=str(self.config))
-            found = loaded.resolve_authconfig(_key(registry))
-        except (errors.DockerException, ValueError, OSError) as exc:
-            # a public model can still be had; where a login is needed, the registry will say
-            _log.warning("credentials of %s cannot be read: %s", registry, exc)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                loaded = auth.load_config(config_path=str(self.config))
+                found = loaded.resolve_authconfig(_key(registry))
+        except (errors.DockerException, *_UNREADABLE) as exc:
+            # a public model can still be had; where a login is needed, the registry will say.
+            # What a helper printed is not repeated: it may be the secret
+            _log.info("the login of %s cannot be read: %s", registry, type(exc).__name__)
             return None
         return _credential(found or {})
 

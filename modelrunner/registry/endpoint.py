@@ -1,5 +1,6 @@
 """Where a registry is: its address on the network, and how it may be spoken to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.guard import is_loopback_name
+from modelrunner.registry.settings import RegistrySettings
 
 _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
 
@@ -43,8 +45,15 @@ class Endpoint:
         return cls(registry, scheme, authority, realms=realms, ca_file=ca_file)
 
     @classmethod
-    def of_mirror(cls, registry: str, address: str, *, ca_file: str | None = None) -> Self:
-        """A mirror of a registry, given as an address.
+    def of_mirror(
+        cls,
+        registry: str,
+        address: str,
+        *,
+        registries: Mapping[str, RegistrySettings] | None = None,
+        ca_file: str | None = None,
+    ) -> Self:
+        """A mirror of a registry, given as an address; `registries` may say more of its host.
 
         Raises:
             ConfigError: The address is none, or plain http to another machine.
@@ -60,13 +69,26 @@ class Endpoint:
                 f"{address[:200]!r} is no address of a mirror",
                 hint="write docker.io=https://mirror.example.com, without user and password",
             )
-        prefix = parts.path.strip("/").removesuffix("v2").strip("/")
-        return cls(registry, parts.scheme, parts.netloc, prefix, ca_file=ca_file)
+        said = (registries or {}).get(parts.netloc, RegistrySettings())
+        if parts.scheme == "http" and not (said.insecure or is_loopback_name(parts.hostname)):
+            raise ConfigError(
+                f"the mirror {address[:200]} would be spoken to in plain http",
+                hint="if that is meant, allow it in config.toml:"
+                f' [registries."{parts.netloc}"] insecure = true',
+            )
+        prefix = f"/{parts.path.strip('/')}".removesuffix("/v2").strip("/")
+        certificates = said.ca_file or ca_file
+        return cls(registry, parts.scheme, parts.netloc, prefix, said.realms, certificates)
 
     @property
     def host(self) -> str:
         """The host, without port."""
         return _host(self.authority)
+
+    @property
+    def account(self) -> str:
+        """Whose login this place may be shown: a mirror never sees that of the registry."""
+        return self.registry if self._is_own else self.authority
 
     @property
     def plain(self) -> bool:
@@ -81,8 +103,11 @@ class Endpoint:
     @property
     def label(self) -> str:
         """For people: the registry's name, or the mirror's address."""
-        own = _ADDRESSES.get(self.registry, self.registry) == self.authority
-        return self.registry if own else self.base
+        return self.registry if self._is_own else self.base
+
+    @property
+    def _is_own(self) -> bool:
+        return _ADDRESSES.get(self.registry, self.registry) == self.authority
 
 
 def _host(authority: str) -> str:

@@ -7,18 +7,20 @@ only where the registry itself asks. Trying again is up to the caller.
 
 import json as jsonlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
-from modelrunner.errors import RegistryAnswerError
+from modelrunner.errors import ConfigError, RegistryAnswerError
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.guard import check_redirect, origin
 from modelrunner.registry.narrow import narrowed
 from modelrunner.registry.responses import BODY_LIMIT
-from modelrunner.registry.tokens import Tokens
+from modelrunner.registry.tokens import Form, Headers, Tokens
 
 if TYPE_CHECKING:
     import requests
@@ -40,12 +42,18 @@ class Exchange:
         session: "requests.Session",
         credential: Callable[[], Credential | None],
         *,
+        known: Headers | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
+        if endpoint.ca_file and not Path(endpoint.ca_file).exists():
+            raise ConfigError(
+                f"{endpoint.ca_file}: no such file of certificates",
+                hint="it is named by SSL_CERT_FILE or by ca_file in config.toml",
+            )
         self._endpoint = endpoint
         self._session = session
         self._timeout = (min(CONNECT_TIMEOUT_S, read_timeout_s), read_timeout_s)
-        self._tokens = Tokens(endpoint, credential, self._ask_token)
+        self._tokens = Tokens(endpoint, credential, self._ask_token, known)
         self._home = origin(endpoint.base)
 
     def send(
@@ -76,14 +84,18 @@ class Exchange:
             or origin(response.url) != self._home
         ):
             return response
-        response.close()
         answer = self._tokens.answer(challenge, scope)
         if answer is None:
             # no login to answer with: the registry's 401 is the answer
             return response
+        finish(response)
         if content is not None and not isinstance(content, bytes):
             content.seek(0)
         return self._follow(method, url, {**sent, "Authorization": answer}, content)
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._session.close()
 
     def _follow(
         self, method: str, url: str, headers: dict[str, str], content: Content
@@ -93,22 +105,28 @@ class Exchange:
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not target:
                 return response
-            response.close()
+            finish(response)
             if method not in ("GET", "HEAD"):
                 raise RegistryAnswerError(
                     f"{self._endpoint.label} redirects a {method} request: not followed"
                 )
-            url = self._redirected(url, target, headers)
+            url = self.follow_to(url, target)
+            if origin(url) != self._home:
+                headers.pop("Authorization", None)
         raise RegistryAnswerError(
             f"{self._endpoint.label} redirects {_MAX_REDIRECTS} times and on: a loop"
         )
 
-    def _redirected(self, url: str, target: str, headers: dict[str, str]) -> str:
+    def follow_to(self, url: str, target: str) -> str:
+        """The address that a `Location` header of `url` means, if it may be followed.
+
+        Raises:
+            RegistryAnswerError: It may not.
+            RegistryUnavailableError: Its host is not known.
+        """
         absolute = urljoin(url, target)
         proxied = bool(self._proxies(absolute))
         check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)
-        if origin(absolute) != self._home:
-            headers.pop("Authorization", None)
         return absolute
 
     def _once(
@@ -132,7 +150,7 @@ class Exchange:
         return response
 
     def _ask_token(
-        self, method: str, url: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+        self, method: str, url: str, parameters: Form, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], object]:
         with narrowed(self._endpoint.label):
             response = self._session.request(
@@ -162,6 +180,25 @@ class Exchange:
         from requests.utils import get_environ_proxies
 
         return get_environ_proxies(url) if self._session.trust_env else {}
+
+
+@contextmanager
+def finishing(response: "requests.Response") -> Iterator["requests.Response"]:
+    """The block in which an answer is read; one that is read in peace leaves a usable connection.
+
+    The libraries close the connection of an answer that was not read to its end, be that end empty.
+    """
+    with response:
+        yield response
+        finish(response)
+
+
+def finish(response: "requests.Response") -> None:
+    """Reads what little may be left of an answer, and closes it."""
+    left = response.raw.length_remaining
+    if left is not None and left <= BODY_LIMIT:
+        response.raw.drain_conn()
+    response.close()
 
 
 def read_limited(response: "requests.Response", limit: int, label: str) -> bytes:

@@ -8,6 +8,7 @@
 """
 
 import ipaddress
+import re
 import socket
 from enum import IntEnum
 from urllib.parse import SplitResult, urlsplit
@@ -22,6 +23,8 @@ _REALMS = {
     "nvcr.io": ("authn.nvidia.com",),
 }
 _DOTS_OF_A_SITE = 2
+# two readers of one address must see one host: what is checked here is what is connected to
+_AMBIGUOUS = re.compile(r"[\\\x00-\x20\x7f]")
 
 
 class Reach(IntEnum):
@@ -65,6 +68,10 @@ def split(url: str) -> SplitResult:
         _ = parts.port  # a property that parses
     except ValueError as exc:
         raise RegistryAnswerError("the registry sends us to an address that is none") from exc
+    if "@" in parts.netloc or _AMBIGUOUS.search(url):
+        raise RegistryAnswerError(
+            "the registry sends us to an address that can be read in two ways: not followed"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise RegistryAnswerError(
             f"the registry sends us to an address that is none of http: {parts.scheme[:20]}:"

@@ -6,7 +6,7 @@ knew the manifest is asked for the blobs first.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from modelrunner.errors import (
@@ -14,6 +14,7 @@ from modelrunner.errors import (
     IntegrityError,
     ManifestNotFoundError,
     ModelRunnerError,
+    RangesUnsupportedError,
     TransferError,
 )
 from modelrunner.oci.descriptor import Descriptor
@@ -32,6 +33,7 @@ class MirroredSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = list(sources)
+        self._serving = self._sources[0]
 
     @property
     def name(self) -> str:
@@ -52,22 +54,42 @@ class MirroredSource:
 
     @contextmanager
     def open_blob(
-        self, reference: Reference, descriptor: Descriptor, offset: int
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: int | None = None,
     ) -> Iterator[BlobStream]:
         """See `Source.open_blob`; a place that fails is not asked first again."""
-        source = self._sources[0]
-        try:
-            with source.open_blob(reference, descriptor, offset) as stream:
+        with ExitStack() as stack:
+            stream = self._first(
+                lambda source: stack.enter_context(
+                    source.open_blob(reference, descriptor, offset, stop)
+                ),
+                tell=_most_hopeful,
+            )
+            self._serving = self._sources[0]
+            try:
                 yield stream
-        except _PASSING:
-            self._demote(source)
-            raise
+            except _PASSING:
+                self.distrust()
+                raise
 
     def distrust(self) -> None:
-        """What came last was wrong: the next place is asked from now on."""
-        self._demote(self._sources[0])
+        """What came last was wrong: another place is asked from now on."""
+        self._sources.remove(self._serving)
+        self._sources.append(self._serving)
 
-    def _first(self, ask: Callable[[Source], Result]) -> Result:
+    def close(self) -> None:
+        """See `Source.close`."""
+        for source in self._sources:
+            source.close()
+
+    def _first(
+        self,
+        ask: Callable[[Source], Result],
+        tell: Callable[[Sequence[ModelRunnerError]], ModelRunnerError] | None = None,
+    ) -> Result:
         failures: list[ModelRunnerError] = []
         for source in list(self._sources):
             try:
@@ -78,15 +100,20 @@ class MirroredSource:
             else:
                 self._promote(source)
                 return answer
-        raise _worst(failures)
+        raise (tell or _worst)(failures)
 
     def _promote(self, source: Source) -> None:
         self._sources.remove(source)
         self._sources.insert(0, source)
 
-    def _demote(self, source: Source) -> None:
-        self._sources.remove(source)
-        self._sources.append(source)
+
+def _most_hopeful(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
+    """What to raise where the caller tries again: what may pass, if anything may."""
+    for failure in failures:
+        # one that has the blob, but only in one piece: the caller knows what to do
+        if isinstance(failure, RangesUnsupportedError):
+            return failure
+    return next((failure for failure in failures if failure.retryable), _worst(failures))
 
 
 def _worst(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:

@@ -1,6 +1,9 @@
 """Errors of requests, urllib3 and the sockets below become ours: the one place for it."""
 
-import socket
+import re
+from collections.abc import Iterator
+from http.client import HTTPException
+from ssl import SSLError
 
 from modelrunner.errors import (
     InterruptedTransferError,
@@ -8,6 +11,9 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
+from modelrunner.text import sanitize_line
+
+_QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
 class narrowed:  # noqa: N801 - reads like a statement, as contextlib's own do
@@ -22,17 +28,11 @@ class narrowed:  # noqa: N801 - reads like a statement, as contextlib's own do
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, TransferError):
             return
-        import requests
         import urllib3
 
-        known = (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            ConnectionError,
-            TimeoutError,
-            socket.gaierror,
-        )
-        if isinstance(error, known):
+        # requests' own are OSErrors; nothing but the network is touched in such a block
+        if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
+            _redact(error)
             raise narrow(error, self._label) from error
 
 
@@ -47,6 +47,7 @@ def narrow(error: BaseException, label: str) -> TransferError:
         urllib3.exceptions.ProtocolError,
         urllib3.exceptions.IncompleteRead,
         urllib3.exceptions.DecodeError,
+        HTTPException,
     )
     bad_address = (
         requests.exceptions.InvalidURL,
@@ -56,7 +57,7 @@ def narrow(error: BaseException, label: str) -> TransferError:
         urllib3.exceptions.LocationValueError,
     )
     text = _root_text(error)
-    if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError):
+    if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError | SSLError):
         return _tls(text, label)
     if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
         return RegistryUnavailableError(
@@ -67,10 +68,13 @@ def narrow(error: BaseException, label: str) -> TransferError:
         return RegistryAnswerError(f"{label}: an address that is none: {text}")
     if isinstance(error, broken) and not isinstance(error, requests.exceptions.ConnectTimeout):
         return InterruptedTransferError(f"{label}: the connection broke off: {text}")
-    if isinstance(
-        error,
-        requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError | TimeoutError,
-    ):
+    slow = (
+        requests.exceptions.ReadTimeout,
+        urllib3.exceptions.ReadTimeoutError,
+        TimeoutError,
+    )
+    # requests calls a body that stands still a failed connection
+    if isinstance(error, slow) or (error.args and isinstance(error.args[0], slow)):
         return InterruptedTransferError(f"{label}: no byte came for a while")
     return RegistryUnavailableError(
         f"{label} cannot be reached: {text}", hint="check the name, the network and the proxy"
@@ -84,6 +88,8 @@ def _tls(text: str, label: str) -> TransferError:
             hint="if it is meant to be plain http, allow it in config.toml:"
             f' [registries."{label.partition("://")[2] or label}"] insecure = true',
         )
+    if "CERTIFICATE" not in text.upper() and "HOSTNAME" not in text.upper():
+        return InterruptedTransferError(f"{label}: the encrypted connection broke off: {text}")
     return RegistryAnswerError(
         f"{label}: the certificate is not trusted: {text}",
         hint="for a private authority set SSL_CERT_FILE, or ca_file of this registry in"
@@ -93,15 +99,25 @@ def _tls(text: str, label: str) -> TransferError:
 
 def _root_text(error: BaseException) -> str:
     """The innermost reason: the outer layers only repeat it."""
-    seen: BaseException = error
-    for _depth in range(10):
-        reason = getattr(seen, "reason", None)
-        inner = seen.args[0] if seen.args else None
-        if isinstance(reason, BaseException):
-            seen = reason
-        elif isinstance(inner, BaseException):
-            seen = inner
-        else:
-            break
+    seen = list(_layers(error))[-1]
     text = str(seen.args[-1]) if isinstance(seen, OSError) and seen.args else str(seen)
-    return text.rpartition(">: ")[2].rpartition("): ")[2][:200] or type(seen).__name__
+    return sanitize_line(text.rpartition(">: ")[2].rpartition("): ")[2], 200) or type(seen).__name__
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was made of, from the outermost in."""
+    seen: BaseException | None = error
+    for _depth in range(10):
+        if seen is None:
+            return
+        yield seen
+        inner = (getattr(seen, "reason", None), *seen.args, seen.__cause__)
+        seen = next((entry for entry in inner if isinstance(entry, BaseException)), None)
+
+
+def _redact(error: BaseException) -> None:
+    """Takes the queries of addresses out of an error's texts: signatures and tokens are there."""
+    for layer in (*_layers(error), *_layers(error.__context__ or error)):
+        layer.args = tuple(
+            _QUERY.sub("?...", entry) if isinstance(entry, str) else entry for entry in layer.args
+        )

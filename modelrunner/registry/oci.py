@@ -6,10 +6,10 @@ and sends logins to whatever host a registry names.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from modelrunner.errors import (
@@ -18,8 +18,8 @@ from modelrunner.errors import (
     MalformedManifestError,
     ManifestNotFoundError,
     ModelRunnerError,
+    RangesUnsupportedError,
     RegistryAnswerError,
-    SizeMismatchError,
     TransferError,
 )
 from modelrunner.oci import media_types
@@ -27,22 +27,34 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.registry.blob_body import breaker, reader, start_of
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.exchange import READ_TIMEOUT_S, Content, Exchange, read_limited
+from modelrunner.registry.exchange import (
+    READ_TIMEOUT_S,
+    Content,
+    Exchange,
+    finishing,
+    read_limited,
+)
 from modelrunner.registry.guard import origin
-from modelrunner.registry.narrow import narrowed
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import BlobStream
+from modelrunner.registry.tokens import Headers
 
 if TYPE_CHECKING:
     import requests
 
-CHUNK = 1024 * 1024
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 _MAX_TAG_PAGES = 100
 _MAX_TAG_BYTES = 16 * 1024 * 1024
+
+
+class _More(TypedDict, total=False):
+    headers: dict[str, str]
+    content: Content
+    scope: str
 
 
 class OciRegistry:
@@ -54,11 +66,13 @@ class OciRegistry:
         credentials: DockerCredentials,
         *,
         backoff: Backoff | None = None,
+        known: Headers | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.endpoint = endpoint
         self._credentials = credentials
         self._backoff = backoff or Backoff()
+        self._known = known
         self._read_timeout_s = read_timeout_s
 
     @property
@@ -88,31 +102,37 @@ class OciRegistry:
 
     @contextmanager
     def open_blob(
-        self, reference: Reference, descriptor: Descriptor, offset: int
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: int | None = None,
     ) -> Iterator[BlobStream]:
-        """A stream of a blob, not retried here.
+        """A stream of a blob's bytes from `offset` to `stop`, not retried here.
 
         The address is asked of the registry anew each time: a CDN's signed ones expire.
 
         Raises:
+            RangesUnsupportedError: A part was asked for, and something else came.
             TransferError: The registry or what it redirects to does not deliver.
             SizeMismatchError: The blob is announced with another size.
         """
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        url = self._url(reference).get_blob_url(str(descriptor.digest))
-        response = self._send("GET", url, reference, headers=headers)
-        with response:
-            if offset and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise InterruptedTransferError(
-                    f"{what}: {self.name} does not deliver from {offset} on", restart=True
-                )
+        whole = offset == 0 and (stop is None or stop >= descriptor.size)
+        last = "" if stop is None else str(stop - 1)
+        headers = {} if whole else {"Range": f"bytes={offset}-{last}"}
+        url = self._address(self._url(reference).get_blob_url(str(descriptor.digest)))
+        with self._request("GET", url, reference, headers=headers) as response:
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise RangesUnsupportedError(f"{what}: {self.name} does not deliver this part")
             self._check_blob(response, what)
-            start = _start(response, offset, descriptor, what)
-            # the body has an encoding only if the server forces one on us; undone, it counts
-            decode = "Content-Encoding" in response.headers
+            start = start_of(response, (offset, stop), descriptor, what)
             yield BlobStream(
-                start, _chunks(response, self.name, decode=decode), _host(response.url, self)
+                start,
+                reader(response, self.name),
+                _host(response.url, self),
+                response.headers.get("ETag", ""),
+                breaker(response),
             )
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
@@ -126,16 +146,22 @@ class OciRegistry:
     def distrust(self) -> None:
         """There is no other place to go to."""
 
+    def close(self) -> None:
+        """Lets go of the connections; the next request makes new ones."""
+        if "_exchange" in self.__dict__:
+            self._exchange.close()
+
     def has_blob(self, reference: Reference, digest: Digest) -> bool:
         """Whether the repository has the blob."""
-        url = self._url(reference).get_blob_url(str(digest))
+        url = self._address(self._url(reference).get_blob_url(str(digest)))
         return self._backoff.run(lambda: self._exists(url, reference))
 
     def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
         """Asks the registry to take the blob over from another of its repositories."""
-        url = self._url(reference).upload_blob_url()
+        url = self._address(self._url(reference).upload_blob_url())
         query = f"?mount={digest}&from={repository}"
-        with self._send("POST", url + query, reference, push=True) as response:
+        scope = f"{_scope(reference.repository, 'pull,push')} {_scope(repository, 'pull')}"
+        with self._send("POST", url + query, reference, scope=scope) as response:
             return response.status_code == HTTPStatus.CREATED
 
     def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
@@ -145,18 +171,20 @@ class OciRegistry:
             AccessError, TransferError: The registry does not take it.
         """
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        start = self._url(reference).upload_blob_url()
-        with self._send("POST", start, reference, push=True) as response:
+        scope = _scope(reference.repository, "pull,push")
+        start = self._address(self._url(reference).upload_blob_url())
+        with self._send("POST", start, reference, scope=scope) as response:
             self._expect(response, {HTTPStatus.ACCEPTED}, what)
             location = response.headers.get("Location", "")
-        target = _with_digest(urljoin(start, location), descriptor.digest)
+        # where the bytes go is decided as for a redirect
+        target = _with_digest(self._exchange.follow_to(start, location), descriptor.digest)
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Length": str(descriptor.size),
         }
         body: Content = content if descriptor.size else b""
         with self._send(
-            "PUT", target, reference, headers=headers, content=body, push=True
+            "PUT", target, reference, headers=headers, content=body, scope=scope
         ) as answer:
             self._expect(answer, {HTTPStatus.CREATED}, what)
 
@@ -167,15 +195,16 @@ class OciRegistry:
             AccessError, TransferError: The registry does not take it.
         """
         name = reference.tag or str(manifest.digest)
-        url = self._url(reference).manifest_url(name)
+        url = self._address(self._url(reference).manifest_url(name))
         headers = {"Content-Type": manifest.media_type}
+        scope = _scope(reference.repository, "pull,push")
         with self._send(
-            "PUT", url, reference, headers=headers, content=manifest.raw, push=True
+            "PUT", url, reference, headers=headers, content=manifest.raw, scope=scope
         ) as response:
             self._expect(response, {HTTPStatus.CREATED}, reference.short)
 
     def _head(self, reference: Reference) -> Digest:
-        url = self._url(reference).manifest_url(reference.tag)
+        url = self._address(self._url(reference).manifest_url(reference.tag))
         with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
             said = response.headers.get("Docker-Content-Digest")
             if response.status_code == HTTPStatus.OK and said:
@@ -187,7 +216,8 @@ class OciRegistry:
 
     def _get_manifest(self, reference: Reference) -> Manifest | Index:
         wanted = reference.digest
-        url = self._url(reference).manifest_url(str(wanted) if wanted else reference.tag)
+        name = str(wanted) if wanted else reference.tag
+        url = self._address(self._url(reference).manifest_url(name))
         with self._send("GET", url, reference, headers={"Accept": _ACCEPT}) as response:
             self._expect(response, {HTTPStatus.OK}, reference.short)
             content_type = response.headers.get("Content-Type", "")
@@ -216,7 +246,7 @@ class OciRegistry:
         return raw
 
     def _tags(self, reference: Reference) -> tuple[str, ...]:
-        url = self._url(reference).tags_url(1000)
+        url = self._address(self._url(reference).tags_url(1000))
         found: list[str] = []
         for _page in range(_MAX_TAG_PAGES):
             with self._send("GET", url, reference) as response:
@@ -232,13 +262,19 @@ class OciRegistry:
         return tuple(dict.fromkeys(found))
 
     def _exists(self, url: str, reference: Reference) -> bool:
-        with self._send("HEAD", url, reference, push=True) as response:
+        scope = _scope(reference.repository, "pull,push")
+        with self._send("HEAD", url, reference, scope=scope) as response:
             if response.status_code == HTTPStatus.NOT_FOUND:
                 return False
             self._expect(response, {HTTPStatus.OK}, reference.short)
             return True
 
     def _send(
+        self, method: str, url: str, reference: Reference, **more: Unpack[_More]
+    ) -> "AbstractContextManager[requests.Response]":
+        return finishing(self._request(method, url, reference, **more))
+
+    def _request(
         self,
         method: str,
         url: str,
@@ -246,14 +282,12 @@ class OciRegistry:
         *,
         headers: dict[str, str] | None = None,
         content: Content = None,
-        push: bool = False,
+        scope: str | None = None,
     ) -> "requests.Response":
-        address = url if "://" in url else f"{self.endpoint.scheme}://{url}"
-        actions = "pull,push" if push else "pull"
         return self._exchange.send(
             method,
-            address,
-            scope=f"repository:{reference.repository}:{actions}",
+            url,
+            scope=scope or _scope(reference.repository, "pull"),
             headers=headers,
             content=content,
         )
@@ -290,6 +324,10 @@ class OciRegistry:
             )
         raise error
 
+    def _address(self, path: str) -> str:
+        # oras leaves the scheme to its own request method
+        return f"{self.endpoint.scheme}://{path}"
+
     def _url(self, reference: Reference) -> Any:  # noqa: ANN401 - oras has no types
         import oras.container
 
@@ -304,9 +342,14 @@ class OciRegistry:
         return Exchange(
             self.endpoint,
             _session(),
-            lambda: self._credentials.find(self.endpoint.registry),
+            lambda: self._credentials.find(self.endpoint.account),
+            known=self._known,
             read_timeout_s=self._read_timeout_s,
         )
+
+
+def _scope(repository: str, actions: str) -> str:
+    return f"repository:{repository}:{actions}"
 
 
 def _session() -> "requests.Session":
@@ -316,42 +359,6 @@ def _session() -> "requests.Session":
     session: requests.Session = oras.provider.Registry().session
     session.headers["User-Agent"] = "modelrunner"
     return session
-
-
-def _start(response: "requests.Response", offset: int, descriptor: Descriptor, what: str) -> int:
-    """Where the body begins, as the response proves it."""
-    if response.status_code == HTTPStatus.OK:
-        length = response.headers.get("Content-Length")
-        if length and length.isdigit() and "Content-Encoding" not in response.headers:
-            _check_total(int(length), descriptor, what)
-        return 0
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
-    span, _, total = rest.partition("/")
-    first, _, last = span.partition("-")
-    numbers = (first, last, total)
-    if unit != "bytes" or not all(text.isascii() and text.isdigit() for text in numbers):
-        raise RegistryAnswerError(f"{what}: a part of the blob came, but not which")
-    _check_total(int(total), descriptor, what)
-    if int(first) != offset:
-        raise RegistryAnswerError(f"{what}: asked for byte {offset} and on, got {int(first)}")
-    return offset
-
-
-def _check_total(total: int, descriptor: Descriptor, what: str) -> None:
-    if total != descriptor.size:
-        raise SizeMismatchError(
-            f"{what}: the manifest promises {descriptor.size} bytes, the server has {total}",
-            hint="the registry's copy is damaged; nothing of it was stored",
-            expected_bytes=descriptor.size,
-            got_bytes=total,
-            digest=str(descriptor.digest),
-        )
-
-
-def _chunks(response: "requests.Response", label: str, *, decode: bool) -> Iterator[bytes]:
-    with narrowed(label):
-        while chunk := response.raw.read(CHUNK, decode_content=decode):
-            yield chunk
 
 
 def _tag_names(body: bytes, label: str) -> list[str]:

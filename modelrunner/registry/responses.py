@@ -102,7 +102,7 @@ def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
         return {"retry_after_s": int(value)}
     try:
         return {"retry_after_s": max(0, round(parsedate_to_datetime(value).timestamp() - time()))}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return {}
 
 

@@ -12,6 +12,7 @@ from modelrunner.registry.oci import OciRegistry
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
+from modelrunner.registry.tokens import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Places:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     ca_file: str | None = None
     backoff: Backoff = field(default_factory=Backoff)
+    known: dict[str, Headers] = field(default_factory=dict, repr=False)
 
     def source_for(self, reference: Reference) -> Source:
         """Where to pull from: the registry, behind its mirrors.
@@ -35,13 +37,17 @@ class Places:
         addresses = self.mirrors.get(reference.registry, ())
         if not addresses:
             return registry
-        # the last resort of several, maybe behind a firewall: not worth a long wait
-        registry = self._open(registry.endpoint, replace(self.backoff, attempts=2))
+        # where there are several places to ask, none is worth a long wait
+        patience = replace(self.backoff, attempts=min(2, self.backoff.attempts))
         mirrors = [
-            self._open(Endpoint.of_mirror(reference.registry, address, ca_file=self.ca_file))
+            Endpoint.of_mirror(
+                reference.registry, address, registries=self.registries, ca_file=self.ca_file
+            )
             for address in addresses
         ]
-        return MirroredSource([*mirrors, registry])
+        return MirroredSource(
+            [self._open(endpoint, patience) for endpoint in (*mirrors, registry.endpoint)]
+        )
 
     def sink_for(self, reference: Reference) -> OciRegistry:
         """The registry itself: what a push goes to.
@@ -65,4 +71,9 @@ class Places:
         return self._open(endpoint)
 
     def _open(self, endpoint: Endpoint, backoff: Backoff | None = None) -> OciRegistry:
-        return OciRegistry(endpoint, self.credentials, backoff=backoff or self.backoff)
+        return OciRegistry(
+            endpoint,
+            self.credentials,
+            backoff=backoff or self.backoff,
+            known=self.known.setdefault(endpoint.base, {}),
+        )

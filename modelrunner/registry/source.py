@@ -1,6 +1,6 @@
 """What the rest of the program asks of a place that models come from or go to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -10,14 +10,38 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 
+_CHUNK = 1024 * 1024
+
+
+def _nothing() -> None:
+    pass
+
 
 @dataclass(frozen=True, slots=True)
 class BlobStream:
-    """Bytes of a blob from `offset` on: the stream says where it starts, not the caller."""
+    """Bytes of a blob from `offset` on: the stream says where it starts, not the caller.
+
+    Attributes:
+        offset: The place of the first byte.
+        readinto: Fills a buffer with what follows, as far as it comes; 0 at the end.
+        origin: For people: who delivers.
+        validator: Tells files apart that the same address delivers: an ETag, or empty.
+        abort: Breaks the connection off; may be called from another thread.
+    """
 
     offset: int
-    chunks: Iterator[bytes] = field(repr=False)
+    readinto: Callable[[memoryview], int] = field(repr=False)
     origin: str
+    validator: str = ""
+    abort: Callable[[], None] = field(default=_nothing, repr=False)
+
+    @property
+    def chunks(self) -> Iterator[bytes]:
+        """What follows, in pieces of up to a megabyte."""
+        buffer = bytearray(_CHUNK)
+        view = memoryview(buffer)
+        while count := self.readinto(view):
+            yield bytes(view[:count])
 
 
 class Source(Protocol):
@@ -37,9 +61,13 @@ class Source(Protocol):
         ...
 
     def open_blob(
-        self, reference: Reference, descriptor: Descriptor, offset: int
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: int | None = None,
     ) -> AbstractContextManager[BlobStream]:
-        """A stream of the blob from `offset` on, or from an earlier place if it must be."""
+        """A stream of the blob's bytes from `offset` to `stop` (exclusive)."""
         ...
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
@@ -48,6 +76,10 @@ class Source(Protocol):
 
     def distrust(self) -> None:
         """Hears that the bytes that came last were wrong."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of its connections."""
         ...
 
 

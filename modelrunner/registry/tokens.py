@@ -4,10 +4,12 @@ Source: the distribution project's token specification, and RFC 7235 for the hea
 """
 
 import base64
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
 from modelrunner.registry.credentials import Credential
@@ -17,13 +19,14 @@ from modelrunner.registry.responses import error_for
 
 _SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*$|\s*,)")
 _PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# what can stand in a header; anything else would be quoted in somebody's complaint about it
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _CLIENT_ID = "modelrunner"
 _DEFAULT_LIFETIME_S = 60
 _EARLY_S = 10
 
-Ask = Callable[
-    [str, str, Mapping[str, str], Mapping[str, str]], tuple[int, Mapping[str, str], object]
-]
+Form = dict[str, str | list[str]]
+Ask = Callable[[str, str, Form, Mapping[str, str]], tuple[int, Mapping[str, str], object]]
 """Sends (method, url, parameters, headers) once, without following redirects; gives status,
 headers and the parsed JSON body (or the raw bytes where it is none)."""
 
@@ -38,10 +41,16 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and when to stop using it (monotonic seconds)."""
+    """An Authorization header and when to stop using it (monotonic seconds)."""
 
     value: str = field(repr=False)
     good_until: float
+
+
+Headers = dict[str, Token]
+"""What is known of one endpoint, by scope: shared by all connections to it."""
+
+_BASIC = "basic"
 
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
@@ -72,21 +81,22 @@ class Tokens:
         endpoint: Endpoint,
         credential: Callable[[], Credential | None],
         ask: Ask,
+        known: Headers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._endpoint = endpoint
         self._find_credential = credential
         self._ask = ask
         self._clock = clock
-        self._known: dict[str, Token] = {}
-        self._basic: str | None = None
+        self._known = {} if known is None else known
 
     def header(self, scope: str) -> str | None:
         """What is known already: a header for this scope that is still good, or None."""
-        token = self._known.get(scope)
-        if token is not None and self._clock() < token.good_until:
-            return f"Bearer {token.value}"
-        return self._basic
+        for key in (scope, _BASIC):
+            token = self._known.get(key)
+            if token is not None and self._clock() < token.good_until:
+                return token.value
+        return None
 
     def answer(self, header: str, scope: str) -> str | None:
         """Answers a challenge; None where there is nothing to answer with.
@@ -99,19 +109,20 @@ class Tokens:
         if "bearer" in challenges:
             token = self._fetch(challenges["bearer"], scope)
             self._known[scope] = token
-            return f"Bearer {token.value}"
+            return token.value
         if "basic" in challenges:
             credential = self._find_credential()
             if credential is not None and credential.password:
-                self._basic = _basic(credential)
-                return self._basic
+                header = _basic(credential)
+                self._known[_BASIC] = Token(header, math.inf)
+                return header
         return None
 
     def _fetch(self, parameters: Mapping[str, str], scope: str) -> Token:
         realm = parameters.get("realm", "")
         endpoint = self._endpoint
         check_realm(realm, endpoint.host, plain=endpoint.plain, allowed=endpoint.realms)
-        query = {"scope": scope or parameters.get("scope", "")}
+        query: Form = {"scope": scope.split() or parameters.get("scope", "")}
         if parameters.get("service"):
             query["service"] = parameters["service"]
         credential = self._find_credential()
@@ -121,13 +132,15 @@ class Tokens:
         return self._read(body)
 
     def _request(
-        self, realm: str, query: dict[str, str], credential: Credential | None
+        self, realm: str, query: Form, credential: Credential | None
     ) -> tuple[int, Mapping[str, str], object]:
         if credential is None:
             return self._ask("GET", realm, query, {})
         if credential.identity_token:
-            form = {
+            form: Form = {
                 **query,
+                # a form has one field of them all, an address one for each
+                "scope": scope if isinstance(scope := query["scope"], str) else " ".join(scope),
                 "grant_type": "refresh_token",
                 "refresh_token": credential.identity_token,
                 "client_id": _CLIENT_ID,
@@ -139,26 +152,31 @@ class Tokens:
     def _refused(
         self, status: int, headers: Mapping[str, str], body: object, credential: Credential | None
     ) -> Exception:
-        registry = self._endpoint.registry
+        registry = self._endpoint.label
         if status in (401, 403) and credential is not None:
             return UnauthorizedError(
                 f"{registry} refuses the stored login",
-                hint=f"log in again: `modelrunner login {registry}`",
+                hint=f"log in again: `modelrunner login {self._endpoint.account}`",
                 registry=registry,
             )
+        if status == HTTPStatus.NOT_FOUND:
+            # the model may well be there
+            return RegistryAnswerError(f"{registry} names a token service that is not there")
         raw = body if isinstance(body, bytes) else b""
         return error_for(status, headers, raw, what="the token", registry=registry)
 
     def _read(self, body: object) -> Token:
-        if not isinstance(body, dict):
-            raise RegistryAnswerError(f"the token service of {self._endpoint.registry} sends none")
-        value = body.get("token") or body.get("access_token")
-        if not isinstance(value, str) or not value or not value.isascii() or "\n" in value:
-            raise RegistryAnswerError(f"the token service of {self._endpoint.registry} sends none")
+        value = None
+        if isinstance(body, dict):
+            value = body.get("token") or body.get("access_token")
+        if not isinstance(body, dict) or not isinstance(value, str) or not _TOKEN.fullmatch(value):
+            raise RegistryAnswerError(f"the token service of {self._endpoint.label} sends none")
         lifetime = body.get("expires_in")
         seconds = lifetime if isinstance(lifetime, int) and lifetime > 0 else _DEFAULT_LIFETIME_S
         # a little early: it must live through the request that it is sent with
-        return Token(value, self._clock() + max(1, seconds - min(_EARLY_S, seconds // 4)))
+        return Token(
+            f"Bearer {value}", self._clock() + max(1, seconds - min(_EARLY_S, seconds // 4))
+        )
 
 
 def _basic(credential: Credential) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import AF_INET, AF_INET6
+from socketserver import TCPServer
 from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,7 +26,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.store.store import Store, StoredModel
 
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>[^/]+)")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
 _log = logging.getLogger(__name__)
@@ -45,9 +48,12 @@ class ShareServer(ThreadingHTTPServer):
     daemon_threads = True
     # a port that a server has just left can be taken at once; one in use cannot
     allow_reuse_address = True
+    # a class of students starts at once
+    request_queue_size = 128
 
     def __init__(self, store: Store, host: str, port: int) -> None:
         self.store = store
+        self.address_family = AF_INET6 if ":" in host else AF_INET
         try:
             super().__init__((host, port), _Handler)
         except OSError as exc:
@@ -60,8 +66,13 @@ class ShareServer(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Where it listens, as an address."""
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def server_bind(self) -> None:
+        """Binds without looking our own name up, which can take seconds and is of no use."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """A client that goes away is not worth a traceback."""
@@ -76,7 +87,7 @@ def sharing(store: Store, host: str = "127.0.0.1", port: int = 0) -> Iterator[Sh
         PortInUseError: The port is taken.
     """
     with ShareServer(store, host, port) as server:
-        thread = Thread(target=server.serve_forever, name="share", daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.05,), name="share", daemon=True)
         thread.start()
         try:
             yield server
@@ -91,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout: ClassVar[float | None] = 60.0
     wbufsize = _CHUNK
+    # the head of an answer and its body are two packets: the second must not wait for a receipt
+    disable_nagle_algorithm = True
     server: ShareServer
 
     def do_GET(self) -> None:
@@ -127,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         said = self.headers.get("Host", "")
         host = said.rpartition(":")[0] if not said.endswith("]") and ":" in said else said
-        if said and host not in _LOOPBACK_NAMES:
+        if said and host.lower() not in _LOOPBACK_NAMES:
             raise RefusalError(
                 HTTPStatus.FORBIDDEN, "DENIED", "this server is for this machine only"
             )
@@ -217,13 +230,14 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None or (condition and condition.strip('"') != digest):
             return None
         first, last = match[1], match[2]
-        if not first and not last:
+        if (not first and not last) or (first and last and int(last) < int(first)):
+            # no range as the specification writes them: as if none was asked for
             return None
         if not first:
             start, end = max(0, size - int(last)), size - 1
         else:
             start, end = int(first), min(int(last) if last else size - 1, size - 1)
-        if start > end or start >= size:
+        if start >= size:
             raise RefusalError(
                 HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "SIZE_INVALID", f"bytes */{size}"
             )
@@ -245,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         last = query.get("last", [""])[0]
         text = query.get("n", [""])[0]
         names = [name for name in names if name > last]
-        limit = int(text) if text.isascii() and text.isdigit() else len(names)
+        limit = int(text) if _COUNT.fullmatch(text) else len(names)
         page, headers = names[:limit], {}
         if len(names) > limit and page:
             headers["Link"] = (
@@ -270,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal.status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             headers["Content-Range"] = refusal.message
         if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = "GET, HEAD"
+            headers |= {"Allow": "GET, HEAD", "Connection": "close"}
         error = {"code": refusal.code, "message": refusal.message, "detail": None}
         self._send_json({"errors": [error]}, refusal.status, headers)
 

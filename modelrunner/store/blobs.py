@@ -8,6 +8,7 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Literal
@@ -16,9 +17,10 @@ from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMisma
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import disk_errors, sync_directory
+from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
 from modelrunner.store.lock import lock
-from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, remove_stamp, write_stamp
+from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, look, remove_stamp, write_stamp
 
 BLOB_MODE = 0o444
 State = Literal["absent", "damaged", "good"]
@@ -124,6 +126,32 @@ class BlobWriter:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A blob's file on its way into the store, locked for this process.
+
+    Attributes:
+        file: Open for reading and writing, unbuffered.
+        partial: Its path.
+        journal: Where to note which parts of it are there; gone when the blob is complete.
+    """
+
+    file: IO[bytes]
+    partial: Path
+    journal: Path
+
+    def reset(self) -> None:
+        """Forgets what is there."""
+        # in this order: a journal without a file does no harm, a file full of holes would
+        self.file.truncate(0)
+        self.journal.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Takes it off the disk."""
+        self.partial.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
+
+
 class BlobStore:
     """The blobs of one store."""
 
@@ -151,12 +179,13 @@ class BlobStore:
         """Whether a blob is there and right, by reading every byte of it."""
         path = self.path(descriptor.digest)
         try:
+            looked = look(path)
             if path.stat().st_size != descriptor.size or hash_file(path) != descriptor.digest:
                 remove_stamp(self._layout, descriptor.digest)
                 return "damaged"
         except FileNotFoundError:
             return "absent"
-        write_stamp(self._layout, descriptor.digest)
+        write_stamp(self._layout, descriptor.digest, looked)
         return "good"
 
     def read(self, descriptor: Descriptor, limit: int = 4 * 1024 * 1024) -> bytes:
@@ -185,10 +214,13 @@ class BlobStore:
 
     def partial_bytes(self, descriptor: Descriptor) -> int:
         """How much of an absent blob is here from an earlier try."""
+        journal = self._layout.journal(descriptor.digest)
         try:
             size = self._layout.partial(descriptor.digest).stat().st_size
         except FileNotFoundError:
             return 0
+        if journal.exists():
+            return noted_bytes(journal, descriptor.size)
         return size if size <= descriptor.size else 0
 
     def put(self, descriptor: Descriptor, content: bytes) -> None:
@@ -204,52 +236,67 @@ class BlobStore:
 
     @contextmanager
     def writer(self, descriptor: Descriptor) -> Iterator[BlobWriter | None]:
-        """The block in which a blob arrives; leaving it checks and files the blob.
-
-        Yields None where the blob is there already, maybe because another process has just
-        finished it: this one has waited. If the block raises, what arrived is kept, unless it
-        turned out to be wrong.
+        """The block in which a blob arrives from its start to its end, see `arrival`.
 
         Raises:
             DigestMismatchError, SizeMismatchError: What arrived is wrong, and removed.
+            DiskFullError, StoreAccessError: It cannot be written.
+        """
+        with self.arrival(descriptor) as arrival:
+            if arrival is None:
+                yield None
+                return
+            writer = BlobWriter(arrival.file, arrival.partial, descriptor)
+            if arrival.journal.exists():
+                # pieces from here and there: no front to go on from
+                arrival.reset()
+            writer.recover()
+            yield writer
+            writer.check()
+
+    @contextmanager
+    def arrival(self, descriptor: Descriptor) -> Iterator[Arrival | None]:
+        """The block in which a blob arrives; leaving it in peace gives the blob its name.
+
+        Whoever fills the file makes sure that its content is right before the block ends. Yields
+        None where the blob is there already, maybe because another process has just finished it:
+        this one has waited. If the block raises, what arrived is kept, unless it turned out to be
+        wrong.
+
+        Raises:
             DiskFullError, StoreAccessError: It cannot be written.
         """
         partial = self._layout.partial(descriptor.digest)
         with ExitStack() as stack:
             with disk_errors(partial):
                 file = stack.enter_context(_locked_file(partial))
-                writer = self._begin(file, partial, descriptor)
-            if writer is None:
+                arrival = Arrival(file, partial, self._layout.journal(descriptor.digest))
+                there = self.state(descriptor) == "good"
+                if there:
+                    arrival.remove()
+            if there:
                 yield None
                 return
             try:
-                yield writer
-                writer.check()
+                yield arrival
             except (DigestMismatchError, SizeMismatchError):
-                partial.unlink(missing_ok=True)
+                arrival.remove()
                 raise
             except BaseException:
-                if writer.offset == 0:
-                    partial.unlink(missing_ok=True)
+                if os.fstat(file.fileno()).st_blocks == 0:
+                    arrival.remove()
                 raise
             with disk_errors(partial):
                 self._publish(file, partial, descriptor.digest)
 
-    def _begin(self, file: IO[bytes], partial: Path, descriptor: Descriptor) -> BlobWriter | None:
-        if self.state(descriptor) == "good":
-            partial.unlink(missing_ok=True)
-            return None
-        writer = BlobWriter(file, partial, descriptor)
-        writer.recover()
-        return writer
-
     def _publish(self, file: IO[bytes], partial: Path, digest: Digest) -> None:
         os.fsync(file.fileno())
+        looked = look(partial)
         os.chmod(partial, BLOB_MODE)  # noqa: PTH101 - by name: Windows knows no other way
         # replaces a damaged blob in the same step
         partial.replace(self.path(digest))
         sync_directory(self._layout.blobs)
-        write_stamp(self._layout, digest)
+        write_stamp(self._layout, digest, looked)
         self._layout.journal(digest).unlink(missing_ok=True)
 
 

@@ -27,10 +27,13 @@ def look(path: Path) -> str:
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
-def write_stamp(layout: Layout, digest: Digest) -> None:
-    """Records that the blob, as it lies there now, has its digest; if that can be recorded."""
+def write_stamp(layout: Layout, digest: Digest, looked: str) -> None:
+    """Records that the blob had its digest when it looked so; if that can be recorded.
+
+    The look is from before the hashing: what changes meanwhile is to be hashed again.
+    """
     with suppress(OSError):
-        write_lightly(layout.stamp(digest), look(layout.blob(digest)).encode())
+        write_lightly(layout.stamp(digest), looked.encode())
 
 
 def remove_stamp(layout: Layout, digest: Digest) -> None:

@@ -88,11 +88,14 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
 
 
 def live_digests(store: Store) -> frozenset[Digest] | None:
-    """Every blob that a name reaches, manifests included; None where that cannot be known."""
+    """Every blob that a name reaches, manifests included; None where that cannot be known.
+
+    Raises:
+        CorruptStoreError: The index is damaged: there are no names to go by.
+    """
+    models = store.models()
     try:
-        return frozenset().union(
-            *(_reached(store.blobs, model.descriptor) for model in store.models())
-        )
+        return frozenset().union(*(_reached(store.blobs, model.descriptor) for model in models))
     except IntegrityError:
         return None
 
@@ -147,7 +150,8 @@ def _temporaries(layout: Layout) -> Iterator[Leftover]:
 
 
 def _idle_partials(layout: Layout) -> Iterator[Leftover]:
-    for path in _files(layout.ingest):
+    # partials first: a journal without its file does no harm
+    for path in sorted(_files(layout.ingest), key=lambda path: path.suffix, reverse=True):
         if path.suffix in (".partial", ".journal") and _is_idle(path):
             # what a sparse file says it has is not what it takes
             yield Leftover(path, "partial", min(_size(path), _blocks(path)))

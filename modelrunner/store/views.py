@@ -4,6 +4,7 @@ Hard links to the blobs, so that a view takes no room; where the file system has
 copy is made instead. A view is built aside and renamed, so it is there whole or not at all.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -93,8 +94,8 @@ def _swap(beside: Path, folder: Path) -> bool:
     """Gives a new view its name; False where another process has to be reckoned with first."""
     try:
         beside.rename(folder)
-    except OSError:
-        if not folder.is_dir():
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not folder.is_symlink():
             raise
         # an older view is in the way, or one that another process has just made
         stale = _temporary(folder)

@@ -18,10 +18,10 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
+from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import FrontHasher
-from modelrunner.transfer.journal import Journal
 from modelrunner.transfer.limits import Growth, Limits, Throttle
-from modelrunner.transfer.pieces import PIECE, Pieces
+from modelrunner.transfer.pieces import Pieces, piece_size
 from modelrunner.transfer.worker import Shared, Worker
 
 _TICK_S = 0.05
@@ -47,7 +47,7 @@ class Engine:
     listener: Listener
     limits: Limits = field(default_factory=Limits)
     backoff: Backoff = field(default_factory=Backoff)
-    piece: int = PIECE
+    piece: int | None = None
 
     def fill(
         self,
@@ -71,12 +71,11 @@ class Engine:
         """
         # a handle of our own: a thread that is late must not write into somebody else's file
         handle = os.dup(file.fileno())
-        with Journal(journal, descriptor.size, self.piece) as notes:
-            noted = notes.load() if os.fstat(handle).st_size == descriptor.size else []
-            if not noted:
-                notes.reset()
+        piece = self.piece or piece_size(descriptor.size)
+        with Journal(journal, descriptor.size, piece) as notes:
+            noted = _noted(notes, os.fstat(handle).st_size, descriptor.size, piece)
             os.ftruncate(handle, descriptor.size)
-            pieces = Pieces(descriptor.size, noted, self.piece)
+            pieces = Pieces(descriptor.size, piece, noted)
             on_start(pieces.done_bytes())
             shared = Shared(
                 self.reference,
@@ -84,7 +83,7 @@ class Engine:
                 pieces,
                 notes,
                 handle,
-                Path(str(file.name)),
+                journal.with_suffix(".partial"),
                 Throttle(self.limits.rate),
                 self.backoff,
                 self.open_source,
@@ -127,6 +126,7 @@ class Engine:
             with pieces.changed:
                 if not pieces.complete:
                     pieces.changed.wait(_TICK_S)
+        self._tell(shared)
         self.listener(Advanced(str(shared.descriptor.digest), pieces.size, pieces.size))
 
     def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> None:
@@ -164,3 +164,15 @@ class Engine:
         deadline = time.monotonic() + _PARTING_S
         for worker in workers:
             worker.join(max(0.0, deadline - time.monotonic()))
+
+
+def _noted(notes: Journal, there: int, size: int, piece: int) -> list[int]:
+    """The pieces that an earlier try has left."""
+    noted = notes.load() if there == size else []
+    if not noted:
+        notes.reset()
+        # a file without a journal was written from the front
+        noted = list(range(there // piece)) if there < size else []
+        for index in noted:
+            notes.add(index)
+    return noted

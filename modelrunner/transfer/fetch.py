@@ -1,24 +1,22 @@
-"""One blob from a source into the store: resumed, retried, verified.
+"""One blob from a source into the store: over several connections, resumed, verified.
 
-A stream that breaks is taken up where it stopped, as often as it makes progress; one that turns
-out to be wrong at its end is fetched once more from the start, because an old partial may have been
-the reason.
+What turns out to be wrong at its end is fetched once more from the start: an old partial may have
+been the reason, or one of several places.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from modelrunner.errors import (
-    DigestMismatchError,
-    InterruptedTransferError,
-    SizeMismatchError,
-    TransferError,
-)
-from modelrunner.events import Advanced, Listener, Retrying, Skipped, Started, Verified
+from modelrunner.errors import DigestMismatchError, SizeMismatchError
+from modelrunner.events import Listener, Retrying, Skipped, Started, Verified
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
-from modelrunner.store.blobs import BlobStore, BlobWriter
+from modelrunner.store.blobs import BlobStore
+from modelrunner.transfer.engine import Engine
+from modelrunner.transfer.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +25,23 @@ class Fetched:
 
     downloaded: int
     resumed: int
-    origin: str | None
+    origins: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Tally:
-    downloaded: int = 0
-    resumed: int = 0
-    origin: str | None = field(default=None)
+_NOTHING = Fetched(0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches blobs of one model into one store."""
+    """Fetches blobs of one model into one store; every connection opens a source of its own."""
 
     reference: Reference
-    source: Source
+    open_source: Callable[[], Source]
     blobs: BlobStore
     listener: Listener
     backoff: Backoff = field(default_factory=Backoff)
+    limits: Limits = field(default_factory=Limits)
+    piece: int | None = None
 
     def fetch(self, descriptor: Descriptor, title: str) -> Fetched:
         """Brings a blob here, unless it is here.
@@ -55,57 +51,45 @@ class Fetcher:
             TransferError, AccessError, NotFoundError: The source does not deliver.
             DiskFullError, StoreAccessError: It cannot be written; what came is kept.
         """
-        tally = _Tally()
         try:
-            self._attempt(descriptor, title, tally)
+            return self._attempt(descriptor, title, self.open_source)
         except (DigestMismatchError, SizeMismatchError) as exc:
-            self.source.distrust()
             self.listener(Retrying(str(descriptor.digest), exc.message, 1, 0.0))
-            tally.resumed = 0
-            self._attempt(descriptor, title, tally)
-        return Fetched(tally.downloaded, tally.resumed, tally.origin)
+            return self._attempt(descriptor, title, self._distrusting)
 
-    def _attempt(self, descriptor: Descriptor, title: str, tally: _Tally) -> None:
+    def _distrusting(self) -> Source:
+        source = self.open_source()
+        source.distrust()
+        return source
+
+    def _attempt(
+        self, descriptor: Descriptor, title: str, open_source: Callable[[], Source]
+    ) -> Fetched:
         digest = str(descriptor.digest)
-        with self.blobs.writer(descriptor) as writer:
-            if writer is None:
+        with self.blobs.arrival(descriptor) as arrival:
+            if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
-                return
-            tally.resumed = writer.offset
-            self.listener(Started(digest, descriptor.size, writer.offset, title))
-            self._fill(descriptor, writer, tally)
-        self.listener(Verified(digest, descriptor.size))
-
-    def _fill(self, descriptor: Descriptor, writer: BlobWriter, tally: _Tally) -> None:
-        attempt = 0
-        while writer.offset < descriptor.size:
-            before = writer.offset
-            try:
-                self._stream(descriptor, writer, tally)
-            except TransferError as exc:
-                # progress renews the patience
-                attempt = 1 if writer.offset > before else attempt + 1
-                delay = self.backoff.delay(attempt, exc)
-                if delay is None:
-                    raise
-                if exc.facts.get("restart"):
-                    writer.resume_at(0)
-                self.listener(Retrying(str(descriptor.digest), exc.message, attempt, delay))
-                self.backoff.sleep(delay)
-
-    def _stream(self, descriptor: Descriptor, writer: BlobWriter, tally: _Tally) -> None:
-        with self.source.open_blob(self.reference, descriptor, writer.offset) as stream:
-            if stream.offset != writer.offset:
-                tally.resumed = 0
-            writer.resume_at(stream.offset)
-            tally.origin = stream.origin
-            for chunk in stream.chunks:
-                writer.write(chunk)
-                tally.downloaded += len(chunk)
-                self.listener(Advanced(str(descriptor.digest), descriptor.size, writer.offset))
-        if writer.offset < descriptor.size:
-            raise InterruptedTransferError(
-                f"blob {descriptor.digest.short} broke off at {writer.offset} of"
-                f" {descriptor.size} bytes",
-                digest=str(descriptor.digest),
+                return _NOTHING
+            engine = Engine(
+                self.reference, open_source, self.listener, self.limits, self.backoff, self.piece
             )
+            arrived = engine.fill(
+                descriptor,
+                arrival.file,
+                arrival.journal,
+                lambda resumed: self.listener(Started(digest, descriptor.size, resumed, title)),
+            )
+            _check(arrived.digest, descriptor)
+        self.listener(Verified(digest, descriptor.size))
+        return Fetched(arrived.downloaded, arrived.resumed, arrived.origins)
+
+
+def _check(got: Digest, descriptor: Descriptor) -> None:
+    if got != descriptor.digest:
+        raise DigestMismatchError(
+            f"expected {descriptor.digest}, got {got}",
+            hint="the source serves other bytes than its manifest promises; nothing of it was"
+            " stored",
+            expected=str(descriptor.digest),
+            got=str(got),
+        )

@@ -52,7 +52,7 @@ class FrontHasher:
         try:
             while self._hashed < self._pieces.size and not self._stop.is_set():
                 front = self._pieces.front_bytes()
-                if front == self._hashed:
+                if front <= self._hashed:
                     with self._pieces.changed:
                         self._pieces.changed.wait(_PATIENCE_S)
                     continue

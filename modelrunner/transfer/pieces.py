@@ -10,19 +10,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Condition
 
-PIECE = 8 * 1024 * 1024
+_SMALLEST_PIECE = 1024 * 1024
+_LARGEST_PIECE = 8 * 1024 * 1024
+_PIECES = 256
+_PATIENCE_S = 1.0
+_CRAWL = 4.0
+"""So many times longer than usual for its last piece, and a connection is given up."""
+
+
+def piece_size(size: int) -> int:
+    """The size of a blob's pieces: what a killed download may lose of each connection."""
+    return max(_SMALLEST_PIECE, min(_LARGEST_PIECE, size // _PIECES))
 
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """Pieces `first` to `end` (exclusive) on one connection; `reached` is the next byte to come.
+    """Pieces `first` to `end` (exclusive) on one connection.
 
-    `first` and `reached` are moved by the connection, `end` by whoever takes a part away.
+    `reached` is the next byte to come, `reading` the end of the block that is being read. `first`
+    and `reached` are moved by the connection, `end` by whoever takes a part away.
     """
 
     first: int
     end: int
     reached: int
+    reading: int
     began: float
     began_at: int
     lost: bool = field(default=False)
@@ -38,7 +50,7 @@ class Pieces:
     `changed` is notified whenever a piece is finished or the work ends.
     """
 
-    def __init__(self, size: int, done: Iterable[int] = (), piece: int = PIECE) -> None:
+    def __init__(self, size: int, piece: int, done: Iterable[int] = ()) -> None:
         self.size = size
         self.piece = piece
         self.count = -(-size // piece)
@@ -52,6 +64,7 @@ class Pieces:
         self._runs: list[Run] = []
         self._front = 0
         self._left = len(self._waiting)
+        self._usual = 0.0
 
     @property
     def complete(self) -> bool:
@@ -102,20 +115,18 @@ class Pieces:
                 end += 1
             return self._begin(first, end, now)
 
-    def steal(self, now: float, fair: float) -> Run | None:
+    def steal(self, now: float) -> Run | None:
         """Work taken from the run that would end last; None where nothing is worth taking.
 
-        Args:
-            now: The time.
-            fair: The speed of a usual connection: what takes far longer than it would there is
-                taken away whole, the piece in hand included.
+        What crawls, compared with what connections did so far, is taken away whole, the piece in
+        hand included.
         """
         with self.changed:
             running = [run for run in self._runs if not run.lost]
             if not running:
                 return None
             slowest = max(running, key=lambda run: self._remaining_s(run, now))
-            at = slowest.reached // self.piece
+            at = max(slowest.reached, slowest.reading - 1) // self.piece
             if at >= slowest.end:
                 return None
             ahead = slowest.end - at - 1
@@ -124,11 +135,22 @@ class Pieces:
                 slowest.end -= taken
                 return self._begin(slowest.end, slowest.end + taken, now)
             alone = self.span(at)[1] - slowest.reached
-            if fair <= 0 or self._remaining_s(slowest, now) < 2.0 + 4 * alone / fair:
+            others = (run.speed(now) for run in running if run is not slowest)
+            usual = max(self._usual, *others, 1.0)
+            young = now - slowest.began < _PATIENCE_S
+            if young or self._remaining_s(slowest, now) < _PATIENCE_S + _CRAWL * alone / usual:
                 return None
             slowest.lost = True
             slowest.end = at
             return self._begin(at, at + 1, now)
+
+    def next_block(self, run: Run, largest: int) -> int:
+        """How many bytes a connection should read next; 0 where its run ends."""
+        with self.changed:
+            end = min(run.end * self.piece, self.size)
+            count = 0 if run.lost else max(0, min(largest, end - run.reached))
+            run.reading = run.reached + count
+            return count
 
     def finish(self, run: Run, index: int) -> bool:
         """A piece has been written; whether it was the first to bring it."""
@@ -141,10 +163,11 @@ class Pieces:
             self.changed.notify_all()
             return first_time
 
-    def give_back(self, run: Run) -> None:
+    def give_back(self, run: Run, now: float) -> None:
         """A run ends, however; what is not done of it waits for somebody else."""
         with self.changed:
             self._runs.remove(run)
+            self._usual = max(run.speed(now), self._usual / 2)
             claimed = {index for other in self._runs for index in range(other.first, other.end)}
             back = [
                 index
@@ -154,29 +177,28 @@ class Pieces:
             self._waiting = sorted({*self._waiting, *back}, reverse=True)
             self.changed.notify_all()
 
-    def fastest(self, now: float) -> float:
-        """The best speed of a running connection."""
-        with self.changed:
-            return max((run.speed(now) for run in self._runs), default=0.0)
-
     def finished(self) -> list[int]:
         """The pieces that are here."""
         with self.changed:
             return [index for index in range(self.count) if self._done[index]]
 
-    def forget(self) -> None:
-        """Nothing is believed any more: everything is to be fetched."""
+    def restart(self, run: Run) -> None:
+        """Nothing is believed any more: this run brings everything, from the start."""
         with self.changed:
             self._done = bytearray(self.count)
-            self._waiting = list(range(self.count - 1, -1, -1))
+            self._waiting.clear()
             self._front, self._left = 0, self.count
+            run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
 
     def _begin(self, first: int, end: int, now: float) -> Run:
         start = first * self.piece
-        run = Run(first, end, start, now, start)
+        run = Run(first, end, start, start, now, start)
         self._runs.append(run)
         return run
 
     def _remaining_s(self, run: Run, now: float) -> float:
         left = min(run.end * self.piece, self.size) - run.reached
-        return left / max(run.speed(now), 1.0)
+        # a run that has just begun has shown no speed yet
+        young = now - run.began < _PATIENCE_S
+        speed = max(run.speed(now), self._usual) if young else run.speed(now)
+        return left / max(speed, 1.0)

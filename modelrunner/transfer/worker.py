@@ -7,6 +7,7 @@ the others go on without it. What it could not finish it gives back.
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -21,7 +22,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.files import disk_errors
-from modelrunner.transfer.journal import Journal
+from modelrunner.store.journal import Journal
 from modelrunner.transfer.limits import Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
@@ -50,6 +51,7 @@ class Shared:
     validators: dict[str, str] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
     connections: int = 0
+    whole: bool = False
 
 
 class Worker(Thread):
@@ -67,8 +69,8 @@ class Worker(Thread):
     def run(self) -> None:
         """Works until nothing is left, or nothing works."""
         try:
-            source = self._shared.open_source()
-            self._work(source)
+            with closing(self._shared.open_source()) as source:
+                self._work(source)
         except (ModelRunnerError, OSError) as exc:
             self.error = exc
         finally:
@@ -83,29 +85,33 @@ class Worker(Thread):
 
     def _work(self, source: Source) -> None:
         shared, pieces = self._shared, self._shared.pieces
-        failures = 0
         while not shared.stop.is_set() and not pieces.complete:
             now = time.monotonic()
-            run = pieces.claim(shared.connections, now)
-            run = run or pieces.steal(now, pieces.fastest(now))
+            run = pieces.claim(shared.connections, now) or pieces.steal(now)
             if run is None:
                 with pieces.changed:
                     pieces.changed.wait(_IDLE_S)
                 continue
-            before = run.reached
             self.run_now = run
+            try:
+                self._finish(source, run)
+            finally:
+                self.run_now = None
+                pieces.give_back(run, time.monotonic())
+
+    def _finish(self, source: Source, run: Run) -> None:
+        """Brings a run to its end, taking up what breaks off; each byte more is a fresh start."""
+        shared = self._shared
+        failures, furthest = 0, run.reached
+        while shared.pieces.next_block(run, 1) and not shared.stop.is_set():
             try:
                 self._fetch(source, run)
             except TransferError as exc:
                 if run.lost or shared.stop.is_set():
-                    continue
-                failures = 1 if run.reached > before else failures + 1
+                    return
+                failures = 1 if run.reached > furthest else failures + 1
+                furthest = max(furthest, run.reached)
                 self._wait(exc, failures)
-            else:
-                failures = 0
-            finally:
-                self.run_now = None
-                pieces.give_back(run)
 
     def _wait(self, error: TransferError, failures: int) -> None:
         delay = self._shared.backoff.delay(failures, error)
@@ -117,7 +123,10 @@ class Worker(Thread):
 
     def _fetch(self, source: Source, run: Run) -> None:
         shared = self._shared
-        stop = min(run.end * shared.pieces.piece, shared.pieces.size)
+        stop: int | None = min(run.end * shared.pieces.piece, shared.pieces.size)
+        if shared.whole:
+            shared.pieces.restart(run)
+            stop = None
         with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
             self._stream = stream
             try:
@@ -141,12 +150,9 @@ class Worker(Thread):
     def _drain(self, stream: BlobStream, run: Run) -> None:
         shared, pieces = self._shared, self._shared.pieces
         view = memoryview(self._buffer)
-        while not shared.stop.is_set() and not run.lost:
-            left = min(run.end * pieces.piece, pieces.size) - run.reached
-            if left <= 0:
-                return
+        while wanted := pieces.next_block(run, self._block):
             begun = time.monotonic()
-            count = stream.readinto(view[: min(self._block, left)])
+            count = stream.readinto(view[:wanted])
             if count == 0:
                 raise InterruptedTransferError(
                     f"blob {shared.descriptor.digest.short} broke off at {run.reached} of"

@@ -60,7 +60,6 @@ def child(
     code: str,
     *arguments: object,
     env: Mapping[str, str] | None = None,
-    user: int | None = None,
 ) -> Iterator[Child]:
     """Start Python on this code; it imports the program and `tests.support`.
 
@@ -68,7 +67,6 @@ def child(
         code: What to run; `sys` is imported, `sys.argv[1:]` are the arguments.
         arguments: Given as text.
         env: More environment.
-        user: Whose process it is, by number: root may do what others may not.
     """
     with subprocess.Popen(
         [sys.executable, "-c", f"import sys\n{code}", *map(str, arguments)],
@@ -78,8 +76,6 @@ def child(
         text=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
-        user=user,
-        group=user,
     ) as process:
         try:
             yield Child(process)

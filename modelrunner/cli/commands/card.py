@@ -10,6 +10,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import read_card
 from modelrunner.cli.card_view import card_text, render_card
 from modelrunner.cli.context import Context, command
+from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
 
@@ -40,6 +41,8 @@ def cards(
     if context.console.json:
         context.console.emit([entry.to_dict() for entry in found])
         return
+    if not found:
+        context.console.say(f"no card matches {sanitize_line(search or '', 100)!r}")
     rows = [row for entry in found for row in _rows(entry)]
     headings = ("MODEL", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE", "TOOLS")
     context.console.table(headings, rows)

@@ -8,7 +8,7 @@ import typer
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
-from modelrunner.errors import UsageError
+from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.devices import Device, devices
 from modelrunner.operations.estimate import Estimator, Report, Wish
 from modelrunner.runtime.select import runtimes as find_runtimes
@@ -27,15 +27,30 @@ def estimate(
     subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
     context_size: Annotated[
         int | None,
-        typer.Option("--context", min=1, help="Tokens. Default: trained, what fits, 32768."),
+        typer.Option(
+            "--context",
+            min=1,
+            metavar="TOKENS",
+            help="Default: what it was trained for and what fits, at most 32768.",
+        ),
     ] = None,
-    kv_type: Annotated[str, typer.Option(help="The type of the KV cache.")] = "f16",
-    parallel: Annotated[int, typer.Option(min=1, max=1024, help="Sequences at once.")] = 1,
-    micro_batch: Annotated[int, typer.Option(min=1, max=65536, help="Tokens at once.")] = 512,
-    gpu_layers: Annotated[int | None, typer.Option(min=0, help="Default: all that fit.")] = None,
+    kv_type: Annotated[str, typer.Option(metavar="TYPE", help="The type of the KV cache.")] = "f16",
+    parallel: Annotated[
+        int, typer.Option(min=1, max=1024, metavar="N", help="Sequences at once.")
+    ] = 1,
+    micro_batch: Annotated[
+        int, typer.Option(min=1, max=65536, metavar="N", help="Tokens at once.")
+    ] = 512,
+    gpu_layers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
+    ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Memory to fit into, such as 8GiB, instead of this machine's."),
+        typer.Option(
+            metavar="SIZE",
+            help="Memory to fit into, such as 8GiB, instead of this machine's;"
+            " exit 7 where it does not.",
+        ),
     ] = None,
 ) -> None:
     """Tell how much memory a model needs, where each byte goes, and whether it fits."""
@@ -48,10 +63,13 @@ def estimate(
     path = Path(subject)
     is_file = path.is_file() or subject.lower().endswith(".gguf")
     report = estimator.of_file(path, wish) if is_file else estimator.of_model(subject, wish)
-    if context.console.json:
-        context.console.emit(report.to_dict())
-    else:
+    too_much = _over_budget(report) if budget is not None else None
+    if not context.console.json:
         _show(context, report)
+    elif too_much is None:
+        context.console.emit(report.to_dict())
+    if too_much is not None:
+        raise too_much
 
 
 @command(examples="  modelrunner devices --json", name="devices")
@@ -147,6 +165,26 @@ def _total(report: Report) -> tuple[str, str, str]:
     high = format_size(found.high) if found.high is not None else "unknown"
     about = f"from the {found.source}, between {format_size(found.low)} and {high}"
     return ("total", format_size(found.total), about)
+
+
+def _over_budget(report: Report) -> DoesNotFitError | None:
+    """The error where it was asked whether the model fits, and it does not."""
+    total, budget = report.estimate.total, report.fit.budget_bytes
+    if report.fit.verdict != "no" or budget is None:
+        return None
+    longest = report.fit.max_context
+    return DoesNotFitError(
+        f"{report.name} does not fit into {format_size(budget)}:"
+        f" it needs {format_size(total)} at a context of {report.load.context}",
+        hint=f"--context {longest} would fit"
+        if longest
+        else "choose a smaller variant: `modelrunner cards` lists them",
+        reference=report.name,
+        context=report.load.context,
+        total_bytes=total,
+        budget_bytes=budget,
+        max_context=longest,
+    )
 
 
 def _of(trained: int | None) -> str:

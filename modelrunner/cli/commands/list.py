@@ -37,6 +37,8 @@ def list_models(
             context.console.print(_short(row.id))
     else:
         context.console.table(_HEADINGS, [line for row in found for line in _lines(row)])
+        if not found and filter_ is None:
+            context.console.say("no models here yet: `modelrunner pull ai/smollm2` fetches one")
 
 
 def _matches(row: Row, wanted: str | None) -> bool:

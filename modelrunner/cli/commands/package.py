@@ -55,9 +55,15 @@ def package_model(
         family="docker" if format_ is Format.DOCKER else "modelpack",
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
     )
+    path = model.weights()
     if context.console.json:
         context.console.emit(
-            {"reference": str(name), "digest": str(model.digest), "size_bytes": model.size}
+            {
+                "reference": str(name),
+                "digest": str(model.digest),
+                "path": str(path),
+                "size_bytes": model.size,
+            }
         )
     else:
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")

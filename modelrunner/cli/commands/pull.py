@@ -1,5 +1,7 @@
 """`modelrunner pull`."""
 
+import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -7,8 +9,12 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
 from modelrunner.errors import ModelNotFoundError
+from modelrunner.events import Event, Started
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.pull import Pulled, Puller
+from modelrunner.store.store import Store
 from modelrunner.units import format_duration, format_size
 
 
@@ -22,15 +28,20 @@ def pull(
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
     wanted = [reference_to_pull(context, text) for text in references]
-    results = [pull_one(context, reference) for reference in wanted]
+    values = []
+    for reference in wanted:
+        result = pull_one(context, reference)
+        # the files get their names now, for a store that is read-only later
+        path = result.model.weights()
+        if context.console.json:
+            values.append(to_dict(result))
+        elif context.console.quiet:
+            context.console.print(str(path))
+        else:
+            context.console.print(_line(result))
+        context.console.flush()
     if context.console.json:
-        values = [to_dict(result) for result in results]
         context.console.emit(values[0] if len(values) == 1 else values)
-        return
-    for result in results:
-        context.console.print(
-            str(result.model.weights()) if context.console.quiet else _line(result)
-        )
 
 
 def reference_to_pull(context: Context, text: str) -> Reference:
@@ -48,17 +59,46 @@ def reference_to_pull(context: Context, text: str) -> Reference:
 
 
 def pull_one(context: Context, reference: Reference) -> Pulled:
-    """Pulls with progress; an interrupted one says what is kept."""
-    with progress(context.console) as listener:
-        puller = Puller(context.store, context.source_for, listener, context.places.backoff)
-        try:
+    """Pulls with progress; one that is ended from outside says what is kept."""
+    here = _here(context, reference) if context.options.offline else None
+    if here is not None:
+        return here
+    begun: dict[str, int] = {}
+    try:
+        with progress(context.console) as show:
+
+            def listen(event: Event) -> None:
+                if isinstance(event, Started):
+                    begun[event.digest] = event.size
+                show(event)
+
+            places = context.places
+            puller = Puller(context.store, context.source_for, listen, places.backoff)
             return puller.pull(reference)
-        except KeyboardInterrupt:
-            interrupted = True
-    if interrupted:
-        kept = sum(path.stat().st_size for path in context.store.layout.ingest.glob("*.partial"))
-        context.console.say(f"paused: {format_size(kept)} are kept. Run the same command to go on.")
-    raise KeyboardInterrupt
+    except (KeyboardInterrupt, SystemExit):
+        kept = format_size(_kept(context.store, begun))
+        context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
+        raise
+
+
+def _here(context: Context, reference: Reference) -> Pulled | None:
+    """The result where nothing is to be fetched, None where something is missing."""
+    begun = time.monotonic()
+    model = context.store.find(reference)
+    if model is None or any(
+        context.store.blobs.state(blob) != "good" for blob in model.manifest.blobs
+    ):
+        return None
+    return Pulled(reference, model, "up-to-date", 0, 0, time.monotonic() - begun, None)
+
+
+def _kept(store: Store, begun: Mapping[str, int]) -> int:
+    """How much of these blobs the next pull need not fetch."""
+    found = 0
+    for digest, size in begun.items():
+        blob = Descriptor("", Digest.parse(digest), size)
+        found += size if store.blobs.path(blob.digest).exists() else store.blobs.partial_bytes(blob)
+    return found
 
 
 def to_dict(result: Pulled) -> dict[str, object]:

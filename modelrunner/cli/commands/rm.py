@@ -1,11 +1,13 @@
 """`modelrunner rm`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.operations.remove import Removed, plan_removal, remove
+from modelrunner.store.store import Store
 from modelrunner.units import format_size
 
 
@@ -18,8 +20,7 @@ def rm(
     ] = False,
 ) -> None:
     """Remove models; one name of several is only taken away."""
-    plans = [plan_removal(context.store, text, force=force) for text in references]
-    results = [remove(context.store, plan) for plan in plans]
+    results = _remove_all(context.store, references, force=force)
     if context.console.json:
         context.console.emit(
             [
@@ -38,3 +39,15 @@ def rm(
         if result.plan.last:
             freed = format_size(result.freed)
             context.console.print(f"Deleted: {result.plan.model.digest} ({freed} freed)")
+
+
+def _remove_all(store: Store, texts: Sequence[str], *, force: bool) -> list[Removed]:
+    """Removes all or, where one of them is not there, none."""
+    for text in texts:
+        plan_removal(store, text, force=force)
+    # planned anew: the one before may have been another name of the same model
+    return [
+        remove(store, plan_removal(store, text, force=force))
+        for text in texts
+        if store.lookup(text) is not None
+    ]

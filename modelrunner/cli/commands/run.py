@@ -4,18 +4,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.commands.pull import pull_one, reference_to_pull
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.repl_session import Session, describe
-from modelrunner.errors import UsageError
+from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices import devices
+from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.select import select
@@ -39,23 +42,45 @@ def run(
         list[str] | None, typer.Argument(metavar="[PROMPT...]", help="Answer once, then exit.")
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help='The system prompt; "" leaves it to the model.')
+        str | None,
+        typer.Option(metavar="TEXT", help='The system prompt; "" leaves it to the model.'),
     ] = None,
     context_size: Annotated[
         int | None,
-        typer.Option("--context", min=1, help="Tokens. Default: trained, what fits, 32768."),
+        typer.Option(
+            "--context",
+            min=1,
+            metavar="TOKENS",
+            help="Default: what it was trained for and what fits, at most 32768.",
+        ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: usable cores.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(min=0, help="Default: all that fit.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
+    ] = None,
+    gpu_layers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
+    ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Default: 0 with a PROMPT, the runtime's own in a chat."),
+        typer.Option(
+            min=0.0, metavar="T", help="Default: 0 with a PROMPT, the runtime's own in a chat."
+        ),
     ] = None,
-    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="For the same answer again.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Only the likeliest tokens.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="For the same answer again.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of an answer.")
+    ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="auto, llama-server, llama-cpp-python, xllamacpp, or a URL.")
+        str | None,
+        typer.Option(
+            metavar="NAME|URL",
+            help="auto, llama-server, llama-cpp-python, xllamacpp, or a server's URL.",
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell tokens and speed.")] = False,
 ) -> None:
@@ -64,6 +89,8 @@ def run(
     With a PROMPT, or text on stdin, it answers once.
     """
     question = _question(prompt or [], terminal=sys.stdin.isatty())
+    if question is None and context.console.json:
+        raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
     chosen = select(runtime or context.settings.runtime, environ=context.environ)
     model, name = find_or_pull(context, reference)
     wish = LaunchWish(
@@ -104,7 +131,22 @@ def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
         )
         model = pull_one(context, reference).model
         return model, reference.short
-    return model, model.references[0].short if model.references else model.digest.short
+    return model, _name_of(model, text)
+
+
+def _name_of(model: StoredModel, text: str) -> str:
+    """What the user calls it, spelled out; of a model asked for by ID its first name."""
+    if any(_is(name, text) for name in model.references):
+        return Reference.parse(text).short
+    return model.references[0].short if model.references else model.digest.short
+
+
+def _is(name: Reference, text: str) -> bool:
+    try:
+        return str(Reference.parse(text)) == str(name)
+    except InvalidReferenceError:
+        # an ID with its `sha256:`
+        return False
 
 
 @contextmanager
@@ -139,18 +181,34 @@ def _question(words: list[str], *, terminal: bool) -> str | None:
 def _answer(context: Context, session: Session, question: str) -> None:
     from modelrunner.cli.answer import answer_once
 
+    whole = StringIO()
     done = answer_once(
         session.client,
         question,
         context=session.context,
-        out=context.console.out,
+        out=whole if context.console.json else context.console.out,
         err=context.console.err,
         system=session.conversation.system,
         options=session.options,
         colour=context.console.colour,
     )
+    if context.console.json:
+        context.console.emit(_answer_to_dict(session, whole.getvalue(), done))
     if session.verbose:
         context.console.say(describe(done, session.context))
+
+
+def _answer_to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
+    usage, timings = done.usage, done.timings
+    return {
+        "reference": session.model_label,
+        "answer": text.removesuffix("\n"),
+        "finish_reason": done.finish_reason,
+        "context": session.context,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
+    }
 
 
 def _chat(context: Context, session: Session) -> None:
@@ -198,7 +256,9 @@ def _waiting(context: Context, name: str) -> Iterator[Callable[[float | None], N
     from rich.status import Status
 
     begun = time.monotonic()
-    terminal = RichConsole(file=context.console.err, force_terminal=True)
+    terminal = RichConsole(
+        file=context.console.err, force_terminal=True, no_color=not context.console.colour
+    )
     with Status(f"loading {name}", console=terminal) as status:
 
         def tick(fraction: float | None) -> None:

@@ -4,20 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from modelrunner.oci.manifest import Manifest
-from modelrunner.oci.reference import Reference
 from modelrunner.store.store import Store, StoredModel
 from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.stores import put
 
 Add = Callable[..., StoredModel]
-
-
-def put(store: Store, artifact: Artifact, *names: str) -> StoredModel:
-    manifest = Manifest.from_bytes(artifact.manifest)
-    with store.arriving():
-        for descriptor in manifest.blobs:
-            store.blobs.put(descriptor, artifact.blobs[str(descriptor.digest)])
-        return store.add(manifest, [Reference.parse(name) for name in names])
 
 
 @pytest.fixture

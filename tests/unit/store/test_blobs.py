@@ -14,6 +14,8 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.store import stamps
+from modelrunner.store.journal import Journal
 
 CONTENT = bytes(range(256)) * 64
 
@@ -153,6 +155,19 @@ def test_a_partial_that_is_too_long_is_worth_nothing(blobs, partial, extra):
     assert blobs.state(BLOB) == "good"
 
 
+def test_a_journal_without_its_partial_counts_nothing(store, blobs, partial):
+    with Journal(store.layout.journal(BLOB.digest), BLOB.size, 1000) as journal:
+        journal.load()
+        journal.add(3)
+        assert blobs.partial_bytes(BLOB) == 0
+        partial.write_bytes(bytes(len(CONTENT)))
+        assert blobs.partial_bytes(BLOB) == 1000
+    with blobs.writer(BLOB) as writer:
+        assert writer.offset == 0
+        writer.write(CONTENT)
+    assert names(partial.parent) == []
+
+
 def test_a_partial_that_is_complete_only_needs_its_name(blobs, partial):
     partial.write_bytes(CONTENT)
     go_on(blobs, b"", offset=len(CONTENT))
@@ -239,6 +254,21 @@ def test_a_flipped_byte_under_the_old_time_is_found_by_the_deep_look_and_from_th
     # documented: the stamp is a matter of looks
     assert blobs.state(BLOB) == "good"
     assert blobs.deep_state(BLOB) == "damaged"
+    assert blobs.state(BLOB) == "damaged"
+
+
+def test_what_changes_while_it_is_hashed_is_not_stamped(blobs, monkeypatch):
+    path = blobs.path(BLOB.digest)
+    path.write_bytes(CONTENT)
+
+    def hash_and_flip(place):
+        found = stamps.hash_file(place)
+        flip(place)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modelrunner.store.blobs.hash_file", hash_and_flip)
+        assert blobs.state(BLOB) == "good"
     assert blobs.state(BLOB) == "damaged"
 
 

@@ -13,6 +13,7 @@ from modelrunner.errors import (
 )
 from modelrunner.store.index import read_index
 from modelrunner.store.store import Store
+from modelrunner.store.sweep import sweep
 
 
 def test_reading_creates_nothing(tmp_path):
@@ -118,7 +119,13 @@ def test_a_damaged_marker_is_a_corrupt_store(store, raw):
 )
 def test_a_damaged_index_is_a_corrupt_store_and_stays_as_it_is(store, model, raw):
     store.layout.index.write_bytes(raw)
-    for use in (store.models, lambda: store.untag(model.references), lambda: store.resolve("m")):
+    uses = (
+        store.models,
+        lambda: store.untag(model.references),
+        lambda: store.resolve("m"),
+        lambda: sweep(store, partials=True),
+    )
+    for use in uses:
         with pytest.raises(CorruptStoreError, match=r"index\.json is damaged") as caught:
             use()
     assert caught.value.exit_code == ExitStatus.INTEGRITY == 6

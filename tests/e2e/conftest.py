@@ -1,0 +1,68 @@
+"""What end-to-end tests share: a registry to pull from, and the fixture models in a store."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelrunner.share.server import ShareServer
+from modelrunner.store.store import Store
+from tests.conftest import CommandLine
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.fixtures import script
+from tests.support.gguf import tiny_gguf
+from tests.support.registry import Registry
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as running:
+        yield running
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Artifact:
+    """A model of eleven kilobytes, the same in every test."""
+    weights = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+    facts = {"architecture": "llama", "parameters": "13K", "quantization": "MOSTLY_Q4_0"}
+    return docker_artifact(weights, license=b"free\n", config=facts | {"context_size": 2048})
+
+
+@pytest.fixture(scope="session")
+def fixture_home(tmp_path_factory: pytest.TempPathFactory, smollm2_gguf: Path) -> Path:
+    """A home with every fixture model in its store; tests read it only."""
+    home = tmp_path_factory.mktemp("fixtures") / "home"
+    (home / "files").mkdir(parents=True)
+    (home / "files" / smollm2_gguf.name).symlink_to(smollm2_gguf)
+    script("make").make(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def mirror(fixture_home: Path) -> Iterator[str]:
+    """`MODELRUNNER_MIRRORS` for a registry that has the fixture models under `docker.io`."""
+    with ShareServer(Store(fixture_home / "store"), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"docker.io={server.address}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def models(cli: CommandLine, fixture_home: Path, tmp_path: Path) -> CommandLine:
+    """The command line over a store that has the fixture models: its blobs are links."""
+    from os import link
+    from shutil import copytree
+
+    copytree(fixture_home / "store", cli.home / "store", copy_function=link)
+    return cli
+
+
+def without_time(text: str) -> str:
+    """Output with what differs from run to run replaced."""
+    text = re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
+    text = re.sub(r" in \d+s", " in TIME", text)
+    return re.sub(r"\d+(\.\d+)? (B|KiB|MiB|GiB) free", "SIZE free", text)

@@ -1,0 +1,237 @@
+"""Disks that are full, read-only or limited: the program says so, and loses nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from modelrunner.errors import DiskFullError, ExitStatus, StoreAccessError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+from modelrunner.store.store import Store
+from modelrunner.store.sweep import leftovers, sweep
+from tests.support.artifacts import docker_artifact
+from tests.support.gguf import tiny_gguf
+from tests.support.processes import child
+from tests.support.stores import put
+
+CONTENT = bytes(range(256)) * 16 * 1024
+BLOB = Descriptor("application/x", Digest.of(CONTENT), len(CONTENT))
+MIB = 1024 * 1024
+
+
+def mount(*arguments):
+    command = ["mount", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 2 MiB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+
+
+@pytest.fixture
+def frozen(disk):
+    """A store with one model, on a disk that was made read-only afterwards; a function melts it."""
+    put(Store(disk / "store"), docker_artifact(b"GGUF weights", license=b"free"), "ai/m:1")
+    assert mount("-o", "remount,ro", str(disk))
+    with pytest.raises(OSError, match="Read-only"):
+        (disk / "x").write_bytes(b"")
+    return Store(disk / "store")
+
+
+def fill(folder, free):
+    """Leaves so many bytes on the disk."""
+    with (folder / "ballast").open("wb") as file:
+        file.write(bytes(shutil.disk_usage(folder).free - free))
+    return folder / "ballast"
+
+
+def write(store, blob=BLOB, content=CONTENT):
+    with store.blobs.writer(blob) as writer:
+        begin = writer.offset
+        for start in range(begin, len(content), 100_000):
+            writer.write(content[start : start + 100_000])
+    return begin
+
+
+def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_when_there_is_room(disk):
+    store, blob = Store(disk / "store"), Descriptor("a", Digest.of(CONTENT[:MIB]), MIB)
+    store.layout.create()
+    ballast = fill(disk, MIB // 2)
+    with pytest.raises(DiskFullError) as caught:
+        write(store, blob, CONTENT[:MIB])
+    assert caught.value.exit_code == ExitStatus.CAPACITY == 7
+    assert "prune" in (caught.value.hint or "")
+    kept = store.blobs.partial_bytes(blob)
+    assert MIB // 4 < kept <= MIB // 2
+    assert store.layout.partial(blob.digest).read_bytes() == CONTENT[:kept]
+    assert store.models() == ()
+    ballast.unlink()
+    assert write(store, blob, CONTENT[:MIB]) == kept
+    assert store.blobs.deep_state(blob) == "good"
+
+
+def test_a_full_disk_says_so_everywhere_and_changes_nothing(disk):
+    store = Store(disk / "store")
+    model = put(store, docker_artifact(b"GGUF weights"), "ai/m:1")
+    store.tag(model, Reference.parse("ai/padding:" + "x" * 128))
+    before = store.layout.index.read_bytes()
+    fill(disk, 0)
+    with pytest.raises(DiskFullError):
+        store.tag(model, Reference.parse("ai/m:2"))
+    with pytest.raises(DiskFullError):
+        store.untag([Reference.parse("ai/m:1")])
+    with pytest.raises(DiskFullError):
+        write(store)
+    assert store.layout.index.read_bytes() == before
+    assert [path.name for path in store.layout.root.iterdir() if path.name.startswith(".")] == []
+    assert store.resolve("m:1").digest == model.digest
+
+
+def test_on_a_full_disk_prune_still_frees_room(disk):
+    store = Store(disk / "store")
+    store.layout.create()
+    with pytest.raises(DiskFullError):
+        write(store)
+    assert shutil.disk_usage(disk).free < MIB // 10
+    (gone,) = sweep(store, partials=True)
+    assert gone.kind == "partial"
+    assert shutil.disk_usage(disk).free > MIB
+
+
+def test_a_good_blob_without_a_stamp_is_good_on_a_full_disk(disk):
+    store = Store(disk / "store")
+    model = put(store, docker_artifact(b"GGUF weights"), "ai/m:1")
+    for stamp in store.layout.stamps.iterdir():
+        stamp.unlink()
+    fill(disk, 0)
+    for entry in model.manifest.blobs:
+        assert store.blobs.state(entry) == "good"
+
+
+def test_a_new_store_on_a_full_disk_leaves_nothing_that_is_in_the_way_later(disk):
+    ballast = fill(disk, 0)
+    store = Store(disk / "store")
+    with pytest.raises(DiskFullError):
+        put(store, docker_artifact(b"GGUF weights"), "ai/m")
+    ballast.unlink()
+    put(store, docker_artifact(b"GGUF weights"), "ai/m")
+    assert len(store.models()) == 1
+
+
+def test_a_file_larger_than_the_system_allows_is_a_matter_of_capacity(tmp_path):
+    code = """
+import resource
+from pathlib import Path
+from modelrunner.errors import DiskFullError
+from modelrunner.store.store import Store
+from tests.integration.test_store_disks import write
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+store = Store(Path(sys.argv[1]))
+store.layout.create()
+try:
+    write(store)
+except DiskFullError as exc:
+    print(exc.message)
+"""
+    with child(code, tmp_path) as process:
+        assert "no file as large as this" in process.finish()
+    assert Store(tmp_path).blobs.partial_bytes(BLOB) == MIB
+
+
+def test_a_read_only_store_can_be_read(frozen):
+    (model,) = frozen.models()
+    assert model.config.architecture == "llama"
+    for entry in (model.descriptor, *model.manifest.blobs):
+        assert frozen.blobs.state(entry) == "good"
+        assert frozen.blobs.deep_state(entry) == "good"
+    assert leftovers(frozen, partials=True) == ()
+
+
+def test_a_read_only_store_says_so_when_it_is_to_be_changed(frozen):
+    (model,) = frozen.models()
+    changes = [
+        lambda: frozen.tag(model, Reference.parse("ai/m:2")),
+        lambda: frozen.forget(model.digest),
+        lambda: sweep(frozen, partials=True),
+        lambda: put(frozen, docker_artifact(b"other"), "ai/other"),
+        lambda: write(frozen),
+        model.view,
+    ]
+    for change in changes:
+        with pytest.raises(StoreAccessError, match="Read-only file system") as caught:
+            change()
+        assert caught.value.exit_code == ExitStatus.USAGE
+        assert "MODELRUNNER_HOME" in (caught.value.hint or "")
+
+
+def test_a_view_that_is_there_is_used_on_a_read_only_disk(disk):
+    path = put(Store(disk / "store"), docker_artifact(b"GGUF weights"), "ai/m:1").weights()
+    assert mount("-o", "remount,ro", str(disk))
+    assert Store(disk / "store").resolve("m:1").weights() == path
+
+
+# What the command line makes of it.
+
+
+def error_of(done):
+    assert done.stdout == ""
+    return json.loads(done.stderr)["error"]
+
+
+def test_the_command_line_lists_a_read_only_store_and_refuses_to_change_it(cli, frozen, disk):
+    home = {"MODELRUNNER_HOME": str(disk)}
+    assert "ai/m:1" in cli("list", **home).stdout
+    for arguments in (("tag", "ai/m:1", "ai/m:2"), ("rm", "ai/m:1"), ("prune",)):
+        done = cli(*arguments, "--json", **home)
+        assert (done.returncode, error_of(done)["code"]) == (2, "store_access")
+
+
+@pytest.mark.parametrize("place", ["home", "home/store", "home/store/v1"])
+def test_the_command_line_says_that_a_file_is_where_the_store_should_be(cli, tmp_path, place):
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"")
+    gguf = tiny_gguf(tmp_path / "m.gguf")
+    done = cli("package", str(gguf), "ai/m", "--json", MODELRUNNER_HOME=str(tmp_path / "home"))
+    assert done.returncode == ExitStatus.USAGE
+    assert error_of(done)["code"] in ("store_access", "invalid_configuration")
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "exit_code", "code"),
+    [
+        ("index.json", b"{", 6, "corrupt_store"),
+        ("oci-layout", b"{", 6, "corrupt_store"),
+        ("oci-layout", b'{"imageLayoutVersion": "2.0.0"}', 2, "store_version"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_with_a_store(cli, file, content, exit_code, code):
+    put(cli.store, docker_artifact(b"GGUF weights"), "ai/m:1")
+    (cli.store.layout.root / file).write_bytes(content)
+    for arguments in (("list",), ("path", "ai/m:1"), ("rm", "ai/m:1"), ("prune",), ("df",)):
+        done = cli(*arguments, "--json")
+        assert (done.returncode, error_of(done)["code"]) == (exit_code, code)
+    assert (cli.home / "store" / "v1" / file).read_bytes() == content
+
+
+def test_the_command_line_leaves_a_newer_versions_store_alone(cli):
+    (cli.home / "store" / "v2").mkdir(parents=True)
+    done = cli("list", "--json")
+    assert (done.returncode, error_of(done)["code"]) == (2, "store_version")
+    assert not (cli.home / "store" / "v1").exists()

@@ -1,0 +1,55 @@
+"""kill -9 in the middle of `modelrunner pull`: the store works, and the next pull goes on."""
+
+import json
+import random
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from modelrunner.oci.digest import Digest
+from modelrunner.store.sweep import leftovers
+from tests.support.artifacts import docker_artifact
+from tests.support.registry import Registry
+
+WEIGHTS = random.Random(3).randbytes(64 * 1024 * 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_pull_killed_again_and_again_leaves_a_working_store_and_is_finished_by_the_next(
+    cli, tmp_path
+):
+    chance, artifact = random.Random(11), docker_artifact(WEIGHTS, license=b"free")
+    with Registry() as registry:
+        registry.add(artifact, "ai/m", tags=["1"])
+        name = registry.reference("ai/m:1")
+        registry.slow(16 * 1024 * 1024)
+        for _ in range(8):
+            with subprocess.Popen(
+                cli.argv("pull", name, "--progress", "none"),
+                env=cli.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as pull:
+                time.sleep(0.3 + chance.random() * 0.7)
+                pull.kill()
+            listed = cli("list", "-q")
+            assert (listed.returncode, listed.stderr) == (0, "")
+        registry.calm()
+        done = cli("pull", name, "--json")
+        assert done.returncode == 0, done.stderr
+    pulled = json.loads(done.stdout)
+    # pieces that were finished before a kill are not fetched again
+    assert pulled["status"] == "up-to-date" or pulled["resumed_bytes"] > 0
+    model = cli.store.resolve(name)
+    assert str(model.digest) == artifact.digest
+    assert all(cli.store.blobs.deep_state(entry) == "good" for entry in model.manifest.blobs)
+    assert leftovers(cli.store, partials=True) == ()
+    if shutil.which("skopeo"):
+        source = f"oci:{cli.store.layout.root}:{model.references[0]}"
+        command = ["skopeo", "copy", "--insecure-policy", source, f"dir:{tmp_path / 'copy'}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        copied = (tmp_path / "copy" / "manifest.json").read_bytes()
+        assert Digest.of(copied) == model.digest

@@ -1,0 +1,79 @@
+"""Pulls and pushes as the operations do them, without a command line and without patience.
+
+pulling = Pulling(store)
+pulled = pulling.pull(registry.reference("ai/smollm2:135M"))
+assert pulling.heard(Retrying) == []
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from modelrunner.events import Event
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.pull import Pulled, Puller
+from modelrunner.operations.push import Pushed, Pusher
+from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.retry import Backoff
+from modelrunner.registry.select import Places
+from modelrunner.registry.settings import RegistrySettings
+from modelrunner.store.store import Store, StoredModel
+
+QUICK = Backoff(attempts=3, base_s=0.002, cap_s=0.004, longest_retry_after_s=0.5)
+Kind = TypeVar("Kind")
+
+
+@dataclass
+class Pulling:
+    """One store, and how registries are reached from it."""
+
+    store: Store
+    config: Path | None = None
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    ca_file: str | None = None
+    backoff: Backoff = QUICK
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def places(self) -> Places:
+        return Places(
+            DockerCredentials(self.config),
+            self.mirrors,
+            self.registries,
+            self.ca_file,
+            self.backoff,
+        )
+
+    def pull(self, text: str) -> Pulled:
+        places = self.places
+        puller = Puller(self.store, places.source_for, self.events.append, self.backoff)
+        return puller.pull(Reference.parse(text))
+
+    def push(self, model: StoredModel, text: str) -> Pushed:
+        reference = Reference.parse(text)
+        sink = self.places.sink_for(reference)
+        return Pusher(self.store, sink, self.events.append, self.backoff).push(model, reference)
+
+    def heard(self, kind: type[Kind]) -> list[Kind]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def leftovers(self) -> list[str]:
+        """Names in the folder where blobs arrive."""
+        return sorted(path.name for path in self.store.layout.ingest.glob("*"))
+
+
+def docker_config(folder: Path, auths: Mapping[str, tuple[str, str]], **more: object) -> Path:
+    """A `config.json` of Docker's with these logins, by registry."""
+    entries = {
+        registry: {"auth": b64encode(f"{user}:{password}".encode()).decode()}
+        for registry, (user, password) in auths.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.json"
+    path.write_text(json.dumps({"auths": entries, **more}))
+    return path

@@ -1,0 +1,151 @@
+"""Docker's configuration, its helpers, and what is wrong with them on real machines."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from modelrunner.registry.credentials import Credential, DockerCredentials
+from tests.support.pulling import docker_config
+
+HUB_KEY = "https://index.docker.io/v1/"
+
+
+def find(folder, registry, text=None, **config):
+    if text is None:
+        text = json.dumps(config)
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(text)
+    return DockerCredentials(folder / "config.json").find(registry)
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """Puts `docker-credential-NAME` on the path: a shell script that gets the server on stdin."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    (tmp_path / "bin").mkdir()
+
+    def make(name, script):
+        path = tmp_path / "bin" / f"docker-credential-{name}"
+        path.write_text(f"#!/bin/sh\nread server\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    return make
+
+
+def saying(user, secret):
+    return f"""echo '{{"Username":"{user}","Secret":"{secret}"}}'"""
+
+
+def test_no_configuration_is_nobody(tmp_path):
+    assert DockerCredentials(None).find("ghcr.io") is None
+    assert DockerCredentials(tmp_path / "config.json").find("ghcr.io") is None
+
+
+def test_login_is_found_by_registry(tmp_path):
+    path = docker_config(tmp_path, {"ghcr.io": ("me", "pass:word"), "r.example:5000": ("you", "b")})
+    found = DockerCredentials(path)
+    assert found.find("ghcr.io") == Credential("me", "pass:word")
+    assert found.find("r.example:5000") == Credential("you", "b")
+    assert found.find("r.example") is None
+    assert found.find("docker.io") is None
+
+
+@pytest.mark.parametrize("key", [HUB_KEY, "index.docker.io", "docker.io"])
+def test_login_of_docker_hub_is_found_however_it_is_spelled(tmp_path, key):
+    path = docker_config(tmp_path, {key: ("me", "word")})
+    assert DockerCredentials(path).find("docker.io") == Credential("me", "word")
+
+
+def test_address_as_key_is_understood(tmp_path):
+    path = docker_config(tmp_path, {"https://r.example/v2/": ("me", "word")})
+    assert DockerCredentials(path).find("r.example") == Credential("me", "word")
+
+
+def test_identity_token_in_the_file(tmp_path):
+    found = find(tmp_path, "r.example", auths={"r.example": {"identitytoken": "refresh"}})
+    assert found == Credential(identity_token="refresh")
+
+
+def test_helper_of_one_registry_is_asked_before_the_store_of_all(tmp_path, helper):
+    helper("one", saying("one", "1"))
+    helper("all", saying("all", "2"))
+    config = {"credHelpers": {"r.example": "one"}, "credsStore": "all"}
+    assert find(tmp_path / "d", "r.example", **config) == Credential("one", "1")
+    assert find(tmp_path / "d", "other.example", **config) == Credential("all", "2")
+
+
+def test_helper_is_asked_for_docker_hub_by_the_name_that_docker_uses(tmp_path, helper):
+    helper("x", f'[ "$server" = "{HUB_KEY}" ] && {saying("me", "word")}')
+    assert find(tmp_path / "d", "docker.io", credsStore="x") == Credential("me", "word")
+
+
+def test_helper_may_hold_an_identity_token(tmp_path, helper):
+    helper("x", saying("<token>", "refresh"))
+    found = find(tmp_path / "d", "r.example", credsStore="x")
+    assert found == Credential(identity_token="refresh")
+
+
+def test_helper_without_an_entry_leaves_it_to_the_file(tmp_path, helper):
+    helper("x", "echo 'credentials not found in native keychain'; exit 1")
+    auths = {"r.example": {"auth": "bWU6d29yZA=="}}
+    found = find(tmp_path / "d", "r.example", credsStore="x", auths=auths)
+    assert found == Credential("me", "word")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 3",
+        "echo keyring is locked; exit 1",
+        "echo not json",
+        "echo '[]'",
+        "echo '{}'",
+        "echo '\"text\"'",
+        "printf '\\377\\376'",
+        """echo '{"Username":"","Secret":""}'""",
+        "kill -9 $$",
+    ],
+)
+def test_broken_helper_leaves_us_anonymous(tmp_path, helper, script):
+    helper("x", script)
+    assert find(tmp_path / "d", "r.example", credsStore="x") is None
+
+
+def test_helper_that_is_not_installed_leaves_us_anonymous_without_a_word(tmp_path, capfd):
+    assert find(tmp_path, "r.example", credsStore="nowhere") is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_failing_helper_prints_is_not_logged(tmp_path, helper, caplog):
+    caplog.set_level("DEBUG")
+    helper("x", f"{saying('me', 's3cret')}; exit 1")
+    assert find(tmp_path / "d", "r.example", credsStore="x") is None
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "5",
+        '{"auths": []}',
+        '{"auths": ["r.example"]}',
+        '{"auths": {"r.example": 5}}',
+        '{"auths": {"r.example": {"auth": 5}}}',
+        '{"auths": {"r.example": {"auth": "%%%"}}}',
+        '{"auths": {"r.example": {"auth": "bm9jb2xvbg=="}}}',
+        '{"auths": {"r.example": {}}}',
+        '{"credHelpers": "x"}',
+        '{"credHelpers": {"r.example": 5}}',
+        '{"credsStore": 5}',
+        '{"HttpHeaders": {"a": "b"}}',
+        "\x00",
+    ],
+)
+def test_configuration_that_cannot_be_read_leaves_us_anonymous(tmp_path, text):
+    assert find(tmp_path, "r.example", text) is None

@@ -1,0 +1,148 @@
+"""Every error of the libraries below becomes one of ours."""
+
+import http.client
+import socket
+import ssl
+import traceback
+from collections.abc import Iterator
+
+import pytest
+import requests
+import urllib3
+
+from modelrunner.errors import (
+    InterruptedTransferError,
+    RegistryAnswerError,
+    RegistryUnavailableError,
+    TransferError,
+)
+from modelrunner.registry.narrow import narrowed
+
+
+def below(root: type) -> Iterator[type]:
+    for kind in root.__subclasses__():
+        yield kind
+        yield from below(kind)
+
+
+def classes() -> list[type[Exception]]:
+    roots = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
+    found = {kind for root in roots for kind in (root, *below(root))}
+    own = ("requests.", "urllib3.", "http.client")
+    return sorted(
+        (kind for kind in found if f"{kind.__module__}.".startswith(own)),
+        key=lambda kind: (kind.__module__, kind.__name__),
+    )
+
+
+def make(kind: type[Exception]) -> Exception:
+    """An error of this class, without the arguments that its own constructor wants."""
+    error = kind.__new__(kind)
+    error.args = ("what went wrong",)
+    # some print more than their arguments
+    error.__dict__.update(length=1, expected=2)
+    error.__dict__["partial"] = b"" if kind is http.client.IncompleteRead else 0
+    return error
+
+
+def test_there_are_many():
+    assert len(classes()) > 50
+
+
+@pytest.mark.parametrize("kind", classes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_error_of_a_library_becomes_ours(kind):
+    with (
+        pytest.raises(TransferError, match=r"^registry\.example") as caught,
+        narrowed("registry.example"),
+    ):
+        raise make(kind)
+    assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "Connection reset by peer"),
+        TimeoutError("timed out"),
+        socket.gaierror(-2, "Name or service not known"),
+        OSError(113, "No route to host"),
+        ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] bad record mac"),
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        http.client.IncompleteRead(b"", 5),
+    ],
+    ids=repr,
+)
+def test_error_of_the_socket_below_becomes_ours_and_may_pass(error):
+    with pytest.raises(TransferError) as caught, narrowed("registry.example"):
+        raise error
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyError("bug"), KeyboardInterrupt()])
+def test_bug_stays_a_bug(error):
+    with pytest.raises(type(error)), narrowed("registry.example"):
+        raise error
+
+
+def test_error_of_ours_passes_unchanged():
+    mine = RegistryAnswerError("mine")
+    with pytest.raises(RegistryAnswerError) as caught, narrowed("registry.example"):
+        raise mine
+    assert caught.value is mine
+
+
+def narrow_get(address: str, **options: object) -> TransferError:
+    with pytest.raises(TransferError) as caught, narrowed("registry.example"):
+        requests.get(address, timeout=2, **options)
+    return caught.value
+
+
+def test_refused_connection_is_told_in_words():
+    error = narrow_get("http://127.0.0.1:1/x?signature=SECRET")
+    assert type(error) is RegistryUnavailableError
+    assert str(error) == "registry.example cannot be reached: Connection refused"
+
+
+def test_unknown_name_is_told_in_words():
+    error = narrow_get("http://registry.invalid/")
+    assert type(error) is RegistryUnavailableError
+    assert "Name or service not known" in str(error) or "name resolution" in str(error)
+
+
+def test_query_of_an_address_is_in_no_traceback():
+    error = narrow_get("http://127.0.0.1:1/x?signature=SECRET")
+    assert "SECRET" not in "".join(traceback.format_exception(error))
+
+
+def test_body_that_stands_still_is_an_interruption():
+    pool = urllib3.HTTPConnectionPool("127.0.0.1", 1)
+    inner = urllib3.exceptions.ReadTimeoutError(pool, "/x?sig=SECRET", "Read timed out.")
+    with pytest.raises(InterruptedTransferError, match="no byte came"), narrowed("r"):
+        raise requests.exceptions.ConnectionError(inner)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate", "certificate is not trusted"),
+        ("hostname 'a' doesn't match 'b'", "certificate is not trusted"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "does not speak TLS"),
+        ("[SSL: RECORD_LAYER_FAILURE] record layer failure", "does not speak TLS"),
+    ],
+)
+def test_certificate_that_is_not_trusted_is_no_passing_trouble(text, says):
+    with pytest.raises(RegistryAnswerError, match=says) as caught, narrowed("r"):
+        raise requests.exceptions.SSLError(ssl.SSLError(1, text))
+    assert not caught.value.retryable
+    assert caught.value.hint
+
+
+def test_encrypted_connection_that_breaks_off_may_be_tried_again():
+    with pytest.raises(InterruptedTransferError), narrowed("r"):
+        raise requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation"))
+
+
+def test_foreign_text_has_no_control_characters():
+    with pytest.raises(TransferError) as caught, narrowed("r"):
+        raise http.client.BadStatusLine("\x1b]52;c;ZXZpbA==\x07HTTP/9")
+    assert "\x1b" not in str(caught.value)

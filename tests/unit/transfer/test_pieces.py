@@ -1,0 +1,144 @@
+"""Who brings which part: nothing is lost, nothing is done twice, everybody ends together."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelrunner.transfer.pieces import Pieces, Run
+
+
+def read(pieces: Pieces, run: Run, count: int) -> None:
+    """A connection reads some bytes and finishes the pieces that they complete."""
+    run.reached += pieces.next_block(run, count)
+    while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
+        pieces.finish(run, run.first)
+
+
+def bring(pieces: Pieces, run: Run) -> None:
+    read(pieces, run, pieces.size)
+
+
+def test_pieces_cover_the_blob_without_a_gap():
+    pieces = Pieces(25, piece=10)
+    assert [pieces.span(index) for index in range(pieces.count)] == [(0, 10), (10, 20), (20, 25)]
+
+
+def test_empty_blob_is_complete():
+    pieces = Pieces(0, piece=10)
+    assert pieces.complete
+    assert pieces.claim(4, 0.0) is None
+    assert pieces.steal(0.0) is None
+    assert pieces.done_bytes() == pieces.front_bytes() == 0
+
+
+def test_connections_share_what_is_to_come():
+    pieces = Pieces(80, piece=10)
+    runs = [pieces.claim(4, 0.0) for _ in range(4)]
+    assert [(run.first, run.end) for run in runs if run] == [(0, 2), (2, 3), (3, 4), (4, 5)]
+
+
+def test_pieces_that_are_here_are_not_brought_again():
+    pieces = Pieces(50, [0, 2, 3, 99, -1], piece=10)
+    assert pieces.done_bytes() == 30
+    assert pieces.front_bytes() == 10
+    run = pieces.claim(1, 0.0)
+    assert run is not None
+    assert (run.first, run.end) == (1, 2)
+
+
+def test_what_a_broken_connection_leaves_is_taken_up_by_the_next():
+    pieces = Pieces(40, piece=10)
+    run = pieces.claim(1, 0.0)
+    read(pieces, run, 15)
+    pieces.give_back(run, 1.0)
+    run = pieces.claim(1, 1.0)
+    assert (run.first, run.end, run.reached) == (1, 4, 10)
+
+
+def test_idle_connection_takes_the_far_half_of_the_longest_run():
+    pieces = Pieces(100, piece=10)
+    slow = pieces.claim(1, 0.0)
+    read(pieces, slow, 5)
+    taken = pieces.steal(1.0)
+    assert (slow.first, slow.end) == (0, 5)
+    assert (taken.first, taken.end) == (5, 10)
+
+
+def test_piece_that_is_being_read_is_not_taken_away_from_a_usual_connection():
+    pieces = Pieces(10, piece=10)
+    run = pieces.claim(1, 0.0)
+    read(pieces, run, 5)
+    assert pieces.steal(0.5) is None
+    assert pieces.steal(5.0) is None
+
+
+def test_last_piece_of_a_crawling_connection_is_taken_away_and_it_reads_no_further():
+    pieces = Pieces(20_000_000, piece=10_000_000)
+    crawling, usual = pieces.claim(2, 0.0), pieces.claim(2, 0.0)
+    bring(pieces, usual)
+    pieces.give_back(usual, 1.0)
+    read(pieces, crawling, 1000)
+    taken = pieces.steal(10.0)
+    assert (taken.first, taken.end) == (0, 1)
+    assert crawling.lost
+    assert pieces.next_block(crawling, 100) == 0
+
+
+def test_restart_believes_nothing():
+    pieces = Pieces(40, [0, 1, 2], piece=10)
+    run = pieces.claim(1, 0.0)
+    pieces.restart(run)
+    assert (run.first, run.end, run.reached) == (0, 4, 0)
+    assert pieces.done_bytes() == 0
+    bring(pieces, run)
+    assert pieces.complete
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(1, 40),
+    st.sets(st.integers(0, 60)),
+    st.integers(0, 2**32),
+)
+def test_whatever_happens_every_piece_comes_exactly_once(size, piece, here, seed):
+    chance = random.Random(seed)
+    pieces = Pieces(size, here, piece)
+    brought: list[int] = []
+    running: list[Run] = []
+    now = 0.0
+    for _step in range(2000):
+        now += chance.random()
+        before = pieces.done_bytes()
+        if running and chance.random() < 0.7:
+            run = chance.choice(running)
+            run.reached += pieces.next_block(run, chance.randint(1, 2 * piece))
+            while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
+                index = run.first
+                if pieces.finish(run, index):
+                    brought.append(index)
+            assert pieces.done_bytes() >= before
+            if pieces.next_block(run, 1) == 0 or chance.random() < 0.1:
+                running.remove(run)
+                pieces.give_back(run, now)
+        elif len(running) < 4:
+            run = pieces.claim(4, now) or pieces.steal(now)
+            if run is not None:
+                running.append(run)
+        if pieces.complete:
+            break
+    missing = sorted(set(range(pieces.count)) - here)
+    assert pieces.complete
+    assert sorted(brought) == missing
+    assert pieces.done_bytes() == pieces.front_bytes() == size
+    assert pieces.finished() == list(range(pieces.count))
+
+
+@pytest.mark.parametrize("size", [1, 10, 11, 95])
+def test_bytes_are_counted_once(size):
+    pieces = Pieces(size, piece=10)
+    run = pieces.claim(1, 0.0)
+    for count in range(1, size + 1):
+        read(pieces, run, 1)
+        assert pieces.done_bytes() == count
