@@ -50,6 +50,8 @@ COMMANDS = {
     "card": Entry("card:card", "Show a model card."),
     "cards": Entry("card:cards", "List the catalogue of models."),
     "tags": Entry("inspect:tags", "List the tags of a repository."),
+    "login": Entry("login:login", "Log in to a registry."),
+    "logout": Entry("login:logout", "Forget a login."),
     "config": Entry("version:config", "Show every setting and where it comes from."),
     "version": Entry("version:version", "Print the version of this program."),
 }

@@ -237,14 +237,14 @@ def bar(console: Console, *, pushing: bool = False) -> Iterator[Listener]:
         Progress,
         TextColumn,
         TimeRemainingColumn,
-        TransferSpeedColumn,
     )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        # not the column that Rich has for it: that one counts in MB, beside MiB
+        TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(compact=True),
     )
     terminal = RichConsole(file=console.err, force_terminal=True, no_color=not console.colour)
@@ -264,7 +264,9 @@ class _BarListener:
         match event:
             case Planned():
                 self._say(f"{self._verb} {event.reference}: {_plan(event)}")
-                self._task = self._drawn.add_task(self._verb, total=event.total_bytes or 1)
+                self._task = self._drawn.add_task(
+                    self._verb, total=event.total_bytes or 1, speed=""
+                )
                 self._drawn.update(self._task, completed=self._tally.done)
             case Skipped():
                 self._say(f"{event.title}: {format_size(event.size)}, already there")
@@ -282,12 +284,13 @@ class _BarListener:
     def _update(self, description: str | None) -> None:
         if self._task is None:
             return
-        if description is None:
-            self._drawn.update(self._task, completed=self._tally.done)
-        else:
-            self._drawn.update(
-                self._task, completed=self._tally.done, description=description.replace("[", "\\[")
-            )
+        speed = f"{format_size(round(self._tally.speed))}/s" if self._tally.speed else ""
+        self._drawn.update(
+            self._task,
+            completed=self._tally.done,
+            speed=speed,
+            description=None if description is None else description.replace("[", "\\["),
+        )
 
     def _say(self, text: str) -> None:
         self._drawn.console.print(sanitize_line(text), markup=False, highlight=False)

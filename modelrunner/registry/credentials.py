@@ -8,6 +8,7 @@ import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from modelrunner.oci.reference import DOCKER_HUB
 
@@ -24,6 +25,26 @@ class Credential:
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+
+
+class Credentials(Protocol):
+    """Whoever knows logins."""
+
+    def find(self, registry: str) -> Credential | None:
+        """The login for a registry (host with port), None for anonymous."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneCredential:
+    """One login, for one registry: what is typed before it is stored."""
+
+    registry: str
+    credential: Credential
+
+    def find(self, registry: str) -> Credential | None:
+        """The login, if it is for this registry."""
+        return self.credential if registry == self.registry else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_body import breaker, reader, start_of
-from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import (
     READ_TIMEOUT_S,
@@ -63,7 +63,7 @@ class OciRegistry:
     def __init__(
         self,
         endpoint: Endpoint,
-        credentials: DockerCredentials,
+        credentials: Credentials,
         *,
         backoff: Backoff | None = None,
         known: Headers | None = None,
@@ -142,6 +142,16 @@ class OciRegistry:
             ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
         """
         return self._backoff.run(lambda: self._tags(reference))
+
+    def ping(self) -> int:
+        """The status with which the registry greets whoever is logged in, 200 where all is well.
+
+        Raises:
+            TransferError, AccessError: It does not answer, or refuses the stored login.
+        """
+        url = f"{self.endpoint.base}/v2/"
+        with self._exchange.send("GET", url, scope="") as response:
+            return response.status_code
 
     def distrust(self) -> None:
         """There is no other place to go to."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci.reference import HUGGING_FACE, Reference
-from modelrunner.registry.credentials import DockerCredentials
+from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci import OciRegistry
@@ -19,7 +19,7 @@ from modelrunner.registry.tokens import Headers
 class Places:
     """Every place that models may come from: registries, and mirrors of them."""
 
-    credentials: DockerCredentials
+    credentials: Credentials
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     ca_file: str | None = None

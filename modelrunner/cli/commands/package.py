@@ -32,14 +32,19 @@ def package_model(
     file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="Any shard of several.")],
     reference: Annotated[str, typer.Argument(metavar="REF")],
     licenses: Annotated[
-        list[Path] | None, typer.Option("--license", "-l", help="A licence text; may repeat.")
+        list[Path] | None,
+        typer.Option("--license", "-l", metavar="FILE", help="A licence text; may repeat."),
     ] = None,
-    mmproj: Annotated[Path | None, typer.Option(help="The multimodal projector.")] = None,
+    mmproj: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The multimodal projector.")
+    ] = None,
     chat_template: Annotated[
-        Path | None, typer.Option(help="A Jinja template instead of the model's own.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A Jinja template instead of the model's own."),
     ] = None,
     context_size: Annotated[
-        int | None, typer.Option(min=1, help="The context to write in the config.")
+        int | None,
+        typer.Option(min=1, metavar="TOKENS", help="The context to write in the config."),
     ] = None,
     format_: Annotated[Format, typer.Option("--format", help="The artifact's family.")] = (
         Format.DOCKER

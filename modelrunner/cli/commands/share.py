@@ -14,9 +14,14 @@ from modelrunner.share.server import ShareServer
 )
 def share(
     context: Context,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 5001,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="0 takes any free one.")
+    ] = 5001,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; beyond loopback anybody can read.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The address to listen on; beyond loopback anybody can read."
+        ),
     ] = "127.0.0.1",
 ) -> None:
     """Serve the store as a read-only OCI registry, until Ctrl-C."""

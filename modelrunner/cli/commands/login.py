@@ -1,0 +1,91 @@
+"""`modelrunner login` and `modelrunner logout`."""
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import ConfigError, UsageError
+from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.registry.credentials import Credential, OneCredential
+from modelrunner.registry.login import LoginStore, check_login
+
+
+@command(
+    examples="  modelrunner login\n"
+    "  echo $TOKEN | modelrunner login ghcr.io -u octocat --password-stdin"
+)
+def login(
+    context: Context,
+    registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB,
+    username: Annotated[str | None, typer.Option("--username", "-u")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password or token from stdin.")
+    ] = False,
+) -> None:
+    """Log in to a registry, and store the login where Docker stores it."""
+    name = _registry(registry)
+    credential = _ask(username, password_stdin=password_stdin)
+    context.require_network(name)
+    places = replace(context.places, credentials=OneCredential(name, credential), known={})
+    with closing(places.sink_for(Reference(name, "login", None))) as endpoint:
+        check_login(endpoint)
+    place = _logins(context).save(name, credential)
+    if context.console.json:
+        context.console.emit({"registry": name, "username": credential.username, "stored": place})
+    else:
+        context.console.say(f"logged in to {name}; stored in {place}")
+
+
+@command(examples="  modelrunner logout ghcr.io")
+def logout(
+    context: Context, registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB
+) -> None:
+    """Forget a login."""
+    name = _registry(registry)
+    known = _logins(context).forget(name)
+    if context.console.json:
+        context.console.emit({"registry": name, "was_logged_in": known})
+    else:
+        context.console.say(f"logged out of {name}" if known else f"{name}: not logged in")
+
+
+def _registry(text: str) -> str:
+    """The registry's name, as references have it."""
+    host = (text.partition("://")[2] or text).rstrip("/").removesuffix("/v1")
+    if "." not in host and ":" not in host and host != "localhost":
+        raise UsageError(f"{text!r} is no registry", hint="write its host, such as ghcr.io")
+    return Reference.parse(f"{host}/login/check").registry
+
+
+def _ask(username: str | None, *, password_stdin: bool) -> Credential:
+    terminal = sys.stdin.isatty()
+    if password_stdin:
+        if username is None:
+            raise UsageError("--password-stdin needs --username")
+        password = sys.stdin.read().rstrip("\r\n")
+    elif terminal:
+        from getpass import getpass
+
+        username = username or input("Username: ").strip()
+        password = getpass("Password or token: ")
+    else:
+        raise UsageError(
+            "there is no terminal to ask on",
+            hint="pipe the password in: modelrunner login REGISTRY -u USER --password-stdin",
+        )
+    if not username or not password:
+        raise UsageError("a login has a user and a password")
+    return Credential(username=username, password=password)
+
+
+def _logins(context: Context) -> LoginStore:
+    config = context.settings.docker_config
+    if config is None:
+        raise ConfigError(
+            "there is no home to keep logins in", hint="set DOCKER_CONFIG to a folder"
+        )
+    return LoginStore(config)

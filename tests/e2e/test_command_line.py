@@ -1,0 +1,357 @@
+"""The command line itself: help, options, streams, exit codes, terminals."""
+
+import errno
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from modelrunner import __version__
+from modelrunner.cli.command_table import COMMANDS
+from tests.conftest import CommandLine
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.gguf import tiny_gguf
+from tests.support.registry import Registry
+
+VISIBLE = [name for name, entry in COMMANDS.items() if not entry.hidden]
+
+
+def test_without_a_command_there_is_help_and_no_error(cli: CommandLine) -> None:
+    alone, asked = cli(), cli("--help")
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert alone.stdout == asked.stdout
+    assert re.findall(
+        r"^  ([a-z]+)  +\S", asked.stdout.partition("Commands:")[2], re.MULTILINE
+    ) == [*VISIBLE]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_ends_in_examples(cli: CommandLine, name: str) -> None:
+    done = cli(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    _, found, examples = done.stdout.partition("\n  Examples:\n")
+    assert found
+    assert "modelrunner " in examples
+    assert all(line.startswith("    ") for line in examples.splitlines())
+    assert done.stdout.startswith(f"Usage: modelrunner {name} [OPTIONS]")
+    for option in ("--json", "-q, --quiet", "--progress", "--offline", "--debug", "-h, --help"):
+        assert option in done.stdout
+    assert "{" not in done.stdout.splitlines()[0]
+    assert "range>" not in done.stdout
+
+
+def test_the_version_is_one_line(cli: CommandLine) -> None:
+    assert cli("--version").stdout == f"modelrunner {__version__}\n"
+    version = json.loads(cli("version", "--json").stdout)
+    assert list(version) == ["version", "python", "platform"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["lst"], "there is no command `lst`", "did you mean `modelrunner list`?"),
+        (["remove", "x"], "there is no command `remove`", "did you mean `modelrunner rm`?"),
+        (["xyzzy"], "there is no command `xyzzy`", "`modelrunner --help` lists the commands"),
+        (["list", "--jsn"], "no such option: --jsn", "did you mean `--json`?"),
+        (["list", "--xyzzy"], "no such option: --xyzzy", "see `modelrunner list --help`"),
+        (["path"], "missing argument 'REF'", "see `modelrunner path --help`"),
+        (
+            ["run", "ai/x", "--context", "many"],
+            "invalid value for '--context': 'many' is not a valid integer range",
+            "see `modelrunner run --help`",
+        ),
+        (
+            ["run", "ai/x", "--runtime", "nope", "hi"],
+            "nope: no such runtime",
+            "choose auto, llama-server, llama-cpp-python, xllamacpp, or a URL",
+        ),
+    ],
+)
+def test_a_mistake_is_two_lines_and_exit_code_2(
+    cli: CommandLine, arguments: list[str], message: str, hint: str
+) -> None:
+    done = cli(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"error: {message}\nhint: {hint}\n",
+    )
+    as_json = cli(*arguments, "--json")
+    error = json.loads(as_json.stderr)["error"]
+    assert (as_json.returncode, as_json.stdout) == (2, "")
+    assert (error["message"], error["hint"]) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--json", "list"),
+        ("list", "--json"),
+        ("--json", "-q", "list"),
+        ("--json", "list", "--offline"),
+    ],
+)
+def test_global_options_go_before_or_behind_the_command(
+    cli: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    done = cli(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_config_says_where_each_value_comes_from(cli: CommandLine) -> None:
+    cli.home.mkdir()
+    file = cli.home / "config.toml"
+    file.write_text('context = 4096\n[mirrors]\n"docker.io" = "http://127.0.0.1:5001"\n')
+    found = json.loads(cli("config", "--json", MODELRUNNER_RUNTIME="llama-server").stdout)
+    assert found["context"] == {"value": 4096, "origin": str(file)}
+    assert found["runtime"] == {"value": "llama-server", "origin": "MODELRUNNER_RUNTIME"}
+    assert found["port"] == {"value": 12434, "origin": "default"}
+    assert found["home"] == {"value": str(cli.home), "origin": "MODELRUNNER_HOME"}
+    assert found["mirrors"]["value"] == {"docker.io": ["http://127.0.0.1:5001"]}
+    lines = cli("config").stdout.splitlines()
+    assert lines[0].split() == ["SETTING", "VALUE", "FROM"]
+
+
+def test_a_configuration_that_is_not_understood_is_named(cli: CommandLine) -> None:
+    cli.home.mkdir()
+    (cli.home / "config.toml").write_text("contxt = 4096\n")
+    done = cli("list")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        (
+            f"error: {cli.home}/config.toml sets 'contxt', which is no setting\n"
+            "hint: settings are runtime, context, threads, system, port, mirrors, registries,"
+            " ca_file\n"
+        ),
+    )
+
+
+def test_devices_and_runtimes_have_their_keys(cli: CommandLine) -> None:
+    devices = json.loads(cli("devices", "--json").stdout)
+    assert {tuple(device) for device in devices} == {
+        ("name", "kind", "backend", "total_bytes", "free_bytes")
+    }
+    assert "host" in {device["kind"] for device in devices}
+    runtimes = json.loads(cli("runtimes", "--json").stdout)
+    assert [entry["name"] for entry in runtimes] == [
+        "llama-server",
+        "llama-cpp-python",
+        "xllamacpp",
+    ]
+    assert {tuple(entry) for entry in runtimes} == {
+        ("name", "available", "version", "detail", "hint")
+    }
+    assert cli("devices").stdout.startswith("KIND")
+    assert cli("runtimes").stdout.startswith("RUNTIME")
+
+
+def test_cards_are_found_and_near_misses_named(cli: CommandLine) -> None:
+    found = json.loads(cli("card", "ai/granite-4.0-micro", "--json").stdout)
+    assert [key for key in found if key in CARD_KEYS] == CARD_KEYS
+    assert [key for key in found["attributes"] if key in ATTRIBUTE_KEYS] == ATTRIBUTE_KEYS
+    assert [key for key in found["variants"][0] if key in VARIANT_KEYS] == VARIANT_KEYS
+    missing = cli("card", "ai/granite-4.0-mcro", "--json")
+    error = json.loads(missing.stderr)["error"]
+    assert (missing.returncode, missing.stdout, error["code"]) == (3, "", "card_not_found")
+    assert "ai/granite-4.0-micro" in error["hint"]
+    everything = json.loads(cli("cards", "--json").stdout)
+    assert len(everything) > len(json.loads(cli("cards", "granite", "--json").stdout)) > 0
+    nothing = cli("cards", "xyzzy")
+    assert (nothing.returncode, nothing.stderr) == (0, "no card matches 'xyzzy'\n")
+
+
+CARD_KEYS = ["title", "attributes", "variants", "latest", "benchmarks", "links", "warnings"]
+ATTRIBUTE_KEYS = [
+    *("provider", "architecture", "cutoff_date", "languages", "tool_calling"),
+    *("input_modalities", "output_modalities", "license"),
+]
+VARIANT_KEYS = [
+    *("references", "parameters", "parameters_text", "quantization", "context_tokens"),
+    *("vram_bytes", "size_bytes"),
+]
+
+
+def test_a_card_file_is_shown_without_a_terminal_as_plain_text(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "card.md"
+    file.write_text("# A *model*\n\n\x1b[31mRed.\x1b[0m\n")
+    done = cli("card", str(file))
+    assert done.returncode == 0
+    assert done.stdout.startswith("A model")
+    assert "\x1b" not in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_error(cli: CommandLine) -> None:
+    for arguments in (["cards"], ["--help"], ["run", "--help"], ["cards", "--json"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            cli.argv(*arguments), stdout=writer, stderr=subprocess.PIPE, env=dict(cli.environ),
+            check=False,
+        )  # fmt: skip
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_result_that_cannot_be_written_is_told(cli: CommandLine) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            cli.argv("cards"), stdout=full, stderr=subprocess.PIPE, env=dict(cli.environ),
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        7,
+        b"error: the result cannot be written to stdout: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_trouble(cli: CommandLine, closed: str) -> None:
+    command = subprocess.list2cmdline(cli.argv("list"))
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], capture_output=True, env=dict(cli.environ),
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
+# On a terminal.
+
+
+def on_terminal(cli: CommandLine, *arguments: str, **environ: str) -> str:
+    """What a command writes to a terminal, stdout and stderr as they come."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        cli.argv(*arguments),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={"TERM": "xterm-256color", **cli.environ, **environ},
+    ) as child:
+        os.close(slave)
+        seen = b""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            ready, _, _ = select.select([master], [], [], 1)
+            try:
+                chunk = os.read(master, 65536) if ready else None
+            except OSError as exc:
+                assert exc.errno == errno.EIO
+                break
+            if chunk == b"":
+                break
+            seen += chunk or b""
+        assert child.wait(10) == 0
+    os.close(master)
+    return seen.decode()
+
+
+@pytest.fixture
+def slow_model(registry: Registry, tmp_path: Path) -> str:
+    weights = tiny_gguf(tmp_path / "large.gguf").read_bytes() + bytes(2 * 1024 * 1024)
+    registry.add(docker_artifact(weights), "team/large", ["1"])
+    registry.slow(2 * 1024 * 1024)
+    return registry.reference("team/large:1")
+
+
+def test_a_terminal_gets_a_bar_in_colour(cli: CommandLine, slow_model: str) -> None:
+    seen = on_terminal(cli, "pull", slow_model)
+    assert "\x1b[" in seen
+    assert "━" in seen
+    assert "MB" not in seen.replace("MiB", "")
+
+
+@pytest.mark.parametrize("environ", [{"CI": "true"}, {"TERM": "dumb"}])
+def test_a_terminal_that_is_none_gets_lines(
+    cli: CommandLine, slow_model: str, environ: dict[str, str]
+) -> None:
+    seen = on_terminal(cli, "pull", slow_model, **environ)
+    # a terminal itself makes \r\n of \n
+    assert "\r" not in seen.replace("\r\n", "\n")
+    assert "\x1b" not in seen
+
+
+def test_no_color_leaves_the_bar_and_takes_the_colours(cli: CommandLine, slow_model: str) -> None:
+    seen = on_terminal(cli, "pull", slow_model, NO_COLOR="1")
+    assert "━" in seen
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", seen)
+
+
+def test_plain_progress_is_plain_on_a_terminal(cli: CommandLine, slow_model: str) -> None:
+    seen = on_terminal(cli, "pull", slow_model, "--progress", "plain")
+    assert "\x1b" not in seen
+
+
+# What is imported.
+
+HEAVY = {
+    *("requests", "urllib3", "oras", "docker", "huggingface_hub", "rich", "prompt_toolkit"),
+    *("xllamacpp", "llama_cpp", "numpy", "http.server", "http.client", "asyncio", "ssl"),
+    *("subprocess", "socket", "logging", "multiprocessing", "email"),
+}
+PROGRAM = """
+import json, sys
+from modelrunner.cli.app import main
+code = main(sys.argv[1:])
+print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def named(cli: CommandLine, registry: Registry, tiny: Artifact) -> str:
+    registry.add(tiny, "team/tiny", ["1"])
+    name = registry.reference("team/tiny:1")
+    assert cli("pull", name).returncode == 0
+    return name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["list"],
+        ["list", "--json"],
+        ["path", "REF"],
+        ["tag", "REF", "mine"],
+        ["rm", "REF"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported_that_a_command_does_not_use(
+    cli: CommandLine, named: str, arguments: list[str]
+) -> None:
+    command = [named if word == "REF" else word for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command],
+        capture_output=True,
+        env=dict(cli.environ),
+        check=True,
+    )
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0
+    assert HEAVY & set(modules) == set()
+
+
+def test_the_table_of_commands_says_what_the_commands_say() -> None:
+    from importlib import import_module
+
+    for name, entry in COMMANDS.items():
+        module, _, application = entry.place.partition(":")
+        app = getattr(import_module(f"modelrunner.cli.commands.{module}"), application)
+        function = app.registered_commands[0].callback
+        own = function.__doc__.splitlines()[0]
+        verb = entry.summary.split()[0].rstrip(".,:;")
+        assert own.split()[0].rstrip(".,:;") == verb, name
+        assert len(entry.summary) < 60
