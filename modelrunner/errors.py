@@ -20,6 +20,7 @@ ModelRunnerError                          1
   + RateLimitedError
   + InterruptedTransferError                  broke off in the middle
   + RangesUnsupportedError                    delivers whole files only
+  + DeadlineError                             takes longer than was allowed
 + IntegrityError                          6
   + DigestMismatchError, SizeMismatchError
   + MalformedManifestError, MalformedGGUFError
@@ -193,6 +194,12 @@ class RateLimitedError(TransferError):
     """The registry asks for patience."""
 
     code = "rate_limited"
+
+
+class DeadlineError(TransferError):
+    """It takes longer than was allowed."""
+
+    code = "deadline"
 
 
 class RangesUnsupportedError(TransferError):

@@ -7,8 +7,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -85,6 +86,10 @@ class Context:
         """
         self.require_network(reference.short)
         return self.places.source_for(reference)
+
+    def trust(self, ca_file: Path) -> None:
+        """Trusts a bundle of certificates, for every registry that has none of its own."""
+        self.__dict__["places"] = replace(self.places, ca_file=str(ca_file))
 
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.

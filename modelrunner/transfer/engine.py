@@ -120,6 +120,7 @@ class Engine:
                 told = done
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
+            self.limits.check(time.monotonic())
             growth.observe(time.monotonic(), shared.downloaded)
             self._check(workers)
             self._staff(shared, workers, growth.wanted)

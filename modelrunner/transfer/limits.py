@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
+from modelrunner.errors import DeadlineError
+
 MOST_CONNECTIONS = 16
 _FIRST_CONNECTIONS = 4
-_BURST_S = 0.05
+_CATCH_UP_S = 0.25
+_BLOCK_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +20,24 @@ class Limits:
     Attributes:
         connections: Exactly so many connections.
         rate: At most so many bytes a second.
+        deadline: When to give up, on the monotonic clock.
     """
 
     connections: int | None = None
     rate: int | None = None
+    deadline: float | None = None
+
+    def check(self, now: float) -> None:
+        """Gives up where the time is over.
+
+        Raises:
+            DeadlineError: It is; what arrived is kept.
+        """
+        if self.deadline is not None and now > self.deadline:
+            raise DeadlineError(
+                "the time that --timeout allows is over",
+                hint="what arrived is kept: run the same command to go on",
+            )
 
 
 class Throttle:
@@ -41,7 +58,7 @@ class Throttle:
     @property
     def block(self) -> int | None:
         """How many bytes to ask for at once so that the flow is even; None for any."""
-        return None if self._rate is None else max(4096, int(self._rate * _BURST_S / 2))
+        return None if self._rate is None else max(4096, int(self._rate * _BLOCK_S))
 
     def take(self, count: int) -> None:
         """Accounts for bytes that came, and waits until they were allowed to."""
@@ -49,8 +66,8 @@ class Throttle:
             return
         with self._lock:
             now = self._clock()
-            # time that was not used is not saved up, but for a short burst
-            self._due = max(self._due, now - _BURST_S) + count / self._rate
+            # a late wake-up may be caught up with; more time that was not used is not saved up
+            self._due = max(self._due, now - _CATCH_UP_S) + count / self._rate
             wait = self._due - now
         if wait > 0:
             self._sleep(wait)

@@ -62,7 +62,7 @@ class Worker(Thread):
         self._shared = shared
         self._stream: BlobStream | None = None
         self._buffer = bytearray(_LARGEST)
-        self._block = min(_SMALLEST, shared.throttle.block or _SMALLEST)
+        self._block = min(_LARGEST, shared.throttle.block or _SMALLEST)
         self.run_now: Run | None = None
         self.error: BaseException | None = None
 

@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
-from modelrunner.errors import ModelNotFoundError
+from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.events import Event, Started
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.pull import Pulled, Puller
 from modelrunner.store.store import Store
-from modelrunner.units import format_duration, format_size
+from modelrunner.transfer.limits import Limits
+from modelrunner.units import format_duration, format_size, parse_size
 
 
 @command(
@@ -25,12 +27,29 @@ from modelrunner.units import format_duration, format_size
 def pull(
     context: Context,
     references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    connections: Annotated[
+        int | None,
+        typer.Option(min=1, max=16, help="Default: few, more while that is faster."),
+    ] = None,
+    limit_rate: Annotated[
+        str | None, typer.Option(help="Bytes a second at most, such as 20M.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds for all of it; what arrived is kept.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="A bundle of certificates to trust, PEM.")
+    ] = None,
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    limits = Limits(connections, _rate(limit_rate), deadline)
+    if ca_file is not None:
+        context.trust(ca_file)
     wanted = [reference_to_pull(context, text) for text in references]
     values = []
     for reference in wanted:
-        result = pull_one(context, reference)
+        result = pull_one(context, reference, limits)
         # the files get their names now, for a store that is read-only later
         path = result.model.weights()
         if context.console.json:
@@ -58,7 +77,7 @@ def reference_to_pull(context: Context, text: str) -> Reference:
     return Reference.parse(text)
 
 
-def pull_one(context: Context, reference: Reference) -> Pulled:
+def pull_one(context: Context, reference: Reference, limits: Limits | None = None) -> Pulled:
     """Pulls with progress; one that is ended from outside says what is kept."""
     here = _here(context, reference) if context.options.offline else None
     if here is not None:
@@ -73,12 +92,26 @@ def pull_one(context: Context, reference: Reference) -> Pulled:
                 show(event)
 
             places = context.places
-            puller = Puller(context.store, context.source_for, listen, places.backoff)
+            puller = Puller(
+                context.store, context.source_for, listen, places.backoff, limits or Limits()
+            )
             return puller.pull(reference)
     except (KeyboardInterrupt, SystemExit):
         kept = format_size(_kept(context.store, begun))
         context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
         raise
+
+
+def _rate(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        rate = parse_size(text)
+    except ValueError as exc:
+        raise UsageError(f"--limit-rate: {exc}") from exc
+    if rate <= 0:
+        raise UsageError("--limit-rate: nothing would ever come", hint="write it like 20M or 500k")
+    return rate
 
 
 def _here(context: Context, reference: Reference) -> Pulled | None:

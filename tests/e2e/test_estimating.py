@@ -1,0 +1,199 @@
+"""`estimate`, from the best source that knows, and down to the worst."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.gguf import tiny_gguf, tiny_shards
+from tests.support.registry import Registry
+
+MIB = 1024 * 1024
+KEYS = [
+    *("reference", "source", "context", "kv_type", "bytes", "low_bytes", "high_bytes", "card"),
+    *("devices", "fit", "trained_context", "notes"),
+]
+
+
+def estimate(cli: CommandLine, *arguments: str, **environ: str) -> dict[str, object]:
+    done = cli("estimate", *arguments, "--json", **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    found = estimate(cli, str(file), "--context", "512", "--budget", "8GiB")
+    assert list(found) == KEYS
+    devices, sizes = found.pop("devices"), found.pop("bytes")
+    assert {tuple(device) for device in devices} == {
+        ("name", "kind", "total_bytes", "free_bytes", "backend")
+    }
+    assert list(sizes) == [
+        *("weights", "kv_cache", "recurrent", "compute", "output", "projector", "total")
+    ]
+    assert (sizes["weights"], sizes["recurrent"], sizes["projector"]) == (8128, 0, None)
+    # two layers, keys and values, two heads of eight, two bytes each
+    assert sizes["kv_cache"] == 2 * 2 * 2 * 8 * 2 * 512
+    assert sizes["total"] == sum(size or 0 for name, size in sizes.items() if name != "total")
+    assert found["low_bytes"] <= sizes["total"] <= found["high_bytes"]
+    del found["low_bytes"], found["high_bytes"]
+    assert found == {
+        "reference": str(file),
+        "source": "header",
+        "context": 512,
+        "kv_type": "f16",
+        "card": None,
+        "fit": {"verdict": "fits", "gpu_layers": 3, "max_context": 2048, "budget_bytes": 2**33},
+        "trained_context": 2048,
+        "notes": [],
+    }
+
+
+def test_people_read_where_each_byte_goes(cli: CommandLine, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    done = cli("estimate", str(file), "--context", "512", "--budget", "8GiB")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{file}: ")
+    assert lines[0].endswith(" at a context of 512: fits (8.00 GiB)")
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        *("WHERE", "weights", "kv cache", "compute", "output", "total"),
+        "longest context that fits: 2048 of 2048 trained",
+    ]
+
+
+def test_shards_are_estimated_as_one_model(cli: CommandLine, tmp_path: Path) -> None:
+    whole = tiny_gguf(tmp_path / "whole.gguf")
+    shards = tiny_shards(tmp_path)
+    one, many = estimate(cli, str(whole)), estimate(cli, str(shards[1]))
+    assert one["bytes"] == many["bytes"]
+
+
+def test_a_stored_model_needs_no_network(
+    cli: CommandLine, registry: Registry, tiny: Artifact
+) -> None:
+    registry.add(tiny, "team/tiny", ["1"])
+    name = registry.reference("team/tiny:1")
+    cli("pull", name)
+    registry.requests.clear()
+    assert estimate(cli, name, "--offline")["source"] == "header"
+    assert registry.requests == []
+
+
+def test_a_remote_header_is_read_in_part(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    weights = tiny_gguf(tmp_path / "large.gguf").read_bytes() + bytes(48 * MIB)
+    artifact = docker_artifact(weights)
+    registry.add(artifact, "team/large", ["1"])
+    found = estimate(cli, registry.reference("team/large:1"))
+    assert (found["source"], found["bytes"]["weights"]) == ("header", 8128)
+    blobs = [entry for entry in registry.requests if entry.kind == "blob"]
+    # what the kernel took ahead of a client that had enough is counted too
+    assert sum(entry.sent for entry in blobs) <= 16 * MIB
+    assert not (cli.home / "store").exists()
+
+
+def test_a_registry_without_ranges_ends_well(
+    cli: CommandLine, registry: Registry, tiny: Artifact
+) -> None:
+    registry.add(tiny, "team/tiny", ["1"])
+    registry.ignore_ranges()
+    done = cli("estimate", registry.reference("team/tiny:1"), "--json")
+    # a header at the start of the blob can be had all the same
+    assert done.returncode in {0, 5}
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A mirror of Docker Hub that refuses every connection."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"docker.io=http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_a_card_answers_offline(cli: CommandLine) -> None:
+    found = estimate(cli, "ai/granite-4.0-micro", "--offline", "--budget", "8GiB")
+    assert list(found) == KEYS
+    assert found["source"] in {"card", "config"}
+    assert found["card"] == {
+        "vram_bytes": 2491081032,
+        "size_bytes": 1943472701,
+        "context": 4096,
+    } or set(found["card"]) == {"vram_bytes", "size_bytes", "context"}
+    assert found["low_bytes"] <= found["bytes"]["total"] <= found["high_bytes"]
+    assert found["fit"]["verdict"] == "fits"
+
+
+def test_a_variant_that_no_card_knows_is_missing_offline(cli: CommandLine) -> None:
+    done = cli("estimate", "ai/granite-4.0-micro:99B", "--offline", "--json")
+    assert (done.returncode, done.stdout) == (9, "")
+    assert json.loads(done.stderr)["error"]["code"] == "not_in_store"
+
+
+def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "new.gguf", architecture="newcomer")
+    found = estimate(cli, str(file))
+    assert found["notes"] == [
+        "newcomer is not a known architecture: computed like a plain transformer"
+    ]
+    assert found["low_bytes"] < found["bytes"]["total"] < found["high_bytes"]
+
+
+def test_a_context_beyond_the_trained_one_is_told(cli: CommandLine, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    found = estimate(cli, str(file), "--context", "4096")
+    assert (found["context"], found["trained_context"]) == (4096, 2048)
+    assert found["notes"] == ["a context of 4096 is beyond the 2048 of its training"]
+
+
+def test_a_quantized_cache_is_smaller(cli: CommandLine, tmp_path: Path) -> None:
+    file = str(tiny_gguf(tmp_path / "tiny.gguf"))
+    sizes = {
+        kind: estimate(cli, file, "--kv-type", kind)["bytes"]["kv_cache"] for kind in ("f16", "f32")
+    }
+    assert sizes["f32"] == 2 * sizes["f16"]
+    done = cli("estimate", file, "--kv-type", "q9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there are f32, f16, bf16, q8_0" in done.stderr
+
+
+def test_a_budget_that_is_too_small_is_exit_code_7(cli: CommandLine, tmp_path: Path) -> None:
+    file = str(tiny_gguf(tmp_path / "tiny.gguf"))
+    people = cli("estimate", file, "--budget", "9KiB")
+    assert people.returncode == 7
+    assert "does not fit (9.00 KiB)" in people.stdout
+    assert people.stderr.startswith(f"error: {file} does not fit into 9.00 KiB: it needs ")
+    script = cli("estimate", file, "--budget", "9KiB", "--json")
+    error = json.loads(script.stderr)["error"]
+    assert (script.returncode, script.stdout, error["code"]) == (7, "", "does_not_fit")
+    assert error["budget_bytes"] == 9216 < error["total_bytes"]
+
+
+@pytest.mark.parametrize("budget", ["8quux", "-1GiB", "", "GiB"])
+def test_a_budget_that_is_no_size_is_a_usage_error(
+    cli: CommandLine, tmp_path: Path, budget: str
+) -> None:
+    done = cli("estimate", str(tiny_gguf(tmp_path / "tiny.gguf")), f"--budget={budget}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is no size: write it like 8GiB" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model at all" * 100])
+def test_garbage_is_an_integrity_error(cli: CommandLine, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "garbage.gguf"
+    file.write_bytes(content)
+    done = cli("estimate", str(file), "--json")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert json.loads(done.stderr)["error"]["code"] == "malformed_gguf"
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(cli: CommandLine) -> None:
+    done = cli("estimate", "nowhere/model.gguf")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: nowhere/model.gguf: no such file\n"

@@ -1,0 +1,537 @@
+"""`run`, with the real runtime and real models out of a store: one question, and the chat."""
+
+import errno
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.gguf import tiny_gguf
+
+pytestmark = pytest.mark.model
+
+SMOLLM2 = "ai/smollm2:135M-Q4_1"
+QUESTION = "What is the capital of France?"
+SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say.\n"
+FIT = re.compile(
+    r"fits, needs [\d.]+ MiB of [\d.]+ GiB (GPU )?memory; context (\d+( of \d+)?), \d+ threads$"
+)
+
+
+# One question.
+
+
+def test_it_knows_the_capital_of_france(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, QUESTION)
+    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
+    assert done.stderr.startswith(f"{SMOLLM2}: fits, needs ")
+    assert FIT.search(done.stderr.rstrip("\n"))[2] == "8192"
+    assert nothing_left(models)
+
+
+def test_the_same_question_gets_the_same_answer(models: CommandLine) -> None:
+    answers = {models("run", SMOLLM2, "Say", "hi.", "-q").stdout for _ in range(2)}
+    assert len(answers) == 1
+
+
+def test_a_missing_model_is_pulled_first(cli: CommandLine, mirror: str) -> None:
+    done = cli("run", SMOLLM2, QUESTION, MODELRUNNER_MIRRORS=mirror)
+    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
+    lines = done.stderr.splitlines()
+    assert lines[0] == (f"Unable to find model '{SMOLLM2}' locally. Pulling from the registry.")
+    assert lines[1] == f"pulling {SMOLLM2}: 93.81 MiB"
+    assert FIT.search(lines[-1])
+    assert cli("path", SMOLLM2).returncode == 0
+
+
+def test_a_missing_model_is_not_pulled_offline(cli: CommandLine) -> None:
+    done = cli("run", SMOLLM2, QUESTION, "--offline")
+    assert (done.returncode, done.stdout) == (9, "")
+
+
+def test_quiet_leaves_the_answer(models: CommandLine) -> None:
+    done = models("run", "fixtures/tiny-llama", "hi", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, SENTENCE, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [((), b"What is the capital of France?\n"), ((QUESTION,), b"Answer in one word.\n")],
+    ids=["alone", "behind the prompt"],
+)
+def test_what_is_piped_in_is_asked(
+    models: CommandLine, arguments: tuple[str, ...], stdin: bytes
+) -> None:
+    done = models("run", SMOLLM2, *arguments, stdin=stdin)
+    assert done.returncode == 0
+    assert "Paris" in done.stdout
+
+
+def test_an_answer_as_json(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, QUESTION, "--json")
+    found = json.loads(done.stdout)
+    assert found.pop("tokens_per_s") > 0
+    assert found.pop("prompt_tokens") > 10
+    assert found.pop("completion_tokens") > 5
+    assert (found, done.stderr) == (
+        {
+            "reference": SMOLLM2,
+            "answer": "The capital of France is Paris.",
+            "finish_reason": "stop",
+            "context": 8192,
+        },
+        "",
+    )
+
+
+def test_nothing_asked_is_a_usage_error(models: CommandLine) -> None:
+    done = models("run", SMOLLM2)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no prompt, and stdin is empty\nhint: ")
+
+
+def test_what_is_no_text_is_a_usage_error(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, stdin=b"caf\xe9")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        "error: stdin is not UTF-8 text\nhint: convert it with iconv\n",
+    )
+
+
+def test_an_answer_that_was_cut_says_so(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, QUESTION, "--max-tokens", "3")
+    assert (done.returncode, done.stdout) == (0, "The capital of\n")
+    assert done.stderr.endswith("the answer was cut: `max_tokens` allows 3 tokens\n")
+
+
+def test_the_context_asked_for_is_told(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, QUESTION, "--context", "2048")
+    assert FIT.search(done.stderr.splitlines()[0])[2] == "2048 of 8192"
+
+
+def test_a_prompt_longer_than_the_context_is_a_capacity_error(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, "word " * 1000, "--context", "512", "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout, error["code"]) == (7, "", "context_exceeded")
+
+
+def test_a_context_beyond_the_trained_one_is_never_silently_less(models: CommandLine) -> None:
+    done = models("run", SMOLLM2, QUESTION, "--context", "16384", "--max-tokens", "1")
+    assert done.returncode == 0
+    assert "warning: a context of 16384 is beyond the 8192 that it was trained for" in done.stderr
+    given = re.search(r"the runtime gives a context of (\d+), not 16384", done.stderr)
+    assert given is None or given[1] == "8192"
+
+
+def test_a_model_trained_for_a_million_tokens_gets_a_usual_context(models: CommandLine) -> None:
+    done = models("run", "ai/granite-4.0-micro", "hi")
+    assert (done.returncode, done.stdout) == (0, SENTENCE)
+    assert FIT.search(done.stderr.rstrip("\n"))[2] == "32768 of 1048576"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tiny-llama:docker", "tiny-llama:modelpack", "tiny-llama:shards"),
+        *("tiny-llama:shards-modelpack", "tiny-llava:docker", "tiny-llava:modelpack"),
+        "tiny-llama:template",
+    ],
+)
+def test_every_kind_of_artifact_runs(models: CommandLine, name: str) -> None:
+    done = models("run", f"fixtures/{name}", "hi")
+    assert (done.returncode, done.stdout) == (0, SENTENCE)
+    assert done.stderr.startswith(f"fixtures/{name}")
+
+
+def test_a_model_is_called_what_the_user_calls_it(models: CommandLine) -> None:
+    assert models("run", "ai/smollm2", "hi", "--max-tokens", "1").stderr.startswith(
+        "ai/smollm2:latest Q4_1: fits, "
+    )
+
+
+# What cannot run.
+
+
+def test_an_embedding_model_is_refused(models: CommandLine) -> None:
+    done = models("run", "fixtures/tiny-bert", "hi")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        10,
+        "",
+        (
+            "error: fixtures/tiny-bert:latest is an embedding model: it makes vectors,"
+            " it does not chat\n"
+            'hint: llama-server --embeddings -m "$(modelrunner path fixtures/tiny-bert:latest)"'
+            " serves it under /v1/embeddings\n"
+        ),
+    )
+
+
+def test_a_model_that_the_runtime_refuses_is_a_runtime_error(models: CommandLine) -> None:
+    done = models("run", "fixtures/nonesuch", "hi")
+    assert (done.returncode, done.stdout) == (8, "")
+    assert "unknown model architecture: 'nonesuch'" in done.stderr
+    assert done.stderr.endswith(
+        "hint: this llama.cpp does not know the model: update the runtime, or choose another\n"
+    )
+    assert nothing_left(models)
+
+
+def test_a_damaged_model_is_not_started(models: CommandLine) -> None:
+    damage(models, "fixtures/tiny-llama:docker")
+    done = models("run", "fixtures/tiny-llama:docker", "hi", "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout, error["code"]) == (6, "", "corrupt_store")
+    assert error["hint"] == (
+        "run `modelrunner pull fixtures/tiny-llama:docker`: only what is missing is fetched"
+    )
+
+
+def damage(models: CommandLine, name: str) -> None:
+    """Another byte in the weights; the file is a new one, for the fixtures' are shared."""
+    found = json.loads(models("inspect", name).stdout)
+    digest = found["layers"][0]["digest"].removeprefix("sha256:")
+    blob = models.home / "store" / "v1" / "blobs" / "sha256" / digest
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.unlink()
+    blob.write_bytes(content)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
+    models: CommandLine,
+) -> None:
+    done = models("run", SMOLLM2, "hi", MODELRUNNER_RUNTIME="llama-cpp-python")
+    if done.returncode == 0:
+        pytest.skip("llama-cpp-python is installed here")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        8,
+        "",
+        (
+            "error: llama-cpp-python: no Python module llama_cpp\n"
+            "hint: pip install 'modelrunner[llama-cpp-python]'\n"
+        ),
+    )
+
+
+BARE = """
+import sys
+from importlib.machinery import PathFinder
+class Nothing(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in ("xllamacpp", "llama_cpp"):
+            return None
+        return super().find_spec(name, path, target)
+sys.meta_path[:] = [Nothing if entry is PathFinder else entry for entry in sys.meta_path]
+sys.meta_path[:] = [e for e in sys.meta_path if "editable" not in repr(e).lower()]
+from modelrunner.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, "run", SMOLLM2, "hi"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**models.environ, "PATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        8,
+        "",
+        (
+            "error: nothing here can run a model (llama-server: no llama-server on PATH;"
+            " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module"
+            " xllamacpp)\n"
+            "hint: pip install 'modelrunner[embedded]'\n"
+        ),
+    )
+
+
+# Ends.
+
+
+@contextmanager
+def answering(models: CommandLine) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
+    """A process in the middle of a long answer, and the processes that it started."""
+    with subprocess.Popen(
+        models.argv("run", SMOLLM2, "Count to a thousand.", "--temperature", "1", "--seed", "1"),
+        env=dict(models.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Ctrl-C is for us, not for pytest; a shell's background jobs would ignore it
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.read(1)
+        children = offspring(process.pid)
+        assert children
+        try:
+            yield process, children
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_whatever_ends_it_ends_its_runtime(
+    models: CommandLine, number: signal.Signals, code: int
+) -> None:
+    with answering(models) as (process, children):
+        process.send_signal(number)
+        assert process.wait(15) == code
+        wait_until(lambda: not any(map(alive, children)))
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_ctrl_c_on_the_whole_group_ends_it_once(models: CommandLine) -> None:
+    with answering(models) as (process, children):
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(15) == 130
+        wait_until(lambda: not any(map(alive, children)))
+
+
+def test_a_reader_that_leaves_ends_it(models: CommandLine) -> None:
+    with answering(models) as (process, children):
+        process.stdout.close()
+        assert process.wait(15) == 0
+        wait_until(lambda: not any(map(alive, children)))
+
+
+# The chat.
+
+
+class Terminal:
+    """The person's side of a terminal."""
+
+    def __init__(self, master: int) -> None:
+        self.master = master
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        """What was shown until then, control sequences left out."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
+            assert ready, f"{text!r} never came, but {self.seen!r}"
+            self.seen += os.read(self.master, 65536).decode()
+            self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def drain(self) -> str:
+        """Everything up to the end."""
+        seen = b""
+        while True:
+            try:
+                chunk = os.read(self.master, 65536)
+            except OSError as exc:
+                if exc.errno == errno.EIO:
+                    return seen.decode()
+                raise
+            if not chunk:
+                return seen.decode()
+            seen += chunk
+
+
+CONTROLLING = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "modelrunner", *sys.argv[1:]])
+"""
+
+
+@contextmanager
+def chatting(
+    models: CommandLine, *arguments: str, name: str = SMOLLM2
+) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    master, slave = pty.openpty()
+    terminal = Terminal(master)
+    environ = {**models.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLING, "run", name, *arguments],
+        env=environ,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    with process:
+        try:
+            terminal.wait_for("Send a message (/? for help)")
+            yield terminal, process
+        finally:
+            process.kill()
+            if terminal.master >= 0:
+                os.close(terminal.master)
+
+
+def test_a_chat_remembers_and_leaves(models: CommandLine) -> None:
+    with chatting(models, "--temperature", "0") as (terminal, process):
+        children = offspring(process.pid)
+        terminal.type(f"{QUESTION}\r")
+        terminal.wait_for("Paris")
+        terminal.wait_for("> ")
+        terminal.type('"""\rWhat is\rthe capital of Italy?"""\r')
+        terminal.wait_for("Rome")
+        terminal.wait_for("> ")
+        terminal.type("/bye\r")
+        assert process.wait(15) == 0
+        wait_until(lambda: not any(map(alive, children)))
+    history = models.home / "state" / "history"
+    assert QUESTION in history.read_text()
+    assert history.stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_stops_the_answer_and_ctrl_d_the_chat(models: CommandLine) -> None:
+    with chatting(models) as (terminal, process):
+        children = offspring(process.pid)
+        terminal.type("Write a long story about the sea.\r")
+        # past the echo of the message, into the answer
+        terminal.wait_for("sea.")
+        terminal.wait_for("the")
+        terminal.type("\x03")
+        terminal.wait_for("(stopped)")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert process.wait(15) == 0
+        wait_until(lambda: not any(map(alive, children)))
+
+
+@pytest.mark.parametrize("amid", ["the prompt", "an answer"])
+def test_a_terminal_that_goes_away_ends_everything(models: CommandLine, amid: str) -> None:
+    with chatting(models) as (terminal, process):
+        children = offspring(process.pid)
+        if amid == "an answer":
+            terminal.type("Write a long story about the sea.\r")
+            terminal.wait_for("sea.")
+            terminal.wait_for("the")
+        os.close(terminal.master)
+        terminal.master = -1
+        assert process.wait(15) in {0, 129}
+        wait_until(lambda: not any(map(alive, children)))
+
+
+def test_a_chat_has_no_json(models: CommandLine) -> None:
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        models.argv("run", SMOLLM2, "--json"),
+        stdin=slave,
+        capture_output=True,
+        env=dict(models.environ),
+        check=False,
+    )
+    os.close(master)
+    os.close(slave)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert json.loads(done.stderr)["error"]["message"] == "a chat has no JSON"
+
+
+def test_a_read_only_store_runs(models: CommandLine, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a read-only file system")
+    models("path", "fixtures/tiny-llama:docker")
+    store = models.home / "store"
+    mount = ["mount", "--bind", "-o", "ro", str(store), str(store)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no bind mounts here")
+    try:
+        done = models("run", "fixtures/tiny-llama:docker", "hi")
+        assert (done.returncode, done.stdout) == (0, SENTENCE), done.stderr
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+
+
+def test_garbage_that_calls_itself_gguf_is_an_integrity_error(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    from tests.support.artifacts import docker_artifact
+    from tests.support.registry import Registry
+
+    with Registry() as registry:
+        registry.add(docker_artifact(b"garbage" * 1000), "team/garbage", ["1"])
+        done = cli("run", registry.reference("team/garbage:1"), "hi", "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout, error["code"]) == (6, "", "malformed_gguf")
+
+
+def test_a_gguf_without_a_tokenizer_is_refused_by_the_runtime(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", metadata={"tokenizer.ggml.model": None})
+    assert cli("package", str(file), "mine").returncode == 0
+    done = cli("run", "mine", "hi")
+    assert (done.returncode, done.stdout) == (8, "")
+    assert re.search(r"^error: \S+ cannot serve ai/mine:latest: ", done.stderr, re.MULTILINE)
+
+
+# Processes.
+
+
+def offspring(pid: int) -> list[int]:
+    """The children of a process and theirs."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    parents = {int(one): int(two) for one, two in (line.split() for line in listed.splitlines())}
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        children = [one for one, other in parents.items() if other == parent]
+        found += children
+        waiting += children
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    # whose parent was killed may wait for somebody to notice its end
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def nothing_left(models: CommandLine) -> bool:
+    """Whether no log of a good run is left, and no runtime of this home runs."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
+    return str(models.home) not in listed
