@@ -26,7 +26,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-REPOSITORY, TAG = "bench/model", "1"
+REPOSITORY = "bench/model"
+OTHER_TAG = "moved"
+"""One more tag of the limited server for the same model."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.docker.ai.model.config.v0.1+json"
 LAYER_TYPE = "application/vnd.docker.ai.gguf.v3"
@@ -61,10 +63,12 @@ class Model:
     """An artifact with one layer of random bytes.
 
     Attributes:
+        tag: Its name in the repository.
         blob: The layer's bytes, in the registry's own storage.
         digest: The layer's.
     """
 
+    tag: str
     blob: Path
     size: int
     digest: str
@@ -75,6 +79,14 @@ class Model:
     def path(self) -> str:
         """The layer's path on every server."""
         return f"/v2/{REPOSITORY}/blobs/{self.digest}"
+
+    def on(self, host: str) -> str:
+        """The model's reference on a registry."""
+        return f"{host}/{REPOSITORY}:{self.tag}"
+
+    def pinned_on(self, host: str) -> str:
+        """The reference by digest."""
+        return f"{host}/{REPOSITORY}@{digest_of(self.manifest)}"
 
 
 def tool(name: str) -> str:
@@ -198,15 +210,16 @@ class Limited(Address):
 def limited(folder: Path, model: Model, *, rate: int = 20_000_000) -> Iterator[Limited]:
     """A registry with one model, which limits each connection."""
     port = free_port()
-    for name, content in (("manifest", model.manifest), ("config", model.config)):
-        (folder / f"limited.{name}").write_bytes(content)
-    command = [sys.executable, __file__, str(port), str(rate), str(model.blob), model.digest,
-               str(folder / "limited.manifest"), str(folder / "limited.config")]  # fmt: skip
-    with running(command, port, folder / "limited.log"):
+    manifest, config = folder / f"{model.tag}.manifest", folder / f"{model.tag}.config"
+    manifest.write_bytes(model.manifest)
+    config.write_bytes(model.config)
+    command = [sys.executable, __file__, str(port), str(rate), str(model.blob), model.digest, model.tag,
+               str(manifest), str(config)]  # fmt: skip
+    with running(command, port, folder / f"{model.tag}.log"):
         yield Limited(port)
 
 
-def push(registry: Address, folder: Path, size: int) -> Model:
+def push(registry: Address, folder: Path, size: int, tag: str) -> Model:
     """Makes a model of random bytes in a registry, by plain HTTP."""
     source = folder / "blob"
     found = hashlib.sha256()
@@ -231,13 +244,13 @@ def push(registry: Address, folder: Path, size: int) -> Model:
                         "size": len(config)},
              "layers": [{"mediaType": LAYER_TYPE, "digest": digest, "size": size}]}
         ).encode()  # fmt: skip
-        _ask(connection, "PUT", f"/v2/{REPOSITORY}/manifests/{TAG}", manifest, MANIFEST_TYPE)
+        _ask(connection, "PUT", f"/v2/{REPOSITORY}/manifests/{tag}", manifest, MANIFEST_TYPE)
     finally:
         connection.close()
         source.unlink()
     hexdigest = found.hexdigest()
     stored = folder / "storage/docker/registry/v2/blobs/sha256" / hexdigest[:2] / hexdigest / "data"
-    return Model(stored, size, digest, config, manifest)
+    return Model(tag, stored, size, digest, config, manifest)
 
 
 def digest_of(content: bytes) -> str:
@@ -304,7 +317,8 @@ class _State:
         self.small = {
             "/v2/": (b"{}", "application/json"),
             blobs + digest_of(config): (config, "application/octet-stream"),
-            manifests + TAG: (self.manifest, MANIFEST_TYPE),
+            manifests + arguments.tag: (self.manifest, MANIFEST_TYPE),
+            manifests + OTHER_TAG: (self.manifest, MANIFEST_TYPE),
             manifests + digest_of(self.manifest): (self.manifest, MANIFEST_TYPE),
         }
         self.lock = threading.Lock()
@@ -423,6 +437,7 @@ def _main() -> None:
     parser.add_argument("rate", type=int)
     parser.add_argument("blob", type=Path)
     parser.add_argument("digest")
+    parser.add_argument("tag")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("config", type=Path)
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ context = 32768
 insecure = true                 # plain http
 realms = ["auth.example.com"]   # where a token may be asked for
 ca_file = "/etc/ssl/company.pem"
+client_cert = "/etc/ssl/me.pem"  # and client_key, where it is a file of its own
 ```
 """
 
@@ -26,7 +27,13 @@ _TOP = {"runtime": str, "context": int, "threads": int, "system": str, "port": i
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
 _KINDS = {str: "text", int: "a whole number", dict: "a table"}
 _TABLES = ("mirrors", "registries")
-_REGISTRY = {"insecure": bool, "realms": list, "ca_file": str}
+_REGISTRY = {
+    "insecure": bool,
+    "realms": list,
+    "ca_file": str,
+    "client_cert": str,
+    "client_key": str,
+}
 DEFAULT_PORT = 12434
 
 
@@ -193,12 +200,14 @@ def _registries(written: Mapping[str, Any], path: Path) -> Mapping[str, Registry
             if key not in _REGISTRY or not isinstance(value, _REGISTRY[key]):
                 raise ConfigError(
                     f"{path}: {key!r} of registry {registry} is not understood",
-                    hint="there are insecure = true|false, realms = [HOST, ...], ca_file = PATH",
+                    hint=f"there are {', '.join(_REGISTRY)}",
                 )
         found[registry] = RegistrySettings(
             insecure=entry.get("insecure", False),
             realms=tuple(str(realm) for realm in entry.get("realms", ())),
             ca_file=entry.get("ca_file"),
+            client_cert=entry.get("client_cert"),
+            client_key=entry.get("client_key"),
         )
     return found
 

@@ -27,6 +27,14 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another process is fetching this blob: it is waited for."""
+
+    digest: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A blob begins to move; `resumed` bytes of it are here from an earlier try."""
 
@@ -72,7 +80,7 @@ class Finished:
     total_bytes: int
 
 
-Event = Planned | Skipped | Started | Advanced | Retrying | Verified | Finished
+Event = Planned | Skipped | Waiting | Started | Advanced | Retrying | Verified | Finished
 Listener = Callable[[Event], None]
 
 

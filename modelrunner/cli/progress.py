@@ -22,6 +22,7 @@ from modelrunner.events import (
     Skipped,
     Started,
     Verified,
+    Waiting,
     ignore,
 )
 from modelrunner.text import sanitize_line
@@ -76,7 +77,7 @@ class Tally:
             case Advanced():
                 self.moving[event.digest] = event.done
                 self._sample()
-            case Skipped() | Retrying() | Verified() | Finished():
+            case Skipped() | Waiting() | Retrying() | Verified() | Finished():
                 pass
             case _:
                 assert_never(event)
@@ -147,6 +148,8 @@ class PlainListener:
                 self._last = (self._clock(), self._tally.percent)
             case Skipped():
                 self._say(f"{event.title}: {format_size(event.size)}, already there")
+            case Waiting():
+                self._say(f"{event.title}: another process is fetching it, waiting for it")
             case Retrying():
                 self._say(_retry(event))
             case Advanced():
@@ -187,6 +190,8 @@ class JsonListener:
                 self._write("started", event.digest, event.size, event.resumed, title=event.title)
             case Skipped():
                 self._write("skipped", event.digest, event.size, event.size, title=event.title)
+            case Waiting():
+                self._write("waiting", event.digest, None, None, title=event.title)
             case Verified():
                 self._write("verified", event.digest, event.size, event.size)
             case Retrying():
@@ -270,6 +275,8 @@ class _BarListener:
                 self._drawn.update(self._task, completed=self._tally.done)
             case Skipped():
                 self._say(f"{event.title}: {format_size(event.size)}, already there")
+            case Waiting():
+                self._say(f"{event.title}: another process is fetching it, waiting for it")
             case Retrying():
                 self._say(_retry(event))
             case Started():

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.guard import is_loopback_name
-from modelrunner.registry.settings import RegistrySettings
+from modelrunner.registry.settings import ClientCertificate, RegistrySettings
 
 _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
 
@@ -19,7 +19,8 @@ class Endpoint:
 
     `registry` is the name in references, `scheme` and `authority` are what is connected to,
     `prefix` comes before `/v2` (a mirror may live below a path), `realms` are further hosts at
-    which a token may be asked for, `ca_file` is a bundle for this registry alone.
+    which a token may be asked for, `ca_file` is a bundle for this registry alone, `client` the
+    certificate that we show.
     """
 
     registry: str
@@ -27,7 +28,8 @@ class Endpoint:
     authority: str
     prefix: str = ""
     realms: tuple[str, ...] = ()
-    ca_file: str | None = field(default=None)
+    ca_file: str | None = None
+    client: ClientCertificate = field(default=None, repr=False)
 
     @classmethod
     def of_registry(
@@ -37,12 +39,13 @@ class Endpoint:
         insecure: bool = False,
         realms: tuple[str, ...] = (),
         ca_file: str | None = None,
+        client: ClientCertificate = None,
     ) -> Self:
         """A registry's own address; plain http for this machine, or where it is allowed."""
         authority = _ADDRESSES.get(registry, registry)
         host = _host(authority)
         scheme = "http" if insecure or is_loopback_name(host) else "https"
-        return cls(registry, scheme, authority, realms=realms, ca_file=ca_file)
+        return cls(registry, scheme, authority, realms=realms, ca_file=ca_file, client=client)
 
     @classmethod
     def of_mirror(
@@ -78,7 +81,15 @@ class Endpoint:
             )
         prefix = f"/{parts.path.strip('/')}".removesuffix("/v2").strip("/")
         certificates = said.ca_file or ca_file
-        return cls(registry, parts.scheme, parts.netloc, prefix, said.realms, certificates)
+        return cls(
+            registry,
+            parts.scheme,
+            parts.netloc,
+            prefix,
+            said.realms,
+            certificates,
+            said.client,
+        )
 
     @property
     def host(self) -> str:

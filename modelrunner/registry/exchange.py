@@ -145,6 +145,7 @@ class Exchange:
                 timeout=self._timeout,
                 auth=_no_auth,
                 verify=self._endpoint.ca_file or True,
+                cert=self._endpoint.client if origin(url) == self._home else None,
             )
         _log.debug("-> %d", response.status_code)
         return response

@@ -67,6 +67,7 @@ class Places:
             insecure=said.insecure,
             realms=said.realms,
             ca_file=said.ca_file or self.ca_file,
+            client=said.client,
         )
         return self._open(endpoint)
 

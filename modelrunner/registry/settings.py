@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ClientCertificate = str | tuple[str, str] | None
+
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
@@ -11,8 +13,19 @@ class RegistrySettings:
         insecure: In plain http.
         realms: Further hosts at which a token may be asked for.
         ca_file: A bundle of certificates for it alone.
+        client_cert: The certificate that we show it, PEM; the key may be in the same file.
+        client_key: The key to it.
     """
 
     insecure: bool = False
     realms: tuple[str, ...] = ()
     ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+    @property
+    def client(self) -> ClientCertificate:
+        """Certificate and key as HTTP libraries take them, None where there is none."""
+        if self.client_cert is None or self.client_key is None:
+            return self.client_cert
+        return self.client_cert, self.client_key

@@ -6,7 +6,7 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,7 +19,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.store.files import disk_errors, sync_directory
 from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import lock
+from modelrunner.store.lock import lock, try_lock
 from modelrunner.store.stamps import CHUNK, hash_file, is_stamped, look, remove_stamp, write_stamp
 
 BLOB_MODE = 0o444
@@ -124,6 +124,10 @@ class BlobWriter:
                 expected=str(self._descriptor.digest),
                 got=str(got),
             )
+
+
+def _wait_in_silence() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +259,15 @@ class BlobStore:
             writer.check()
 
     @contextmanager
-    def arrival(self, descriptor: Descriptor) -> Iterator[Arrival | None]:
+    def arrival(
+        self, descriptor: Descriptor, on_wait: Callable[[], None] = _wait_in_silence
+    ) -> Iterator[Arrival | None]:
         """The block in which a blob arrives; leaving it in peace gives the blob its name.
 
         Whoever fills the file makes sure that its content is right before the block ends. Yields
         None where the blob is there already, maybe because another process has just finished it:
-        this one has waited. If the block raises, what arrived is kept, unless it turned out to be
-        wrong.
+        this one has waited, and called `on_wait` before. If the block raises, what arrived is kept,
+        unless it turned out to be wrong.
 
         Raises:
             DiskFullError, StoreAccessError: It cannot be written.
@@ -269,7 +275,7 @@ class BlobStore:
         partial = self._layout.partial(descriptor.digest)
         with ExitStack() as stack:
             with disk_errors(partial):
-                file = stack.enter_context(_locked_file(partial))
+                file = stack.enter_context(_locked_file(partial, on_wait))
                 arrival = Arrival(file, partial, self._layout.journal(descriptor.digest))
                 there = self.state(descriptor) == "good"
                 if there:
@@ -301,12 +307,14 @@ class BlobStore:
 
 
 @contextmanager
-def _locked_file(path: Path) -> Iterator[IO[bytes]]:
+def _locked_file(path: Path, on_wait: Callable[[], None]) -> Iterator[IO[bytes]]:
     """Opens and locks a file that another process may rename or remove meanwhile."""
     while True:
         file = _open_partial(path)
         with file:
-            lock(file)
+            if not try_lock(file):
+                on_wait()
+                lock(file)
             if _is_still(path, file):
                 yield file
                 return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
-from modelrunner.events import Listener, Retrying, Skipped, Started, Verified
+from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -66,7 +66,8 @@ class Fetcher:
         self, descriptor: Descriptor, title: str, open_source: Callable[[], Source]
     ) -> Fetched:
         digest = str(descriptor.digest)
-        with self.blobs.arrival(descriptor) as arrival:
+        waiting = Waiting(digest, title)
+        with self.blobs.arrival(descriptor, lambda: self.listener(waiting)) as arrival:
             if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
                 return _NOTHING

@@ -323,7 +323,7 @@ def test_server_error_passes_when_it_passes(harness, registry):
 def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
     """Many runs over a small blob: never a wrong blob, a hang, or a lost partial."""
     content = random.Random(2).randbytes(8 * 4096 + 17)
-    for seed in range(250):
+    for seed in range(1000):
         chance = random.Random(seed)
         with Registry() as registry:
             digest = registry.add_blob(content, "ai/small")

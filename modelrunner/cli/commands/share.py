@@ -34,6 +34,6 @@ def share(
         context.console.say(
             f"sharing {len(context.store.models())} models read-only; Ctrl-C ends it"
         )
-        if not server.address.startswith(("http://127.", "http://localhost")):
+        if not server.address.startswith(("http://127.", "http://localhost", "http://[::1]")):
             context.console.warn(f"everybody who reaches {server.address} can read every model")
         server.serve_forever()

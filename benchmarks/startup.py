@@ -1,0 +1,82 @@
+"""How long the commands take that people wait for most: against the bare interpreter.
+
+    python benchmarks/startup.py [--rounds 30]
+
+Each round runs every command once, the interpreter among them, so that a busy moment of the
+machine slows all of them alike; the median of each counts. The store has twenty models.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.package import Ingredients, package
+from modelrunner.store.store import Store
+from tests.support.gguf import tiny_gguf
+
+TARGET = 9.0
+MODELS = 20
+BASE = "python -c pass"
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        fill(home)
+        medians = measure(commands(), rounds, {**os.environ, "MODELRUNNER_HOME": str(home)})
+    print(f"{'command':<24}  {'median':>8}  {'ratio':>6}  target")
+    for name, seconds in medians.items():
+        ratio = seconds / medians[BASE]
+        said = "" if name == BASE else f"{TARGET:g}x {'met' if ratio <= TARGET else 'missed'}"
+        print(f"{name:<24}  {seconds * 1000:>5.0f} ms  {ratio:>5.1f}x  {said}".rstrip())
+
+
+def fill(home: Path) -> None:
+    """Twenty different models, packaged as users do it."""
+    from datetime import UTC, datetime
+
+    store, moment = Store(home / "store"), datetime(2025, 10, 2, tzinfo=UTC)
+    for seed in range(MODELS):
+        file = tiny_gguf(home / f"model-{seed}.gguf", seed=seed)
+        name = Reference.parse(f"bench/model-{seed}:1")
+        package(store, Ingredients(file), name, family="docker", created=moment)
+
+
+def commands() -> dict[str, list[str]]:
+    """What is run, by the name in the table: the console script, as a user starts it."""
+    script = Path(sys.executable).with_name("modelrunner")
+    program = [str(script)] if script.exists() else [sys.executable, "-m", "modelrunner"]
+    return {
+        BASE: [sys.executable, "-c", "pass"],
+        "modelrunner --version": [*program, "--version"],
+        "modelrunner --help": [*program, "--help"],
+        "modelrunner list": [*program, "list"],
+    }
+
+
+def measure(timed: dict[str, list[str]], rounds: int, environ: dict[str, str]) -> dict[str, float]:
+    """The median of each command over alternating rounds, in seconds."""
+    taken: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds + 1):
+        for name, command in timed.items():
+            begun = time.perf_counter()
+            subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True)
+            taken[name].append(time.perf_counter() - begun)
+    # the first round compiles and warms up
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+if __name__ == "__main__":
+    main()
