@@ -43,8 +43,9 @@ lint: $(VENV)/.dev ## Check style, types and floors.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fuzz: $(VENV)/.dev ## Feed the GGUF reader garbage for a minute.
+fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for the engine.
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
+	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 
 cards-check: $(VENV)/.dev ## Check that the generated parts of the cards are fresh.
 	$(BIN)/python cards/make.py --check

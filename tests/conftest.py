@@ -25,7 +25,7 @@ _FOREIGN = (
     "XDG_",
 )
 # these steer the tests themselves
-_OURS = ("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED")
+_OURS = ("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED", "MODELRUNNER_FAULT_RUNS")
 
 
 @pytest.fixture(autouse=True)

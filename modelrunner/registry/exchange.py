@@ -124,7 +124,12 @@ class Exchange:
             RegistryAnswerError: It may not.
             RegistryUnavailableError: Its host is not known.
         """
-        absolute = urljoin(url, target)
+        try:
+            absolute = urljoin(url, target)
+        except ValueError as exc:
+            raise RegistryAnswerError(
+                f"{self._endpoint.label} sends us to an address that is none"
+            ) from exc
         proxied = bool(self._proxies(absolute))
         check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)
         return absolute

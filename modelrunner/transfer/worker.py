@@ -12,11 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from modelrunner.errors import (
-    InterruptedTransferError,
-    ModelRunnerError,
-    TransferError,
-)
+from modelrunner.errors import InterruptedTransferError, TransferError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
@@ -71,7 +67,7 @@ class Worker(Thread):
         try:
             with closing(self._shared.open_source()) as source:
                 self._work(source)
-        except (ModelRunnerError, OSError) as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised where the transfer is watched
             self.error = exc
         finally:
             with self._shared.pieces.changed:

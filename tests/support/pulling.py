@@ -64,7 +64,7 @@ class Pulling:
     @property
     def leftovers(self) -> list[str]:
         """Names in the folder where blobs arrive."""
-        return sorted(path.name for path in self.store.layout.ingest.glob("*"))
+        return sorted(path.name for path in self.store.layout.ingest.glob("*.*"))
 
 
 def docker_config(folder: Path, auths: Mapping[str, tuple[str, str]], **more: object) -> Path:
