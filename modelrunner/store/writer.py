@@ -1,0 +1,112 @@
+"""A blob written from its start to its end, hashed on the way."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+from modelrunner.errors import DigestMismatchError, SizeMismatchError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.store.files import disk_errors
+from modelrunner.store.stamps import CHUNK
+
+
+class BlobWriter:
+    """One blob on its way into the store; made by `BlobStore.writer`.
+
+    `offset` is how much is there. Bytes are appended with `write`; `resume_at` says where the
+    stream that follows begins, which may be the start when a server knows no ranges.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, descriptor: Descriptor) -> None:
+        self._file = file
+        self._path = path
+        self._descriptor = descriptor
+        self._hash = sha256()
+        self.offset = 0
+
+    def recover(self) -> None:
+        """Takes over what an earlier try has left, hashing it; too long is worth nothing."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size > self._descriptor.size:
+            self._start_anew()
+            return
+        self._file.seek(0)
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while self.offset < size:
+            count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+            if not count:
+                break
+            self._hash.update(view[:count])
+            self.offset += count
+
+    def resume_at(self, offset: int) -> None:
+        """Tells where the bytes that follow belong.
+
+        Raises:
+            ValueError: Neither the start nor where the last byte was written.
+        """
+        if offset == self.offset:
+            return
+        if offset != 0:
+            raise ValueError(f"a stream from {offset} cannot follow {self.offset} bytes")
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._hash = sha256()
+        self.offset = 0
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Appends bytes.
+
+        Raises:
+            SizeMismatchError: More than the descriptor says.
+            DiskFullError: No space left; what was written stays.
+        """
+        if self.offset + len(chunk) > self._descriptor.size:
+            raise SizeMismatchError(
+                f"{self._descriptor.digest} is longer than the {self._descriptor.size} bytes"
+                " that the manifest promises",
+                digest=str(self._descriptor.digest),
+                expected_bytes=self._descriptor.size,
+            )
+        with disk_errors(self._path):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._write_some(rest) :]
+
+    def _write_some(self, chunk: memoryview) -> int:
+        # unbuffered: what a full disk took is counted, hashed and kept
+        written = self._file.write(chunk)
+        self._hash.update(chunk[:written])
+        self.offset += written
+        return written
+
+    def check(self) -> None:
+        """Compares size and digest with the descriptor.
+
+        Raises:
+            SizeMismatchError: Bytes are missing.
+            DigestMismatchError: The content is not what was asked for.
+        """
+        if self.offset != self._descriptor.size:
+            raise SizeMismatchError(
+                f"{self._descriptor.digest} ended after {self.offset} of"
+                f" {self._descriptor.size} bytes",
+                digest=str(self._descriptor.digest),
+                expected_bytes=self._descriptor.size,
+                got_bytes=self.offset,
+            )
+        got = Digest(self._hash.hexdigest())
+        if got != self._descriptor.digest:
+            raise DigestMismatchError(
+                f"expected {self._descriptor.digest}, got {got}",
+                hint="the source serves other bytes than its manifest promises; nothing of it"
+                " was stored",
+                expected=str(self._descriptor.digest),
+                got=str(got),
+            )
