@@ -345,10 +345,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         pass
 
-    def do_HEAD(self) -> None:  # noqa: N802 - the base class looks for it
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class looks for it
+    def do_GET(self) -> None:
         state = self.state
         if self.path.startswith("/forget"):
             state.forget(int(self.path.partition("?")[2] or 0))

@@ -11,18 +11,16 @@ so. Exit status 1 where a target is missed.
 
 import argparse
 import json
-import os
 import random
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -142,7 +140,7 @@ class Bench:
         mine, other = median_s(ours), median_s(theirs)
         ratio = mine / other
         self.rows.append(
-            Row(figure, f"{mine:.2f} s", f"{other:.2f} s", ratio, f"≤ {target:g} ×",
+            Row(figure, f"{mine:.2f} s", f"{other:.2f} s", ratio, f"≤ {target:g} x",
                 ratio <= target)
         )  # fmt: skip
 
@@ -228,7 +226,7 @@ def plain(bench: Bench, registry: Address, model: Model) -> None:
         try:
             commands.append(make(bench, registry, model))
         except MissingToolError as exc:
-            bench.missing(f"plain HTTP, against {name}", f"≤ {target:g} ×", exc)
+            bench.missing(f"plain HTTP, against {name}", f"≤ {target:g} x", exc)
     costs = bench.sides(commands)
     present = {command.name for command in commands}
     for name, target, make in makers:
@@ -254,7 +252,7 @@ def tls(bench: Bench, registry: Address, model: Model) -> None:
             mine = pull(bench, model.on(MIRRORED), MODELRUNNER_MIRRORS=mirror, SSL_CERT_FILE=trust)
             costs = bench.sides([mine, curl(bench, address, model)])
     except MissingToolError as exc:
-        bench.missing(figure, "≤ 1 ×", exc)
+        bench.missing(figure, "≤ 1 x", exc)
         return
     bench.compare(figure, costs[OURS], costs["curl"], 1.0)
 
@@ -266,7 +264,7 @@ def connections(bench: Bench, model: Model) -> None:
         try:
             commands = [pull(bench, model.on(address.host)), aria2c(bench, address, model)]
         except MissingToolError as exc:
-            bench.missing(figure, "≤ 1.05 ×", exc)
+            bench.missing(figure, "≤ 1.05 x", exc)
             return
         costs = bench.sides(commands)
     bench.compare(figure, costs[OURS], costs["aria2c"], 1.05)
@@ -326,7 +324,7 @@ def kills(bench: Bench, model: Model) -> None:
     bench.clear()
     bench.rows.append(
         Row(f"fetched again after kill -9, worst of {count}", f"{worst / MIB:.1f} MiB",
-            f"connections × piece {allowed / MIB:.0f} MiB", worst / allowed, "≤ 1 ×",
+            f"connections x piece {allowed / MIB:.0f} MiB", worst / allowed, "≤ 1 x",
             worst <= allowed)
     )  # fmt: skip
 

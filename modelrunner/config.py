@@ -5,6 +5,7 @@
 ```toml
 runtime = "auto"
 context = 32768
+hub_api = "https://hub.docker.com"  # where descriptions of models come from
 [mirrors]
 "docker.io" = ["https://mirror.example.com"]
 [registries."registry.example.com:5000"]
@@ -23,7 +24,14 @@ from typing import Any, Self
 from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import RegistrySettings
 
-_TOP = {"runtime": str, "context": int, "threads": int, "system": str, "port": int}
+_TOP = {
+    "runtime": str,
+    "context": int,
+    "threads": int,
+    "system": str,
+    "port": int,
+    "hub_api": str,
+}
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
 _KINDS = {str: "text", int: "a whole number", dict: "a table"}
 _TABLES = ("mirrors", "registries")
@@ -35,6 +43,7 @@ _REGISTRY = {
     "client_key": str,
 }
 DEFAULT_PORT = 12434
+DEFAULT_HUB_API = "https://hub.docker.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Settings:
     threads: int | None = None
     system: str | None = None
     port: int = DEFAULT_PORT
+    hub_api: str = DEFAULT_HUB_API
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
@@ -92,6 +102,7 @@ class Settings:
             threads=chosen("threads", None, None),
             system=chosen("system", None, None),
             port=chosen("port", None, DEFAULT_PORT),
+            hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             mirrors=mirrors,
             registries=_registries(written, path),
             docker_config=_docker_config(environ),
@@ -103,6 +114,11 @@ class Settings:
     def store(self) -> Path:
         """Where models are kept."""
         return self.home / "store"
+
+    @property
+    def cards(self) -> Path:
+        """Where descriptions from Docker Hub are kept for a while."""
+        return self.home / "cache" / "cards"
 
     @property
     def state(self) -> Path:

@@ -14,7 +14,7 @@ _FACTORS: dict[str, int] = {
     **{f"{letter}b": int(1000**power) for power, letter in enumerate("kmgtp", start=1)},
     **{letter: int(1024**power) for power, letter in enumerate("kmgtp", start=1)},
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([a-zA-Z]*)\s*")
 
 
 def format_size(size: int) -> str:

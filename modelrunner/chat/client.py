@@ -60,11 +60,13 @@ class SamplingOptions:
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    repeat_penalty: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The fields of a request: only those that are set."""
         given: dict[str, object] = {
             "temperature": self.temperature,
+            "repeat_penalty": self.repeat_penalty,
             "top_p": self.top_p,
             "seed": self.seed,
             "max_tokens": self.max_tokens,

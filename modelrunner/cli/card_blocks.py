@@ -64,9 +64,9 @@ class Grid:
 Block = Heading | Paragraph | Grid
 
 
-def card_blocks(card: Card, marks: Mapping[str, str]) -> Iterator[Block]:
+def card_blocks(card: Card, marks: Mapping[str, str], name: str | None = None) -> Iterator[Block]:
     """The card in the order in which it is read; `marks` says something of a variant."""
-    name = f"ai/{card.name}" if card.name else None
+    name = name or (f"ai/{card.name}" if card.name else None)
     title = _line(card.title or card.name or "a card without a title")
     yield Heading(f"{title} ({_line(name)})" if name else title)
     yield from _prose(card.description)
@@ -85,7 +85,7 @@ def card_blocks(card: Card, marks: Mapping[str, str]) -> Iterator[Block]:
     for part in parts:
         yield from _other(part)
     if card.warnings and not any("doubtful" in part.title.casefold() for part in parts):
-        yield Heading("Odd in this card")
+        yield Heading("Warnings")
         yield from (Paragraph(_line(warning), bullet=True) for warning in card.warnings)
     if card.benchmarks:
         yield Heading("Benchmarks")

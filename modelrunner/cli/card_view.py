@@ -11,26 +11,32 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-def render_card(card: Card, console: "Console", marks: Mapping[str, str] | None = None) -> None:
+def render_card(
+    card: Card,
+    console: "Console",
+    marks: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> None:
     """Draw a card for a person, as wide as the console is.
 
     Args:
         card: What to draw.
         console: Where.
         marks: What to say of a variant by one of its references: `fits`, `too large`.
+        name: What the model is called, for one that is not in Docker's own namespace.
     """
     before: Block | None = None
-    for block in card_blocks(card, marks or {}):
+    for block in card_blocks(card, marks or {}, name):
         if before is not None and _stands_apart(before, block):
             console.print()
         console.print(_drawn(block, console.width), highlight=False, markup=False, emoji=False)
         before = block
 
 
-def card_text(card: Card, marks: Mapping[str, str] | None = None) -> str:
+def card_text(card: Card, marks: Mapping[str, str] | None = None, name: str | None = None) -> str:
     """The card as plain text for a pipe: no colour, no wrapping, columns padded with spaces."""
     lines: list[str] = []
-    for block in card_blocks(card, marks or {}):
+    for block in card_blocks(card, marks or {}, name):
         match block:
             case Heading(text):
                 lines.extend(([""] if lines else []) + [text])

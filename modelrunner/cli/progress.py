@@ -73,7 +73,10 @@ class Tally:
                 self.moving.clear()
                 self.samples = [(self.clock(), self.done)]
             case Started():
+                jump = event.resumed - self.moving.get(event.digest, 0)
                 self.moving[event.digest] = event.resumed
+                # what an earlier try left has not come now: it is no speed
+                self.samples = [(when, done + jump) for when, done in self.samples]
             case Advanced():
                 self.moving[event.digest] = event.done
                 self._sample()

@@ -1,7 +1,8 @@
 """Estimate: the memory that a model needs, from the best source that knows.
 
 The model's own header, here or by ranges from the registry; else the values in the artifact's
-config; else the row of its card. What the card says is shown beside in any case.
+config or the shape in its card; else the row of its card. Where it is asked for, llama.cpp's own
+plan of a model that is here. What the card says is shown beside in any case.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     NotInStoreError,
     TransferError,
+    UsageError,
 )
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.card_shape import shape_from_card
@@ -25,75 +27,16 @@ from modelrunner.memory.fit import Budget, Fit, Verdict, choose_context, fit
 from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.operations import headers
+from modelrunner.operations import configs, headers
 from modelrunner.operations.headers import Headers
+from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.registry.source import Source
-from modelrunner.store.store import Store
+from modelrunner.store.store import Store, StoredModel
 
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How the model would be used; a context of None is as long as trained, fits and is usual."""
-
-    context: int | None = None
-    kv_type: str = "f16"
-    sequences: int = 1
-    micro_batch: int = 512
-    gpu_layers: int | None = None
-    budget: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The answer, with everything that it rests on."""
-
-    name: str
-    load: Load
-    estimate: Estimate
-    fit: Fit
-    variant: Variant | None
-    devices: Sequence[Device]
-    trained: int | None
-
-    def to_dict(self) -> dict[str, object]:
-        """The answer as JSON has it."""
-        found, parts = self.estimate, _parts(self.estimate)
-        card = self.variant
-        return {
-            "reference": self.name,
-            "source": found.source,
-            "context": self.load.context,
-            "kv_type": self.load.kv_type,
-            "bytes": {"total": found.total} if found.source == "card" else parts,
-            "low_bytes": found.low,
-            "high_bytes": found.high,
-            "card": None
-            if card is None
-            else {
-                "vram_bytes": card.vram_bytes,
-                "size_bytes": card.size_bytes,
-                "context": CARD_CONTEXT,
-            },
-            "devices": [
-                {
-                    "name": device.name,
-                    "kind": device.kind,
-                    "total_bytes": device.total_bytes,
-                    "free_bytes": device.free_bytes,
-                    "backend": device.backend,
-                }
-                for device in self.devices
-            ],
-            "fit": {
-                "verdict": self.fit.verdict,
-                "gpu_layers": self.fit.gpu_layers,
-                "max_context": self.fit.max_context,
-                "budget_bytes": self.fit.budget_bytes,
-            },
-            "trained_context": self.trained,
-            "notes": list(found.notes),
-        }
+UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
+"""What leaves a card as the only one to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +53,16 @@ class Estimator:
 
         Raises:
             MalformedGGUFError, UsageError: It is none, or not there.
+            LaunchError: llama.cpp was asked for its plan, and has none.
         """
-        return self.of_headers(str(path), headers.of_file(path), wish)
+        if wish.source in ("config", "card"):
+            raise UsageError(
+                f"{path} is a file: it has a header, and no {wish.source}",
+                hint="leave out --source",
+            )
+        found = headers.of_file(path)
+        report = self._of_headers(Facts(str(path)), found, wish)
+        return _measured(report, path) if wish.source == "measured" else report
 
     def of_model(self, text: str, wish: Wish) -> Report:
         """For a model by name or ID: here, else in its registry, else on its card.
@@ -119,37 +70,120 @@ class Estimator:
         Raises:
             ModelNotFoundError, ManifestNotFoundError: Nobody knows it.
             TransferError: The registry does not answer, and no card knows it.
+            UsageError: The source that was asked for does not have it.
+            LaunchError: llama.cpp was asked for its plan, and has none.
         """
         stored = self.store.lookup(text)
-        card = self._card(text)
+        card = self.card(text)
         if stored is not None:
-            variant = _variant(card, [name.short for name in stored.references])
-            return self.of_headers(text, headers.of_stored(stored), wish, variant)
+            return self.of_stored(stored, text, wish, card)
         if match_id(text) and text.startswith("sha256:"):
             self.store.resolve(text)
         reference = Reference.parse(text)
-        variant = _variant(card, [reference.short])
+        variant = variant_of(card, [reference.short])
+        if wish.source == "measured":
+            raise UsageError(
+                f"{reference.short} is not here, and llama.cpp plans for files that are",
+                hint=f"run `modelrunner pull {reference.short}`, or use --source header",
+            )
+        if wish.source == "card":
+            return self.of_row(reference.short, card, variant, wish)
         try:
-            return self._remote(reference, wish, variant)
-        except (AccessError, ManifestNotFoundError, NotInStoreError, TransferError):
-            if card is None or variant is None or variant.size_bytes is None:
+            source = self.source_for(reference)
+            pinned = reference.with_digest(source.resolve(reference))
+            return self.of_remote(source, pinned, wish, Facts(reference.short, variant=variant))
+        except UNREACHED:
+            if variant is None or not _answers(card, variant, wish):
                 raise
-            return self._from_card(reference, card, variant, wish)
+            return self.of_card(reference.short, card, variant, wish)
 
-    def of_headers(
-        self, name: str, found: Headers, wish: Wish, variant: Variant | None = None
+    def of_stored(self, model: StoredModel, name: str, wish: Wish, card: Card | None) -> Report:
+        """For a model that is here.
+
+        Raises:
+            IntegrityError: It is damaged.
+            LaunchError: llama.cpp was asked for its plan, and has none.
+        """
+        variant = variant_of(card, [reference.short for reference in model.references])
+        facts = Facts(name, variant=variant)
+        if wish.source == "card":
+            return self.of_row(name, card, variant, wish)
+        if wish.source == "config":
+            return self.of_config(facts, model.artifact, model.config, wish)
+        report = self._of_headers(facts, headers.of_stored(model), wish)
+        return _measured(report, model.weights()) if wish.source == "measured" else report
+
+    def of_remote(self, source: Source, pinned: Reference, wish: Wish, facts: Facts) -> Report:
+        """For a model in a registry, by its digest.
+
+        Raises:
+            UnsupportedArtifactError, IntegrityError: What is there is no model.
+            TransferError: The registry does not deliver, or not in parts.
+        """
+        artifact = ModelArtifact.from_manifest(source.manifest(pinned))
+        if wish.source == "config":
+            config = configs.of_remote(source, pinned, artifact)
+            return self.of_config(facts, artifact, config, wish)
+        return self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
+
+    def of_config(
+        self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, wish: Wish
     ) -> Report:
-        """For headers that are known already."""
+        """For an artifact by what its config says, and the sizes of its layers."""
+        weights = sum(layer.descriptor.size for layer in artifact.weights)
+        shape = ModelShape.from_strings(config.gguf, weights=weights)
+        projector = artifact.projector
+        size = projector.descriptor.size if projector else None
+        return self._of_shape(
+            replace(facts, quantization=config.quantization), shape, wish, projector=size
+        )
+
+    def of_card(self, name: str, card: Card | None, variant: Variant, wish: Wish) -> Report:
+        """For a variant that only a card knows: by the shape in it, else by its row."""
+        shape = _shape(card, variant)
+        if shape is None:
+            return self.of_row(name, card, variant, wish)
+        return self._of_shape(_facts(name, variant), shape, wish)
+
+    def of_row(self, name: str, card: Card | None, variant: Variant | None, wish: Wish) -> Report:
+        """For a variant by its row alone, which is for one context.
+
+        Raises:
+            CardNotFoundError: There is no such row, or it tells no size.
+        """
+        if card is None or variant is None or variant.size_bytes is None:
+            raise CardNotFoundError(
+                f"{name}: no card tells its size",
+                hint="`modelrunner cards` lists those that there are",
+            )
+        context = wish.context or wish.usual or CARD_CONTEXT
+        found = estimate_from_card(variant.vram_bytes, variant.size_bytes, context=context)
+        available = self.devices()
+        budget = wish.budget if wish.budget is not None else Budget.of(available).together
+        return Report(
+            _facts(name, variant),
+            Load(context, wish.kv_type, wish.sequences, wish.micro_batch),
+            found,
+            Fit(_card_verdict(found, budget), None, None, budget),
+            available,
+            variant.context_tokens,
+        )
+
+    def card(self, text: str) -> Card | None:
+        """The card of a repository, if the catalogue has one."""
+        try:
+            return self.catalog().find(text)
+        except CardNotFoundError:
+            return None
+
+    def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
+        metadata = found.metadata
+        told = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
         shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-        return self._of_shape(name, shape, wish, variant, found.projector_bytes)
+        return self._of_shape(told, shape, wish, projector=found.projector_bytes)
 
     def _of_shape(
-        self,
-        name: str,
-        shape: ModelShape,
-        wish: Wish,
-        variant: Variant | None,
-        projector: int | None = None,
+        self, facts: Facts, shape: ModelShape, wish: Wish, *, projector: int | None = None
     ) -> Report:
         available = self.devices()
         room: Sequence[Device] | int = available if wish.budget is None else wish.budget
@@ -160,74 +194,57 @@ class Estimator:
             wish.micro_batch,
             gpu_layers=wish.gpu_layers,
         )
-        context = wish.context or choose_context(shape, room, load=load, projector=projector)
+        context = wish.context
+        if context is None and wish.usual is not None:
+            context = min(wish.usual, shape.context or wish.usual)
+        elif context is None:
+            context = choose_context(shape, room, load=load, projector=projector)
         load = replace(load, context=context)
         return Report(
-            name,
+            facts,
             load,
             estimate(shape, load, projector=projector),
             fit(shape, load, room, projector=projector),
-            variant,
             available,
             shape.context or None,
+            shape,
+            projector,
         )
 
-    def _remote(self, reference: Reference, wish: Wish, variant: Variant | None) -> Report:
-        source = self.source_for(reference)
-        pinned = reference.with_digest(source.resolve(reference))
-        artifact = ModelArtifact.from_manifest(source.manifest(pinned))
-        found = headers.of_remote(source, pinned, artifact)
-        return self.of_headers(reference.short, found, wish, variant)
 
-    def _from_card(self, reference: Reference, card: Card, variant: Variant, wish: Wish) -> Report:
-        facts, size = card.shape_of(variant), variant.size_bytes or 0
-        shape = shape_from_card(facts, size) if facts is not None else None
-        if shape is not None:
-            return self._of_shape(reference.short, shape, wish, variant)
-        context = wish.context or CARD_CONTEXT
-        found = estimate_from_card(variant.vram_bytes, size, context=context)
-        budget = wish.budget if wish.budget is not None else _budget(self.devices())
-        load = Load(context, wish.kv_type, wish.sequences, wish.micro_batch)
-        verdict = _card_verdict(found, budget)
-        return Report(
-            reference.short,
-            load,
-            found,
-            Fit(verdict, None, None, budget),
-            variant,
-            self.devices(),
-            variant.context_tokens,
-        )
-
-    def _card(self, text: str) -> Card | None:
-        try:
-            return self.catalog().find(text)
-        except CardNotFoundError:
-            return None
-
-
-def _variant(card: Card | None, names: Sequence[str]) -> Variant | None:
+def variant_of(card: Card | None, names: Sequence[str]) -> Variant | None:
+    """The row of a card that one of the names is in."""
     found = (card.variant(name) for name in names) if card is not None else ()
     return next((variant for variant in found if variant is not None), None)
 
 
-def _parts(found: Estimate) -> dict[str, int | None]:
-    return {
-        "weights": found.weights,
-        "kv_cache": found.kv_cache,
-        "recurrent": found.recurrent,
-        "compute": found.compute,
-        "output": found.output,
-        "projector": found.projector,
-        "total": found.total,
-    }
+def _facts(name: str, variant: Variant) -> Facts:
+    parameters = round(variant.parameters * 10**9) if variant.parameters else None
+    return Facts(name, variant.quantization, parameters, variant)
+
+
+def _shape(card: Card | None, variant: Variant) -> ModelShape | None:
+    facts = card.shape_of(variant) if card is not None else None
+    return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None
+
+
+def _answers(card: Card | None, variant: Variant, wish: Wish) -> bool:
+    """Whether the card has what is asked for, where nothing better can be reached."""
+    if wish.source == "config":
+        return _shape(card, variant) is not None
+    return wish.source == "auto" and variant.size_bytes is not None
+
+
+def _measured(report: Report, path: Path) -> Report:
+    """The report with llama.cpp's own plan in it; what else fits stays computed."""
+    # few ask for it, and the others need not load what starts a child
+    from modelrunner.memory.measured import measure
+
+    found = measure(path, report.load, projector=report.projector)
+    return replace(report, estimate=replace(found, notes=report.estimate.notes))
 
 
 def _card_verdict(found: Estimate, budget: int) -> Verdict:
     if found.low > budget:
         return "no"
     return "fits" if found.high is not None and found.high <= budget else "unknown"
-
-
-def _budget(available: Sequence[Device]) -> int:
-    return Budget.of(available).together

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import MalformedGGUFError, RegistryAnswerError
+from modelrunner.errors import MalformedGGUFError, RangesUnsupportedError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import parse_header, read_header
@@ -15,7 +15,7 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package import shard_files
-from modelrunner.registry.source import Source
+from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.store import StoredModel, missing
 
 REMOTE_LIMIT = 16 * 1024 * 1024
@@ -76,7 +76,7 @@ def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> 
 
     Raises:
         MalformedGGUFError: What is there is no GGUF.
-        TransferError: The registry does not deliver, or not in parts.
+        TransferError: The registry does not deliver.
     """
     weights = [layer.descriptor for layer in artifact.weights]
     shards = [_remote(source, reference, descriptor) for descriptor in weights]
@@ -95,18 +95,20 @@ def _named(path: Path, name: str) -> Header:
 
 
 def _remote(source: Source, reference: Reference, descriptor: Descriptor) -> Header:
+    front: list[bytes] = []
+
     def read(offset: int, length: int) -> bytes:
-        found = bytearray()
-        with source.open_blob(reference, descriptor, offset) as stream:
-            if stream.offset != offset:
-                raise RegistryAnswerError(
-                    f"{source.name} delivers only whole files: the header cannot be read alone"
-                )
-            for chunk in stream.chunks:
-                found += chunk
-                if len(found) >= length:
-                    break
-        return bytes(found[:length])
+        if front:
+            return front[0][offset : offset + length]
+        stop = min(offset + length, descriptor.size)
+        try:
+            with source.open_blob(reference, descriptor, offset, stop) as stream:
+                return _filled(stream, stop - offset)
+        except RangesUnsupportedError:
+            # a source that knows no parts: the front of the whole, and then no more
+            with source.open_blob(reference, descriptor) as stream:
+                front.append(_filled(stream, min(REMOTE_LIMIT, descriptor.size)))
+            return read(offset, length)
 
     try:
         return parse_header(
@@ -114,3 +116,16 @@ def _remote(source: Source, reference: Reference, descriptor: Descriptor) -> Hea
         )
     except MalformedGGUFError as exc:
         raise MalformedGGUFError(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
+
+
+def _filled(stream: BlobStream, length: int) -> bytes:
+    """So many bytes of a stream, fewer where it ends."""
+    found = bytearray(length)
+    view = memoryview(found)
+    filled = 0
+    while filled < length:
+        count = stream.readinto(view[filled:])
+        if count == 0:
+            break
+        filled += count
+    return bytes(view[:filled])

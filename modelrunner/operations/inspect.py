@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from modelrunner.errors import DigestMismatchError, IntegrityError, SizeMismatchError
+from modelrunner.cards.card import Card, Variant
+from modelrunner.errors import IntegrityError
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
-from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import MAX_BYTES
 from modelrunner.oci.reference import Reference
-from modelrunner.operations import headers
+from modelrunner.operations import configs, headers
+from modelrunner.operations.compare import differences
+from modelrunner.operations.estimate import variant_of
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.rows import row_of, utc
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 
 
-def inspect_stored(store: Store, model: StoredModel) -> dict[str, object]:
-    """A stored model, as JSON has it.
+def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -> dict[str, object]:
+    """A stored model, as JSON has it; where its card is known, with what that says differently.
 
     Raises:
         CorruptStoreError: Its manifest or config is missing or damaged.
@@ -27,12 +27,15 @@ def inspect_stored(store: Store, model: StoredModel) -> dict[str, object]:
     value = row_of(model).to_dict()
     value |= _artifact(artifact, model.config)
     value["blobs_good"] = all(store.blobs.state(blob) == "good" for blob in model.manifest.blobs)
-    value["gguf"] = _or_problem(lambda: headers.of_stored(model))
+    names = [reference.short for reference in model.references]
+    value |= _header(lambda: headers.of_stored(model), variant_of(card, names))
     return value
 
 
-def inspect_remote(source: Source, reference: Reference) -> dict[str, object]:
-    """A model in a registry: its manifest and config, and the header by ranges.
+def inspect_remote(
+    source: Source, reference: Reference, card: Card | None = None
+) -> dict[str, object]:
+    """A model in a registry: its manifest and config, the header by ranges, the card against it.
 
     Raises:
         ManifestNotFoundError, AccessError, TransferError: The registry says no, or nothing.
@@ -41,7 +44,7 @@ def inspect_remote(source: Source, reference: Reference) -> dict[str, object]:
     pinned = reference.with_digest(source.resolve(reference))
     manifest = source.manifest(pinned)
     artifact = ModelArtifact.from_manifest(manifest)
-    config = artifact.config(_small_blob(source, pinned, artifact.manifest.config))
+    config = configs.of_remote(source, pinned, artifact)
     value: dict[str, object] = {
         "id": str(artifact.manifest.digest),
         "references": [str(reference)],
@@ -57,7 +60,8 @@ def inspect_remote(source: Source, reference: Reference) -> dict[str, object]:
         "path": None,
     }
     value |= _artifact(artifact, config)
-    value["gguf"] = _or_problem(lambda: headers.of_remote(source, pinned, artifact))
+    variant = variant_of(card, [reference.short])
+    value |= _header(lambda: headers.of_remote(source, pinned, artifact), variant)
     return value
 
 
@@ -86,13 +90,20 @@ def _artifact(artifact: ModelArtifact, config: ModelConfig) -> dict[str, object]
     }
 
 
-def _or_problem(read: Callable[[], Headers]) -> dict[str, object]:
+def _header(read: Callable[[], Headers], row: Variant | None) -> dict[str, object]:
     """The header's facts, or what is wrong with it: inspection does not end there."""
     try:
         found = read()
-        metadata = found.metadata
+        value: dict[str, object] = {"gguf": _facts(found)}
+        if row is not None:
+            value["card_differences"] = [entry.to_dict() for entry in differences(row, found)]
     except IntegrityError as exc:
-        return {"problem": exc.message}
+        return {"gguf": {"problem": exc.message}}
+    return value
+
+
+def _facts(found: Headers) -> dict[str, object]:
+    metadata = found.metadata
     return {
         "architecture": metadata.architecture,
         "name": metadata.name,
@@ -108,21 +119,3 @@ def _or_problem(read: Callable[[], Headers]) -> dict[str, object]:
         "tensor_bytes": metadata.tensor_bytes,
         "shards": len(found.shards),
     }
-
-
-def _small_blob(source: Source, reference: Reference, descriptor: Descriptor) -> bytes:
-    if descriptor.size > MAX_BYTES:
-        raise SizeMismatchError(f"{reference.short}: the config has {descriptor.size} bytes")
-    found = bytearray()
-    with source.open_blob(reference, descriptor, 0) as stream:
-        for chunk in stream.chunks:
-            found += chunk
-            if len(found) > descriptor.size:
-                break
-    if Digest.of(bytes(found)) != descriptor.digest:
-        raise DigestMismatchError(
-            f"{reference.short}: the config is not what the manifest promises",
-            expected=str(descriptor.digest),
-            got=str(Digest.of(bytes(found))),
-        )
-    return bytes(found)

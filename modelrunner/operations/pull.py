@@ -20,6 +20,7 @@ from modelrunner.errors import (
 )
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
@@ -46,9 +47,13 @@ class Pulled:
     source: str | None
 
 
+def _unheard(_artifact: ModelArtifact, _config: ModelConfig) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """Pulls models into one store."""
+    """Pulls models into one store; `on_config` hears what a model is before its weights move."""
 
     store: Store
     source_for: Callable[[Reference], Source]
@@ -56,6 +61,7 @@ class Puller:
     backoff: Backoff = field(default_factory=Backoff)
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], float] = time.monotonic
+    on_config: Callable[[ModelArtifact, ModelConfig], None] = _unheard
 
     def pull(self, reference: Reference) -> Pulled:
         """Brings a model here.
@@ -128,13 +134,14 @@ class Puller:
 
     def _check_config(self, artifact: ModelArtifact) -> None:
         try:
-            artifact.config(self.store.blobs.read(artifact.manifest.config))
+            config = artifact.config(self.store.blobs.read(artifact.manifest.config))
         except MalformedManifestError as exc:
             raise MalformedManifestError(
                 exc.message,
                 hint="the artifact is broken; tell whoever published it",
                 digest=str(artifact.manifest.config.digest),
             ) from exc
+        self.on_config(artifact, config)
 
     def _complete(self, pinned: Reference) -> StoredModel | None:
         """The stored model of this digest, if all of it is here and right."""

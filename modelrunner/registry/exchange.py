@@ -84,11 +84,11 @@ class Exchange:
             or origin(response.url) != self._home
         ):
             return response
+        finish(response)
         answer = self._tokens.answer(challenge, scope)
         if answer is None:
             # no login to answer with: the registry's 401 is the answer
             return response
-        finish(response)
         if content is not None and not isinstance(content, bytes):
             content.seek(0)
         return self._follow(method, url, {**sent, "Authorization": answer}, content)

@@ -1,7 +1,7 @@
 """Mirrors before the registry itself: asked in turn, for pulls only.
 
-Whatever a mirror serves is verified like anything else, so any mirror may be tried. The place that
-knew the manifest is asked for the blobs first.
+Whatever a mirror serves is verified like anything else, so any mirror may be tried. Within one
+source, the place that has delivered is asked first the next time, and one that failed last.
 """
 
 import logging

@@ -363,11 +363,18 @@ def _scope(repository: str, actions: str) -> str:
 
 
 def _session() -> "requests.Session":
-    import oras.provider
+    from http.cookiejar import DefaultCookiePolicy
 
-    # oras' session refuses cookies, which some registries take for a browser's
-    session: requests.Session = oras.provider.Registry().session
+    import requests
+
+    # made here, not by oras: its provider loads a checker of schemas, a quarter of a start
+    session = requests.Session()
+    # some registries take whoever keeps cookies for a browser
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers["User-Agent"] = "modelrunner"
+    # even where it is told not to follow, requests reads the whole body of a redirect to see
+    # where it leads; that is for `Exchange` to see
+    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
     return session
 
 

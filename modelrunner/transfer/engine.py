@@ -25,7 +25,8 @@ from modelrunner.transfer.pieces import Pieces, piece_size
 from modelrunner.transfer.worker import Shared, Worker
 
 _TICK_S = 0.05
-_PARTING_S = 2.0
+_QUICK_TICK_S = 0.01
+_PARTING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,14 @@ class Engine:
         with Journal(journal, descriptor.size, piece) as notes:
             noted = _noted(notes, os.fstat(handle).st_size, descriptor.size, piece)
             os.ftruncate(handle, descriptor.size)
-            pieces = Pieces(descriptor.size, piece, noted)
+            pieces = Pieces(descriptor.size, noted, piece)
             on_start(pieces.done_bytes())
+            hasher = FrontHasher(handle, pieces)
             shared = Shared(
                 self.reference,
                 descriptor,
                 pieces,
+                hasher,
                 notes,
                 handle,
                 journal.with_suffix(".partial"),
@@ -89,7 +92,6 @@ class Engine:
                 self.open_source,
             )
             resumed = pieces.done_bytes()
-            hasher = FrontHasher(handle, pieces)
             try:
                 self._transfer(shared)
                 digest = hasher.digest()
@@ -121,18 +123,19 @@ class Engine:
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
             self.limits.check(time.monotonic())
-            growth.observe(time.monotonic(), shared.downloaded)
+            flowing = sum(1 for worker in workers if worker.flowing)
+            growth.observe(time.monotonic(), shared.downloaded, flowing)
             self._check(workers)
+            shared.connections = growth.expected
             self._staff(shared, workers, growth.wanted)
             with pieces.changed:
                 if not pieces.complete:
-                    pieces.changed.wait(_TICK_S)
+                    pieces.changed.wait(_TICK_S if growth.settled else _QUICK_TICK_S)
         self._tell(shared)
         self.listener(Advanced(str(shared.descriptor.digest), pieces.size, pieces.size))
 
     def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> None:
         """Starts connections, as many as are wanted and have something to do."""
-        shared.connections = wanted
         given_up = sum(1 for worker in workers if worker.error is not None)
         alive = sum(1 for worker in workers if worker.is_alive())
         useful = min(wanted, shared.pieces.count) - given_up

@@ -8,7 +8,12 @@ from threading import Lock
 from modelrunner.errors import DeadlineError
 
 MOST_CONNECTIONS = 16
-_FIRST_CONNECTIONS = 4
+_NEXT_CONNECTIONS = 4
+_FASTER = 1.15
+_UNHINDERED = 0.75
+_PLENTY = 300e6
+"""Bytes a second at which hashing and writing are the limit, and no longer the connections."""
+_PROBE_S = 0.03
 _CATCH_UP_S = 0.25
 _BLOCK_S = 0.025
 
@@ -74,30 +79,57 @@ class Throttle:
 
 
 class Growth:
-    """How many connections to use: few at first, more as long as that makes it faster."""
+    """How many connections to use: one at first, more as long as that makes it faster.
 
-    def __init__(self, fixed: int | None, window_s: float = 0.2) -> None:
-        self.wanted = min(fixed, MOST_CONNECTIONS) if fixed else _FIRST_CONNECTIONS
+    The first is looked at for a moment only: where it alone keeps this machine busy, more of them
+    would cost and bring nothing.
+    """
+
+    def __init__(self, fixed: int | None, window_s: float = 0.1) -> None:
+        self.wanted = min(fixed, MOST_CONNECTIONS) if fixed else 1
         self._window_s = window_s
-        self._settled = fixed is not None
+        self.settled = fixed is not None
         self._since: tuple[float, int] | None = None
         self._before = 0.0
+        self._alone = 0.0
 
-    def observe(self, now: float, done: int) -> None:
-        """Hears how many bytes there are; may raise `wanted`."""
-        if self._settled:
+    @property
+    def expected(self) -> int:
+        """How many connections there may come to be: what each of them takes on leaves room."""
+        return self.wanted if self.settled else MOST_CONNECTIONS
+
+    def observe(self, now: float, done: int, flowing: int | None = None) -> None:
+        """Hears how many bytes there are; may raise `wanted`.
+
+        Args:
+            now: The time.
+            done: Bytes that came.
+            flowing: How many connections deliver; None for all that are wanted.
+        """
+        if self.settled:
             return
-        if self._since is None:
-            # the first byte starts the clock: connecting is not speed
+        # the first byte starts the clock, of the latest connections too: connecting is not speed
+        if self._since is None or (flowing is not None and flowing < self.wanted):
             self._since = (now, done) if done else None
             return
         begun, bytes_then = self._since
-        if now - begun < self._window_s:
+        if now - begun < (_PROBE_S if self.wanted == 1 else self._window_s):
             return
         speed = (done - bytes_then) / (now - begun)
         self._since = (now, done)
-        if speed > 1.15 * self._before and self.wanted < MOST_CONNECTIONS:
-            self.wanted = min(MOST_CONNECTIONS, 2 * self.wanted)
-            self._before = speed
+        faster = speed > _FASTER * self._before
+        if faster and speed < _PLENTY and self.wanted < MOST_CONNECTIONS:
+            self._grow(speed)
         else:
-            self._settled = True
+            self.settled = True
+
+    def _grow(self, speed: float) -> None:
+        alone, self._alone = self._alone, speed / self.wanted
+        if self.wanted == 1:
+            self.wanted = _NEXT_CONNECTIONS
+        elif self._alone > _UNHINDERED * alone:
+            # each is as fast as it was among fewer: it is the connection that is limited
+            self.wanted = MOST_CONNECTIONS
+        else:
+            self.wanted = min(MOST_CONNECTIONS, 2 * self.wanted)
+        self._before = speed

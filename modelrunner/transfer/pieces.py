@@ -8,12 +8,15 @@ connections finish together, however fast each of them is, and few requests are 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, Lock, RLock
 
 _SMALLEST_PIECE = 1024 * 1024
 _LARGEST_PIECE = 8 * 1024 * 1024
 _PIECES = 256
 _PATIENCE_S = 1.0
+_SHARE = 0.75
+_LEAST = 8 * 1024 * 1024
+"""So many bytes are worth a request of their own, where there is more to do."""
 _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
 
@@ -28,7 +31,9 @@ class Run:
     """Pieces `first` to `end` (exclusive) on one connection.
 
     `reached` is the next byte to come, `reading` the end of the block that is being read. `first`
-    and `reached` are moved by the connection, `end` by whoever takes a part away.
+    and `reached` are moved by the connection, `end` by whoever takes a part away. A connection
+    writes while it holds `writing`, and only if the run is not `lost`: what another one brings is
+    not written over by a late one.
     """
 
     first: int
@@ -38,6 +43,7 @@ class Run:
     began: float
     began_at: int
     lost: bool = field(default=False)
+    writing: Lock = field(default_factory=Lock, repr=False)
 
     def speed(self, now: float) -> float:
         """Bytes a second since the run began."""
@@ -47,14 +53,20 @@ class Run:
 class Pieces:
     """The state of one blob. All methods may be called from any thread.
 
-    `changed` is notified whenever a piece is finished or the work ends.
+    `changed` is notified whenever a piece is finished or the work ends. `hashed` is how far the
+    hash of the front has taken bytes; `history` changes when some of those are fetched again, so
+    that what is hashed is what is on disk. `taken` is notified when the hash has taken a block.
     """
 
-    def __init__(self, size: int, piece: int, done: Iterable[int] = ()) -> None:
+    def __init__(self, size: int, done: Iterable[int] = (), piece: int | None = None) -> None:
         self.size = size
-        self.piece = piece
-        self.count = -(-size // piece)
-        self.changed = Condition()
+        self.piece = piece or piece_size(size)
+        self.count = -(-size // self.piece)
+        lock = RLock()
+        self.changed = Condition(lock)
+        self.taken = Condition(lock)
+        self.hashed = 0
+        self.history = 0
         self._done = bytearray(self.count)
         for index in done:
             if 0 <= index < self.count:
@@ -87,7 +99,9 @@ class Pieces:
             finished = sum(self._done) * self.piece
             if self.count and self._done[-1]:
                 finished -= self.count * self.piece - self.size
-            begun = sum(max(0, run.reached - run.first * self.piece) for run in self._runs)
+            begun = sum(
+                max(0, run.reached - run.first * self.piece) for run in self._runs if not run.lost
+            )
             return min(self.size, finished + begun)
 
     def front_bytes(self) -> int:
@@ -95,7 +109,9 @@ class Pieces:
         with self.changed:
             while self._front < self.count and self._done[self._front]:
                 self._front += 1
-            return min(self._front * self.piece, self.size)
+            start = min(self._front * self.piece, self.size)
+            here = (run.reached for run in self._runs if run.first == self._front and not run.lost)
+            return max((start, *here))
 
     def claim(self, connections: int, now: float) -> Run | None:
         """A run of pieces that nobody works on; None where there are none.
@@ -107,7 +123,11 @@ class Pieces:
         with self.changed:
             if not self._waiting:
                 return None
-            longest = max(1, len(self._waiting) // max(1, connections))
+            # less than a fair share, and less each time: the front, which is hashed, must be done
+            # well before the end
+            share = len(self._waiting) / max(1, connections)
+            least = min(int(share), _LEAST // self.piece)
+            longest = max(1, least, int(share if connections == 1 else _SHARE * share))
             first = self._waiting.pop()
             end = first + 1
             while self._waiting and self._waiting[-1] == end and end - first < longest:
@@ -140,9 +160,15 @@ class Pieces:
             young = now - slowest.began < _PATIENCE_S
             if young or self._remaining_s(slowest, now) < _PATIENCE_S + _CRAWL * alone / usual:
                 return None
+            if not slowest.writing.acquire(blocking=False):
+                # it has just read something
+                return None
             slowest.lost = True
+            slowest.writing.release()
+            # nothing is written twice: what may be hashed already stays as it is
+            at, end = slowest.reached // self.piece, slowest.end
             slowest.end = at
-            return self._begin(at, at + 1, now)
+            return self._begin(at, end, now, slowest.reached)
 
     def next_block(self, run: Run, largest: int) -> int:
         """How many bytes a connection should read next; 0 where its run ends."""
@@ -188,10 +214,17 @@ class Pieces:
             self._done = bytearray(self.count)
             self._waiting.clear()
             self._front, self._left = 0, self.count
+            self.history += 1
+            for other in self._runs:
+                if other is not run:
+                    with other.writing:
+                        other.lost, other.end = True, other.first
             run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
 
-    def _begin(self, first: int, end: int, now: float) -> Run:
-        start = first * self.piece
+    def _begin(self, first: int, end: int, now: float, reached: int = 0) -> Run:
+        start = max(first * self.piece, reached)
+        if start < self.hashed:
+            self.history += 1
         run = Run(first, end, start, start, now, start)
         self._runs.append(run)
         return run

@@ -19,6 +19,7 @@ from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.files import disk_errors
 from modelrunner.store.journal import Journal
+from modelrunner.transfer.hasher import FrontHasher
 from modelrunner.transfer.limits import Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
@@ -34,6 +35,7 @@ class Shared:
     reference: Reference
     descriptor: Descriptor
     pieces: Pieces
+    hasher: FrontHasher
     journal: Journal
     handle: int
     place: Path
@@ -51,7 +53,11 @@ class Shared:
 
 
 class Worker(Thread):
-    """One connection. `error` tells why it gave up; None where it ended in peace."""
+    """One connection.
+
+    `flowing` tells whether it has delivered a byte, `error` why it gave up; None where it ended in
+    peace.
+    """
 
     def __init__(self, shared: Shared, number: int) -> None:
         super().__init__(name=f"connection-{number}", daemon=True)
@@ -59,7 +65,7 @@ class Worker(Thread):
         self._stream: BlobStream | None = None
         self._buffer = bytearray(_LARGEST)
         self._block = min(_LARGEST, shared.throttle.block or _SMALLEST)
-        self.run_now: Run | None = None
+        self.flowing = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -88,11 +94,9 @@ class Worker(Thread):
                 with pieces.changed:
                     pieces.changed.wait(_IDLE_S)
                 continue
-            self.run_now = run
             try:
                 self._finish(source, run)
             finally:
-                self.run_now = None
                 pieces.give_back(run, time.monotonic())
 
     def _finish(self, source: Source, run: Run) -> None:
@@ -126,6 +130,9 @@ class Worker(Thread):
         with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
             self._stream = stream
             try:
+                if shared.stop.is_set():
+                    # whoever breaks connections off has been here before there was a stream
+                    return
                 self._check_validator(stream)
                 self._drain(stream, run)
             finally:
@@ -145,24 +152,33 @@ class Worker(Thread):
 
     def _drain(self, stream: BlobStream, run: Run) -> None:
         shared, pieces = self._shared, self._shared.pieces
-        view = memoryview(self._buffer)
         while wanted := pieces.next_block(run, self._block):
             begun = time.monotonic()
+            view = memoryview(self._buffer)
             count = stream.readinto(view[:wanted])
             if count == 0:
                 raise InterruptedTransferError(
                     f"blob {shared.descriptor.digest.short} broke off at {run.reached} of"
                     f" {pieces.size} bytes"
                 )
+            self.flowing = True
             self._adapt(count, time.monotonic() - begun)
-            if shared.stop.is_set():
+            if shared.stop.is_set() or not self._keep(view[:count], run):
                 return
-            self._write(view[:count], run.reached)
-            run.reached += count
+            self._buffer = shared.hasher.hand(run, self._buffer, count)
             with shared.lock:
                 shared.downloaded += count
             self._finish_pieces(run)
             shared.throttle.take(count)
+
+    def _keep(self, block: memoryview, run: Run) -> bool:
+        """Writes a block, unless somebody else has taken over meanwhile."""
+        with run.writing:
+            if run.lost:
+                return False
+            self._write(block, run.reached)
+            run.reached += len(block)
+        return True
 
     def _write(self, block: memoryview, offset: int) -> None:
         with disk_errors(self._shared.place):

@@ -1,65 +1,185 @@
 """`modelrunner card` and `modelrunner cards`."""
 
+import stat
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import read_card
+from modelrunner.cli.age import age
 from modelrunner.cli.card_view import card_text, render_card
 from modelrunner.cli.context import Context, command
+from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.memory.devices import devices
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.card_source import CardSource, FoundCard
+from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
 from modelrunner.text import sanitize_line
-from modelrunner.units import format_context, format_size
+from modelrunner.units import format_context, format_size, parse_size
+
+_BUDGET = "Memory to fit into, such as 8GiB, instead of this machine's."
 
 
-@command(examples="  modelrunner card ai/granite-4.0-micro\n  modelrunner card README.md --json")
-def card(context: Context, subject: Annotated[str, typer.Argument(metavar="REF|FILE")]) -> None:
+@command(
+    examples="  modelrunner card ai/granite-4.0-micro\n"
+    "  modelrunner card ai/qwen3 --budget 8GiB\n"
+    "  modelrunner card README.md --json"
+)
+def card(
+    context: Context,
+    subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
+    budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
+) -> None:
     """Show a model card: rendered on a terminal, its facts with --json."""
-    path = Path(subject)
-    found = read_card(path) if path.is_file() else Catalog.load().find(subject)
+    room = _size("--budget", budget)
+    path = _file(subject)
+    found = _of_file(path) if path else card_source(context).find(_reference(context, subject))
+    shown = found.to_dict()
+    if found.problem:
+        old = age(str(shown["fetched"]))
+        context.console.warn(f"{found.name}: the card as it was {old}: {found.problem}")
     if context.console.json:
-        context.console.emit(found.to_dict())
-    elif context.console.out.isatty() and context.console.bars:
+        if room is not None:
+            shown["variants"] = to_dicts(offers([found.card], Wanted(room=room)))[0]["variants"]
+        context.console.emit(shown)
+        return
+    said = marks(found.card, _room(room))
+    if context.console.out.isatty() and context.console.bars:
         from rich.console import Console as RichConsole
 
-        render_card(
-            found, RichConsole(file=context.console.out, no_color=not context.console.colour)
-        )
+        terminal = RichConsole(file=context.console.out, no_color=not context.console.colour)
+        render_card(found.card, terminal, said, found.name)
     else:
-        context.console.print(card_text(found))
+        context.console.print(card_text(found.card, said, found.name))
 
 
-@command(examples="  modelrunner cards\n  modelrunner cards granite --json")
+@command(
+    examples="  modelrunner cards\n"
+    "  modelrunner cards granite --json\n"
+    "  modelrunner cards --fits --tools --license apache --sort size\n"
+    "  modelrunner cards --budget 8GiB --max-size 4GiB"
+)
 def cards(
     context: Context,
     search: Annotated[str | None, typer.Argument(metavar="[SEARCH]")] = None,
+    fits: Annotated[
+        bool, typer.Option("--fits", help="Only variants that fit this machine.")
+    ] = False,
+    tools: Annotated[bool, typer.Option("--tools", help="Only models that call tools.")] = False,
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", metavar="TEXT", help="Only models with such a license."),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Only variants of at most this size, such as 4GiB."),
+    ] = None,
+    sort: Annotated[Order, typer.Option(help="The order, the smallest first.")] = Order.NAME,
+    budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
 ) -> None:
     """List the catalogue: every card with its variants."""
-    found = list(Catalog.load().search(search or ""))
+    room = _size("--budget", budget)
+    asked = fits or room is not None
+    wanted = Wanted(
+        tools=tools,
+        license=license_,
+        max_size=_size("--max-size", max_size),
+        room=_room(room) if asked else None,
+        fits=fits,
+        order=sort,
+    )
+    matching = list(Catalog.load().search(search or ""))
+    found = offers(matching, wanted)
     if context.console.json:
-        context.console.emit([entry.to_dict() for entry in found])
+        context.console.emit(to_dicts(found))
         return
-    if not found:
+    if not matching:
         context.console.say(f"no card matches {sanitize_line(search or '', 100)!r}")
-    rows = [row for entry in found for row in _rows(entry)]
+    elif not found:
+        context.console.say("no variant is as wanted: leave an option out, or allow for more")
     headings = ("MODEL", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE", "TOOLS")
-    context.console.table(headings, rows)
+    fit = ("FITS",) if asked else ()
+    context.console.table((*headings, *fit), [_row(offer)[: 8 if asked else 7] for offer in found])
 
 
-def _rows(found: Card) -> list[tuple[str, ...]]:
-    tools = {True: "yes", False: "no"}.get(found.attributes.tool_calling or False, "")
-    tools = tools if found.attributes.tool_calling is not None else ""
-    return [
-        (
-            variant.references[0] if variant.references else found.name or "",
+def card_source(context: Context) -> CardSource:
+    """Where cards come from in this process."""
+    return CardSource(
+        Catalog.load(),
+        context.settings.cards,
+        None if context.options.offline else lambda name: _describe(context, name),
+    )
+
+
+def _describe(context: Context, reference: Reference) -> str:
+    # only a card that is not here pays for the network
+    from modelrunner.registry.hub import HubApi, hub_endpoint
+
+    settings = context.settings
+    context.console.say(f"asking Docker Hub about {reference.repository}")
+    return HubApi(hub_endpoint(settings.hub_api, ca_file=settings.ca_file)).description(reference)
+
+
+def _file(subject: str) -> Path | None:
+    """The file of this name, or whatever else can be read: a pipe will do."""
+    path = Path(subject)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        # no such file, or a name that none can have
+        return None
+    return None if stat.S_ISDIR(mode) else path
+
+
+def _of_file(path: Path) -> FoundCard:
+    try:
+        return FoundCard(read_card(path), "", "file")
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read: {exc.strerror}", path=str(path)) from exc
+
+
+def _reference(context: Context, subject: str) -> Reference:
+    """The model that is meant: by its name, or by the ID of one that is here."""
+    if match_id(subject):
+        stored = context.store.lookup(subject)
+        if stored is None and subject.startswith("sha256:"):
+            stored = context.store.resolve(subject)
+        if stored is not None and stored.references:
+            return stored.references[0]
+    try:
+        return Reference.parse(subject)
+    except InvalidReferenceError as exc:
+        if subject.startswith((".", "/", "~")) or subject.lower().endswith(".md"):
+            raise UsageError(f"{subject[:200]}: no such file") from exc
+        raise
+
+
+def _room(budget: int | None) -> Room:
+    return devices() if budget is None else budget
+
+
+def _size(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as exc:
+        raise UsageError(f"{option}: {exc}") from exc
+
+
+def _row(offer: Offer) -> tuple[str, ...]:
+    variant, fits = offer.variant, {True: "yes", False: "no", None: "unknown"}[offer.fits]
+    facts = ("", "", "", "", "")
+    if variant is not None:
+        context, vram, size = variant.context_tokens, variant.vram_bytes, variant.size_bytes
+        facts = (
             variant.parameters_text or "",
             variant.quantization or "",
-            format_context(variant.context_tokens) if variant.context_tokens else "",
-            format_size(variant.vram_bytes) if variant.vram_bytes is not None else "",
-            format_size(variant.size_bytes) if variant.size_bytes is not None else "",
-            tools,
+            format_context(context) if context else "",
+            format_size(vram) if vram is not None else "",
+            format_size(size) if size is not None else "",
         )
-        for variant in found.variants
-    ] or [(f"ai/{found.name}", "", "", "", "", "", tools)]
+    tools = {True: "yes", False: "no", None: ""}[offer.card.attributes.tool_calling]
+    return (offer.name, *facts, tools, "in part" if offer.verdict == "partial" else fits)

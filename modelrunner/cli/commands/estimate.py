@@ -1,25 +1,38 @@
 """`modelrunner estimate`, `modelrunner devices` and `modelrunner runtimes`."""
 
-from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.estimate_view import show_report, show_variants
+from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.devices import Device, devices
-from modelrunner.operations.estimate import Estimator, Report, Wish
+from modelrunner.memory.load import CACHE_TYPES
+from modelrunner.operations.estimate import Estimator
+from modelrunner.operations.report import Report, Wish, device_to_dict
+from modelrunner.operations.variants import Variants, names_repository, variants
 from modelrunner.runtime.select import runtimes as find_runtimes
-from modelrunner.units import format_size, parse_size
+from modelrunner.units import format_size
 
-_KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+class SourceOption(StrEnum):
+    """What an estimate may rest on."""
+
+    AUTO = "auto"
+    MEASURED = "measured"
+    HEADER = "header"
+    CONFIG = "config"
+    CARD = "card"
 
 
 @command(
     examples="  modelrunner estimate ai/granite-4.0-micro\n"
-    "  modelrunner estimate ai/granite-4.0-micro --context 131072 --kv-type q8_0\n"
+    "  modelrunner estimate ai/granite-4.0-micro --context 131072 --kv-type q8_0 --graph\n"
+    '  modelrunner estimate ai/qwen3 --variants --for "RTX 4070"\n'
     "  modelrunner estimate model.gguf --budget 8GiB --json"
 )
 def estimate(
@@ -52,24 +65,111 @@ def estimate(
             " exit 7 where it does not.",
         ),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="GPU",
+            help='A GPU to fit into, such as "RTX 4070", instead of this machine;'
+            " exit 7 where it does not.",
+        ),
+    ] = None,
+    source: Annotated[
+        SourceOption,
+        typer.Option(help="What to ask; measured is llama.cpp's own plan, and takes a second."),
+    ] = SourceOption.AUTO,
+    all_variants: Annotated[
+        bool,
+        typer.Option("--variants", help="Every model of the repository, at a context of 4096."),
+    ] = False,
+    graph: Annotated[bool, typer.Option("--graph", help="Draw memory over context.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw it into a .svg, or a .png with CairoSVG."),
+    ] = None,
 ) -> None:
     """Tell how much memory a model needs, where each byte goes, and whether it fits."""
-    if kv_type not in _KV_TYPES:
+    if kv_type not in CACHE_TYPES:
         raise UsageError(
-            f"{kv_type!r} is no type of cache", hint=f"there are {', '.join(_KV_TYPES)}"
+            f"{kv_type!r} is no type of cache", hint=f"there are {', '.join(CACHE_TYPES)}"
         )
-    wish = Wish(context_size, kv_type, parallel, micro_batch, gpu_layers, _bytes(budget))
-    estimator = Estimator(context.store, context.source_for, Catalog.load, devices)
-    path = Path(subject)
-    is_file = path.is_file() or subject.lower().endswith(".gguf")
-    report = estimator.of_file(path, wish) if is_file else estimator.of_model(subject, wish)
-    too_much = _over_budget(report) if budget is not None else None
+    if budget is not None and gpu is not None:
+        raise UsageError("--budget and --for are both something to fit into", hint="give one")
+    wish = Wish(
+        context_size, kv_type, parallel, micro_batch, gpu_layers, bytes_of(budget), source.value
+    )
+    estimator = estimator_for(context, gpu_named(gpu))
+    asked = budget is not None or gpu is not None
+    if all_variants:
+        _estimate_all(context, estimator, subject, wish, asked=asked)
+        return
+    report = _report(estimator, subject, wish)
+    _picture(context, report, plot)
+    too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
     if not context.console.json:
-        _show(context, report)
+        show_report(context.console, report, graph=graph)
     elif too_much is None:
-        context.console.emit(report.to_dict())
+        context.console.emit(report.to_dict() | _curve(report, graph=graph))
     if too_much is not None:
         raise too_much
+
+
+def _report(estimator: Estimator, subject: str, wish: Wish) -> Report:
+    path = Path(subject)
+    is_file = path.is_file() or subject.lower().endswith(".gguf")
+    return estimator.of_file(path, wish) if is_file else estimator.of_model(subject, wish)
+
+
+def _picture(context: Context, report: Report, path: Path | None) -> None:
+    if path is None:
+        return
+    from modelrunner.cli import plot
+
+    plot.write(plot.curve_of(report), path)
+    context.console.say(f"wrote {path}")
+
+
+def _curve(report: Report, *, graph: bool) -> dict[str, object]:
+    if not graph:
+        return {}
+    from modelrunner.cli import plot
+
+    return {"curve": plot.curve_of(report).to_dict()}
+
+
+def _estimate_all(
+    context: Context, estimator: Estimator, subject: str, wish: Wish, *, asked: bool
+) -> None:
+    if Path(subject).is_file() or not names_repository(subject):
+        raise UsageError(
+            f"{subject[:200]} is one model, and variants are those of a repository",
+            hint="leave out the tag, or --variants",
+        )
+    found = variants(estimator, subject, wish)
+    none = _none_fits(found) if asked else None
+    if not context.console.json:
+        show_variants(context.console, found)
+    elif none is None:
+        context.console.emit(
+            {
+                "repository": found.repository.with_tag("latest").short.removesuffix(":latest"),
+                "kv_type": wish.kv_type,
+                "devices": [device_to_dict(device) for device in estimator.devices()],
+                "budget_bytes": wish.budget,
+                "variants": [entry.to_dict() for entry in found.candidates],
+                "unseen_tags": found.unseen,
+            }
+        )
+    if none is not None:
+        raise none
+
+
+def _none_fits(found: Variants) -> DoesNotFitError | None:
+    """The error where not one of all variants fits."""
+    if any(entry.verdict != "no" for entry in found.candidates):
+        return None
+    best = found.best()
+    return does_not_fit(best.report) if best is not None and best.report is not None else None
 
 
 @command(examples="  modelrunner devices --json", name="devices")
@@ -120,84 +220,6 @@ def runtimes(context: Context) -> None:
         for entry in found
     ]
     context.console.table(("RUNTIME", "HERE", "VERSION", "WHY NOT"), rows)
-
-
-def _show(context: Context, report: Report) -> None:
-    found, fit = report.estimate, report.fit
-    verdicts = {"fits": "fits", "partial": "fits in part", "no": "does not fit"}
-    verdict = verdicts.get(fit.verdict, "may fit: not all is known")
-    budget = f" ({format_size(fit.budget_bytes)})" if fit.budget_bytes is not None else ""
-    say = context.console.print
-    say(
-        f"{report.name}: {format_size(found.total)} at a context of {report.load.context}:"
-        f" {verdict}{budget}"
-    )
-    rows = [
-        (name, format_size(size), about)
-        for name, size, about in _places(report)
-        if size is not None and (size or name == "weights")
-    ]
-    context.console.table(("WHERE", "SIZE", ""), [*rows, _total(report)])
-    if fit.max_context:
-        say(f"longest context that fits: {fit.max_context}{_of(report.trained)}")
-    if report.variant is not None and report.variant.vram_bytes is not None:
-        size = report.variant.size_bytes
-        text = f", size {format_size(size)}" if size is not None else ""
-        say(f"the card says: VRAM {format_size(report.variant.vram_bytes)} at 4096{text}")
-    for note in found.notes:
-        say(f"note: {note}")
-
-
-def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
-    found, load = report.estimate, report.load
-    return (
-        ("weights", found.weights, "the tensors as they lie in the file"),
-        ("kv cache", found.kv_cache, f"{load.kv_type}, {load.context} tokens"),
-        ("recurrent", found.recurrent, "states, whatever the context"),
-        ("compute", found.compute, f"a micro batch of {load.micro_batch}"),
-        ("output", found.output, "logits"),
-        ("projector", found.projector, "for images or sound"),
-    )
-
-
-def _total(report: Report) -> tuple[str, str, str]:
-    found = report.estimate
-    high = format_size(found.high) if found.high is not None else "unknown"
-    about = f"from the {found.source}, between {format_size(found.low)} and {high}"
-    return ("total", format_size(found.total), about)
-
-
-def _over_budget(report: Report) -> DoesNotFitError | None:
-    """The error where it was asked whether the model fits, and it does not."""
-    total, budget = report.estimate.total, report.fit.budget_bytes
-    if report.fit.verdict != "no" or budget is None:
-        return None
-    longest = report.fit.max_context
-    return DoesNotFitError(
-        f"{report.name} does not fit into {format_size(budget)}:"
-        f" it needs {format_size(total)} at a context of {report.load.context}",
-        hint=f"--context {longest} would fit"
-        if longest
-        else "choose a smaller variant: `modelrunner cards` lists them",
-        reference=report.name,
-        context=report.load.context,
-        total_bytes=total,
-        budget_bytes=budget,
-        max_context=longest,
-    )
-
-
-def _of(trained: int | None) -> str:
-    return f" of {trained} trained" if trained else ""
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_size(text)
-    except ValueError as exc:
-        raise UsageError(f"--budget: {exc}") from exc
 
 
 def _device(device: Device) -> dict[str, object]:

@@ -4,10 +4,13 @@ from typing import Annotated
 
 import typer
 
+from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
+from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
 from modelrunner.text import sanitize_line
+from modelrunner.units import format_context, format_size
 
 
 @command(
@@ -22,20 +25,56 @@ def inspect(
     ] = False,
 ) -> None:
     """Print everything that is known about one model, as JSON."""
+    catalog = Catalog.load()
     if remote:
         name = Reference.parse(reference)
-        context.console.emit(inspect_remote(context.source_for(name), name))
-    else:
-        context.console.emit(inspect_stored(context.store, context.store.resolve(reference)))
-
-
-@command(examples="  modelrunner tags ai/granite-4.0-micro")
-def tags(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
-    """List the tags that a repository has in its registry."""
-    name = Reference.parse(reference)
-    found = context.source_for(name).tags(name)
-    if context.console.json:
-        context.console.emit({"repository": name.name, "tags": list(found)})
+        source = context.source_for(name)
+        context.console.emit(inspect_remote(source, name, catalog.get(name.short)))
         return
-    for tag in found:
-        context.console.print(sanitize_line(tag, 128))
+    model = context.store.resolve(reference)
+    names = (catalog.get(entry.short) for entry in model.references)
+    card = next((found for found in names if found is not None), None)
+    context.console.emit(inspect_stored(context.store, model, card))
+
+
+@command(
+    examples="  modelrunner tags ai/granite-4.0-micro\n  modelrunner tags ai/qwen3 --details --json"
+)
+def tags(
+    context: Context,
+    reference: Annotated[str, typer.Argument(metavar="REF")],
+    details: Annotated[
+        bool,
+        typer.Option("--details", help=f"Ask for the manifests too, {DETAIL_LIMIT} at most."),
+    ] = False,
+) -> None:
+    """List the tags that a repository has in its registry, with what is known of each."""
+    # `inspect` does without the catalogue
+    from modelrunner.cli.commands.card import card_source
+
+    name = Reference.parse(reference)
+    source = context.source_for(name)
+    names = source.tags(name)
+    found = describe_tags(name, names, context.store, card_source(context).known(name))
+    if details:
+        found = with_details(source, name, found)
+    if context.console.json:
+        rows = [tag.to_dict() for tag in found]
+        context.console.emit({"repository": name.name, "tags": list(names), "details": rows})
+    elif context.options.quiet:
+        for tag in names:
+            context.console.print(sanitize_line(tag, 128))
+    else:
+        headings = ("TAG", "SIZE", "QUANTIZATION", "PARAMETERS", "CONTEXT", "HERE")
+        context.console.table(headings, [_tag_row(tag) for tag in found])
+
+
+def _tag_row(tag: Tag) -> tuple[str, ...]:
+    return (
+        tag.name,
+        format_size(tag.size_bytes) if tag.size_bytes is not None else "",
+        tag.quantization or "",
+        tag.parameters or "",
+        format_context(tag.context_length) if tag.context_length else "",
+        "yes" if tag.here else "",
+    )

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,8 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.events import Event, Started
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
@@ -29,16 +33,31 @@ def pull(
     references: Annotated[list[str], typer.Argument(metavar="REF...")],
     connections: Annotated[
         int | None,
-        typer.Option(min=1, max=16, help="Default: few, more while that is faster."),
+        typer.Option(min=1, max=16, metavar="N", help="Default: few, more while that is faster."),
     ] = None,
     limit_rate: Annotated[
-        str | None, typer.Option(help="Bytes a second at most, such as 20M.")
+        str | None, typer.Option(metavar="RATE", help="Bytes a second at most, such as 20M.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds for all of it; what arrived is kept.")
+        float | None,
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="Seconds for all of it; what arrived is kept."
+        ),
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option(help="A bundle of certificates to trust, PEM.")
+        Path | None, typer.Option(metavar="FILE", help="A bundle of certificates to trust, PEM.")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
+    ] = False,
+    require_fit: Annotated[
+        bool, typer.Option("--require-fit", help="Exit 7 instead of pulling what does not fit.")
+    ] = False,
+    budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory to fit into, not this machine's.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--for", metavar="GPU", help="A GPU to fit into, by its name.")
     ] = None,
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
@@ -46,10 +65,12 @@ def pull(
     limits = Limits(connections, _rate(limit_rate), deadline)
     if ca_file is not None:
         context.trust(ca_file)
+    if fit or require_fit or budget is not None or gpu is not None:
+        references = _fitted(context, references, fit, require_fit, budget, gpu)
     wanted = [reference_to_pull(context, text) for text in references]
     values = []
     for reference in wanted:
-        result = pull_one(context, reference, limits)
+        result = pull_one(context, reference, limits, tells_need=True)
         # the files get their names now, for a store that is read-only later
         path = result.model.weights()
         if context.console.json:
@@ -77,8 +98,21 @@ def reference_to_pull(context: Context, text: str) -> Reference:
     return Reference.parse(text)
 
 
-def pull_one(context: Context, reference: Reference, limits: Limits | None = None) -> Pulled:
-    """Pulls with progress; one that is ended from outside says what is kept."""
+def pull_one(
+    context: Context,
+    reference: Reference,
+    limits: Limits | None = None,
+    *,
+    tells_need: bool = False,
+) -> Pulled:
+    """Pulls with progress; one that is ended from outside says what is kept.
+
+    Args:
+        context: Where to put it, and whom to tell.
+        reference: The model.
+        limits: On the transfer.
+        tells_need: Whether to say how much memory it needs, before its weights move.
+    """
     here = _here(context, reference) if context.options.offline else None
     if here is not None:
         return here
@@ -95,11 +129,37 @@ def pull_one(context: Context, reference: Reference, limits: Limits | None = Non
             puller = Puller(
                 context.store, context.source_for, listen, places.backoff, limits or Limits()
             )
+            if tells_need:
+                puller = replace(puller, on_config=partial(_tell_need, context, reference))
             return puller.pull(reference)
     except (KeyboardInterrupt, SystemExit):
         kept = format_size(_kept(context.store, begun))
         context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
         raise
+
+
+def _fitted(
+    context: Context,
+    references: list[str],
+    fit: bool,
+    require_fit: bool,
+    budget: str | None,
+    gpu: str | None,
+) -> list[str]:
+    from modelrunner.cli import fitting
+
+    wish = fitting.wish_of(budget)
+    wanted = fitting.Fitting(fit, require_fit, fitting.gpu_named(gpu), wish)
+    return [fitting.fitted(context, text, wanted) for text in references]
+
+
+def _tell_need(
+    context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
+) -> None:
+    # what is here already is not estimated, and does not wait for what would
+    from modelrunner.cli.fitting import tell_need
+
+    tell_need(context, reference, artifact, config)
 
 
 def _rate(text: str | None) -> int | None:

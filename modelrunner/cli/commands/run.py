@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +24,12 @@ from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
+from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.store.files import disk_errors
 from modelrunner.store.store import StoredModel
 
 _READY_WITHIN_S = 600.0
+_REPEAT_PENALTY = 1.1
 _SYSTEM = "You are a helpful assistant."
 
 
@@ -75,6 +78,10 @@ def run(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Of an answer.")
     ] = None,
+    repeat_penalty: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="P", help="Default: 1.1 where the temperature is 0."),
+    ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +89,12 @@ def run(
             help="auto, llama-server, llama-cpp-python, xllamacpp, or a server's URL.",
         ),
     ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
+    ] = False,
+    require_fit: Annotated[
+        bool, typer.Option("--require-fit", help="Exit 7 rather than run what does not fit.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell tokens and speed.")] = False,
 ) -> None:
     """Talk to a model: pulled if it is missing, started, and ended with the chat.
@@ -92,6 +105,9 @@ def run(
     if question is None and context.console.json:
         raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
     chosen = select(runtime or context.settings.runtime, environ=context.environ)
+    if fit or require_fit:
+        context_wanted = context_size or context.settings.context
+        reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
     model, name = find_or_pull(context, reference)
     wish = LaunchWish(
         context_size or context.settings.context, threads or context.settings.threads, gpu_layers
@@ -100,10 +116,9 @@ def run(
     context.console.say(plan.line())
     _warn(context, plan)
     said = system if system is not None else context.settings.system
-    if question is not None and temperature is None:
-        # a script gets the same answer to the same question
-        temperature = 0.0
-    options = SamplingOptions(temperature, top_p, seed, max_tokens)
+    options = SamplingOptions(temperature, top_p, seed, max_tokens, repeat_penalty=repeat_penalty)
+    if question is not None:
+        options = _for_one_answer(options, chosen)
     with started(context, chosen, plan) as server:
         if server.context is not None and server.context < plan.spec.context:
             context.console.warn(
@@ -118,6 +133,32 @@ def run(
             _chat(context, session)
         else:
             _answer(context, session, question)
+
+
+def _for_one_answer(options: SamplingOptions, runtime: Runtime) -> SamplingOptions:
+    """A script gets the same answer to the same question, unless it asks for something else."""
+    if options.temperature is None:
+        options = replace(options, temperature=0.0)
+    if options.temperature == 0 and options.repeat_penalty is None:
+        # greedy answers of small models go round in circles without it; a foreign server may
+        # not know the word
+        ours = not isinstance(runtime, ExternalRuntime)
+        options = replace(options, repeat_penalty=_REPEAT_PENALTY if ours else None)
+    return options
+
+
+def _fitted(
+    context: Context,
+    reference: str,
+    fit: bool,
+    require_fit: bool,
+    context_size: int | None,
+    gpu_layers: int | None,
+) -> str:
+    from modelrunner.cli import fitting
+
+    wish = fitting.wish_of(None, context_size, gpu_layers)
+    return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
 
 
 def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:

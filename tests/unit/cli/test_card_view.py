@@ -73,7 +73,7 @@ Considerations
 - Mind the gap.
 - And `this`.
 
-Odd in this card
+Warnings
 - ai/tiny:7B-F16: VRAM 12.00 GiB is below the size 13.00 GiB
 
 Benchmarks

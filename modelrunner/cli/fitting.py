@@ -1,0 +1,206 @@
+"""What commands share that ask whether a model fits: into this machine, another one, or a budget.
+
+`--fit` and `--require-fit` of `pull` and `run` are decided here, before a byte of weights moves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from modelrunner.cards.catalog import Catalog
+from modelrunner.cli.console import ProgressMode
+from modelrunner.cli.context import Context
+from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
+from modelrunner.memory.card_estimate import CARD_CONTEXT
+from modelrunner.memory.devices import Device, devices
+from modelrunner.memory.gpus import gpu_by_name, known_gpus
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.estimate import Estimator
+from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.operations.variants import Candidate, Variants, names_repository, variants
+from modelrunner.units import format_size, parse_size
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What a model that is to be pulled has to fit into, and what if it does not.
+
+    Attributes:
+        choose: Take the largest variant that fits.
+        require: Take none that does not fit.
+        gpu: A GPU instead of this machine.
+        wish: The use, and a budget instead of this machine.
+    """
+
+    choose: bool = False
+    require: bool = False
+    gpu: Device | None = None
+    wish: Wish = field(default_factory=lambda: wish_of(None))
+
+    def __post_init__(self) -> None:
+        if self.gpu is not None and self.wish.budget is not None:
+            raise UsageError("--budget and --for are both something to fit into", hint="give one")
+        if not (self.choose or self.require) and (self.gpu or self.wish.budget is not None):
+            raise UsageError(
+                "--budget and --for say what has to fit, and nothing has to",
+                hint="add --fit or --require-fit",
+            )
+
+
+def wish_of(budget: str | None, context: int | None = None, gpu_layers: int | None = None) -> Wish:
+    """The use for which a model has to fit: a context that is worth while, unless one is asked for.
+
+    Raises:
+        UsageError: The budget is no size.
+    """
+    return Wish(context, gpu_layers=gpu_layers, budget=bytes_of(budget), usual=CARD_CONTEXT)
+
+
+def estimator_for(context: Context, gpu: Device | None = None) -> Estimator:
+    """Who estimates for this machine, or for a GPU instead."""
+    here = devices if gpu is None else (lambda: (gpu,))
+    return Estimator(context.store, context.source_for, cache(Catalog.load), cache(here))
+
+
+def gpu_named(name: str | None) -> Device | None:
+    """The GPU of `--for`.
+
+    Raises:
+        UsageError: The table does not have it; the near ones are named.
+    """
+    if name is None:
+        return None
+    found = gpu_by_name(name)
+    if found is None:
+        raise UsageError(f"--for: no GPU {name[:100]!r} is known", hint=_near(name))
+    return found
+
+
+def bytes_of(budget: str | None) -> int | None:
+    """The bytes of `--budget`.
+
+    Raises:
+        UsageError: It is no size.
+    """
+    if budget is None:
+        return None
+    try:
+        return parse_size(budget)
+    except ValueError as exc:
+        raise UsageError(f"--budget: {exc}") from exc
+
+
+def fitted(context: Context, text: str, fitting: Fitting) -> str:
+    """The model to pull: what was named, or the variant that fits best.
+
+    Raises:
+        UsageError: `--fit` is to choose a tag, and there is one already.
+        DoesNotFitError: It does not fit, and has to.
+    """
+    if not (fitting.choose or fitting.require):
+        return text
+    estimator = estimator_for(context, fitting.gpu)
+    if not fitting.choose:
+        report = estimator.of_model(text, fitting.wish)
+    else:
+        if not names_repository(text):
+            raise UsageError(
+                f"{text[:200]} is one model, and --fit is to choose one",
+                hint="leave the tag out, or use --require-fit",
+            )
+        found = _at_hand(context, variants(estimator, text, fitting.wish))
+        best = found.best()
+        if best is None or best.report is None:
+            raise DoesNotFitError(
+                f"{text}: it is not known what any of its {len(found.candidates)} variants needs",
+                hint=f"`modelrunner estimate {text} --variants` says why",
+            )
+        report, text = best.report, best.reference.short
+        count = len(found.candidates)
+        context.console.say(f"{report.line()}; chosen from {count} {_plural(count, 'variant')}")
+    if report.fit.verdict in ("fits", "partial"):
+        return text
+    error = does_not_fit(report)
+    if fitting.require:
+        raise error
+    context.console.warn(error.message)
+    return text
+
+
+def does_not_fit(report: Report) -> DoesNotFitError:
+    """The error for a model that has to fit, and does not, or may not."""
+    needed, budget = report.estimate.total, report.fit.budget_bytes
+    longest = report.fit.max_context
+    room = format_size(budget or 0)
+    amount = f"{format_size(needed)} at a context of {report.load.context}"
+    if report.fit.verdict == "no":
+        message = f"{report.name} does not fit into {room}: it needs {amount}"
+    else:
+        message = f"nobody knows whether {report.name} fits into {room}: it needs about {amount}"
+    return DoesNotFitError(
+        message,
+        hint=f"--context {longest} would fit"
+        if longest
+        else "choose a smaller variant: `modelrunner cards` lists them",
+        reference=report.name,
+        context=report.load.context,
+        total_bytes=needed,
+        budget_bytes=budget,
+        max_context=longest,
+    )
+
+
+def tell_need(
+    context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
+) -> None:
+    """Says what a model needs that is about to come, where its config tells."""
+    console = context.console
+    if console.quiet or console.json or console.progress in (ProgressMode.JSON, ProgressMode.NONE):
+        return
+    estimator = estimator_for(context)
+    try:
+        report = estimator.of_config(Facts(reference.short), artifact, config, Wish())
+    except ModelRunnerError:
+        # a courtesy: the pull goes on without
+        return
+    if report.shape is None or not report.shape.is_known:
+        return
+    # a bar stands on the line that the cursor is on
+    console.say(f"{_CLEAR if _has_bar(context) else ''}{report.line()}")
+
+
+_CLEAR = "\r\x1b[2K"
+
+
+def _has_bar(context: Context) -> bool:
+    console = context.console
+    mode = console.progress
+    return console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars
+
+
+def _at_hand(context: Context, found: Variants) -> Variants:
+    """Those that can be had: without a network, only what is here."""
+    if not context.options.offline:
+        return found
+    here: Sequence[Candidate] = [
+        entry for entry in found.candidates if context.store.find(entry.reference) is not None
+    ]
+    if not here:
+        context.require_network(found.repository.short)
+    return replace(found, candidates=tuple(here))
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    names = {known.casefold(): known for known in known_gpus()}
+    near = get_close_matches(name.casefold()[:100], names, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(names[entry] for entry in near)}?"
+    return f"there are {', '.join(known_gpus())}; or give --budget"
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"

@@ -1,0 +1,35 @@
+"""The config of a model that is still in a registry: one small blob, verified."""
+
+from modelrunner.errors import DigestMismatchError, SizeMismatchError
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import MAX_BYTES
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.source import Source
+
+
+def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> ModelConfig:
+    """What the config of a model in a registry says.
+
+    Raises:
+        IntegrityError: It is not what the manifest promises.
+        TransferError: The registry does not deliver.
+    """
+    descriptor = artifact.manifest.config
+    if descriptor.size > MAX_BYTES:
+        raise SizeMismatchError(f"{reference.short}: the config has {descriptor.size} bytes")
+    found = bytearray()
+    with source.open_blob(reference, descriptor, 0) as stream:
+        for chunk in stream.chunks:
+            found += chunk
+            if len(found) > descriptor.size:
+                break
+    raw = bytes(found)
+    if Digest.of(raw) != descriptor.digest:
+        raise DigestMismatchError(
+            f"{reference.short}: the config is not what the manifest promises",
+            expected=str(descriptor.digest),
+            got=str(Digest.of(raw)),
+        )
+    return artifact.config(raw)

@@ -1,0 +1,151 @@
+"""What `estimate` is asked and what it answers: a use, and the memory that it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from modelrunner.cards.card import Variant
+from modelrunner.memory.card_estimate import CARD_CONTEXT
+from modelrunner.memory.devices import Device
+from modelrunner.memory.estimate import Estimate, estimate
+from modelrunner.memory.fit import Fit
+from modelrunner.memory.load import Load
+from modelrunner.memory.shape import ModelShape
+from modelrunner.units import format_size
+
+AskedSource = Literal["auto", "measured", "header", "config", "card"]
+
+_VERDICTS = {"fits": "fits", "partial": "fits in part", "no": "does not fit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How the model would be used, and what the answer may rest on.
+
+    Attributes:
+        context: Tokens; None for as long as trained, fits and is usual.
+        kv_type: What the cache is kept in.
+        sequences: Conversations at the same time.
+        micro_batch: Tokens that are computed at once.
+        gpu_layers: Layers on the GPU; None for all that fit.
+        budget: Bytes to fit into; None for those of the devices.
+        source: What to ask; `auto` is the best that is at hand and quick.
+        usual: Where there is no context: this one, shorter only where trained for less. Several
+            models can be compared at it.
+    """
+
+    context: int | None = None
+    kv_type: str = "f16"
+    sequences: int = 1
+    micro_batch: int = 512
+    gpu_layers: int | None = None
+    budget: int | None = None
+    source: AskedSource = "auto"
+    usual: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a model is called and is, as far as the source of an estimate says."""
+
+    name: str
+    quantization: str | None = None
+    parameters: int | None = None
+    variant: Variant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer, with everything that it rests on.
+
+    Attributes:
+        facts: Which model.
+        load: The use.
+        estimate: What it takes.
+        fit: Whether there is so much.
+        devices: Where it would be put.
+        trained: Tokens that the model was trained for.
+        shape: What other uses can be computed from; None where only a card's row is known.
+        projector: Bytes of the projector's file, where one is used too.
+    """
+
+    facts: Facts
+    load: Load
+    estimate: Estimate
+    fit: Fit
+    devices: Sequence[Device]
+    trained: int | None
+    shape: ModelShape | None = None
+    projector: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call the model."""
+        return self.facts.name
+
+    def line(self) -> str:
+        """One sentence: how much, for what, and whether it fits."""
+        verdict = _VERDICTS.get(self.fit.verdict, "may fit: not all is known")
+        budget = self.fit.budget_bytes
+        room = f" ({format_size(budget)})" if budget is not None else ""
+        needed = f"{format_size(self.estimate.total)} at a context of {self.load.context}"
+        return f"{self.name}: {needed}: {verdict}{room}"
+
+    def at(self, context: int) -> tuple[Load, Estimate] | None:
+        """The same use with another context; None where nothing tells."""
+        if self.shape is None or not self.shape.is_known:
+            return None
+        load = replace(self.load, context=context)
+        return load, estimate(self.shape, load, projector=self.projector)
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer as JSON has it."""
+        found, card = self.estimate, self.facts.variant
+        return {
+            "reference": self.name,
+            "source": found.source,
+            "context": self.load.context,
+            "kv_type": self.load.kv_type,
+            "bytes": {"total": found.total} if found.source == "card" else _parts(found),
+            "low_bytes": found.low,
+            "high_bytes": found.high,
+            "card": None
+            if card is None
+            else {
+                "vram_bytes": card.vram_bytes,
+                "size_bytes": card.size_bytes,
+                "context": CARD_CONTEXT,
+            },
+            "devices": [device_to_dict(device) for device in self.devices],
+            "fit": {
+                "verdict": self.fit.verdict,
+                "gpu_layers": self.fit.gpu_layers,
+                "max_context": self.fit.max_context,
+                "budget_bytes": self.fit.budget_bytes,
+            },
+            "trained_context": self.trained,
+            "notes": list(found.notes),
+        }
+
+
+def device_to_dict(device: Device) -> dict[str, object]:
+    """A device as an estimate's JSON has it."""
+    return {
+        "name": device.name,
+        "kind": device.kind,
+        "total_bytes": device.total_bytes,
+        "free_bytes": device.free_bytes,
+        "backend": device.backend,
+    }
+
+
+def _parts(found: Estimate) -> dict[str, int | None]:
+    return {
+        "weights": found.weights,
+        "kv_cache": found.kv_cache,
+        "recurrent": found.recurrent,
+        "compute": found.compute,
+        "output": found.output,
+        "projector": found.projector,
+        "total": found.total,
+    }

@@ -1,0 +1,197 @@
+"""What Docker Hub says of a repository: the Markdown of its page, over Hub's own API.
+
+```
+GET https://hub.docker.com/v2/namespaces/<namespace>/repositories/<name>/
+-> {"full_description": "# SmolLM2 ...", ...}
+```
+
+Not the registry's protocol: another host, no login, one answer of at most 2 MiB. A redirect is
+followed on the same host only, since nothing else has to be asked.
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from modelrunner.errors import (
+    CardNotFoundError,
+    ConfigError,
+    DeniedError,
+    ModelRunnerError,
+    RateLimitedError,
+    RegistryAnswerError,
+)
+from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.guard import is_loopback_name, origin
+from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
+from modelrunner.registry.retry import Backoff
+
+if TYPE_CHECKING:
+    import requests
+
+DESCRIPTION_LIMIT = 2 * 1024 * 1024
+"""Bytes of an answer; Hub itself takes descriptions of 25,000 characters."""
+
+READ_TIMEOUT_S = 10.0
+_PATIENCE = Backoff(attempts=2, longest_retry_after_s=5.0)
+"""Somebody is waiting for a page to read: one more try, not minutes."""
+
+_NAME_PARTS = 2
+_DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+class HubApi:
+    """Docker Hub's API, or what stands for it.
+
+    Args:
+        endpoint: Where it is, see `hub_endpoint`.
+        backoff: How patient to be.
+        read_timeout_s: Seconds without a byte after which the answer is given up.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        backoff: Backoff = _PATIENCE,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._endpoint = endpoint
+        self._backoff = backoff
+        self._read_timeout_s = read_timeout_s
+
+    def description(self, reference: Reference) -> str:
+        """The Markdown of a repository's page, empty where it has none.
+
+        Raises:
+            CardNotFoundError: Hub has no such repository, or can have none.
+            DeniedError: It does not show it to everybody.
+            TransferError: It does not answer, or not as it should.
+        """
+        parts = reference.repository.split("/")
+        if reference.registry != DOCKER_HUB or len(parts) != _NAME_PARTS:
+            raise CardNotFoundError(f"{reference.short}: not on Docker Hub")
+        namespace, name = parts
+        url = f"{self._endpoint.base}/v2/namespaces/{namespace}/repositories/{name}/"
+        return self._backoff.run(lambda: self._description(url, reference))
+
+    def _description(self, url: str, reference: Reference) -> str:
+        what, label = reference.short, self._endpoint.label
+        exchange = _SameHost(
+            self._endpoint, _session(), lambda: None, read_timeout_s=self._read_timeout_s
+        )
+        try:
+            response = exchange.send("GET", url, scope="", headers={"Accept": "application/json"})
+            with finishing(response):
+                if response.status_code != HTTPStatus.OK:
+                    raise _refusal(response, what, label)
+                content_type = response.headers.get("Content-Type", "")
+                body = read_limited(response, DESCRIPTION_LIMIT, label)
+        finally:
+            exchange.close()
+        if len(body) > DESCRIPTION_LIMIT:
+            raise RegistryAnswerError(
+                f"{what}: {label} sends more than {DESCRIPTION_LIMIT} bytes",
+                hint="no description is that long: something else answers in its place",
+            )
+        if content_type.startswith("text/html") or body[:100].lstrip().startswith(b"<"):
+            raise web_page(what, label)
+        return _full_description(body, what, label)
+
+
+def hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint:
+    """Where the API is, from an address in the configuration.
+
+    Raises:
+        ConfigError: It is no address, or one in plain http of another machine.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # a property that parses
+    except ValueError as exc:
+        raise ConfigError(f"hub_api: {address[:200]!r} is no address") from exc
+    host = parts.hostname
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or parts.query:
+        raise ConfigError(
+            f"hub_api: {address[:200]!r} is no address",
+            hint="write https://hub.docker.com, without user and password",
+        )
+    if parts.scheme == "http" and not is_loopback_name(host):
+        raise ConfigError(
+            f"hub_api: {address[:200]} would be spoken to in plain http",
+            hint="that is for this machine alone: write https://",
+        )
+    return Endpoint(host, parts.scheme, parts.netloc, parts.path.strip("/"), ca_file=ca_file)
+
+
+class _SameHost(Exchange):
+    """Requests that never leave the host that was asked."""
+
+    def follow_to(self, url: str, target: str) -> str:
+        """The address that a `Location` header of `url` means, if it is on the same host.
+
+        Raises:
+            RegistryAnswerError: It is not.
+        """
+        try:
+            absolute = urljoin(url, target)
+        except ValueError as exc:
+            raise RegistryAnswerError(f"{origin(url)[1]} redirects to no address") from exc
+        if origin(absolute) != origin(url):
+            host = origin(absolute)[1]
+            raise RegistryAnswerError(
+                f"{origin(url)[1]} redirects to {host}: not followed",
+                hint="a proxy or a login page stands in between; see HTTPS_PROXY and NO_PROXY",
+                target=host,
+            )
+        return absolute
+
+
+def _session() -> "requests.Session":
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    session = requests.Session()
+    session.headers["User-Agent"] = "modelrunner"
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # requests would read a redirect's whole body to see where it leads; that is for `Exchange`
+    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
+    return session
+
+
+def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunnerError:
+    status = response.status_code
+    if status == HTTPStatus.NOT_FOUND:
+        return CardNotFoundError(f"{what}: {label} has no such repository")
+    if status in _DENIED:
+        return DeniedError(
+            f"{what}: {label} does not show its description",
+            hint="a private repository shows it to its members only, on the web",
+            status=status,
+        )
+    body = read_limited(response, BODY_LIMIT, label)
+    error = error_for(status, response.headers, body, what=what, registry=label)
+    if isinstance(error, RateLimitedError):
+        # a login, which raises the registry's limit, changes nothing here
+        hint = "try again later: descriptions are kept for a day once they have been read"
+        return RateLimitedError(error.message, hint=hint, **error.facts)
+    return error
+
+
+def _full_description(body: bytes, what: str, label: str) -> str:
+    hint = "it may have changed, or something else answers in its place"
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise RegistryAnswerError(f"{what}: {label} sends no JSON", hint=hint) from exc
+    if not isinstance(answer, Mapping) or "full_description" not in answer:
+        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=hint)
+    text = answer["full_description"]
+    if text is not None and not isinstance(text, str):
+        raise RegistryAnswerError(f"{what}: the description from {label} is no text", hint=hint)
+    return text or ""

@@ -1,0 +1,30 @@
+from importlib import import_module
+
+import pytest
+
+from modelrunner.cli.command_table import COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_of_a_command_is_its_own_in_short(name: str) -> None:
+    entry = COMMANDS[name]
+    module, _, application = entry.place.partition(":")
+    app = getattr(import_module(f"modelrunner.cli.commands.{module}"), application)
+    own = app.registered_commands[0].callback.__doc__.splitlines()[0]
+    assert first_word(own) == first_word(entry.summary)
+    assert entry.summary.endswith(".")
+    # a terminal of 80 columns shows it in one line
+    assert len(entry.summary) <= 60
+
+
+def first_word(sentence: str) -> str:
+    return sentence.split(maxsplit=1)[0].rstrip(":;,.")
+
+
+def test_every_module_of_a_command_is_in_the_table() -> None:
+    from pathlib import Path
+
+    import modelrunner.cli.commands as package
+
+    modules = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
+    assert {entry.place.partition(":")[0] for entry in COMMANDS.values()} == modules

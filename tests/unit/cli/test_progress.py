@@ -1,0 +1,173 @@
+import io
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.progress import JsonListener, PlainListener, Tally, bar, progress
+from modelrunner.events import (
+    Advanced,
+    Event,
+    Finished,
+    Planned,
+    Retrying,
+    Skipped,
+    Started,
+    Verified,
+)
+
+MIB = 1024 * 1024
+BLOB, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+PULL: Sequence[Event] = (
+    Planned("ai/x:1", 100 * MIB, 10 * MIB, 20 * MIB),
+    Skipped(OTHER, 10 * MIB, "config"),
+    Started(BLOB, 90 * MIB, 20 * MIB, "model.gguf"),
+    Advanced(BLOB, 90 * MIB, 50 * MIB),
+    Advanced(BLOB, 90 * MIB, 90 * MIB),
+    Verified(BLOB, 90 * MIB),
+    Finished("ai/x:1", BLOB, 100 * MIB),
+)
+
+
+class Clock:
+    def __init__(self, step: float) -> None:
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def console(**fields: object) -> Console:
+    return Console(io.StringIO(), io.StringIO(), **fields)  # type: ignore[arg-type]
+
+
+def lines(found: Console) -> list[str]:
+    return found.err.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_a_tally_counts_what_is_here_from_every_source() -> None:
+    tally = Tally(Clock(1.0))
+    shares = []
+    for event in PULL:
+        tally.hear(event)
+        shares.append(round(tally.percent))
+    # what an earlier try left counts as soon as its blob begins
+    assert shares == [10, 10, 30, 60, 100, 100, 100]
+
+
+def test_speed_is_of_the_last_seconds_and_what_is_resumed_is_not_fast() -> None:
+    clock = Clock(0.0)
+    tally = Tally(clock)
+    for event in PULL[:3]:
+        tally.hear(event)
+    for second in range(1, 6):
+        clock.now = float(second)
+        tally.hear(Advanced(BLOB, 90 * MIB, (20 + second) * MIB))
+    assert tally.speed == pytest.approx(1 * MIB, rel=0.01)
+    assert tally.remaining_s == pytest.approx(65, rel=0.01)
+
+
+def test_nothing_to_move_is_all_of_it() -> None:
+    tally = Tally(Clock(1.0))
+    tally.hear(Planned("ai/x:1", 0, 0, 0))
+    assert (tally.percent, tally.remaining_s) == (100.0, None)
+
+
+def test_a_log_has_few_lines() -> None:
+    found = console()
+    # every look at the clock takes four seconds
+    listener = PlainListener(found, clock=Clock(4.0))
+    for event in PULL:
+        listener(event)
+    said = lines(found)
+    assert said[:2] == [
+        (
+            "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
+            " resuming, 20.00 MiB here from an earlier try"
+        ),
+        "config: 10.00 MiB, already there",
+    ]
+    assert all(line.startswith((" 60 %", "100 %")) for line in said[2:])
+
+
+def test_a_fast_pull_says_one_line() -> None:
+    found = console()
+    listener = PlainListener(found, clock=Clock(0.001))
+    for event in (Planned("ai/x:1", 90 * MIB, 0, 0), *PULL[2:]):
+        listener(event)
+    assert lines(found) == ["pulling ai/x:1: 90.00 MiB"]
+
+
+def test_a_retry_is_told_with_its_reason_made_safe() -> None:
+    found = console()
+    listener = PlainListener(found, pushing=True)
+    listener(Retrying(BLOB, "host\x1b[31m says 503", 1, 1.5))
+    listener(Retrying(BLOB, "other bytes", 1, 0))
+    assert lines(found) == [
+        "host says 503; trying again in 1.5 s",
+        "other bytes; once more from the start",
+    ]
+
+
+def test_json_is_an_object_a_line_with_keys_that_stay() -> None:
+    found = console()
+    listener = JsonListener(found)
+    for event in (*PULL, Retrying(BLOB, "503", 2, 0.25)):
+        listener(event)
+    events = [json.loads(line) for line in lines(found)]
+    assert [event["event"] for event in events] == [
+        *("planned", "skipped", "started", "advanced", "verified", "finished", "retrying")
+    ]
+    assert events[2] == {
+        "event": "started",
+        "digest": BLOB,
+        "size_bytes": 90 * MIB,
+        "done_bytes": 20 * MIB,
+        "title": "model.gguf",
+    }
+    assert all({"digest", "size_bytes", "done_bytes"} <= set(event) for event in events)
+
+
+def test_json_advances_at_most_ten_times_a_second() -> None:
+    found = console()
+    listener = JsonListener(found, clock=Clock(0.01))
+    for done in range(500):
+        listener(Advanced(BLOB, 500, done))
+    # each event that is written looks at the clock twice
+    assert len(lines(found)) <= 51
+
+
+@pytest.mark.parametrize(
+    ("fields", "silent"),
+    [
+        ({}, False),
+        ({"quiet": True}, True),
+        ({"json": True}, True),
+        ({"progress": ProgressMode.NONE}, True),
+        ({"quiet": True, "progress": ProgressMode.PLAIN}, False),
+        ({"json": True, "progress": ProgressMode.JSON}, False),
+        ({"progress": ProgressMode.BAR}, False),
+    ],
+)
+def test_who_wants_silence_gets_it(fields: dict[str, object], silent: bool) -> None:
+    found = console(**fields)
+    with progress(found) as listener:
+        listener(PULL[0])
+    assert (lines(found) == []) is silent
+    assert "\x1b" not in "".join(lines(found))
+
+
+def test_a_bar_shows_what_is_foreign_as_it_is_and_safe() -> None:
+    found = console(terminal=True, bars=True)
+    with bar(found) as listener:
+        for event in (PULL[0], Started(BLOB, 90 * MIB, 0, "[red]x[/red]\x1b[5m.gguf"), *PULL[3:]):
+            listener(event)
+    drawn = found.err.getvalue()  # type: ignore[attr-defined]
+    assert "pulling ai/x:1: 100.00 MiB" in drawn
+    assert "100.0/100.0 MiB" in drawn
+    assert "\x1b[5m" not in drawn
+    # the colours were not asked for
+    assert "\x1b[38" not in drawn

@@ -1,0 +1,77 @@
+"""What is decided before a model is started."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import CorruptStoreError, UnsupportedArtifactError
+from modelrunner.memory.devices import Device
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
+from modelrunner.operations.package import Ingredients, package
+from modelrunner.store.store import Store, StoredModel
+from tests.support.gguf import tiny_gguf
+
+GIB = 1024**3
+HOST = Device(name="x86_64", kind="host", backend="cpu", total_bytes=16 * GIB, free_bytes=8 * GIB)
+WISH = LaunchWish(threads=4)
+
+
+def stored(store: Store, folder: Path, name: str = "ai/x:1", **fields: object) -> StoredModel:
+    file = tiny_gguf(folder / "x.gguf", **fields)  # type: ignore[arg-type]
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    return package(store, Ingredients(file), Reference.parse(name), family="docker", created=moment)
+
+
+def plan(
+    store: Store, model: StoredModel, wish: LaunchWish = WISH, name: str = "ai/x:1"
+) -> LaunchPlan:
+    return plan_launch(store, model, name, wish, [HOST])
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "given"),
+    [(2048, None, 2048), (1048576, None, 32768), (2048, 512, 512), (2048, 8192, 8192)],
+)
+def test_the_context_is_what_was_asked_for_or_trained_and_usual(
+    store: Store, tmp_path: Path, trained: int, asked: int | None, given: int
+) -> None:
+    model = stored(store, tmp_path, context_length=trained)
+    found = plan(store, model, LaunchWish(context=asked, threads=4))
+    assert (found.spec.context, found.trained_context) == (given, trained)
+
+
+def test_one_sentence_says_whether_and_how_it_fits(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, context_length=1048576)
+    line = plan(store, model).line()
+    assert line.startswith("ai/x:1 Q4_0: fits, needs ")
+    assert line.endswith(" of 8.00 GiB memory; context 32768 of 1048576, 4 threads")
+
+
+@pytest.mark.parametrize("name", ["ai/x:1-Q4_0", "ai/x:1-q4_0"])
+def test_a_quantisation_that_the_name_says_is_not_said_twice(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    assert plan(store, stored(store, tmp_path, name), name=name).line().startswith(f"{name}: fits")
+
+
+def test_an_embedding_model_does_not_chat(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, architecture="bert", metadata={"bert.pooling_type": 1})
+    with pytest.raises(UnsupportedArtifactError, match="is an embedding model"):
+        plan(store, model)
+
+
+def test_a_missing_blob_is_found_before_the_start(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path)
+    store.blobs.path(model.manifest.layers[0].digest).unlink()
+    with pytest.raises(CorruptStoreError) as raised:
+        plan(store, model)
+    assert raised.value.hint == "run `modelrunner pull ai/x:1`: only what is missing is fetched"
+
+
+def test_every_start_has_a_key_of_its_own_that_is_not_shown(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path)
+    one, other = plan(store, model), plan(store, model)
+    assert one.spec.api_key != other.spec.api_key
+    assert one.spec.api_key not in repr(one)

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+
+from modelrunner.config import Settings
+from modelrunner.errors import ConfigError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+def load(home: Path, text: str = "", **environ: str) -> Settings:
+    if text:
+        (home / "config.toml").write_text(text)
+    return Settings.load({"MODELRUNNER_HOME": str(home), "HOME": "/nobody", **environ})
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    return {entry.name: entry.origin for entry in settings.shown}
+
+
+def test_without_a_word_there_are_defaults(home: Path) -> None:
+    found = load(home)
+    assert (found.runtime, found.context, found.threads, found.port) == ("auto", None, None, 12434)
+    assert (found.store, found.state) == (home / "store", home / "state")
+    assert found.docker_config == Path("/nobody/.docker/config.json")
+    assert set(origins(found).values()) == {"MODELRUNNER_HOME", "default"}
+
+
+def test_the_environment_wins_over_the_file(home: Path) -> None:
+    found = load(home, 'runtime = "xllamacpp"\ncontext = 4096\n', MODELRUNNER_RUNTIME="auto")
+    assert (found.runtime, found.context) == ("auto", 4096)
+    assert origins(found)["runtime"] == "MODELRUNNER_RUNTIME"
+    assert origins(found)["context"] == str(home / "config.toml")
+
+
+def test_an_empty_variable_says_nothing(home: Path) -> None:
+    found = load(home, 'runtime = "xllamacpp"\n', MODELRUNNER_RUNTIME="", MODELRUNNER_MIRRORS="")
+    assert (found.runtime, found.mirrors) == ("xllamacpp", {})
+
+
+def test_mirrors_keep_their_order(home: Path) -> None:
+    text = "docker.io=http://a, docker.io=http://b,ghcr.io=http://c"
+    assert load(home, MODELRUNNER_MIRRORS=text).mirrors == {
+        "docker.io": ("http://a", "http://b"),
+        "ghcr.io": ("http://c",),
+    }
+    written = '[mirrors]\n"docker.io" = ["http://a", "http://b"]\n"ghcr.io" = "http://c"\n'
+    assert load(home, written).mirrors == load(home, MODELRUNNER_MIRRORS=text).mirrors
+
+
+def test_a_registry_may_be_plain_and_have_realms(home: Path) -> None:
+    written = '[registries."r.example:5000"]\ninsecure = true\nrealms = ["auth.example"]\n'
+    found = load(home, written).registries["r.example:5000"]
+    assert (found.insecure, found.realms, found.ca_file) == (True, ("auth.example",), None)
+
+
+def test_a_home_under_tilde_is_the_users(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("HOME", str(home.parent))
+    assert Settings.load({"MODELRUNNER_HOME": "~/home"}).home == home
+
+
+def test_a_home_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
+    assert load(tmp_path / "later").home == tmp_path / "later"
+    assert not (tmp_path / "later").exists()
+
+
+def test_docker_says_where_its_configuration_is(home: Path) -> None:
+    assert load(home, DOCKER_CONFIG="/etc/docker").docker_config == Path("/etc/docker/config.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("contxt = 1", "sets 'contxt', which is no setting"),
+        ('context = "long"', "context should be a whole number"),
+        ("context = true", "context should be a whole number"),
+        ("context = 1.5", "context should be a whole number"),
+        ("context = 0", "context should be between 1 and"),
+        ("threads = -1", "threads should be between 1 and"),
+        ("port = 65536", "port should be between 0 and 65535"),
+        ("runtime = 1", "runtime should be text"),
+        ("mirrors = 1", "mirrors should be a table"),
+        ('[mirrors]\n"docker.io" = 1', "should be a list of addresses"),
+        ("[registries]\nr = 1", "should be a table"),
+        ("[registries.r]\ninsecure = 'yes'", "'insecure' of registry r is not understood"),
+        ("[registries.r]\nsecure = true", "'secure' of registry r is not understood"),
+        ("context =", "is no TOML"),
+    ],
+)
+def test_what_is_not_understood_is_an_error_that_names_it(
+    home: Path, text: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(home, text)
+    assert complaint in raised.value.message
+    assert "config.toml" in raised.value.message
+
+
+def test_bytes_that_are_no_text_are_an_error(home: Path) -> None:
+    (home / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load(home)
+
+
+def test_a_file_in_place_of_the_home_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is no folder"):
+        load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("text", ["docker.io", "=http://a", "docker.io=", "a=b,c"])
+def test_a_mirror_needs_both_halves(home: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="is not REGISTRY=ADDRESS"):
+        load(home, MODELRUNNER_MIRRORS=text)
