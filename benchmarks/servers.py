@@ -213,8 +213,8 @@ def limited(folder: Path, model: Model, *, rate: int = 20_000_000) -> Iterator[L
     manifest, config = folder / f"{model.tag}.manifest", folder / f"{model.tag}.config"
     manifest.write_bytes(model.manifest)
     config.write_bytes(model.config)
-    command = [sys.executable, __file__, str(port), str(rate), str(model.blob), model.digest, model.tag,
-               str(manifest), str(config)]  # fmt: skip
+    command = [sys.executable, __file__, str(port), str(rate), str(model.blob), model.digest,
+               model.tag, str(manifest), str(config)]  # fmt: skip
     with running(command, port, folder / f"{model.tag}.log"):
         yield Limited(port)
 

@@ -1,4 +1,4 @@
-"""What a command costs: seconds, processor time and memory of a child process; medians of rounds."""
+"""What a command costs: seconds, processor time and memory of a child; medians of rounds."""
 
 import os
 import signal

@@ -162,7 +162,8 @@ def pull(
         OURS,
         [sys.executable, "-m", "modelrunner", "pull", "--json", "--progress", "none", *options,
          reference],
-        {"MODELRUNNER_HOME": str(bench.home), "NO_PROXY": "*", "MODELRUNNER_MIRRORS": "", **environ},
+        {"MODELRUNNER_HOME": str(bench.home), "MODELRUNNER_MIRRORS": "", "NO_PROXY": "*",
+         **environ},
         (lambda: None) if keep else bench.clear,
         check,
     )  # fmt: skip
@@ -208,8 +209,8 @@ def single_stream(bench: Bench, address: Address, model: Model) -> Command:
 
 def aria2c(bench: Bench, address: Address, model: Model) -> Command:
     """aria2c with 16 connections, which verifies nothing."""
-    words = [tool("aria2c"), "-q", "-x16", "-s16", "-k1M", "--file-allocation=none",
-             "--no-conf", "-d", str(bench.out), "-o", "blob", address.base + model.path]  # fmt: skip
+    words = [tool("aria2c"), "-q", "-x16", "-s16", "-k1M", "--file-allocation=none", "--no-conf",
+             "-d", str(bench.out), "-o", "blob", address.base + model.path]  # fmt: skip
     return other(bench, "aria2c", model.size, words)
 
 

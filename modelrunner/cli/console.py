@@ -8,7 +8,7 @@ import errno
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
@@ -150,4 +150,6 @@ def _safe(text: str) -> str:
 def _never_fail_to_print(stream: TextIO) -> None:
     # a terminal without UTF-8 shows a question mark instead of ending the program
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")
+        with suppress(OSError):
+            # it flushes first, and the stream may be full: whoever writes next will see
+            stream.reconfigure(errors="replace")

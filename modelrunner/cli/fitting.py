@@ -141,7 +141,7 @@ def does_not_fit(report: Report) -> DoesNotFitError:
         message = f"nobody knows whether {report.name} fits into {room}: it needs about {amount}"
     return DoesNotFitError(
         message,
-        hint=f"--context {longest} would fit"
+        hint=f"a context of {longest} would fit: `estimate` and `run` take --context {longest}"
         if longest
         else "choose a smaller variant: `modelrunner cards` lists them",
         reference=report.name,

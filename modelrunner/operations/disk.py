@@ -1,6 +1,7 @@
 """What the store takes on disk, kind by kind."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,11 @@ def usage(store: Store) -> DiskUsage:
     live = live_digests(store) or frozenset()
     paths = [store.blobs.path(digest) for digest in live]
     size = sum(path.stat().st_size for path in paths if path.exists())
+    # a journal belongs to its download
+    stopped = [entry for entry in found if entry.path.suffix != ".journal"]
     entries = (
         Usage("Models", len(store.models()), size, 0),
-        _of(found, "Stopped downloads", "partial"),
+        _of(stopped, "Stopped downloads", "partial"),
         _of(found, "Blobs without a name", "blob"),
         _of(found, "Temporary files", "temporary"),
     )
@@ -63,6 +66,6 @@ def usage(store: Store) -> DiskUsage:
     return DiskUsage(store.layout.root, entries, shutil.disk_usage(folder).free)
 
 
-def _of(found: tuple[Leftover, ...], name: str, kind: str) -> Usage:
+def _of(found: Sequence[Leftover], name: str, kind: str) -> Usage:
     sizes = [entry.size for entry in found if entry.kind == kind]
     return Usage(name, len(sizes), sum(sizes), sum(sizes))

@@ -1,4 +1,4 @@
-"""An OCI registry as source and sink: `oras` for the protocol, hardened.
+"""An OCI registry as a source: `oras` for the protocol, hardened.
 
 `oras` builds the addresses and pages through tags. Its request method is replaced by our
 `Exchange`, because as it comes it verifies nothing, has no time limits, retries for two minutes,
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from urllib.parse import urljoin
 
 from modelrunner.errors import (
     DigestMismatchError,
@@ -161,58 +161,6 @@ class OciRegistry:
         if "_exchange" in self.__dict__:
             self._exchange.close()
 
-    def has_blob(self, reference: Reference, digest: Digest) -> bool:
-        """Whether the repository has the blob."""
-        url = self._address(self._url(reference).get_blob_url(str(digest)))
-        return self._backoff.run(lambda: self._exists(url, reference))
-
-    def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
-        """Asks the registry to take the blob over from another of its repositories."""
-        url = self._address(self._url(reference).upload_blob_url())
-        query = f"?mount={digest}&from={repository}"
-        scope = f"{_scope(reference.repository, 'pull,push')} {_scope(repository, 'pull')}"
-        with self._send("POST", url + query, reference, scope=scope) as response:
-            return response.status_code == HTTPStatus.CREATED
-
-    def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
-        """Uploads a blob in one streamed request.
-
-        Raises:
-            AccessError, TransferError: The registry does not take it.
-        """
-        what = f"{reference.short}: blob {descriptor.digest.short}"
-        scope = _scope(reference.repository, "pull,push")
-        start = self._address(self._url(reference).upload_blob_url())
-        with self._send("POST", start, reference, scope=scope) as response:
-            self._expect(response, {HTTPStatus.ACCEPTED}, what)
-            location = response.headers.get("Location", "")
-        # where the bytes go is decided as for a redirect
-        target = _with_digest(self._exchange.follow_to(start, location), descriptor.digest)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(descriptor.size),
-        }
-        body: Content = content if descriptor.size else b""
-        with self._send(
-            "PUT", target, reference, headers=headers, content=body, scope=scope
-        ) as answer:
-            self._expect(answer, {HTTPStatus.CREATED}, what)
-
-    def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
-        """Uploads a manifest under the reference's tag.
-
-        Raises:
-            AccessError, TransferError: The registry does not take it.
-        """
-        name = reference.tag or str(manifest.digest)
-        url = self._address(self._url(reference).manifest_url(name))
-        headers = {"Content-Type": manifest.media_type}
-        scope = _scope(reference.repository, "pull,push")
-        with self._send(
-            "PUT", url, reference, headers=headers, content=manifest.raw, scope=scope
-        ) as response:
-            self._expect(response, {HTTPStatus.CREATED}, reference.short)
-
     def _head(self, reference: Reference) -> Digest:
         url = self._address(self._url(reference).manifest_url(reference.tag))
         with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
@@ -271,14 +219,6 @@ class OciRegistry:
                 break
         return tuple(dict.fromkeys(found))
 
-    def _exists(self, url: str, reference: Reference) -> bool:
-        scope = _scope(reference.repository, "pull,push")
-        with self._send("HEAD", url, reference, scope=scope) as response:
-            if response.status_code == HTTPStatus.NOT_FOUND:
-                return False
-            self._expect(response, {HTTPStatus.OK}, reference.short)
-            return True
-
     def _send(
         self, method: str, url: str, reference: Reference, **more: Unpack[_More]
     ) -> "AbstractContextManager[requests.Response]":
@@ -297,7 +237,7 @@ class OciRegistry:
         return self._exchange.send(
             method,
             url,
-            scope=scope or _scope(reference.repository, "pull"),
+            scope=scope or scope_of(reference.repository, "pull"),
             headers=headers,
             content=content,
         )
@@ -358,7 +298,8 @@ class OciRegistry:
         )
 
 
-def _scope(repository: str, actions: str) -> str:
+def scope_of(repository: str, actions: str) -> str:
+    """The scope of a token, as token services spell it."""
     return f"repository:{repository}:{actions}"
 
 
@@ -386,12 +327,6 @@ def _tag_names(body: bytes, label: str) -> list[str]:
     except (ValueError, AttributeError, RecursionError) as exc:
         raise RegistryAnswerError(f"{label}: the list of tags is none") from exc
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
-
-
-def _with_digest(url: str, digest: Digest) -> str:
-    parts = urlsplit(url)
-    query = f"{parts.query}&digest={digest}" if parts.query else f"digest={digest}"
-    return urlunsplit(parts._replace(query=query))
 
 
 def _digest_of(manifest: Manifest | Index) -> Digest:

@@ -8,7 +8,7 @@ from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.mirrors import MirroredSource
-from modelrunner.registry.oci import OciRegistry
+from modelrunner.registry.oci_sink import OciSink
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
@@ -49,7 +49,7 @@ class Places:
             [self._open(endpoint, patience) for endpoint in (*mirrors, registry.endpoint)]
         )
 
-    def sink_for(self, reference: Reference) -> OciRegistry:
+    def sink_for(self, reference: Reference) -> OciSink:
         """The registry itself: what a push goes to.
 
         Raises:
@@ -71,8 +71,8 @@ class Places:
         )
         return self._open(endpoint)
 
-    def _open(self, endpoint: Endpoint, backoff: Backoff | None = None) -> OciRegistry:
-        return OciRegistry(
+    def _open(self, endpoint: Endpoint, backoff: Backoff | None = None) -> OciSink:
+        return OciSink(
             endpoint,
             self.credentials,
             backoff=backoff or self.backoff,

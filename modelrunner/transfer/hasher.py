@@ -54,7 +54,7 @@ class FrontHasher:
         self._thread.join()
 
     def hand(self, run: Run, buffer: bytearray, count: int) -> bytearray:
-        """Hears that a run has written `count` bytes out of a buffer; what to read into next.
+        """Moves a run on that has written `count` bytes of a buffer; what to read into next.
 
         A block whose turn it is is taken over with its buffer. While too many of them wait, so
         does the connection: the blob is complete only when all of it is hashed, and what is still
@@ -62,19 +62,21 @@ class FrontHasher:
         """
         pieces = self._pieces
         with pieces.changed:
-            while self._is_next(run, count) and len(self._handed) >= _DEPTH:
+            while self._is_next(run) and len(self._handed) >= _DEPTH:
                 pieces.taken.wait(_PATIENCE_S)
-            if self._is_next(run, count):
+            if self._is_next(run):
                 self._handed.append((buffer, count))
                 pieces.hashed += count
                 buffer = self._spare.pop() if self._spare else bytearray(len(buffer))
+            # in one step with the above: else it would be read back before it is handed over
+            run.reached += count
         self._wake.set()
         return buffer
 
-    def _is_next(self, run: Run, count: int) -> bool:
+    def _is_next(self, run: Run) -> bool:
         pieces = self._pieces
         alive = not run.lost and self._thread.is_alive()
-        return alive and self._history == pieces.history and run.reached - count == pieces.hashed
+        return alive and self._history == pieces.history and run.reached == pieces.hashed
 
     def _follow(self) -> None:
         own = bytearray(_BLOCK)

@@ -177,7 +177,6 @@ class Worker(Thread):
             if run.lost:
                 return False
             self._write(block, run.reached)
-            run.reached += len(block)
         return True
 
     def _write(self, block: memoryview, offset: int) -> None:

@@ -258,17 +258,6 @@ def test_a_file_that_is_not_there_is_taken_for_a_reference(cli: CommandLine, hub
     assert hub.count() == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(cli: CommandLine, tmp_path: Path) -> None:
-    file = tmp_path / "card.md"
-    file.touch(mode=0o000)
-    done = cli("card", str(file))
-    assert (done.returncode, done.stderr) == (
-        2,
-        f"error: {file}: cannot be read: Permission denied\n",
-    )
-
-
 def test_tags_tell_what_the_card_and_the_store_know(
     cli: CommandLine, registry: Registry, tiny: Artifact
 ) -> None:

@@ -34,7 +34,9 @@ FIT = re.compile(
 
 def test_it_knows_the_capital_of_france(models: CommandLine) -> None:
     done = models("run", SMOLLM2, QUESTION)
-    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
+    assert done.returncode == 0
+    assert "Paris" in done.stdout
+    assert done.stdout.endswith(".\n")
     assert done.stderr.startswith(f"{SMOLLM2}: fits, needs ")
     assert FIT.search(done.stderr.rstrip("\n"))[2] == "8192"
     assert nothing_left(models)
@@ -49,7 +51,9 @@ def test_the_same_question_gets_the_same_answer(models: CommandLine) -> None:
 
 def test_a_missing_model_is_pulled_first(cli: CommandLine, mirror: str) -> None:
     done = cli("run", SMOLLM2, QUESTION, MODELRUNNER_MIRRORS=mirror)
-    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
+    assert done.returncode == 0
+    assert "Paris" in done.stdout
+    assert done.stdout.endswith(".\n")
     lines = done.stderr.splitlines()
     assert lines[0] == (f"Unable to find model '{SMOLLM2}' locally. Pulling from the registry.")
     assert lines[1] == f"pulling {SMOLLM2}: 93.81 MiB"
@@ -69,7 +73,9 @@ def test_quiet_leaves_the_answer(models: CommandLine) -> None:
 
 def test_what_is_piped_in_is_the_prompt(models: CommandLine) -> None:
     done = models("run", SMOLLM2, "-q", stdin=f"{QUESTION}\n".encode())
-    assert (done.returncode, done.stdout) == (0, "The capital of France is Paris.\n")
+    assert done.returncode == 0
+    assert "Paris" in done.stdout
+    assert done.stdout.endswith(".\n")
 
 
 def test_what_is_piped_in_goes_with_the_prompt(models: CommandLine) -> None:

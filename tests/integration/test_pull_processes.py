@@ -136,11 +136,11 @@ def test_signal_ends_a_pull_within_two_seconds(cli, registry, number, moment):
 @pytest.mark.registry
 def test_pull_that_is_killed_fifty_times_gets_there(cli, registry, tmp_path):
     """At most a piece a connection is fetched again each time, and the result is right."""
-    registry.slow(3 * MIB)
+    registry.slow(2.5 * MIB)
     chance = random.Random(50)
     kills = 0
     for _kill in range(50):
-        with pulling(cli, registry, "-q") as process:
+        with pulling(cli, registry, "-q", "--connections", "1") as process:
             try:
                 process.wait(0.3 + chance.random() * 0.6)
             except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
 """`modelrunner share`."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -27,7 +28,9 @@ def share(
     """Serve the store as a read-only OCI registry, until Ctrl-C."""
     with ShareServer(context.store, host, port) as server:
         if context.console.json:
-            context.console.emit({"address": server.address, "models": len(context.store.models())})
+            # one line: whoever starts this reads it while the server goes on
+            value = {"address": server.address, "models": len(context.store.models())}
+            context.console.print(json.dumps(value))
         else:
             context.console.print(server.address)
         context.console.out.flush()

@@ -37,7 +37,6 @@ def bring(handle, pieces, hasher, run, count, content=CONTENT, *, write=True):
     buffer = bytearray(content[run.reached : run.reached + count])
     if write:
         os.pwrite(handle, buffer, run.reached)
-    run.reached += len(buffer)
     after = hasher.hand(run, buffer, len(buffer))
     while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
         pieces.finish(run, run.first)
