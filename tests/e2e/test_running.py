@@ -93,10 +93,10 @@ def test_an_answer_as_json(models: CommandLine) -> None:
     assert found.pop("tokens_per_s") > 0
     assert found.pop("prompt_tokens") > 10
     assert found.pop("completion_tokens") > 5
+    assert "Paris" in found.pop("answer")
     assert (found, done.stderr) == (
         {
             "reference": SMOLLM2,
-            "answer": "The capital of France is Paris.",
             "finish_reason": "stop",
             "context": 8192,
         },
