@@ -22,6 +22,9 @@ from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.variants import Candidate, Variants, names_repository, variants
 from modelrunner.units import format_size, parse_size
 
+OBSERVATIONS = "observations.json"
+"""The file, beside histories and logs, of what models needed when they ran."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
@@ -60,8 +63,11 @@ def wish_of(budget: str | None, context: int | None = None, gpu_layers: int | No
 
 def estimator_for(context: Context, gpu: Device | None = None) -> Estimator:
     """Who estimates for this machine, or for a GPU instead."""
-    here = devices if gpu is None else (lambda: (gpu,))
-    return Estimator(context.store, context.source_for, cache(Catalog.load), cache(here))
+    catalog = cache(Catalog.load)
+    if gpu is not None:
+        return Estimator(context.store, context.source_for, catalog, lambda: (gpu,))
+    observations = context.settings.state / OBSERVATIONS
+    return Estimator(context.store, context.source_for, catalog, cache(devices), observations)
 
 
 def gpu_named(name: str | None) -> Device | None:

@@ -6,7 +6,8 @@
        |                          :::::::::::=======
        |##############################################
        +----------------------------------------------
-        0                 ^ 32768               131072
+        0                                 131072 tokens
+                         ^ 32768
 ```
 """
 
@@ -128,13 +129,19 @@ def text(curve: Curve) -> Iterator[str]:
         label = format_size(round((row + 1) * step)) if row % 4 == ROWS % 4 - 1 else ""
         yield f"{label:>{_LABEL}}|{marks}{end}".rstrip()
     yield f"{'':>{_LABEL}}+{'-' * COLUMNS}"
-    at = min(COLUMNS - 1, curve.context * COLUMNS // curve.end)
-    end = f" {curve.end} tokens"
-    begin = f"{'':>{_LABEL + 1}}{'':>{at}}^ {curve.context}"
-    yield f"{begin}{end:>{max(0, _LABEL + 1 + COLUMNS - len(begin))}}"
+    yield f"{'':>{_LABEL + 1}}0{f'{curve.end} tokens':>{COLUMNS - 1}}"
+    yield f"{'':>{_LABEL + 1}}{_pointer(curve)}"
     yield f"{'':>{_LABEL + 1}}{_LEGEND}"
     if budget_row >= ROWS and curve.budget is not None:
         yield f"{'':>{_LABEL + 1}}there are {format_size(curve.budget)}, far above the picture"
+
+
+def _pointer(curve: Curve) -> str:
+    """The context that was asked for, below its place, on the side where there is room."""
+    at = min(COLUMNS - 1, curve.context * COLUMNS // curve.end)
+    if at > COLUMNS // 2:
+        return f"{f'{curve.context} ^':>{at + 1}}"
+    return f"{'':>{at}}^ {curve.context}"
 
 
 def _mark(point: Point, middle: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from modelrunner.gguf.header import Array, Value
 
@@ -45,7 +46,7 @@ class Hyperparameters:
             value = max(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             return default
-        return int(value)
+        return _whole(value, default)
 
     def scale(self, name: str) -> float:
         """A factor; 0 where there is none."""
@@ -56,9 +57,14 @@ class Hyperparameters:
         """A whole number for each layer: a list of them, or the same for all."""
         value = self.get(name)
         if isinstance(value, tuple):
-            some = tuple(max(int(item), 0) for item in value[:layers])
+            some = tuple(max(_whole(item), 0) for item in value[:layers])
             return some + (some[-1] if some else default,) * (layers - len(some))
         return (self.count(name, default),) * layers
+
+
+def _whole(value: Number, default: int = 0) -> int:
+    """The number without its fraction; what is infinite or none at all is not believed."""
+    return int(value) if isinstance(value, int) or isfinite(value) else default
 
 
 def _plain(value: Value) -> Plain:

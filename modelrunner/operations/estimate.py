@@ -41,12 +41,13 @@ UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """Finds out what models need."""
+    """Finds out what models need; `observations` is the file of what they needed when they ran."""
 
     store: Store
     source_for: Callable[[Reference], Source]
     catalog: Callable[[], Catalog]
     devices: Callable[[], Sequence[Device]]
+    observations: Path | None = None
 
     def of_file(self, path: Path, wish: Wish) -> Report:
         """For a GGUF file.
@@ -111,7 +112,9 @@ class Estimator:
         if wish.source == "config":
             return self.of_config(facts, model.artifact, model.config, wish)
         report = self._of_headers(facts, headers.of_stored(model), wish)
-        return _measured(report, model.weights()) if wish.source == "measured" else report
+        if wish.source == "measured":
+            return _measured(report, model.weights())
+        return self._corrected(report, model) if wish.source == "auto" else report
 
     def of_remote(self, source: Source, pinned: Reference, wish: Wish, facts: Facts) -> Report:
         """For a model in a registry, by its digest.
@@ -175,6 +178,14 @@ class Estimator:
             return self.catalog().find(text)
         except CardNotFoundError:
             return None
+
+    def _corrected(self, report: Report, model: StoredModel) -> Report:
+        """With what runtimes reported of this model on this machine."""
+        if self.observations is None or not self.observations.exists():
+            return report
+        from modelrunner.operations.calibration import Observations, corrected
+
+        return corrected(report, str(model.digest), Observations(self.observations).load())
 
     def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
         metadata = found.metadata

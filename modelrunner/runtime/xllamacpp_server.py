@@ -14,6 +14,9 @@ from modelrunner.runtime.ports import LOOPBACK
 from modelrunner.runtime.python_runtime import PythonRuntime
 from modelrunner.runtime.runtime import LaunchSpec
 
+_SAYS_ITS_BUFFERS = 4
+"""The least verbosity at which llama.cpp logs what it allocates; it logs no prompt yet."""
+
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
 _FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
 
@@ -69,6 +72,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
         params.mmproj.path = str(spec.mmproj)
     if spec.chat_template is not None:
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
+    params.verbosity = _SAYS_ITS_BUFFERS
     params.use_jinja = True
     params.embedding = spec.embedding
     _close_what_nobody_asked_for(params)

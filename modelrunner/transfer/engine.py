@@ -128,6 +128,8 @@ class Engine:
             self._check(workers)
             shared.connections = growth.expected
             self._staff(shared, workers, growth.wanted)
+            for worker in workers:
+                worker.renew(time.monotonic())
             with pieces.changed:
                 if not pieces.complete:
                     pieces.changed.wait(_TICK_S if growth.settled else _QUICK_TICK_S)

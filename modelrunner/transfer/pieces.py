@@ -17,6 +17,8 @@ _PATIENCE_S = 1.0
 _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
+_HOPELESS = 20.0
+"""So many times slower than the others, and a connection is made anew."""
 _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
 
@@ -169,6 +171,13 @@ class Pieces:
             at, end = slowest.reached // self.piece, slowest.end
             slowest.end = at
             return self._begin(at, end, now, slowest.reached)
+
+    def crawls(self, run: Run, now: float) -> bool:
+        """Whether a run is so much slower than the others that a fresh connection is worth it."""
+        with self.changed:
+            speeds = sorted(other.speed(now) for other in self._runs if other is not run)
+            grown = now - run.began > _PATIENCE_S and bool(speeds)
+            return grown and run.speed(now) * _HOPELESS < speeds[len(speeds) // 2]
 
     def next_block(self, run: Run, largest: int) -> int:
         """How many bytes a connection should read next; 0 where its run ends."""

@@ -26,6 +26,7 @@ from modelrunner.transfer.pieces import Pieces, Run
 _SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
 _QUICK_S, _LONG_S = 0.01, 0.1
 _IDLE_S = 0.05
+_RENEWALS = 2
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Worker(Thread):
         self._stream: BlobStream | None = None
         self._buffer = bytearray(_LARGEST)
         self._block = min(_LARGEST, shared.throttle.block or _SMALLEST)
+        self._run: Run | None = None
+        self._renewals = 0
         self.flowing = False
         self.error: BaseException | None = None
 
@@ -85,6 +88,19 @@ class Worker(Thread):
         if stream is not None:
             stream.abort()
 
+    def renew(self, now: float) -> None:
+        """Breaks a crawling connection off, from another thread; what it was at goes on anew.
+
+        Only a few times: where even new connections crawl, that is how it is.
+        """
+        run = self._run
+        if run is None or self._renewals >= _RENEWALS or not self._shared.pieces.crawls(run, now):
+            return
+        self._renewals += 1
+        # its speed is judged from here on
+        run.began, run.began_at = now, run.reached
+        self.abort()
+
     def _work(self, source: Source) -> None:
         shared, pieces = self._shared, self._shared.pieces
         while not shared.stop.is_set() and not pieces.complete:
@@ -94,9 +110,11 @@ class Worker(Thread):
                 with pieces.changed:
                     pieces.changed.wait(_IDLE_S)
                 continue
+            self._run = run
             try:
                 self._finish(source, run)
             finally:
+                self._run = None
                 pieces.give_back(run, time.monotonic())
 
     def _finish(self, source: Source, run: Run) -> None:

@@ -15,7 +15,6 @@ from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish, device_to_dict
 from modelrunner.operations.variants import Variants, names_repository, variants
-from modelrunner.runtime.select import runtimes as find_runtimes
 from modelrunner.units import format_size
 
 
@@ -195,6 +194,9 @@ def show_devices(context: Context) -> None:
 @command(examples="  modelrunner runtimes --json")
 def runtimes(context: Context) -> None:
     """Show which runtimes are installed, and what would install the others."""
+    # `estimate` starts none
+    from modelrunner.runtime.select import runtimes as find_runtimes
+
     found = find_runtimes(context.environ)
     if context.console.json:
         context.console.emit(

@@ -51,14 +51,19 @@ def test_a_context_beyond_the_trained_one_widens_the_curve(
     assert plot.curve_of(report(estimator, tmp_path, context=8192)).end == 8192
 
 
-def test_text_is_narrow_plain_and_has_the_budget(estimator: Estimator, tmp_path: Path) -> None:
-    found = report(estimator, tmp_path, budget=5 * MIB, context=1024)
+@pytest.mark.parametrize(
+    ("context", "pointer"), [(256, "^ 256"), (1024, "^ 1024"), (1500, "1500 ^"), (2048, "2048 ^")]
+)
+def test_text_is_narrow_plain_and_has_the_budget(
+    estimator: Estimator, tmp_path: Path, context: int, pointer: str
+) -> None:
+    found = report(estimator, tmp_path, budget=5 * MIB, context=context)
     lines = list(plot.text(plot.curve_of(found)))
     assert max(map(len, lines)) <= 80
     assert all(line.isascii() and line.isprintable() for line in lines)
     (marked,) = [line for line in lines if "---- 5.00 MiB" in line]
     assert marked.count("|") == 1
-    assert any("^ 1024" in line and line.endswith("2048 tokens") for line in lines)
+    assert [line.split()[-2:] for line in lines[-3:-1]] == [["2048", "tokens"], pointer.split()]
     columns = [line.partition("|")[2] for line in lines if "|" in line]
     assert columns[-1].count("=") > 0
     heights = [sum(row[i : i + 1] in {":", "="} for row in columns) for i in (0, 30, 57)]
