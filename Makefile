@@ -64,8 +64,9 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 
 check: lint test fuzz cards-check fixtures wheel-check ## All that CI runs.
 
-bench: $(VENV)/.dev ## Measure start-up, side by side with the bare interpreter.
-	$(BIN)/python benchmarks/startup.py
+bench: $(VENV)/.dev ## Measure start-up and transfers, side by side with public tools.
+	-$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/transfer.py
 
 accuracy: $(VENV)/.dev ## Make the table of estimates against llama.cpp's own plan.
 	$(BIN)/python benchmarks/accuracy.py

@@ -1,8 +1,8 @@
-"""An OCI registry as a source: `oras` for the protocol, hardened.
+"""An OCI registry as a source, over `oras` and `requests`, hardened.
 
-`oras` builds the addresses and pages through tags. Its request method is replaced by our
-`Exchange`, because as it comes it verifies nothing, has no time limits, retries for two minutes,
-and sends logins to whatever host a registry names.
+`oras` knows the protocol's addresses. Its own request method is not used: as it comes it verifies
+nothing, has no time limits, retries for two minutes, and sends logins to whatever host a registry
+names. Requests go through our `Exchange` instead.
 """
 
 from collections.abc import Iterator

@@ -218,22 +218,6 @@ def damage(models: CommandLine, name: str) -> None:
     blob.write_bytes(content)
 
 
-def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
-    models: CommandLine,
-) -> None:
-    done = models("run", SMOLLM2, "hi", MODELRUNNER_RUNTIME="llama-cpp-python")
-    if done.returncode == 0:
-        pytest.skip("llama-cpp-python is installed here")
-    assert (done.returncode, done.stdout, done.stderr) == (
-        8,
-        "",
-        (
-            "error: llama-cpp-python: no Python module llama_cpp\n"
-            "hint: pip install 'modelrunner[llama-cpp-python]'\n"
-        ),
-    )
-
-
 BARE = """
 import sys
 from importlib.machinery import PathFinder
@@ -250,16 +234,36 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path: Path) -> None:
-    done = subprocess.run(
+def run_without_runtimes(
+    models: CommandLine, tmp_path: Path, choice: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-c", BARE, "run", SMOLLM2, "hi"],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-        env={**models.environ, "PATH": str(tmp_path)},
+        env={**models.environ, "PATH": str(tmp_path), "MODELRUNNER_RUNTIME": choice},
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
+    models: CommandLine, tmp_path: Path
+) -> None:
+    done = run_without_runtimes(models, tmp_path, "llama-cpp-python")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        8,
+        "",
+        (
+            "error: llama-cpp-python: no Python module llama_cpp\n"
+            "hint: pip install 'modelrunner[llama-cpp-python]'\n"
+        ),
+    )
+
+
+def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path: Path) -> None:
+    done = run_without_runtimes(models, tmp_path, "auto")
     assert (done.returncode, done.stdout, done.stderr) == (
         8,
         "",

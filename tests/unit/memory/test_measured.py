@@ -57,8 +57,8 @@ def test_the_parts_that_a_child_tells_are_the_estimate(tmp_path, python):
     assert (found.total, found.low, found.high, found.source) == (21, 21, 21, "measured")
 
 
-@pytest.mark.skipif(measured.is_available(), reason="llama-cpp-python is installed")
-def test_without_the_library_the_hint_says_how_to_get_it(tmp_path):
+def test_without_the_library_the_hint_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "is_available", lambda: False)
     with pytest.raises(RuntimeUnavailableError) as caught:
         measure(tmp_path / "m.gguf", Load(4096), python=sys.executable)
     assert caught.value.hint == "pip install 'modelrunner[llama-cpp-python]'"
