@@ -17,13 +17,11 @@ from modelrunner.memory.gpus import gpu_by_name, known_gpus
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.calibration import FILE_NAME
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.variants import Candidate, Variants, names_repository, variants
 from modelrunner.units import format_size, parse_size
-
-OBSERVATIONS = "observations.json"
-"""The file, beside histories and logs, of what models needed when they ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def estimator_for(context: Context, gpu: Device | None = None) -> Estimator:
     catalog = cache(Catalog.load)
     if gpu is not None:
         return Estimator(context.store, context.source_for, catalog, lambda: (gpu,))
-    observations = context.settings.state / OBSERVATIONS
+    observations = context.settings.state / FILE_NAME
     return Estimator(context.store, context.source_for, catalog, cache(devices), observations)
 
 

@@ -21,6 +21,9 @@ from modelrunner.store.files import disk_errors, write_lightly
 from modelrunner.store.lock import held
 from modelrunner.units import format_size
 
+FILE_NAME = "observations.json"
+"""Where they are kept, beside histories and logs."""
+
 MAX_OBSERVATIONS = 128
 """How many are kept, the latest ones."""
 

@@ -156,7 +156,10 @@ def _fitted(
 def _tell_need(
     context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
 ) -> None:
-    # what is here already is not estimated, and does not wait for what would
+    architecture = config.gguf.get("general.architecture", "")
+    if f"{architecture}.block_count" not in config.gguf:
+        # it does not tell, and the pull does not wait for what would read it
+        return
     from modelrunner.cli.fitting import tell_need
 
     tell_need(context, reference, artifact, config)

@@ -16,8 +16,9 @@ from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.commands.pull import pull_one, reference_to_pull
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.learning import learn
 from modelrunner.cli.repl_session import Session, describe
-from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
+from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
@@ -120,7 +121,7 @@ def run(
     if question is not None:
         options = _for_one_answer(options, chosen)
     with started(context, chosen, plan) as server:
-        _learn(context, server, model, plan)
+        learn(context, server, model, plan)
         if server.context is not None and server.context < plan.spec.context:
             context.console.warn(
                 f"the runtime gives a context of {server.context}, not {plan.spec.context}"
@@ -134,29 +135,6 @@ def run(
             _chat(context, session)
         else:
             _answer(context, session, question)
-
-
-def _learn(context: Context, server: Server, model: StoredModel, plan: LaunchPlan) -> None:
-    """Keeps what the runtime says that it allocated, for the next estimate."""
-    from modelrunner.runtime.child_server import ChildServer
-
-    usual = plan.spec.gpu_layers is None and plan.spec.mmproj is None
-    if not isinstance(server, ChildServer) or not usual or not plan.estimate.is_complete:
-        return
-    from modelrunner.cli.fitting import OBSERVATIONS
-    from modelrunner.operations.calibration import Observation, Observations, reported_bytes
-
-    observed = reported_bytes(server.log.read_text(encoding="utf-8", errors="replace"))
-    if observed is None:
-        return
-    name, needed = str(model.digest), plan.estimate.total
-    try:
-        Observations(context.settings.state / OBSERVATIONS).add(
-            Observation(name, server.name, plan.spec.context, needed, observed)
-        )
-    except ModelRunnerError:
-        # the chat does not depend on it
-        return
 
 
 def _for_one_answer(options: SamplingOptions, runtime: Runtime) -> SamplingOptions:
