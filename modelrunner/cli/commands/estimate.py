@@ -1,4 +1,4 @@
-"""`modelrunner estimate`, `modelrunner devices` and `modelrunner runtimes`."""
+"""`modelrunner estimate`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,12 +10,10 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.estimate_view import show_report, show_variants
 from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
 from modelrunner.errors import DoesNotFitError, UsageError
-from modelrunner.memory.devices import Device, devices
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish, device_to_dict
 from modelrunner.operations.variants import Variants, names_repository, variants
-from modelrunner.units import format_size
 
 
 class SourceOption(StrEnum):
@@ -169,66 +167,3 @@ def _none_fits(found: Variants) -> DoesNotFitError | None:
         return None
     best = found.best()
     return does_not_fit(best.report) if best is not None and best.report is not None else None
-
-
-@command(examples="  modelrunner devices --json", name="devices")
-def show_devices(context: Context) -> None:
-    """Show the GPUs and memory that a model could use here."""
-    found = devices()
-    if context.console.json:
-        context.console.emit([_device(device) for device in found])
-        return
-    rows = [
-        (
-            device.kind,
-            device.name,
-            device.backend,
-            format_size(device.total_bytes),
-            format_size(device.free_bytes),
-        )
-        for device in found
-    ]
-    context.console.table(("KIND", "NAME", "BACKEND", "TOTAL", "FREE"), rows)
-
-
-@command(examples="  modelrunner runtimes --json")
-def runtimes(context: Context) -> None:
-    """Show which runtimes are installed, and what would install the others."""
-    # `estimate` starts none
-    from modelrunner.runtime.select import runtimes as find_runtimes
-
-    found = find_runtimes(context.environ)
-    if context.console.json:
-        context.console.emit(
-            [
-                {
-                    "name": entry.name,
-                    "available": entry.available,
-                    "version": entry.version,
-                    "detail": entry.detail,
-                    "hint": entry.hint,
-                }
-                for entry in found
-            ]
-        )
-        return
-    rows = [
-        (
-            entry.name,
-            "yes" if entry.available else "no",
-            entry.version or "",
-            entry.detail or entry.hint or "" if not entry.available else "",
-        )
-        for entry in found
-    ]
-    context.console.table(("RUNTIME", "HERE", "VERSION", "WHY NOT"), rows)
-
-
-def _device(device: Device) -> dict[str, object]:
-    return {
-        "name": device.name,
-        "kind": device.kind,
-        "backend": device.backend,
-        "total_bytes": device.total_bytes,
-        "free_bytes": device.free_bytes,
-    }
