@@ -6,7 +6,7 @@ meanwhile changes nothing. What is here already is not moved again.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -120,7 +120,8 @@ class Puller:
                 results.append(fetcher.fetch(entry, titles[entry.digest]))
                 if entry.digest == manifest.config.digest:
                     self._check_config(artifact)
-            model = self.store.add(manifest, [reference])
+            names = self._names(self.store.find(pinned), reference)
+            model = self.store.add(manifest, names)
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
         return Pulled(
             reference,
@@ -155,8 +156,14 @@ class Puller:
         return model if good else None
 
     def _name(self, model: StoredModel, reference: Reference) -> None:
-        if str(reference) not in map(str, model.references):
-            self.store.add(model.manifest, [reference])
+        names = self._names(model, reference)
+        if set(map(str, names)) - set(map(str, model.references)):
+            self.store.add(model.manifest, names)
+
+    def _names(self, there: StoredModel | None, reference: Reference) -> Sequence[Reference]:
+        """The names to give: a digest of a repository that names the model already adds none."""
+        known = there.references if there is not None and reference.pinned else ()
+        return known if any(name.name == reference.name for name in known) else [reference]
 
     def _up_to_date(
         self, model: StoredModel, reference: Reference, begun: float, source: str | None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from modelrunner.errors import UsageError
+from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import remove_blobs_of
@@ -47,6 +47,11 @@ def plan_removal(store: Store, text: str, *, force: bool) -> RemovalPlan:
         names_of = [name for name in model.references if name.name == wanted.name]
     else:
         names_of = [name for name in model.references if str(name) == str(wanted)]
+    if not names_of:
+        names = ", ".join(name.short for name in model.references) or str(model.digest)
+        raise ModelNotFoundError(
+            f"{text}: this content is here, but not under this name", hint=f"it is here as {names}"
+        )
     return RemovalPlan(model, tuple(names_of), last=len(names_of) == len(model.references))
 
 

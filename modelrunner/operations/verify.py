@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelrunner.errors import CorruptStoreError
+from modelrunner.errors import IntegrityError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.store.store import Store, StoredModel
 
@@ -30,7 +30,7 @@ def verify_models(
         name = model.references[0].short if model.references else str(model.digest)
         try:
             blobs: tuple[Descriptor, ...] = (model.descriptor, *model.manifest.blobs)
-        except CorruptStoreError:
+        except IntegrityError:
             there = store.blobs.path(model.digest).exists()
             state = "damaged" if there else "absent"
             digest = str(model.digest)
