@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 from modelrunner.errors import ConfigError, RegistryAnswerError
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import check_redirect, origin
+from modelrunner.registry.guard import check_redirect, is_loopback_name, origin
 from modelrunner.registry.narrow import narrowed
 from modelrunner.registry.responses import BODY_LIMIT
 from modelrunner.registry.tokens import Form, Headers, Tokens
@@ -148,6 +148,7 @@ class Exchange:
                 stream=True,
                 allow_redirects=False,
                 timeout=self._timeout,
+                proxies=_past_proxies(url),
                 auth=_no_auth,
                 verify=self._endpoint.ca_file or True,
                 cert=self._endpoint.client if origin(url) == self._home else None,
@@ -168,6 +169,7 @@ class Exchange:
                 stream=True,
                 allow_redirects=False,
                 timeout=self._timeout,
+                proxies=_past_proxies(url),
                 auth=_no_auth,
                 verify=self._endpoint.ca_file or True,
             )
@@ -220,6 +222,12 @@ def read_limited(response: "requests.Response", limit: int, label: str) -> bytes
             if len(found) > limit:
                 break
     return bytes(found[: limit + 1])
+
+
+def _past_proxies(url: str) -> dict[str, str] | None:
+    """This machine is spoken to directly, whatever proxy stands before the others."""
+    host = origin(url)[1]
+    return {"no_proxy": host} if is_loopback_name(host) else None
 
 
 def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 
 import pytest
 
@@ -15,6 +16,7 @@ from modelrunner.errors import (
     RateLimitedError,
     RegistryAnswerError,
     RegistryUnavailableError,
+    TransferError,
 )
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.card_source import FRESH_S, CardSource
@@ -320,13 +322,24 @@ def test_redirects_in_circles_end(hub, source):
         source.find(MODEL)
 
 
-def test_a_proxy_is_used(hub, tmp_path, clock, monkeypatch):
-    # a proxy for plain http is asked with the whole address as its path
-    monkeypatch.setenv("HTTP_PROXY", hub.url)
-    hub.say(b"no json")
-    with pytest.raises(RegistryAnswerError):
-        cards(tmp_path, "http://localhost:9", clock).find(MODEL)
-    assert hub.requests[0].target == "http://localhost:9/v2/namespaces/ai/repositories/newcomer/"
+def test_a_proxy_is_used(tmp_path, clock, monkeypatch):
+    asked = []
+
+    def refuse(listener):
+        for _attempt in range(2):
+            connection, _peer = listener.accept()
+            with connection:
+                asked.append(connection.recv(4096).split(b"\r\n")[0])
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=[listener])
+        thread.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(TransferError, match="proxy"):
+            cards(tmp_path, "https://hub.test", clock).find(MODEL)
+        thread.join()
+    assert set(asked) == {b"CONNECT hub.test:443 HTTP/1.1"}
 
 
 @pytest.mark.parametrize(

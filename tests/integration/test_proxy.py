@@ -1,0 +1,79 @@
+"""A pull from behind a proxy."""
+
+import http.client
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.artifacts import docker_artifact
+from tests.support.registry import Registry
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+class Forward(BaseHTTPRequestHandler):
+    """Passes requests for any host on to one registry."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        url = urlsplit(self.path)
+        connection = http.client.HTTPConnection(self.server.registry, timeout=30)
+        path = f"{url.path}?{url.query}" if url.query else url.path
+        kept = {name: self.headers[name] for name in ("Accept", "Range") if name in self.headers}
+        connection.request(self.command, path, headers=kept)
+        reply = connection.getresponse()
+        self.send_response(reply.status)
+        for name, value in reply.getheaders():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.read())
+        connection.close()
+
+    do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.fixture
+def registry():
+    with Registry() as made:
+        made.add(docker_artifact(b"weights" * 1000), "team/model", tags=["1"])
+        yield made
+
+
+@pytest.fixture
+def proxy(registry):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forward) as server:
+        server.registry, server.asked = registry.host, []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_proxy_is_asked_for_what_is_elsewhere(cli, proxy):
+    cli.home.mkdir(parents=True)
+    (cli.home / "config.toml").write_text('[registries."registry.test"]\ninsecure = true\n')
+    address = f"http://127.0.0.1:{proxy.server_address[1]}"
+
+    done = cli("pull", "registry.test/team/model:1", http_proxy=address)
+
+    assert done.returncode == 0, done.stderr
+    assert proxy.asked[0] == "http://registry.test/v2/team/model/manifests/1"
+
+
+def test_this_machine_is_spoken_to_directly(cli, registry):
+    done = cli("pull", f"{registry.host}/team/model:1", http_proxy=NOWHERE, https_proxy=NOWHERE)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_proxy_that_is_down_is_named_in_the_error(cli):
+    done = cli("pull", "registry.example/team/model:1", https_proxy=NOWHERE, timeout=60)
+
+    assert done.returncode == 5
+    assert "proxy" in done.stderr
