@@ -1,5 +1,6 @@
 """Cards from Docker Hub's API over real HTTP: asked once a day, kept, and never trusted."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -326,11 +327,12 @@ def test_a_proxy_is_used(tmp_path, clock, monkeypatch):
     asked = []
 
     def refuse(listener):
-        for _attempt in range(2):
-            connection, _peer = listener.accept()
-            with connection:
-                asked.append(connection.recv(4096).split(b"\r\n")[0])
-                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _peer = listener.accept()
+                with connection:
+                    asked.append(connection.recv(4096).split(b"\r\n")[0])
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=refuse, args=[listener])
@@ -338,6 +340,7 @@ def test_a_proxy_is_used(tmp_path, clock, monkeypatch):
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(TransferError, match="proxy"):
             cards(tmp_path, "https://hub.test", clock).find(MODEL)
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert set(asked) == {b"CONNECT hub.test:443 HTTP/1.1"}
 
