@@ -4,7 +4,9 @@ from modelrunner.memory.devices import Device
 
 _GIB = 1024**3
 
-# memory as the makers' specification pages print it, in GiB
+# Memory in GiB, as the makers print it: NVIDIA's "Compare GeForce graphics cards" page and its
+# data sheets of the RTX, L, A, H and B series; AMD's specification pages of the Radeon RX and
+# Instinct series. Where a card was sold with several sizes, the common one.
 _NVIDIA = {
     "RTX 3050": 8, "RTX 3060": 12, "RTX 3060 Ti": 8, "RTX 3070": 8, "RTX 3080": 10,
     "RTX 3080 Ti": 12, "RTX 3090": 24, "RTX 4060": 8, "RTX 4060 Ti": 8, "RTX 4070": 12,

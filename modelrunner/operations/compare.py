@@ -7,9 +7,12 @@ cards' own formula: what differs then is not the use that it was made for, but t
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelrunner.cards.card import Variant
+from modelrunner.cards.card import Card, Variant
+from modelrunner.errors import IntegrityError, UnsupportedArtifactError
 from modelrunner.memory.card_estimate import card_figures
-from modelrunner.operations.headers import Headers
+from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
+from modelrunner.operations.headers import Headers, of_stored
+from modelrunner.store.store import Store
 from modelrunner.units import format_context, format_count, format_size
 
 _SIZE_SLACK, _VRAM_SLACK = 0.01, 0.03
@@ -53,6 +56,28 @@ def differences(row: Variant, found: Headers) -> tuple[Difference, ...]:
         MalformedGGUFError: The shards are not of one set.
     """
     return (*_sizes(row, found), *_counts(row, found), *_quantization(row, found))
+
+
+def stored_differences(store: Store, card: Card) -> tuple[tuple[str, Difference], ...]:
+    """Where a card and the models of it that are here differ, each with the model's name.
+
+    A stored model that cannot be read says nothing here: `inspect` and `verify` tell why.
+    """
+    found: list[tuple[str, Difference]] = []
+    for model in store.models():
+        for name in model.references:
+            row = card.variant(name.short) if _is_of(name, card) else None
+            if row is None:
+                continue
+            try:
+                found += [(name.short, entry) for entry in differences(row, of_stored(model))]
+            except (IntegrityError, UnsupportedArtifactError):
+                continue
+    return tuple(found)
+
+
+def _is_of(name: Reference, card: Card) -> bool:
+    return card.name is not None and name.name == f"{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{card.name}"
 
 
 def _sizes(row: Variant, found: Headers) -> Iterator[Difference]:

@@ -308,3 +308,17 @@ def test_a_damaged_tag_does_not_hide_the_others(
     bad, good = json.loads(done.stdout)["details"]
     assert (done.returncode, good["source"], bad["source"]) == (0, "registry", None)
     assert bad["problem"]
+
+
+def test_a_model_that_is_here_is_held_against_its_card(models: CommandLine) -> None:
+    done = models("card", "ai/granite-4.0-micro", "--json")
+
+    found = json.loads(done.stdout)["differences"]
+    assert {entry["what"] for entry in found} == {"size", "vram", "parameters"}
+    assert {entry["reference"] for entry in found} == {
+        "ai/granite-4.0-micro:3B",
+        "ai/granite-4.0-micro:3B-Q4_K_M",
+        "ai/granite-4.0-micro:latest",
+    }
+    shown = models("card", "ai/granite-4.0-micro").stdout
+    assert "is here, and differs: the card says 3.2B parameters" in shown

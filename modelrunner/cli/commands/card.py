@@ -16,6 +16,7 @@ from modelrunner.memory.devices import devices
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.card_source import CardSource, FoundCard
 from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
+from modelrunner.operations.compare import stored_differences
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size, parse_size
 
@@ -40,7 +41,9 @@ def card(
     if found.problem:
         old = age(str(shown["fetched"]))
         context.console.warn(f"{found.name}: the card as it was {old}: {found.problem}")
+    against = stored_differences(context.store, found.card)
     if context.console.json:
+        shown["differences"] = [{"reference": name, **entry.to_dict()} for name, entry in against]
         if room is not None:
             shown["variants"] = to_dicts(offers([found.card], Wanted(room=room)))[0]["variants"]
         context.console.emit(shown)
@@ -53,6 +56,8 @@ def card(
         render_card(found.card, terminal, said, found.name)
     else:
         context.console.print(card_text(found.card, said, found.name))
+    for name, entry in against:
+        context.console.print(sanitize_line(f"{name} is here, and differs: {entry.sentence}"))
 
 
 @command(
