@@ -103,10 +103,11 @@ def estimate(
     report = _report(estimator, subject, wish)
     _picture(context, report, plot)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
-    if not context.console.json:
-        show_report(context.console, report, graph=graph)
-    elif too_much is None:
+    # the answer is the answer, whether it fits or not: the exit code is for whoever only asks that
+    if context.console.json:
         context.console.emit(report.to_dict() | _curve(report, graph=graph))
+    else:
+        show_report(context.console, report, graph=graph)
     if too_much is not None:
         raise too_much
 
