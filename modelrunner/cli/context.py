@@ -91,6 +91,11 @@ class Context:
         """Trusts a bundle of certificates, for every registry that has none of its own."""
         self.__dict__["places"] = replace(self.places, ca_file=str(ca_file))
 
+    def hurry(self, deadline: float) -> None:
+        """Gives up on registries at a time of the monotonic clock."""
+        backoff = replace(self.places.backoff, deadline=deadline)
+        self.__dict__["places"] = replace(self.places, backoff=backoff)
+
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.
 

@@ -114,12 +114,14 @@ class Puller:
             for entry in manifest.blobs:
                 if entry not in absent:
                     self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
-            # the config first: what cannot be understood should fail before gigabytes move
-            results = []
-            for entry in sorted(absent, key=lambda entry: entry.digest != manifest.config.digest):
-                results.append(fetcher.fetch(entry, titles[entry.digest]))
-                if entry.digest == manifest.config.digest:
-                    self._check_config(artifact)
+            # the config first, here already or not: what cannot be understood should fail before
+            # gigabytes move
+            first = [entry for entry in absent if entry.digest == manifest.config.digest]
+            results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
+            self._check_config(artifact)
+            results += [
+                fetcher.fetch(entry, titles[entry.digest]) for entry in absent if entry not in first
+            ]
             names = self._names(self.store.find(pinned), reference)
             model = self.store.add(manifest, names)
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))

@@ -7,6 +7,7 @@ only where the registry itself asks. Trying again is up to the caller.
 
 import json as jsonlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -33,6 +34,10 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _log = logging.getLogger(__name__)
 
 
+def _endless() -> float:
+    return math.inf
+
+
 class Exchange:
     """Requests to one endpoint over one session; not to be shared between threads."""
 
@@ -44,6 +49,7 @@ class Exchange:
         *,
         known: Headers | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,
+        remaining_s: Callable[[], float] = _endless,
     ) -> None:
         if endpoint.ca_file and not Path(endpoint.ca_file).exists():
             raise ConfigError(
@@ -52,7 +58,8 @@ class Exchange:
             )
         self._endpoint = endpoint
         self._session = session
-        self._timeout = (min(CONNECT_TIMEOUT_S, read_timeout_s), read_timeout_s)
+        self._read_timeout_s = read_timeout_s
+        self._remaining_s = remaining_s
         self._tokens = Tokens(endpoint, credential, self._ask_token, known)
         self._home = origin(endpoint.base)
 
@@ -134,6 +141,11 @@ class Exchange:
         check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)
         return absolute
 
+    def _timeouts(self) -> tuple[float, float]:
+        """Seconds to wait for a connection, and for a byte; never longer than there is time."""
+        read = min(self._read_timeout_s, self._remaining_s())
+        return min(CONNECT_TIMEOUT_S, read), read
+
     def _once(
         self, method: str, url: str, headers: Mapping[str, str], content: Content
     ) -> "requests.Response":
@@ -147,7 +159,7 @@ class Exchange:
                 headers={"Accept-Encoding": "identity", **headers},
                 stream=True,
                 allow_redirects=False,
-                timeout=self._timeout,
+                timeout=self._timeouts(),
                 proxies=_past_proxies(url),
                 auth=_no_auth,
                 verify=self._endpoint.ca_file or True,
@@ -168,7 +180,7 @@ class Exchange:
                 headers={"Accept": "application/json", **headers},
                 stream=True,
                 allow_redirects=False,
-                timeout=self._timeout,
+                timeout=self._timeouts(),
                 proxies=_past_proxies(url),
                 auth=_no_auth,
                 verify=self._endpoint.ca_file or True,

@@ -295,6 +295,7 @@ class OciRegistry:
             lambda: self._credentials.find(self.endpoint.account),
             known=self._known,
             read_timeout_s=self._read_timeout_s,
+            remaining_s=self._backoff.remaining_s,
         )
 
 

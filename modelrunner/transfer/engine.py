@@ -122,7 +122,7 @@ class Engine:
                 told = done
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
-            self.limits.check(time.monotonic())
+            self.backoff.remaining_s()
             flowing = sum(1 for worker in workers if worker.flowing)
             growth.observe(time.monotonic(), shared.downloaded, flowing)
             self._check(workers)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from modelrunner.errors import DeadlineError
-
 MOST_CONNECTIONS = 16
 _NEXT_CONNECTIONS = 4
 _FASTER = 1.15
@@ -25,24 +23,10 @@ class Limits:
     Attributes:
         connections: Exactly so many connections.
         rate: At most so many bytes a second.
-        deadline: When to give up, on the monotonic clock.
     """
 
     connections: int | None = None
     rate: int | None = None
-    deadline: float | None = None
-
-    def check(self, now: float) -> None:
-        """Gives up where the time is over.
-
-        Raises:
-            DeadlineError: It is; what arrived is kept.
-        """
-        if self.deadline is not None and now > self.deadline:
-            raise DeadlineError(
-                "the time that --timeout allows is over",
-                hint="what arrived is kept: run the same command to go on",
-            )
 
 
 class Throttle:

@@ -93,20 +93,16 @@ def test_a_remote_header_is_read_in_part(
     found = estimate(cli, registry.reference("team/large:1"))
     assert (found["source"], found["bytes"]["weights"]) == ("header", 8128)
     blobs = [entry for entry in registry.requests if entry.kind == "blob"]
-    # what the kernel took ahead of a client that had enough is counted too
-    assert sum(entry.sent for entry in blobs) <= 16 * MIB
+    assert sum(entry.sent for entry in blobs) <= MIB
     assert not (cli.home / "store").exists()
 
 
-def test_a_registry_without_ranges_ends_well(
+def test_a_registry_without_ranges_is_read_from_the_start(
     cli: CommandLine, registry: Registry, tiny: Artifact
 ) -> None:
     registry.add(tiny, "team/tiny", ["1"])
     registry.ignore_ranges()
-    done = cli("estimate", registry.reference("team/tiny:1"), "--json")
-    # a header at the start of the blob can be had all the same
-    assert done.returncode in {0, 5}
-    assert "Traceback" not in done.stderr
+    assert estimate(cli, registry.reference("team/tiny:1"))["source"] == "header"
 
 
 @pytest.fixture
@@ -120,12 +116,13 @@ def nobody() -> Iterator[str]:
 def test_a_card_answers_offline(cli: CommandLine) -> None:
     found = estimate(cli, "ai/granite-4.0-micro", "--offline", "--budget", "8GiB")
     assert list(found) == KEYS
-    assert found["source"] in {"card", "config"}
+    assert found["source"] == "config"
+    gib = 1024**3
     assert found["card"] == {
-        "vram_bytes": 2491081032,
-        "size_bytes": 1943472701,
+        "vram_bytes": round(2.32 * gib),
+        "size_bytes": round(1.81 * gib),
         "context": 4096,
-    } or set(found["card"]) == {"vram_bytes", "size_bytes", "context"}
+    }
     assert found["low_bytes"] <= found["bytes"]["total"] <= found["high_bytes"]
     assert found["fit"]["verdict"] == "fits"
 

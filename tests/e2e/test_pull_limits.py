@@ -1,6 +1,8 @@
 """What a user may limit: time, rate, connections; and client certificates in the configuration."""
 
 import json
+import socket
+import time
 
 import pytest
 
@@ -34,6 +36,20 @@ def test_time_that_is_over_ends_the_pull_and_keeps_what_came(
     # the config had come before, whole
     came = done["downloaded_bytes"] + done["resumed_bytes"]
     assert 0 < done["size_bytes"] - came < 1000
+
+
+def test_time_is_over_where_the_registry_is_silent(cli: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        done = cli(
+            "pull",
+            f"127.0.0.1:{silent.getsockname()[1]}/team/model:1",
+            *("--timeout", "2", "--json"),
+        )
+
+    assert json.loads(done.stderr)["error"]["code"] == "deadline"
+    assert done.returncode == 5
+    assert time.monotonic() - begun < 10
 
 
 def test_connections_are_as_many_as_asked_for(

@@ -140,8 +140,7 @@ def test_a_context_beyond_the_trained_one_is_never_silently_less(models: Command
     done = models("run", SMOLLM2, QUESTION, "--context", "16384", "--max-tokens", "1")
     assert done.returncode == 0
     assert "warning: a context of 16384 is beyond the 8192 that it was trained for" in done.stderr
-    given = re.search(r"the runtime gives a context of (\d+), not 16384", done.stderr)
-    assert given is None or given[1] == "8192"
+    assert "warning: the runtime gives a context of 8192, not 16384" in done.stderr
 
 
 def test_a_model_trained_for_a_million_tokens_gets_a_usual_context(models: CommandLine) -> None:

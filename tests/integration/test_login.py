@@ -118,11 +118,15 @@ def test_helper_that_is_missing_is_an_error_with_its_name(cli, registry, docker_
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("login", "ghcr.io", "--password-stdin"), ("login", "ghcr.io"), ("login", "word", "-u", "x")],
+    ("arguments", "said"),
+    [
+        (("login", "ghcr.io", "--password-stdin"), "--password-stdin needs --username"),
+        (("login", "ghcr.io"), "there is no terminal to ask on"),
+        (("login", "word", "-u", "x"), "'word' is no registry"),
+    ],
 )
-def test_login_that_cannot_work_is_a_usage_error(cli, arguments):
+def test_login_that_cannot_work_is_a_usage_error(cli, arguments, said):
     done = cli(*arguments)
 
     assert done.returncode == 2
-    assert "hint:" in done.stderr or "--username" in done.stderr
+    assert done.stderr.startswith(f"error: {said}")

@@ -440,11 +440,13 @@ def test_nobody_asks_for_an_encoding(registry, pulling):
 def test_config_that_is_none_is_refused_before_the_weights_move(registry, pulling, config):
     artifact = _with_config(config)
     registry.add(artifact, "o/m", tags=["1"])
-    with pytest.raises(MalformedManifestError) as caught:
-        pulling.pull(registry.reference("o/m:1"))
-    assert caught.value.exit_code == ExitStatus.INTEGRITY
-    assert registry.bytes_sent(sha256(WEIGHTS)) == 0
-    assert pulling.store.models() == ()
+    # the second time the blob is here, and no better for it
+    for _attempt in range(2):
+        with pytest.raises(MalformedManifestError) as caught:
+            pulling.pull(registry.reference("o/m:1"))
+        assert caught.value.exit_code == ExitStatus.INTEGRITY
+        assert registry.bytes_sent(sha256(WEIGHTS)) == 0
+        assert pulling.store.models() == ()
 
 
 def test_config_of_a_gigabyte_is_refused_before_it_moves(registry, pulling):

@@ -62,7 +62,9 @@ def pull(
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    limits = Limits(connections, _rate(limit_rate), deadline)
+    limits = Limits(connections, _rate(limit_rate))
+    if deadline is not None:
+        context.hurry(deadline)
     if ca_file is not None:
         context.trust(ca_file)
     if fit or require_fit or budget is not None or gpu is not None:
