@@ -73,7 +73,14 @@ def measure(
             "llama-cpp-python is not installed", hint="pip install 'modelrunner[llama-cpp-python]'"
         )
     root = Path(__file__).parents[2]
-    command = [python, "-m", "modelrunner.memory.measured", str(path), json.dumps(asdict(load))]
+    command = [
+        python,
+        "-P",
+        "-m",
+        "modelrunner.memory.measured",
+        str(path),
+        json.dumps(asdict(load)),
+    ]
     name = sanitize_line(path.name)
     try:
         done = subprocess.run(

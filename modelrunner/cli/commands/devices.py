@@ -1,18 +1,29 @@
-"""`modelrunner devices` and `modelrunner runtimes`."""
+"""`modelrunner devices`."""
 
 from modelrunner.cli.context import Context, command
-from modelrunner.memory.devices import devices
+from modelrunner.memory.devices import runtime_probes, survey
 from modelrunner.operations.report import device_to_dict
-from modelrunner.runtime.select import runtimes as find_runtimes
 from modelrunner.units import format_size
 
 
 @command(examples="  modelrunner devices --json", name="devices")
 def show_devices(context: Context) -> None:
     """Show the GPUs and memory that a model could use here."""
-    found = devices()
+    found = survey(probes=runtime_probes())
+    for note in found.notes:
+        context.console.warn(note)
     if context.console.json:
-        context.console.emit([device_to_dict(device) for device in found])
+        context.console.emit(
+            [
+                {
+                    **device_to_dict(device),
+                    "shared": device.shared,
+                    "pci": device.pci or None,
+                    "sources": list(device.sources),
+                }
+                for device in found.devices
+            ]
+        )
         return
     rows = [
         (
@@ -21,37 +32,8 @@ def show_devices(context: Context) -> None:
             device.backend,
             format_size(device.total_bytes),
             format_size(device.free_bytes),
+            ", ".join(device.sources),
         )
-        for device in found
+        for device in found.devices
     ]
-    context.console.table(("KIND", "NAME", "BACKEND", "TOTAL", "FREE"), rows)
-
-
-@command(examples="  modelrunner runtimes --json")
-def runtimes(context: Context) -> None:
-    """Show which runtimes are installed, and what would install the others."""
-    found = find_runtimes(context.environ)
-    if context.console.json:
-        context.console.emit(
-            [
-                {
-                    "name": entry.name,
-                    "available": entry.available,
-                    "version": entry.version,
-                    "detail": entry.detail,
-                    "hint": entry.hint,
-                }
-                for entry in found
-            ]
-        )
-        return
-    rows = [
-        (
-            entry.name,
-            "yes" if entry.available else "no",
-            entry.version or "",
-            entry.detail or entry.hint or "" if not entry.available else "",
-        )
-        for entry in found
-    ]
-    context.console.table(("RUNTIME", "HERE", "VERSION", "WHY NOT"), rows)
+    context.console.table(("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "TOLD BY"), rows)

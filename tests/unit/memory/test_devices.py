@@ -1,5 +1,6 @@
 """Devices as the kernel and the drivers' tools tell of them, and as they do not."""
 
+import json
 import os
 import sys
 import time
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.memory.devices import Device, devices, host_memory
+from modelrunner.memory.devices import Device, Probe, devices, runtime_probes, survey
 from modelrunner.memory.gpus import gpu_by_name, known_gpus
+from modelrunner.memory.host import host_memory
+from modelrunner.memory.listing import of_ggml
+from modelrunner.memory.probe import ask
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
 
@@ -27,69 +31,26 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def sizes(root):
-    found = host_memory(root)
-    return found.total_bytes, found.free_bytes
-
-
-def test_the_host_has_what_is_available_not_what_is_free(root):
-    assert sizes(root) == (64 * GIB, 32 * GIB)
-
-
-def test_a_version_2_control_group_limits_it(root):
-    write(root / "proc/self/cgroup", "0::/user/pod\n")
-    group = root / "sys/fs/cgroup/user/pod"
-    write(group / "memory.max", f"{8 * GIB}\n")
-    write(group / "memory.current", f"{3 * GIB}\n")
-    write(group / "memory.stat", f"anon 5\ninactive_file {GIB}\n")
-    assert sizes(root) == (8 * GIB, 6 * GIB)
-
-
-def test_the_limit_of_a_group_above_counts_too(root):
-    write(root / "proc/self/cgroup", "0::/user/pod\n")
-    write(root / "sys/fs/cgroup/user/pod/memory.max", "max\n")
-    write(root / "sys/fs/cgroup/user/pod/memory.current", "1000\n")
-    write(root / "sys/fs/cgroup/user/memory.max", f"{4 * GIB}\n")
-    write(root / "sys/fs/cgroup/user/memory.current", f"{GIB}\n")
-    assert sizes(root) == (4 * GIB, 3 * GIB)
-
-
-def test_a_container_sees_its_own_group_at_the_top(root):
-    write(root / "proc/self/cgroup", "0::/../../elsewhere\n")
-    write(root / "sys/fs/cgroup/memory.max", f"{2 * GIB}\n")
-    write(root / "sys/fs/cgroup/memory.current", f"{GIB}\n")
-    assert sizes(root) == (2 * GIB, GIB)
-
-
-def test_a_version_1_control_group_limits_it(root):
-    write(root / "proc/self/cgroup", "3:cpu:/a\n7:memory:/docker/abc\n")
-    group = root / "sys/fs/cgroup/memory/docker/abc"
-    write(group / "memory.limit_in_bytes", f"{16 * GIB}\n")
-    write(group / "memory.usage_in_bytes", f"{20 * GIB}\n")
-    assert sizes(root) == (16 * GIB, 0)
-
-
-def test_a_version_1_group_without_a_limit_does_not(root):
-    write(root / "proc/self/cgroup", "7:memory:/\n")
-    write(root / "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    write(root / "sys/fs/cgroup/memory/memory.usage_in_bytes", "1\n")
-    assert sizes(root) == (64 * GIB, 32 * GIB)
-
-
 def test_nothing_is_said_where_nothing_can_be_read(tmp_path):
-    assert host_memory(tmp_path) is None
     assert devices(tmp_path) == ()
 
 
 def test_amd_gpus_come_from_the_kernel(root):
     write(root / "dev/kfd", "")
-    for name, total, used in (("card1", 16 * GIB, 2 * GIB), ("card2", 0, 0)):
-        card = root / "sys/class/drm" / name / "device"
-        write(card / "mem_info_vram_total", f"{total}\n")
-        write(card / "mem_info_vram_used", f"{used}\n")
+    for name, place, total, used in (("card1", "03:00.0", 16, 2), ("card2", "04:00.0", 0, 0)):
+        card = root / "sys/devices" / f"0000:{place}"
+        write(card / "mem_info_vram_total", f"{total * GIB}\n")
+        write(card / "mem_info_vram_used", f"{used * GIB}\n")
+        link = root / "sys/class/drm" / name / "device"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(card)
     write(root / "sys/class/drm/card1/device/product_name", "Radeon RX 7800 XT\n")
     first, last = devices(root)
-    assert first == Device("Radeon RX 7800 XT", "gpu", 16 * GIB, 14 * GIB, "rocm")
+    assert first == Device(
+        *("Radeon RX 7800 XT", "gpu", 16 * GIB, 14 * GIB, "rocm"),
+        pci="0000:03:00.0",
+        sources=("kernel",),
+    )
     assert last.kind == "host"
 
 
@@ -110,11 +71,18 @@ def nvidia_smi(root, monkeypatch):
 
 def test_nvidia_gpus_come_from_the_drivers_tool(nvidia_smi):
     root = nvidia_smi(
-        'echo "NVIDIA GeForce RTX 4070, 12282, 11000"; echo "Odd, name, 24564, 20"; echo garbage'
+        'echo "NVIDIA GeForce RTX 4070, 12282, 11000, 00000000:0A:00.0";'
+        'echo "Odd, name, 24564, 20"; echo garbage'
     )
     first, second, _ = devices(root)
-    assert first == Device("NVIDIA GeForce RTX 4070", "gpu", 12282 << 20, 11000 << 20, "cuda")
-    assert second.name == "Odd, name"
+    assert first == Device(
+        *("NVIDIA GeForce RTX 4070", "gpu", 12282 << 20, 11000 << 20, "cuda"),
+        pci="0000:0a:00.0",
+        sources=("nvidia-smi",),
+    )
+    assert second == Device(
+        "Odd, name", "gpu", 24564 << 20, 20 << 20, "cuda", sources=("nvidia-smi",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,15 +115,172 @@ def test_without_the_tool_the_library_is_asked_by_a_child(root, monkeypatch):
     assert [device.kind for device in devices(root)] == ["host"]  # no such library here
 
 
-def test_this_machine_has_memory():
-    found = devices()
-    assert found[-1].kind == "host"
-    assert 0 < found[-1].free_bytes <= found[-1].total_bytes
+def saying(printed: str, *, name: str = "runtime") -> Probe:
+    """A stand-in for ggml's child that prints, and whatever it printed before stays unread."""
+    code = f"print('ggml says hello'); print({printed!r})"
+    return Probe(name, (sys.executable, "-c", code), lambda lines: of_ggml(lines, name))
 
 
-def test_gpus_are_known_by_name_whatever_the_brand_and_case():
-    expected = Device("RTX 4070", "gpu", 12 * GIB, 12 * GIB, "cuda")
-    assert gpu_by_name("rtx 4070") == gpu_by_name("NVIDIA GeForce RTX 4070") == expected
+def listing(**device: object) -> str:
+    entry = {"name": "Vulkan0", "description": "A GPU", "type": "gpu", "id": ""} | device
+    return json.dumps([entry])
+
+
+def test_a_gpu_that_only_a_runtime_knows_is_listed(root):
+    probe = saying(listing(description="Arc A770", total=16 * GIB, free=15 * GIB))
+    first, host = survey(root, [probe]).devices
+    assert first == Device("Arc A770", "gpu", 16 * GIB, 15 * GIB, "vulkan", sources=("runtime",))
+    assert host.kind == "host"
+
+
+def test_a_gpu_that_driver_and_runtimes_know_is_listed_once(nvidia_smi):
+    root = nvidia_smi('echo "NVIDIA GeForce RTX 4070, 12282, 11000, 00000000:01:00.0"')
+    device = {"description": "NVIDIA GeForce RTX 4070", "total": 12 * GIB, "free": 5 * GIB}
+    probes = [
+        saying(listing(name="CUDA0", id="0000:01:00.0", **device), name="one"),
+        saying(listing(name="Vulkan0", **device), name="other"),
+    ]
+    found = survey(root, probes)
+    assert [device.name for device in found.devices if device.kind == "gpu"] == [
+        "NVIDIA GeForce RTX 4070"
+    ]
+    assert found.devices[0].sources == ("nvidia-smi", "one", "other")
+    assert found.devices[0].free_bytes == 11000 << 20
+    assert found.notes == ()
+
+
+def test_an_integrated_gpu_has_no_more_than_the_host(root):
+    probe = saying(listing(type="igpu", total=96 * GIB, free=90 * GIB))
+    gpu, host = survey(root, [probe]).devices
+    assert gpu.shared
+    assert (gpu.total_bytes, gpu.free_bytes) == (host.total_bytes, host.free_bytes)
+
+
+@pytest.mark.parametrize(
+    ("code", "note"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "was ended by signal 11"),
+        ("raise SystemExit(3)", "failed with exit code 3"),
+        ("import time; time.sleep(60)", "did not answer in time"),
+        ("while True: print('garbage' * 1000)", "printed more than a list of devices"),
+        ("import os; os.close(1); import time; time.sleep(60)", "did not answer in time"),
+        ("import os; os.fork() or __import__('time').sleep(60)", "did not answer in time"),
+    ],
+    ids=["crashes", "fails", "hangs", "babbles", "hangs silently", "leaves a child that hangs"],
+)
+def test_a_runtime_that_misbehaves_costs_only_its_answer_and_is_named(root, code, note):
+    bad = Probe("runtime", (sys.executable, "-c", code), lambda lines: of_ggml(lines, "runtime"))
+    good = saying(listing(total=GIB, free=GIB), name="good")
+    start = time.monotonic()
+    found = survey(root, [bad, good], deadline=2)
+    assert time.monotonic() - start < 4.5
+    assert [device.sources for device in found.devices] == [("good",), ("meminfo",)]
+    assert found.notes == (f"runtime {note}: its GPUs are not listed",)
+
+
+def test_a_runtime_that_cannot_be_started_is_named(root):
+    found = survey(root, [Probe("runtime", (str(root / "nothing"),), lambda _: iter(()))])
+    assert found.notes == ("runtime cannot be started: its GPUs are not listed",)
+
+
+def test_the_probes_share_one_deadline(root):
+    slow = (sys.executable, "-c", "import time; time.sleep(60)")
+    probes = [Probe(f"slow {i}", slow, lambda _: iter(())) for i in range(3)]
+    start = time.monotonic()
+    assert len(survey(root, probes, deadline=0.5).notes) == 3
+    assert time.monotonic() - start < 1.4
+
+
+def test_llama_server_lists_what_it_can_use(root, monkeypatch):
+    server = root / "bin/llama-server"
+    write(
+        server,
+        "#!/bin/sh\n"
+        'test "$*" = --list-devices || exit 1\n'
+        "echo 'ggml_vulkan: Found 1 Vulkan devices:' >&2\n"
+        "echo 'Available devices:'\n"
+        "echo '  Vulkan0: AMD Radeon RX 7800 XT (RADV NAVI32) (16368 MiB, 15892 MiB free)'\n",
+    )
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{server.parent}{os.pathsep}{os.environ['PATH']}")
+    probes = [probe for probe in runtime_probes() if probe.name == "llama-server"]
+    gpu, _ = survey(root, probes).devices
+    assert gpu == Device(
+        *("AMD Radeon RX 7800 XT (RADV NAVI32)", "gpu", 16368 << 20, 15892 << 20, "vulkan"),
+        sources=("llama-server",),
+    )
+
+
+def test_amds_library_is_asked_by_a_child_and_names_what_the_kernel_does_not(root, monkeypatch):
+    write(root / "dev/kfd", "")
+    card = root / "sys/class/drm/card0/device"
+    write(card / "mem_info_vram_total", f"{192 * GIB}\n")
+    write(card / "mem_info_vram_used", "0\n")
+    library = (
+        "def amdsmi_init(): pass\n"
+        "def amdsmi_get_processor_handles(): return [7]\n"
+        "def amdsmi_get_gpu_asic_info(handle): return {'market_name': 'AMD Instinct MI300X'}\n"
+        "def amdsmi_get_gpu_vram_usage(handle): return {'vram_total': 196608, 'vram_used': 283}\n"
+        "def amdsmi_get_gpu_device_bdf(handle): return '0000:0C:00.0'\n"
+    )
+    write(root / "library/amdsmi.py", library)
+    monkeypatch.syspath_prepend(str(root / "library"))
+    monkeypatch.setenv("PYTHONPATH", str(root / "library"))
+    (gpu, _) = survey(root).devices
+    assert gpu == Device(
+        *("AMD Instinct MI300X", "gpu", 192 * GIB, 192 * GIB, "rocm"),
+        pci="0000:0c:00.0",
+        sources=("kernel", "amdsmi"),
+    )
+
+
+def test_an_integrated_gpu_is_not_used_beside_another(nvidia_smi, monkeypatch):
+    root = nvidia_smi('echo "NVIDIA GeForce RTX 4070, 12282, 11000, 00000000:01:00.0"')
+    server = root / "bin/llama-server"
+    write(
+        server, "#!/bin/sh\necho '  Vulkan0: Intel(R) UHD Graphics 770 (9000 MiB, 8000 MiB free)'\n"
+    )
+    server.chmod(0o755)
+    assert [device.kind for device in survey(root, runtime_probes()).devices] == [
+        *("gpu", "gpu", "host")
+    ]
+    assert [device.backend for device in devices(root)] == ["cuda", "cpu"]
+
+
+def test_no_runtime_is_asked_where_there_can_be_no_gpu(root, monkeypatch):
+    server = root / "bin/llama-server"
+    write(server, f"#!/bin/sh\ntouch {root}/asked\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{server.parent}{os.pathsep}{os.environ['PATH']}")
+    devices(root)
+    assert not (root / "asked").exists()
+    write(root / "dev/dri/renderD128", "")
+    devices(root)
+    assert (root / "asked").exists()
+
+
+@pytest.mark.parametrize("module", ["xllamacpp", "llama_cpp"])
+def test_an_installed_ggml_lists_its_cpu_which_is_no_gpu(module):
+    pytest.importorskip(module)
+    (probe,) = [probe for probe in runtime_probes() if module in probe.command]
+    (answer,) = ask([probe.command], 30)
+    assert answer.failure is None
+    listed = json.loads(answer.lines[-1])
+    (cpu,) = [device for device in listed if device["type"] == "cpu"]
+    assert cpu["name"] == "CPU"
+    # it does not know of control groups
+    assert 0 < cpu["free"] <= cpu["total"]
+    assert cpu["total"] >= host_memory().total_bytes
+    gpus = [device for device in listed if device["type"] in ("gpu", "igpu")]
+    assert len(list(probe.read(answer.lines))) == len(gpus)
+
+
+def test_gpus_are_known_by_name_whatever_the_brand_case_and_spaces():
+    found = gpu_by_name("rtx 4070")
+    assert (found.name, found.kind, found.backend) == ("RTX 4070", "gpu", "cuda")
+    assert found.free_bytes == found.total_bytes == 12 * GIB
+    assert found == gpu_by_name("NVIDIA GeForce RTX 4070") == gpu_by_name("RTX4070")
+    assert gpu_by_name("A100-40GB").total_bytes == 40 * GIB
     assert gpu_by_name("Radeon RX 7900 XTX").backend == "rocm"
     assert gpu_by_name("RTX 9999") is None
-    assert all(gpu_by_name(name) for name in known_gpus())
+    assert all(gpu_by_name(name).name == name for name in known_gpus())

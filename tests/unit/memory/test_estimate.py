@@ -100,6 +100,15 @@ def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
     )
 
 
+def test_a_decoder_whose_heads_are_not_told_has_an_unknown_cache_and_not_none():
+    made = header(MODEL)
+    values = {key: value for key, value in made.metadata.items() if "head_count" not in key}
+    assert len(values) < len(made.metadata)
+    found = estimate(ModelShape.from_header(dataclasses.replace(made, metadata=values)), Load(512))
+    assert (found.kv_cache, found.compute, found.high) == (None, None, None)
+    assert found.total == found.weights == made.data_bytes
+
+
 def test_a_header_without_numbers_gives_the_weights_and_no_more():
     made = header(MODEL)
     bare = Header(3, {"general.architecture": "nobodys"}, made.tensors, 32, 0, None)

@@ -1,0 +1,110 @@
+"""Memory over context: what an estimate says for every context up to the trained one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelrunner.errors import UsageError
+from modelrunner.operations.report import Report
+from modelrunner.text import sanitize_line
+
+_POINTS = 64
+_UNKNOWN_CONTEXT = 32768
+_FAR = 3
+"""A budget of more than so many curves is not in the picture."""
+
+_STEPS = (0.25, 0.5, 1, 2, 2.5, 5, 10, 20, 25, 50, 100, 200, 250, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a context takes: three layers, one on the other."""
+
+    context: int
+    weights: int
+    cache: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.weights + self.cache + self.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Memory over context.
+
+    Attributes:
+        title: Which model.
+        points: Contexts in order, at the same distance.
+        context: The one that was asked for.
+        longest: The longest that fits, if that is known.
+        budget: What there is, if that is known.
+    """
+
+    title: str
+    points: tuple[Point, ...]
+    context: int
+    longest: int | None
+    budget: int | None
+
+    @property
+    def top(self) -> int:
+        """Bytes at the upper edge: all of the curve, and the budget where it is near."""
+        highest = max(point.total for point in self.points)
+        if self.budget is not None and self.budget <= _FAR * highest:
+            highest = max(highest, self.budget)
+        return round(1.08 * highest) or 1
+
+    @property
+    def end(self) -> int:
+        """Tokens at the right edge."""
+        return self.points[-1].context
+
+    def to_dict(self) -> list[dict[str, int]]:
+        """The curve as JSON has it."""
+        return [
+            {"context": point.context, "total_bytes": point.total, "cache_bytes": point.cache}
+            for point in self.points
+        ]
+
+
+def curve_of(report: Report, count: int = _POINTS) -> Curve:
+    """The curve of a report, up to the trained context or the one that was asked for.
+
+    Raises:
+        UsageError: Only a card's row is known, which is for one context.
+    """
+    end = max(report.trained or _UNKNOWN_CONTEXT, report.load.context)
+    found = [report.at(max(1, end * i // count)) for i in range(1, count + 1)]
+    points = [
+        Point(
+            load.context,
+            (needed.weights or 0) + (needed.projector or 0),
+            (needed.kv_cache or 0) + (needed.recurrent or 0),
+            (needed.compute or 0) + (needed.output or 0),
+        )
+        for load, needed in filter(None, found)
+    ]
+    if not points:
+        raise UsageError(
+            f"{report.name}: memory over context is not known, only {report.estimate.source} is",
+            hint="leave out --graph and --plot",
+        )
+    return Curve(
+        sanitize_line(report.name, 60),
+        tuple(points),
+        report.load.context,
+        report.fit.max_context,
+        report.fit.budget_bytes,
+    )
+
+
+def ticks(top: int, most: int = 6) -> Sequence[int]:
+    """Round sizes from zero up to the upper edge, in the unit that people read it in."""
+    unit = 1
+    while top >= 1024 * unit:
+        unit *= 1024
+    steps = (int(step * unit) for step in _STEPS)
+    step = next(step for step in steps if step and top <= step * most)
+    return range(0, top + 1, step)

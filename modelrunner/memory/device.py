@@ -1,0 +1,29 @@
+"""A place that a model could be put into: a GPU's memory or the host's."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Memory that a model could be put into.
+
+    Attributes:
+        name: As its maker calls it.
+        kind: Whether it is a GPU's or the host's.
+        total_bytes: All of it.
+        free_bytes: What nobody uses at the moment.
+        backend: `cuda`, `rocm`, `metal`, `vulkan`, `sycl` …, or `cpu`.
+        shared: Whether a GPU's memory is the host's too.
+        pci: Where a GPU is plugged in, like `0000:02:00.0`; empty if nobody tells.
+        sources: Who told of it: drivers' tools, and runtimes that would use it.
+    """
+
+    name: str
+    kind: Literal["gpu", "host"]
+    total_bytes: int
+    free_bytes: int
+    backend: str
+    shared: bool = False
+    pci: str = ""
+    sources: tuple[str, ...] = ()
