@@ -12,7 +12,10 @@ def main() -> None:
     gc.set_threshold(_OBJECTS)
     from modelrunner.cli.app import main as run
 
-    sys.exit(run())
+    code = run()
+    # the same for its end, where nothing is left to be written
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,15 @@ lie beside this module in `data`; in a source checkout they lie in `cards` at th
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelrunner.cards.card import Card
-from modelrunner.cards.checks import compare
-from modelrunner.cards.parser import read_card
 from modelrunner.errors import CardNotFoundError
+
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Card
 
 _HERE = Path(__file__).parent
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
@@ -36,15 +37,22 @@ class Catalog:
         """The names of all cards, sorted."""
         return tuple(sorted(path.stem for path in self.folder.glob("*.md")))
 
-    def get(self, reference: str) -> Card | None:
-        """The card for a reference or name, `None` if there is none."""
+    def get(self, reference: str, tags: Collection[str] = ()) -> "Card | None":
+        """The card for a reference or name, `None` if there is none.
+
+        Args:
+            reference: The repository, or a model of it.
+            tags: Where given, a card that names none of them need not be read.
+        """
         name = repository_of(reference)
         if name is None:
             return None
         path = self.folder / f"{name}.md"
-        return read_card(path, name=name) if path.is_file() else None
+        if not path.is_file() or (tags and not _mentions(path, tags)):
+            return None
+        return _read(path)
 
-    def find(self, reference: str) -> Card:
+    def find(self, reference: str) -> "Card":
         """The card for a reference or a name, whatever its tag.
 
         Raises:
@@ -72,17 +80,19 @@ class Catalog:
         alike = get_close_matches(wanted[:100], names, n=limit, cutoff=0.6)
         return tuple(dict.fromkeys((*begun, *alike)))[:limit]
 
-    def cards(self) -> Iterator[Card]:
+    def cards(self) -> "Iterator[Card]":
         """Every card, in the order of the names; each is read when its turn comes."""
-        return (read_card(self.folder / f"{name}.md", name=name) for name in self.names())
+        return (_read(self.folder / f"{name}.md") for name in self.names())
 
-    def search(self, text: str = "") -> Iterator[Card]:
+    def search(self, text: str = "") -> "Iterator[Card]":
         """The cards that have every word of the text in their name, title, facts or description."""
         words = text.casefold().split()
         return (card for card in self.cards() if all(word in _about(card) for word in words))
 
-    def repeated_rows(self, card: Card) -> tuple[str, ...]:
+    def repeated_rows(self, card: "Card") -> tuple[str, ...]:
         """Rows of a card that another card of the catalogue has too, figure by figure."""
+        from modelrunner.cards.checks import compare
+
         others = (other for other in self.cards() if other.name != card.name)
         return tuple(sentence for other in others for sentence in compare(card, other))
 
@@ -101,12 +111,24 @@ def repository_of(reference: str) -> str | None:
     return name if _NAME.fullmatch(name) else None
 
 
+def _mentions(path: Path, tags: Collection[str]) -> bool:
+    text = path.read_bytes()
+    return any(tag.encode() in text for tag in tags)
+
+
+def _read(path: Path) -> "Card":
+    # most references have no card, and what reads one is large
+    from modelrunner.cards.parser import read_card
+
+    return read_card(path, name=path.stem)
+
+
 def _last_part(reference: str) -> str:
     path, _, _ = reference.partition("@")
     return path.rpartition("/")[2].partition(":")[0].lower()
 
 
-def _about(card: Card) -> str:
+def _about(card: "Card") -> str:
     facts = card.attributes
     parts = (
         card.name,

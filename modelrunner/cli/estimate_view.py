@@ -1,11 +1,14 @@
 """An estimate as people read it: one line, where each byte goes, and what it rests on."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from modelrunner.cli.console import Console
 from modelrunner.operations.report import Report
-from modelrunner.operations.variants import Candidate, Variants
 from modelrunner.units import format_size
+
+if TYPE_CHECKING:
+    from modelrunner.operations.variants import Candidate, Variants
 
 
 def show_report(console: Console, report: Report, *, graph: bool) -> None:
@@ -35,7 +38,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
             say(line)
 
 
-def show_variants(console: Console, found: Variants) -> None:
+def show_variants(console: Console, found: "Variants") -> None:
     """All models of a repository."""
     say = console.print
     reports = [entry.report for entry in found.candidates if entry.report is not None]
@@ -44,7 +47,8 @@ def show_variants(console: Console, found: Variants) -> None:
     contexts = sorted({report.load.context for report in reports})
     at = f" at a context of {' or '.join(map(str, contexts))}" if contexts else ""
     name = found.repository.short.removesuffix(":latest")
-    say(f"{name}: {len(found.candidates)} variants{at}{room}")
+    count = len(found.candidates)
+    say(f"{name}: {count} {'variant' if count == 1 else 'variants'}{at}{room}")
     headings = ("TAG", "QUANT", "SIZE", "NEEDS", "VERDICT", "MAX CONTEXT")
     console.table(headings, [_row(entry) for entry in found.candidates])
     for entry in found.candidates:
@@ -73,7 +77,7 @@ def _total(report: Report) -> tuple[str, str, str]:
     return ("total", format_size(found.total), about)
 
 
-def _row(entry: Candidate) -> tuple[str, ...]:
+def _row(entry: "Candidate") -> tuple[str, ...]:
     tags = ", ".join(sorted(entry.tags, key=lambda tag: (len(tag), tag)))
     report = entry.report
     if report is None:

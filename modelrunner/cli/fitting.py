@@ -5,7 +5,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.console import ProgressMode
@@ -13,15 +14,16 @@ from modelrunner.cli.context import Context
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices import Device, devices
-from modelrunner.memory.gpus import gpu_by_name, known_gpus
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.calibration import FILE_NAME
-from modelrunner.operations.estimate import Estimator
+from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
 from modelrunner.operations.report import Facts, Report, Wish
-from modelrunner.operations.variants import Candidate, Variants, names_repository, variants
 from modelrunner.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from modelrunner.operations.calibration import Experience
+    from modelrunner.operations.variants import Candidate, Variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,16 @@ def estimator_for(context: Context, gpu: Device | None = None) -> Estimator:
     catalog = cache(Catalog.load)
     if gpu is not None:
         return Estimator(context.store, context.source_for, catalog, lambda: (gpu,))
-    observations = context.settings.state / FILE_NAME
-    return Estimator(context.store, context.source_for, catalog, cache(devices), observations)
+    experience = partial(_experience, context)
+    return Estimator(context.store, context.source_for, catalog, cache(devices), experience)
+
+
+def _experience(context: Context) -> "Experience | None":
+    if not (context.settings.state / OBSERVATIONS_FILE).exists():
+        return None
+    from modelrunner.cli.learning import experience_of
+
+    return experience_of(context)
 
 
 def gpu_named(name: str | None) -> Device | None:
@@ -76,6 +86,8 @@ def gpu_named(name: str | None) -> Device | None:
     """
     if name is None:
         return None
+    from modelrunner.memory.gpus import gpu_by_name
+
     found = gpu_by_name(name)
     if found is None:
         raise UsageError(f"--for: no GPU {name[:100]!r} is known", hint=_near(name))
@@ -109,6 +121,8 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
     if not fitting.choose:
         report = estimator.of_model(text, fitting.wish)
     else:
+        from modelrunner.operations.variants import names_repository, variants
+
         if not names_repository(text):
             raise UsageError(
                 f"{text[:200]} is one model, and --fit is to choose one",
@@ -184,7 +198,7 @@ def _has_bar(context: Context) -> bool:
     return console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars
 
 
-def _at_hand(context: Context, found: Variants) -> Variants:
+def _at_hand(context: Context, found: "Variants") -> "Variants":
     """Those that can be had: without a network, only what is here."""
     if not context.options.offline:
         return found
@@ -198,6 +212,8 @@ def _at_hand(context: Context, found: Variants) -> Variants:
 
 def _near(name: str) -> str:
     from difflib import get_close_matches
+
+    from modelrunner.memory.gpus import known_gpus
 
     names = {known.casefold(): known for known in known_gpus()}
     near = get_close_matches(name.casefold()[:100], names, n=3, cutoff=0.5)

@@ -7,6 +7,7 @@ header costs little and a large one few requests.
 
 import struct
 from collections.abc import Callable
+from operator import length_hint
 
 from modelrunner.errors import Fact, MalformedGGUFError
 from modelrunner.units import format_size
@@ -91,10 +92,14 @@ class Cursor:
         self.require(count * _LENGTH.size)
         while count:
             window, at = self._window, self._at
-            last = len(window) - _LENGTH.size
-            while count and at <= last:
-                at += 8 + length_at(window, at)[0]
-                count -= 1
+            strings = iter(range(count))
+            try:
+                for _ in strings:
+                    at += 8 + length_at(window, at)[0]
+                count = 0
+            except (struct.error, OverflowError):
+                # the window ends before the next one's length does
+                count = length_hint(strings) + 1
             self.skip(at - self._at)
             if count:
                 self._fill(_LENGTH.size)

@@ -142,11 +142,11 @@ def longest_context(shape: ModelShape, holds: Callable[[int], bool]) -> int | No
     most = shape.context or _LONGEST
     if most <= PADDING:
         return most if holds(most) else None
-    if not holds(PADDING):
-        return None
     low, high = 1, most // PADDING
     if holds(high * PADDING):
         return high * PADDING
+    if not holds(PADDING):
+        return None
     while high - low > 1:
         middle = (low + high) // 2
         if holds(middle * PADDING):

@@ -9,6 +9,8 @@ input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
 ```
 """
 
+from functools import lru_cache
+
 from modelrunner.memory.attention import attend
 from modelrunner.memory.batch import Batch
 from modelrunner.memory.feed_forward import feed_forward
@@ -22,6 +24,12 @@ from modelrunner.memory.shape import ModelShape
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:
     """Bytes of the buffer for all intermediate values of a micro batch."""
+    return _peak(shape, load)
+
+
+@lru_cache(maxsize=64)
+def _peak(shape: ModelShape, load: Load) -> int:
+    # whoever asks whether it fits, and how much fits, asks for the same use several times
     return _graph(shape, load).peak()
 
 

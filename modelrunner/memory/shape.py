@@ -92,7 +92,12 @@ class ModelShape:
     @property
     def is_known(self) -> bool:
         """Whether there is enough to say more than what the weights take."""
-        return bool(self.layers and self.embedding)
+        return bool(self.layers and self.embedding) and (self.wiring.encoder or self._remembers)
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether a layer keeps anything of earlier tokens: those of all decoders that tell do."""
+        return any(layer.kv_heads or layer.recurrent for layer in self.layers)
 
 
 def _from_hyperparameters(

@@ -6,23 +6,24 @@ A llama.cpp that is told to log what it allocates says so once for each buffer:
     llama_kv_cache:        CPU KV buffer size =    45.00 MiB
     sched_reserve:        CPU compute buffer size =    16.64 MiB
 
-A report counts for the context that it was made at; for another one it is told and changes nothing.
+A report counts for the circumstances that it was made in, and for its context; for another context
+it is told and changes nothing.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
+from modelrunner.memory.devices import Device
 from modelrunner.memory.fit import Fit
+from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.operations.report import Report
 from modelrunner.store.files import disk_errors, write_lightly
 from modelrunner.store.lock import held
 from modelrunner.units import format_size
-
-FILE_NAME = "observations.json"
-"""Where they are kept, beside histories and logs."""
 
 MAX_OBSERVATIONS = 128
 """How many are kept, the latest ones."""
@@ -34,20 +35,47 @@ _MAX_FILE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else the memory of a model and a context depends on.
+
+    Attributes:
+        devices: The backend of each device that there is.
+        gpu_layers: As asked for; None for as many as fit.
+        cache_type_k: The type of the cache's keys.
+        cache_type_v: The type of its values.
+        flash_attention: As asked for; `auto` leaves it to the runtime.
+        parallel: Conversations at the same time.
+        micro_batch: Tokens that are computed at once.
+    """
+
+    devices: str
+    gpu_layers: int | None = None
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: str = "auto"
+    parallel: int = 1
+    micro_batch: int = 512
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One model that ran.
 
     Attributes:
-        model: Its digest.
+        model: Its weights, see `weights_key`.
         runtime: What served it.
+        build: Which version of that.
         context: Tokens.
+        circumstances: How it was served, and where.
         predicted: Bytes that were computed.
         observed: Bytes that the runtime reported.
     """
 
     model: str
     runtime: str
+    build: str
     context: int
+    circumstances: Circumstances
     predicted: int
     observed: int
 
@@ -63,13 +91,13 @@ class Observations:
         try:
             with self.path.open("rb") as file:
                 value = json.loads(file.read(_MAX_FILE))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return ()
         rows = value if isinstance(value, list) else []
         return tuple(found for row in rows if (found := _parsed(row)) is not None)
 
     def add(self, new: Observation) -> None:
-        """Keeps one, instead of an earlier one of the same model, runtime and context.
+        """Keeps one, instead of an earlier one of the same model, runtime, context and so on.
 
         Raises:
             DiskFullError, StoreAccessError: It cannot be written.
@@ -83,6 +111,46 @@ class Observations:
                 write_lightly(self.path, json.dumps(rows, indent=1).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """The observations that count today.
+
+    Attributes:
+        observations: All that are kept.
+        preferred: The runtime that would serve now; None where none is here.
+        build_of: The build that a runtime has now; None where it is not here.
+    """
+
+    observations: Observations
+    preferred: Callable[[], str | None]
+    build_of: Callable[[str], str | None]
+
+    def of(self, model: str, circumstances: Circumstances) -> Sequence[Observation]:
+        """Those of a model in circumstances like these: the one that says most comes last."""
+        alike = [
+            entry
+            for entry in self.observations.load()
+            if entry.model == model and entry.circumstances == circumstances
+        ]
+        builds = {name: self.build_of(name) for name in {entry.runtime for entry in alike}}
+        current = [entry for entry in alike if entry.build == builds[entry.runtime]]
+        first = self.preferred() if current else None
+        return sorted(current, key=lambda entry: entry.runtime == first)
+
+
+def weights_key(artifact: ModelArtifact) -> str:
+    """What weights are known by, under whatever names and with whatever config."""
+    digests = [str(layer.descriptor.digest) for layer in artifact.weights]
+    if len(digests) == 1:
+        return digests[0]
+    return f"sha256:{sha256(' '.join(digests).encode()).hexdigest()}"
+
+
+def backends(available: Iterable[Device]) -> str:
+    """The kinds of devices, as `Circumstances` have them."""
+    return " ".join(sorted(device.backend for device in available))
+
+
 def reported_bytes(log: str) -> int | None:
     """What a runtime's log says that it allocated; None where it does not say all of it."""
     found = _BUFFER.findall(log)
@@ -91,57 +159,90 @@ def reported_bytes(log: str) -> int | None:
     return round(sum(float(size) for _, size in found) * _MIB)
 
 
-def corrected(report: Report, model: str, known: Sequence[Observation]) -> Report:
+def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -> Report:
     """The report with what is known of the model from earlier runs."""
-    own = [entry for entry in known if entry.model == model]
+    if not report.estimate.is_complete or report.projector is not None:
+        return report
+    own = experience.of(weights_key(artifact), _circumstances(report))
     same = [entry for entry in own if entry.context == report.load.context]
     latest = (same or own)[-1:]
-    if not latest or not report.estimate.is_complete or _is_unusual(report):
+    if not latest:
         return report
     seen = latest[0]
     told = f"{seen.runtime} reported {format_size(seen.observed)} at a context of {seen.context}"
-    more = seen.observed - seen.predicted
     if not same:
-        share = f"{more / max(seen.predicted, 1):+.1%}"
-        note = f"when it ran, {told}: {share} of what was computed for that"
-        return _with_note(report, note)
+        share = f"{(seen.observed - seen.predicted) / max(seen.predicted, 1):+.1%}"
+        return _with_note(report, f"when it ran, {told}: {share} of what was computed for that")
     found = report.estimate
+    more = seen.observed - found.total
     shifted = replace(found, compute=max((found.compute or 0) + more, 0))
     shifted = replace(
         shifted, low=min(found.low, shifted.total), high=max(found.high or 0, shifted.total)
     )
-    noted = replace(report, estimate=shifted, fit=_judged(report.fit, shifted.total))
+    fit = judged(report.fit, shifted.total, report.load.context)
+    noted = replace(report, estimate=shifted, fit=fit, seen=True)
     return _with_note(noted, f"when it ran, {told}: compute is corrected by that")
 
 
-def _is_unusual(report: Report) -> bool:
-    """Whether the use is not one that `run` has."""
+def judged(found: Fit, needed: int, context: int) -> Fit:
+    """Whether it fits, where it needs so much more than was computed that it does not."""
+    over = found.budget_bytes is not None and needed > found.budget_bytes
+    if not over or found.verdict != "fits":
+        return found
+    longest = found.max_context
+    return replace(
+        found,
+        verdict="no",
+        # computed with the same error
+        max_context=longest if longest is not None and longest < context else None,
+    )
+
+
+def _circumstances(report: Report) -> Circumstances:
     load = report.load
-    return load.kv_type != "f16" or load.sequences > 1 or load.gpu_layers is not None
-
-
-def _judged(fit: Fit, total: int) -> Fit:
-    over = fit.budget_bytes is not None and total > fit.budget_bytes
-    return replace(fit, verdict="no") if over and fit.verdict == "fits" else fit
+    return Circumstances(
+        backends(report.devices),
+        load.gpu_layers,
+        load.kv_type,
+        load.kv_type,
+        "auto" if load.flash_attention else "off",
+        load.sequences,
+        load.micro_batch,
+    )
 
 
 def _with_note(report: Report, note: str) -> Report:
     return replace(report, estimate=replace(report.estimate, notes=(*report.estimate.notes, note)))
 
 
-def _key(entry: Observation) -> tuple[str, str, int]:
-    return entry.model, entry.runtime, entry.context
+def _key(entry: Observation) -> tuple[object, ...]:
+    # of an older build nothing is to be learnt any more
+    return entry.model, entry.runtime, entry.context, entry.circumstances
 
 
 def _parsed(row: object) -> Observation | None:
+    """One row; None where it is of another form, an older one for example."""
     if not isinstance(row, dict) or row.keys() != set(Observation.__dataclass_fields__):
         return None
-    texts, counts = (row["model"], row["runtime"]), [row[name] for name in _COUNTS]
+    around = row["circumstances"]
+    if not isinstance(around, dict) or around.keys() != set(Circumstances.__dataclass_fields__):
+        return None
+    layers = around["gpu_layers"]
+    texts = [*(row[name] for name in _TEXTS), *(around[name] for name in _TEXTS_AROUND)]
+    counts = [*(row[name] for name in _COUNTS), around["parallel"], around["micro_batch"]]
     if not all(isinstance(text, str) for text in texts):
         return None
-    if not all(isinstance(count, int) and count > 0 for count in counts):
+    if not all(_is_count(count) and count > 0 for count in counts):
         return None
-    return Observation(**row)
+    if layers is not None and not (_is_count(layers) and layers >= 0):
+        return None
+    return Observation(**{**row, "circumstances": Circumstances(**around)})
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TEXTS = ("model", "runtime", "build")
+_TEXTS_AROUND = ("devices", "cache_type_k", "cache_type_v", "flash_attention")
 _COUNTS = ("context", "predicted", "observed")

@@ -5,11 +5,11 @@ config or the shape in its card; else the row of its card. Where it is asked for
 plan of a model that is here. What the card says is shown beside in any case.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelrunner.cards.card import Card, Variant
 from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import (
     AccessError,
@@ -20,7 +20,6 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
-from modelrunner.memory.card_shape import shape_from_card
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, Verdict, choose_context, fit
@@ -29,11 +28,18 @@ from modelrunner.memory.shape import ModelShape
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.operations import configs, headers
+from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.report import Facts, Report, Wish
-from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
+
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Card, Variant
+    from modelrunner.operations.calibration import Experience
+    from modelrunner.registry.source import Source
+
+OBSERVATIONS_FILE = "observations.json"
+"""What is kept of what models needed when they ran, beside histories and logs."""
 
 UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 """What leaves a card as the only one to ask."""
@@ -41,13 +47,13 @@ UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """Finds out what models need; `observations` is the file of what they needed when they ran."""
+    """Finds out what models need; `experience` is what they needed when they ran here."""
 
     store: Store
-    source_for: Callable[[Reference], Source]
+    source_for: "Callable[[Reference], Source]"
     catalog: Callable[[], Catalog]
     devices: Callable[[], Sequence[Device]]
-    observations: Path | None = None
+    experience: Callable[[], "Experience | None"] | None = None
 
     def of_file(self, path: Path, wish: Wish) -> Report:
         """For a GGUF file.
@@ -75,9 +81,10 @@ class Estimator:
             LaunchError: llama.cpp was asked for its plan, and has none.
         """
         stored = self.store.lookup(text)
-        card = self.card(text)
         if stored is not None:
-            return self.of_stored(stored, text, wish, card)
+            names = [reference.tag or "" for reference in stored.references]
+            return self.of_stored(stored, text, wish, self.card(text, names))
+        card = self.card(text)
         if match_id(text) and text.startswith("sha256:"):
             self.store.resolve(text)
         reference = Reference.parse(text)
@@ -98,7 +105,7 @@ class Estimator:
                 raise
             return self.of_card(reference.short, card, variant, wish)
 
-    def of_stored(self, model: StoredModel, name: str, wish: Wish, card: Card | None) -> Report:
+    def of_stored(self, model: StoredModel, name: str, wish: Wish, card: "Card | None") -> Report:
         """For a model that is here.
 
         Raises:
@@ -114,9 +121,9 @@ class Estimator:
         report = self._of_headers(facts, headers.of_stored(model), wish)
         if wish.source == "measured":
             return _measured(report, model.weights())
-        return self._corrected(report, model) if wish.source == "auto" else report
+        return self._corrected(report, model.artifact, wish)
 
-    def of_remote(self, source: Source, pinned: Reference, wish: Wish, facts: Facts) -> Report:
+    def of_remote(self, source: "Source", pinned: Reference, wish: Wish, facts: Facts) -> Report:
         """For a model in a registry, by its digest.
 
         Raises:
@@ -125,9 +132,12 @@ class Estimator:
         """
         artifact = ModelArtifact.from_manifest(source.manifest(pinned))
         if wish.source == "config":
+            from modelrunner.operations import configs
+
             config = configs.of_remote(source, pinned, artifact)
             return self.of_config(facts, artifact, config, wish)
-        return self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
+        report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
+        return self._corrected(report, artifact, wish)
 
     def of_config(
         self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, wish: Wish
@@ -137,18 +147,19 @@ class Estimator:
         shape = ModelShape.from_strings(config.gguf, weights=weights)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
-        return self._of_shape(
-            replace(facts, quantization=config.quantization), shape, wish, projector=size
-        )
+        told = replace(facts, quantization=config.quantization)
+        return self._corrected(self._of_shape(told, shape, wish, projector=size), artifact, wish)
 
-    def of_card(self, name: str, card: Card | None, variant: Variant, wish: Wish) -> Report:
+    def of_card(self, name: str, card: "Card | None", variant: "Variant", wish: Wish) -> Report:
         """For a variant that only a card knows: by the shape in it, else by its row."""
         shape = _shape(card, variant)
         if shape is None:
             return self.of_row(name, card, variant, wish)
         return self._of_shape(_facts(name, variant), shape, wish)
 
-    def of_row(self, name: str, card: Card | None, variant: Variant | None, wish: Wish) -> Report:
+    def of_row(
+        self, name: str, card: "Card | None", variant: "Variant | None", wish: Wish
+    ) -> Report:
         """For a variant by its row alone, which is for one context.
 
         Raises:
@@ -172,20 +183,19 @@ class Estimator:
             variant.context_tokens,
         )
 
-    def card(self, text: str) -> Card | None:
-        """The card of a repository, if the catalogue has one."""
-        try:
-            return self.catalog().find(text)
-        except CardNotFoundError:
-            return None
+    def card(self, text: str, tags: Collection[str] = ()) -> "Card | None":
+        """The card of a repository, if the catalogue has one that may have a row for the tags."""
+        return self.catalog().get(text, tags)
 
-    def _corrected(self, report: Report, model: StoredModel) -> Report:
-        """With what runtimes reported of this model on this machine."""
-        if self.observations is None or not self.observations.exists():
+    def _corrected(self, report: Report, artifact: ModelArtifact, wish: Wish) -> Report:
+        """With what runtimes reported of these weights here, unless one source was asked for."""
+        known = self.experience() if self.experience and wish.source == "auto" else None
+        if known is None:
             return report
-        from modelrunner.operations.calibration import Observations, corrected
+        # few models have been run here, and the others need not load this
+        from modelrunner.operations.calibration import corrected
 
-        return corrected(report, str(model.digest), Observations(self.observations).load())
+        return corrected(report, artifact, known)
 
     def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
         metadata = found.metadata
@@ -211,11 +221,17 @@ class Estimator:
         elif context is None:
             context = choose_context(shape, room, load=load, projector=projector)
         load = replace(load, context=context)
+        if not load.cells:
+            raise UsageError(
+                f"a context of {context} is too short to be shared by {load.sequences} sequences",
+                hint="give a longer --context, or less --parallel",
+            )
+        needed = estimate(shape, load, projector=projector)
         return Report(
             facts,
             load,
-            estimate(shape, load, projector=projector),
-            fit(shape, load, room, projector=projector),
+            needed,
+            _as_known(fit(shape, load, room, projector=projector), needed, shape),
             available,
             shape.context or None,
             shape,
@@ -223,27 +239,37 @@ class Estimator:
         )
 
 
-def variant_of(card: Card | None, names: Sequence[str]) -> Variant | None:
+def variant_of(card: "Card | None", names: Sequence[str]) -> "Variant | None":
     """The row of a card that one of the names is in."""
     found = (card.variant(name) for name in names) if card is not None else ()
     return next((variant for variant in found if variant is not None), None)
 
 
-def _facts(name: str, variant: Variant) -> Facts:
+def _facts(name: str, variant: "Variant") -> Facts:
     parameters = round(variant.parameters * 10**9) if variant.parameters else None
     return Facts(name, variant.quantization, parameters, variant)
 
 
-def _shape(card: Card | None, variant: Variant) -> ModelShape | None:
+def _shape(card: "Card | None", variant: "Variant") -> ModelShape | None:
+    from modelrunner.memory.card_shape import shape_from_card
+
     facts = card.shape_of(variant) if card is not None else None
     return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None
 
 
-def _answers(card: Card | None, variant: Variant, wish: Wish) -> bool:
+def _answers(card: "Card | None", variant: "Variant", wish: Wish) -> bool:
     """Whether the card has what is asked for, where nothing better can be reached."""
     if wish.source == "config":
         return _shape(card, variant) is not None
     return wish.source == "auto" and variant.size_bytes is not None
+
+
+def _as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:
+    """What can be said of fitting where some of the need is a guess: what is known may not fit."""
+    if shape.wiring.known and not shape.weights.unknown:
+        return found
+    over = found.budget_bytes is not None and needed.low > found.budget_bytes
+    return replace(found, verdict="no" if over else "unknown")
 
 
 def _measured(report: Report, path: Path) -> Report:

@@ -6,6 +6,7 @@ A remote header is read by ranges of the blob, some megabytes of many gigabytes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import MalformedGGUFError, RangesUnsupportedError
 from modelrunner.gguf.header import Header
@@ -14,9 +15,10 @@ from modelrunner.gguf.reader import parse_header, read_header
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import shard_files
-from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.store import StoredModel, missing
+
+if TYPE_CHECKING:
+    from modelrunner.registry.source import BlobStream, Source
 
 REMOTE_LIMIT = 16 * 1024 * 1024
 """How much of a remote header is read at most; the largest vocabularies need about that."""
@@ -68,10 +70,12 @@ def of_file(path: Path) -> Headers:
         UsageError: There is no such file.
         MalformedGGUFError: It is no GGUF, or shards are missing.
     """
+    from modelrunner.operations.package import shard_files
+
     return Headers([read_header(shard) for shard in shard_files(path)])
 
 
-def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> Headers:
+def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -> Headers:
     """The headers of a model in a registry.
 
     Raises:
@@ -94,7 +98,7 @@ def _named(path: Path, name: str) -> Header:
         return parse_header(read, path.stat().st_size, name=name)
 
 
-def _remote(source: Source, reference: Reference, descriptor: Descriptor) -> Header:
+def _remote(source: "Source", reference: Reference, descriptor: Descriptor) -> Header:
     front: list[bytes] = []
 
     def read(offset: int, length: int) -> bytes:
@@ -118,7 +122,7 @@ def _remote(source: Source, reference: Reference, descriptor: Descriptor) -> Hea
         raise MalformedGGUFError(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
 
 
-def _filled(stream: BlobStream, length: int) -> bytes:
+def _filled(stream: "BlobStream", length: int) -> bytes:
     """So many bytes of a stream, fewer where it ends."""
     found = bytearray(length)
     view = memoryview(found)

@@ -5,37 +5,93 @@ machine, and as is usual. It is told, and never silently less.
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
-from modelrunner.memory.load import Load
+from modelrunner.memory.load import CACHE_TYPES, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
+from modelrunner.operations.calibration import Observation, judged
 from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
 
+_SHORT_CONTEXT = 8192
+"""Tokens below which a cache that is packed tighter is worth what it costs."""
+
+_USUAL_CACHE, _TIGHT_CACHE = "f16", "q8_0"
+_MICRO_BATCH = 512
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchWish:
-    """What the user asks for; None leaves it to the plan."""
+    """What the user asks for; None leaves it to the plan.
+
+    Attributes:
+        context: Tokens of one conversation.
+        threads: CPU threads that compute.
+        gpu_layers: Layers on the GPU.
+        kv_type: What the cache of keys is kept in, and that of values unless it has its own type.
+        kv_type_v: What the cache of values is kept in.
+        more: Other fields of the `LaunchSpec`, by name.
+    """
 
     context: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
-    kv_type: str = "f16"
+    kv_type: str | None = None
+    kv_type_v: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Value], **more: object) -> Self:
+        """The wish that settings make, and other fields of the `LaunchSpec`."""
+        wanted: dict[str, Any] = {**changes(settings), **more}
+        keys, values = wanted.pop("cache_type_k", None), wanted.pop("cache_type_v", None)
+        own = {name: wanted.pop(name, None) for name in ("context", "threads", "gpu_layers")}
+        return cls(**own, kv_type=keys, kv_type_v=values, more=wanted)
+
+    @property
+    def cache_types(self) -> tuple[str, str]:
+        """The types of keys and of values."""
+        return self.kv_type or _USUAL_CACHE, self.kv_type_v or self.kv_type or _USUAL_CACHE
+
+    def load(self, context: int) -> Load:
+        """What is asked of the model's memory; of two types of cache the larger counts."""
+        larger = max(self.cache_types, key=lambda kind: CACHE_TYPES[kind][1] / CACHE_TYPES[kind][0])
+        parallel = self.more.get("parallel", 1)
+        return Load(
+            context * parallel,
+            larger,
+            sequences=parallel,
+            micro_batch=self.more.get("micro_batch", _MICRO_BATCH),
+            flash_attention=self.more.get("flash_attention", "auto") != "off",
+            gpu_layers=self.gpu_layers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """How a model will be started, and whether it fits."""
+    """How a model will be started, and whether it fits.
+
+    Attributes:
+        name: What the user calls it.
+        metadata: What its header says.
+        spec: What the runtime is told.
+        estimate: The memory that it takes, as computed.
+        fit: Whether there is so much.
+        available: The devices of this machine.
+        seen: What it took when it was started like this before.
+    """
 
     name: str
     metadata: Metadata
@@ -43,6 +99,12 @@ class LaunchPlan:
     estimate: Estimate
     fit: Fit
     available: Sequence[Device]
+    seen: Observation | None = None
+
+    def as_seen(self, before: Observation) -> Self:
+        """The plan with what an earlier start like this took."""
+        fit = judged(self.fit, before.observed, self.spec.context)
+        return replace(self, fit=fit, seen=before)
 
     @property
     def trained_context(self) -> int | None:
@@ -55,11 +117,14 @@ class LaunchPlan:
         # many tags say it already
         told = quantization.lower() in self.name.lower()
         what = self.name if told else f"{self.name} {quantization}"
-        needed = format_size(self.estimate.total)
+        needed = format_size(self.seen.observed if self.seen else self.estimate.total)
         context = f"context {self.spec.context}"
         if self.trained_context and self.spec.context < self.trained_context:
             context += f" of {self.trained_context}"
-        return f"{what}: {self._verdict(needed)}; {context}, {self.spec.threads} threads"
+        if self.spec.cache_type_k != _USUAL_CACHE:
+            context += f", its cache {self.spec.cache_type_k}"
+        verdict = self._verdict(needed) + (", as seen here before" if self.seen else "")
+        return f"{what}: {verdict}; {context}, {self.spec.threads} threads"
 
     def _verdict(self, needed: str) -> str:
         place = self._place()
@@ -110,11 +175,10 @@ def plan_launch(
             architecture=metadata.architecture,
         )
     shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-    base = Load(wish.context or 1, wish.kv_type, gpu_layers=wish.gpu_layers)
-    context = wish.context or choose_context(
-        shape, available, load=base, projector=found.projector_bytes
-    )
-    load = Load(context, wish.kv_type, gpu_layers=wish.gpu_layers)
+    wish = chosen(wish, shape, available, found.projector_bytes)
+    context = wish.context or 1
+    load = wish.load(context)
+    keys, values = wish.cache_types
     view = model.view()
     artifact = model.artifact
     spec = LaunchSpec(
@@ -124,10 +188,11 @@ def plan_launch(
         threads=wish.threads or usable_cores(),
         api_key=secrets.token_urlsafe(32),
         gpu_layers=wish.gpu_layers,
-        cache_type_k=wish.kv_type,
-        cache_type_v=wish.kv_type,
+        cache_type_k=keys,
+        cache_type_v=values,
         mmproj=_file(view, artifact.projector and artifact.projector.path),
         chat_template=_file(view, artifact.template and artifact.template.path),
+        **wish.more,
     )
     return LaunchPlan(
         name,
@@ -137,6 +202,39 @@ def plan_launch(
         fit(shape, load, available, projector=found.projector_bytes),
         available,
     )
+
+
+def chosen(
+    wish: LaunchWish, shape: ModelShape, available: Sequence[Device], projector: int | None = None
+) -> LaunchWish:
+    """The wish with a context, and a tighter cache where that makes a context worth while.
+
+    Args:
+        wish: What the user asks for.
+        shape: The model.
+        available: The devices of this machine.
+        projector: Bytes of the projector's file, where there is one.
+    """
+    if wish.context is not None:
+        return wish
+
+    def with_context(wish: LaunchWish) -> LaunchWish:
+        load = wish.load(1)
+        tokens = choose_context(shape, available, load=load, projector=projector)
+        return replace(wish, context=max(1, tokens // load.sequences))
+
+    usual = with_context(wish)
+    free = wish.kv_type is None and wish.kv_type_v is None and wish.load(1).flash_attention
+    if not free or (usual.context or 0) >= min(_SHORT_CONTEXT, shape.context or _SHORT_CONTEXT):
+        return usual
+    if not all(_packs(layer.key_size) and _packs(layer.value_size) for layer in shape.layers):
+        return usual
+    tight = with_context(replace(wish, kv_type=_TIGHT_CACHE))
+    return tight if (tight.context or 0) > (usual.context or 0) else usual
+
+
+def _packs(size: int) -> bool:
+    return size % CACHE_TYPES[_TIGHT_CACHE][0] == 0
 
 
 def _file(view: Path, path: object) -> Path | None:

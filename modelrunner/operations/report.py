@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from modelrunner.cards.card import Variant
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
@@ -12,6 +11,9 @@ from modelrunner.memory.fit import Fit
 from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.units import format_size
+
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Variant
 
 AskedSource = Literal["auto", "measured", "header", "config", "card"]
 
@@ -51,7 +53,7 @@ class Facts:
     name: str
     quantization: str | None = None
     parameters: int | None = None
-    variant: Variant | None = None
+    variant: "Variant | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Report:
         trained: Tokens that the model was trained for.
         shape: What other uses can be computed from; None where only a card's row is known.
         projector: Bytes of the projector's file, where one is used too.
+        seen: Whether the total is what a runtime reported when the model ran here.
     """
 
     facts: Facts
@@ -77,6 +80,7 @@ class Report:
     trained: int | None
     shape: ModelShape | None = None
     projector: int | None = None
+    seen: bool = False
 
     @property
     def name(self) -> str:
@@ -89,6 +93,8 @@ class Report:
         budget = self.fit.budget_bytes
         room = f" ({format_size(budget)})" if budget is not None else ""
         needed = f"{format_size(self.estimate.total)} at a context of {self.load.context}"
+        if self.seen:
+            needed += ", as seen here before"
         return f"{self.name}: {needed}: {verdict}{room}"
 
     def at(self, context: int) -> tuple[Load, Estimate] | None:

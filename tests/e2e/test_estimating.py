@@ -140,6 +140,26 @@ def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Pat
         "newcomer is not a known architecture: computed like a plain transformer"
     ]
     assert found["low_bytes"] < found["bytes"]["total"] < found["high_bytes"]
+    # a guess is no promise, and the weights alone may be too much
+    assert found["fit"]["verdict"] == "unknown"
+    assert cli("estimate", str(file), "--budget", "1KiB").returncode == 7
+
+
+def test_a_context_that_is_too_short_for_all_sequences_is_refused(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    file = str(tiny_gguf(tmp_path / "tiny.gguf"))
+    done = cli("estimate", file, "--context", "100", "--parallel", "1000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "error: a context of 100 is too short to be shared by 1000 sequences\nhint: "
+    )
+    assert cli("estimate", file, "--context", "100", "--parallel", "200").returncode == 0
+
+
+def test_a_context_that_no_runtime_can_count_is_refused(cli: CommandLine, tmp_path: Path) -> None:
+    done = cli("estimate", str(tiny_gguf(tmp_path / "tiny.gguf")), "--context", str(2**31))
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_context_beyond_the_trained_one_is_told(cli: CommandLine, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish, device_to_dict
-from modelrunner.operations.variants import Variants, names_repository, variants
+
+if TYPE_CHECKING:
+    from modelrunner.operations.variants import Variants
 
 
 class SourceOption(StrEnum):
@@ -40,6 +42,7 @@ def estimate(
         typer.Option(
             "--context",
             min=1,
+            max=2**31 - 1,
             metavar="TOKENS",
             help="Default: what it was trained for and what fits, at most 32768.",
         ),
@@ -82,7 +85,7 @@ def estimate(
     graph: Annotated[bool, typer.Option("--graph", help="Draw memory over context.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw it into a .svg, or a .png with CairoSVG."),
+        typer.Option(metavar="FILE", help="Draw it into a .svg, or a .png with Pillow."),
     ] = None,
 ) -> None:
     """Tell how much memory a model needs, where each byte goes, and whether it fits."""
@@ -138,6 +141,8 @@ def _curve(report: Report, *, graph: bool) -> dict[str, object]:
 def _estimate_all(
     context: Context, estimator: Estimator, subject: str, wish: Wish, *, asked: bool
 ) -> None:
+    from modelrunner.operations.variants import names_repository, variants
+
     if Path(subject).is_file() or not names_repository(subject):
         raise UsageError(
             f"{subject[:200]} is one model, and variants are those of a repository",
@@ -162,7 +167,7 @@ def _estimate_all(
         raise none
 
 
-def _none_fits(found: Variants) -> DoesNotFitError | None:
+def _none_fits(found: "Variants") -> DoesNotFitError | None:
     """The error where not one of all variants fits."""
     if any(entry.verdict != "no" for entry in found.candidates):
         return None

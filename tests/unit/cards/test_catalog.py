@@ -62,6 +62,11 @@ def test_search_wants_every_word_and_takes_none_for_all(catalog):
     assert list(catalog.search("nobody")) == []
 
 
+def test_a_card_that_names_none_of_the_tags_need_not_be_read(catalog):
+    assert catalog.get("ai/alpha", ["nowhere", "1B"]) == catalog.get("ai/alpha") is not None
+    assert catalog.get("ai/alpha", ["nowhere"]) is None
+
+
 def test_finding_one_card_reads_no_other(catalog):
     (catalog.folder / "beta2.5.md").unlink()
     (catalog.folder / "beta2.5.md").mkdir()
