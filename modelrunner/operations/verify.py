@@ -1,43 +1,256 @@
-"""Verification: every blob of the stored models against its digest."""
+"""Verification: every blob of the store against its digest, many at a time.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+What is damaged can be moved to `quarantine/`, so that the next pull fetches just that. A blob that
+is still arriving lies elsewhere and is nobody's damage.
+"""
 
-from modelrunner.errors import IntegrityError
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from modelrunner.errors import CorruptStoreError, MalformedManifestError
+from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, parse_manifest
+from modelrunner.store.files import TEMPORARY_PREFIX
+from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel
+
+State = Literal["good", "damaged", "absent", "malformed", "unreadable"]
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_MAX_NESTING = 8
+_WORTH_TELLING = 256 * 1024 * 1024
+"""Less is hashed before anybody has read that it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One blob of one model: `good`, `damaged` or `absent`."""
+    """What became of one blob.
 
-    model: str
+    Attributes:
+        digest: Its name.
+        size: In bytes, as whoever refers to it says.
+        state: `malformed` is a manifest of the right digest that is none; `unreadable` is what
+            the operating system does not deliver.
+        models: Who needs it; nobody may.
+    """
+
     digest: str
     size: int
-    state: str
+    state: State
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is in a store: its blobs, and files among them that are none."""
+
+    findings: tuple[Finding, ...]
+    foreign: tuple[Path, ...] = ()
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        """What is not as it should be."""
+        return tuple(entry for entry in self.findings if entry.state != "good")
+
+
+@dataclass(slots=True)
+class _Blob:
+    """A blob to look at; `state` where that is known already."""
+
+    descriptor: Descriptor
+    state: State | None = None
+    models: list[str] = field(default_factory=list)
 
 
 def verify_models(
-    store: Store, models: Iterable[StoredModel], *, deep: bool
+    store: Store, models: Iterable[StoredModel], *, deep: bool, listener: Listener = ignore
 ) -> tuple[Finding, ...]:
     """Checks the blobs of models, each blob once.
 
     A stamp is believed (see `modelrunner.store.stamps`) unless `deep`, which reads every byte.
     """
-    findings: dict[str, Finding] = {}
+    return _checked(store, _blobs_of(store, models), deep=deep, listener=listener)
+
+
+def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Verification:
+    """Checks every blob that is here, needed or not: the next pull may count on it.
+
+    Raises:
+        CorruptStoreError: The index is damaged.
+    """
+    if not store.layout.exists():
+        return Verification(())
+    blobs = _blobs_of(store, store.models())
+    needed, foreign = len(blobs), []
+    for path in _files(store.layout.blobs.parent):
+        if not _HEX.fullmatch(path.name) or path.parent != store.layout.blobs:
+            foreign.append(path)
+        elif (digest := Digest(path.name)) not in blobs and path.exists():
+            blobs[digest] = _Blob(Descriptor("", digest, path.stat().st_size))
+    found = _checked(store, blobs, deep=deep, listener=listener)
+    # what nobody needs and somebody has just removed is no loss
+    rest = [entry for entry in found[needed:] if entry.state != "absent"]
+    return Verification((*found[:needed], *rest), tuple(foreign))
+
+
+def quarantine(store: Store, findings: Iterable[Finding]) -> tuple[Path, ...]:
+    """Moves damaged blobs out of the way; where they lie now.
+
+    Raises:
+        StoreAccessError, DiskFullError: The store cannot be written.
+    """
+    damaged = [entry for entry in findings if entry.state in ("damaged", "unreadable")]
+    blobs = [Descriptor("", Digest.parse(entry.digest), entry.size) for entry in damaged]
+    moved = [store.blobs.set_aside(blob) for blob in blobs]
+    return tuple(path for path in moved if path is not None)
+
+
+def _blobs_of(store: Store, models: Iterable[StoredModel]) -> dict[Digest, _Blob]:
+    found: dict[Digest, _Blob] = {}
     for model in models:
         name = model.references[0].short if model.references else str(model.digest)
+        for blob in _reached(store, model.descriptor):
+            entry = found.setdefault(blob.descriptor.digest, blob)
+            entry.models.append(name)
+    return found
+
+
+def _reached(store: Store, descriptor: Descriptor, depth: int = 0) -> Iterator[_Blob]:
+    """A manifest, read and hashed here, and what it names; an index of another tool too."""
+    try:
+        raw = store.blobs.read(descriptor)
+        manifest = parse_manifest(raw, descriptor.media_type)
+    except CorruptStoreError:
+        yield _Blob(descriptor, _hashed(store, descriptor))
+        return
+    except MalformedManifestError:
+        yield _Blob(descriptor, "malformed")
+        return
+    except OSError:
+        yield _Blob(descriptor, "unreadable")
+        return
+    yield _Blob(descriptor, "good")
+    if not isinstance(manifest, Index):
+        yield from map(_Blob, manifest.blobs)
+    elif depth < _MAX_NESTING:
+        for entry in manifest.manifests:
+            # not every platform of an index has to be here
+            if store.blobs.path(entry.digest).exists():
+                yield from _reached(store, entry, depth + 1)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder but those that are being written."""
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                yield from _files(path)
+            elif not path.name.startswith(TEMPORARY_PREFIX):
+                yield path
+
+
+def _checked(
+    store: Store, blobs: dict[Digest, _Blob], *, deep: bool, listener: Listener
+) -> tuple[Finding, ...]:
+    if not deep:
+        for blob in blobs.values():
+            blob.state = blob.state or _by_stamp(store, blob.descriptor)
+    unknown = [blob for blob in blobs.values() if blob.state is None]
+    if unknown:
+        _hash_all(store, unknown, listener)
+    return tuple(
+        Finding(
+            str(blob.descriptor.digest),
+            blob.descriptor.size,
+            blob.state or "unreadable",
+            tuple(blob.models),
+        )
+        for blob in blobs.values()
+    )
+
+
+def _by_stamp(store: Store, descriptor: Descriptor) -> State | None:
+    """What is known without reading a blob; None where only that helps."""
+    path = store.blobs.path(descriptor.digest)
+    try:
+        if path.stat().st_size != descriptor.size:
+            return "damaged"
+    except OSError:
+        return "absent" if not path.exists() else None
+    return "good" if is_stamped(store.layout, descriptor.digest) else None
+
+
+def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> None:
+    """Hashes blobs on every processor; the largest first, so that none is left to the end alone."""
+    # only who hashes pays for the import
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Event
+
+    total = sum(blob.descriptor.size for blob in blobs)
+    told = _Teller(listener if total >= _WORTH_TELLING else ignore)
+    what = "1 blob" if len(blobs) == 1 else f"{len(blobs)} blobs"
+    told(Planned(what, total, 0, 0))
+    leaving = Event()
+
+    def check(blob: _Blob) -> None:
+        digest, size = str(blob.descriptor.digest), blob.descriptor.size
+        told(Started(digest, size, 0, blob.descriptor.digest.short))
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            if leaving.is_set():
+                raise InterruptedError
+            done += count
+            told(Advanced(digest, size, done))
+
+        blob.state = _hashed(store, blob.descriptor, advance)
+        if blob.state == "good":
+            told(Verified(digest, size))
+
+    largest_first = sorted(blobs, key=lambda blob: -blob.descriptor.size)
+    with ThreadPoolExecutor(min(_processors(), len(blobs))) as pool:
         try:
-            blobs: tuple[Descriptor, ...] = (model.descriptor, *model.manifest.blobs)
-        except IntegrityError:
-            there = store.blobs.path(model.digest).exists()
-            state = "damaged" if there else "absent"
-            digest = str(model.digest)
-            findings[digest] = Finding(name, digest, model.descriptor.size, state)
-            continue
-        for blob in blobs:
-            if str(blob.digest) not in findings:
-                check = store.blobs.deep_state if deep else store.blobs.state
-                findings[str(blob.digest)] = Finding(name, str(blob.digest), blob.size, check(blob))
-    return tuple(findings.values())
+            for _done in pool.map(check, largest_first):
+                pass
+        finally:
+            # whoever interrupts this does not wait for gigabytes
+            leaving.set()
+    told(Finished(what, "", total))
+
+
+class _Teller:
+    """Calls a listener from many threads, one at a time."""
+
+    def __init__(self, listener: Listener) -> None:
+        from threading import Lock
+
+        self._listener = listener
+        self._lock = Lock()
+
+    def __call__(self, event: Planned | Started | Advanced | Verified | Finished) -> None:
+        with self._lock:
+            self._listener(event)
+
+
+def _hashed(
+    store: Store, descriptor: Descriptor, on_bytes: Callable[[int], None] = lambda _count: None
+) -> State:
+    try:
+        return store.blobs.deep_state(descriptor, on_bytes)
+    except InterruptedError:
+        raise
+    except OSError:
+        # a disk that gives up, or a file that is not ours to read
+        return "unreadable"
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

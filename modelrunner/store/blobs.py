@@ -79,18 +79,52 @@ class BlobStore:
             return "good"
         return self.deep_state(descriptor)
 
-    def deep_state(self, descriptor: Descriptor) -> State:
-        """Whether a blob is there and right, by reading every byte of it."""
+    def deep_state(
+        self, descriptor: Descriptor, on_bytes: Callable[[int], None] = lambda _count: None
+    ) -> State:
+        """Whether a blob is there and right, by reading every byte; `on_bytes` hears of them."""
         path = self.path(descriptor.digest)
         try:
             looked = look(path)
-            if path.stat().st_size != descriptor.size or hash_file(path) != descriptor.digest:
+            size = path.stat().st_size
+            if size != descriptor.size or hash_file(path, on_bytes) != descriptor.digest:
                 remove_stamp(self._layout, descriptor.digest)
                 return "damaged"
         except FileNotFoundError:
             return "absent"
         write_stamp(self._layout, descriptor.digest, looked)
         return "good"
+
+    def set_aside(self, descriptor: Descriptor) -> Path | None:
+        """Moves a damaged blob to where no pull counts on it; where it lies now.
+
+        None where that is not to be done: it is gone or right by now, or is being fetched anew.
+
+        Raises:
+            StoreAccessError, DiskFullError: The store cannot be written.
+        """
+        digest = descriptor.digest
+        partial, aside = self._layout.partial(digest), self._layout.quarantine / digest.hex
+        with disk_errors(self._layout.root):
+            self._layout.create()
+            aside.parent.mkdir(exist_ok=True)
+            with _open_partial(partial) as file:
+                # whoever gives a blob its name holds this lock: nobody does meanwhile
+                if not try_lock(file) or not _is_still(partial, file):
+                    return None
+                damaged = self._is_damaged(descriptor)
+                if damaged:
+                    self.path(digest).replace(aside)
+                if os.fstat(file.fileno()).st_size == 0:
+                    partial.unlink()
+                return aside if damaged else None
+
+    def _is_damaged(self, descriptor: Descriptor) -> bool:
+        try:
+            return self.state(descriptor) == "damaged"
+        except OSError:
+            # a disk that does not deliver it
+            return True
 
     def read(self, descriptor: Descriptor, limit: int = 4 * 1024 * 1024) -> bytes:
         """A small blob as bytes, verified.

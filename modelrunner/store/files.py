@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +85,7 @@ def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
 
 def temporary_beside(path: Path) -> Path:
     """A free name in the same folder, which `prune` knows as a leftover."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{path.name[:80]}-{secrets.token_hex(6)}")
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name[:80]}-{os.urandom(6).hex()}")
 
 
 def sync_directory(path: Path) -> None:

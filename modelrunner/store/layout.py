@@ -4,6 +4,7 @@
 store/v1/  oci-layout  index.json  lock  CACHEDIR.TAG
            blobs/sha256/<hex>            0444, complete and verified
            ingest/<hex>.partial          arriving
+           quarantine/<hex>              found damaged, moved out of the way
            stamps/<hex>                  how the file looked when its hash was made
            views/<manifest hex>/...      real file names, hard-linked
 ```
@@ -16,7 +17,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import ConfigError, CorruptStoreError, StoreVersionError
+from modelrunner.errors import (
+    ConfigError,
+    CorruptStoreError,
+    StoreAccessError,
+    StoreVersionError,
+)
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, write_atomically
 from modelrunner.store.lock import file_lock
@@ -81,6 +87,11 @@ class Layout:
     def stamps(self) -> Path:
         """The folder of stamps."""
         return self.root / "stamps"
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder of damaged blobs."""
+        return self.root / "quarantine"
 
     @property
     def views(self) -> Path:
@@ -148,7 +159,7 @@ class Layout:
             DiskFullError: No space left.
         """
         with disk_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            self._make_root()
             if not self.exists():
                 # first the marker: a folder with it is ours, however little else is there
                 write_atomically(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
@@ -158,6 +169,17 @@ class Layout:
                 self._create_index()
             if not (self.root / "CACHEDIR.TAG").exists():
                 write_atomically(self.root / "CACHEDIR.TAG", _CACHEDIR_TAG)
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as exc:
+            # `/proc` and its like: no place for folders
+            raise StoreAccessError(
+                f"{self.root} cannot be made: {exc.strerror}",
+                hint="set MODELRUNNER_HOME to a folder of yours",
+                path=str(self.root),
+            ) from exc
 
     def _create_index(self) -> None:
         with file_lock(self.lock):

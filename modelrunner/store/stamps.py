@@ -1,15 +1,18 @@
 """Stamps: how a blob's file looked when its hash was made.
 
-Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records inode,
-size and modification time at the moment the hash was right. As long as the file looks the same it
-is believed; otherwise it is hashed again and stamped anew. Not seen are a disk that rots and
-whoever sets the time back on purpose: for these there is `verify --deep`.
+Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records device,
+inode, size and modification time at the moment the hash was right. As long as the file looks the
+same it is believed; otherwise, as after a restored back-up or cache, it is hashed once and stamped
+anew. Not seen are a disk that rots and whoever sets the time back on purpose: for these there is
+`verify --deep`.
 
-The device has no part in it: its number may change with every start of the machine. A stamp only
-saves time, so failing to write one is no failure.
+A device without a number of its own (an overlay of a container, NFS, Btrfs) is noted as 0: what it
+is called changes with every mount, and a model in a container's image would be hashed at each
+start. A stamp only saves time, so failing to write one is no failure.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +27,8 @@ CHUNK = 4 * 1024 * 1024
 def look(path: Path) -> str:
     """What a file looks like from outside, as one line."""
     status = path.stat()
-    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    device = _lasting(status.st_dev)
+    return f"{device} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def write_stamp(layout: Layout, digest: Digest, looked: str) -> None:
@@ -51,8 +55,8 @@ def is_stamped(layout: Layout, digest: Digest) -> bool:
         return False
 
 
-def hash_file(path: Path) -> Digest:
-    """The digest of a whole file."""
+def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:
+    """The digest of a whole file; `on_bytes` hears how much was read, piece by piece."""
     hasher = sha256()
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
@@ -61,4 +65,11 @@ def hash_file(path: Path) -> Digest:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := file.readinto(buffer):
             hasher.update(view[:count])
+            on_bytes(count)
     return Digest(hasher.hexdigest())
+
+
+def _lasting(device: int) -> int:
+    """The device's number, 0 where it is made up at every mount: such have no major number."""
+    major = getattr(os, "major", None)
+    return device if major is None or major(device) else 0

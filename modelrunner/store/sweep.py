@@ -129,6 +129,8 @@ def _found(store: Store, *, still: bool, partials: bool) -> Iterator[Leftover]:
         yield from _dead(store.layout.blobs, alive, "blob")
         yield from _dead(store.layout.views, alive, "view")
     yield from _temporaries(store.layout)
+    for path in _files(store.layout.quarantine):
+        yield Leftover(path, "temporary", _size(path))
     if partials:
         yield from _idle_partials(store.layout)
 

@@ -6,7 +6,6 @@ copy is made instead. A view is built aside and renamed, so it is there whole or
 
 import errno
 import os
-import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -109,4 +108,4 @@ def _swap(beside: Path, folder: Path) -> bool:
 
 
 def _temporary(folder: Path) -> Path:
-    return folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{secrets.token_hex(6)}")
+    return folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{os.urandom(6).hex()}")

@@ -226,6 +226,8 @@ def test_verify_says_that_all_is_good(cli: CommandLine, pulled: str, tiny: Artif
         "blobs": 4,
         "size_bytes": size,
         "deep": True,
+        "unneeded": [],
+        "foreign": [],
     }
 
 
@@ -234,10 +236,12 @@ def test_a_flipped_byte_is_found_and_pull_fetches_that_blob_only(
 ) -> None:
     flip_a_byte(weights(cli, tiny))
     done = cli("verify")
+    aside = cli.home / "store" / "v1" / "quarantine" / weights(cli, tiny).name
     assert (done.returncode, done.stdout, done.stderr) == (
         6,
         "",
         (
+            f"moved to {aside}\n"
             f"error: {pulled}: the blob {tiny.layer_digests[0]} is damaged\n"
             f"hint: run `modelrunner pull {pulled}`: only what is wrong is fetched\n"
         ),
@@ -249,6 +253,62 @@ def test_a_flipped_byte_is_found_and_pull_fetches_that_blob_only(
     assert fetched == [tiny.layer_digests[0]]
     assert cli("verify", "--deep").returncode == 0
     assert Path(cli("path", pulled).stdout.rstrip()).read_bytes() == tiny.layers[0]
+
+
+def test_the_error_says_which_models_lack_what_and_where_it_went(
+    cli: CommandLine, pulled: str, tiny: Artifact
+) -> None:
+    blob = weights(cli, tiny)
+    flip_a_byte(blob)
+    done = cli("verify", pulled, "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout, error["code"]) == (6, "", "corrupt_store")
+    assert error["blobs"] == [f"{tiny.layer_digests[0]} damaged"]
+    assert error["models"] == [pulled]
+    assert error["quarantined"] == [str(blob.parents[2] / "quarantine" / blob.name)]
+    assert not blob.exists()
+    # by now it is missing, which is as bad
+    assert cli("verify").returncode == 6
+    assert cli("pull", pulled).returncode == 0
+    assert cli("prune").returncode == 0
+    assert list((blob.parents[2] / "quarantine").iterdir()) == []
+    assert cli("verify", "--deep").returncode == 0
+
+
+def test_a_file_that_is_no_blob_is_told_and_left_alone(cli: CommandLine, pulled: str) -> None:
+    notes = cli.home / "store" / "v1" / "blobs" / "sha256" / "notes.txt"
+    notes.write_text("mine")
+    done = cli("verify")
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"warning: {notes} is none of the store's files\n",
+    )
+    assert json.loads(cli("verify", "--json").stdout)["foreign"] == [str(notes)]
+    assert notes.read_text() == "mine"
+
+
+def test_a_download_that_stopped_is_no_damage(
+    cli: CommandLine, registry: Registry, pulled: str, tmp_path: Path
+) -> None:
+    partial = cli.home / "store" / "v1" / "ingest" / f"{'0' * 64}.partial"
+    partial.write_bytes(bytes(1000))
+    assert cli("verify", "--deep").returncode == 0
+    assert partial.exists()
+
+
+def test_much_to_hash_is_shown_in_lines_off_a_terminal(cli: CommandLine, pulled: str) -> None:
+    big = cli.home / "store" / "v1" / "blobs" / "sha256" / ("0" * 64)
+    with big.open("wb") as file:
+        file.truncate(300 * 1024**2)
+    done = cli("verify")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith("verifying 1 blob: 300.00 MiB\n")
+    assert "\r" not in done.stderr
+    assert done.stderr.endswith(
+        f"error: the blob sha256:{'0' * 64} is damaged\n"
+        "hint: no model needs it: `modelrunner prune` removes what was moved away\n"
+    )
+    assert cli("verify").returncode == 0
 
 
 def test_only_a_deep_look_finds_a_byte_that_rotted_in_secret(
@@ -325,6 +385,20 @@ def test_a_read_only_store_can_be_read(cli: CommandLine, read_only: str) -> None
         )
     }
     assert codes == dict.fromkeys(codes, 0)
+
+
+def test_damage_in_a_read_only_store_is_told_and_stays(
+    cli: CommandLine, pulled: str, tiny: Artifact, request: pytest.FixtureRequest
+) -> None:
+    flip_a_byte(weights(cli, tiny))
+    request.getfixturevalue("read_only")
+    for _ in range(2):
+        done = cli("verify")
+        assert (done.returncode, done.stdout) == (6, "")
+        first, second, _hint = done.stderr.splitlines()
+        assert first.startswith("warning: what is damaged stays where it is: ")
+        assert second == f"error: {pulled}: the blob {tiny.layer_digests[0]} is damaged"
+    assert weights(cli, tiny).exists()
 
 
 def test_a_read_only_store_cannot_be_written(cli: CommandLine, read_only: str) -> None:

@@ -1,12 +1,22 @@
 """`modelrunner verify`."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.errors import CorruptStoreError
-from modelrunner.operations.verify import Finding, verify_models
+from modelrunner.errors import CapacityError, ConfigError, CorruptStoreError
+from modelrunner.events import Listener
+from modelrunner.operations.verify import (
+    Finding,
+    Verification,
+    quarantine,
+    verify_models,
+    verify_store,
+)
+from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
 
@@ -14,31 +24,73 @@ from modelrunner.units import format_size
 def verify(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Default: every model.")
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Default: all that is here.")
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read and hash every byte.")] = False,
 ) -> None:
-    """Check that every blob of the models here is what its digest says."""
+    """Check that every blob of the models here is what its digest says.
+
+    What is damaged is moved to `quarantine/` in the store: the next pull fetches it again.
+    """
+    # a look at stamps alone is over before anything could be shown
+    from modelrunner.cli.progress import progress
+
     store = context.store
     models = [store.resolve(text) for text in references] if references else store.models()
-    findings = verify_models(store, models, deep=deep)
-    bad = [entry for entry in findings if entry.state != "good"]
-    if bad:
-        raise _error(bad)
-    total = sum(entry.size for entry in findings)
+    with progress(context.console, verb="verifying") as listener:
+        found = _look(store, models if references else None, listener, deep)
+    for path in found.foreign:
+        context.console.warn(f"{path} is none of the store's files")
+    if found.bad:
+        raise _error(found.bad, _quarantine(context, found.bad))
+    total = sum(entry.size for entry in found.findings)
     if context.console.json:
-        value = {"models": len(models), "blobs": len(findings), "size_bytes": total, "deep": deep}
-        context.console.emit(value)
+        context.console.emit(
+            {
+                "models": len(models),
+                "blobs": len(found.findings),
+                "size_bytes": total,
+                "deep": deep,
+                "unneeded": [entry.digest for entry in found.findings if not entry.models],
+                "foreign": [str(path) for path in found.foreign],
+            }
+        )
     else:
-        context.console.print(f"{len(findings)} blobs, {format_size(total)}: all good")
+        context.console.print(f"{len(found.findings)} blobs, {format_size(total)}: all good")
 
 
-def _error(bad: list[Finding]) -> CorruptStoreError:
+def _look(
+    store: Store, models: Sequence[StoredModel] | None, listener: Listener, deep: bool
+) -> Verification:
+    if models is None:
+        return verify_store(store, deep=deep, listener=listener)
+    return Verification(verify_models(store, models, deep=deep, listener=listener))
+
+
+def _quarantine(context: Context, bad: Sequence[Finding]) -> Sequence[Path]:
+    try:
+        moved = quarantine(context.store, bad)
+    except (ConfigError, CapacityError) as exc:
+        context.console.warn(f"what is damaged stays where it is: {exc.message}")
+        return ()
+    for path in moved:
+        context.console.say(f"moved to {path}")
+    return moved
+
+
+def _error(bad: Sequence[Finding], moved: Sequence[Path]) -> CorruptStoreError:
     first = bad[0]
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    models = list(dict.fromkeys(name for entry in bad for name in entry.models))
+    owner = f"{', '.join(first.models)}: " if first.models else ""
+    names = " ".join(models)
     return CorruptStoreError(
-        f"{first.model}: the blob {first.digest} is {first.state}{more}",
-        hint=f"run `modelrunner pull {first.model}`: only what is wrong is fetched",
+        f"{owner}the blob {first.digest} is {first.state}{more}",
+        hint=f"run `modelrunner pull {names}`: only what is wrong is fetched"
+        if models
+        else "no model needs it: `modelrunner prune` removes what was moved away",
         blobs=[f"{entry.digest} {entry.state}" for entry in bad],
         digest=first.digest,
+        models=models,
+        quarantined=[str(path) for path in moved],
     )

@@ -261,8 +261,8 @@ def test_what_changes_while_it_is_hashed_is_not_stamped(blobs, monkeypatch):
     path = blobs.path(BLOB.digest)
     path.write_bytes(CONTENT)
 
-    def hash_and_flip(place):
-        found = stamps.hash_file(place)
+    def hash_and_flip(place, *others):
+        found = stamps.hash_file(place, *others)
         flip(place)
         return found
 
@@ -270,6 +270,58 @@ def test_what_changes_while_it_is_hashed_is_not_stamped(blobs, monkeypatch):
         patch.setattr("modelrunner.store.blobs.hash_file", hash_and_flip)
         assert blobs.state(BLOB) == "good"
     assert blobs.state(BLOB) == "damaged"
+
+
+def test_a_stamp_from_another_device_is_not_believed(store, blobs):
+    write(blobs, CONTENT)
+    stamp = store.layout.stamp(BLOB.digest)
+    looked = stamp.read_text()
+    stamp.write_text(f"12345 {looked.partition(' ')[2]}")
+    assert not stamps.is_stamped(store.layout, BLOB.digest)
+    assert blobs.state(BLOB) == "good"
+    assert stamp.read_text() == looked
+
+
+def test_a_device_whose_number_is_made_up_at_every_mount_says_nothing():
+    assert stamps._lasting(os.makedev(0, 77)) == 0
+    assert stamps._lasting(os.makedev(8, 1)) == os.makedev(8, 1)
+
+
+# Set aside.
+
+
+def test_a_damaged_blob_is_moved_out_of_the_way_and_a_new_one_can_come(store, blobs):
+    write(blobs, CONTENT)
+    flip(blobs.path(BLOB.digest))
+    aside = blobs.set_aside(BLOB)
+    assert aside == store.layout.quarantine / BLOB.digest.hex
+    assert aside.read_bytes() == b"\xff" + CONTENT[1:]
+    assert blobs.state(BLOB) == "absent"
+    assert names(store.layout.ingest) == []
+    write(blobs, CONTENT)
+    assert blobs.state(BLOB) == "good"
+
+
+def test_a_good_blob_stays_where_it_is(store, blobs):
+    write(blobs, CONTENT)
+    assert blobs.set_aside(BLOB) is None
+    assert blobs.state(BLOB) == "good"
+
+
+def test_what_has_come_again_already_is_kept_when_a_damaged_blob_is_moved(store, blobs):
+    interrupt_after(blobs, CONTENT[:5000])
+    blobs.path(BLOB.digest).write_bytes(bytes(len(CONTENT)))
+    assert blobs.set_aside(BLOB) is not None
+    assert blobs.partial_bytes(BLOB) == 5000
+
+
+def test_a_damaged_blob_that_is_being_fetched_anew_is_left_to_that(store, blobs):
+    write(blobs, CONTENT)
+    flip(blobs.path(BLOB.digest))
+    with blobs.arrival(BLOB) as arrival:
+        assert blobs.set_aside(BLOB) is None
+        arrival.file.write(CONTENT)
+    assert blobs.state(BLOB) == "good"
 
 
 def flip(path):

@@ -1,0 +1,81 @@
+"""`modelrunner load`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.progress import progress
+from modelrunner.errors import UsageError
+from modelrunner.events import Planned
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.archive_load import Loaded, Loader
+from modelrunner.operations.archive_source import find_parts, open_parts, plain
+from modelrunner.operations.archive_tar import Readable
+from modelrunner.units import format_size
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+
+@command(
+    examples="  modelrunner load models.tar\n"
+    "  modelrunner load models.tar.000\n"
+    "  modelrunner load box.tar --name ai/my-granite:3B"
+)
+def load(
+    context: Context,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="The archive or its parts; - is stdin.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="A name for the one model of an archive."),
+    ] = None,
+) -> None:
+    """Take models out of an archive, verified like a pull.
+
+    All of them are named, or none: where something is wrong, the store stays as it was.
+    """
+    wanted = None if name is None else Reference.parse(name)
+    with progress(context.console, verb="loading") as listener, _opened(files) as (stream, size):
+        if size is not None:
+            listener(Planned(files[0], size, 0, 0))
+        loaded = Loader(context.store, listener, name=wanted).load(stream)
+    if context.console.json:
+        context.console.emit([_to_dict(one) for one in loaded])
+        return
+    for one in loaded:
+        said = "loaded" if one.is_new else "up to date"
+        for reference in one.names:
+            digest, total = one.model.digest.short, format_size(one.model.size)
+            context.console.print(f"{reference.short}: {said} ({digest}, {total})")
+
+
+def _to_dict(one: Loaded) -> dict[str, object]:
+    return {
+        "references": [str(name) for name in one.names],
+        "digest": str(one.model.digest),
+        "status": "loaded" if one.is_new else "up-to-date",
+        "path": str(one.model.weights()),
+        "size_bytes": one.model.size,
+    }
+
+
+@contextmanager
+def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
+    if list(files) == ["-"]:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError(
+                "an archive does not come from a terminal",
+                hint="name a file, or send one in: `modelrunner load - < models.tar`",
+            )
+        yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
+        return
+    paths = find_parts([Path(text) for text in files])
+    with open_parts(paths) as stream:
+        yield stream, sum(path.stat().st_size for path in paths) or None

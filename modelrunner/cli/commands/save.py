@@ -1,0 +1,105 @@
+"""`modelrunner save`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.progress import progress
+from modelrunner.errors import UsageError
+from modelrunner.operations.archive import Archive, Saved, choose
+from modelrunner.operations.archive_output import to_files, to_stream
+from modelrunner.units import format_size, parse_size
+
+_LEAST_PART = 64 * 1024
+_LATEST = 8**11 - 1
+
+
+@command(
+    examples="  modelrunner save ai/smollm2 ai/granite-4.0-micro -o models.tar\n"
+    "  modelrunner save ai/smollm2 -o models.tar --split 4GB\n"
+    "  modelrunner save ai/smollm2 -o - | ssh HOST modelrunner load -"
+)
+def save(
+    context: Context,
+    references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout."),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Write FILE.000, FILE.001, ... of this size."),
+    ] = None,
+) -> None:
+    """Write models to one archive, for machines without a network.
+
+    It is an OCI image layout in a tar, the same bytes for the same models. A file that is there
+    is replaced when the new one is complete.
+    """
+    part_bytes = _part_bytes(split)
+    chosen = [choose(context.store, text) for text in references]
+    mtime = _mtime(context.environ.get("SOURCE_DATE_EPOCH", ""))
+    archive = Archive(context.store, chosen, mtime=mtime)
+    if output == "-":
+        _to_stdout(context, archive, part_bytes)
+        return
+    path = Path(output)
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder")
+    if not path.exists() or path.is_file():
+        archive.check_room(path.parent)
+    with progress(context.console, verb="saving") as listener, to_files(path, part_bytes) as out:
+        saved = archive.write(out, listener)
+    _report(context, saved, out.paths or (path,))
+
+
+def _to_stdout(context: Context, archive: Archive, part_bytes: int | None) -> None:
+    if part_bytes is not None:
+        raise UsageError("--split needs files: name one with -o")
+    if sys.stdout.isatty():
+        raise UsageError(
+            "an archive is nothing for a terminal",
+            hint="write it to a file with -o FILE, or send stdout to one",
+        )
+    with progress(context.console, verb="saving") as listener, to_stream(sys.stdout.buffer) as out:
+        archive.write(out, listener)
+
+
+def _report(context: Context, saved: Saved, paths: tuple[Path, ...]) -> None:
+    if context.console.json:
+        context.console.emit(
+            {
+                "paths": [str(path.absolute()) for path in paths],
+                "references": [str(name) for name in saved.references],
+                "size_bytes": saved.size,
+                "sha256": saved.sha256,
+            }
+        )
+        return
+    names = ", ".join(name.short for name in saved.references)
+    last = f" to {paths[-1].name}" if len(paths) > 1 else ""
+    context.console.print(f"{paths[0]}{last}: {names} ({format_size(saved.size)})")
+
+
+def _part_bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        size = parse_size(text)
+    except ValueError as exc:
+        raise UsageError(f"--split: {exc}") from exc
+    if size < _LEAST_PART:
+        raise UsageError(f"--split: parts have at least {format_size(_LEAST_PART)}")
+    return size
+
+
+def _mtime(epoch: str) -> int:
+    """The time of all files in the archive: the epoch, or what reproducible builds ask for."""
+    if not epoch:
+        return 0
+    if not (epoch.isascii() and epoch.isdigit() and int(epoch) <= _LATEST):
+        raise UsageError(f"SOURCE_DATE_EPOCH is no time: {epoch[:40]!r}")
+    return int(epoch)

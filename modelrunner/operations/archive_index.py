@@ -1,0 +1,103 @@
+"""What an archive says of itself: the version of its layout, its models, and their names."""
+
+import json
+import re
+from collections.abc import Sequence
+
+from modelrunner.errors import (
+    IntegrityError,
+    InvalidReferenceError,
+    MalformedManifestError,
+    UsageError,
+)
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import parse_json
+from modelrunner.oci.reference import Reference
+from modelrunner.text import sanitize_line
+
+_CONTAINERD_NAME = "io.containerd.image.name"
+_MOST_MODELS = 1000
+
+
+def check_layout(raw: bytes) -> None:
+    """Reads `oci-layout`.
+
+    Raises:
+        MalformedManifestError: It is of another version, or none.
+    """
+    version = parse_json(raw, "oci-layout").get("imageLayoutVersion")
+    if not isinstance(version, str) or version.split(".")[0] != "1":
+        raise MalformedManifestError(
+            f"the archive is an image layout of version {json.dumps(version)[:20]}, not 1"
+        )
+
+
+def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
+    """Reads `index.json`.
+
+    Raises:
+        MalformedManifestError: It is none, endless or empty.
+    """
+    manifests = parse_json(raw, "index.json").get("manifests")
+    if not isinstance(manifests, list) or len(manifests) > _MOST_MODELS:
+        raise MalformedManifestError("index.json has no list of manifests, or an endless one")
+    if not manifests:
+        raise MalformedManifestError("the archive is empty: its index names no model")
+    return tuple(Descriptor.from_dict(value, "an entry of index.json") for value in manifests)
+
+
+def names_of(
+    entries: Sequence[Descriptor], wanted: Reference | None
+) -> dict[Digest, tuple[Reference, ...]]:
+    """The names of each model.
+
+    Raises:
+        UsageError: One has none, or `wanted` is meant for several.
+        IntegrityError: One name stands for two models.
+    """
+    digests = list(dict.fromkeys(entry.digest for entry in entries))
+    if wanted is not None:
+        if len(digests) > 1:
+            raise UsageError(
+                f"the archive has {len(digests)} models, and --name is for one",
+                hint="load it without --name, then `modelrunner tag`",
+            )
+        return {digests[0]: (wanted,)}
+    found: dict[Digest, list[Reference]] = {digest: [] for digest in digests}
+    for entry in entries:
+        name = _name(entry)
+        if name is not None and name not in found[entry.digest]:
+            found[entry.digest].append(name)
+    named = [str(name) for names in found.values() for name in names]
+    if len(set(named)) != len(named):
+        raise IntegrityError("the archive gives one name to two models")
+    nameless = [digest for digest, names in found.items() if not names]
+    if nameless:
+        raise UsageError(
+            f"the model {nameless[0].short} has no full name in the archive",
+            hint="give it one, as in --name ai/smollm2:135M",
+            digests=[str(digest) for digest in nameless],
+        )
+    return {digest: tuple(names) for digest, names in found.items()}
+
+
+def _name(entry: Descriptor) -> Reference | None:
+    """The name of an entry; a bare tag, as many tools write it, names no repository."""
+    text = entry.annotations.get(_CONTAINERD_NAME)
+    if text is None:
+        text = entry.annotations.get(media_types.ANNOTATION_REFERENCE, "")
+        if not re.search("[/:@]", text):
+            return None
+    try:
+        name = Reference.parse(text)
+    except InvalidReferenceError:
+        return None
+    if name.digest is not None and name.digest != entry.digest:
+        raise IntegrityError(
+            f"the archive calls a model {sanitize_line(text, 200)}, and it has the digest"
+            f" {entry.digest}",
+            digest=str(entry.digest),
+        )
+    return name
