@@ -5,6 +5,7 @@
 ```toml
 runtime = "auto"
 context = 32768
+container_image = "ghcr.io/ggml-org/llama.cpp:server"  # what the runtime `docker` starts
 hub_api = "https://hub.docker.com"  # where descriptions of models come from
 [mirrors]
 "docker.io" = ["https://mirror.example.com"]
@@ -31,6 +32,7 @@ _TOP = {
     "system": str,
     "port": int,
     "hub_api": str,
+    "container_image": str,
 }
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
 _KINDS = {str: "text", int: "a whole number", dict: "a table"}
@@ -66,6 +68,7 @@ class Settings:
     system: str | None = None
     port: int = DEFAULT_PORT
     hub_api: str = DEFAULT_HUB_API
+    container_image: str = ""
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
@@ -103,6 +106,7 @@ class Settings:
             system=chosen("system", None, None),
             port=chosen("port", None, DEFAULT_PORT),
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
+            container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
             mirrors=mirrors,
             registries=_registries(written, path),
             docker_config=_docker_config(environ),
@@ -127,11 +131,19 @@ class Settings:
 
 
 def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
-    if environ.get("MODELRUNNER_HOME"):
-        return Path(environ["MODELRUNNER_HOME"]).expanduser().absolute(), "MODELRUNNER_HOME"
-    from platformdirs import user_data_path
+    try:
+        if environ.get("MODELRUNNER_HOME"):
+            named = Path(environ["MODELRUNNER_HOME"])
+            return named.expanduser().absolute(), "MODELRUNNER_HOME"
+        from platformdirs import user_data_path
 
-    return user_data_path("modelrunner", appauthor=False), "default"
+        return user_data_path("modelrunner", appauthor=False).expanduser().absolute(), "default"
+    except RuntimeError as exc:
+        # no HOME, and a user that the system does not know, as in a container
+        raise ConfigError(
+            "there is no home directory to keep models in",
+            hint="set MODELRUNNER_HOME to a folder of yours",
+        ) from exc
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, run
@@ -10,6 +10,7 @@ from subprocess import CompletedProcess, run
 import pytest
 
 from modelrunner.store.store import Store
+from tests.support import docker_daemon as docker_daemons
 
 ROOT = Path(__file__).parent.parent
 _FOREIGN = (
@@ -109,3 +110,25 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path |
         tmp_path_factory.mktemp("models")
     )
     return made
+
+
+@pytest.fixture(scope="session")
+def docker_daemon() -> Iterator[docker_daemons.DockerDaemon]:
+    """A real Docker daemon, for tests marked `docker`."""
+    reason = docker_daemons.missing_for_docker()
+    if reason:
+        pytest.skip(reason)
+    with docker_daemons.docker_daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def docker_with_llama(
+    docker_daemon: docker_daemons.DockerDaemon, tmp_path_factory: pytest.TempPathFactory
+) -> docker_daemons.DockerDaemon:
+    """A Docker daemon that has an image which serves models."""
+    pytest.importorskip("xllamacpp", reason="the stand-in for llama-server needs xllamacpp")
+    from tests.support.llama_image import import_image
+
+    import_image(docker_daemon.host, tmp_path_factory.mktemp("image"))
+    return docker_daemon

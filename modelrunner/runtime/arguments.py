@@ -15,13 +15,17 @@ no estimate of a small model would lead one to expect."""
 CONTEXT_CHECKPOINTS = 8
 """States to go back to, for models whose memory cannot be cut at any token."""
 
+SAYS_ITS_BUFFERS = 4
+"""The least verbosity at which llama.cpp logs what it allocates; it logs no prompt yet. Builds that
+number otherwise do not know the variable, and log it anyway."""
 
-def arguments(spec: LaunchSpec, port: int) -> list[str]:
+
+def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]:
     """The command line after the program's name."""
     line = [
         *("--model", str(spec.model.absolute())),
         *("--alias", spec.name),
-        *("--host", LOOPBACK),
+        *("--host", host),
         *("--port", str(port)),
         *("--ctx-size", str(spec.context * spec.parallel)),
         *("--parallel", str(spec.parallel)),
@@ -43,6 +47,26 @@ def arguments(spec: LaunchSpec, port: int) -> list[str]:
         line += ["--chat-template-file", str(spec.chat_template.absolute())]
     if spec.embedding:
         line += ["--embeddings"]
+    return [*line, *_draft(spec), *_rope(spec), *spec.raw_flags]
+
+
+def _draft(spec: LaunchSpec) -> list[str]:
+    line = []
+    if spec.draft_model is not None:
+        line += ["--model-draft", str(spec.draft_model.absolute())]
+    if spec.draft_tokens is not None:
+        line += ["--spec-draft-n-max", str(spec.draft_tokens)]
+    return line
+
+
+def _rope(spec: LaunchSpec) -> list[str]:
+    line = []
+    if spec.rope_scaling is not None:
+        line += ["--rope-scaling", spec.rope_scaling]
+    if spec.rope_scale is not None:
+        line += ["--rope-scale", f"{spec.rope_scale:g}"]
+    if spec.rope_freq_base is not None:
+        line += ["--rope-freq-base", f"{spec.rope_freq_base:g}"]
     return line
 
 
@@ -51,6 +75,7 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     variables = {
         "LLAMA_ARG_CACHE_RAM": str(PROMPT_CACHE_MIB),
         "LLAMA_ARG_CTX_CHECKPOINTS": str(CONTEXT_CHECKPOINTS),
+        "LLAMA_ARG_LOG_VERBOSITY": str(SAYS_ITS_BUFFERS),
         # a web page that the user looks at is not to talk to the model
         "LLAMA_ARG_CORS_ORIGINS": "localhost",
         "LLAMA_ARG_ENDPOINT_SLOTS": "0",
@@ -61,6 +86,9 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     }
     if spec.api_key:
         variables["LLAMA_API_KEY"] = spec.api_key
+    if spec.draft_model is not None:
+        # builds that do not know the word take every draft model for one of this kind
+        variables["LLAMA_ARG_SPEC_TYPE"] = "draft-simple"
     if not spec.memory_map:
         variables["LLAMA_ARG_NO_MMAP"] = "1"
         variables["LLAMA_ARG_MMAP"] = "0"

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from modelrunner.runtime.guard import ANNOUNCEMENT_FD
 from modelrunner.runtime.runtime import LaunchSpec
 
-_PATHS = ("model", "mmproj", "chat_template")
+_PATHS = ("model", "mmproj", "chat_template", "draft_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def receive(stream: TextIO) -> LaunchSpec:
     for name in _PATHS:
         if fields[name] is not None:
             fields[name] = Path(fields[name])
+    fields["raw_flags"] = tuple(fields["raw_flags"])
     return LaunchSpec(**fields)
 
 

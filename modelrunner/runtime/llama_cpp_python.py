@@ -14,11 +14,11 @@ from typing import Any
 from modelrunner.runtime import handover
 from modelrunner.runtime.ports import LOOPBACK
 from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.runtime import UNQUANTIZED, Ability, LaunchSpec
 
 _CHAT_FORMAT = "modelrunner"
 _ALL_LAYERS = -1
-_UNQUANTIZED = ("f32", "f16", "bf16")
+_ROPE_SCALINGS = {"none": 0, "linear": 1, "yarn": 2}
 _GOODBYE_S = 1
 
 
@@ -36,6 +36,8 @@ class LlamaCppPython(PythonRuntime):
         "uvicorn",
     )
     extra = "llama-cpp-python"
+    # it shows tools to the model, and gives a call back as text
+    abilities = frozenset({Ability.PROJECTOR, Ability.EMBEDDING, Ability.ROPE})
 
 
 def main() -> None:
@@ -100,6 +102,12 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         # a table of context times vocabulary, in host memory
         "logits_all": False,
     }
+    if spec.rope_scaling is not None:
+        settings["rope_scaling_type"] = _ROPE_SCALINGS[spec.rope_scaling]
+    if spec.rope_scale is not None:
+        settings["rope_freq_scale"] = 1 / spec.rope_scale
+    if spec.rope_freq_base is not None:
+        settings["rope_freq_base"] = spec.rope_freq_base
     if spec.mmproj is not None:
         settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
     elif spec.chat_template is not None:
@@ -111,7 +119,7 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
 def _flash_attention(spec: LaunchSpec) -> bool:
     """The package has no `auto`; a quantized cache of values does not go without."""
     if spec.flash_attention == "auto":
-        return spec.cache_type_v not in _UNQUANTIZED
+        return spec.cache_type_v not in UNQUANTIZED
     return spec.flash_attention == "on"
 
 

@@ -10,7 +10,7 @@ from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import arguments, environment, failure, ports, probe
 from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
 from modelrunner.runtime.process import Child, Command
-from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
 from modelrunner.text import sanitize_line
 
 _PROGRAM = "llama-server"
@@ -29,6 +29,7 @@ class LlamaServer:
     """
 
     name = "llama-server"
+    abilities = frozenset(Ability)
 
     def __init__(self, environ: Mapping[str, str], version_deadline_s: float = 10.0) -> None:
         self._environ = environ
@@ -42,7 +43,8 @@ class LlamaServer:
                 self.name,
                 available=False,
                 detail=f"no {_PROGRAM} on PATH",
-                hint="install llama.cpp, see https://github.com/ggml-org/llama.cpp",
+                hint="`brew install llama.cpp`, or `pip install 'modelrunner[embedded]'`"
+                " for the same code",
             )
         return Availability(self.name, available=True, detail=program)
 

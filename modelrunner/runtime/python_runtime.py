@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import environment, handover, ports
+from modelrunner.runtime import abilities, environment, handover, ports
 from modelrunner.runtime.child_server import AnnouncedServer
 from modelrunner.runtime.process import Command
-from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
 
 
 class PythonRuntime:
@@ -28,12 +28,14 @@ class PythonRuntime:
         program: The module to run in the child.
         modules: The top-level modules that must be there.
         extra: The extra of this project that installs them.
+        abilities: What it can do beyond answering.
     """
 
     name: ClassVar[str]
     program: ClassVar[str]
     modules: ClassVar[tuple[str, ...]]
     extra: ClassVar[str]
+    abilities: ClassVar[frozenset[Ability]]
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -64,6 +66,7 @@ class PythonRuntime:
         found = self.availability()
         if not found.available:
             raise RuntimeUnavailableError(f"{self.name}: {found.detail}", hint=found.hint)
+        abilities.require_for(self, spec)
         ports.require_free(spec.port)
         command = Command(
             # -P: nothing of the folder that we were started in is to be imported

@@ -11,6 +11,7 @@ it needs a URL and a key, and knows nothing of the runtime:
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,7 +20,11 @@ from modelrunner.runtime.server import Server
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """What llama.cpp takes as the type of a KV cache."""
 
+UNQUANTIZED = ("f32", "f16", "bf16")
+"""Those of them that attention reads without unpacking."""
+
 FlashAttention = Literal["auto", "on", "off"]
+RopeScaling = Literal["none", "linear", "yarn"]
 _LAST_PORT = 65535
 _KEY = re.compile(r"[!-+\--~]*")
 
@@ -48,7 +53,13 @@ class LaunchSpec:
         embedding: Whether to serve embeddings instead of completions.
         memory_map: Whether to map the weights instead of reading them.
         memory_lock: Whether to forbid the system to swap the weights out.
+        draft_model: A smaller model of the same family, which guesses what this one then checks.
+        draft_tokens: How many tokens it guesses at once; None leaves it to llama.cpp.
+        rope_scaling: How positions are stretched beyond what was trained; None as the model says.
+        rope_scale: How many times the context is stretched; None as the model says.
+        rope_freq_base: The base of the rotary frequencies; None as the model says.
         port: Where to listen on 127.0.0.1; 0 is any free port.
+        raw_flags: What the person at the keyboard has written for the runtime as it is.
     """
 
     model: Path
@@ -68,7 +79,13 @@ class LaunchSpec:
     embedding: bool = False
     memory_map: bool = True
     memory_lock: bool = False
+    draft_model: Path | None = None
+    draft_tokens: int | None = None
+    rope_scaling: RopeScaling | None = None
+    rope_scale: float | None = None
+    rope_freq_base: float | None = None
     port: int = 0
+    raw_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for cache_type in (self.cache_type_k, self.cache_type_v):
@@ -79,6 +96,18 @@ class LaunchSpec:
         # llama.cpp splits what it takes for a list of keys at its commas
         if not _KEY.fullmatch(self.api_key):
             raise ValueError("an API key is made of visible ASCII characters without commas")
+
+
+class Ability(StrEnum):
+    """What some runtimes can do and others cannot, by the words of a sentence about it."""
+
+    TOOLS = "tool calls"
+    PROJECTOR = "images"
+    EMBEDDING = "embeddings"
+    DRAFT = "a draft model"
+    ROPE = "rope scaling"
+    PARALLEL = "several requests at once"
+    RAW_FLAGS = "flags of llama-server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +137,11 @@ class Runtime(Protocol):
         """What `--runtime` calls it."""
         ...
 
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can do beyond answering."""
+        ...
+
     def availability(self) -> Availability:
         """Whether it is here. It only looks: cheap, starts nothing, and gives no version."""
         ...
@@ -125,6 +159,7 @@ class Runtime(Protocol):
 
         Raises:
             RuntimeUnavailableError: It is not installed.
+            UsageError: The spec asks for what it cannot do, see `modelrunner.runtime.abilities`.
             PortInUseError: Somebody listens on the port asked for.
         """
         ...

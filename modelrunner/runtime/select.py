@@ -1,12 +1,13 @@
 """Which runtime to use, and why not the others."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from modelrunner.errors import RuntimeUnavailableError, UsageError
+from modelrunner.runtime.container import ContainerRuntime
 from modelrunner.runtime.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.llama_server import LlamaServer
-from modelrunner.runtime.runtime import Availability, Runtime
+from modelrunner.runtime.runtime import Ability, Availability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.runtime.xllamacpp_server import XLlamaCpp
 from modelrunner.text import sanitize_line
@@ -16,52 +17,68 @@ QUICKEST = "pip install 'modelrunner[embedded]'"
 """What gives a machine without a runtime one, in seconds and without a compiler."""
 
 
-def select(choice: str, *, environ: Mapping[str, str], api_key: str = "") -> Runtime:
+def select(
+    choice: str,
+    *,
+    environ: Mapping[str, str],
+    api_key: str = "",
+    image: str = "",
+    needs: Collection[Ability] = (),
+) -> Runtime:
     """The runtime that was asked for, if it is there.
 
     Args:
         choice: `auto`, a runtime's name, or the URL of a running OpenAI-compatible server.
         environ: Our environment: where programs are found, and what children inherit.
         api_key: The key of the server behind a URL.
+        image: The image for a container; empty for llama.cpp's own.
+        needs: What it has to be able to do: with `auto`, the first that can is taken.
 
     Raises:
-        RuntimeUnavailableError: It is not installed; with `auto`, none is.
+        RuntimeUnavailableError: It is not installed; with `auto`, none is that can.
         UsageError: There is no runtime of that name.
     """
     if choice.startswith(("http://", "https://")):
         return ExternalRuntime(choice, api_key)
-    known = _known(environ)
+    runtimes_known = known(environ, image)
     if choice == AUTO:
-        return _first_available(known)
-    for runtime in known:
+        return _first_available(runtimes_known, needs)
+    for runtime in runtimes_known:
         if runtime.name == choice:
             return _require(runtime)
-    names = ", ".join(runtime.name for runtime in known)
+    names = ", ".join(runtime.name for runtime in runtimes_known)
     raise UsageError(
         f"{sanitize_line(choice, 80)}: no such runtime", hint=f"choose {AUTO}, {names}, or a URL"
     )
 
 
-def runtimes(environ: Mapping[str, str]) -> list[Availability]:
+def runtimes(environ: Mapping[str, str], image: str = "") -> list[Availability]:
     """Every runtime that runs here or could, the preferred first, with versions."""
     return [
         dataclasses.replace(runtime.availability(), version=runtime.version())
-        for runtime in _known(environ)
+        for runtime in known(environ, image)
     ]
 
 
-def _known(environ: Mapping[str, str]) -> tuple[Runtime, ...]:
+def known(environ: Mapping[str, str], image: str = "") -> tuple[Runtime, ...]:
     """The preferred first: what was built for this machine before what runs on any."""
-    return (LlamaServer(environ), LlamaCppPython(environ), XLlamaCpp(environ))
+    return (
+        LlamaServer(environ),
+        LlamaCppPython(environ),
+        XLlamaCpp(environ),
+        ContainerRuntime(environ, image),
+    )
 
 
-def _first_available(known: tuple[Runtime, ...]) -> Runtime:
+def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> Runtime:
     reasons = []
     for runtime in known:
+        lacking = [ability for ability in needs if ability not in runtime.abilities]
         found = runtime.availability()
-        if found.available:
+        if found.available and not lacking:
             return runtime
-        reasons.append(f"{found.name}: {found.detail}")
+        why = f"does not offer {lacking[0]}" if found.available else found.detail
+        reasons.append(f"{found.name}: {why}")
     raise RuntimeUnavailableError(
         f"nothing here can run a model ({'; '.join(reasons)})", hint=QUICKEST
     )

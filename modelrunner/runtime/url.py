@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.runtime import probe
-from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
 from modelrunner.runtime.server import Progress, Server, unheard
 from modelrunner.text import sanitize_line
 
@@ -80,6 +80,8 @@ class ExternalRuntime:
     """
 
     name = "url"
+    # it may be able to, and its requests are passed on; how it is started is its own
+    abilities = frozenset({Ability.TOOLS, Ability.PROJECTOR, Ability.EMBEDDING, Ability.PARALLEL})
 
     def __init__(self, url: str, api_key: str = "") -> None:
         self._base_url = _base_url(url)

@@ -9,13 +9,15 @@ import threading
 from typing import Any, NoReturn
 
 from modelrunner.runtime import handover
-from modelrunner.runtime.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB, load_mode
+from modelrunner.runtime.arguments import (
+    CONTEXT_CHECKPOINTS,
+    PROMPT_CACHE_MIB,
+    SAYS_ITS_BUFFERS,
+    load_mode,
+)
 from modelrunner.runtime.ports import LOOPBACK
 from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import LaunchSpec
-
-_SAYS_ITS_BUFFERS = 4
-"""The least verbosity at which llama.cpp logs what it allocates; it logs no prompt yet."""
+from modelrunner.runtime.runtime import Ability, LaunchSpec
 
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
 _FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -28,6 +30,7 @@ class XLlamaCpp(PythonRuntime):
     program = "modelrunner.runtime.xllamacpp_server"
     modules = ("xllamacpp",)
     extra = "embedded"
+    abilities = frozenset(Ability) - {Ability.RAW_FLAGS}
 
 
 def main() -> NoReturn:
@@ -72,11 +75,40 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
         params.mmproj.path = str(spec.mmproj)
     if spec.chat_template is not None:
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
-    params.verbosity = _SAYS_ITS_BUFFERS
+    _guess(params, spec)
+    _stretch(params, spec)
+    params.verbosity = SAYS_ITS_BUFFERS
     params.use_jinja = True
     params.embedding = spec.embedding
     _close_what_nobody_asked_for(params)
     return params
+
+
+def _guess(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
+    import xllamacpp
+
+    if spec.draft_model is not None:
+        params.speculative.types = [
+            xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE
+        ]
+        params.speculative.draft.mparams.path = str(spec.draft_model)
+        params.speculative.draft.cpuparams.n_threads = spec.threads
+        params.speculative.draft.cpuparams_batch.n_threads = spec.threads
+    if spec.draft_tokens is not None:
+        params.speculative.draft.n_max = spec.draft_tokens
+
+
+def _stretch(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
+    import xllamacpp
+
+    if spec.rope_scaling is not None:
+        params.rope_scaling_type = xllamacpp.llama_rope_scaling_type[
+            f"LLAMA_ROPE_SCALING_TYPE_{spec.rope_scaling.upper()}"
+        ]
+    if spec.rope_scale is not None:
+        params.rope_freq_scale = 1 / spec.rope_scale
+    if spec.rope_freq_base is not None:
+        params.rope_freq_base = spec.rope_freq_base
 
 
 def _close_what_nobody_asked_for(params: Any) -> None:  # noqa: ANN401 - the package has no types

@@ -19,6 +19,7 @@ from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavai
 from modelrunner.runtime.ports import free_port
 from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.select import select
+from tests.support.llama_image import IMAGE
 
 SUPPORT = Path(__file__).parents[1] / "support" / "llama_server.py"
 KEY = "a-key-for-this-test-only"
@@ -28,7 +29,7 @@ LOAD_S = 120
 def installed(name, environ):
     """The runtime, or a skip that says what is missing."""
     try:
-        return select(name, environ=environ)
+        return select(name, environ=environ, image=IMAGE)
     except RuntimeUnavailableError as error:
         pytest.skip(f"{error.message}; {error.hint}")
 
@@ -46,9 +47,20 @@ def environ(tmp_path_factory):
     return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HF_TOKEN": "hf_x"}
 
 
-@pytest.fixture(scope="module", params=["xllamacpp", "llama-server", "llama-cpp-python"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "xllamacpp",
+        "llama-server",
+        "llama-cpp-python",
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
 def runtime(request, environ):
     """Each runtime that is here."""
+    if request.param == "docker":
+        daemon = request.getfixturevalue("docker_with_llama")
+        environ["DOCKER_HOST"] = daemon.host
     return installed(request.param, environ)
 
 
@@ -266,9 +278,10 @@ from pathlib import Path
 from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.select import select
 
-name, model, log, path, wait = sys.argv[1:]
+name, model, log, path, host, wait = sys.argv[1:]
 spec = LaunchSpec(model=Path(model), name="m", context=512, threads=1, api_key="k")
-server = select(name, environ={**os.environ, "PATH": path}).start(spec, Path(log))
+environ = {**os.environ, "PATH": path, "DOCKER_HOST": host}
+server = select(name, environ=environ, image="stand-in:1").start(spec, Path(log))
 if wait == "ready":
     server.wait_until_ready(120)
     print(server.base_url, flush=True)
@@ -295,7 +308,8 @@ def test_killing_the_parent_ends_a_server_that_is_loading(runtime, environ, smol
 
 def killed_parent(name, environ, model, tmp_path, wait):
     """What a program says that starts a server and then dies of SIGKILL."""
-    arguments = [name, str(model), str(tmp_path / "log"), environ["PATH"], wait]
+    host = environ.get("DOCKER_HOST", "")
+    arguments = [name, str(model), str(tmp_path / "log"), environ["PATH"], host, wait]
     done = subprocess.run(
         [sys.executable, "-c", PARENT, *arguments], capture_output=True, text=True, check=False
     )

@@ -55,6 +55,7 @@ def serve(options: argparse.Namespace) -> None:
     params.api_keys = [os.environ["LLAMA_API_KEY"]] if "LLAMA_API_KEY" in os.environ else []
     origins = os.environ.get("LLAMA_ARG_CORS_ORIGINS", "*")
     params.cors_origins, params.cors_origins_explicit = origins, origins != "*"
+    params.verbosity = int(os.environ.get("LLAMA_ARG_LOG_VERBOSITY", "3"))
     try:
         server = xllamacpp.Server(params)
     except RuntimeError:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,16 @@ def test_a_file_in_place_of_the_home_is_an_error(tmp_path: Path) -> None:
 def test_a_mirror_needs_both_halves(home: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="is not REGISTRY=ADDRESS"):
         load(home, MODELRUNNER_MIRRORS=text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the default folder differs elsewhere")
+def test_without_a_home_directory_it_is_said_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError("no such user")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for environ in ({}, {"MODELRUNNER_HOME": "~/models"}):
+        with pytest.raises(ConfigError, match="no home directory") as caught:
+            Settings.load(environ)
+        assert caught.value.hint == "set MODELRUNNER_HOME to a folder of yours"

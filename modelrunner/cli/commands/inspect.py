@@ -7,8 +7,10 @@ import typer
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.configure import Configurations
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
 from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
+from modelrunner.runtime.settings import to_dict
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
@@ -34,7 +36,9 @@ def inspect(
     model = context.store.resolve(reference)
     names = (catalog.get(entry.short) for entry in model.references)
     card = next((found for found in names if found is not None), None)
-    context.console.emit(inspect_stored(context.store, model, card))
+    configured = Configurations(context.settings.state).of_any(model.references)
+    value = inspect_stored(context.store, model, card)
+    context.console.emit({**value, "configuration": to_dict(configured)})
 
 
 @command(

@@ -30,6 +30,18 @@ def test_command_line_says_all_that_was_settled():
     ]
 
 
+def test_keys_and_values_may_be_kept_in_different_types():
+    line = arguments(replace(SPEC, cache_type_k="q8_0", cache_type_v="q4_0"), 1)
+    assert line[line.index("--cache-type-k") + 1] == "q8_0"
+    assert line[line.index("--cache-type-v") + 1] == "q4_0"
+
+
+def test_draft_model_is_said_to_be_one_where_a_build_asks_for_its_kind():
+    drafted = replace(SPEC, draft_model=Path("/models/d.gguf"))
+    assert environment(drafted)["LLAMA_ARG_SPEC_TYPE"] == "draft-simple"
+    assert "LLAMA_ARG_SPEC_TYPE" not in environment(SPEC)
+
+
 def test_every_conversation_gets_the_context_asked_for():
     line = arguments(replace(SPEC, context=4096, parallel=4), 1)
     assert line[line.index("--ctx-size") + 1] == "16384"
@@ -45,6 +57,12 @@ def test_every_conversation_gets_the_context_asked_for():
         ({"mmproj": Path("/models/p.gguf")}, ["--mmproj", "/models/p.gguf"]),
         ({"chat_template": Path("/t.jinja")}, ["--chat-template-file", "/t.jinja"]),
         ({"embedding": True}, ["--embeddings"]),
+        ({"draft_model": Path("/models/d.gguf")}, ["--model-draft", "/models/d.gguf"]),
+        ({"draft_tokens": 4}, ["--spec-draft-n-max", "4"]),
+        ({"rope_scaling": "yarn"}, ["--rope-scaling", "yarn"]),
+        ({"rope_scale": 2.5}, ["--rope-scale", "2.5"]),
+        ({"rope_freq_base": 1e6}, ["--rope-freq-base", "1e+06"]),
+        ({"raw_flags": ("--no-warmup", "-v")}, ["--no-warmup", "-v"]),
     ],
 )
 def test_what_is_asked_for_comes_after_what_is_always_there(change, tail):

@@ -43,6 +43,7 @@ def test_impossible_port_is_refused(port):
     [
         SPEC,
         replace(SPEC, mmproj=Path("/p.gguf"), chat_template=Path("/t"), gpu_layers=7, port=8080),
+        replace(SPEC, draft_model=Path("/d.gguf"), draft_tokens=4, raw_flags=("--a", "b c")),
     ],
 )
 def test_spec_arrives_in_the_child_as_it_was_sent(spec):

@@ -10,6 +10,7 @@ import pytest
 import modelrunner
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.llama_server import LlamaServer
+from modelrunner.runtime.runtime import Ability
 from modelrunner.runtime.select import runtimes, select
 
 ROOT = Path(modelrunner.__file__).parent.parent
@@ -37,7 +38,10 @@ def test_llama_server_that_is_not_executable_is_not_there(path_with_llama_server
     with pytest.raises(RuntimeUnavailableError) as caught:
         select("llama-server", environ={"PATH": path_with_llama_server})
     assert caught.value.message == "llama-server: no llama-server on PATH"
-    assert caught.value.hint == "install llama.cpp, see https://github.com/ggml-org/llama.cpp"
+    assert (
+        caught.value.hint
+        == "`brew install llama.cpp`, or `pip install 'modelrunner[embedded]'` for the same code"
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,14 @@ def test_llama_server_that_cannot_tell_its_version_has_none(path_with_llama_serv
     Path(path_with_llama_server, "llama-server").write_text(f"#!/bin/sh\n{script}\n")
     runtime = LlamaServer({"PATH": f"{path_with_llama_server}:/bin"}, version_deadline_s=0.2)
     assert runtime.version() is None
+
+
+def test_first_that_can_do_what_is_needed_is_taken(path_with_llama_server):
+    environ = {"PATH": path_with_llama_server, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    assert select("auto", environ=environ, needs={Ability.RAW_FLAGS}).name == "llama-server"
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        select("auto", environ={**environ, "PATH": ""}, needs={Ability.RAW_FLAGS})
+    assert "llama-server: no llama-server on PATH" in caught.value.message
 
 
 def test_url_is_the_runtime_that_runs_already():
@@ -59,12 +71,17 @@ def test_unknown_runtime_is_named_with_the_known_ones():
     with pytest.raises(UsageError) as caught:
         select("olama", environ={})
     assert caught.value.message == "olama: no such runtime"
-    assert caught.value.hint == "choose auto, llama-server, llama-cpp-python, xllamacpp, or a URL"
+    assert (
+        caught.value.hint
+        == "choose auto, llama-server, llama-cpp-python, xllamacpp, docker, or a URL"
+    )
 
 
 def test_every_runtime_is_listed_in_order_of_preference(path_with_llama_server):
     found = runtimes({"PATH": path_with_llama_server})
-    assert [each.name for each in found] == ["llama-server", "llama-cpp-python", "xllamacpp"]
+    assert [each.name for each in found] == [
+        "llama-server", "llama-cpp-python", "xllamacpp", "docker",
+    ]  # fmt: skip
     assert found[0].version == "6107 (abc)"
     assert all(each.available or each.hint for each in found)
 
@@ -84,14 +101,15 @@ import json
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.select import select
 try:
-    select("auto", environ={})
+    select("auto", environ={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
 except RuntimeUnavailableError as error:
     print(json.dumps(error.to_dict()))
 """)
     assert error == {
         "code": "runtime_unavailable",
         "message": "nothing here can run a model (llama-server: no llama-server on PATH;"
-        " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module xllamacpp)",
+        " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module xllamacpp;"
+        " docker: no daemon, /nowhere/docker.sock is not there)",
         "hint": "pip install 'modelrunner[embedded]'",
         "retryable": False,
     }

@@ -1,0 +1,81 @@
+"""`modelrunner configure`."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.launching import LaunchOptions, tagged
+from modelrunner.errors import UsageError
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.configure import Configurations
+from modelrunner.runtime import settings
+from modelrunner.runtime.settings import Value
+
+_SETTINGS = "\n".join(
+    f"  {key:<16} {entry.doc}: {entry.kind}" for key, entry in settings.KNOWN.items()
+)
+
+
+@command(
+    examples="  modelrunner configure ai/smollm2 --context 4096 --kv-type q8_0\n"
+    "  modelrunner configure ai/smollm2 --unset context\n\n"
+    f"\b\nSettings:\n{_SETTINGS}"
+)
+def configure(
+    context: Context,
+    reference: Annotated[str, typer.Argument(metavar="REF")],
+    context_size: Annotated[
+        int | None, typer.Option("--context", min=1, metavar="TOKENS", help="Of one conversation.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="That compute.")] = None,
+    gpu_layers: Annotated[int | None, typer.Option(min=0, metavar="N", help="On the GPU.")] = None,
+    kv_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Of the KV cache: f16, q8_0, ...")
+    ] = None,
+    draft: Annotated[
+        str | None, typer.Option(metavar="REF|FILE", help="A small model that guesses ahead.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", metavar="KEY", help="Leave it to others again.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Change nothing.")] = False,
+) -> None:
+    """Keep settings of one model, for every start of it; options beat them.
+
+    Without a setting it shows those that there are.
+    """
+    options = LaunchOptions(context_size, threads, gpu_layers, kv_type, draft, assignments or ())
+    add, remove = options.settings(), unset or []
+    if show and (add or remove):
+        raise UsageError("--show changes nothing, and there is a change", hint="leave one out")
+    both = sorted(set(add).intersection(map(settings.canonical, remove)))
+    if both:
+        raise UsageError(f"{both[0]} is set and unset at once", hint="leave one out")
+    name = _named(context, reference)
+    configurations = Configurations(context.settings.state)
+    kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)
+    _tell(context, name, kept)
+
+
+def _named(context: Context, text: str) -> Reference:
+    """The name that settings are kept by; of a model asked for by ID its first."""
+    if match_id(text):
+        model = context.store.lookup(text)
+        if model is not None and model.references:
+            return model.references[0]
+    return tagged(Reference.parse(text))
+
+
+def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
+    if context.console.json:
+        context.console.emit({"reference": str(name), "configuration": settings.to_dict(kept)})
+        return
+    for key, value in kept.items():
+        context.console.print(f"{key}={settings.as_text(value)}")
+    if not kept:
+        context.console.say(f"{name.short} has no settings of its own")

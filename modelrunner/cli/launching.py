@@ -1,0 +1,286 @@
+"""What commands share that start a model: its settings, finding or pulling it, and the start.
+
+A setting is what an option says, or else the environment, or else what was configured for the
+model, or else `config.toml`; what none of them says the plan decides.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from modelrunner.cli.context import Command, Context
+from modelrunner.cli.pulling import pull_one, reference_to_pull
+from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.oci.reference import DEFAULT_TAG, Reference
+from modelrunner.operations.configure import Configurations
+from modelrunner.operations.launch import LaunchPlan, LaunchWish
+from modelrunner.runtime import settings
+from modelrunner.runtime.abilities import require
+from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
+from modelrunner.runtime.select import select
+from modelrunner.runtime.server import Server
+from modelrunner.runtime.settings import Value
+from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.store.files import disk_errors
+from modelrunner.store.store import StoredModel
+
+READY_WITHIN_S = 600.0
+_GGUF = ".gguf"
+_NEEDS = {
+    "draft": Ability.DRAFT,
+    "rope-scaling": Ability.ROPE,
+    "rope-scale": Ability.ROPE,
+    "rope-freq-base": Ability.ROPE,
+}
+
+
+class CommandWithFlags(Command):
+    """A command where all that stands behind `--` is for the runtime."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
+        """Understands the command line."""
+        if "--" in args:
+            at = args.index("--")
+            args = [*args[:at], *(f"--flag={flag}" for flag in args[at + 1 :])]
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """What the command line says of a launch; `None` leaves a setting to others.
+
+    Attributes:
+        context: `--context`.
+        threads: `--threads`.
+        gpu_layers: `--gpu-layers`.
+        kv_type: `--kv-type`.
+        draft: `--draft`: a model here, or a GGUF file.
+        assignments: `--set KEY=VALUE`; the options above count more.
+        raw_flags: What stands behind `--`.
+    """
+
+    context: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    kv_type: str | None = None
+    draft: str | None = None
+    assignments: Sequence[str] = ()
+    raw_flags: Sequence[str] = ()
+
+    def settings(self) -> dict[str, Value]:
+        """The settings that the options make.
+
+        Raises:
+            UsageError: One is not known, or its value is not for it.
+        """
+        own = {
+            "context": self.context,
+            "threads": self.threads,
+            "gpu-layers": self.gpu_layers,
+            "kv-type": self.kv_type,
+            "draft": self.draft,
+        }
+        said = {
+            key: settings.value_of(key, settings.as_text(value))
+            for key, value in own.items()
+            if value is not None
+        }
+        return settings.parse(self.assignments) | said
+
+
+def runtime_for(context: Context, choice: str | None, needs: Collection[Ability] = ()) -> Runtime:
+    """The runtime that an option names, or else the configuration.
+
+    Args:
+        context: Where settings are.
+        choice: What `--runtime` says.
+        needs: What it has to be able to do, if it is for us to choose.
+
+    Raises:
+        RuntimeUnavailableError: It is not installed; with `auto`, none is.
+        UsageError: There is no runtime of that name.
+    """
+    return select(
+        choice or context.settings.runtime,
+        environ=context.environ,
+        image=context.settings.container_image,
+        needs=needs,
+    )
+
+
+def needs_of(context: Context, reference: str, options: LaunchOptions) -> set[Ability]:
+    """What a start needs of a runtime, as far as options and a model's configuration say.
+
+    Raises:
+        UsageError: A setting is not known, or its value is not for it.
+    """
+    try:
+        configured = Configurations(context.settings.state).of(tagged(Reference.parse(reference)))
+    except InvalidReferenceError:
+        # an ID
+        configured = {}
+    wanted = configured | options.settings()
+    needs = {ability for key, ability in _NEEDS.items() if key in wanted}
+    return needs | {Ability.RAW_FLAGS} if options.raw_flags else needs
+
+
+def tagged(name: Reference) -> Reference:
+    """The name that settings are kept by: with its tag, and whatever digest it points to."""
+    return replace(name, tag=name.tag or DEFAULT_TAG, digest=None)
+
+
+def wish_for(
+    context: Context, runtime: Runtime, model: StoredModel, name: str, options: LaunchOptions
+) -> LaunchWish:
+    """How a model is to be started: by the options, what was configured for it, `config.toml`.
+
+    Args:
+        context: Where settings are.
+        runtime: What will start it.
+        model: The model.
+        name: What the user calls it: of several names with settings, this one's count.
+        options: What the command line says.
+
+    Raises:
+        UsageError: A setting is not known, or the runtime has no way to follow it.
+        ModelNotFoundError: The draft model is not here.
+    """
+    said = options.settings()
+    names = sorted(model.references, key=lambda entry: entry.short != name)
+    configured = Configurations(context.settings.state).of_any(names)
+    if isinstance(runtime, ExternalRuntime):
+        _refuse_for_others(runtime, said, options.raw_flags)
+        if configured:
+            context.console.warn("what was configured for the model is for its server to know")
+            configured = {}
+    usual = {"context": context.settings.context, "threads": context.settings.threads}
+    known = {key: value for key, value in usual.items() if value is not None}
+    wanted: dict[str, Value] = {**known, **configured, **said}
+    more: dict[str, object] = {}
+    if options.raw_flags:
+        more["raw_flags"] = tuple(options.raw_flags)
+    draft = wanted.pop("draft", None)
+    if draft is not None:
+        more["draft_model"] = _draft(context, str(draft))
+    elif "draft-tokens" in wanted:
+        raise UsageError("draft-tokens is for a draft model, and there is none", hint="add --draft")
+    wish = LaunchWish.of(wanted, **more)
+    if wish.more.get("parallel", 1) > 1:
+        require(runtime, [Ability.PARALLEL])
+    _check_cache(wish)
+    return wish
+
+
+def _check_cache(wish: LaunchWish) -> None:
+    _, values = wish.cache_types
+    if wish.more.get("flash_attention") == "off" and values not in UNQUANTIZED:
+        raise UsageError(
+            f"a cache of values in {values} needs flash attention, and that is off",
+            hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or leave flash-attention",
+        )
+
+
+def _refuse_for_others(runtime: Runtime, said: dict[str, Value], raw_flags: Sequence[str]) -> None:
+    """A server that runs already is not started anew, so nothing is set for it."""
+    first = next(iter(said), None) or next(iter(raw_flags), None)
+    if first is not None:
+        raise UsageError(
+            f"{first} cannot be set for a server that runs already",
+            hint="leave it out, or choose another --runtime",
+            runtime=runtime.name,
+        )
+
+
+def _draft(context: Context, text: str) -> Path:
+    file = Path(text)
+    if text.endswith(_GGUF) and file.is_file():
+        return file.absolute()
+    return context.store.resolve(text).weights()
+
+
+def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
+    """The model, from the store or else the registry, and what people call it."""
+    model = context.store.lookup(text)
+    if model is None:
+        reference = reference_to_pull(context, text)
+        context.require_network(reference.short)
+        context.console.say(
+            f"Unable to find model '{reference.short}' locally. Pulling from the registry."
+        )
+        model = pull_one(context, reference).model
+        return model, reference.short
+    return model, _name_of(model, text)
+
+
+def _name_of(model: StoredModel, text: str) -> str:
+    """What the user calls it, spelled out; of a model asked for by ID its first name."""
+    if any(_is(name, text) for name in model.references):
+        return Reference.parse(text).short
+    return model.references[0].short if model.references else model.digest.short
+
+
+def _is(name: Reference, text: str) -> bool:
+    try:
+        return str(Reference.parse(text)) == str(name)
+    except InvalidReferenceError:
+        # an ID with its `sha256:`
+        return False
+
+
+@contextmanager
+def started(context: Context, runtime: Runtime, plan: LaunchPlan) -> Iterator[Server]:
+    """The block in which the model is served; its log is kept only if something goes wrong."""
+    log = _log_file(context, plan)
+    with runtime.start(plan.spec, log) as server:
+        with _waiting(context, plan.name) as tick:
+            server.wait_until_ready(READY_WITHIN_S, tick)
+        yield server
+    log.unlink(missing_ok=True)
+
+
+def warn_of(context: Context, plan: LaunchPlan) -> None:
+    """Tells what may go wrong with a start as it is planned."""
+    if plan.fit.verdict == "no" and not context.console.quiet:
+        longest = plan.fit.max_context
+        advice = f"; --context {longest} would fit" if longest else ""
+        context.console.warn(f"this may fail or be slow: memory is short{advice}")
+    trained = plan.trained_context
+    if trained and plan.spec.context > trained:
+        context.console.warn(
+            f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
+        )
+
+
+def _log_file(context: Context, plan: LaunchPlan) -> Path:
+    import os
+
+    folder = context.settings.state / "logs"
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    safe = "".join(mark if mark.isalnum() else "-" for mark in plan.name)
+    return folder / f"run-{safe[:80]}-{os.getpid()}.log"
+
+
+@contextmanager
+def _waiting(context: Context, name: str) -> Iterator[Callable[[float | None], None]]:
+    """Shows on a terminal that the model is being loaded, and for how long."""
+    if context.console.quiet or context.console.json or not context.console.bars:
+        yield lambda _fraction: None
+        return
+    from rich.console import Console as RichConsole
+    from rich.status import Status
+
+    begun = time.monotonic()
+    terminal = RichConsole(
+        file=context.console.err, force_terminal=True, no_color=not context.console.colour
+    )
+    with Status(f"loading {name}", console=terminal) as status:
+
+        def tick(fraction: float | None) -> None:
+            share = "" if fraction is None else f" {fraction:.0%}"
+            status.update(f"loading {name}{share}  {time.monotonic() - begun:.0f} s")
+
+        yield tick

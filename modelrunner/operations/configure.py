@@ -1,0 +1,83 @@
+"""Configure: settings of one model that are always applied, kept by its full reference.
+
+MODELRUNNER_HOME/state/models/<hash of the reference>.json
+    {"reference": "docker.io/ai/smollm2:latest", "settings": {"kv_type": "q8_0"}}
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from modelrunner.errors import ConfigError
+from modelrunner.oci.reference import Reference
+from modelrunner.runtime import settings
+from modelrunner.runtime.settings import Value
+from modelrunner.store.files import disk_errors, write_atomically
+
+
+class Configurations:
+    """What was configured, by model.
+
+    Args:
+        state: The folder that has what this program remembers.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "models"
+
+    def of(self, reference: Reference) -> dict[str, Value]:
+        """The settings of a model; empty where it has none.
+
+        Raises:
+            ConfigError: The file was damaged, or a newer modelrunner wrote it.
+        """
+        path = self._file(reference)
+        try:
+            with disk_errors(path):
+                text = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            written = json.loads(text)["settings"]
+            return settings.parse(f"{key}={settings.as_text(written[key])}" for key in written)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise _damaged(path, reference) from exc
+
+    def of_any(self, references: Iterable[Reference]) -> dict[str, Value]:
+        """The settings of the first of a model's names that has some."""
+        return next(filter(None, map(self.of, references)), {})
+
+    def change(
+        self, reference: Reference, add: Mapping[str, Value], remove: Collection[str]
+    ) -> dict[str, Value]:
+        """Adds settings and removes others; what there is then.
+
+        Raises:
+            ConfigError: See `of`.
+            UsageError: A setting that is to be removed is not known.
+        """
+        for key in remove:
+            settings.known(key)
+        gone = {settings.canonical(key) for key in remove}
+        kept = {k: v for k, v in self.of(reference).items() if k not in gone} | dict(add)
+        path = self._file(reference)
+        with disk_errors(path):
+            if kept:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                value = {"reference": str(reference), "settings": settings.to_dict(kept)}
+                write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")
+            else:
+                path.unlink(missing_ok=True)
+        return kept
+
+    def _file(self, reference: Reference) -> Path:
+        return self._folder / f"{hashlib.sha256(str(reference).encode()).hexdigest()}.json"
+
+
+def _damaged(path: Path, reference: Reference) -> ConfigError:
+    return ConfigError(
+        f"{path}, which has the settings of {reference.short}, cannot be understood",
+        hint="remove the file, and configure the model anew",
+        path=str(path),
+    )

@@ -1,0 +1,52 @@
+"""What a runtime cannot do is said before it is started, and never left out."""
+
+from collections.abc import Iterable, Iterator
+
+from modelrunner.errors import UsageError
+from modelrunner.runtime.runtime import Ability, LaunchSpec, Runtime
+
+
+def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
+    """What a spec asks of a runtime; not `parallel`, as requests may wait for each other."""
+    if spec.mmproj is not None:
+        yield Ability.PROJECTOR
+    if spec.embedding:
+        yield Ability.EMBEDDING
+    if spec.draft_model is not None or spec.draft_tokens is not None:
+        yield Ability.DRAFT
+    if (spec.rope_scaling, spec.rope_scale, spec.rope_freq_base) != (None, None, None):
+        yield Ability.ROPE
+    if spec.raw_flags:
+        yield Ability.RAW_FLAGS
+
+
+def require_for(runtime: Runtime, spec: LaunchSpec) -> None:
+    """Accepts a spec of which the runtime can do all.
+
+    Raises:
+        UsageError: It cannot; the runtimes that can are named.
+    """
+    require(runtime, needed_for(spec))
+
+
+def require(runtime: Runtime, abilities: Iterable[Ability]) -> None:
+    """Accepts a runtime that can do all of this.
+
+    Raises:
+        UsageError: It cannot; the runtimes that can are named.
+    """
+    for ability in abilities:
+        if ability not in runtime.abilities:
+            raise UsageError(
+                f"{runtime.name} does not offer {ability}",
+                hint=f"choose one that does: {' or '.join(_who_can(ability))}",
+                runtime=runtime.name,
+                ability=ability.name.lower(),
+            )
+
+
+def _who_can(ability: Ability) -> list[str]:
+    # the list of all knows this module's users
+    from modelrunner.runtime.select import known
+
+    return [f"--runtime {each.name}" for each in known({}) if ability in each.abilities]

@@ -1,0 +1,127 @@
+"""How a container is made for a `LaunchSpec`: pure, but for a look at the GPUs in `/dev`.
+
+The model's folder is mounted read-only; so is the rest of its file system but for `/tmp`. It runs
+as nobody, has no capabilities and gains none, and its network leads to one port on loopback.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from modelrunner.runtime import arguments
+from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.runtime import LaunchSpec
+
+Vendor = Literal["nvidia", "amd", "other", "none"]
+
+IMAGES: dict[Vendor, str] = {
+    "nvidia": "ghcr.io/ggml-org/llama.cpp:server-cuda",
+    "amd": "ghcr.io/ggml-org/llama.cpp:server-rocm",
+    "other": "ghcr.io/ggml-org/llama.cpp:server-vulkan",
+    "none": "ghcr.io/ggml-org/llama.cpp:server",
+}
+"""What serves with llama.cpp, by the maker of the GPU."""
+
+PORT = 8080
+"""Where it listens inside."""
+
+NETWORK = "modelrunner"
+NETWORK_OPTIONS = {
+    # what it sends to the world has no way back, and it sees no other container; a network that
+    # is internal altogether would publish no port
+    "com.docker.network.bridge.enable_ip_masquerade": "false",
+    "com.docker.network.bridge.enable_icc": "false",
+}
+
+_NOBODY = 65534
+_MOST_PROCESSES = 1024
+_PATHS = ("model", "mmproj", "chat_template", "draft_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A folder of this machine, and where the container has it."""
+
+    source: Path
+    target: str
+
+
+def vendor(dev: Path = Path("/dev")) -> Vendor:
+    """Whose GPU the kernel offers here."""
+    if (dev / "nvidiactl").exists():
+        return "nvidia"
+    if (dev / "kfd").exists():
+        return "amd"
+    return "other" if (dev / "dri" / "renderD128").exists() else "none"
+
+
+def options(
+    spec: LaunchSpec, gpu: Vendor, *, rootless: bool = False, dev: Path = Path("/dev")
+) -> dict[str, object]:
+    """The keyword arguments of the SDK's `create`, but for GPUs of NVIDIA.
+
+    Args:
+        spec: What to serve.
+        gpu: Whose GPU to give it.
+        rootless: Whether the daemon's root is the user: then so is the container's.
+        dev: Where devices are.
+    """
+    inside, volumes = mounted(spec)
+    return {
+        "command": arguments.arguments(inside, PORT, host="0.0.0.0"),  # noqa: S104 - of its own
+        "environment": {**arguments.environment(inside), "HOME": "/tmp"},  # noqa: S108
+        "volumes": {str(each.source): {"bind": each.target, "mode": "ro"} for each in volumes},
+        "ports": {f"{PORT}/tcp": (LOOPBACK, spec.port or None)},
+        "network": NETWORK,
+        # nobody is asked for names of the world either
+        "dns": [LOOPBACK],
+        "user": _user(rootless=rootless),
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+        "tmpfs": {"/tmp": "rw,nosuid,nodev,noexec"},  # noqa: S108 - its own
+        "pids_limit": _MOST_PROCESSES,
+        "auto_remove": True,
+        **_devices(gpu, dev),
+    }
+
+
+def mounted(spec: LaunchSpec) -> tuple[LaunchSpec, list[Volume]]:
+    """The spec as the container sees it, and the folders that it needs."""
+    targets: dict[Path, str] = {}
+    changes = {}
+    for name in _PATHS:
+        path: Path | None = getattr(spec, name)
+        if path is not None:
+            folder = path.absolute().parent
+            target = targets.setdefault(folder, f"/models/{len(targets)}")
+            changes[name] = Path(target, path.name)
+    # mypy knows no keyword arguments by name
+    inside: LaunchSpec = replace(spec, **changes)  # type: ignore[arg-type]
+    return inside, [Volume(*each) for each in targets.items()]
+
+
+def _user(*, rootless: bool) -> str:
+    if rootless:
+        return "0:0"
+    user, group = os.getuid(), os.getgid()
+    return f"{user}:{group}" if user else f"{_NOBODY}:{_NOBODY}"
+
+
+def _devices(gpu: Vendor, dev: Path) -> dict[str, object]:
+    nodes = {"amd": ("kfd", "dri"), "other": ("dri",)}.get(gpu, ())
+    if not nodes:
+        return {}
+    return {
+        "devices": [f"{dev / node}:/dev/{node}:rw" for node in nodes],
+        "group_add": sorted({str(group) for group in _groups(dev)}),
+    }
+
+
+def _groups(dev: Path) -> Iterator[int]:
+    """The groups that may compute, by number: the container's own names mean others."""
+    for node in (dev / "kfd", *(dev / "dri").glob("renderD*")):
+        if node.exists():
+            yield node.stat().st_gid

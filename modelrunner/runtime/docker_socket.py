@@ -1,0 +1,74 @@
+"""Where the Docker daemon of this machine listens, and short questions to it.
+
+They are asked by hand: whether a container could be started is to be known without loading the
+SDK, and a container is to be removed by a process that has nothing else to do.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.text import sanitize_line
+
+START = "`sudo systemctl start docker` starts it, where it is installed"
+_UNIX = "unix://"
+_USUAL = Path("/var/run/docker.sock")
+_PATIENCE_S = 10.0
+_STATUS_LINE = 64
+
+
+def find(environ: Mapping[str, str]) -> Path:
+    """The socket of the daemon.
+
+    Raises:
+        RuntimeUnavailableError: There is none, it is another machine's, or we may not use it.
+    """
+    path = _said(environ) or next((each for each in _usual(environ) if each.exists()), _USUAL)
+    if not path.exists():
+        raise RuntimeUnavailableError(
+            f"docker: no daemon, {path} is not there",
+            hint=START,
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise RuntimeUnavailableError(
+            f"docker: no permission to use {path}",
+            hint="`sudo usermod -aG docker $USER` gives it, from the next login on",
+        )
+    return path
+
+
+def status(path: Path, method: str, target: str) -> int | None:
+    """The HTTP status of one request to the daemon; None where nobody answers."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_PATIENCE_S)
+            connection.connect(str(path))
+            connection.sendall(f"{method} {target} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+            line = connection.makefile("rb").readline(_STATUS_LINE).split()
+    except OSError:
+        return None
+    return int(line[1]) if len(line) > 1 and line[1].isdigit() else None
+
+
+def _said(environ: Mapping[str, str]) -> Path | None:
+    address = environ.get("DOCKER_HOST", "")
+    if not address:
+        return None
+    if not address.startswith(_UNIX):
+        raise RuntimeUnavailableError(
+            f"docker: DOCKER_HOST is {sanitize_line(address, 80)}, where the models are not",
+            hint="`unset DOCKER_HOST` uses the daemon of this machine",
+        )
+    return Path(address.removeprefix(_UNIX))
+
+
+def _usual(environ: Mapping[str, str]) -> list[Path]:
+    """Where daemons listen: root's, one without root, and Docker Desktop's."""
+    places = [_USUAL]
+    if environ.get("XDG_RUNTIME_DIR"):
+        places.append(Path(environ["XDG_RUNTIME_DIR"], "docker.sock"))
+    if environ.get("HOME"):
+        places.append(Path(environ["HOME"], ".docker", "run", "docker.sock"))
+    return places

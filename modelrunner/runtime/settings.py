@@ -1,0 +1,213 @@
+"""The settings of a launch that a person may choose: known by name, checked, with a line of help.
+
+    parse(["kv-type=q8_0", "mmap=off"])  ->  {"kv-type": "q8_0", "mmap": False}
+    changes(...)                         ->  {"cache_type_k": "q8_0", "cache_type_v": "q8_0", ...}
+
+What a `LaunchSpec` has beyond them the program says: where the model is, its key, its port.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from modelrunner.errors import UsageError
+from modelrunner.runtime.runtime import CACHE_TYPES
+from modelrunner.text import sanitize_line
+
+Value: TypeAlias = int | float | bool | str
+
+_WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number within limits."""
+
+    least: int
+    most: int = _MOST
+
+    def parse(self, text: str) -> int | None:
+        """The number; None where it is none, or beyond the limits."""
+        try:
+            number = int(text)
+        except ValueError:
+            return None
+        return number if self.least <= number <= self.most else None
+
+    def __str__(self) -> str:
+        if self.most == _MOST:
+            return f"a whole number from {self.least} on"
+        return f"a whole number from {self.least} to {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class Positive:
+    """A number above zero."""
+
+    def parse(self, text: str) -> float | None:
+        """The number; None where it is none, or not above zero."""
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if 0 < number < math.inf else None
+
+    def __str__(self) -> str:
+        return "a number above 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def parse(self, text: str) -> str | None:
+        """The word; None where it is not among them."""
+        return text if text in self.words else None
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off."""
+
+    def parse(self, text: str) -> bool | None:
+        """Whether it is on; None where that is not clear."""
+        return _WORDS.get(text.lower())
+
+    def __str__(self) -> str:
+        return "on or off"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Any text: a model's reference, or a file's path."""
+
+    def parse(self, text: str) -> str | None:
+        """The text; None where there is nothing to read."""
+        return text if text and text.isprintable() else None
+
+    def __str__(self) -> str:
+        return "a model or a GGUF file"
+
+
+Kind: TypeAlias = Whole | Positive | Choice | Switch | Name
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        kind: What its value may be.
+        fields: The fields of a `LaunchSpec` that it sets.
+        doc: What it does, in a line.
+    """
+
+    kind: Kind
+    fields: tuple[str, ...]
+    doc: str
+
+
+_CACHE = Choice(CACHE_TYPES)
+
+KNOWN: Mapping[str, Setting] = {
+    "context": Setting(Whole(1), ("context",), "tokens of one conversation"),
+    "kv-type": Setting(_CACHE, ("cache_type_k", "cache_type_v"), "what the KV cache is kept in"),
+    "kv-type-k": Setting(_CACHE, ("cache_type_k",), "the same, for keys alone"),
+    "kv-type-v": Setting(_CACHE, ("cache_type_v",), "the same, for values alone"),
+    "flash-attention": Setting(
+        Choice(("auto", "on", "off")), ("flash_attention",), "attention without the full matrix"
+    ),
+    "threads": Setting(Whole(1, 4096), ("threads",), "CPU threads that compute"),
+    "gpu-layers": Setting(Whole(0, 4096), ("gpu_layers",), "layers on the GPU"),
+    "parallel": Setting(Whole(1, 256), ("parallel",), "requests answered at the same time"),
+    "batch": Setting(Whole(1), ("batch",), "tokens of a prompt handed over at once"),
+    "micro-batch": Setting(Whole(1), ("micro_batch",), "tokens of a prompt computed at once"),
+    "mmap": Setting(Switch(), ("memory_map",), "map the weights instead of reading them"),
+    "mlock": Setting(Switch(), ("memory_lock",), "never swap the weights out"),
+    "draft": Setting(Name(), ("draft_model",), "a small model that guesses ahead"),
+    "draft-tokens": Setting(Whole(1, 1024), ("draft_tokens",), "how far it guesses"),
+    "rope-scaling": Setting(
+        Choice(("none", "linear", "yarn")), ("rope_scaling",), "how positions are stretched"
+    ),
+    "rope-scale": Setting(Positive(), ("rope_scale",), "how many times the context is stretched"),
+    "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "base of the rotary frequencies"),
+}
+
+
+def parse(assignments: Iterable[str]) -> dict[str, Value]:
+    """The settings that `KEY=VALUE` texts make; of two for one key the last counts.
+
+    Raises:
+        UsageError: A text is none, a key is not known, or a value is not for it.
+    """
+    found = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{sanitize_line(text, 80)!r} is not KEY=VALUE", hint="write --set context=8192"
+            )
+        found[canonical(key)] = value_of(key, value)
+    return found
+
+
+def canonical(key: str) -> str:
+    """A setting's name as it is kept: `kv_type`, as in JSON, is `kv-type`."""
+    return key.strip().replace("_", "-")
+
+
+def to_dict(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """Settings as JSON has them."""
+    return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+def value_of(key: str, text: str) -> Value:
+    """The value of a setting.
+
+    Raises:
+        UsageError: The key is not known, or the value is not for it.
+    """
+    kind = known(key).kind
+    value = kind.parse(text)
+    if value is None:
+        raise UsageError(f"{key} should be {kind}, not {sanitize_line(text, 80)!r}", setting=key)
+    return value
+
+
+def known(key: str) -> Setting:
+    """The setting of a name.
+
+    Raises:
+        UsageError: There is none; the near ones are named.
+    """
+    setting = KNOWN.get(canonical(key))
+    if setting is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(canonical(key), KNOWN) or KNOWN
+        raise UsageError(
+            f"there is no setting {sanitize_line(key, 80)!r}",
+            hint=f"did you mean {' or '.join(near)}?" if near is not KNOWN
+            else f"settings are {', '.join(KNOWN)}",
+        )  # fmt: skip
+    return setting
+
+
+def changes(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """The fields of a `LaunchSpec` that settings set; what is said for one part beats both."""
+    wide_first = sorted(settings, key=lambda key: -len(KNOWN[key].fields))
+    return {field: settings[key] for key in wide_first for field in KNOWN[key].fields}
+
+
+def as_text(value: Value) -> str:
+    """A value as it is written."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

@@ -1,0 +1,52 @@
+"""What a runtime cannot do is said before it starts, and by whom it could be done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import UsageError
+from modelrunner.runtime.abilities import needed_for, require_for
+from modelrunner.runtime.runtime import Ability, LaunchSpec
+from modelrunner.runtime.select import known
+
+SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="")
+RUNTIMES = {runtime.name: runtime for runtime in known({})}
+ASKED = [
+    ({"draft_model": Path("/d.gguf")}, Ability.DRAFT),
+    ({"draft_tokens": 4}, Ability.DRAFT),
+    ({"rope_scaling": "yarn"}, Ability.ROPE),
+    ({"rope_freq_base": 1e6}, Ability.ROPE),
+    ({"mmproj": Path("/p.gguf")}, Ability.PROJECTOR),
+    ({"embedding": True}, Ability.EMBEDDING),
+    ({"raw_flags": ("--no-warmup",)}, Ability.RAW_FLAGS),
+]
+
+
+def test_usual_start_needs_nothing_special():
+    assert list(needed_for(SPEC)) == []
+
+
+@pytest.mark.parametrize(("change", "ability"), ASKED)
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_runtime_takes_what_it_can_and_refuses_the_rest(name, change, ability):
+    spec = replace(SPEC, **change)
+    assert list(needed_for(spec)) == [ability]
+    if ability in RUNTIMES[name].abilities:
+        require_for(RUNTIMES[name], spec)
+    else:
+        with pytest.raises(UsageError) as caught:
+            require_for(RUNTIMES[name], spec)
+        assert caught.value.message == f"{name} does not offer {ability}"
+        assert "--runtime llama-server" in caught.value.hint
+        assert f"--runtime {name}" not in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["xllamacpp", "llama-cpp-python"])
+def test_start_itself_refuses_it(name, tmp_path):
+    runtime = RUNTIMES[name]
+    if not runtime.availability().available:
+        pytest.skip(f"needs {name}")
+    with pytest.raises(UsageError, match=f"{name} does not offer flags of llama-server"):
+        runtime.start(replace(SPEC, raw_flags=("--verbose",)), tmp_path / "log")
+    assert not (tmp_path / "log").exists()

@@ -1,0 +1,77 @@
+"""How a container is made: what it may use, and where it finds its files."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelrunner.runtime.container_spec import Volume, mounted, options, vendor
+from modelrunner.runtime.runtime import LaunchSpec
+
+SPEC = LaunchSpec(
+    model=Path("/store/view/m-00001-of-00002.gguf"), name="m", context=512, threads=1, api_key="k"
+)
+
+
+def test_files_of_one_folder_share_a_mount_and_keep_their_names():
+    spec = replace(
+        SPEC, mmproj=Path("/store/view/mmproj.gguf"), draft_model=Path("/elsewhere/draft.gguf")
+    )
+    inside, volumes = mounted(spec)
+    assert inside.model == Path("/models/0/m-00001-of-00002.gguf")
+    assert inside.mmproj == Path("/models/0/mmproj.gguf")
+    assert inside.draft_model == Path("/models/1/draft.gguf")
+    assert volumes == [
+        Volume(Path("/store/view"), "/models/0"),
+        Volume(Path("/elsewhere"), "/models/1"),
+    ]
+
+
+def test_every_mount_is_read_only_and_the_port_is_on_loopback():
+    made = options(replace(SPEC, port=8123), "none")
+    assert made["volumes"] == {"/store/view": {"bind": "/models/0", "mode": "ro"}}
+    assert made["ports"] == {"8080/tcp": ("127.0.0.1", 8123)}
+    assert "devices" not in made
+    command = made["command"]
+    assert command[command.index("--port") + 1] == "8080"
+
+
+def test_it_is_never_root_but_for_a_daemon_that_is_not():
+    user = options(SPEC, "none")["user"]
+    assert user == (f"{os.getuid()}:{os.getgid()}" if os.getuid() else "65534:65534")
+    assert options(SPEC, "none", rootless=True)["user"] == "0:0"
+
+
+@pytest.fixture
+def dev(tmp_path):
+    def make(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        ((), "none"),
+        (("nvidiactl", "dri/renderD128"), "nvidia"),
+        (("kfd", "dri/renderD128"), "amd"),
+        (("dri/renderD128",), "other"),
+        (("dri/card0",), "none"),
+    ],
+)
+def test_gpu_is_told_by_its_device_nodes(dev, nodes, found):
+    assert vendor(dev(*nodes)) == found
+
+
+def test_amd_gets_its_nodes_and_the_groups_that_may_use_them(dev):
+    folder = dev("kfd", "dri/renderD128")
+    made = options(SPEC, "amd", dev=folder)
+    assert made["devices"] == [f"{folder}/kfd:/dev/kfd:rw", f"{folder}/dri:/dev/dri:rw"]
+    assert made["group_add"] == [str((folder / "kfd").stat().st_gid)]
+    assert options(SPEC, "other", dev=folder)["devices"] == [f"{folder}/dri:/dev/dri:rw"]
+    assert "devices" not in options(SPEC, "nvidia", dev=folder)

@@ -1,0 +1,84 @@
+"""The settings that a person may choose."""
+
+from dataclasses import fields
+
+import pytest
+
+from modelrunner.errors import UsageError
+from modelrunner.runtime import settings
+from modelrunner.runtime.runtime import LaunchSpec
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("context=8192", "context", 8192),
+        ("kv-type=q8_0", "kv-type", "q8_0"),
+        ("kv_type=q8_0", "kv-type", "q8_0"),
+        ("mmap=off", "mmap", False),
+        ("mlock=YES", "mlock", True),
+        ("rope-scale=2.5", "rope-scale", 2.5),
+        ("rope-scaling=yarn", "rope-scaling", "yarn"),
+        ("gpu-layers=0", "gpu-layers", 0),
+        ("draft=ai/smollm2:360M=x", "draft", "ai/smollm2:360M=x"),
+    ],
+)
+def test_value_has_the_type_of_its_setting(text, key, value):
+    found = settings.parse([text])
+    assert found == {key: value}
+    assert type(found[key]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("context=0", "context should be a whole number from 1 on, not '0'"),
+        ("context=1e3", "context should be a whole number from 1 on, not '1e3'"),
+        ("threads=9999", "threads should be a whole number from 1 to 4096, not '9999'"),
+        ("mmap=maybe", "mmap should be on or off, not 'maybe'"),
+        ("rope-scale=nan", "rope-scale should be a number above 0, not 'nan'"),
+        ("rope-scale=inf", "rope-scale should be a number above 0, not 'inf'"),
+        ("rope-scaling=longer", "rope-scaling should be one of none, linear, yarn, not 'longer'"),
+        ("draft=", "draft should be a model or a GGUF file, not ''"),
+        ("context", "'context' is not KEY=VALUE"),
+        ("=4", "there is no setting ''"),
+    ],
+)
+def test_value_that_is_not_for_it_is_refused_with_what_would_be(text, message):
+    with pytest.raises(UsageError) as caught:
+        settings.parse([text])
+    assert caught.value.message == message
+
+
+def test_unknown_setting_is_answered_with_near_names():
+    with pytest.raises(UsageError) as caught:
+        settings.parse(["contxt=4"])
+    assert caught.value.message == "there is no setting 'contxt'"
+    assert caught.value.hint == "did you mean context?"
+    with pytest.raises(UsageError) as caught:
+        settings.parse(["host=0.0.0.0"])
+    assert caught.value.hint.startswith("settings are context, kv-type, ")
+
+
+def test_no_setting_moves_the_server_or_its_key():
+    reachable = {field for setting in settings.KNOWN.values() for field in setting.fields}
+    assert not reachable & {"model", "name", "port", "api_key", "raw_flags", "chat_template"}
+    assert reachable <= {field.name for field in fields(LaunchSpec)}
+
+
+def test_type_for_one_half_of_the_cache_beats_that_for_both_in_any_order():
+    for texts in (["kv-type=q8_0", "kv-type-v=f16"], ["kv-type-v=f16", "kv-type=q8_0"]):
+        assert settings.changes(settings.parse(texts)) == {
+            "cache_type_k": "q8_0",
+            "cache_type_v": "f16",
+        }
+
+
+@pytest.mark.parametrize("key", settings.KNOWN)
+def test_every_value_reads_as_it_was_written(key):
+    examples = {"draft": "ai/m", "flash-attention": "on", "rope-scaling": "yarn", "mmap": "off"}
+    examples |= {"kv-type": "q4_0", "kv-type-k": "q4_0", "kv-type-v": "bf16", "mlock": "on"}
+    text = examples.get(key, "3")
+    value = settings.value_of(key, text)
+    assert settings.value_of(key, settings.as_text(value)) == value
+    assert settings.KNOWN[key].doc
