@@ -1,0 +1,33 @@
+"""`modelrunner cache-key`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.lockfile.project import LOCK_NAME
+from modelrunner.lockfile.reader import require_lock
+
+
+@command(examples="  modelrunner cache-key\n  modelrunner cache-key --per-blob")
+def cache_key(
+    context: Context,
+    per_blob: Annotated[
+        bool, typer.Option("--per-blob", help="A line for each blob: its digest.")
+    ] = False,
+    lock: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"Default: {LOCK_NAME} in this folder.")
+    ] = None,
+) -> None:
+    """Print a name for a CI cache: another one when what is locked changes, and only then."""
+    found = require_lock(lock or Path(LOCK_NAME))
+    blobs = found.blobs()
+    if context.console.json:
+        listed = [{"digest": str(blob.digest), "size_bytes": blob.size} for blob in blobs]
+        context.console.emit({"key": found.cache_key(), "blobs": listed})
+    elif per_blob:
+        for blob in blobs:
+            context.console.print(str(blob.digest))
+    else:
+        context.console.print(found.cache_key())

@@ -1,0 +1,53 @@
+"""`modelrunner lock`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import UsageError
+from modelrunner.lockfile.project import INTENT_NAME, Project
+
+
+@command(
+    examples="  modelrunner lock\n  modelrunner lock --check\n  modelrunner lock --update chat"
+)
+def lock(
+    context: Context,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only compare, without a network; exit 9 if they differ."),
+    ] = False,
+    update: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Look this model up again; may be repeated."),
+    ] = None,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look every model up again.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Only show what the registries have by now.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"Default: {INTENT_NAME} in this folder.")
+    ] = None,
+    github: Annotated[  # noqa: ARG001 - the boundary where errors are told looks for it
+        bool, typer.Option("--github", help="Errors as annotations of GitHub Actions too.")
+    ] = False,
+) -> None:
+    """Pin the models of modelrunner.toml in modelrunner.lock; what is pinned stays."""
+    modes = {"--check": check, "--diff": diff, "--upgrade": upgrade, "--update": bool(update)}
+    chosen = [name for name, given in modes.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} are different things to do", hint="give one")
+    project = Project.at(file)
+    if check:
+        from modelrunner.cli.lock_view import show_agreed
+
+        show_agreed(context, *project.agreed())
+        return
+    from modelrunner.cli import locking
+
+    if diff:
+        locking.show_diff(context, project)
+    else:
+        locking.write(context, project, update or (), upgrade=upgrade)

@@ -1,0 +1,123 @@
+"""What `lock` does where it asks registries: pins models, and shows what has changed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from modelrunner.cli.context import Context
+from modelrunner.cli.lock_view import (
+    blob_lines,
+    blob_to_dict,
+    change_line,
+    change_to_dict,
+    count_of,
+    model_to_dict,
+)
+from modelrunner.lockfile.changes import Change, changes
+from modelrunner.lockfile.intent import Fit, Wanted
+from modelrunner.lockfile.project import Project
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.lock import Gone, Locker, write_lock
+from modelrunner.text import sanitize_line
+
+if TYPE_CHECKING:
+    from modelrunner.operations.report import Wish
+
+
+def write(context: Context, project: Project, update: Sequence[str], *, upgrade: bool) -> None:
+    """Brings the lock up to date, and says what has changed."""
+    intent, before = project.intent(), project.lock()
+    renew = [wanted.name for wanted in intent.models] if upgrade else list(update)
+    for name in update:
+        intent.model(name)
+    after = locker(context).lock(intent, before, renew)
+    written = write_lock(project.lock_path, after)
+    found = changes(before, after)
+    if context.console.json:
+        context.console.emit(
+            {
+                "lock": str(project.lock_path),
+                "status": "written" if written else "up-to-date",
+                "changes": [change_to_dict(change) for change in found],
+                "models": [model_to_dict(model) for model in after.models],
+            }
+        )
+        return
+    for change in found:
+        context.console.print(change_line(change))
+    if not found:
+        context.console.say(f"{project.lock_path} is up to date ({count_of(after)})")
+
+
+def show_diff(context: Context, project: Project) -> None:
+    """Says what the registries have by now, against what is locked."""
+    intent, before = project.intent(), project.lock()
+    found = [
+        entry
+        for entry in locker(context).diff(intent, before)
+        if isinstance(entry, Gone) or entry.before != entry.after
+    ]
+    wanted = {model.name for model in intent.models}
+    found += [
+        Change(model.name, model, None) for model in before.models if model.name not in wanted
+    ]
+    if context.console.json:
+        shown = [
+            _gone_to_dict(entry) if isinstance(entry, Gone) else change_to_dict(entry)
+            for entry in found
+        ]
+        context.console.emit({"lock": str(project.lock_path), "changes": shown})
+        return
+    for entry in found:
+        if isinstance(entry, Gone):
+            context.console.print(f"gone {entry.name}: {sanitize_line(entry.error.message)}")
+            continue
+        context.console.print(change_line(entry))
+        for line in blob_lines(entry):
+            context.console.print(line)
+    if not found:
+        context.console.say(f"nothing has changed since {project.lock_path} ({count_of(before)})")
+
+
+def locker(context: Context) -> Locker:
+    """Who pins models for this command line."""
+
+    def choose(wanted: Wanted) -> Reference:
+        from modelrunner.cli import fitting
+
+        wish = _wish(wanted.fit)
+        wanted_fit = fitting.Fitting(choose=True, require=True, wish=wish)
+        return Reference.parse(fitting.fitted(context, wanted.text, wanted_fit))
+
+    def check(wanted: Wanted, pinned: Reference) -> None:
+        from modelrunner.cli import fitting
+
+        report = fitting.estimator_for(context).of_model(str(pinned), _wish(wanted.fit))
+        if report.fit.verdict not in ("fits", "partial"):
+            name = wanted.reference.short
+            raise fitting.does_not_fit(replace(report, facts=replace(report.facts, name=name)))
+
+    return Locker(context.store, context.source_for, choose, check, context.options.offline)
+
+
+def _wish(fit: Fit | None) -> "Wish":
+    """The use to fit; what this machine has or has seen must not make another lock than others."""
+    from modelrunner.memory.card_estimate import CARD_CONTEXT
+    from modelrunner.operations.report import Wish
+
+    wish = Wish(usual=CARD_CONTEXT, source="header")
+    return wish if fit is None else replace(wish, context=fit.context, budget=fit.vram)
+
+
+def _gone_to_dict(gone: Gone) -> dict[str, object]:
+    return {
+        "name": gone.name,
+        "change": "gone",
+        "matter": "tag",
+        "reference": str(gone.before.reference),
+        "from": str(gone.before.manifest.digest),
+        "to": None,
+        "gone": [blob_to_dict(blob) for blob in gone.before.blobs],
+        "new": [],
+        "download_bytes": 0,
+    }

@@ -1,0 +1,191 @@
+"""A TOML file that still knows its lines, so that what is wrong with it is found by eye.
+
+Its size is bounded, and the marks that version control leaves of a conflict are told by name.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+from modelrunner.errors import Fact, ModelRunnerError
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
+_KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
+_ITEM = re.compile(r"\s*\{")
+_CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: .*)?$", re.MULTILINE)
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_NEAR_ENOUGH = 0.6
+_WIDTH = 200
+_LONGEST_LINE = 8192
+"""A key of a hundred thousand parts would keep the parser busy for minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is told of every file of one sort.
+
+    Attributes:
+        failure: What is raised where it says something wrong.
+        limit: Bytes that it may have.
+        conflict: What to do about a merge that was not finished.
+        remedy: What to do where nothing better is known.
+    """
+
+    failure: type[ModelRunnerError]
+    limit: int
+    conflict: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file.
+
+    Attributes:
+        file: What it is called in messages.
+        kind: Which sort of file it is.
+        value: What it says.
+        text: As it is written, with line feeds only.
+    """
+
+    file: str
+    kind: Kind
+    value: Mapping[str, Any]
+    text: str = field(repr=False)
+
+    @cached_property
+    def _lines(self) -> Mapping[str, int]:
+        return _lines_of(self.text)
+
+    def line(self, *path: str | int) -> int:
+        """The line of a key, or of the nearest thing around it that has one."""
+        for length in range(len(path), 0, -1):
+            found = self._lines.get(_join(path[:length]))
+            if found is not None:
+                return found
+        return 1
+
+    def refuse(self, *path: str | int, message: str, hint: str | None = None) -> NoReturn:
+        """Says what is wrong at a key, and where that is."""
+        place, facts = _told(self.file, self.line(*path))
+        raise self.kind.failure(f"{place}: {message}", hint=hint or self.kind.remedy, **facts)
+
+    def require_known(
+        self, table: Mapping[str, Any], known: Sequence[str], *path: str | int
+    ) -> None:
+        """Refuses a table with keys that mean nothing here; the near ones are named."""
+        for key in table:
+            if key not in known:
+                message = f"{key[:80]!r} is no key here"
+                self.refuse(*path, key, message=message, hint=near(key, known))
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint: what was meant, or everything that could have been."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word[:80], known, n=2, cutoff=_NEAR_ENOUGH)
+    if found:
+        return f"did you mean {' or '.join(f'`{name}`' for name in found)}?"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(f'`{name}`' for name in known)}"
+
+
+def read_document(path: Path, kind: Kind) -> Document | None:
+    """The parsed file, None where there is none; messages call it as it is named here.
+
+    Raises:
+        ModelRunnerError: The kind's failure: it cannot be read, or as `parse_document` says.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(kind.limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise kind.failure(f"{path} cannot be read: {exc.strerror}", file=str(path)) from exc
+    return parse_document(content, str(path), kind)
+
+
+def parse_document(content: bytes, file: str, kind: Kind) -> Document:
+    """Reads TOML.
+
+    Raises:
+        ModelRunnerError: The kind's failure: too large, no UTF-8, no TOML, or half of a merge.
+    """
+    if len(content) > kind.limit:
+        raise kind.failure(f"{file} has more than {kind.limit} bytes", hint=kind.remedy, file=file)
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as exc:
+        raise kind.failure(f"{file} is not UTF-8 text", hint=kind.remedy, file=file) from exc
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > _LONGEST_LINE:
+            place, facts = _told(file, number)
+            message = f"{place}: the line has more than {_LONGEST_LINE} characters"
+            raise kind.failure(message, hint=kind.remedy, **facts)
+    # nobody else waits for the parser
+    import tomllib
+
+    try:
+        return Document(file, kind, tomllib.loads(text), text)
+    except (ValueError, RecursionError) as exc:
+        raise _no_toml(text, file, kind, str(exc)) from exc
+
+
+def _no_toml(text: str, file: str, kind: Kind, reason: str) -> ModelRunnerError:
+    conflict = _CONFLICT.search(text)
+    if conflict is not None:
+        place, facts = _told(file, text.count("\n", 0, conflict.start()) + 1)
+        message = f"{place}: a merge conflict is not resolved"
+        return kind.failure(message, hint=kind.conflict, **facts)
+    found = _PLACE.search(reason)
+    last = text.rstrip("\n").count("\n") + 1
+    place, facts = _told(file, int(found[1] or last) if found else 1)
+    return kind.failure(f"{place}: no TOML: {_PLACE.sub('', reason)}", hint=kind.remedy, **facts)
+
+
+def _told(file: str, line: int) -> tuple[str, dict[str, Fact]]:
+    return f"{file}:{line}", {"file": file, "line": line}
+
+
+def _join(path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _lines_of(text: str) -> Mapping[str, int]:
+    """Line numbers by dotted path; tables and items of lists are numbered from 0.
+
+    Good for files as people and this program write them. A string that looks like a key may
+    mislead it: then a message names another line, no more.
+    """
+    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table = key = ""
+    for number, whole in enumerate(text.split("\n"), start=1):
+        # what is written further right is no key, and would take long to look at
+        line = whole[:_WIDTH]
+        if header := _HEADER.match(line):
+            table = key = _plain(header[2])
+            if header[1] == "[[":
+                table = key = _numbered(counts, table)
+        elif _ITEM.match(line):
+            found.setdefault(_numbered(counts, key), number)
+            continue
+        elif word := _KEY.match(line):
+            key = f"{table}.{_plain(word[1])}" if table else _plain(word[1])
+        else:
+            continue
+        found.setdefault(key, number)
+    return found
+
+
+def _numbered(counts: dict[str, int], name: str) -> str:
+    counts[name] = counts.get(name, -1) + 1
+    return f"{name}.{counts[name]}"
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"\s*\.\s*", ".", re.sub(r"[\"']", "", key).strip())

@@ -1,0 +1,230 @@
+"""`modelrunner.toml`: the models that a project wants, as people write it.
+
+```toml
+[models]
+embed = "ai/embeddinggemma:300M-Q8_0"
+
+[models.chat]
+ref = "ai/granite-4.0-micro"                # no tag: the largest variant that fits
+fit = { vram = "8GiB", context = 8192 }
+output = "models/chat"                      # beside this file
+```
+A model has a name, by which `lock --update` and `pull --locked` take it.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from modelrunner.errors import InvalidReferenceError, MalformedManifestError, UsageError
+from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
+from modelrunner.oci.paths import checked_path
+from modelrunner.oci.reference import Reference
+from modelrunner.units import format_size, parse_size
+
+EXAMPLE = 'models.chat = "ai/smollm2:135M-Q4_K_M"'
+KIND = Kind(
+    UsageError,
+    limit=1024 * 1024,
+    conflict="decide which models are wanted, then run `modelrunner lock`",
+)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+MAX_CONTEXT = 2**31 - 1
+MAX_VRAM = 1 << 50
+_KEYS = ("ref", "fit", "output")
+_FIT_KEYS = ("vram", "context")
+_ALIASES = {"reference": "ref", "ctx": "context"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a model has to fit into: bytes of GPU memory, at a context of so many tokens."""
+
+    vram: int
+    context: int | None = None
+
+    def __str__(self) -> str:
+        context = f" at a context of {self.context}" if self.context is not None else ""
+        return f"{format_size(self.vram)}{context}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One model of the intent.
+
+    Attributes:
+        name: What the project calls it.
+        reference: The model.
+        text: The reference as it is written.
+        fit: What it has to fit into.
+        output: A folder for its files, relative to the file's own.
+        line: Where it is written.
+    """
+
+    name: str
+    reference: Reference
+    text: str
+    fit: Fit | None = None
+    output: PurePosixPath | None = None
+    line: int = field(default=1, compare=False)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the variant is still to be chosen: it has to fit, and no tag says which."""
+        return self.fit is not None and not _names_one(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A whole `modelrunner.toml`; the models are sorted by name."""
+
+    file: str
+    models: tuple[Wanted, ...]
+
+    def model(self, name: str) -> Wanted:
+        """The model of this name.
+
+        Raises:
+            UsageError: There is none; the near ones are named.
+        """
+        for wanted in self.models:
+            if wanted.name == name:
+                return wanted
+        from modelrunner.lockfile.document import near
+
+        names = tuple(wanted.name for wanted in self.models)
+        raise UsageError(f"{self.file} names no model {name[:80]!r}", hint=near(name, names))
+
+
+def read_intent(path: Path) -> Intent:
+    """Reads the file.
+
+    Raises:
+        UsageError: There is none, or it says something wrong; with the line.
+    """
+    document = read_document(path, KIND)
+    if document is None:
+        raise UsageError(
+            f"there is no {path} here", hint=f"it names models, such as: {EXAMPLE}", file=str(path)
+        )
+    return _intent(document)
+
+
+def parse_intent(content: bytes, file: str = "modelrunner.toml") -> Intent:
+    """Understands what such a file has; `file` is its name in errors.
+
+    Raises:
+        UsageError: It says something wrong; with the line.
+    """
+    return _intent(parse_document(content, file, KIND))
+
+
+def _intent(document: Document) -> Intent:
+    document.require_known(document.value, ("models",))
+    models = document.value.get("models", {})
+    if not isinstance(models, dict) or not models:
+        document.refuse(
+            "models", message="it names no models", hint=f"name one, such as: {EXAMPLE}"
+        )
+    found = tuple(_wanted(document, name, models[name]) for name in sorted(models))
+    places: dict[PurePosixPath, str] = {}
+    for wanted in found:
+        if wanted.output is None:
+            continue
+        other = places.setdefault(wanted.output, wanted.name)
+        if other != wanted.name:
+            document.refuse(
+                *("models", wanted.name, "output"),
+                message=f"{other} and {wanted.name} have the same output {str(wanted.output)!r}",
+                hint="give each a folder of its own: files of two models may have one name",
+            )
+    return Intent(document.file, found)
+
+
+def _wanted(document: Document, name: str, value: object) -> Wanted:
+    at = ("models", name)
+    if not NAME.fullmatch(name):
+        document.refuse(
+            *at,
+            message=f"{name[:80]!r} is no name for a model",
+            hint="a name has letters, digits, `.`, `_` and `-`, 64 at most",
+        )
+    table = _canonical(document, at, {"ref": value} if isinstance(value, str) else value, _KEYS)
+    text = table.get("ref")
+    if not isinstance(text, str):
+        document.refuse(*at, message=f"{name} has no reference", hint='write ref = "ai/..."')
+    try:
+        reference = Reference.parse(text)
+    except InvalidReferenceError as exc:
+        document.refuse(*at, "ref", message=exc.message, hint=exc.hint)
+    fit = _fit(document, at, table["fit"]) if "fit" in table else None
+    output = _output(document, at, table["output"]) if "output" in table else None
+    return Wanted(name, reference, text, fit, output, document.line(*at))
+
+
+def _fit(document: Document, at: tuple[str, ...], value: object) -> Fit:
+    at = (*at, "fit")
+    if not isinstance(value, dict):
+        document.refuse(*at, message="fit should be a table", hint='write fit = { vram = "8GiB" }')
+    table = _canonical(document, at, value, _FIT_KEYS)
+    if "vram" not in table:
+        # this machine's would make another lock on every machine
+        document.refuse(
+            *at, message="fit does not say into what", hint='write fit = { vram = "8GiB" }'
+        )
+    context = table.get("context")
+    if context is not None and not is_number(context, 1, MAX_CONTEXT):
+        document.refuse(*at, "context", message="context should be a number of tokens")
+    return Fit(_bytes(document, at, table["vram"]), context)
+
+
+def _bytes(document: Document, at: tuple[str, ...], value: object) -> int:
+    try:
+        size = parse_size(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        document.refuse(*at, "vram", message=f"vram: {exc}")
+    if not isinstance(size, int) or not is_number(size, 1, MAX_VRAM):
+        document.refuse(
+            *at, "vram", message="vram should be an amount of memory", hint='write it like "8GiB"'
+        )
+    return size
+
+
+def _output(document: Document, at: tuple[str, ...], value: object) -> PurePosixPath:
+    hint = "write a folder below this file's, such as models/chat"
+    if not isinstance(value, str):
+        document.refuse(*at, "output", message="output should be a folder", hint=hint)
+    try:
+        path = checked_path(value)
+    except MalformedManifestError:
+        document.refuse(
+            *at, "output", message=f"output {value[:120]!r} is not inside the project", hint=hint
+        )
+    return path
+
+
+def _canonical(
+    document: Document, at: tuple[str, ...], value: object, known: tuple[str, ...]
+) -> dict[str, Any]:
+    """A table with known keys only, each under its one name."""
+    if not isinstance(value, dict):
+        document.refuse(*at, message=f"{'.'.join(at)} should be a reference or a table")
+    aliases = {alias: key for alias, key in _ALIASES.items() if key in known}
+    for alias, key in aliases.items():
+        if alias in value and key in value:
+            document.refuse(*at, alias, message=f"{alias} and {key} are the same, and both are set")
+    # the hint names what people should write, not every spelling
+    table: dict[str, Any] = value
+    strange = {key: entry for key, entry in table.items() if key not in aliases}
+    document.require_known(strange, known, *at)
+    return {aliases.get(key, key): entry for key, entry in table.items()}
+
+
+def is_number(value: object, least: int, most: int) -> bool:
+    """Whether a value is a whole number in a range; a boolean is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _names_one(text: str) -> bool:
+    return "@" in text or ":" in text.rpartition("/")[2]

@@ -1,0 +1,230 @@
+"""Reading `modelrunner.lock`: every fact checked, since it says what is fetched and trusted.
+
+What is wrong is told with its line. A lock is never repaired in silence: it is a promise about
+content, and somebody has changed it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from modelrunner.errors import (
+    InvalidReferenceError,
+    LockError,
+    LockOutdatedError,
+    MalformedManifestError,
+)
+from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
+from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
+from modelrunner.lockfile.lock import CONFIG, VERSION, Lock, LockedBlob, LockedModel, in_order
+from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.layers import Role
+from modelrunner.oci.paths import checked_path
+from modelrunner.oci.reference import Reference
+
+KIND = Kind(
+    LockError,
+    limit=4 * 1024 * 1024,
+    conflict="take either side of it, such as with `git checkout --ours`, and run"
+    " `modelrunner lock`",
+    remedy="take the file back from version control, or remove it and run `modelrunner lock`",
+)
+_TOP = ("version", "model")
+_MODEL = ("name", "ref", "manifest", "media_type", "size", "format", "fit", "blobs")
+_BLOB = ("digest", "size", "media_type", "role", "name")
+_ROLES = (CONFIG, *(str(role) for role in Role))
+
+
+def read_lock(path: Path) -> Lock | None:
+    """Reads the file, None where there is none.
+
+    Raises:
+        LockError: It says something wrong; with the line.
+    """
+    document = read_document(path, KIND)
+    return None if document is None else _lock(document)
+
+
+def require_lock(path: Path) -> Lock:
+    """Reads the file, which has to be there.
+
+    Raises:
+        LockOutdatedError: It is not.
+        LockError: It says something wrong; with the line.
+    """
+    lock = read_lock(path)
+    if lock is None:
+        raise LockOutdatedError(
+            f"there is no {path} here",
+            hint="run `modelrunner lock`, and check in what it writes",
+            file=str(path),
+        )
+    return lock
+
+
+def parse_lock(content: bytes, file: str = "modelrunner.lock") -> Lock:
+    """Understands what such a file has; `file` is its name in errors.
+
+    Raises:
+        LockError: It says something wrong; with the line.
+    """
+    return _lock(parse_document(content, file, KIND))
+
+
+def _lock(document: Document) -> Lock:
+    _check_version(document)
+    _Table.of(document, (), document.value, _TOP)
+    entries = document.value.get("model", [])
+    if not isinstance(entries, list):
+        document.refuse("model", message="the models should be tables: [[model]]")
+    found: dict[str, LockedModel] = {}
+    for at, entry in enumerate(entries):
+        model = _model(document, ("model", at), entry)
+        if model.name in found:
+            document.refuse(
+                *("model", at),
+                message=f"{model.name} is locked twice",
+                hint="remove one of the two and run `modelrunner lock`",
+            )
+        found[model.name] = model
+    return Lock(tuple(found[name] for name in sorted(found)), document.file)
+
+
+def _check_version(document: Document) -> None:
+    version = document.value.get("version")
+    if version is None:
+        document.refuse(message="the lock has no version")
+    if not is_number(version, VERSION, VERSION):
+        newer = is_number(version, VERSION + 1, 10**9)
+        document.refuse(
+            "version",
+            message=f"the lock has version {version!s:.20}, and this program knows {VERSION}",
+            hint="upgrade modelrunner: pip install --upgrade modelrunner" if newer else None,
+        )
+
+
+def _model(document: Document, at: tuple[str | int, ...], value: object) -> LockedModel:
+    table = _Table.of(document, at, value, _MODEL)
+    name = table.text("name")
+    if not NAME.fullmatch(name):
+        table.refuse("name", f"{name[:80]!r} is no name for a model")
+    manifest = Descriptor(table.text("media_type"), table.digest("manifest"), table.size("size"))
+    family = table.text("format")
+    if family not in ("docker", "modelpack"):
+        table.refuse("format", f"format {family[:40]!r} is neither docker nor modelpack")
+    return LockedModel(
+        name,
+        _reference(table, manifest.digest),
+        manifest,
+        "docker" if family == "docker" else "modelpack",
+        _blobs(table),
+        _fit(table),
+        document.line(*at),
+    )
+
+
+def _reference(table: "_Table", manifest: Digest) -> Reference:
+    text = table.text("ref")
+    try:
+        reference = Reference.parse(text)
+    except InvalidReferenceError as exc:
+        table.refuse("ref", exc.message, exc.hint)
+    if reference.digest is not None and (reference.tag or reference.digest != manifest):
+        table.refuse("ref", "the reference and the manifest name different content")
+    return reference
+
+
+def _fit(table: "_Table") -> Fit | None:
+    if "fit" not in table.value:
+        return None
+    fit = _Table.of(table.document, (*table.at, "fit"), table.value["fit"], ("vram", "context"))
+    context = fit.number("context", 1, MAX_CONTEXT) if "context" in fit.value else None
+    return Fit(fit.number("vram", 1, MAX_VRAM), context)
+
+
+def _blobs(table: "_Table") -> tuple[LockedBlob, ...]:
+    entries = table.value.get("blobs")
+    if not isinstance(entries, list) or not entries:
+        table.refuse("blobs", "the blobs should be a list of tables")
+    found: list[LockedBlob] = []
+    sizes: dict[Digest, int] = {}
+    for number, entry in enumerate(entries):
+        line = _Table.of(table.document, (*table.at, "blobs", number), entry, _BLOB)
+        blob = _blob(line)
+        if sizes.setdefault(blob.digest, blob.size) != blob.size:
+            line.refuse("size", f"{blob.digest} has two sizes")
+        if blob in found:
+            line.refuse("digest", f"{blob.digest} is listed twice")
+        found.append(blob)
+    if sum(blob.role == CONFIG for blob in found) != 1:
+        table.refuse("blobs", "a model has one config")
+    return in_order(found)
+
+
+def _blob(table: "_Table") -> LockedBlob:
+    role = table.text("role")
+    if role not in _ROLES:
+        table.refuse("role", f"role {role[:40]!r} is none of {', '.join(_ROLES)}")
+    name = table.text("name") if "name" in table.value else None
+    if name is not None:
+        try:
+            checked_path(name)
+        except MalformedManifestError as exc:
+            table.refuse("name", exc.message)
+    return LockedBlob(
+        role, name, table.digest("digest"), table.size("size"), table.text("media_type")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table, and where it stands."""
+
+    document: Document
+    at: tuple[str | int, ...]
+    value: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, document: Document, at: tuple[str | int, ...], value: object, known: tuple[str, ...]
+    ) -> "_Table":
+        """A table of which every key is known.
+
+        Raises:
+            LockError: It is no table, or has another key: a newer program's, or a slip.
+        """
+        if not isinstance(value, dict):
+            document.refuse(*at, message="here should be a table")
+        document.require_known(value, known, *at)
+        return cls(document, at, value)
+
+    def text(self, key: str) -> str:
+        """A text that has to be there."""
+        value = self.value.get(key)
+        if not isinstance(value, str):
+            self.refuse(key, f"{key} should be text" if key in self.value else f"no {key} is said")
+        return value
+
+    def number(self, key: str, least: int, most: int) -> int:
+        """A whole number that has to be there."""
+        value = self.value.get(key)
+        if not isinstance(value, int) or not is_number(value, least, most):
+            self.refuse(key, f"{key} should be a number from {least} to {most}")
+        return value
+
+    def size(self, key: str) -> int:
+        """A number of bytes."""
+        return self.number(key, 0, MAX_SIZE)
+
+    def digest(self, key: str) -> Digest:
+        """A digest."""
+        text = self.text(key)
+        try:
+            return Digest.parse(text)
+        except MalformedManifestError:
+            self.refuse(key, f"{key} {text[:80]!r} is no digest: sha256: and 64 hex digits")
+
+    def refuse(self, key: str, message: str, hint: str | None = None) -> NoReturn:
+        """Says what is wrong at one of its keys."""
+        self.document.refuse(*self.at, key, message=message, hint=hint)

@@ -1,0 +1,199 @@
+"""What people write into `modelrunner.toml`, and what they are told where it is wrong."""
+
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelrunner.errors import ExitStatus, UsageError
+from modelrunner.lockfile.intent import Fit, Intent, Wanted, parse_intent, read_intent
+from modelrunner.oci.reference import Reference
+
+
+def refused(text: str) -> tuple[str, str | None]:
+    with pytest.raises(UsageError) as caught:
+        parse_intent(text.encode())
+    assert caught.value.exit_code is ExitStatus.USAGE
+    return caught.value.message, caught.value.hint
+
+
+def test_a_model_has_a_reference_and_may_have_a_fit_and_a_place() -> None:
+    intent = parse_intent(
+        b"""
+        [models]
+        embed = "ai/embed:Q8"
+
+        [models.chat]
+        ref = "ai/granite-4.0-micro:3B-Q4_K_M"
+        fit = { vram = "8GiB", context = 8192 }
+        output = "models/chat"
+        """
+    )
+    assert intent == Intent(
+        "modelrunner.toml",
+        (
+            Wanted(
+                "chat",
+                Reference.parse("ai/granite-4.0-micro:3B-Q4_K_M"),
+                "ai/granite-4.0-micro:3B-Q4_K_M",
+                Fit(8 * 1024**3, 8192),
+                PurePosixPath("models/chat"),
+            ),
+            Wanted("embed", Reference.parse("ai/embed:Q8"), "ai/embed:Q8"),
+        ),
+    )
+    assert [model.line for model in intent.models] == [5, 3]
+
+
+def test_the_long_spellings_mean_the_same() -> None:
+    short = b'[models.a]\nref = "ai/m"\nfit = {vram = 1024, context = 5}'
+    assert parse_intent(short) == parse_intent(
+        b'[models.a]\nreference = "ai/m"\nfit = {vram = "1KiB", ctx = 5}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_chosen"),
+    [("ai/m", True), ("host:5000/m", True), ("ai/m:1", False), (f"m@sha256:{'0' * 64}", False)],
+)
+def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool) -> None:
+    for fit, expected in (('\nfit = {vram = "1GiB"}', is_chosen), ("", False)):
+        intent = parse_intent(f'[models.a]\nref = "{text}"{fit}'.encode())
+        assert intent.model("a").is_chosen is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "modelrunner.toml:1: it names no models", "name one, such as"),
+        ("[models]\n", "modelrunner.toml:1: it names no models", "name one, such as"),
+        ('[modles]\na = "ai/m"', "modelrunner.toml:1: 'modles' is no key here", "`models`?"),
+        (
+            '[models.a]\nref = "ai/m"\noutptu = "x"',
+            "modelrunner.toml:3: 'outptu' is no key here",
+            "did you mean `output`?",
+        ),
+        (
+            '[models.a]\nref = "ai/m"\nfit = {vram = "1GiB", contxt = 1}',
+            "modelrunner.toml:3: 'contxt' is no key here",
+            "did you mean `context`?",
+        ),
+        (
+            '[models.a]\nref = "ai/m"\nreference = "ai/m"',
+            "modelrunner.toml:3: reference and ref are the same, and both are set",
+            None,
+        ),
+        ('[models.a]\noutput = "x"', "modelrunner.toml:1: a has no reference", 'ref = "ai/..."'),
+        ("[models]\na = 1", "modelrunner.toml:2: models.a should be a reference or a table", None),
+        ('[models]\n"a b" = "ai/m"', "modelrunner.toml:2: 'a b' is no name for a model", "letters"),
+        ('[models.a]\nref = "AI:/m"', "modelrunner.toml:2: 'AI:/m': 'ai:' is no registry", "host"),
+        ('[models.a]\nref = "ai/m"\nfit = 1', "modelrunner.toml:3: fit should be a table", "vram"),
+        (
+            '[models.a]\nref = "ai/m"\nfit = {context = 1}',
+            "modelrunner.toml:3: fit does not say into what",
+            "vram",
+        ),
+        (
+            '[models.a]\nref = "ai/m"\nfit = {vram = "lots"}',
+            "modelrunner.toml:3: vram: 'lots' is no size: write it like 8GiB, 20MB or 512k",
+            None,
+        ),
+        (
+            '[models.a]\nref = "ai/m"\nfit = {vram = true}',
+            "modelrunner.toml:3: vram should be an amount of memory",
+            "8GiB",
+        ),
+        (
+            '[models.a]\nref = "ai/m"\nfit = {vram = 1, context = 0}',
+            "modelrunner.toml:3: context should be a number of tokens",
+            None,
+        ),
+        (
+            '[models]\na = {ref = "ai/m", output = "x"}\nb = {ref = "ai/n", output = "./x"}',
+            "modelrunner.toml:3: a and b have the same output 'x'",
+            "a folder of its own",
+        ),
+        ("[models\n", "modelrunner.toml:1: no TOML: ", None),
+        ('[models]\na = "ai/m"\na = "ai/n"', "modelrunner.toml:3: no TOML: ", None),
+        (
+            '[models]\n<<<<<<< HEAD\na = "ai/m"\n=======\na = "ai/n"\n>>>>>>> other\n',
+            "modelrunner.toml:2: a merge conflict is not resolved",
+            "run `modelrunner lock`",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str, message: str, hint: str | None) -> None:
+    found = refused(text)
+    assert found[0].startswith(message)
+    assert (hint or "") in (found[1] or "")
+
+
+@pytest.mark.parametrize("output", ["/etc", "../x", "a/../../x", "C:x", "", "a\\b"])
+def test_an_output_stays_inside_the_project(output: str) -> None:
+    message, hint = refused(f"[models.a]\nref = 'ai/m'\noutput = '{output}'")
+    assert message.startswith("modelrunner.toml:3: output ")
+    assert message.endswith(" is not inside the project")
+    assert hint == "write a folder below this file's, such as models/chat"
+
+
+def test_the_line_is_a_fact_of_the_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_intent(b"\n\n[models]\na = 1\n", "ci/modelrunner.toml")
+    assert caught.value.facts == {"file": "ci/modelrunner.toml", "line": 4}
+
+
+def test_a_name_that_is_not_there_has_near_ones() -> None:
+    intent = parse_intent(b'[models]\nchat = "ai/m"')
+    with pytest.raises(UsageError) as caught:
+        intent.model("chta")
+    assert caught.value.hint == "did you mean `chat`?"
+
+
+def test_without_a_file_the_hint_is_one_that_would_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no .*modelrunner\.toml here") as caught:
+        read_intent(tmp_path / "modelrunner.toml")
+    example = (caught.value.hint or "").partition(": ")[2]
+    assert parse_intent(example.encode()).models[0].name == "chat"
+
+
+def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "modelrunner.toml"
+    with path.open("wb") as file:
+        file.truncate(2 * 1024 * 1024)
+    with pytest.raises(UsageError, match="more than 1048576 bytes"):
+        read_intent(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"a = " + b"[" * 100_000, b"a = " + b"9" * 10_000, b"\0", b"a = 1-1-1"]
+)
+def test_hostile_files_are_refused_in_our_words(content: bytes) -> None:
+    with pytest.raises(UsageError):
+        parse_intent(content)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("filling", [" ", "[", "a.", '"', "= "])
+def test_a_line_without_end_takes_no_time_without_end(filling: str) -> None:
+    for text in (
+        f"{filling * 300_000}x",
+        f"{filling * 4000}x",
+        f'[models]\na = "ai/m"\n{filling * 300_000}x\nb = 1',
+    ):
+        with pytest.raises(UsageError):
+            parse_intent(text.encode())
+
+
+def test_a_byte_order_mark_and_foreign_line_ends_do_no_harm() -> None:
+    intent = parse_intent(b'\xef\xbb\xbf[models]\r\na = "ai/m"\r\n')
+    assert intent.model("a").line == 2
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_text_is_met_with_anything_but_our_errors(text: str) -> None:
+    for content in (text, f"[models]\n{text}", f"[models.a]\nref = {text}", f"[models.a]{text}"):
+        with suppress(UsageError):
+            parse_intent(content.encode("utf-8", "replace"))

@@ -1,0 +1,247 @@
+"""`modelrunner.lock`: written the same way every time, and read with suspicion."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelrunner.errors import ExitStatus, LockError, LockOutdatedError
+from modelrunner.lockfile.intent import Fit
+from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel, in_order
+from modelrunner.lockfile.reader import parse_lock, read_lock, require_lock
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.layers import Role
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from tests.support.artifacts import docker_artifact, modelpack_artifact
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+TEXT = f"""\
+# Written by `modelrunner lock` from modelrunner.toml. Check it in; do not edit it.
+version = 1
+
+[[model]]
+name = "chat"
+ref = "docker.io/ai/m:1"
+manifest = "sha256:{A}"
+media_type = "application/vnd.oci.image.manifest.v1+json"
+size = 1034
+format = "docker"
+fit = {{ vram = 1024, context = 8192 }}
+blobs = [
+  {{ digest = "sha256:{B}", size = 3, media_type = "config/type", role = "config" }},
+  {{ digest = "sha256:{C}", size = 9, media_type = "gguf", role = "weights", name = "m.gguf" }},
+]
+
+[[model]]
+name = "embed"
+ref = "docker.io/ai/e@sha256:{B}"
+manifest = "sha256:{B}"
+media_type = "application/vnd.oci.image.manifest.v1+json"
+size = 7
+format = "modelpack"
+blobs = [
+  {{ digest = "sha256:{A}", size = 0, media_type = "", role = "config" }},
+]
+"""
+DIGESTS = st.binary(min_size=1, max_size=1).map(Digest.of)
+# of the same size wherever it occurs: a digest has one
+BLOBS = st.builds(
+    lambda digest, role, name, media_type: LockedBlob(
+        role, name, digest, int(digest.hex[:8], 16), media_type
+    ),
+    DIGESTS,
+    st.sampled_from([str(role) for role in Role]),
+    st.none() | st.sampled_from(["m.gguf", "a/b c.gguf", "ü\"'.jinja", "#,]}"]),
+    st.text(),
+)
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+SIZES = st.integers(0, 1 << 50)
+FITS = st.none() | st.builds(Fit, st.integers(1, 1 << 50), st.none() | st.integers(1, 2**31 - 1))
+
+
+@st.composite
+def locked_models(draw: st.DrawFn) -> LockedModel:
+    digest = draw(DIGESTS)
+    reference = Reference.parse(draw(st.sampled_from(["m", "ghcr.io/o/m:V1", "[::1]:5000/a/b/c"])))
+    config = LockedBlob(CONFIG, None, Digest.of(b"config"), draw(SIZES), draw(st.text()))
+    blobs = draw(st.lists(BLOBS, unique=True, max_size=4).map(tuple))
+    return LockedModel(
+        draw(NAMES),
+        reference if draw(st.booleans()) else Reference.parse(f"ai/m@{digest}"),
+        Descriptor(draw(st.text()), digest, draw(SIZES)),
+        draw(st.sampled_from(["docker", "modelpack"])),
+        in_order([config, *(blob for blob in blobs if blob.digest != config.digest)]),
+        draw(FITS),
+    )
+
+
+LOCKS = st.lists(locked_models(), unique_by=lambda model: model.name, max_size=3).map(
+    lambda models: Lock(tuple(sorted(models, key=lambda model: model.name)))
+)
+
+
+def refused(text: str) -> tuple[str, object]:
+    with pytest.raises(LockError) as caught:
+        parse_lock(text.encode())
+    assert caught.value.exit_code is ExitStatus.LOCK
+    return caught.value.message, caught.value.facts.get("line")
+
+
+def test_what_was_read_is_written_as_it_was() -> None:
+    assert parse_lock(TEXT.encode()).emit() == TEXT
+
+
+@settings(deadline=None)
+@given(LOCKS)
+def test_what_was_written_is_read_as_it_was(lock: Lock) -> None:
+    assert parse_lock(lock.emit().encode()) == lock
+
+
+@settings(deadline=None)
+@given(LOCKS, st.randoms())
+def test_the_order_of_the_models_is_not_the_callers(lock: Lock, random: object) -> None:
+    models = list(lock.models)
+    random.shuffle(models)  # type: ignore[attr-defined]
+    assert Lock(tuple(models)).emit() == lock.emit()
+
+
+def test_another_order_and_other_spaces_are_read_as_the_same() -> None:
+    head, chat, embed = TEXT.split("[[model]]")
+    foreign = f"{head}[[model]]{embed}\n[[model]]{chat}".replace(" = ", "=").replace("\n", "\r\n")
+    assert parse_lock(foreign.encode()) == parse_lock(TEXT.encode())
+
+
+def test_every_model_knows_its_line() -> None:
+    assert [model.line for model in parse_lock(TEXT.encode()).models] == [4, 17]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("version = 1", "version = 2", "the lock has version 2, and this program knows 1", 2),
+        ("version = 1", 'version = "1"', "the lock has version 1, and this program knows 1", 2),
+        ("version = 1", "version = true", "the lock has version True, and", 2),
+        ("version = 1\n", "", "the lock has no version", 1),
+        ("version = 1", "version = 1\nmore = 2", "'more' is no key here", 3),
+        ("size = 1034", "size = -1", "size should be a number from 0 to", 9),
+        ("size = 1034", "size = true", "size should be a number from 0 to", 9),
+        ("size = 1034", "sise = 1034", "'sise' is no key here", 9),
+        ("size = 9", "size = 9.0", "size should be a number from 0 to", 14),
+        (f'manifest = "sha256:{A}', f'manifest = "sha256:{A[1:]}g', "no digest", 7),
+        (f"sha256:{C}", f"sha512:{C}", "no digest", 14),
+        (f"sha256:{C}", C.upper(), "no digest", 14),
+        ('format = "docker"', 'format = "cncf"', "format 'cncf' is neither docker nor", 10),
+        ('name = "chat"', 'name = "../x"', "'../x' is no name for a model", 5),
+        ('name = "chat"', 'name = "embed"', "embed is locked twice", 17),
+        ('name = "chat"', "", "no name is said", 4),
+        ('name = "m.gguf"', 'name = "../m.gguf"', "a layer's path leaves its folder", 14),
+        ('role = "weights"', 'role = "wieghts"', "role 'wieghts' is none of config,", 14),
+        ('role = "weights"', 'role = "config"', "a model has one config", 12),
+        (f"sha256:{C}", f"sha256:{B}", f"sha256:{B} has two sizes", 14),
+        ('ref = "docker.io/ai/m:1"', 'ref = "://"', "'://' is an address", 6),
+        (f"ai/e@sha256:{B}", f"ai/e@sha256:{A}", "name different content", 19),
+        ("ai/m:1", f"ai/m:1@sha256:{A}", "name different content", 6),
+        ("vram = 1024", "vram = 0", "vram should be a number from 1 to", 11),
+        ('[[model]]\nname = "chat"', '[model]\nname = "chat"', "no TOML: ", None),
+        ('name = "chat"', '<<<<<<< HEAD\nname = "chat"', "a merge conflict is not resolved", 5),
+        ('"embed"', '"embed"\n=======\n>>>>>>> other', "a merge conflict is not resolved", 20),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(
+    old: str, new: str, message: str, line: int | None
+) -> None:
+    assert old in TEXT
+    found = refused(TEXT.replace(old, new, 1))
+    assert message in found[0]
+    assert found[0].startswith(f"modelrunner.lock:{found[1]}: ")
+    assert line in (None, found[1])
+
+
+def test_a_blob_is_listed_once() -> None:
+    line = TEXT.splitlines(keepends=True)[13]
+    assert refused(TEXT.replace(line, line + line)) == (
+        f"modelrunner.lock:15: sha256:{C} is listed twice",
+        15,
+    )
+
+
+def test_a_conflict_and_a_newer_version_say_what_to_do() -> None:
+    for text, hint in (
+        ("<<<<<<< HEAD\n", "take either side of it"),
+        ("version = 7", "pip install --upgrade modelrunner"),
+        ("version = 0", "from version control"),
+        ("version", "from version control"),
+    ):
+        with pytest.raises(LockError) as caught:
+            parse_lock(text.encode())
+        assert hint in (caught.value.hint or "")
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_text_is_met_with_anything_but_our_errors(text: str) -> None:
+    at = len(text) * 7 % len(TEXT)
+    for content in (text, f"version = 1\n{text}", f"{TEXT[:at]}{text}{TEXT[at:]}"):
+        with suppress(LockError):
+            parse_lock(content.encode("utf-8", "replace"))
+
+
+def test_a_lock_that_is_not_there_is_none_or_is_asked_for(tmp_path: Path) -> None:
+    assert read_lock(tmp_path / "modelrunner.lock") is None
+    with pytest.raises(LockOutdatedError, match="there is no") as caught:
+        require_lock(tmp_path / "modelrunner.lock")
+    assert "`modelrunner lock`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("build", [docker_artifact, modelpack_artifact])
+def test_a_manifest_is_locked_with_all_its_blobs(build: object) -> None:
+    artifact = build(  # type: ignore[operator]
+        [b"one", b"two"], license=b"free", template=b"{{ x }}", mmproj=b"eye"
+    )
+    manifest = Manifest.from_bytes(artifact.manifest)
+    model = LockedModel.of(
+        "a", Reference.parse("ai/m:1"), ModelArtifact.from_manifest(manifest), None
+    )
+    assert [(blob.role, blob.name) for blob in model.blobs] == [
+        ("config", None),
+        ("license", "LICENSE"),
+        ("projector", "mmproj-model-f16.gguf"),
+        ("template", "chat_template.jinja"),
+        ("weights", "model-00001-of-00002.gguf"),
+        ("weights", "model-00002-of-00002.gguf"),
+    ]
+    assert {str(blob.digest) for blob in model.blobs} == set(artifact.blobs)
+    assert model.size == artifact.size
+    assert model.pinned == Reference.parse(f"ai/m:1@{artifact.digest}")
+
+
+def test_what_the_hub_minds_is_spelled_as_it_was() -> None:
+    manifest = Manifest.from_bytes(docker_artifact(b"x").manifest)
+    model = LockedModel.of(
+        "a", Reference.parse("hf.co/Org/Repo:Q8_0"), ModelArtifact.from_manifest(manifest), None
+    )
+    text = Lock((model,)).emit()
+    assert 'ref = "huggingface.co/Org/Repo:Q8_0"' in text
+    assert parse_lock(text.encode()).models[0].reference.short == "hf.co/Org/Repo:Q8_0"
+
+
+def test_the_cache_key_is_of_the_content_alone() -> None:
+    lock = parse_lock(TEXT.encode())
+    key = lock.cache_key()
+    assert key.startswith("modelrunner-v1-")
+    assert len(key) == len("modelrunner-v1-") + 64
+    for old, new in (('"chat"', '"talk"'), ("ai/m:1", "ai/m:2"), ("vram = 1024", "vram = 9")):
+        assert parse_lock(TEXT.replace(old, new).encode()).cache_key() == key
+    assert parse_lock(TEXT.replace(f'manifest = "sha256:{A}', f'manifest = "sha256:{C}').encode())
+    changed = TEXT.replace(f'manifest = "sha256:{A}', f'manifest = "sha256:{C}')
+    assert parse_lock(changed.encode()).cache_key() != key
+
+
+def test_the_blobs_of_a_lock_are_each_told_once() -> None:
+    lock = parse_lock(TEXT.encode())
+    assert [blob.digest.hex for blob in lock.blobs()] == [A, B, C]

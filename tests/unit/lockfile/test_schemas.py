@@ -1,0 +1,96 @@
+"""The schemas in docs say the same as the program: what one refuses the other does not take."""
+
+import json
+import tomllib
+
+import jsonschema
+import pytest
+
+from modelrunner.errors import ModelRunnerError
+from modelrunner.lockfile.intent import parse_intent
+from modelrunner.lockfile.reader import parse_lock
+from tests.conftest import ROOT
+from tests.unit.lockfile.test_lock import TEXT, A, C
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[models]\na = "ai/m"',
+        'models.a.ref = "hf.co/Org/Repo:Q8_0"',
+        '[models.a]\nreference = "m"\noutput = "models/..a"\nfit = {vram = "8 GiB", ctx = 1}',
+        '[models.a]\nref = "m"\noutput = "./x"\nfit = {vram = 1024}',
+    ],
+)
+def test_a_good_intent_is_good_for_both(text: str) -> None:
+    parse_intent(text.encode())
+    validator("modelrunner.toml").validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[models]",
+        "[models]\na = 1",
+        '[models]\na = ""',
+        '[models]\na = "http://x/y"',
+        '[models]\n"a b" = "ai/m"',
+        '[models]\na = "ai/m"\n[other]',
+        '[models.a]\noutput = "x"',
+        '[models.a]\nref = "m"\nreference = "m"',
+        '[models.a]\nref = "m"\nmore = 1',
+        '[models.a]\nref = "m"\noutput = "../x"',
+        '[models.a]\nref = "m"\noutput = "a/.."',
+        '[models.a]\nref = "m"\noutput = "/x"',
+        '[models.a]\nref = "m"\noutput = "C:/x"',
+        '[models.a]\nref = "m"\nfit = {context = 1}',
+        '[models.a]\nref = "m"\nfit = {vram = "8 bytes"}',
+        '[models.a]\nref = "m"\nfit = {vram = true}',
+        '[models.a]\nref = "m"\nfit = {vram = 1, context = 1, ctx = 1}',
+        '[models.a]\nref = "m"\nfit = {vram = 1, context = "8K"}',
+    ],
+)
+def test_a_bad_intent_is_bad_for_both(text: str) -> None:
+    with pytest.raises(ModelRunnerError):
+        parse_intent(text.encode())
+    assert not validator("modelrunner.toml").is_valid(tomllib.loads(text))
+
+
+def test_a_good_lock_is_good_for_both() -> None:
+    validator("modelrunner.lock").validate(tomllib.loads(TEXT))
+    validator("modelrunner.lock").validate(tomllib.loads("version = 1"))
+    assert parse_lock(b"version = 1").models == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version = 1", "version = 2"),
+        ("version = 1", "version = 1\nmore = 1"),
+        ("version = 1\n", ""),
+        ("size = 1034", "size = -1"),
+        ("size = 1034\n", ""),
+        (f'manifest = "sha256:{A}', f'manifest = "sha512:{A}'),
+        (C, C.upper()),
+        ('format = "docker"', 'format = "cncf"'),
+        ('name = "chat"', 'name = "../x"'),
+        ('name = "m.gguf"', 'name = ""'),
+        ('role = "weights"', 'role = "wieghts"'),
+        ('role = "weights"', 'role = "config"'),
+        ('role = "config"', 'role = "license"'),
+        ("vram = 1024, ", ""),
+    ],
+)
+def test_a_bad_lock_is_bad_for_both(old: str, new: str) -> None:
+    assert old in TEXT
+    text = TEXT.replace(old, new, 1)
+    with pytest.raises(ModelRunnerError):
+        parse_lock(text.encode())
+    assert not validator("modelrunner.lock").is_valid(tomllib.loads(text))
