@@ -4,16 +4,12 @@
 meanwhile changes nothing. What is here already is not moved again.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 from modelrunner.errors import (
     CorruptStoreError,
-    DiskFullError,
     MalformedManifestError,
     ManifestNotFoundError,
     ModelRunnerError,
@@ -21,33 +17,32 @@ from modelrunner.errors import (
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.pulled import Pulled
+from modelrunner.operations.room import Room
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.transfer.fetch import Fetcher
-from modelrunner.transfer.limits import Limits
-from modelrunner.units import format_size
-
-_MARGIN = 64 * 1024 * 1024
-"""Room that is left for everybody else on the disk."""
+from modelrunner.transfer.budget import Budget
+from modelrunner.transfer.fetch import Fetched, Fetcher
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What a pull came to."""
+class Pinned:
+    """What a name stands for, and where that was found out; without a source it is here.
+
+    `begun` is when it was asked for.
+    """
 
     reference: Reference
-    model: StoredModel
-    status: Literal["pulled", "up-to-date"]
-    downloaded_bytes: int
-    resumed_bytes: int
-    duration_s: float
-    source: str | None
+    exact: Reference
+    source: Source | None
+    begun: float
 
 
-def _unheard(_artifact: ModelArtifact, _config: ModelConfig) -> None:
+def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConfig) -> None:
     pass
 
 
@@ -59,9 +54,10 @@ class Puller:
     source_for: Callable[[Reference], Source]
     listener: Listener = ignore
     backoff: Backoff = field(default_factory=Backoff)
-    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
+    room: Room = field(default_factory=Room)
     clock: Callable[[], float] = time.monotonic
-    on_config: Callable[[ModelArtifact, ModelConfig], None] = _unheard
+    on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
 
     def pull(self, reference: Reference) -> Pulled:
         """Brings a model here.
@@ -72,57 +68,55 @@ class Puller:
             AccessError, TransferError: The registry does not deliver.
             DiskFullError, StoreAccessError: It cannot be kept.
         """
+        return self.fetch(self.pin(reference))
+
+    def pin(self, reference: Reference) -> Pinned:
+        """Finds out what a name stands for; what is pinned and here already asks nobody.
+
+        Raises:
+            ManifestNotFoundError: No such tag; the near ones are named.
+            AccessError, TransferError: The registry does not tell.
+        """
         begun = self.clock()
-        if reference.digest is not None:
-            there = self._complete(reference)
-            if there is not None:
-                self._name(there, reference)
-                return self._up_to_date(there, reference, begun, None)
+        if reference.digest is not None and self._complete(reference) is not None:
+            return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
         try:
-            pinned = reference.with_digest(source.resolve(reference))
+            exact = reference.with_digest(source.resolve(reference))
         except ManifestNotFoundError as exc:
             raise with_near_tags(exc, reference, source) from exc
-        there = self._complete(pinned)
-        if there is not None:
-            self._name(there, reference)
-            return self._up_to_date(there, reference, begun, source.name)
-        return self._fetch(reference, pinned, source, begun)
+        return Pinned(reference, exact, source, begun)
 
-    def _fetch(
-        self, reference: Reference, pinned: Reference, source: Source, begun: float
-    ) -> Pulled:
-        artifact = ModelArtifact.from_manifest(source.manifest(pinned))
+    def fetch(self, pinned: Pinned) -> Pulled:
+        """Brings here what a name stood for when it was pinned; raises what `pull` does."""
+        there = self._complete(pinned.exact)
+        if there is None:
+            source = pinned.source or self.source_for(pinned.exact)
+            return self._fetch(pinned, source)
+        self._name(there, pinned.reference)
+        origin = None if pinned.source is None else pinned.source.name
+        return Pulled(
+            pinned.reference, there, "up-to-date", 0, 0, self.clock() - pinned.begun, origin
+        )
+
+    def _fetch(self, pinned: Pinned, source: Source) -> Pulled:
+        reference, exact = pinned.reference, pinned.exact
+        artifact = ModelArtifact.from_manifest(source.manifest(exact))
         manifest = artifact.manifest
         fetcher = Fetcher(
-            pinned,
+            exact,
             lambda: self.source_for(reference),
             self.store.blobs,
             self.listener,
             self.backoff,
-            self.limits,
+            self.budget,
         )
         with self.store.arriving():
             states = {entry: self.store.blobs.state(entry) for entry in manifest.blobs}
             absent = [entry for entry, state in states.items() if state != "good"]
-            resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
-            missing = sum(entry.size for entry in absent) - resumed
-            self._check_room(missing)
-            present = manifest.total_bytes - missing - resumed
-            self.listener(Planned(reference.short, manifest.total_bytes, present, resumed))
-            titles = _titles(artifact)
-            for entry in manifest.blobs:
-                if entry not in absent:
-                    self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
-            # the config first, here already or not: what cannot be understood should fail before
-            # gigabytes move
-            first = [entry for entry in absent if entry.digest == manifest.config.digest]
-            results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
-            self._check_config(artifact)
-            results += [
-                fetcher.fetch(entry, titles[entry.digest]) for entry in absent if entry not in first
-            ]
-            names = self._names(self.store.find(pinned), reference)
+            with self.room.taken(self.store, absent):
+                results = self._bring(reference, artifact, fetcher, absent)
+            names = self._names(self.store.find(exact), reference)
             model = self.store.add(manifest, names)
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
         return Pulled(
@@ -131,11 +125,33 @@ class Puller:
             "pulled",
             sum(result.downloaded for result in results),
             sum(result.resumed for result in results),
-            self.clock() - begun,
+            self.clock() - pinned.begun,
             source.name,
         )
 
-    def _check_config(self, artifact: ModelArtifact) -> None:
+    def _bring(
+        self,
+        reference: Reference,
+        artifact: ModelArtifact,
+        fetcher: Fetcher,
+        absent: Sequence[Descriptor],
+    ) -> Sequence[Fetched]:
+        manifest, titles = artifact.manifest, _titles(artifact)
+        resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
+        present = manifest.total_bytes - sum(entry.size for entry in absent)
+        self.listener(Planned(reference.short, manifest.total_bytes, present, resumed))
+        for entry in manifest.blobs:
+            if entry not in absent:
+                self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
+        # the config first, here already or not: what cannot be understood should fail before
+        # gigabytes move
+        first = [entry for entry in absent if entry.digest == manifest.config.digest]
+        results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
+        self._check_config(reference, artifact)
+        rest = [entry for entry in absent if entry not in first]
+        return results + [fetcher.fetch(entry, titles[entry.digest]) for entry in rest]
+
+    def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
         try:
             config = artifact.config(self.store.blobs.read(artifact.manifest.config))
         except MalformedManifestError as exc:
@@ -144,7 +160,7 @@ class Puller:
                 hint="the artifact is broken; tell whoever published it",
                 digest=str(artifact.manifest.config.digest),
             ) from exc
-        self.on_config(artifact, config)
+        self.on_config(reference, artifact, config)
 
     def _complete(self, pinned: Reference) -> StoredModel | None:
         """The stored model of this digest, if all of it is here and right."""
@@ -166,23 +182,6 @@ class Puller:
         """The names to give: a digest of a repository that names the model already adds none."""
         known = there.references if there is not None and reference.pinned else ()
         return known if any(name.name == reference.name for name in known) else [reference]
-
-    def _up_to_date(
-        self, model: StoredModel, reference: Reference, begun: float, source: str | None
-    ) -> Pulled:
-        return Pulled(reference, model, "up-to-date", 0, 0, self.clock() - begun, source)
-
-    def _check_room(self, missing: int) -> None:
-        free = shutil.disk_usage(_existing(self.store.layout.root)).free
-        if missing > 0 and missing + min(_MARGIN, missing) > free:
-            raise DiskFullError(
-                f"the disk has {format_size(free)} left, and {format_size(missing)} are missing",
-                hint="free some space (`modelrunner df`, `modelrunner prune`), or set"
-                " MODELRUNNER_HOME to a larger disk",
-                free_bytes=free,
-                needed_bytes=missing,
-                path=str(self.store.layout.root),
-            )
 
 
 def with_near_tags(
@@ -230,7 +229,3 @@ def _titles(artifact: ModelArtifact) -> dict[Digest, str]:
     for entry in artifact.manifest.layers:
         titles.setdefault(entry.digest, entry.digest.short)
     return titles
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

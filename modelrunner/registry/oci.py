@@ -291,7 +291,7 @@ class OciRegistry:
     def _exchange(self) -> Exchange:
         return Exchange(
             self.endpoint,
-            _session(),
+            new_session(),
             lambda: self._credentials.find(self.endpoint.account),
             known=self._known,
             read_timeout_s=self._read_timeout_s,
@@ -304,7 +304,8 @@ def scope_of(repository: str, actions: str) -> str:
     return f"repository:{repository}:{actions}"
 
 
-def _session() -> "requests.Session":
+def new_session() -> "requests.Session":
+    """A session that keeps no cookies and follows nothing by itself."""
     from http.cookiejar import DefaultCookiePolicy
 
     import requests

@@ -34,17 +34,11 @@ class Places:
             UnsupportedArtifactError: The place is known and cannot be spoken to.
         """
         registry = self.sink_for(reference)
-        addresses = self.mirrors.get(reference.registry, ())
-        if not addresses:
+        mirrors = self.mirrors_of(reference.registry)
+        if not mirrors:
             return registry
         # where there are several places to ask, none is worth a long wait
         patience = replace(self.backoff, attempts=min(2, self.backoff.attempts))
-        mirrors = [
-            Endpoint.of_mirror(
-                reference.registry, address, registries=self.registries, ca_file=self.ca_file
-            )
-            for address in addresses
-        ]
         return MirroredSource(
             [self._open(endpoint, patience) for endpoint in (*mirrors, registry.endpoint)]
         )
@@ -61,15 +55,29 @@ class Places:
                 hint=f"fetch the file with `hf download {reference.original_repository}`, then"
                 " `modelrunner package FILE.gguf NAME`",
             )
-        said = self.registries.get(reference.registry, RegistrySettings())
-        endpoint = Endpoint.of_registry(
-            reference.registry,
+        return self._open(self.endpoint_of(reference.registry))
+
+    def endpoint_of(self, registry: str) -> Endpoint:
+        """A registry's own address, with what is configured for it."""
+        said = self.registries.get(registry, RegistrySettings())
+        return Endpoint.of_registry(
+            registry,
             insecure=said.insecure,
             realms=said.realms,
             ca_file=said.ca_file or self.ca_file,
             client=said.client,
         )
-        return self._open(endpoint)
+
+    def mirrors_of(self, registry: str) -> tuple[Endpoint, ...]:
+        """The mirrors that are asked before a registry.
+
+        Raises:
+            ConfigError: A mirror's address is none.
+        """
+        return tuple(
+            Endpoint.of_mirror(registry, address, registries=self.registries, ca_file=self.ca_file)
+            for address in self.mirrors.get(registry, ())
+        )
 
     def _open(self, endpoint: Endpoint, backoff: Backoff | None = None) -> OciSink:
         return OciSink(

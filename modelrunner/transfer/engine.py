@@ -19,8 +19,9 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.journal import Journal
+from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher
-from modelrunner.transfer.limits import Growth, Limits, Throttle
+from modelrunner.transfer.limits import Growth
 from modelrunner.transfer.pieces import Pieces, piece_size
 from modelrunner.transfer.worker import Shared, Worker
 
@@ -41,12 +42,15 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Fetches blobs; `open_source` gives each connection a source of its own."""
+    """Fetches blobs; `open_source` gives each connection a source of its own.
+
+    `budget` is how many connections there may be, together with those of other transfers.
+    """
 
     reference: Reference
     open_source: Callable[[], Source]
     listener: Listener
-    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
     backoff: Backoff = field(default_factory=Backoff)
     piece: int | None = None
 
@@ -69,6 +73,7 @@ class Engine:
             TransferError, AccessError, NotFoundError: No connection gets any further.
             SizeMismatchError: The blob is announced with another size.
             DiskFullError, StoreAccessError: It cannot be written.
+            CancelledError: The budget was called off; what came is kept.
         """
         # a handle of our own: a thread that is late must not write into somebody else's file
         handle = os.dup(file.fileno())
@@ -87,7 +92,7 @@ class Engine:
                 notes,
                 handle,
                 journal.with_suffix(".partial"),
-                Throttle(self.limits.rate),
+                self.budget.throttle,
                 self.backoff,
                 self.open_source,
             )
@@ -103,7 +108,7 @@ class Engine:
     def _transfer(self, shared: Shared) -> None:
         workers: list[Worker] = []
         try:
-            self._watch(shared, workers, Growth(self.limits.connections))
+            self._watch(shared, workers, Growth(self.budget.limits.connections))
         except RangesUnsupportedError:
             self._part(shared, workers)
             workers.clear()
@@ -112,10 +117,12 @@ class Engine:
             self._watch(shared, workers, Growth(1))
         finally:
             self._part(shared, workers)
+            self.budget.leave(shared.pieces)
 
     def _watch(self, shared: Shared, workers: list[Worker], growth: Growth) -> None:
         pieces = shared.pieces
         told = -1
+        granted = 0
         while not pieces.complete:
             done = pieces.done_bytes()
             if done != told:
@@ -123,11 +130,15 @@ class Engine:
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
             self.backoff.remaining_s()
+            self.budget.check()
             flowing = sum(1 for worker in workers if worker.flowing)
+            if flowing >= granted > 0:
+                # others have the rest: it is to be judged by those that it has
+                flowing = max(flowing, growth.wanted)
             growth.observe(time.monotonic(), shared.downloaded, flowing)
             self._check(workers)
             shared.connections = growth.expected
-            self._staff(shared, workers, growth.wanted)
+            granted = self._staff(shared, workers, growth.wanted)
             for worker in workers:
                 worker.renew(time.monotonic())
             with pieces.changed:
@@ -136,15 +147,22 @@ class Engine:
         self._tell(shared)
         self.listener(Advanced(str(shared.descriptor.digest), pieces.size, pieces.size))
 
-    def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> None:
-        """Starts connections, as many as are wanted and have something to do."""
+    def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> int:
+        """Starts connections, as many as are wanted, have something to do, and may be had.
+
+        Returns:
+            How many those are, where others have more; else 0.
+        """
         given_up = sum(1 for worker in workers if worker.error is not None)
         alive = sum(1 for worker in workers if worker.is_alive())
         useful = min(wanted, shared.pieces.count) - given_up
-        for number in range(alive, max(useful, 1 if not workers else 0)):
+        useful = max(useful, 1 if not workers else 0)
+        granted = self.budget.grant(shared.pieces, useful, alive)
+        for number in range(alive, granted):
             worker = Worker(shared, number)
             workers.append(worker)
             worker.start()
+        return granted if granted < useful else 0
 
     def _check(self, workers: list[Worker]) -> None:
         """Raises what ended the work; while one connection gets on, the others' errors wait."""

@@ -15,8 +15,8 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
+from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.engine import Engine
-from modelrunner.transfer.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Fetcher:
     blobs: BlobStore
     listener: Listener
     backoff: Backoff = field(default_factory=Backoff)
-    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
     piece: int | None = None
 
     def fetch(self, descriptor: Descriptor, title: str) -> Fetched:
@@ -50,6 +50,7 @@ class Fetcher:
             IntegrityError: The source serves wrong bytes, twice.
             TransferError, AccessError, NotFoundError: The source does not deliver.
             DiskFullError, StoreAccessError: It cannot be written; what came is kept.
+            CancelledError: The budget was called off; what came is kept.
         """
         try:
             return self._attempt(descriptor, title, self.open_source)
@@ -72,7 +73,7 @@ class Fetcher:
                 self.listener(Skipped(digest, descriptor.size, title))
                 return _NOTHING
             engine = Engine(
-                self.reference, open_source, self.listener, self.limits, self.backoff, self.piece
+                self.reference, open_source, self.listener, self.budget, self.backoff, self.piece
             )
             arrived = engine.fill(
                 descriptor,

@@ -22,6 +22,7 @@ from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.select import Places
 from modelrunner.store.journal import noted_bytes
+from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
 from modelrunner.transfer.limits import Limits
 from tests.support.registry import Cdn, Registry
@@ -52,7 +53,7 @@ class Harness:
             self.store.blobs,
             self.events.append,
             backoff,
-            Limits(connections, rate),
+            Budget(Limits(connections, rate)),
             PIECE,
         )
         return fetcher.fetch(self.descriptor, "blob")
@@ -341,7 +342,7 @@ def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
                 store.blobs,
                 lambda _event: None,
                 QUICK,
-                Limits(chance.choice([1, 2, 4])),
+                Budget(Limits(chance.choice([1, 2, 4]))),
                 4096,
             )
             begun = time.monotonic()

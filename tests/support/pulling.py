@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from modelrunner.events import Event
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull import Pulled, Puller
+from modelrunner.operations.pull import Puller
+from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.push import Pushed, Pusher
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.retry import Backoff

@@ -81,7 +81,7 @@ def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF
     name = Reference.parse(reference)
     context.require_network(name.short)
     sink = context.places.sink_for(name)
-    with progress(context.console, pushing=True) as listener:
+    with progress(context.console, verb="pushing") as listener:
         result = Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
     if context.console.json:
         context.console.emit(

@@ -1,36 +1,65 @@
 """`modelrunner pull`."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.progress import progress
-from modelrunner.errors import ModelNotFoundError, UsageError
-from modelrunner.events import Event, Started
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
-from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, match_id
-from modelrunner.operations.pull import Pulled, Puller
-from modelrunner.store.store import Store
-from modelrunner.transfer.limits import Limits
-from modelrunner.units import format_duration, format_size, parse_size
+from modelrunner.cli.placing import Placing, folders, placing_of
+from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
+from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.operations.pulled import Failed, Outcome
+from modelrunner.units import parse_size
+
+if TYPE_CHECKING:
+    # where a lock has everything here, what fetches is not loaded
+    from modelrunner.cli.github import Actions
+    from modelrunner.oci.reference import Reference
+    from modelrunner.transfer.limits import Limits
 
 
 @command(
     examples="  modelrunner pull ai/granite-4.0-micro\n"
-    "  modelrunner pull ai/smollm2:135M-Q4_K_M --json"
+    "  modelrunner pull ai/smollm2:135M-Q4_K_M ai/embeddinggemma --output models\n"
+    "  modelrunner pull --locked"
 )
 def pull(
     context: Context,
-    references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REF...]", help="Models; with --locked, names in the lock."),
+    ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="What modelrunner.lock pins, by digest only.")
+    ] = False,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="Like --locked, without the network.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another modelrunner.toml, for --locked.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Put the files there, under their real names."),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="As hard links to the store, or not at all.")
+    ] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="As copies that may be written to.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files in FOLDER that are not from here.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End all when one of several fails.")
+    ] = False,
+    github: Annotated[
+        bool,
+        typer.Option("--github", help="Write outputs, annotations, a summary for GitHub Actions."),
+    ] = False,
     connections: Annotated[
         int | None,
         typer.Option(min=1, max=16, metavar="N", help="Default: few, more while that is faster."),
@@ -61,83 +90,151 @@ def pull(
     ] = None,
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
+    actions = _actions(context) if github else None
     deadline = None if timeout is None else time.monotonic() + timeout
-    limits = Limits(connections, _rate(limit_rate))
+    rate = _rate(limit_rate)
     if deadline is not None:
         context.hurry(deadline)
     if ca_file is not None:
         context.trust(ca_file)
-    if fit or require_fit or budget is not None or gpu is not None:
+    from_lock = locked or frozen
+    placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
+    fitting = fit or require_fit or budget is not None or gpu is not None
+    wish = _Wish(connections, rate, fail_fast, actions)
+    if from_lock:
+        if fitting:
+            raise UsageError("a lock says which variant", hint="leave out --fit and --require-fit")
+        _pull_locked(context, references or (), wish, placing, frozen=frozen, file=file)
+        return
+    if not references:
+        raise UsageError(
+            "no model is named", hint="name one, or add --locked for those of modelrunner.lock"
+        )
+    if file is not None:
+        raise UsageError("--file is about --locked", hint="add --locked or --frozen")
+    if fitting:
         references = _fitted(context, references, fit, require_fit, budget, gpu)
-    wanted = [reference_to_pull(context, text) for text in references]
-    values = []
-    for reference in wanted:
-        result = pull_one(context, reference, limits, tells_need=True)
+    _pull_named(context, references, wish, placing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How to pull, and whom to tell."""
+
+    connections: int | None
+    rate: int | None
+    fail_fast: bool
+    actions: "Actions | None" = None
+
+    @property
+    def limits(self) -> "Limits":
+        from modelrunner.transfer.limits import Limits
+
+        return Limits(self.connections, self.rate)
+
+
+def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Placing) -> None:
+    from modelrunner.cli.pulling import pull_many, pull_one, reference_to_pull
+
+    references = [reference_to_pull(context, text) for text in texts]
+    if len(references) == 1:
+        pulled = pull_one(context, references[0], wish.limits, tells_need=True)
         # the files get their names now, for a store that is read-only later
-        path = result.model.weights()
-        if context.console.json:
-            values.append(to_dict(result))
-        elif context.console.quiet:
-            context.console.print(str(path))
-        else:
-            context.console.print(_line(result))
-        context.console.flush()
-    if context.console.json:
-        context.console.emit(values[0] if len(values) == 1 else values)
+        pulled.model.weights()
+        result = placing.place(Result(pulled), placing.folder)
+        if wish.actions is not None:
+            wish.actions.report([result])
+        show_one(context, result)
+        return
+    outcomes = pull_many(
+        context, references, wish.limits, fail_fast=wish.fail_fast, tells_need=True
+    )
+    places = folders(placing.folder, [outcome.reference for outcome in outcomes])
+    if len(outcomes) == 1:
+        places = [placing.folder]
+    results = [Result(outcome) for outcome in outcomes]
+    shown = _placed(context, results, places, placing, _errors(outcomes))
+    _finish(context, shown, wish)
 
 
-def reference_to_pull(context: Context, text: str) -> Reference:
-    """What the text names; an ID names only what is here."""
-    if match_id(text):
-        model = context.store.lookup(text)
-        if model is not None and model.references:
-            return model.references[0].with_digest(model.digest)
-        if text.startswith("sha256:"):
-            raise ModelNotFoundError(
-                f"{text}: no such model here, and an ID does not say where to get it",
-                hint="pull it by name: REPOSITORY@sha256:HEX",
-            )
-    return Reference.parse(text)
-
-
-def pull_one(
+def _pull_locked(
     context: Context,
-    reference: Reference,
-    limits: Limits | None = None,
+    names: Sequence[str],
+    wish: _Wish,
+    placing: Placing,
     *,
-    tells_need: bool = False,
-) -> Pulled:
-    """Pulls with progress; one that is ended from outside says what is kept.
+    frozen: bool,
+    file: Path | None,
+) -> None:
+    from modelrunner.cli.locked import pull_locked
 
-    Args:
-        context: Where to put it, and whom to tell.
-        reference: The model.
-        limits: On the transfer.
-        tells_need: Whether to say how much memory it needs, before its weights move.
-    """
-    here = _here(context, reference) if context.options.offline else None
-    if here is not None:
-        return here
-    begun: dict[str, int] = {}
-    try:
-        with progress(context.console) as show:
+    def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
+        from modelrunner.cli.pulling import pull_many
 
-            def listen(event: Event) -> None:
-                if isinstance(event, Started):
-                    begun[event.digest] = event.size
-                show(event)
+        outcomes = pull_many(context, references, wish.limits, fail_fast=wish.fail_fast)
+        told.extend(_errors(outcomes))
+        return outcomes
 
-            places = context.places
-            puller = Puller(
-                context.store, context.source_for, listen, places.backoff, limits or Limits()
-            )
-            if tells_need:
-                puller = replace(puller, on_config=partial(_tell_need, context, reference))
-            return puller.pull(reference)
-    except (KeyboardInterrupt, SystemExit):
-        kept = format_size(_kept(context.store, begun))
-        context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
-        raise
+    told: list[ModelRunnerError] = []
+    found = pull_locked(context, frozen=frozen, names=names, file=file, fetch=fetch)
+    results = [Result(entry.outcome, entry.locked.name) for entry in found]
+    places = [
+        entry.output if placing.folder is None else placing.folder / entry.locked.name
+        for entry in found
+    ]
+    shown = _placed(context, results, places, placing, told)
+    if wish.actions is None:
+        _finish(context, shown, wish)
+    else:
+        from modelrunner.lockfile.project import Project
+
+        _finish(context, shown, wish, Project.at(file).lock().cache_key())
+
+
+def _placed(
+    context: Context,
+    results: Sequence[Result],
+    places: Sequence[Path | None],
+    placing: Placing,
+    told: Sequence[ModelRunnerError],
+) -> Sequence[Result]:
+    """Places what came, and tells failures that were not told yet."""
+    shown = [
+        placing.try_place(result, folder) for result, folder in zip(results, places, strict=True)
+    ]
+    for result in shown:
+        failed = result.outcome
+        if isinstance(failed, Failed) and not any(failed.error is error for error in told):
+            tell_failure(context, failed)
+    return shown
+
+
+def _finish(
+    context: Context, results: Sequence[Result], wish: _Wish, cache_key: str | None = None
+) -> None:
+    """Shows what became of each model, to GitHub Actions too where that was asked for."""
+    if wish.actions is not None:
+        from modelrunner.cli.github import annotations, failures
+
+        wish.actions.report(results, cache_key)
+        for error in failures(results):
+            for line in annotations(error, context.environ):
+                context.console.err.write(f"{line}\n")
+    show_all(context, results)
+
+
+def _actions(context: Context) -> "Actions":
+    """The files of this step; what is secret in the environment is hidden from now on."""
+    from modelrunner.cli.github import Actions, masks
+
+    found = Actions.of(context.environ)
+    for line in masks(context.environ):
+        context.console.err.write(f"{line}\n")
+    return found
+
+
+def _errors(outcomes: Sequence[Outcome]) -> list[ModelRunnerError]:
+    return [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
 
 
 def _fitted(
@@ -155,18 +252,6 @@ def _fitted(
     return [fitting.fitted(context, text, wanted) for text in references]
 
 
-def _tell_need(
-    context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
-) -> None:
-    architecture = config.gguf.get("general.architecture", "")
-    if f"{architecture}.block_count" not in config.gguf:
-        # it does not tell, and the pull does not wait for what would read it
-        return
-    from modelrunner.cli.fitting import tell_need
-
-    tell_need(context, reference, artifact, config)
-
-
 def _rate(text: str | None) -> int | None:
     if text is None:
         return None
@@ -177,50 +262,3 @@ def _rate(text: str | None) -> int | None:
     if rate <= 0:
         raise UsageError("--limit-rate: nothing would ever come", hint="write it like 20M or 500k")
     return rate
-
-
-def _here(context: Context, reference: Reference) -> Pulled | None:
-    """The result where nothing is to be fetched, None where something is missing."""
-    begun = time.monotonic()
-    model = context.store.find(reference)
-    if model is None or any(
-        context.store.blobs.state(blob) != "good" for blob in model.manifest.blobs
-    ):
-        return None
-    return Pulled(reference, model, "up-to-date", 0, 0, time.monotonic() - begun, None)
-
-
-def _kept(store: Store, begun: Mapping[str, int]) -> int:
-    """How much of these blobs the next pull need not fetch."""
-    found = 0
-    for digest, size in begun.items():
-        blob = Descriptor("", Digest.parse(digest), size)
-        found += size if store.blobs.path(blob.digest).exists() else store.blobs.partial_bytes(blob)
-    return found
-
-
-def to_dict(result: Pulled) -> dict[str, object]:
-    """The result as JSON has it."""
-    return {
-        "reference": str(result.reference),
-        "digest": str(result.model.digest),
-        "status": result.status,
-        "path": str(result.model.weights()),
-        "size_bytes": result.model.size,
-        "downloaded_bytes": result.downloaded_bytes,
-        "resumed_bytes": result.resumed_bytes,
-        "duration_s": round(result.duration_s, 3),
-        "source": result.source,
-    }
-
-
-def _line(result: Pulled) -> str:
-    name, digest = result.reference.short, result.model.digest.short
-    if result.status == "up-to-date":
-        return f"{name}: up to date ({digest}, {format_size(result.model.size)})"
-    resumed = f", {format_size(result.resumed_bytes)} resumed" if result.resumed_bytes else ""
-    source = f" from {result.source}" if result.source else ""
-    return (
-        f"{name}: pulled {digest}, {format_size(result.downloaded_bytes)}"
-        f"{source} in {format_duration(result.duration_s)}{resumed}"
-    )

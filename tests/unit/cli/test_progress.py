@@ -5,7 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from modelrunner.cli.console import Console, ProgressMode
-from modelrunner.cli.progress import JsonListener, PlainListener, Tally, bar, progress
+from modelrunner.cli.progress import progress
+from modelrunner.cli.progress_bar import bar
+from modelrunner.cli.progress_json import JsonListener
+from modelrunner.cli.progress_plain import PlainListener
+from modelrunner.cli.progress_tally import Tally
 from modelrunner.events import (
     Advanced,
     Event,
@@ -15,6 +19,7 @@ from modelrunner.events import (
     Skipped,
     Started,
     Verified,
+    Waiting,
 )
 
 MIB = 1024 * 1024
@@ -103,7 +108,7 @@ def test_a_fast_pull_says_one_line() -> None:
 
 def test_a_retry_is_told_with_its_reason_made_safe() -> None:
     found = console()
-    listener = PlainListener(found, pushing=True)
+    listener = PlainListener(found, verb="pushing")
     listener(Retrying(BLOB, "host\x1b[31m says 503", 1, 1.5))
     listener(Retrying(BLOB, "other bytes", 1, 0))
     assert lines(found) == [
@@ -171,3 +176,55 @@ def test_a_bar_shows_what_is_foreign_as_it_is_and_safe() -> None:
     assert "\x1b[5m" not in drawn
     # the colours were not asked for
     assert "\x1b[38" not in drawn
+
+
+GIB = 1024 * MIB
+
+
+@pytest.mark.parametrize(
+    "rate", [500_000, 20_000_000, 1_500_000_000], ids=["slow", "usual", "fast"]
+)
+@pytest.mark.parametrize("shards", [1, 40])
+def test_twenty_gigabytes_are_less_than_sixty_lines_however_bad_the_line_is(
+    rate: int, shards: int
+) -> None:
+    found, clock = console(), Clock(0.0)
+    listener = PlainListener(found, clock=clock)
+    size = 20 * GIB // shards
+    listener(Planned("ai/x:20G", 20 * GIB, 0, 0))
+    for shard in range(shards):
+        digest = f"sha256:{shard:064x}"
+        listener(Started(digest, size, 0, f"model-{shard}.gguf"))
+        steps = max(1, min(400, int(size / rate)))
+        for step in range(1, steps + 1):
+            clock.now += size / rate / steps
+            listener(Advanced(digest, size, size * step // steps))
+            listener(Retrying(digest, "the registry says 503", 1, 0.5))
+        listener(Verified(digest, size))
+    listener(Finished("ai/x:20G", BLOB, 20 * GIB))
+    assert 1 <= len(lines(found)) < 60
+
+
+def test_many_files_that_are_here_are_not_all_named() -> None:
+    found = console()
+    listener = PlainListener(found)
+    listener(Planned("ai/x:20G", 20 * GIB, 20 * GIB, 0))
+    for shard in range(200):
+        listener(Skipped(f"sha256:{shard:064x}", GIB // 10, f"model-{shard}.gguf"))
+    assert len(lines(found)) < 20
+
+
+def test_several_models_are_one_tally_and_what_they_share_counts_for_each() -> None:
+    tally = Tally(Clock(1.0))
+    for event in (
+        Planned("ai/x:1", 100 * MIB, 0, 0),
+        Planned("ai/x:2", 100 * MIB, 50 * MIB, 0),
+        Started(BLOB, 100 * MIB, 0, "model.gguf"),
+        Skipped(OTHER, 50 * MIB, "here.gguf"),
+        Waiting(BLOB, "model.gguf"),
+        Advanced(BLOB, 100 * MIB, 100 * MIB),
+    ):
+        tally.hear(event)
+    assert tally.percent == 75
+    tally.hear(Skipped(BLOB, 50 * MIB, "model.gguf"))
+    assert (tally.total, tally.percent) == (200 * MIB, 100)

@@ -1,0 +1,247 @@
+"""The library: what scripts in Python may use, with the environment and configuration of a user.
+
+`modelrunner` itself offers these names; nothing else of the package is a promise.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from modelrunner.config import Settings
+from modelrunner.errors import NotInStoreError
+from modelrunner.events import Listener, ignore
+from modelrunner.oci.reference import Reference
+from modelrunner.store import store as stores
+
+if TYPE_CHECKING:
+    # what is here is found without it
+    from modelrunner.registry.select import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is here.
+
+    Attributes:
+        digest: Its ID, `sha256:` and 64 hex digits.
+        references: Its names.
+        path: The weights under their real name, the first shard of several.
+        size_bytes: What it takes on disk.
+        architecture: As its config says; this and what follows are None where it does not.
+        parameters: Such as `135M`.
+        quantization: Such as `Q4_K_M`.
+        context_length: Tokens that it was trained for.
+    """
+
+    digest: str
+    references: tuple[str, ...]
+    path: Path
+    size_bytes: int
+    architecture: str | None
+    parameters: str | None
+    quantization: str | None
+    context_length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The memory that a model needs, and whether there is so much.
+
+    Attributes:
+        reference: The model.
+        source: What the estimate rests on.
+        context: Tokens that it is for.
+        total_bytes: What is needed; certainly more than `low_bytes`, less than `high_bytes`.
+        low_bytes: See above.
+        high_bytes: See above; None where nothing bounds it.
+        verdict: Whether it fits.
+        budget_bytes: What it is to fit into; None where that is not known.
+        gpu_layers: Layers that fit on the GPU; None where there is none.
+        max_context: The longest context that fits; None where it is not known.
+        notes: What else is to be said.
+    """
+
+    reference: str
+    source: str
+    context: int
+    total_bytes: int
+    low_bytes: int
+    high_bytes: int | None
+    verdict: Literal["fits", "partial", "no", "unknown"]
+    budget_bytes: int | None
+    gpu_layers: int | None
+    max_context: int | None
+    notes: tuple[str, ...]
+
+
+class Store:
+    """The models that are here.
+
+    Args:
+        home: The folder that everything lies in; that of the command line where it is None.
+    """
+
+    def __init__(self, home: str | Path | None = None) -> None:
+        self._store = stores.Store(_settings(home).store)
+
+    def models(self) -> tuple[Model, ...]:
+        """Every model once, with all its names.
+
+        Raises:
+            CorruptStoreError: One is damaged.
+        """
+        return tuple(_model(model) for model in self._store.models())
+
+    def find(self, reference: str | Reference) -> Model | None:
+        """A model by name or ID, None where it is not here.
+
+        Raises:
+            InvalidReferenceError: The text is neither.
+        """
+        found = self._store.lookup(str(reference))
+        return None if found is None else _model(found)
+
+
+def pull(
+    reference: str | Reference,
+    *,
+    home: str | Path | None = None,
+    listener: Listener = ignore,
+    connections: int | None = None,
+    rate: int | None = None,
+    timeout: float | None = None,
+    offline: bool = False,
+) -> Model:
+    """Brings a model here, verified; what is here already is not fetched again.
+
+    Args:
+        reference: The model, as for the command line.
+        home: The folder that everything lies in; that of the command line where it is None.
+        listener: Hears what happens, see `modelrunner.events`.
+        connections: Exactly so many; as many as help where it is None.
+        rate: Bytes a second at most.
+        timeout: Seconds for all of it; what arrived is kept.
+        offline: Whether the network is ruled out.
+
+    Raises:
+        InvalidReferenceError: The text is no reference.
+        ManifestNotFoundError: No such tag; the near ones are named.
+        UnsupportedArtifactError, IntegrityError: What is there cannot be used.
+        AccessError, TransferError: The registry does not deliver; what came is kept.
+        DiskFullError, StoreAccessError: It cannot be kept.
+        NotInStoreError: It is not here, and the network was ruled out.
+    """
+    settings = _settings(home)
+    store = stores.Store(settings.store)
+    wanted = Reference.parse(str(reference))
+    if offline:
+        return _model(_here(store, wanted))
+    from modelrunner.operations.pull import Puller
+    from modelrunner.transfer.budget import Budget
+    from modelrunner.transfer.limits import Limits
+
+    places = _places(settings, timeout)
+    budget = Budget(Limits(connections, rate))
+    puller = Puller(store, places.source_for, listener, places.backoff, budget)
+    return _model(puller.pull(wanted).model)
+
+
+def estimate(
+    subject: str | Reference | Path,
+    *,
+    home: str | Path | None = None,
+    context: int | None = None,
+    kv_type: str = "f16",
+    budget: int | None = None,
+) -> Estimate:
+    """Tells how much memory a model or a GGUF file needs, and whether it fits.
+
+    Args:
+        subject: A model, here or in its registry, or the path of a file.
+        home: The folder that everything lies in; that of the command line where it is None.
+        context: Tokens; as long as trained, fits and is usual where it is None.
+        kv_type: What the KV cache is kept in.
+        budget: Bytes to fit into; those of this machine where it is None.
+
+    Raises:
+        MalformedGGUFError, UsageError: The file is none, or not there.
+        ManifestNotFoundError: Nobody knows the model.
+        AccessError, TransferError: The registry does not tell, and no card knows the model.
+    """
+    from modelrunner.cards.catalog import Catalog
+    from modelrunner.memory.devices import devices
+    from modelrunner.operations.estimate import Estimator
+    from modelrunner.operations.report import Wish
+
+    settings = _settings(home)
+    places = _places(settings, None)
+    estimator = Estimator(
+        stores.Store(settings.store), places.source_for, cache(Catalog.load), cache(devices)
+    )
+    wish = Wish(context, kv_type, budget=budget)
+    if isinstance(subject, Path):
+        report = estimator.of_file(subject, wish)
+    else:
+        report = estimator.of_model(str(subject), wish)
+    found, fit = report.estimate, report.fit
+    return Estimate(
+        report.name,
+        found.source,
+        report.load.context,
+        found.total,
+        found.low,
+        found.high,
+        fit.verdict,
+        fit.budget_bytes,
+        fit.gpu_layers,
+        fit.max_context,
+        tuple(found.notes),
+    )
+
+
+def _settings(home: str | Path | None) -> Settings:
+    named: Mapping[str, str] = {} if home is None else {"MODELRUNNER_HOME": str(home)}
+    return Settings.load({**os.environ, **named})
+
+
+def _places(settings: Settings, timeout: float | None) -> "Places":
+    from modelrunner.registry.credentials import DockerCredentials
+    from modelrunner.registry.select import Places
+
+    places = Places(
+        DockerCredentials(settings.docker_config),
+        settings.mirrors,
+        settings.registries,
+        settings.ca_file,
+    )
+    if timeout is None:
+        return places
+    return replace(places, backoff=replace(places.backoff, deadline=time.monotonic() + timeout))
+
+
+def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:
+    model = store.find(reference)
+    if model is None or any(store.blobs.state(blob) != "good" for blob in model.manifest.blobs):
+        raise NotInStoreError(
+            f"{reference.short} is not here, and the network is ruled out",
+            hint="pull it once without `offline`",
+        )
+    return model
+
+
+def _model(model: stores.StoredModel) -> Model:
+    config = model.config
+    return Model(
+        str(model.digest),
+        tuple(str(reference) for reference in model.references),
+        model.weights(),
+        model.size,
+        config.architecture,
+        config.parameters,
+        config.quantization,
+        config.context_length,
+    )

@@ -1,0 +1,100 @@
+"""A transfer as lines in a log: few of them, however long it takes and whatever goes wrong.
+
+There is a line every ten seconds or ten percent, whichever comes later. What is here already is
+named for a few files only. Trouble is told at once a few times, and then ever more rarely.
+"""
+
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from modelrunner.cli.console import Console
+from modelrunner.cli.progress_tally import (
+    Tally,
+    plan_text,
+    retry_text,
+    skipped_text,
+    waiting_text,
+)
+from modelrunner.events import (
+    Advanced,
+    Event,
+    Finished,
+    Planned,
+    Retrying,
+    Skipped,
+    Started,
+    Verified,
+    Waiting,
+)
+from modelrunner.text import sanitize_line
+
+_LINE_SECONDS = 10.0
+_LINE_PERCENT = 10.0
+_NAMED = 8
+"""So many files that are here already are named."""
+_TROUBLES = 4
+"""So often trouble is told at once."""
+_TROUBLE_S = 10.0
+"""From then on it is told after so long, and after twice as long each time."""
+
+
+class PlainListener:
+    """Lines for a log."""
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        verb: str = "pulling",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._verb = verb
+        self._tally = Tally(clock)
+        self._clock = clock
+        self._last = (clock(), 0.0)
+        self._named = 0
+        self._troubles = 0
+        self._trouble_at = clock()
+
+    def __call__(self, event: Event) -> None:
+        """Hears an event."""
+        self._tally.hear(event)
+        match event:
+            case Planned():
+                self._say(f"{self._verb} {event.reference}: {plan_text(event)}")
+                self._last = (self._clock(), self._tally.percent)
+            case Skipped():
+                self._named += 1
+                if self._named <= _NAMED:
+                    self._say(skipped_text(event))
+            case Waiting():
+                self._say(waiting_text(event))
+            case Retrying():
+                self._retry(event)
+            case Advanced():
+                self._advance()
+            case Started() | Verified() | Finished():
+                pass
+            case _:
+                assert_never(event)
+
+    def _advance(self) -> None:
+        now, percent = self._clock(), self._tally.percent
+        if now - self._last[0] >= _LINE_SECONDS and percent - self._last[1] >= _LINE_PERCENT:
+            self._last = (now, percent)
+            self._say(self._tally.line())
+
+    def _retry(self, event: Retrying) -> None:
+        now = self._clock()
+        beyond = self._troubles - _TROUBLES
+        if beyond >= 0 and now - self._trouble_at < _TROUBLE_S * 2**beyond:
+            return
+        self._troubles += 1
+        self._trouble_at = now
+        self._say(retry_text(event))
+
+    def _say(self, text: str) -> None:
+        self._console.err.write(f"{sanitize_line(text)}\n")
+        self._console.err.flush()

@@ -1,0 +1,131 @@
+"""How far a transfer is, as numbers and in words: what all its displays share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from modelrunner.events import (
+    Advanced,
+    Event,
+    Finished,
+    Planned,
+    Retrying,
+    Skipped,
+    Started,
+    Verified,
+    Waiting,
+)
+from modelrunner.units import format_duration, format_size
+
+_SPEED_WINDOW_S = 5.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far a transfer is, over all its blobs, and all its models."""
+
+    clock: Callable[[], float]
+    total: int = 0
+    settled: int = 0
+    moving: dict[str, int] = field(default_factory=dict)
+    awaited: set[str] = field(default_factory=set)
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    def hear(self, event: Event) -> None:
+        """Takes an event in."""
+        match event:
+            case Planned():
+                self.total += event.total_bytes
+                self._jump(event.present_bytes)
+                self.settled += event.present_bytes
+                self._sample()
+            case Started():
+                self._jump(event.resumed - self.moving.get(event.digest, 0))
+                self.moving[event.digest] = event.resumed
+                self.awaited.discard(event.digest)
+            case Advanced():
+                self.moving[event.digest] = event.done
+                self._sample()
+            case Waiting():
+                self.awaited.add(event.digest)
+            case Skipped():
+                if event.digest in self.awaited:
+                    # somebody else has brought it, after it was planned as missing
+                    self.awaited.discard(event.digest)
+                    self._jump(event.size)
+                    self.settled += event.size
+            case Retrying() | Verified() | Finished():
+                pass
+            case _:
+                assert_never(event)
+
+    @property
+    def done(self) -> int:
+        """Bytes that are here."""
+        return self.settled + sum(self.moving.values())
+
+    @property
+    def percent(self) -> float:
+        """How much is here, of a hundred."""
+        return 100.0 if self.total == 0 else 100.0 * self.done / self.total
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second, over the last few seconds."""
+        if len(self.samples) < 2:  # noqa: PLR2004
+            return 0.0
+        (begun, before), (now, after) = self.samples[0], self.samples[-1]
+        return max(0, after - before) / max(now - begun, 1e-6)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds to go at this speed, None where nothing moves."""
+        return (self.total - self.done) / self.speed if self.speed else None
+
+    def _jump(self, size: int) -> None:
+        """Some bytes are here that have not come now: they are no speed."""
+        self.samples = [(when, done + size) for when, done in self.samples]
+
+    def _sample(self) -> None:
+        now = self.clock()
+        if self.samples and now - self.samples[-1][0] < _SPEED_WINDOW_S / 50:
+            return
+        self.samples.append((now, self.done))
+        while len(self.samples) > 2 and now - self.samples[0][0] > _SPEED_WINDOW_S:  # noqa: PLR2004
+            self.samples.pop(0)
+
+    def line(self) -> str:
+        """One line that says it all."""
+        left = self.remaining_s
+        eta = f", {format_duration(left)} left" if left is not None else ""
+        return (
+            f"{self.percent:3.0f} %  {format_size(self.done)} of {format_size(self.total)}"
+            f"  {format_size(round(self.speed))}/s{eta}"
+        )
+
+
+def plan_text(event: Planned) -> str:
+    """How much of a model there is, here and to come."""
+    parts = [format_size(event.total_bytes)]
+    if event.present_bytes:
+        parts.append(f"{format_size(event.present_bytes)} already there")
+    if event.resumed_bytes:
+        parts.append(f"resuming, {format_size(event.resumed_bytes)} here from an earlier try")
+    return ", ".join(parts)
+
+
+def retry_text(event: Retrying) -> str:
+    """What went wrong, and when it is tried again."""
+    if event.delay <= 0:
+        return f"{event.reason}; once more from the start"
+    return f"{event.reason}; trying again in {event.delay:.1f} s"
+
+
+def waiting_text(event: Waiting) -> str:
+    """What is waited for."""
+    return f"{event.title}: it is on its way already, waiting for it"
+
+
+def skipped_text(event: Skipped) -> str:
+    """What need not come."""
+    return f"{event.title}: {format_size(event.size)}, already there"

@@ -1,0 +1,147 @@
+"""What a pull came to, as its users want it: lines, paths, or JSON; files placed on the way.
+
+Several models have one exit code, the highest of those that failed. As JSON, stdout has the
+results only where nothing failed; else one error on stderr has them all.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import typer
+
+from modelrunner.cli.context import Context
+from modelrunner.cli.progress import has_bar
+from modelrunner.errors import ModelRunnerError
+from modelrunner.operations.pulled import Dropped, Failed, Outcome, Pulled
+from modelrunner.units import format_duration, format_size
+
+_CLEAR = "\r\x1b[2K"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One model of a pull.
+
+    Attributes:
+        outcome: What became of it.
+        name: What a lock calls it.
+        output: Its weights where the user wants them.
+    """
+
+    outcome: Outcome
+    name: str | None = None
+    output: Path | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON has it."""
+        named: dict[str, object] = {} if self.name is None else {"name": self.name}
+        match self.outcome:
+            case Pulled():
+                placed = {} if self.output is None else {"output": str(self.output)}
+                return named | to_dict(self.outcome) | placed
+            case Failed(reference, error):
+                told: dict[str, object] = {"reference": str(reference), "status": "failed"}
+                return named | told | {"error": error.to_dict()}
+            case Dropped(reference):
+                return named | {"reference": str(reference), "status": "dropped"}
+            case _:
+                assert_never(self.outcome)
+
+
+def tell_failure(context: Context, failed: Failed) -> None:
+    """Says at once why a model does not come; as JSON it is told with the results."""
+    console, error = context.console, failed.error
+    if console.json:
+        return
+    name = failed.reference.short
+    message = error.message if name in error.message else f"{name}: {error.message}"
+    # a bar stands on the line that the cursor is on
+    console.err.write(_CLEAR if has_bar(console) else "")
+    console.error(ModelRunnerError(message, hint=error.hint))
+
+
+def show_one(context: Context, result: Result) -> None:
+    """Prints the result of the one model that was asked for."""
+    _print(context, result)
+    if context.console.json:
+        context.console.emit(result.to_dict())
+
+
+def show_all(context: Context, results: Sequence[Result]) -> None:
+    """Prints the results of several models, and ends the program where one failed.
+
+    Raises:
+        Exit: With the worst exit code; each failure has been told.
+    """
+    failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
+    for result in results:
+        _print(context, result)
+    _sum_up(context, results)
+    if not failed:
+        if context.console.json:
+            context.console.emit([result.to_dict() for result in results])
+        return
+    worst = max(failed, key=lambda entry: entry.error.exit_code).error
+    if context.console.json:
+        names = [str(entry.reference) for entry in failed]
+        told = [result.to_dict() for result in results]
+        error = {"error": {**worst.to_dict(), "failed": names, "results": told}}
+        context.console.err.write(json.dumps(error, ensure_ascii=False) + "\n")
+    raise typer.Exit(worst.exit_code)
+
+
+def to_dict(pulled: Pulled) -> dict[str, object]:
+    """A pull as JSON has it."""
+    return {
+        "reference": str(pulled.reference),
+        "digest": str(pulled.model.digest),
+        "status": pulled.status,
+        "path": str(pulled.model.weights()),
+        "size_bytes": pulled.model.size,
+        "downloaded_bytes": pulled.downloaded_bytes,
+        "resumed_bytes": pulled.resumed_bytes,
+        "duration_s": round(pulled.duration_s, 3),
+        "source": pulled.source,
+    }
+
+
+def _print(context: Context, result: Result) -> None:
+    pulled = result.outcome
+    if context.console.json or not isinstance(pulled, Pulled):
+        return
+    if context.console.quiet:
+        context.console.print(str(result.output or pulled.model.weights()))
+    else:
+        context.console.print(_line(pulled))
+    context.console.flush()
+
+
+def _sum_up(context: Context, results: Sequence[Result]) -> None:
+    pulled = [result.outcome for result in results if isinstance(result.outcome, Pulled)]
+    failed = sum(1 for result in results if isinstance(result.outcome, Failed))
+    new = sum(1 for entry in pulled if entry.status == "pulled")
+    counts = {
+        "pulled": new,
+        "up to date": len(pulled) - new,
+        "failed": failed,
+        "not tried to the end": len(results) - len(pulled) - failed,
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    noun = "model" if len(results) == 1 else "models"
+    size = format_size(sum(entry.downloaded_bytes for entry in pulled))
+    context.console.say(f"{len(results)} {noun}: {said}; {size} fetched")
+
+
+def _line(pulled: Pulled) -> str:
+    name, digest = pulled.reference.short, pulled.model.digest.short
+    if pulled.status == "up-to-date":
+        return f"{name}: up to date ({digest}, {format_size(pulled.model.size)})"
+    resumed = f", {format_size(pulled.resumed_bytes)} resumed" if pulled.resumed_bytes else ""
+    source = f" from {pulled.source}" if pulled.source else ""
+    return (
+        f"{name}: pulled {digest}, {format_size(pulled.downloaded_bytes)}"
+        f"{source} in {format_duration(pulled.duration_s)}{resumed}"
+    )

@@ -1,0 +1,165 @@
+"""What the commands share that pull: one model or several, shown, and ended in good order."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from modelrunner.cli.context import Context
+from modelrunner.cli.progress import progress
+from modelrunner.cli.pull_results import tell_failure
+from modelrunner.errors import ModelNotFoundError
+from modelrunner.events import Event, Listener, Started
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations import pull_many as together
+from modelrunner.operations.pull import Puller
+from modelrunner.operations.pulled import Failed, Outcome, Pulled
+from modelrunner.store.store import Store
+from modelrunner.transfer.budget import Budget
+from modelrunner.transfer.limits import Limits
+from modelrunner.units import format_size
+
+
+def reference_to_pull(context: Context, text: str) -> Reference:
+    """What the text names; an ID names only what is here."""
+    if match_id(text):
+        model = context.store.lookup(text)
+        if model is not None and model.references:
+            return model.references[0].with_digest(model.digest)
+        if text.startswith("sha256:"):
+            raise ModelNotFoundError(
+                f"{text}: no such model here, and an ID does not say where to get it",
+                hint="pull it by name: REPOSITORY@sha256:HEX",
+            )
+    return Reference.parse(text)
+
+
+def pull_one(
+    context: Context,
+    reference: Reference,
+    limits: Limits | None = None,
+    *,
+    tells_need: bool = False,
+) -> Pulled:
+    """Pulls with progress; one that is ended from outside says what is kept.
+
+    Args:
+        context: Where to put it, and whom to tell.
+        reference: The model.
+        limits: On the transfer.
+        tells_need: Whether to say how much memory it needs, before its weights move.
+    """
+    here = _here(context, reference) if context.options.offline else None
+    if here is not None:
+        return here
+    with _shown(context) as listener:
+        return _puller(context, listener, limits, tells_need=tells_need).pull(reference)
+
+
+def pull_many(
+    context: Context,
+    references: Sequence[Reference],
+    limits: Limits | None = None,
+    *,
+    fail_fast: bool = False,
+    tells_need: bool = False,
+) -> tuple[Outcome, ...]:
+    """Pulls side by side with one progress; each failure is told at once, and is of one model.
+
+    Args:
+        context: Where to put them, and whom to tell.
+        references: The models; what is given twice is pulled once.
+        limits: On all transfers together.
+        fail_fast: Whether the first failure ends the others.
+        tells_need: Whether to say how much memory each needs, before its weights move.
+
+    Returns:
+        What became of each, in the order of the references, without what was given twice.
+    """
+    found: dict[str, Outcome] = {}
+    for reference in references if context.options.offline else ():
+        here = _here(context, reference)
+        if here is not None:
+            found[str(reference)] = here
+    rest = [reference for reference in references if str(reference) not in found]
+
+    def tell(outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            tell_failure(context, outcome)
+
+    with _shown(context) as listener:
+        puller = _puller(context, listener, limits, tells_need=tells_need)
+        outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=tell)
+    found |= {str(outcome.reference): outcome for outcome in outcomes}
+    return tuple({str(reference): found[str(reference)] for reference in references}.values())
+
+
+def _puller(
+    context: Context, listener: Listener, limits: Limits | None, *, tells_need: bool
+) -> Puller:
+    def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
+        if tells_need:
+            _tell_need(context, reference, artifact, config)
+
+    return Puller(
+        context.store,
+        context.source_for,
+        listener,
+        context.places.backoff,
+        Budget(limits),
+        on_config=on_config,
+    )
+
+
+@contextmanager
+def _shown(context: Context) -> Iterator[Listener]:
+    """The block of a transfer; where it is ended from outside, it says what is kept."""
+    begun: dict[str, int] = {}
+    try:
+        with progress(context.console) as show:
+
+            def listen(event: Event) -> None:
+                if isinstance(event, Started):
+                    begun[event.digest] = event.size
+                show(event)
+
+            yield listen
+    except (KeyboardInterrupt, SystemExit):
+        kept = format_size(_kept(context.store, begun))
+        context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
+        raise
+
+
+def _tell_need(
+    context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
+) -> None:
+    architecture = config.gguf.get("general.architecture", "")
+    if f"{architecture}.block_count" not in config.gguf:
+        # it does not tell, and the pull does not wait for what would read it
+        return
+    from modelrunner.cli.fitting import tell_need
+
+    tell_need(context, reference, artifact, config)
+
+
+def _here(context: Context, reference: Reference) -> Pulled | None:
+    """The result where nothing is to be fetched, None where something is missing."""
+    begun = time.monotonic()
+    model = context.store.find(reference)
+    if model is None or any(
+        context.store.blobs.state(blob) != "good" for blob in model.manifest.blobs
+    ):
+        return None
+    return Pulled(reference, model, "up-to-date", 0, 0, time.monotonic() - begun, None)
+
+
+def _kept(store: Store, begun: Mapping[str, int]) -> int:
+    """How much of these blobs the next pull need not fetch."""
+    found = 0
+    for digest, size in begun.items():
+        blob = Descriptor("", Digest.parse(digest), size)
+        found += size if store.blobs.path(blob.digest).exists() else store.blobs.partial_bytes(blob)
+    return found

@@ -1,0 +1,248 @@
+"""A model's files under their real names in a folder of the user's, with their checksums.
+
+What is there already and right is left alone: a link to the blob, or a copy of its size that has
+the blob's time. Everything new is made beside and then renamed. A file that is neither the model's
+nor was put there by an earlier call, as `SHA256SUMS` tells, is never overwritten unasked.
+"""
+
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
+from modelrunner.oci.digest import Digest
+from modelrunner.store.files import disk_errors, temporary_beside, write_lightly
+from modelrunner.store.stamps import CHUNK, hash_file
+from modelrunner.store.store import StoredModel, missing
+
+SUMS = "SHA256SUMS"
+Way = Literal["auto", "link", "copy"]
+"""`auto` shares blocks, else links, else copies; `link` links or fails; a `copy` may be changed."""
+
+_FICLONE = 0x40049409
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a model's files are now; `changed` is how many had to be made."""
+
+    folder: Path
+    weights: Path
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    digest: Digest
+    blob: Path
+    target: Path
+
+
+def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = False) -> Placed:
+    """Puts a model's files into a folder, which is made if it is not there.
+
+    Args:
+        model: Complete in its store.
+        folder: Where to.
+        way: How.
+        force: Whether files are replaced that come from somebody else.
+
+    Raises:
+        UsageError: A file of somebody else is in the way, or there can be no links.
+        ConfigError: The folder cannot be used.
+        DiskFullError: No space left; what was there before is still there.
+        CorruptStoreError: A blob is missing.
+    """
+    files = _files(model, folder)
+    with _folder_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sums = _read_sums(folder / SUMS, force=force)
+        wrong = [file for file in files if not _is_right(file, way)]
+        for file in wrong:
+            if not (force or _is_ours(file, sums)):
+                raise UsageError(
+                    f"{file.target} is there already, and is not from here",
+                    hint="move it away, choose another folder, or replace it with --force",
+                    path=str(file.target),
+                )
+        _replace(wrong, way)
+        _write_sums(folder, sums, files)
+    weights = folder / str(model.artifact.weights[0].path)
+    return Placed(folder, weights, len(wrong))
+
+
+def _files(model: StoredModel, folder: Path) -> Sequence[_File]:
+    found = []
+    for layer in model.artifact.layers:
+        if layer.path is None:
+            continue
+        if str(layer.path).casefold() == SUMS.casefold():
+            raise MalformedManifestError(
+                f"a file of the model is called {layer.path}, as its checksums are",
+                hint="pull it without --output",
+            )
+        blob = model.layout.blob(layer.descriptor.digest)
+        if not blob.exists():
+            raise missing(model, layer.descriptor)
+        found.append(_File(str(layer.path), layer.descriptor.digest, blob, folder / layer.path))
+    return found
+
+
+def _is_right(file: _File, way: Way) -> bool:
+    """Whether a file need not be made."""
+    there, blob = _look(file.target), file.blob.stat()
+    if there is None or not stat.S_ISREG(there.st_mode):
+        return False
+    if os.path.samestat(there, blob):
+        return way != "copy"
+    if way == "link" or there.st_size != blob.st_size:
+        return False
+    if there.st_mtime_ns == blob.st_mtime_ns:
+        return True
+    if hash_file(file.target) != file.digest:
+        return False
+    with suppress(OSError):
+        # so that it need not be read again
+        os.utime(file.target, ns=(there.st_atime_ns, blob.st_mtime_ns))
+    return True
+
+
+def _is_ours(file: _File, sums: Mapping[str, str]) -> bool:
+    """Whether what is there is nothing, or what an earlier call has put there."""
+    there = _look(file.target)
+    if there is None:
+        return True
+    if not stat.S_ISREG(there.st_mode):
+        return False
+    return hash_file(file.target).hex in (sums.get(file.name), file.digest.hex)
+
+
+def _look(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(files: Sequence[_File], way: Way) -> None:
+    """Makes all files beside, and only then gives them their names."""
+    made: list[tuple[Path, Path]] = []
+    try:
+        for file in files:
+            file.target.parent.mkdir(parents=True, exist_ok=True)
+            beside = temporary_beside(file.target)
+            made.append((beside, file.target))
+            _bring(file.blob, beside, way)
+        for beside, target in made:
+            beside.replace(target)
+    finally:
+        for beside, _ in made:
+            beside.unlink(missing_ok=True)
+
+
+def _bring(blob: Path, target: Path, way: Way) -> None:
+    """Makes a new file with a blob's content."""
+    if way == "link":
+        try:
+            os.link(blob, target)
+        except OSError as exc:
+            raise UsageError(
+                f"{target.parent} can have no link to the store: {exc.strerror}",
+                hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
+                path=str(target.parent),
+            ) from exc
+        return
+    if _share_blocks(blob, target):
+        return
+    if way == "auto":
+        with suppress(OSError):
+            os.link(blob, target)
+            return
+    with blob.open("rb") as source, target.open("xb") as copy:
+        shutil.copyfileobj(source, copy, CHUNK)
+    _take_time(blob, target)
+
+
+def _share_blocks(blob: Path, target: Path) -> bool:
+    """A copy that takes no room, where the file system has such; whether it has."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with blob.open("rb") as source, target.open("xb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
+        except OSError:
+            shared = False
+        else:
+            shared = True
+    if shared:
+        _take_time(blob, target)
+    else:
+        target.unlink()
+    return shared
+
+
+def _take_time(blob: Path, target: Path) -> None:
+    """By its time the copy is known again."""
+    looked = blob.stat()
+    os.utime(target, ns=(looked.st_atime_ns, looked.st_mtime_ns))
+
+
+def _read_sums(path: Path, *, force: bool) -> Mapping[str, str]:
+    """Checksums by name; none where there is no such file yet."""
+    try:
+        lines = path.read_text(errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return {}
+    found = [_LINE.fullmatch(line) for line in lines]
+    if not all(found) and not force:
+        raise UsageError(
+            f"{path} is there already, and is no list of checksums",
+            hint="move it away, choose another folder, or replace it with --force",
+            path=str(path),
+        )
+    return {match[2]: match[1] for match in found if match}
+
+
+def _write_sums(folder: Path, sums: Mapping[str, str], files: Sequence[_File]) -> None:
+    """Writes the checksums of these files, and of others that are still there; if they differ."""
+    kept = {name: digest for name, digest in sums.items() if (folder / name).exists()}
+    wanted = kept | {file.name: file.digest.hex for file in files}
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(wanted.items()))
+    content = text.encode(errors="surrogateescape")
+    path = folder / SUMS
+    try:
+        same = path.read_bytes() == content
+    except FileNotFoundError:
+        same = False
+    if not same:
+        write_lightly(path, content)
+
+
+@contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    """The words of `disk_errors`, for a folder that is not the store's."""
+    try:
+        with disk_errors(folder):
+            yield
+    except StoreAccessError as exc:
+        raise ConfigError(
+            exc.message, hint="check who owns it, or choose another folder", **exc.facts
+        ) from exc
+    except FileNotFoundError as exc:
+        # below `/proc`, say
+        raise ConfigError(
+            f"{folder} cannot be made: {exc.strerror}",
+            hint="choose another folder",
+            path=str(folder),
+        ) from exc

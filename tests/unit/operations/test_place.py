@@ -1,0 +1,177 @@
+"""A model's files in a folder of the user's: real names, checksums, and nobody's file lost."""
+
+import errno
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import ConfigError, CorruptStoreError, MalformedManifestError, UsageError
+from modelrunner.oci.digest import Digest
+from modelrunner.operations import place as placing
+from modelrunner.operations.place import place
+from tests.support.artifacts import docker_artifact
+from tests.support.stores import put
+
+WEIGHTS, OTHER = b"GGUF" + b"w" * 5000, b"GGUF" + b"x" * 5000
+
+
+def stored(store, weights=WEIGHTS, **more):
+    return put(store, docker_artifact(weights, license=b"free\n", **more), "ai/x:1")
+
+
+def listing(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*.*")
+        if path.is_file()
+    }
+
+
+def looks(folder):
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("way", ["auto", "link", "copy"])
+def test_files_have_their_real_names_and_sha256sum_agrees(store, tmp_path, way):
+    folder = tmp_path / "out" / "deep"
+    placed = place(stored(store), folder, way)
+    assert placed.weights == folder / "model.gguf"
+    assert placed.weights.read_bytes() == WEIGHTS
+    assert sorted(path.name for path in folder.iterdir()) == ["LICENSE", "SHA256SUMS", "model.gguf"]
+    names = [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert names == sorted(names)
+    checked = subprocess.run(
+        ["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("way", ["auto", "link", "copy"])
+def test_a_second_time_changes_nothing_and_reads_no_weights(store, tmp_path, way, monkeypatch):
+    model, folder = stored(store), tmp_path / "out"
+    place(model, folder, way)
+    before = looks(folder)
+    monkeypatch.setattr(placing, "hash_file", lambda path: pytest.fail(f"{path} was read"))
+    assert place(model, folder, way).changed == 0
+    assert looks(folder) == before
+
+
+def test_links_are_links_and_copies_are_independent(store, tmp_path):
+    model = stored(store)
+    linked = place(model, tmp_path / "links", "link").weights
+    copied = place(model, tmp_path / "copies", "copy").weights
+    assert linked.samefile(model.weights())
+    assert not copied.samefile(model.weights())
+    assert copied.stat().st_mode & stat.S_IWUSR
+    copied.write_bytes(b"mine now")
+    assert linked.read_bytes() == WEIGHTS
+
+
+def test_another_way_later_is_done(store, tmp_path):
+    model, folder = stored(store), tmp_path / "out"
+    place(model, folder, "link")
+    copied = place(model, folder, "copy")
+    assert copied.changed == 2
+    assert not copied.weights.samefile(model.weights())
+    assert place(model, folder, "link").weights.samefile(model.weights())
+
+
+def test_what_an_earlier_call_put_there_is_replaced_by_what_is_new(store, tmp_path):
+    folder = tmp_path / "out"
+    place(stored(store), folder, "copy")
+    placed = place(stored(store, OTHER), folder, "copy")
+    assert placed.weights.read_bytes() == OTHER
+    assert placed.changed == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "same size", "link", "folder", "edited"])
+def test_a_file_of_somebody_else_is_never_overwritten_unasked(store, tmp_path, kind):
+    model, folder = stored(store), tmp_path / "out"
+    folder.mkdir()
+    target = folder / "model.gguf"
+    if kind == "edited":
+        place(stored(store, OTHER), folder, "copy")
+    if kind == "folder":
+        target.mkdir()
+    elif kind == "link":
+        (tmp_path / "elsewhere").write_bytes(b"precious")
+        target.symlink_to(tmp_path / "elsewhere")
+    else:
+        target.write_bytes(b"m" * (len(WEIGHTS) if kind == "same size" else 10))
+    before = listing(folder)
+    with pytest.raises(UsageError, match=r"model\.gguf is there already"):
+        place(model, folder, "copy")
+    assert listing(folder) == before
+    if kind == "folder":
+        with pytest.raises(ConfigError):
+            place(model, folder, "copy", force=True)
+    else:
+        assert place(model, folder, "copy", force=True).weights.read_bytes() == WEIGHTS
+    if kind == "link":
+        assert (tmp_path / "elsewhere").read_bytes() == b"precious"
+
+
+def test_the_right_file_that_is_there_already_is_taken_as_it_is(store, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(WEIGHTS)
+    assert place(stored(store), folder).changed == 1
+    assert place(stored(store), folder).changed == 0
+
+
+def test_checksums_of_other_files_stay_as_long_as_these_do(store, tmp_path):
+    folder = tmp_path / "out"
+    place(stored(store), folder)
+    place(stored(store, filenames=["second.gguf"]), folder)
+    names = [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert names == ["LICENSE", "model.gguf", "second.gguf"]
+    (folder / "model.gguf").unlink()
+    place(stored(store, filenames=["second.gguf"]), folder)
+    assert "model.gguf" not in (folder / "SHA256SUMS").read_text()
+
+
+def test_checksums_that_are_something_else_are_not_overwritten(store, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "SHA256SUMS").write_text("my notes\n")
+    with pytest.raises(UsageError, match="no list of checksums"):
+        place(stored(store), folder)
+    assert [path.name for path in folder.iterdir()] == ["SHA256SUMS"]
+
+
+def test_a_model_that_brings_its_own_checksums_is_refused(store, tmp_path):
+    model = stored(store, extra_files={"sha256sums": b"lies\n"})
+    with pytest.raises(MalformedManifestError):
+        place(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_all_here_is_named(store, tmp_path):
+    model = stored(store)
+    store.blobs.path(Digest.of(WEIGHTS)).unlink()
+    with pytest.raises(CorruptStoreError, match="ai/x:1"):
+        place(model, tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["/proc/out", "/dev/null/out"])
+def test_a_place_for_no_folder_is_a_configuration_error(store, folder):
+    with pytest.raises(ConfigError) as caught:
+        place(stored(store), Path(folder))
+    assert "choose another folder" in str(caught.value.hint)
+
+
+def test_a_link_that_cannot_be_says_what_to_do(store, tmp_path, monkeypatch):
+    def refuse(_source, _target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    model = stored(store)
+    model.weights()
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(UsageError) as caught:
+        place(model, tmp_path / "out", "link")
+    assert "leave out --link" in str(caught.value.hint)
+    assert not [*(tmp_path / "out").iterdir()]
+    assert place(model, tmp_path / "out").weights.read_bytes() == WEIGHTS
