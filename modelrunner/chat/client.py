@@ -25,7 +25,6 @@ from modelrunner.chat.answer import (
     Timings,
     Usage,
     delta_of,
-    encodable,
     finish_reason_of,
     json_object,
     timings_of,
@@ -97,7 +96,7 @@ class ChatClient:
 
         body = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": encodable(m.content)} for m in messages],
+            "messages": [{"role": m.role, "content": m.parts} for m in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             **options.to_dict(),

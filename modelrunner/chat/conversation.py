@@ -1,19 +1,39 @@
 """What was said so far: the messages that a model sees with the next one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
+
+from modelrunner.chat.answer import encodable
 
 Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that somebody said; `stopped` marks an answer that was broken off."""
+    """Something that somebody said.
+
+    Attributes:
+        role: Who.
+        content: What.
+        stopped: Whether it is an answer that was broken off.
+        images: Pictures that go with it, as data URIs.
+    """
 
     role: Role
     content: str
     stopped: bool = False
+    images: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> str | list[dict[str, object]]:
+        """The content as OpenAI's API takes it: a list of parts where there are pictures."""
+        if not self.images:
+            return encodable(self.content)
+        pictures: list[dict[str, object]] = [
+            {"type": "image_url", "image_url": {"url": image}} for image in self.images
+        ]
+        return [*pictures, {"type": "text", "text": encodable(self.content)}]
 
 
 class Conversation:
@@ -33,9 +53,9 @@ class Conversation:
         """Everything that the model shall see: the system prompt first, if there is one."""
         return (*([Message("system", self.system)] if self.system else []), *self._turns)
 
-    def add_user(self, content: str) -> None:
-        """The user says something."""
-        self._turns.append(Message("user", content))
+    def add_user(self, content: str, images: Sequence[str] = ()) -> None:
+        """The user says something, and shows pictures."""
+        self._turns.append(Message("user", content, images=tuple(images)))
 
     def add_assistant(self, content: str, *, stopped: bool = False) -> None:
         """The model answers; `stopped` if it did not come to an end."""
@@ -56,6 +76,7 @@ class Conversation:
             "messages": [
                 {"role": turn.role, "content": turn.content}
                 | ({"stopped": True} if turn.stopped else {})
+                | ({"images": list(turn.images)} if turn.images else {})
                 for turn in self._turns
             ],
         }
@@ -79,6 +100,20 @@ class Conversation:
 def _turn(document: object, index: int) -> Message:
     match document:
         case {"role": "user" | "assistant" as role, "content": str(content), **rest}:
-            return Message(role, content, stopped=rest.get("stopped") is True)
+            return Message(
+                role, content, stopped=rest.get("stopped") is True, images=_images(rest, index)
+            )
         case _:
             raise ValueError(f"`messages[{index}]` is no turn of user or assistant")
+
+
+def _images(turn: Mapping[Any, object], index: int) -> tuple[str, ...]:
+    images = turn.get("images", [])
+    if not isinstance(images, list) or not all(_is_picture(image) for image in images):
+        raise ValueError(f"`messages[{index}].images` are no pictures")
+    return tuple(images)
+
+
+def _is_picture(image: object) -> bool:
+    # anything else would make the server fetch what a file names
+    return isinstance(image, str) and image.startswith("data:image/")

@@ -7,7 +7,7 @@ from typing import TextIO
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.render import AnswerWriter, let_go, write
+from modelrunner.cli.render import AnswerWriter, Writer, let_go, write
 
 _DEFAULTS = SamplingOptions()
 
@@ -57,7 +57,7 @@ def answer_once(
     return done
 
 
-def show(pieces: Iterator[Delta | Done], writer: AnswerWriter) -> Done:
+def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
     """Write an answer to its end."""
     done = Done("stop")
     for piece in pieces:

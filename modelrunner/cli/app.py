@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             traceback.print_exc()
         console_for(fallback).error(exc)
+        _annotate(exc, arguments)
         status = exc.exit_code
     except _USAGE_ERROR as exc:
         status = _usage(exc, console_for(fallback))
@@ -91,6 +92,15 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         _let_go(sys.stdout)
     return int(status or 0)
+
+
+def _annotate(error: ModelRunnerError, arguments: Sequence[str]) -> None:
+    """Shows an error in GitHub Actions too, where that was asked for."""
+    if "--github" in arguments:
+        from modelrunner.cli.github import annotations
+
+        for line in annotations(error, os.environ):
+            sys.stderr.write(f"{line}\n")
 
 
 def _usage(error: BaseException, console: Console) -> ExitStatus:

@@ -118,7 +118,7 @@ class Command(TyperCommand):
 
 
 def command(
-    *, examples: str, name: str | None = None
+    *, examples: str, name: str | None = None, cls: type[Command] = Command
 ) -> Callable[[Callable[..., None]], typer.Typer]:
     """Makes an application of one command out of a function that takes the `Context` first."""
 
@@ -126,7 +126,7 @@ def command(
         app = typer.Typer(
             rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
         )
-        app.command(name, cls=Command, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
+        app.command(name, cls=cls, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
         return app
 
     return wrap

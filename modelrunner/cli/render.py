@@ -3,8 +3,9 @@
 import os
 import re
 from contextlib import suppress
-from typing import Self, TextIO
+from typing import Protocol, Self, TextIO
 
+from modelrunner.chat.thoughts import ThoughtSplitter
 from modelrunner.text import sanitize
 
 # A terminal ends CSI at its final byte, a string (OSC, DCS, ..) at ST or BEL, and both at another
@@ -51,6 +52,21 @@ def _without_controls(text: str) -> str:
     return sanitize(text.replace("\x1b", ""))
 
 
+class Writer(Protocol):
+    """Takes an answer; leaving its `with` block ends the line."""
+
+    @property
+    def text(self) -> str:
+        """The answer so far, without thoughts."""
+
+    def write(self, text: str, reasoning: str) -> None:
+        """Show the next piece of either."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
+
+
 class AnswerWriter:
     """Writes an answer and the thoughts before it, each piece as soon as it is here.
 
@@ -73,6 +89,7 @@ class AnswerWriter:
         self._out = out
         self._thoughts = thoughts
         self._colour = colour
+        self._splitter = ThoughtSplitter()
         self._answer = StreamSanitizer()
         self._reasoning = StreamSanitizer()
         self._thinking = False
@@ -81,14 +98,18 @@ class AnswerWriter:
 
     @property
     def text(self) -> str:
-        """The answer so far as the model gave it: to be sent back, not to be shown."""
+        """The answer so far as the model gave it, without thoughts: to be sent back."""
         return "".join(self._parts)
 
     def write(self, text: str, reasoning: str) -> None:
         """Show the next piece of either."""
-        self._parts.append(text)
-        self._think(self._reasoning.feed(reasoning))
-        self._speak(self._answer.feed(text))
+        words, thoughts = self._splitter.feed(text)
+        self._take(words, reasoning + thoughts)
+
+    def _take(self, words: str, thoughts: str) -> None:
+        self._parts.append(words)
+        self._think(self._reasoning.feed(thoughts))
+        self._speak(self._answer.feed(words))
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +117,7 @@ class AnswerWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, OSError):
             return
+        self._take(*self._splitter.flush())
         self._speak(self._answer.flush())
         self._stop_thinking()
         if self._last != "\n":

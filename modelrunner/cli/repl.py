@@ -8,6 +8,7 @@ something worth a `/save`.
 import errno
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,15 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from modelrunner.chat.answer import Done
+from modelrunner.chat.answer import Delta, Done
 from modelrunner.cli.answer import cut_note, show
-from modelrunner.cli.render import AnswerWriter, let_go, write
-from modelrunner.cli.repl_commands import LEAVING, Next, run_command
-from modelrunner.cli.repl_files import insert_files
+from modelrunner.cli.render import Writer, let_go, write
+from modelrunner.cli.repl_answer import keys_unseen, warm_up, writer_for
+from modelrunner.cli.repl_commands import LEAVING, Next, run_command, send
 from modelrunner.cli.repl_input import HistoryFile, Prompt, TerminalPrompt, unquote
-from modelrunner.cli.repl_session import Session, describe, describe_use
-from modelrunner.errors import ContextExceededError, ModelRunnerError
-from modelrunner.text import sanitize_line
+from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
+from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFailedError
 
 _NEARLY_FULL = 0.8
 _START_ANEW = "`/clear` starts a new conversation"
@@ -56,6 +56,8 @@ def chat(
     remembered = None if history is None else HistoryFile(history)
     if prompt is None:
         prompt = TerminalPrompt(remembered.load() if remembered is not None else ())
+    if out.isatty() and session.markdown:
+        threading.Thread(target=warm_up).start()
     talk = _Chat(session, prompt, remembered, out, err, colour)
     try:
         with _hang_up_ends():
@@ -126,10 +128,7 @@ class _Chat:
         if line.startswith("/"):
             return run_command(self.session, line, self._say)
         text = unquote(line)
-        message = insert_files(text if text != line else line.strip(), Path())
-        for name in message.missing:
-            self._say(f"no file {sanitize_line(name)}: `@` is sent as typed")
-        self.session.conversation.add_user(message.text)
+        send(self.session, text if text != line else line.strip(), self._say)
         return Next.ANSWER
 
     def _answer(self) -> None:
@@ -139,16 +138,16 @@ class _Chat:
         stopped stays, even an empty one; a message that got no answer at all is taken back.
         """
         session = self.session
-        writer = AnswerWriter(self.out, self.out, colour=self.colour)
-        stopped = True
+        writer, stopped = self._writer(), True
         try:
-            with (
-                closing(session.client.stream(session.conversation.messages, session.options)) as (
-                    pieces
-                ),
-                writer,
-            ):
-                session.last = show(pieces, writer)
+            with keys_unseen():
+                try:
+                    self._ask(writer)
+                except RuntimeFailedError:
+                    if not self._restarted():
+                        raise
+                    writer = self._writer()
+                    self._ask(writer)
             stopped = False
         except KeyboardInterrupt:
             self._say("(stopped)")
@@ -163,18 +162,53 @@ class _Chat:
         if not stopped and session.last is not None:
             self._remark(session.last)
 
+    def _writer(self) -> Writer:
+        session = self.session
+        return writer_for(
+            self.out, markdown=session.markdown, thinking=session.thinking, colour=self.colour
+        )
+
+    def _ask(self, writer: Writer) -> None:
+        session = self.session
+        stream = session.client.stream(session.conversation.messages, session.options)
+        with closing(stream) as pieces, writer:
+            session.last = show(self._timed(pieces), writer)
+
+    def _timed(self, pieces: Iterator[Delta | Done]) -> Iterator[Delta | Done]:
+        begun = time.monotonic()
+        self.session.first_token_s = None
+        for piece in pieces:
+            if self.session.first_token_s is None:
+                self.session.first_token_s = time.monotonic() - begun
+            yield piece
+
+    def _restarted(self) -> bool:
+        """Whether the runtime had died, and is there again."""
+        session = self.session
+        client = session.restart() if session.restart is not None else None
+        if client is None:
+            return False
+        session.client = client
+        self._say("the runtime died and was started again: here is the answer from its beginning")
+        return True
+
     def _remark(self, done: Done) -> None:
         """Say what the answer does not: that it was cut, that room gets short, the numbers."""
         session = self.session
         if session.verbose:
-            self._say(describe(done, session.context))
+            times = describe_times(session)
+            self._say("; ".join(filter(None, [times, describe(done, session.context)])))
         note = cut_note(done, session.options, session.context)
         used = 0 if done.usage is None else done.usage.total_tokens
         if note is not None:
             remedy = "`/set max_tokens` changes that" if "max_tokens" in note else _START_ANEW
             self._say(f"{note}; {remedy}")
-        elif session.context and used >= _NEARLY_FULL * session.context:
-            self._say(f"context nearly full, {describe_use(done, session.context)}: {_START_ANEW}")
+        elif session.context and used >= _NEARLY_FULL * session.context and not session.warned:
+            session.warned = True
+            self._say(
+                f"context nearly full, {describe_use(done, session.context)}: nothing is dropped "
+                f"to make room, the answer that reaches the end is cut there; {_START_ANEW}"
+            )
 
     def _complain(self, error: ModelRunnerError) -> None:
         hint = error.hint

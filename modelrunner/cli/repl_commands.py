@@ -1,30 +1,41 @@
 """What a line that starts with `/` does in a chat."""
 
 import math
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from modelrunner.cli.repl_clipboard import copy
+from modelrunner.cli.repl_editor import edit
+from modelrunner.cli.repl_files import insert_files, read_picture, read_text
 from modelrunner.cli.repl_saved import SavedChat, load, save
-from modelrunner.cli.repl_session import Session, describe, describe_use
+from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize, sanitize_line
+from modelrunner.units import format_size
 
 HELP = '''\
 /bye, /exit          leave; so does Ctrl-D
 /clear               forget the conversation; the system prompt stays
 /retry               take the last answer back and ask again
+/edit [TEXT]         write a message in $VISUAL or $EDITOR, and send it
+/file PATH           a text file goes with the next message
+/image PATH          a picture goes with the next message
+/copy                put the last answer into the clipboard
 /system [TEXT]       show or set the system prompt; "" removes it
-/set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens or verbose
+/set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, verbose (on, off),
+                     markdown (on, off) or thinking (show, fold, hide)
 /show                the model, the settings and the conversation
 /stats               tokens and speed of the last answer
 /save FILE           write the conversation to a file
 /load FILE           go on with the conversation in a file
 /?, /help            this
 
-@path, @"a path"     stands for the content of that file
+@path, @"a path"     stands for the content of that file; Tab completes
 """                  starts and ends a message of several lines
 a space before /     sends the line as a message
 Enter sends, Alt-Enter starts a new line, Ctrl-C stops the answer, Ctrl-R searches what you
@@ -93,7 +104,7 @@ def _help(_session: Session, _argument: str, say: Say) -> Next:
 
 def _clear(session: Session, _argument: str, say: Say) -> Next:
     session.conversation.clear()
-    session.last = None
+    session.begin_anew()
     say("the conversation is forgotten")
     return Next.READ
 
@@ -121,11 +132,11 @@ def _set(session: Session, argument: str, say: Say) -> Next:
     value = value.strip()
     if not key:
         say(_settings(session))
-    elif key == "verbose":
-        session.verbose = _switch(value)
-        say(f"verbose {value}")
+    elif key in _CHOICES:
+        setattr(session, key, _choice(key, value))
+        say(f"{key} {value}")
     elif key not in _NUMBERS:
-        keys = ", ".join([*_NUMBERS, "verbose"])
+        keys = ", ".join([*_NUMBERS, *_CHOICES])
         raise UsageError(f"no setting `{sanitize_line(key, 80)}`", hint=f"there are {keys}")
     else:
         change: dict[str, Any] = {key: None if value == "default" else _NUMBERS[key](value)}
@@ -137,7 +148,10 @@ def _set(session: Session, argument: str, say: Say) -> Next:
 def _settings(session: Session) -> str:
     rows = {key: getattr(session.options, key) for key in _NUMBERS}
     lines = [f"{key:<12} {'default' if value is None else value}" for key, value in rows.items()]
-    return "\n".join([*lines, f"{'verbose':<12} {'on' if session.verbose else 'off'}"])
+    for key, choices in _CHOICES.items():
+        now = getattr(session, key)
+        lines.append(f"{key:<12} {next(name for name, value in choices.items() if value == now)}")
+    return "\n".join(lines)
 
 
 def _show(session: Session, _argument: str, say: Say) -> Next:
@@ -147,11 +161,67 @@ def _show(session: Session, _argument: str, say: Say) -> Next:
     for message in session.conversation.messages:
         mark = " (stopped)" if message.stopped else ""
         say(f"\n{message.role}{mark}:\n{sanitize(message.content)}")
+        if message.images:
+            say(f"({_count(len(message.images), 'picture')})")
     return Next.READ
 
 
 def _stats(session: Session, _argument: str, say: Say) -> Next:
+    times = describe_times(session)
+    if times is not None:
+        say(times)
     say(describe(session.last, session.context))
+    return Next.READ
+
+
+def _edit(session: Session, argument: str, say: Say) -> Next:
+    text = edit(argument, os.environ)
+    if not text.strip():
+        say("nothing was written, and nothing is sent")
+        return Next.READ
+    send(session, text, say)
+    return Next.ANSWER
+
+
+def _attach_file(session: Session, argument: str, say: Say) -> Next:
+    path = _file(argument, "/file PATH")
+    text = read_text(path)
+    session.texts.append(text)
+    size = format_size(len(text.encode()))
+    say(f"{sanitize_line(str(path))}, {size}, goes with your next message")
+    return Next.READ
+
+
+def _attach_image(session: Session, argument: str, say: Say) -> Next:
+    path = _file(argument, "/image PATH")
+    if session.no_images is not None:
+        raise UsageError(session.no_images)
+    session.images.append(read_picture(path))
+    say(f"{sanitize_line(str(path))} goes with your next message")
+    return Next.READ
+
+
+def send(session: Session, text: str, say: Say) -> None:
+    """Take in a message, with the files that it names and those that were given before it.
+
+    Raises:
+        UsageError: A file cannot be sent.
+    """
+    message = insert_files(text, Path())
+    for name in message.missing:
+        say(f"no file {sanitize_line(name)}: `@` is sent as typed")
+    whole = "\n\n".join([*session.texts, message.text])
+    session.conversation.add_user(whole, session.images)
+    session.texts.clear()
+    session.images.clear()
+
+
+def _copy(session: Session, _argument: str, say: Say) -> Next:
+    turns = session.conversation.turns
+    answer = next((turn.content for turn in reversed(turns) if turn.role == "assistant"), "")
+    if not answer:
+        raise UsageError("there is no answer to copy yet")
+    say(copy(answer, sys.stdout, os.environ))
     return Next.READ
 
 
@@ -165,11 +235,15 @@ def _save(session: Session, argument: str, say: Say) -> Next:
 def _load(session: Session, argument: str, say: Say) -> Next:
     saved = load(_file(argument, "/load FILE"))
     session.conversation = saved.conversation
-    session.last = None
+    session.begin_anew()
     count = len(saved.conversation.turns)
     with_whom = "" if saved.model == session.model_label else f" with {sanitize_line(saved.model)}"
-    say(f"loaded {count} message{'' if count == 1 else 's'}{with_whom}")
+    say(f"loaded {_count(count, 'message')}{with_whom}")
     return Next.READ
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _file(argument: str, usage: str) -> Path:
@@ -181,10 +255,12 @@ def _file(argument: str, usage: str) -> Path:
         raise UsageError(f"{sanitize_line(argument)} is in nobody's home directory") from exc
 
 
-def _switch(value: str) -> bool:
-    if value not in {"on", "off"}:
-        raise UsageError("`verbose` is `on` or `off`")
-    return value == "on"
+def _choice(key: str, name: str) -> object:
+    choices = _CHOICES[key]
+    if name not in choices:
+        names = [f"`{choice}`" for choice in choices]
+        raise UsageError(f"`{key}` is {', '.join(names[:-1])} or {names[-1]}")
+    return choices[name]
 
 
 def _temperature(text: str) -> float:
@@ -232,11 +308,23 @@ _NUMBERS: dict[str, Callable[[str], float]] = {
     "max_tokens": _max_tokens,
 }
 
+_SWITCH: dict[str, object] = {"on": True, "off": False}
+
+_CHOICES: dict[str, dict[str, object]] = {
+    "verbose": _SWITCH,
+    "markdown": _SWITCH,
+    "thinking": {"show": "show", "fold": "fold", "hide": "hide"},
+}
+
 _COMMANDS: dict[str, _Command] = {
     **dict.fromkeys(LEAVING, _leave),
     "/?": _help,
     "/clear": _clear,
+    "/copy": _copy,
+    "/edit": _edit,
+    "/file": _attach_file,
     "/help": _help,
+    "/image": _attach_image,
     "/load": _load,
     "/retry": _retry,
     "/save": _save,
@@ -245,3 +333,9 @@ _COMMANDS: dict[str, _Command] = {
     "/stats": _stats,
     "/system": _system,
 }
+
+NAMES = tuple(sorted(_COMMANDS))
+"""Every command."""
+
+PATH_COMMANDS = ("/file", "/image", "/load", "/save")
+"""The commands that a path follows."""

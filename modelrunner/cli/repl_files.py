@@ -1,5 +1,6 @@
-"""`@path` in a message: the content of that file, exactly, in its place."""
+"""Files in a message: the text of `@path` exactly, in its place; a picture as a data URI."""
 
+import base64
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,16 @@ from modelrunner.units import format_size
 
 LIMIT = 256 * 1024
 """The largest file that a message may take in, in bytes."""
+
+PICTURE_LIMIT = 16 * 1024 * 1024
+"""The largest picture, in bytes."""
+
+_PICTURES = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+)
 
 # at the start of a word only: an address like me@example.org names no file
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))')
@@ -40,7 +51,7 @@ def insert_files(text: str, folder: Path) -> FilledMessage:
         for path in _readings(name, quoted=mention["quoted"] is not None):
             file = folder / _home(path)
             if _is_file(file):
-                return _read(file) + name[len(path) :]
+                return read_text(file) + name[len(path) :]
         missing.append(name)
         return mention[0]
 
@@ -67,20 +78,50 @@ def _is_file(file: Path) -> bool:
         return False
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """The text of a file, exactly.
+
+    Raises:
+        UsageError: It is too large, is no UTF-8 text, or cannot be read.
+    """
     name = sanitize_line(str(file))
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(LIMIT + 1)
-    except OSError as exc:
-        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
-    if len(raw) > LIMIT:
-        raise UsageError(
-            f"{name} is larger than {format_size(LIMIT)}, the most that a message takes in"
-        )
+    raw = _read(file, LIMIT)
     if b"\0" in raw:
         raise UsageError(f"{name} is no text: it has NUL bytes in it")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise UsageError(f"{name} is no text: byte {exc.start} is not UTF-8") from exc
+
+
+def read_picture(file: Path) -> str:
+    """A picture as the data URI that a message carries.
+
+    Raises:
+        UsageError: It is too large, no picture of a kind that runtimes read, or cannot be read.
+    """
+    raw = _read(file, PICTURE_LIMIT)
+    kind = next((kind for start, kind in _PICTURES if raw.startswith(start)), None)
+    if kind is None:
+        raise UsageError(
+            f"{sanitize_line(str(file))} is no picture that can be sent",
+            hint="PNG, JPEG, GIF and BMP can",
+        )
+    return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+def _read(file: Path, limit: int) -> bytes:
+    name = sanitize_line(str(file))
+    try:
+        if not file.is_file():
+            # a pipe or a device would be waited for
+            raise UsageError(f"{name} is no file" if file.exists() else f"{name} is not there")
+        with file.open("rb") as stream:
+            raw = stream.read(limit + 1)
+    except OSError as exc:
+        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
+    if len(raw) > limit:
+        raise UsageError(
+            f"{name} is larger than {format_size(limit)}, the most that a message takes in"
+        )
+    return raw

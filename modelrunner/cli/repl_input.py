@@ -53,6 +53,8 @@ class TerminalPrompt:
         from prompt_toolkit.history import InMemoryHistory
         from prompt_toolkit.output import create_output
 
+        from modelrunner.cli.repl_complete import completer
+
         self._session: PromptSession[str] = PromptSession(
             "> ",
             multiline=True,
@@ -61,6 +63,8 @@ class TerminalPrompt:
             history=InMemoryHistory(list(history)),
             key_bindings=_key_bindings(),
             search_ignore_case=True,
+            completer=completer(),
+            complete_while_typing=False,
             enable_suspend=True,
             enable_open_in_editor=True,
             input=source,

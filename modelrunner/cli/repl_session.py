@@ -1,10 +1,12 @@
 """A chat as it stands: with whom, what was said, how answers are chosen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.cli.repl_answer import Thinking
 
 
 @dataclass(slots=True)
@@ -18,7 +20,17 @@ class Session:
         context: How many tokens the model was started with, if that is known.
         options: How answers are chosen.
         verbose: Whether tokens and speed are told after each answer.
+        markdown: Whether answers are drawn on a terminal, or shown as they were written.
+        thinking: What is to be seen of thoughts: all, one line on a terminal, or nothing.
+        no_images: Why the model takes no pictures; None if it does.
+        texts: Files that go with the next message.
+        images: Pictures that go with the next message, as data URIs.
+        restart: Starts the runtime again if it has died, and says whom to talk to now; None from
+            it: the runtime lives, or is not ours.
+        load_s: Seconds that it took to start the model, if it was.
+        first_token_s: Seconds to the first sign of the last answer.
         last: The end of the last answer.
+        warned: Whether it was told that the context is nearly full.
     """
 
     client: ChatClient
@@ -27,7 +39,23 @@ class Session:
     context: int | None
     options: SamplingOptions = field(default_factory=SamplingOptions)
     verbose: bool = False
+    markdown: bool = True
+    thinking: Thinking = "fold"
+    no_images: str | None = None
+    texts: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    restart: Callable[[], ChatClient | None] | None = None
+    load_s: float | None = None
+    first_token_s: float | None = None
     last: Done | None = None
+    warned: bool = False
+
+    def begin_anew(self) -> None:
+        """Another conversation: what was measured and attached belongs to the one before."""
+        self.last = self.first_token_s = None
+        self.warned = False
+        self.texts.clear()
+        self.images.clear()
 
 
 def describe(done: Done | None, context: int | None) -> str:
@@ -41,6 +69,14 @@ def describe(done: Done | None, context: int | None) -> str:
         read += f", {timings.prompt_n} of them new at {timings.prompt_per_second:.1f}/s"
         wrote += f" at {timings.predicted_per_second:.1f}/s"
     return f"{read}; {wrote}; context {describe_use(done, context)}"
+
+
+def describe_times(session: Session) -> str | None:
+    """How long one waited for the model and for the first word; None if neither was measured."""
+    load, first = session.load_s, session.first_token_s
+    told = [] if load is None else [f"load {load:.1f} s"]
+    told += [] if first is None else [f"first token after {first:.2f} s"]
+    return "; ".join(told) or None
 
 
 def describe_use(done: Done | None, context: int | None) -> str:

@@ -99,7 +99,7 @@ def test_a_chat_from_the_first_key_to_the_last(server: OpenAIServer, tmp_path: P
     server.next(waits("Once ", "upon "), says("Fine."))
     with chatting(server, left) as (terminal, child):
         terminal.type("a story\r")
-        terminal.wait_for("Once upon ")
+        terminal.wait_for("Once upon")
         terminal.type("\x03")
         terminal.wait_for("(stopped)")
         assert server.gone.wait(5)
@@ -132,7 +132,7 @@ def test_a_terminal_that_goes_away_amid_an_answer_ends_the_chat_and_the_answer(
     server.next(waits("Once "))
     with chatting(server, left) as (terminal, child):
         terminal.type("a story\r")
-        terminal.wait_for("Once ")
+        terminal.wait_for("Once")
         terminal.hang_up()
         assert child.wait(10) == 0
         assert server.gone.wait(5)

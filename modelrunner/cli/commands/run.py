@@ -2,11 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,22 +12,26 @@ import typer
 from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.commands.pull import pull_one, reference_to_pull
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.learning import learn
+from modelrunner.cli.launching import (
+    CommandWithFlags,
+    LaunchOptions,
+    find_or_pull,
+    needs_of,
+    runtime_for,
+    started,
+    warn_of,
+    wish_for,
+)
+from modelrunner.cli.learning import as_seen, learn
+from modelrunner.cli.repl_runtime import Restarter
 from modelrunner.cli.repl_session import Session, describe
-from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
-from modelrunner.oci.reference import Reference
-from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
+from modelrunner.operations.launch import plan_launch
 from modelrunner.runtime.runtime import Runtime
-from modelrunner.runtime.select import select
-from modelrunner.runtime.server import Server
 from modelrunner.runtime.url import ExternalRuntime
-from modelrunner.store.files import disk_errors
-from modelrunner.store.store import StoredModel
 
-_READY_WITHIN_S = 600.0
 _REPEAT_PENALTY = 1.1
 _SYSTEM = "You are a helpful assistant."
 
@@ -37,7 +39,9 @@ _SYSTEM = "You are a helpful assistant."
 @command(
     examples="  modelrunner run ai/granite-4.0-micro\n"
     '  modelrunner run ai/smollm2 "What is the capital of France?"\n'
-    '  git diff | modelrunner run ai/granite-4.0-micro "Write a commit message."'
+    '  git diff | modelrunner run ai/granite-4.0-micro "Write a commit message."\n'
+    "  modelrunner run ai/qwen3 --set batch=512 --draft ai/qwen3:0.6B-Q4_0",
+    cls=CommandWithFlags,
 )
 def run(
     context: Context,
@@ -64,6 +68,29 @@ def run(
     gpu_layers: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
     ] = None,
+    kv_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Of the KV cache: f16, q8_0, ... Default: f16, or q8_0 where memory is short.",
+        ),
+    ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."
+        ),
+    ] = None,
+    raw_flags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -87,7 +114,7 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME|URL",
-            help="auto, llama-server, llama-cpp-python, xllamacpp, or a server's URL.",
+            help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
         ),
     ] = None,
     fit: Annotated[
@@ -105,22 +132,27 @@ def run(
     question = _question(prompt or [], terminal=sys.stdin.isatty())
     if question is None and context.console.json:
         raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
-    chosen = select(runtime or context.settings.runtime, environ=context.environ)
+    launch = LaunchOptions(
+        context_size, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+    )
+    # what is not understood, or nothing here can do, is said before anything is pulled
+    chosen = runtime_for(context, runtime, needs_of(context, reference, launch))
     if fit or require_fit:
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
     model, name = find_or_pull(context, reference)
-    wish = LaunchWish(
-        context_size or context.settings.context, threads or context.settings.threads, gpu_layers
-    )
+    wish = wish_for(context, chosen, model, name, launch)
     plan = plan_launch(context.store, model, name, wish, devices())
+    plan = as_seen(context, chosen, model, plan)
     context.console.say(plan.line())
-    _warn(context, plan)
+    warn_of(context, plan)
     said = system if system is not None else context.settings.system
     options = SamplingOptions(temperature, top_p, seed, max_tokens, repeat_penalty=repeat_penalty)
     if question is not None:
         options = _for_one_answer(options, chosen)
+    begun = time.monotonic()
     with started(context, chosen, plan) as server:
+        load_s = time.monotonic() - begun
         learn(context, server, model, plan)
         if server.context is not None and server.context < plan.spec.context:
             context.console.warn(
@@ -132,7 +164,14 @@ def run(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
         if question is None:
-            _chat(context, session)
+            session.load_s = load_s
+            if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
+                session.no_images = f"{name} takes no pictures: it has no projector"
+            with ExitStack() as more:
+                session.restart = Restarter(
+                    more, server, client, lambda: started(context, chosen, plan)
+                )
+                _chat(context, session)
         else:
             _answer(context, session, question)
 
@@ -161,46 +200,6 @@ def _fitted(
 
     wish = fitting.wish_of(None, context_size, gpu_layers)
     return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
-
-
-def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
-    """The model, from the store or else the registry, and what people call it."""
-    model = context.store.lookup(text)
-    if model is None:
-        reference = reference_to_pull(context, text)
-        context.require_network(reference.short)
-        context.console.say(
-            f"Unable to find model '{reference.short}' locally. Pulling from the registry."
-        )
-        model = pull_one(context, reference).model
-        return model, reference.short
-    return model, _name_of(model, text)
-
-
-def _name_of(model: StoredModel, text: str) -> str:
-    """What the user calls it, spelled out; of a model asked for by ID its first name."""
-    if any(_is(name, text) for name in model.references):
-        return Reference.parse(text).short
-    return model.references[0].short if model.references else model.digest.short
-
-
-def _is(name: Reference, text: str) -> bool:
-    try:
-        return str(Reference.parse(text)) == str(name)
-    except InvalidReferenceError:
-        # an ID with its `sha256:`
-        return False
-
-
-@contextmanager
-def started(context: Context, runtime: Runtime, plan: LaunchPlan) -> Iterator[Server]:
-    """The block in which the model is served; its log is kept only if something goes wrong."""
-    log = _log_file(context, plan)
-    with runtime.start(plan.spec, log) as server:
-        with _waiting(context, plan.name) as tick:
-            server.wait_until_ready(_READY_WITHIN_S, tick)
-        yield server
-    log.unlink(missing_ok=True)
 
 
 def _question(words: list[str], *, terminal: bool) -> str | None:
@@ -265,47 +264,3 @@ def _chat(context: Context, session: Session) -> None:
         history=context.settings.state / "history" if remember else None,
         colour=context.console.colour,
     )
-
-
-def _warn(context: Context, plan: LaunchPlan) -> None:
-    if plan.fit.verdict == "no" and not context.console.quiet:
-        longest = plan.fit.max_context
-        advice = f"; --context {longest} would fit" if longest else ""
-        context.console.warn(f"this may fail or be slow: memory is short{advice}")
-    trained = plan.trained_context
-    if trained and plan.spec.context > trained:
-        context.console.warn(
-            f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
-        )
-
-
-def _log_file(context: Context, plan: LaunchPlan) -> Path:
-    import os
-
-    folder = context.settings.state / "logs"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    safe = "".join(mark if mark.isalnum() else "-" for mark in plan.name)
-    return folder / f"run-{safe[:80]}-{os.getpid()}.log"
-
-
-@contextmanager
-def _waiting(context: Context, name: str) -> Iterator[Callable[[float | None], None]]:
-    """Shows on a terminal that the model is being loaded, and for how long."""
-    if context.console.quiet or context.console.json or not context.console.bars:
-        yield lambda _fraction: None
-        return
-    from rich.console import Console as RichConsole
-    from rich.status import Status
-
-    begun = time.monotonic()
-    terminal = RichConsole(
-        file=context.console.err, force_terminal=True, no_color=not context.console.colour
-    )
-    with Status(f"loading {name}", console=terminal) as status:
-
-        def tick(fraction: float | None) -> None:
-            share = "" if fraction is None else f" {fraction:.0%}"
-            status.update(f"loading {name}{share}  {time.monotonic() - begun:.0f} s")
-
-        yield tick

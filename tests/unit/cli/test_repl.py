@@ -5,6 +5,7 @@ What the user types is drawn by prompt_toolkit and not part of the transcript.
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -83,9 +84,59 @@ def test_a_chat_remembers_what_was_said(server: OpenAIServer) -> None:
 
 def test_thoughts_are_shown_and_not_sent_back(server: OpenAIServer) -> None:
     server.next(says("Hi!", thinks=("A greeting.\n", "How nice.")))
-    session = session_with(server)
+    session = session_with(server, thinking="show")
     assert talk(session, "hi") == "thinking\n| A greeting.\n| How nice.\n\nHi!\n"
     assert session.conversation.turns[1] == Message("assistant", "Hi!")
+
+
+def test_thoughts_in_a_pipe_are_no_part_of_the_answer(server: OpenAIServer) -> None:
+    server.next(says("Hi!", thinks=("A greeting.",)), says("<think>Hm.</", "think>\n\nYes."))
+    session = session_with(server)
+    assert talk(session, "hi", "well?") == "Hi!\nYes.\n"
+    assert session.conversation.turns[3] == Message("assistant", "Yes.")
+
+
+def test_a_runtime_that_dies_is_started_again_once_and_the_conversation_goes_on(
+    server: OpenAIServer,
+) -> None:
+    server.next(says("Hello."), breaks_off("I w"), says("I was there."), breaks_off(), breaks_off())
+    session = session_with(server)
+    started: list[ChatClient] = []
+
+    def restart() -> ChatClient:
+        started.append(ChatClient(server.url, "k", "again"))
+        return started[-1]
+
+    session.restart = restart
+    again = "the runtime died and was started again: here is the answer from its beginning\n"
+    assert talk(session, "hi", "where?", "and?") == (
+        f"Hello.\nI w\n{again}I was there.\n{again}"
+        f"error: the server at {server.url} broke off in the middle of its answer\n"
+        "hint: if it ran out of memory, a smaller context or model helps\n"
+    )
+    assert server.requests[2].body["model"] == "again"
+    assert server.requests[2].body["messages"] == server.requests[1].body["messages"]
+    assert [turn.content for turn in session.conversation.turns] == [
+        "hi",
+        "Hello.",
+        "where?",
+        "I was there.",
+    ]
+    assert len(started) == 2
+
+
+def test_a_server_that_lives_is_not_asked_twice(server: OpenAIServer) -> None:
+    server.next(breaks_off("I w"))
+    assert "error: " in talk(session_with(server, restart=lambda: None), "hi")
+    assert len(server.requests) == 1
+
+
+def test_bytes_that_are_no_text_are_sent_as_question_marks(server: OpenAIServer) -> None:
+    with create_pipe_input() as source:
+        source.send_bytes(b"caf\xe9\r\x04")
+        prompt = TerminalPrompt(source=source, screen=DummyOutput())
+        chat(session_with(server), out=Screen(), err=Screen(), prompt=prompt)
+    assert server.requests[0].body["messages"] == [{"role": "user", "content": "caf?"}]
 
 
 @pytest.mark.parametrize("leave", ["/bye", "/exit", "/bye now"])
@@ -116,7 +167,7 @@ def test_ctrl_c_stops_the_answer_and_the_chat_goes_on(server: OpenAIServer) -> N
 
 def test_ctrl_c_among_thoughts_keeps_the_turns_alternating(server: OpenAIServer) -> None:
     server.next(waits(thinks=("Hm",)))
-    session = session_with(server)
+    session = session_with(server, thinking="show")
     assert talk(session, "a story", screen=Screen(feared="Hm")) == ("thinking\n| Hm\n\n(stopped)\n")
     assert session.conversation.turns == (
         Message("user", "a story"),
@@ -147,11 +198,13 @@ def test_escape_sequences_of_the_model_do_not_reach_the_terminal(server: OpenAIS
     assert talk(session_with(server), "hi") == "ared b\n"
 
 
-def test_a_context_that_gets_full_is_told_in_time(server: OpenAIServer) -> None:
-    server.next(says("ok", usage=(400, 9)), says("ok", usage=(400, 10)))
-    assert talk(session_with(server), "a", "b") == (
-        "ok\nok\ncontext nearly full, 410 of 512 tokens (80%): `/clear` starts a new conversation\n"
+def test_a_context_that_gets_full_is_told_once_and_in_time(server: OpenAIServer) -> None:
+    server.next(*(says("ok", usage=(400, count)) for count in (9, 10, 11, 12)))
+    told = (
+        "context nearly full, 410 of 512 tokens (80%): nothing is dropped to make room, the answer "
+        "that reaches the end is cut there; `/clear` starts a new conversation\n"
     )
+    assert talk(session_with(server), "a", "b", "c") == f"ok\nok\n{told}ok\n"
 
 
 def test_an_answer_that_is_cut_by_the_context_is_told(server: OpenAIServer) -> None:
@@ -187,11 +240,14 @@ def test_a_prompt_that_is_too_long_says_what_to_do(server: OpenAIServer) -> None
 
 def test_verbose_tells_the_numbers_after_each_answer(server: OpenAIServer) -> None:
     server.next(says("ok"), says("ok", timings=False))
-    assert talk(session_with(server, verbose=True), "a", "b") == (
+    told = talk(session_with(server, verbose=True, load_s=1.25), "a", "b")
+    assert re.sub(r"after 0\.\d\d s", "after TIME", told) == (
         "ok\n"
+        "load 1.2 s; first token after TIME; "
         "prompt 20 tokens, 20 of them new at 200.0/s; answer 10 tokens at 50.0/s; "
         "context 30 of 512 tokens (6%)\n"
         "ok\n"
+        "load 1.2 s; first token after TIME; "
         "prompt 20 tokens; answer 10 tokens; context 30 of 512 tokens (6%)\n"
     )
 

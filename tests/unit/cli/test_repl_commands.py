@@ -6,7 +6,7 @@ import pytest
 from modelrunner.chat.answer import Done, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation, Message
-from modelrunner.cli.repl_commands import HELP, Next, run_command
+from modelrunner.cli.repl_commands import HELP, NAMES, Next, run_command
 from modelrunner.cli.repl_session import Session
 from modelrunner.errors import UsageError
 
@@ -35,10 +35,7 @@ def refused(session: Session, line: str) -> tuple[str, str | None]:
 @pytest.mark.parametrize("line", ["/?", "/help", "/help me"])
 def test_help_names_every_command(session: Session, line: str) -> None:
     assert run(session, line) == HELP
-    for name in ("/bye", "/exit", "/clear", "/retry", "/system", "/set", "/show", "/stats"):
-        assert name in HELP
-    for name in ("/save", "/load", "/?", "/help"):
-        assert name in HELP
+    assert {word.strip(",") for word in HELP.split() if word.startswith("/")} - {"/"} == set(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +99,8 @@ def test_settings_are_shown_set_and_unset(session: Session) -> None:
     run(session, "/set verbose on")
     assert session.options == SamplingOptions(0.5, 1.0, -7, 9)
     assert run(session, "/set") == (
-        "temperature  0.5\ntop_p        1.0\nseed         -7\nmax_tokens   9\nverbose      on"
+        "temperature  0.5\ntop_p        1.0\nseed         -7\nmax_tokens   9\nverbose      on\n"
+        "markdown     on\nthinking     fold"
     )
     for line in ("temperature", "top_p", "seed", "max_tokens"):
         run(session, f"/set {line} default")
@@ -144,6 +142,8 @@ def test_show_shows_everything_made_safe(session: Session) -> None:
         "seed         default\n"
         "max_tokens   default\n"
         "verbose      off\n"
+        "markdown     on\n"
+        "thinking     fold\n"
         "\n"
         "system:\n"
         "be brief\n"
@@ -236,3 +236,94 @@ def test_a_file_that_is_not_there_is_not_loaded(session: Session, tmp_path: Path
     assert refused(session, f"/load {tmp_path}/x")[0] == (
         f"{tmp_path}/x cannot be read: No such file or directory"
     )
+
+
+PNG = b"\x89PNG\r\n\x1a\nrest"
+
+
+def asked(session: Session, line: str) -> str:
+    assert run_command(session, line, lambda _text: None) is Next.ANSWER
+    return session.conversation.turns[-1].content
+
+
+def test_files_and_pictures_go_with_the_next_message_and_no_other(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b.txt").write_text("alpha\n")
+    (tmp_path / "p.png").write_bytes(PNG)
+    told = run(session, f"/file {tmp_path}/a b.txt")
+    assert told == f"{tmp_path}/a b.txt, 6 B, goes with your next message"
+    run(session, f'/image "{tmp_path}/p.png"')
+    monkeypatch.setenv("EDITOR", "sh -c 'echo what is it > $0'")
+    monkeypatch.delenv("VISUAL", raising=False)
+    assert asked(session, "/edit") == "alpha\n\n\nwhat is it"
+    turn = session.conversation.turns[-1]
+    assert turn.parts == [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgpyZXN0"}},
+        {"type": "text", "text": "alpha\n\n\nwhat is it"},
+    ]
+    assert asked(session, "/edit") == "what is it"
+    assert session.conversation.turns[-1].images == ()
+
+
+def test_pictures_are_saved_with_the_conversation(session: Session, tmp_path: Path) -> None:
+    session.conversation.add_user("look", ["data:image/png;base64,AA=="])
+    run(session, f"/save {tmp_path}/chat.json")
+    before = session.conversation.turns
+    run(session, f"/load {tmp_path}/chat.json")
+    assert session.conversation.turns == before
+    text = (tmp_path / "chat.json").read_text()
+    (tmp_path / "chat.json").write_text(text.replace("data:image", "http://127.0.0.1"))
+    message, _ = refused(session, f"/load {tmp_path}/chat.json")
+    assert message.endswith("`messages[2].images` are no pictures")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("nothing", None, "is not there"),
+        ("", None, "is no file"),
+        ("binary", b"a\0b", "is no text: it has NUL bytes in it"),
+        ("latin", b"caf\xe9", "is no text: byte 3 is not UTF-8"),
+        ("large", b"x" * (256 * 1024 + 1), "is larger than 256.00 KiB"),
+    ],
+)
+def test_what_is_no_text_file_is_refused(
+    session: Session, tmp_path: Path, name: str, content: bytes | None, why: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    message, _ = refused(session, f"/file {tmp_path}/{name}")
+    assert why in message
+    assert session.texts == []
+
+
+def test_pictures_are_refused_with_a_reason(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(b"<svg/>")
+    message, hint = refused(session, f"/image {tmp_path}/p.png")
+    assert (message, hint) == (
+        f"{tmp_path}/p.png is no picture that can be sent",
+        "PNG, JPEG, GIF and BMP can",
+    )
+    session.no_images = "ai/smollm2 takes no pictures: it has no projector"
+    assert refused(session, f"/image {tmp_path}/p.png")[0] == session.no_images
+
+
+def test_nothing_written_in_the_editor_sends_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "true")
+    assert run(session, "/edit") == "nothing was written, and nothing is sent"
+
+
+def test_there_is_nothing_to_copy_before_an_answer(session: Session) -> None:
+    session.conversation.clear()
+    assert refused(session, "/copy")[0] == "there is no answer to copy yet"
+
+
+def test_thoughts_and_markdown_are_set(session: Session) -> None:
+    run(session, "/set thinking show")
+    run(session, "/set markdown off")
+    assert (session.thinking, session.markdown) == ("show", False)
+    message, _ = refused(session, "/set thinking loud")
+    assert message == "`thinking` is `show`, `fold` or `hide`"

@@ -1,0 +1,108 @@
+"""`modelrunner logs`."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import ModelNotFoundError
+from modelrunner.oci.reference import Reference
+from modelrunner.serve.control import states
+from modelrunner.serve.records import log_of
+from modelrunner.store.store import StoredModel
+from modelrunner.text import sanitize
+
+_TICK_S = 0.2
+_CHUNK = 65536
+
+
+@command(examples="  modelrunner logs\n  modelrunner logs ai/smollm2 -f\n  modelrunner logs -n 20")
+def logs(
+    context: Context,
+    reference: Annotated[
+        str | None,
+        typer.Argument(metavar="[REF]", help="A model; without one, the server itself."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    count: Annotated[
+        int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Only the last lines.")
+    ] = None,
+) -> None:
+    """Print what a server, or the runtime of a model, has logged."""
+    path = _log(context, reference)
+    for line in _lines(path, count, follow=follow):
+        shown = sanitize(line.decode(errors="replace")).rstrip("\n")
+        if context.console.json:
+            context.console.print(json.dumps({"line": shown}, ensure_ascii=False))
+        else:
+            context.console.print(shown)
+        if follow:
+            context.console.flush()
+
+
+def _log(context: Context, reference: str | None) -> Path:
+    """The log, of a server that runs or of the last one that did.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    folder = context.settings.state / "serve"
+    if reference is None:
+        gateways = [path for path in folder.glob("*.log") if "-" not in path.stem]
+        return _newest(gateways, "no server has run here")
+    names = _names(context, reference)
+    running = [Path(state.log) for state in states(folder) if state.log and state.model in names]
+    found = [path for path in running if path.exists()] or [
+        path
+        for name in names
+        for path in folder.glob(f"*-{log_of(Path('x'), name).name.partition('-')[2]}")
+    ]
+    return _newest(found, f"{reference[:200]}: no such model has been served")
+
+
+def _names(context: Context, reference: str) -> set[str]:
+    """The names under which a model may have been served."""
+    model: StoredModel | None = context.store.lookup(reference)
+    if model is None:
+        return {Reference.parse(reference).short}
+    return {name.short for name in model.references} | {model.digest.short}
+
+
+def _newest(paths: list[Path], otherwise: str) -> Path:
+    if not paths:
+        raise ModelNotFoundError(otherwise, hint="`modelrunner ps` shows what is served")
+    return max(paths, key=lambda path: path.stat().st_mtime)
+
+
+def _lines(path: Path, count: int | None, *, follow: bool) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from file if count is None else deque(file, maxlen=count)
+        if follow:
+            yield from _coming(file, path)
+
+
+def _coming(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Lines as they come; a log that begins anew is followed from its beginning."""
+    rest = b""
+    while True:
+        chunk = file.read(_CHUNK)
+        if not chunk:
+            time.sleep(_TICK_S)
+            if _size(path) < file.tell():
+                file.seek(0)
+                rest = b""
+            continue
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,254 @@
+"""`modelrunner serve`."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.fitting import bytes_of
+from modelrunner.cli.launching import (
+    CommandWithFlags,
+    LaunchOptions,
+    find_or_pull,
+    runtime_for,
+    wish_for,
+)
+from modelrunner.cli.serving import folder_of, listening, serve_detached, serve_here
+from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.memory.devices import Device, devices
+from modelrunner.operations.serve import (
+    ServeOrder,
+    ServePlan,
+    budget_of,
+    plan_serving,
+    require_libraries,
+)
+from modelrunner.runtime.abilities import require_for
+from modelrunner.runtime.runtime import Ability, Runtime
+from modelrunner.store.store import StoredModel
+
+_GENERATED = "generated"
+_KEY_VARIABLE = "MODELRUNNER_API_KEY"
+_KEY = re.compile(r"[!-~]+")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_ORIGIN = re.compile(r"https?://[^/\s]+")
+
+
+@command(
+    examples="  modelrunner serve ai/smollm2\n"
+    "  modelrunner serve ai/granite-4.0-micro ai/smollm2 --detach --keep-alive 30m\n"
+    '  curl http://127.0.0.1:12434/v1/chat/completions -d \'{"model": "ai/smollm2",'
+    ' "messages": [{"role": "user", "content": "hi"}]}\'',
+    cls=CommandWithFlags,
+)
+def serve_models(
+    context: Context,
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Models; pulled if missing.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every model that is here, instead of REFs.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="N", help="Default: 12434; 0 takes any free one."),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The address to listen on; beyond loopback a key is needed."
+        ),
+    ] = "127.0.0.1",
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Serve in the background.")
+    ] = False,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help=f"What requests must carry; `{_GENERATED}` makes one. Also: {_KEY_VARIABLE}.",
+        ),
+    ] = None,
+    keep_alive: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Unload a model unused for so long; -1 for never."),
+    ] = "5m",
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="ORIGIN", help="A web page that may ask."),
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=256, metavar="N", help="Requests at a time; default: what fits, up to 4."
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory for all models; default: what is free."),
+    ] = None,
+    context_size: Annotated[
+        int | None, typer.Option("--context", min=1, metavar="TOKENS", help="Of one request.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
+    ] = None,
+    gpu_layers: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
+    ] = None,
+    kv_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Of the KV cache: f16, q8_0, ...")
+    ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."
+        ),
+    ] = None,
+    raw_flags: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|URL",
+            help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
+        ),
+    ] = None,
+) -> None:
+    """Serve models to OpenAI's clients, each loaded when it is asked for.
+
+    Under `/v1`, and under `/engines/v1` for clients of Docker Model Runner.
+    """
+    require_libraries()
+    kept = _seconds(keep_alive)
+    key, made = _key(context, api_key, host)
+    pages = _origins(origins or [])
+    if parallel is not None:
+        assignments = [*(assignments or []), f"parallel={parallel}"]
+    launch = LaunchOptions(
+        context_size, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+    )
+    # what is not understood is said before anything is pulled
+    launch.settings()
+    memory = bytes_of(budget)
+    chosen = runtime_for(context, runtime, {Ability.RAW_FLAGS} if raw_flags else ())
+    with listening(context, host, context.settings.port if port is None else port) as listener:
+        planner = _Planner(context, chosen, launch, devices())
+        models = _chosen(context, references or [], everything=everything)
+        plans = planner.all_that_can(models) if everything else planner.all_of(models)
+        order = ServeOrder(
+            models=[plan.served for plan in plans],
+            runtime=chosen,
+            host=host,
+            api_key=key,
+            origins=pages,
+            keep_alive=kept,
+            budget=memory or budget_of(planner.available),
+            state=folder_of(context),
+        )
+        if detach:
+            serve_detached(context, order, listener, made)
+        else:
+            serve_here(context, order, listener, made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Decides how models will be served, and says so."""
+
+    context: Context
+    runtime: Runtime
+    launch: LaunchOptions
+    available: Sequence[Device]
+
+    def all_of(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
+        """The plans of models, each of which has to be served."""
+        return [self._plan(model, name) for model, name in models]
+
+    def all_that_can(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
+        """The plans of models, without those that cannot be served."""
+        plans = []
+        for model, name in models:
+            try:
+                plans.append(self._plan(model, name))
+            except ModelRunnerError as exc:
+                self.context.console.warn(f"not served: {exc.message}")
+        return plans
+
+    def _plan(self, model: StoredModel, name: str) -> ServePlan:
+        wish = wish_for(self.context, self.runtime, model, name, self.launch)
+        several = Ability.PARALLEL in self.runtime.abilities
+        plan = plan_serving(self.context.store, model, name, wish, self.available, several=several)
+        require_for(self.runtime, plan.served.spec)
+        self.context.console.say(plan.line)
+        if not plan.fits:
+            self.context.console.warn(f"{name} may fail or be slow: memory is short")
+        return plan
+
+
+def _chosen(
+    context: Context, references: Sequence[str], *, everything: bool
+) -> list[tuple[StoredModel, str]]:
+    """Each model once, with the name that it is shown under."""
+    if everything == bool(references):
+        raise UsageError(
+            "it is not said what to serve" if not references else "--all is every model already",
+            hint="name models, or use --all for every model that is here",
+        )
+    if everything:
+        named = [model for model in context.store.models() if model.references]
+        if not named:
+            raise UsageError("no models here yet", hint="`modelrunner pull ai/smollm2`")
+        return [(model, model.references[0].short) for model in named]
+    found = [find_or_pull(context, text) for text in references]
+    return list({str(model.digest): (model, name) for model, name in reversed(found)}.values())[
+        ::-1
+    ]
+
+
+def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str | None]:
+    """The API key, and once more if it was made here."""
+    from modelrunner.serve.access import is_loopback
+
+    wanted = said if said is not None else context.environ.get(_KEY_VARIABLE) or None
+    if wanted == _GENERATED or (wanted is None and not is_loopback(host)):
+        made = secrets.token_urlsafe(32)
+        return made, made
+    if wanted is not None and not _KEY.fullmatch(wanted):
+        raise UsageError("an API key is made of visible ASCII characters, and of one at least")
+    return wanted, None
+
+
+def _origins(said: Sequence[str]) -> frozenset[str]:
+    for origin in said:
+        if not _ORIGIN.fullmatch(origin):
+            raise UsageError(
+                f"{origin[:100]!r} is no origin of a web page",
+                hint="write it like https://example.com",
+            )
+    return frozenset(said)
+
+
+def _seconds(text: str) -> float | None:
+    """`5m`, `1h30m`, `90s` or `90`; None for never."""
+    if text.startswith("-"):
+        return None
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise UsageError(
+            f"{text[:50]!r} is no time", hint="write it like 5m, 1h30m or 90s; -1 is for ever"
+        )
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)

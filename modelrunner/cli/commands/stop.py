@@ -1,0 +1,38 @@
+"""`modelrunner stop`."""
+
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import UsageError
+from modelrunner.serve.control import stop as stop_one
+from modelrunner.serve.control import stop_all
+
+
+@command(examples="  modelrunner stop ai/smollm2\n  modelrunner stop --all")
+def stop(
+    context: Context,
+    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that is served.")] = False,
+) -> None:
+    """Stop serving models; with its last model a server ends."""
+    if everything == bool(references):
+        raise UsageError(
+            "it is not said what to stop", hint="name models, or use --all; `modelrunner ps`"
+        )
+    folder = context.settings.state / "serve"
+    if everything:
+        stopped = stop_all(folder)
+    else:
+        stopped = [stop_one(folder, text) for text in references or []]
+    if context.console.json:
+        context.console.emit([entry.to_dict() for entry in stopped])
+        return
+    for entry in stopped:
+        for name in entry.models:
+            context.console.print(f"Stopped: {name}")
+        if entry.server_ended:
+            context.console.say(f"the server at {entry.url} has ended")
+    if not stopped:
+        context.console.say("nothing is served now")

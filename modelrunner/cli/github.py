@@ -1,0 +1,206 @@
+"""What GitHub Actions understands: outputs, annotations, a summary, and masks for secrets.
+
+Outputs and the summary are appended to files that the environment names. Annotations and masks are
+lines that the runner picks out of a step's talk; it reads stderr as well as stdout, which has
+results only.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from modelrunner.cli.pull_results import Result
+from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.operations.pulled import Failed, Pulled
+from modelrunner.text import sanitize_line
+from modelrunner.units import format_size
+
+_OUTPUT = "GITHUB_OUTPUT"
+_SUMMARY = "GITHUB_STEP_SUMMARY"
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELRUNNER_API_KEY", "OPENAI_API_KEY")
+_SHORTEST_SECRET = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """The files of one step.
+
+    Attributes:
+        output: Takes outputs.
+        summary: Takes the summary of the job; None where there is none.
+    """
+
+    output: Path
+    summary: Path | None = None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """The files that the environment names.
+
+        Raises:
+            UsageError: This is no step of GitHub Actions.
+        """
+        output, summary = environ.get(_OUTPUT), environ.get(_SUMMARY)
+        if not output:
+            raise UsageError(
+                f"--github writes to the file that {_OUTPUT} names, and it names none",
+                hint="leave out --github outside of GitHub Actions",
+            )
+        return cls(Path(output), Path(summary) if summary else None)
+
+    def report(self, results: Sequence[Result], cache_key: str | None = None) -> None:
+        """Writes what became of a pull: outputs where all went well, and the summary.
+
+        Raises:
+            UsageError: The files cannot be written.
+        """
+        found = outputs(results, cache_key)
+        try:
+            if found:
+                _append(self.output, "".join(output_lines(*entry) for entry in found.items()))
+            if self.summary is not None:
+                _append(self.summary, summary(results))
+        except OSError as exc:
+            raise UsageError(f"{exc.filename} cannot be written: {exc.strerror}") from exc
+
+
+def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[str, str]:
+    """The outputs of a pull, those of the first model under the plain names; none if one failed."""
+    pulled = [result.outcome for result in results if isinstance(result.outcome, Pulled)]
+    if not pulled or len(pulled) < len(results):
+        return {}
+    paths = [
+        str(result.output or entry.model.weights())
+        for result, entry in zip(results, pulled, strict=True)
+    ]
+    digests = [str(entry.model.digest) for entry in pulled]
+    fetched = sum(entry.downloaded_bytes for entry in pulled)
+    here = all(entry.status == "up-to-date" for entry in pulled)
+    return {
+        "path": paths[0],
+        "digest": digests[0],
+        "cache-key": cache_key or _cache_key(digests),
+        "cache-hit": "true" if here else "false",
+        "bytes": str(fetched),
+        "paths": json.dumps(paths),
+        "digests": json.dumps(digests),
+    }
+
+
+def output_lines(name: str, value: str) -> str:
+    """One output as its file takes it, whatever lines the value has."""
+    end = f"end-{secrets.token_hex(16)}"
+    return f"{name}<<{end}\n{value}\n{end}\n"
+
+
+def summary(results: Sequence[Result]) -> str:
+    """A table in Markdown: each model and what became of it."""
+    rows = ["| model | digest | size | result |", "|---|---|---|---|"]
+    for result in results:
+        outcome = result.outcome
+        name = _cell(outcome.reference.short)
+        if isinstance(outcome, Pulled):
+            size, digest = format_size(outcome.model.size), outcome.model.digest.short
+            fetched = format_size(outcome.downloaded_bytes)
+            said = "up to date" if outcome.status == "up-to-date" else f"{fetched} fetched"
+            rows.append(f"| {name} | `{digest}` | {size} | {said} |")
+        else:
+            said = _cell(outcome.error.message) if isinstance(outcome, Failed) else "not tried"
+            rows.append(f"| {name} | | | {said} |")
+    return "### Models\n\n" + "\n".join(rows) + "\n\n"
+
+
+def annotations(
+    error: ModelRunnerError, environ: Mapping[str, str], folder: Path | None = None
+) -> Iterator[str]:
+    """An error as the runner shows it, at its line of a file where it has one.
+
+    Args:
+        error: Where its facts have several disagreements of two files, each is shown.
+        environ: Says where the repository is: files are named from there.
+        folder: Where this program runs.
+    """
+    hint = f"\nhint: {error.hint}" if error.hint else ""
+    places = error.facts.get("disagreements")
+    if isinstance(places, list) and places:
+        for place in places:
+            file, line, text = _placed(place)
+            yield _annotation(text + hint, error.code, _from_root(file, environ, folder), line)
+        return
+    said, number = error.facts.get("file"), error.facts.get("line")
+    file = _from_root(said, environ, folder) if isinstance(said, str) else ""
+    line = number if isinstance(number, int) else 0
+    yield _annotation(error.message + hint, error.code, file, line)
+
+
+def failures(results: Sequence[Result]) -> Iterator[ModelRunnerError]:
+    """Why models did not come, each with its name."""
+    for result in results:
+        if isinstance(result.outcome, Failed):
+            error, name = result.outcome.error, result.outcome.reference.short
+            if name not in error.message:
+                told = ModelRunnerError(f"{name}: {error.message}", hint=error.hint)
+                told.facts = {**error.facts}
+                yield told
+            else:
+                yield error
+
+
+def masks(environ: Mapping[str, str]) -> Iterator[str]:
+    """Lines that make the runner hide secrets; none elsewhere, where they would show them."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for name in _SECRETS:
+        for line in environ.get(name, "").splitlines():
+            if len(line) >= _SHORTEST_SECRET:
+                yield f"::add-mask::{_escaped(line)}"
+
+
+def _annotation(message: str, title: str, file: str, line: int) -> str:
+    properties = {"file": file, "line": str(line) if file and line > 0 else "", "title": title}
+    said = ",".join(f"{key}={_property(value)}" for key, value in properties.items() if value)
+    return f"::error {said}::{_escaped(message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _placed(text: str) -> tuple[str, int, str]:
+    """`FILE:LINE: TEXT` in its parts."""
+    place, _, said = text.partition(": ")
+    file, _, line = place.rpartition(":")
+    return (file, int(line), said) if line.isdecimal() else ("", 0, text)
+
+
+def _from_root(file: str, environ: Mapping[str, str], folder: Path | None) -> str:
+    """A file as the repository knows it, wherever in it this program runs."""
+    root = environ.get("GITHUB_WORKSPACE")
+    if not file or not root:
+        return file
+    path = ((folder or Path.cwd()) / file).resolve()
+    there = Path(root).resolve()
+    return path.relative_to(there).as_posix() if path.is_relative_to(there) else file
+
+
+def _cache_key(digests: Sequence[str]) -> str:
+    from modelrunner.lockfile.lock import cache_key_of
+
+    return cache_key_of(digests)
+
+
+def _cell(text: str) -> str:
+    plain = sanitize_line(text, 300).replace("&", "&amp;").replace("<", "&lt;")
+    return plain.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`")
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)

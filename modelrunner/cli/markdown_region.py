@@ -1,0 +1,87 @@
+"""The last lines of a terminal while they may still change: drawn over, then left as they are."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from modelrunner.cli.render import write
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+# terminals that know it show all of a change at once; the others pass over it
+_HOLD, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
+_CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until what is drawn and what we know of it agree again."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Region:
+    """The lines below all that is finished.
+
+    The cursor stays at the end of the last of them. Nothing is hidden or set up, so there is
+    nothing to put back when the program is stopped.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._lines: list[str] = []
+
+    @property
+    def size(self) -> os.terminal_size:
+        """Columns and rows of the terminal."""
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):
+            return shutil.get_terminal_size()
+        return size if size.columns and size.lines else os.terminal_size((80, 24))
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show these instead; of more than the screen holds, the last."""
+        self._replace(list(lines[-max(1, self.size.lines - 1) :]))
+
+    def settle(self, lines: Sequence[str]) -> None:
+        """Show these instead, for good: what is drawn from now on is below them."""
+        if lines:
+            self._replace([*lines, ""])
+        elif self._lines:
+            self._replace([])
+        self._lines = []
+
+    def _replace(self, lines: list[str]) -> None:
+        if lines == self._lines:
+            return
+        pairs = enumerate(zip(self._lines, lines, strict=False))
+        same = next((at for at, (old, new) in pairs if old != new), len(lines))
+        # the cursor is in the last line, and shall be in the last one after this
+        same = max(0, min(same, len(self._lines) - 1, len(lines) - 1))
+        changed = [self._rows(line) for line in self._lines[same:]]
+        up = sum(changed) - 1
+        back = f"\r\x1b[{up}A" if up > 0 else "\r" if changed else ""
+        fresh = list(lines[same:]) or [""]
+        # Line by line: tmux takes the clearing of all below the first row for a new screen, and
+        # keeps the old one. Before the text: behind a full line the cursor stands on its last cell.
+        last = _CLEAR_BELOW if sum(changed) > len(fresh) else _CLEAR_LINE
+        drawn = "".join(f"{_CLEAR_LINE}{line}\n" for line in fresh[:-1]) + last + fresh[-1]
+        with _undisturbed():
+            write(self._out, f"{_HOLD}{back}{drawn}{_SHOW}")
+            self._lines = list(lines)
+
+    def _rows(self, line: str) -> int:
+        """How many rows a line takes: more than one where the window was made narrower."""
+        from rich.cells import cell_len
+
+        return max(1, -(-cell_len(_STYLE.sub("", line)) // self.size.columns))

@@ -1,0 +1,267 @@
+"""An answer on a terminal: Markdown as it comes, thoughts dim and folded to a line.
+
+```
+thought for 4 s, 120 words          <- was several dim lines while it thought
+                                    <- what follows is the answer, see `modelrunner.cli.markdown`
+```
+
+A pipe gets the words as the model wrote them, see `modelrunner.cli.render.AnswerWriter`.
+"""
+
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal, Self, TextIO
+
+from modelrunner.chat.thoughts import ThoughtSplitter
+from modelrunner.cli.markdown import Blocks, renderer
+from modelrunner.cli.markdown_region import Region
+from modelrunner.cli.render import AnswerWriter, StreamSanitizer, Writer, write
+
+Thinking = Literal["show", "fold", "hide"]
+"""What is to be seen of thoughts: all, one line once they are over, or nothing."""
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_MARGIN = "| "
+_THOUGHT_LINES = 6
+_FRAME_S = 0.03
+_IDLE_SHARE = 9
+_LONGEST_FRAME_S = 0.3
+_UTF8 = {"utf-8", "utf8"}
+
+
+def writer_for(out: TextIO, *, markdown: bool, thinking: Thinking, colour: bool) -> Writer:
+    """What shows an answer on `out`: drawn if that is a terminal, else as it is."""
+    encoding = (getattr(out, "encoding", None) or "").lower()
+    if out.isatty() and encoding in _UTF8:
+        return ScreenWriter(out, markdown=markdown, thinking=thinking, colour=colour)
+    return AnswerWriter(out, out if thinking == "show" else None, colour=colour and out.isatty())
+
+
+def warm_up() -> None:
+    """Load what draws: an answer shall not wait for it."""
+    renderer(colour=True)("*a*\n\n```python\n1\n```", 80)
+
+
+class ScreenWriter:
+    """Draws an answer and the thoughts before it on a terminal.
+
+    Args:
+        out: The terminal.
+        markdown: Whether to draw Markdown, or show it as it was written.
+        thinking: What is to be seen of thoughts.
+        colour: Whether there may be colours.
+    """
+
+    def __init__(self, out: TextIO, *, markdown: bool, thinking: Thinking, colour: bool) -> None:
+        self._splitter = ThoughtSplitter()
+        self._words = StreamSanitizer()
+        self._thoughts = StreamSanitizer()
+        region = Region(out)
+        self._folder = _Thoughts(region, thinking, colour=colour)
+        self._page = _Page(region, colour=colour) if markdown else _Plain(out)
+        self._parts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The answer so far as the model gave it, without thoughts."""
+        return "".join(self._parts)
+
+    def write(self, text: str, reasoning: str) -> None:
+        """Show the next piece of either."""
+        words, thoughts = self._splitter.feed(text)
+        self._take(words, reasoning + thoughts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, OSError):
+            return
+        self._take(*self._splitter.flush())
+        self._folder.feed(self._thoughts.flush())
+        self._folder.end()
+        self._page.feed(self._words.flush())
+        self._page.end()
+
+    def _take(self, words: str, thoughts: str) -> None:
+        self._parts.append(words)
+        self._folder.feed(self._thoughts.feed(thoughts))
+        shown = self._words.feed(words)
+        if shown:
+            self._folder.end()
+            self._page.feed(shown)
+
+
+class _Pace:
+    """Draws as often as the eye wants it and the processor can spare it, and never forgets to.
+
+    Args:
+        draw: Draws what is to be seen now.
+    """
+
+    def __init__(self, draw: Callable[[], None]) -> None:
+        self._draw = draw
+        self._lock = threading.Lock()
+        self._later: threading.Timer | None = None
+        self._next = 0.0
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """The block in which what is to be seen changes; it is drawn now or soon."""
+        with self._lock:
+            yield
+            wait = self._next - time.monotonic()
+            if wait <= 0:
+                self._frame()
+            elif self._later is None:
+                # the next piece may be long in coming
+                self._later = threading.Timer(wait, self._late)
+                self._later.daemon = True
+                self._later.start()
+
+    def stop(self) -> None:
+        """No more is drawn from here."""
+        with self._lock:
+            later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+            later.join()
+
+    def _late(self) -> None:
+        # a terminal that is gone shows at the next write of the answer itself
+        with self._lock, suppress(OSError, ValueError):
+            if self._later is not None:
+                self._later = None
+                self._frame()
+
+    def _frame(self) -> None:
+        begun = time.monotonic()
+        self._draw()
+        now = time.monotonic()
+        self._next = now + min(max(_FRAME_S, _IDLE_SHARE * (now - begun)), _LONGEST_FRAME_S)
+
+
+class _Page:
+    """The answer as drawn Markdown."""
+
+    def __init__(self, region: Region, *, colour: bool) -> None:
+        self._region = region
+        self._blocks = Blocks()
+        self._render = renderer(colour=colour)
+        self._pace = _Pace(lambda: region.draw(self._lines(self._blocks.open)))
+        self._empty = True
+
+    def feed(self, text: str) -> None:
+        if not text:
+            return
+        with self._pace.change():
+            for block in self._blocks.feed(text):
+                self._settle(block)
+
+    def end(self) -> None:
+        self._pace.stop()
+        rest, self._blocks.open = self._blocks.open, ""
+        self._settle(rest)
+
+    def _settle(self, block: str) -> None:
+        lines = self._lines(block)
+        self._region.settle(lines)
+        self._empty = self._empty and not lines
+
+    def _lines(self, block: str) -> list[str]:
+        lines = list(self._render(block, self._region.size.columns))
+        return lines if self._empty or not lines else ["", *lines]
+
+
+class _Plain:
+    """The answer as it was written."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._last = "\n"
+
+    def feed(self, text: str) -> None:
+        if text:
+            # before the write: a Ctrl-C right after it shall find the line unfinished
+            self._last = text[-1]
+            write(self._out, text)
+
+    def end(self) -> None:
+        if self._last != "\n":
+            self._last = "\n"
+            write(self._out, "\n")
+
+
+class _Thoughts:
+    """Thoughts: their last lines while they come, then what was asked for."""
+
+    def __init__(self, region: Region, mode: Thinking, *, colour: bool) -> None:
+        self._region = region
+        self._mode = mode
+        self._dim, self._plain = (_DIM, _PLAIN) if colour else ("", "")
+        self._text = ""
+        self._begun: float | None = None
+        self._pace = _Pace(self._draw)
+
+    def feed(self, text: str) -> None:
+        if not text:
+            return
+        with self._pace.change():
+            if self._begun is None:
+                self._begun = time.monotonic()
+            self._text += text
+
+    def end(self) -> None:
+        self._pace.stop()
+        if self._begun is None:
+            return
+        seconds, self._begun = time.monotonic() - self._begun, None
+        words = len(self._text.split())
+        if self._mode == "fold":
+            line = f"thought for {seconds:.0f} s, {words} word{'' if words == 1 else 's'}"
+            self._region.settle([f"{self._dim}{line}{self._plain}", ""])
+        elif self._mode == "show":
+            self._region.settle([*self._lines(), ""])
+        self._text = ""
+
+    def _draw(self) -> None:
+        if self._mode != "hide":
+            lines = self._lines()
+            self._region.draw(lines if self._mode == "show" else lines[-_THOUGHT_LINES:])
+
+    def _lines(self) -> list[str]:
+        width = max(20, self._region.size.columns - len(_MARGIN))
+        text = self._text.strip("\n").expandtabs()
+        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
+        return [
+            f"{self._dim}{line}{self._plain}"
+            for line in ("thinking", *(_MARGIN + x for x in lines))
+        ]
+
+
+@contextmanager
+def keys_unseen() -> Iterator[None]:
+    """What is typed while an answer is drawn is kept for the next message, not shown amid it."""
+    try:
+        import termios
+    except ImportError:
+        yield
+        return
+    if not sys.stdin.isatty():
+        yield
+        return
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    quiet = list(before)
+    quiet[3] &= ~termios.ECHO
+    with suppress(termios.error):
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

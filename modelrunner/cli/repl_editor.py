@@ -1,0 +1,64 @@
+"""A message written in the editor of one's choice."""
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelrunner.errors import UsageError
+from modelrunner.text import sanitize_line
+
+_USUAL = ("nano", "vi", "notepad")
+
+
+def edit(text: str, environ: Mapping[str, str]) -> str:
+    """What the editor leaves of a text; nobody else can read the file meanwhile.
+
+    Args:
+        text: What the editor starts with.
+        environ: `VISUAL` or `EDITOR` names it, with its options.
+
+    Raises:
+        UsageError: There is no editor, it fails, or leaves what is no UTF-8.
+    """
+    import subprocess
+
+    line = _editor(environ)
+    # the folder is the user's alone, so are the backups that an editor leaves beside the file
+    with tempfile.TemporaryDirectory(prefix="modelrunner-") as folder:
+        file = Path(folder) / "message.md"
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(text.encode("utf-8", errors="replace"))
+        try:
+            code = subprocess.run([*line, str(file)], check=False).returncode
+        except OSError as exc:
+            raise _failed(line[0], exc.strerror or "it cannot be started") from exc
+        if code:
+            raise _failed(line[0], f"it ended with code {code}, and nothing was sent")
+        try:
+            return file.read_bytes().decode("utf-8").rstrip("\n")
+        except OSError as exc:
+            raise _failed(line[0], f"its file cannot be read: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise _failed(line[0], f"byte {exc.start} of its file is not UTF-8") from exc
+
+
+def _editor(environ: Mapping[str, str]) -> list[str]:
+    named = environ.get("VISUAL") or environ.get("EDITOR")
+    if named:
+        try:
+            words = shlex.split(named)
+        except ValueError as exc:
+            raise _failed(named, "its quotes do not match") from exc
+        if words:
+            return words
+    for name in _USUAL:
+        if shutil.which(name):
+            return [name]
+    raise UsageError("there is no editor", hint="set `EDITOR` to the one that you use")
+
+
+def _failed(name: str, why: str) -> UsageError:
+    return UsageError(f"editor {sanitize_line(name, 80)}: {why}")

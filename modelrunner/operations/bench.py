@@ -1,0 +1,272 @@
+"""How fast a model reads and writes, measured through the server that would serve it.
+
+A round sends its requests at the same moment and takes the time of every piece:
+
+    |---- prompts are read ----|-------- answers are written --------|
+    start          last request's first token          last request's end
+
+Prompts are made of common words in an order that no earlier request had, so that nothing is read
+out of a cache. What is told is the median of the rounds.
+"""
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from modelrunner.chat.sse import DONE, events
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.runtime.server import Server
+from modelrunner.text import sanitize_line
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
+_WORDS = (
+    "time year people way day man thing woman life child world school state family student group"
+    " country problem hand part place case week company system program question work night point"
+    " home water room mother area money story fact month lot right study book eye job word"
+)
+_PATIENCE_S = 600.0
+_CHUNK = 65536
+_OK = 200
+_ERROR_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchWish:
+    """What is measured.
+
+    Attributes:
+        prompts: Lengths of prompts, in tokens.
+        parallels: Numbers of requests at the same time.
+        generate: Tokens of an answer.
+        rounds: How often each is measured, after once to warm up.
+    """
+
+    prompts: Sequence[int]
+    parallels: Sequence[int]
+    generate: int
+    rounds: int
+
+    @property
+    def context(self) -> int:
+        """Tokens that one request needs at most; the length of a prompt is met roughly."""
+        return max(self.prompts) * 5 // 4 + self.generate + 64
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """The median of the rounds for one length of prompt and number of requests.
+
+    Attributes:
+        prompt_tokens: Of one request, as the server counts them.
+        parallel: Requests at the same time.
+        generated_tokens: Of one answer.
+        prompt_tokens_per_s: Read, of all requests together.
+        generated_tokens_per_s: Written, of all requests together.
+        first_token_s: From the request to the first piece of its answer.
+    """
+
+    prompt_tokens: int
+    parallel: int
+    generated_tokens: int
+    prompt_tokens_per_s: float
+    generated_tokens_per_s: float
+    first_token_s: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON has it."""
+        return {
+            name: round(value, 3) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """When one request got what, in seconds of the monotonic clock."""
+
+    begun: float
+    pieces: Sequence[float]
+    prompt: int
+    generated: int
+
+
+def bench(
+    server: Server, model: str, wish: BenchWish, told: Callable[[Speed], None]
+) -> list[Speed]:
+    """Measures a server.
+
+    Args:
+        server: It is ready.
+        model: What it calls the model.
+        wish: What is measured.
+        told: Hears each result as soon as it is there.
+
+    Raises:
+        RuntimeFailedError: It refuses, or breaks off.
+    """
+    client, seeds = _Client(server, model), count()
+    found = []
+    for length in wish.prompts:
+        words, tokens = client.words_for(length, seeds)
+        for parallel in wish.parallels:
+            rounds = [
+                client.round(parallel, words, tokens, wish.generate, seeds)
+                for _ in range(wish.rounds + 1)
+            ]
+            speed = _median([_speed(answers) for answers in rounds[1:]])
+            told(speed)
+            found.append(speed)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    server: Server
+    model: str
+
+    def words_for(self, tokens: int, seeds: Iterator[int]) -> tuple[int, int]:
+        """How many words make about so many tokens, and how many tokens those are."""
+        words = tokens
+        actual = self._tokens_of(_prompt(words, next(seeds)))
+        words = max(1, round(words * tokens / max(1, actual)))
+        return words, self._tokens_of(_prompt(words, next(seeds)))
+
+    def round(
+        self, parallel: int, words: int, tokens: int, generate: int, seeds: Iterator[int]
+    ) -> Sequence[_Answer]:
+        """Sends requests at the same moment."""
+        prompts = [_prompt(words, next(seeds)) for _ in range(parallel)]
+        with ThreadPoolExecutor(parallel) as pool:
+            return list(pool.map(lambda prompt: self._answer(prompt, tokens, generate), prompts))
+
+    def _tokens_of(self, prompt: str) -> int:
+        with _asked(self.server, self._body(prompt, 1)) as reply:
+            value = json.loads(reply.read())
+        usage = value.get("usage") if isinstance(value, dict) else None
+        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        if not isinstance(counted, int):
+            raise RuntimeFailedError(f"{self.server.base_url} does not count tokens")
+        return counted
+
+    def _answer(self, prompt: str, tokens: int, generate: int) -> _Answer:
+        begun = time.monotonic()
+        pieces, generated = list[float](), 0
+        with _asked(self.server, self._body(prompt, generate, stream=True)) as reply:
+            for event in events(iter(lambda: reply.read1(_CHUNK), b"")):
+                chunk = {} if event.data == DONE else json.loads(event.data)
+                if _text(chunk):
+                    pieces.append(time.monotonic())
+                usage = chunk.get("usage") or {}
+                tokens = usage.get("prompt_tokens", tokens)
+                generated = usage.get("completion_tokens", generated)
+        if not pieces:
+            raise RuntimeFailedError(f"{self.server.base_url} wrote nothing")
+        return _Answer(begun, pieces, tokens, generated or len(pieces))
+
+    def _body(self, prompt: str, generate: int, *, stream: bool = False) -> Mapping[str, object]:
+        streaming = {"stream": True, "stream_options": {"include_usage": True}}
+        return {
+            "model": self.model,
+            "prompt": prompt,
+            "max_tokens": generate,
+            "temperature": 0,
+            # llama.cpp's own: neither stop early nor read out of a cache; others pass over them
+            "ignore_eos": True,
+            "cache_prompt": False,
+            **(streaming if stream else {}),
+        }
+
+
+class _asked:  # noqa: N801 - a block
+    """The block in which a completion is answered; both ends close with it."""
+
+    def __init__(self, server: Server, body: Mapping[str, object]) -> None:
+        self._server = server
+        self._body = body
+
+    def __enter__(self) -> "HTTPResponse":
+        from http.client import HTTPException
+
+        self._connection = _connection(self._server.base_url)
+        try:
+            return self._reply()
+        except (OSError, HTTPException) as exc:
+            self._connection.close()
+            raise RuntimeFailedError(f"{self._server.base_url} does not answer") from exc
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _reply(self) -> "HTTPResponse":
+        from urllib.parse import urlsplit
+
+        path = urlsplit(self._server.base_url).path
+        headers = {"Content-Type": "application/json"}
+        if self._server.api_key:
+            headers["Authorization"] = f"Bearer {self._server.api_key}"
+        self._connection.request("POST", f"{path}/completions", json.dumps(self._body), headers)
+        reply = self._connection.getresponse()
+        if reply.status != _OK:
+            said = sanitize_line(reply.read(_ERROR_LIMIT).decode(errors="replace"), 300)
+            self._connection.close()
+            raise RuntimeFailedError(
+                f"{self._server.base_url} refuses with HTTP status {reply.status}: {said}"
+            )
+        return reply
+
+
+def _connection(url: str) -> "HTTPConnection":
+    from http.client import HTTPConnection, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
+
+
+def _prompt(words: int, seed: int) -> str:
+    # the first word differs at once: nothing of it is in a cache
+    return " ".join([str(seed), *random.Random(seed).choices(_WORDS.split(), k=max(1, words - 1))])  # noqa: S311
+
+
+def _text(chunk: Mapping[str, Any]) -> bool:
+    choices = chunk.get("choices")
+    return bool(choices and isinstance(choices[0], dict) and choices[0].get("text"))
+
+
+def _speed(answers: Sequence[_Answer]) -> Speed:
+    begun = min(answer.begun for answer in answers)
+    read = max(answer.pieces[0] for answer in answers)
+    ended = max(answer.pieces[-1] for answer in answers)
+    # what was written while others were still being read says nothing of writing
+    written = sum(
+        sum(moment > read for moment in answer.pieces) * answer.generated / len(answer.pieces)
+        for answer in answers
+    )
+    return Speed(
+        round(statistics.median(answer.prompt for answer in answers)),
+        len(answers),
+        round(statistics.median(answer.generated for answer in answers)),
+        sum(answer.prompt for answer in answers) / (read - begun),
+        written / (ended - read) if ended > read else 0.0,
+        statistics.median(answer.pieces[0] - answer.begun for answer in answers),
+    )
+
+
+def _median(speeds: Sequence[Speed]) -> Speed:
+    return Speed(
+        round(statistics.median(speed.prompt_tokens for speed in speeds)),
+        speeds[0].parallel,
+        round(statistics.median(speed.generated_tokens for speed in speeds)),
+        statistics.median(speed.prompt_tokens_per_s for speed in speeds),
+        statistics.median(speed.generated_tokens_per_s for speed in speeds),
+        statistics.median(speed.first_token_s for speed in speeds),
+    )

@@ -1,0 +1,44 @@
+"""What could run a model here: the runtimes, and the devices that they would use."""
+
+from collections.abc import Iterator, Mapping
+
+from modelrunner.errors import ExitStatus
+from modelrunner.memory.devices import runtime_probes, survey
+from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
+from modelrunner.runtime.select import AUTO, QUICKEST, runtimes
+from modelrunner.units import format_size
+
+
+def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[Finding]:
+    """The runtimes; one that is configured has to be there."""
+    found = runtimes(environ, image)
+    here = [entry for entry in found if entry.available]
+    named = next((entry for entry in found if entry.name == choice), None)
+    said = ", ".join(f"{entry.name} {entry.version or ''}".strip() for entry in here)
+    if choice.startswith(("http://", "https://")):
+        yield well("runtime", f"the server at {_without_login(choice)}")
+    elif choice != AUTO and named is None:
+        message = f"the configuration names {choice}, which is no runtime"
+        yield broken("runtime", message, "modelrunner runtimes", ExitStatus.USAGE)
+    elif named is not None and not named.available:
+        message = f"{choice} is configured and not usable: {named.detail}"
+        yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
+    elif not here:
+        yield doubtful("runtime", "none: models can be pulled, not run", QUICKEST)
+    else:
+        yield well("runtime", said)
+
+
+def devices() -> Iterator[Finding]:
+    """The devices, and who did not tell of theirs."""
+    found = survey(probes=runtime_probes())
+    for device in found.devices:
+        size = f"{format_size(device.free_bytes)} free of {format_size(device.total_bytes)}"
+        yield well("device", f"{device.name} ({device.backend or device.kind}), {size}")
+    for note in found.notes:
+        yield doubtful("device", note, "modelrunner devices")
+
+
+def _without_login(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,153 @@
+"""Registries: do they answer, whom do they know, how much may still be pulled, what time is it.
+
+Only HEAD requests, and those that a token takes: Docker Hub does not count them as pulls. It tells
+what is left in `ratelimit-remaining: 76;w=21600`, for a manifest that it keeps for this question.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from modelrunner.errors import AccessError, ExitStatus, ModelRunnerError
+from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
+from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.greeting import Greeting, greet
+from modelrunner.registry.select import Places
+from modelrunner.units import format_duration
+
+SILENCE_S = 6.0
+_ASKED_OF_THE_HUB = ("ratelimitpreview/test", "latest")
+_LIMIT = re.compile(r"\s*(\d{1,9})(?:\s*;\s*w=(\d{1,9}))?")
+_FEW = 10
+_SKEW_S = 60
+_SKEW_TOO_FAR_S = 3600
+_MISSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One place that was asked: its answer, or why there is none."""
+
+    endpoint: Endpoint
+    answer: Greeting | ModelRunnerError
+
+
+def registry(places: Places, name: str, model: Reference | None) -> Iterator[Finding]:
+    """A registry and its mirrors.
+
+    Args:
+        places: Where they are.
+        name: The registry, as references name it.
+        model: One to ask for, instead of the registry alone.
+    """
+    if name == HUGGING_FACE:
+        yield doubtful(
+            "registry",
+            f"{name} is no OCI registry: models are not pulled from it",
+            "modelrunner package --help",
+        )
+        return
+    try:
+        endpoints = (*places.mirrors_of(name), places.endpoint_of(name))
+    except ModelRunnerError as exc:
+        yield failed("registry", exc, "modelrunner config")
+        return
+    looks = [_look(places, endpoint, model) for endpoint in endpoints]
+    answered = any(isinstance(look.answer, Greeting) for look in looks)
+    for look in looks:
+        yield from _findings(look, model, elsewhere=answered)
+
+
+def _look(places: Places, endpoint: Endpoint, model: Reference | None) -> _Look:
+    asked = _ASKED_OF_THE_HUB if endpoint.registry == DOCKER_HUB else None
+    if model is not None:
+        asked = (model.repository, str(model.digest or model.tag))
+    try:
+        return _Look(endpoint, greet(endpoint, places.credentials, asked, timeout_s=SILENCE_S))
+    except ModelRunnerError as exc:
+        return _Look(endpoint, exc)
+
+
+def _findings(look: _Look, model: Reference | None, *, elsewhere: bool) -> Iterator[Finding]:
+    label = look.endpoint.label
+    match look.answer:
+        case AccessError() as error:
+            yield failed("registry", error, f"modelrunner login {look.endpoint.account}")
+        case ModelRunnerError() as error:
+            fix = f"curl -sSI {look.endpoint.base}/v2/"
+            found = failed("registry", error, fix)
+            # where another place has the same models, pulls work
+            yield doubtful("registry", found.message, fix) if elsewhere else found
+        case answer:
+            yield _reachable(label, answer, look, model)
+            yield from _left(label, answer, look.endpoint.account)
+            yield from _clock(label, answer)
+
+
+def _reachable(label: str, answer: Greeting, look: _Look, model: Reference | None) -> Finding:
+    status = answer.status
+    fix = f"curl -sSI {look.endpoint.base}/v2/"
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        message = f"{label} asks for patience: its rate limit is reached"
+        login = f"modelrunner login {look.endpoint.account}"
+        return broken("registry", message, login, ExitStatus.TRANSFER)
+    if answer.headers.get("content-type", "").startswith("text/html"):
+        message = f"{label} answers with a web page: a proxy or a login page stands in between"
+        return broken("registry", message, fix, ExitStatus.TRANSFER)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        message = f"{label} answers {status}: it has a problem of its own"
+        return broken("registry", message, fix, ExitStatus.TRANSFER)
+    if model is not None and status in _MISSING:
+        return _missing(label, status, model, look.endpoint.account)
+    return well("registry", f"{label} answers" + (f", and has {model.short}" if model else ""))
+
+
+def _missing(label: str, status: int, model: Reference, account: str) -> Finding:
+    if status == HTTPStatus.NOT_FOUND:
+        message = f"{label} answers, and has no {model.short}"
+        return broken("registry", message, f"modelrunner tags {model.name}", ExitStatus.NOT_FOUND)
+    message = f"{label} answers, and does not show {model.short} without a login that may see it"
+    return broken("registry", message, f"modelrunner login {account}", ExitStatus.ACCESS)
+
+
+def _left(label: str, answer: Greeting, account: str) -> Iterator[Finding]:
+    left = _LIMIT.match(answer.headers.get("ratelimit-remaining", ""))
+    if left is None:
+        return
+    limit = _LIMIT.match(answer.headers.get("ratelimit-limit", ""))
+    whole = f" of {limit[1]}" if limit else ""
+    window = f" in {format_duration(int(left[2]))}" if left[2] else ""
+    said = f"{left[1]}{whole} pulls left{window} at {label}"
+    login = f"modelrunner login {account}"
+    if int(left[1]) == 0:
+        yield broken("limit", said, login, ExitStatus.TRANSFER)
+    elif int(left[1]) <= _FEW:
+        yield doubtful("limit", said, login)
+    else:
+        yield well("limit", said)
+
+
+def _clock(label: str, answer: Greeting) -> Iterator[Finding]:
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return
+    ahead = round(answer.received - theirs)
+    if abs(ahead) <= _SKEW_S:
+        yield well("clock", f"as at {label}")
+        return
+    direction = "ahead of" if ahead > 0 else "behind"
+    message = f"{format_duration(abs(ahead))} {direction} {label}: certificates and tokens may fail"
+    fix = (
+        "sudo sntp -sS time.apple.com"
+        if sys.platform == "darwin"
+        else ("sudo timedatectl set-ntp true")
+    )
+    if abs(ahead) > _SKEW_TOO_FAR_S:
+        yield broken("clock", message, fix, ExitStatus.TRANSFER)
+    else:
+        yield doubtful("clock", message, fix)

@@ -1,0 +1,271 @@
+"""The application: which address answers what.
+
+```
+POST /v1/chat/completions ...         to the model; also under /engines/v1 and /engines/NAME/v1,
+                                      as clients of Docker Model Runner ask
+GET  /v1/models[/MODEL]               what is served, for OpenAI's clients
+GET  /models[/MODEL]                  the same for Docker Model Runner's
+GET  /engines/ps, POST /engines/unload
+GET  /health, /metrics
+```
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from modelrunner.serve.access import Door, Guarded
+from modelrunner.serve.figures import joined
+from modelrunner.serve.fleet import Fleet, Seat
+from modelrunner.serve.lineup import Served, find
+from modelrunner.serve.records import CONTROL
+from modelrunner.serve.refusals import RefusalError
+from modelrunner.serve.relay import ENDPOINTS, Relay
+from modelrunner.units import format_size
+
+_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
+# without a version, as Docker Model Runner has it
+_RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
+_CONTROL_LIMIT = 65536
+
+
+def application(fleet: Fleet, door: Door, end: Callable[[], None]) -> ASGIApp:
+    """The whole of it.
+
+    Args:
+        fleet: What is served.
+        door: Who may ask.
+        end: Called when nothing is left to serve.
+    """
+    lists, control = _Lists(fleet), _Control(fleet, end)
+    relays = {endpoint: Relay(fleet, fleet.figures, endpoint) for endpoint in ENDPOINTS}
+    routes = [
+        Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
+        for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
+    ]
+    routes += [Route(path, relays["rerank"], methods=["POST"]) for path in _RANKING]
+    for prefix in _PREFIXES:
+        routes += [
+            Route(f"{prefix}/models", lists.openai, methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", lists.openai_one, methods=["GET"]),
+        ]
+    routes += [
+        Route("/models", lists.docker, methods=["GET"]),
+        Route("/models/{model:path}", lists.docker_one, methods=["GET"]),
+        Route("/engines/status", lists.status, methods=["GET"]),
+        Route("/engines/ps", lists.running, methods=["GET"]),
+        Route("/engines/unload", control.unload, methods=["POST"]),
+        Route("/health", lists.health, methods=["GET"]),
+        Route("/v1/health", lists.health, methods=["GET"]),
+        Route("/metrics", lists.metrics, methods=["GET"]),
+        Route("/", lists.greeting, methods=["GET"]),
+        Route(f"{CONTROL}models", control.models, methods=["GET"]),
+        Route(f"{CONTROL}stop", control.stop, methods=["POST"]),
+    ]
+    errors = {HTTPException: _http_error, RefusalError: _refusal}
+    return Guarded(Starlette(routes=routes, exception_handlers=errors), door)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """What is served, in everybody's words."""
+
+    fleet: Fleet
+
+    async def openai(self, _request: Request) -> Response:
+        models = [_openai(seat) for seat in self.fleet.seats.values()]
+        return JSONResponse({"object": "list", "data": models})
+
+    async def openai_one(self, request: Request) -> Response:
+        return JSONResponse(_openai(_seat(self.fleet, request.path_params["model"])))
+
+    async def docker(self, _request: Request) -> Response:
+        return JSONResponse([_docker(model) for model in self.fleet.served])
+
+    async def docker_one(self, request: Request) -> Response:
+        return JSONResponse(_docker(_seat(self.fleet, request.path_params["model"]).model))
+
+    async def status(self, _request: Request) -> Response:
+        return JSONResponse({"llama.cpp": f"running: {self.fleet.runtime.name}"})
+
+    async def running(self, _request: Request) -> Response:
+        loaded = [seat for seat in self.fleet.seats.values() if seat.state == "loaded"]
+        return JSONResponse(
+            [
+                {
+                    "backend_name": "llama.cpp",
+                    "model_name": seat.model.name,
+                    "mode": "embedding" if seat.model.kind == "embedding" else "completion",
+                    "last_used": _time(seat.used_at),
+                    "in_use": seat.users > 0,
+                }
+                for seat in loaded
+            ]
+        )
+
+    async def health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def greeting(self, _request: Request) -> Response:
+        return PlainTextResponse("modelrunner is running\n")
+
+    async def metrics(self, _request: Request) -> Response:
+        seats = self.fleet.seats.values()
+        loaded = [seat for seat in seats if seat.state == "loaded"]
+        gauges = {
+            "model_loaded": joined((seat.model.name, int(seat in loaded)) for seat in seats),
+            "model_memory_bytes": joined((s.model.name, s.model.memory or 0) for s in loaded),
+            "requests_in_progress": joined((seat.model.name, seat.users) for seat in seats),
+        }
+        return PlainTextResponse(
+            self.fleet.figures.text(gauges), media_type="text/plain; version=0.0.4"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Control:
+    """What changes what is served."""
+
+    fleet: Fleet
+    end: Callable[[], None]
+
+    async def models(self, _request: Request) -> Response:
+        """Everything that `modelrunner ps` shows."""
+        return JSONResponse([self._described(seat) for seat in self.fleet.seats.values()])
+
+    async def stop(self, request: Request) -> Response:
+        """Serves a model no more; with the last one the server ends."""
+        model = _seat(self.fleet, str((await _fields(request)).get("model", ""))).model
+        await self.fleet.retire(model)
+        left = [other.name for other in self.fleet.served]
+        if not left:
+            self.end()
+        return JSONResponse({"stopped": model.name, "left": left})
+
+    async def unload(self, request: Request) -> Response:
+        """Takes models out of memory; the next request loads them again."""
+        fields = await _fields(request)
+        wanted = fields.get("models")
+        names = [str(name) for name in wanted] if isinstance(wanted, list) else []
+        chosen = [
+            seat
+            for seat in self.fleet.seats.values()
+            if fields.get("all") is True or any(seat.model.is_called(name) for name in names)
+        ]
+        done = [await self.fleet.unload(seat, "asked for") for seat in chosen]
+        return JSONResponse({"unloaded_runners": sum(done)})
+
+    def _described(self, seat: Seat) -> dict[str, object]:
+        keep_alive, server = self.fleet.keep_alive, seat.server
+        loaded = seat.state == "loaded" and server is not None
+        counting = loaded and keep_alive is not None and not seat.users
+        context = server.context if server is not None else None
+        return {
+            "model": seat.model.name,
+            "id": str(seat.model.digest),
+            "kind": seat.model.kind,
+            "runtime": self.fleet.runtime.name,
+            "state": seat.state,
+            "memory_bytes": seat.model.memory,
+            "context": context or seat.model.spec.context,
+            "requests": seat.users,
+            "until": _time(seat.used_at + (keep_alive or 0)) if counting else None,
+            "pid": server.pid if loaded and server is not None else None,
+            "log": str(self.fleet.log_of(seat.model)),
+        }
+
+
+def _seat(fleet: Fleet, text: str) -> Seat:
+    model = find(fleet.served, text)
+    if model is None:
+        names = ", ".join(each.name for each in fleet.served)
+        raise RefusalError(404, f"{text[:200]} is not served here: there is {names}", "not_found")
+    return fleet.seats[model.name]
+
+
+async def _fields(request: Request) -> dict[str, object]:
+    """A small JSON object.
+
+    Raises:
+        RefusalError: It is none, or not small.
+    """
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _CONTROL_LIMIT:
+            raise RefusalError(413, "the request is too large", "request_too_large")
+    try:
+        value = json.loads(raw or b"{}")
+    except (ValueError, RecursionError) as exc:
+        raise RefusalError(400, "the request is no JSON", "invalid_json") from exc
+    if not isinstance(value, dict):
+        raise RefusalError(400, "the request is no JSON object", "invalid_json")
+    return value
+
+
+def _openai(seat: Seat) -> dict[str, object]:
+    model = seat.model
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.facts.created or 0,
+        "owned_by": "modelrunner",
+        "dmr": {
+            "context_window": model.spec.context,
+            "architecture": model.facts.architecture,
+            "parameters": model.facts.parameters,
+            "quantization": model.facts.quantization,
+            "size": _size(model),
+        },
+    }
+
+
+def _docker(model: Served) -> dict[str, object]:
+    return {
+        "id": str(model.digest),
+        "tags": [str(name) for name in model.references],
+        "created": model.facts.created or 0,
+        "config": {
+            "format": "gguf",
+            "quantization": model.facts.quantization,
+            "parameters": model.facts.parameters,
+            "architecture": model.facts.architecture,
+            "size": _size(model),
+        },
+    }
+
+
+def _size(model: Served) -> str | None:
+    size = model.facts.size_bytes
+    return None if size is None else format_size(size).replace(" ", "")
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RefusalError):
+        raise TypeError("the handler of another error") from error
+    return Response(error.body, error.status, media_type="application/json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise TypeError("the handler of another error") from error
+    missing = error.status_code == 404  # noqa: PLR2004
+    path = request.url.path[:200]
+    message = f"no such address: {path}" if missing else f"{path} does not take {request.method}"
+    refusal = RefusalError(error.status_code, message, "not_found" if missing else "method")
+    headers = dict(error.headers or {})
+    return Response(refusal.body, refusal.status, headers, media_type="application/json")

@@ -1,0 +1,75 @@
+"""A server without a terminal: a child in a session of its own, which outlives us.
+
+It is forked when everything that can fail in front of people has been done: models are there, the
+port is ours, the plan is made.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.runtime import probe
+
+_HEALTHY_WITHIN_S = 30.0
+_TICK_S = 0.05
+_PROBE_S = 5.0
+_OK = 200
+
+
+def detach(log: Path, serve: Callable[[], int]) -> int:
+    """Runs `serve` in the background; the process ID.
+
+    Args:
+        log: What takes the place of its stdout and stderr.
+        serve: The server; its exit code.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        _redirect(log)
+        code = serve()
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # not sys.exit: what the parent has open and on its stack is not ours to end
+        os._exit(code)
+
+
+def wait_until_healthy(pid: int, url: str, log: Path) -> None:
+    """Returns when a server answers that was started with `detach`.
+
+    Raises:
+        RuntimeFailedError: It ended, or does not answer.
+    """
+    end = time.monotonic() + _HEALTHY_WITHIN_S
+    while True:
+        answer = probe.get(f"{url}/health", api_key="", timeout_s=_PROBE_S)
+        if answer is not None and answer.status == _OK:
+            return
+        ended, _status = os.waitpid(pid, os.WNOHANG)
+        if ended or time.monotonic() > end:
+            what = "ended at once" if ended else "does not answer"
+            raise RuntimeFailedError(f"the server {what}", hint=f"its log is {log}", log=str(log))
+        time.sleep(_TICK_S)
+
+
+def _redirect(log: Path) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(nothing)
+    os.close(output)

@@ -1,0 +1,182 @@
+"""Servers that run, from the outside: what they serve, and how they are made to end."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
+from modelrunner.runtime import probe
+from modelrunner.serve.records import CONTROL, Record, running
+from modelrunner.text import sanitize_line
+
+_ASK_S = 10.0
+_END_S = 10.0
+_TICK_S = 0.05
+_OK = 200
+_NOT_FOUND = 404
+_MOST_BYTES = 1024 * 1024
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """A model that is served, as its server tells it; None is not known."""
+
+    model: str
+    url: str
+    id: str | None = None
+    kind: str | None = None
+    runtime: str | None = None
+    state: str = "unreachable"
+    memory_bytes: int | None = None
+    context: int | None = None
+    requests: int | None = None
+    until: str | None = None
+    pid: int | None = None
+    server_pid: int
+    log: str | None = None
+
+    @classmethod
+    def told(cls, record: Record, value: Mapping[str, Any]) -> Self:
+        """What a server says of one model."""
+        known = {field.name for field in fields(cls)} - {"url", "server_pid"}
+        said = {name: entry for name, entry in value.items() if name in known}
+        return cls(url=record.url, server_pid=record.pid, **said)
+
+    def to_dict(self) -> dict[str, object]:
+        """The state as JSON has it."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What was stopped: models, and whether the server ended with them."""
+
+    models: tuple[str, ...]
+    url: str
+    server_ended: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as JSON has it."""
+        return {"models": list(self.models), "url": self.url, "server_ended": self.server_ended}
+
+
+def states(folder: Path) -> list[ModelState]:
+    """Every model that is served."""
+    return [state for record in running(folder) for state in _states(record)]
+
+
+def stop(folder: Path, text: str) -> Stopped:
+    """Stops a model; with the last one its server.
+
+    Raises:
+        ModelNotFoundError: Nobody serves it.
+        RuntimeFailedError: A server does not answer.
+    """
+    records = running(folder)
+    for record in records:
+        answer = _post(record, "stop", {"model": text})
+        if answer.status == _OK:
+            ended = not answer.body["left"]
+            if ended:
+                _wait_for_end(record)
+            return Stopped((str(answer.body["stopped"]),), record.url, ended)
+        if answer.status != _NOT_FOUND:
+            raise _deaf(record)
+    served = [model for record in records for model in _names(record)]
+    raise ModelNotFoundError(
+        f"{sanitize_line(text, 200)}: no such model is served",
+        hint=f"served are {', '.join(served)}" if served else "nothing is served now",
+        served=served,
+    )
+
+
+def stop_all(folder: Path) -> list[Stopped]:
+    """Ends every server, and with it its models."""
+    records = running(folder)
+    names = [tuple(_names(record)) for record in records]
+    for record in records:
+        _signal(record, signal.SIGTERM)
+    for record in records:
+        _wait_for_end(record)
+    return [
+        Stopped(models, record.url, server_ended=True)
+        for models, record in zip(names, records, strict=True)
+    ]
+
+
+def _states(record: Record) -> list[ModelState]:
+    answer = probe.get(
+        f"{_address(record)}{CONTROL}models", api_key=record.control_key, timeout_s=_ASK_S
+    )
+    if answer is None or answer.status != _OK or not isinstance(answer.body, list):
+        return [
+            ModelState(model=name, url=record.url, server_pid=record.pid) for name in record.models
+        ]
+    return [ModelState.told(record, entry) for entry in answer.body]
+
+
+def _names(record: Record) -> Sequence[str]:
+    return [state.model for state in _states(record)]
+
+
+def _post(record: Record, what: str, value: Mapping[str, object]) -> probe.Answer:
+    """Tells a server something; ending a runtime takes it some seconds.
+
+    Raises:
+        RuntimeFailedError: It does not answer.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    parts = urlsplit(_address(record))
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_ASK_S)
+    headers = {
+        "Authorization": f"Bearer {record.control_key}",
+        "Content-Type": "application/json",
+    }
+    try:
+        connection.request("POST", f"{CONTROL}{what}", json.dumps(value), headers)
+        response = connection.getresponse()
+        return probe.Answer(response.status, json.loads(response.read(_MOST_BYTES)))
+    except (OSError, HTTPException, ValueError) as exc:
+        raise _deaf(record) from exc
+    finally:
+        connection.close()
+
+
+def _deaf(record: Record) -> RuntimeFailedError:
+    return RuntimeFailedError(
+        f"the server at {record.url} does not answer",
+        hint="`modelrunner stop --all` ends it all the same",
+        pid=record.pid,
+    )
+
+
+def _address(record: Record) -> str:
+    parts = urlsplit(record.url)
+    host = _ANYWHERE.get(parts.hostname or "", parts.hostname or "")
+    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
+
+
+def _wait_for_end(record: Record) -> None:
+    """Waits for a server's end; one that does not come to it is made to."""
+    end = time.monotonic() + _END_S
+    while record.runs():
+        if time.monotonic() > end:
+            # the guards end its runtimes
+            _signal(record, signal.SIGKILL)
+            return
+        time.sleep(_TICK_S)
+
+
+def _signal(record: Record, number: signal.Signals) -> None:
+    if record.runs():
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, number)

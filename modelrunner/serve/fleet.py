@@ -1,0 +1,291 @@
+"""The runtimes behind the gateway: each started when it is asked for, ended when nobody asks.
+
+```
+idle --first request--> loading --ready--> loaded --keep-alive over, or its memory is needed--> idle
+                           |                  |
+                        failed: idle        died: idle; the next request starts it again
+```
+
+Who comes while a model loads waits for that one load. Where memory asks for it, the model that was
+used least recently goes; a model that is answering is waited for.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from modelrunner.errors import ModelNotFoundError, ModelRunnerError, RuntimeFailedError
+from modelrunner.runtime.runtime import Runtime
+from modelrunner.runtime.server import Server
+from modelrunner.serve.figures import Figures
+from modelrunner.serve.lineup import Served
+from modelrunner.serve.records import log_of
+from modelrunner.units import format_duration
+
+READY_WITHIN_S = 600.0
+_ROOM_WITHIN_S = 120.0
+_DEATH_S = 2.0
+_TICK_S = 0.05
+_log = logging.getLogger(__name__)
+
+State = Literal["idle", "loading", "loaded"]
+
+
+class BusyError(RuntimeFailedError):
+    """There is no room for the model, and what takes the room is answering."""
+
+
+class _AbandonedError(Exception):
+    """The load was called off."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """A model's place in the fleet.
+
+    Attributes:
+        model: Whose it is.
+        server: What serves it; None while it is not loaded.
+        loading: The load that everybody waits for.
+        users: Requests that are being answered, or wait for the load.
+        used_at: When somebody used it last, in seconds since the epoch.
+        expiry: What unloads it when nobody asks for it.
+        retired: Whether it is served no more.
+    """
+
+    model: Served
+    server: Server | None = None
+    loading: "asyncio.Task[Server] | None" = None
+    users: int = 0
+    used_at: float = 0.0
+    expiry: asyncio.TimerHandle | None = None
+    retired: bool = False
+
+    @property
+    def state(self) -> State:
+        """What it is up to."""
+        if self.loading is not None:
+            return "loading"
+        return "idle" if self.server is None or not is_alive(self.server) else "loaded"
+
+
+def is_alive(server: Server) -> bool:
+    """Whether a server's process runs; one that is not ours is believed to."""
+    return server.pid is None or server.alive()
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All models that are served.
+
+    Attributes:
+        runtime: What serves them.
+        logs: The folder for what runtimes print, and the beginning of the files' names.
+        budget: Bytes that all of them may take together; None for no limit.
+        keep_alive: Seconds that a model stays loaded unused; None for ever.
+    """
+
+    runtime: Runtime
+    models: Sequence[Served]
+    logs: Path
+    budget: int | None
+    keep_alive: float | None
+    figures: Figures = field(default_factory=Figures)
+    seats: dict[str, Seat] = field(init=False)
+    _room: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
+    _closing: bool = False
+
+    def __post_init__(self) -> None:
+        self.seats = {model.name: Seat(model) for model in self.models}
+
+    @property
+    def served(self) -> list[Served]:
+        """The models that requests may ask for."""
+        return [seat.model for seat in self.seats.values()]
+
+    def log_of(self, model: Served) -> Path:
+        """The file with what a model's runtime prints."""
+        return log_of(self.logs, model.name)
+
+    @asynccontextmanager
+    async def borrowed(self, model: Served) -> AsyncIterator[Server]:
+        """The block in which a model is loaded and stays so.
+
+        Raises:
+            ModelRunnerError: It cannot be loaded.
+        """
+        seat = self.seats.get(model.name)
+        if seat is None:
+            raise _not_served(model)
+        seat.users += 1
+        if seat.expiry is not None:
+            seat.expiry.cancel()
+        try:
+            yield await self._ready(seat)
+        finally:
+            seat.users -= 1
+            seat.used_at = time.time()
+            self._leave(seat)
+
+    async def died(self, server: Server) -> bool:
+        """Whether a server that broke off has ended; the system takes a moment to say so."""
+        end = time.monotonic() + _DEATH_S
+        while is_alive(server):
+            if server.pid is None or time.monotonic() > end:
+                return False
+            await asyncio.sleep(_TICK_S)
+        return True
+
+    async def unload(self, seat: Seat, reason: str) -> bool:
+        """Takes a model out of memory; whether it was there."""
+        server, seat.server = seat.server, None
+        if server is None:
+            return False
+        self.figures.add("unloads_total", model=seat.model.name, reason=reason)
+        await self._stop(server)
+        _log.info("%s unloaded: %s", seat.model.name, reason)
+        self._freed.set()
+        return True
+
+    async def _stop(self, server: Server) -> None:
+        """Ends a server; once begun, whoever asked for it may be called off."""
+        task = asyncio.create_task(asyncio.to_thread(server.stop))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def retire(self, model: Served) -> None:
+        """Serves a model no more: answers that are under way break off."""
+        seat = self.seats.pop(model.name)
+        seat.retired = True
+        await self.unload(seat, "stopped")
+
+    async def close(self) -> None:
+        """Ends every runtime, those that are loading too."""
+        self._closing = True
+        loads = [seat.loading for seat in self.seats.values() if seat.loading is not None]
+        ends = [self.unload(seat, "the server ends") for seat in self.seats.values()]
+        await asyncio.gather(*ends, *loads, *self._tasks, return_exceptions=True)
+
+    async def _ready(self, seat: Seat) -> Server:
+        if seat.server is not None and is_alive(seat.server):
+            return seat.server
+        if seat.loading is None:
+            seat.loading = asyncio.create_task(self._load(seat))
+            seat.loading.add_done_callback(_told)
+        # whoever goes away does not take the load from the others
+        return await asyncio.shield(seat.loading)
+
+    async def _load(self, seat: Seat) -> Server:
+        try:
+            async with self._room:
+                await self._clear_away(seat)
+                await self._make_room(seat)
+                begun = time.monotonic()
+                server = await asyncio.to_thread(self._start, seat)
+        finally:
+            seat.loading = None
+        if seat.retired or self._closing:
+            await self._stop(server)
+            raise _not_served(seat.model)
+        seat.server, seat.used_at = server, time.time()
+        took = time.monotonic() - begun
+        self.figures.add("loads_total", model=seat.model.name)
+        self.figures.add("load_seconds_total", took, model=seat.model.name)
+        _log.info("%s loaded with %s in %.1f s", seat.model.name, self.runtime.name, took)
+        if not seat.users:
+            self._leave(seat)
+        return server
+
+    def _start(self, seat: Seat) -> Server:
+        """In a thread: starts the runtime and waits for it."""
+
+        def tick(_fraction: float | None) -> None:
+            if self._closing or seat.retired:
+                raise _AbandonedError
+
+        # a key of its own for every start: none is ever known to a client
+        spec = replace(seat.model.spec, api_key=secrets.token_urlsafe(32))
+        server = self.runtime.start(spec, self.log_of(seat.model))
+        try:
+            server.wait_until_ready(READY_WITHIN_S, tick)
+        except _AbandonedError as exc:
+            raise _not_served(seat.model) from exc
+        return server
+
+    async def _clear_away(self, seat: Seat) -> None:
+        """What is left of a runtime that has ended by itself."""
+        server, seat.server = seat.server, None
+        if server is None:
+            return
+        self.figures.add("runtime_deaths_total", model=seat.model.name)
+        _log.warning("%s: its runtime has ended; it is started again", seat.model.name)
+        await self._stop(server)
+        if server.log is not None and server.log.exists():
+            # what it said last is not overwritten by the next one
+            server.log.replace(server.log.with_suffix(".before"))
+
+    async def _make_room(self, seat: Seat) -> None:
+        end = time.monotonic() + _ROOM_WITHIN_S
+        while others := self._in_the_way(seat):
+            free = [other for other in others if not other.users]
+            if free:
+                oldest = min(free, key=lambda other: other.used_at)
+                await self.unload(oldest, f"{seat.model.name} needs its memory")
+                continue
+            self._freed.clear()
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    await self._freed.wait()
+            except TimeoutError as exc:
+                names = ", ".join(other.model.name for other in others)
+                raise BusyError(
+                    f"no memory for {seat.model.name} as long as {names} answers",
+                    hint="try again later",
+                ) from exc
+
+    def _in_the_way(self, seat: Seat) -> list[Seat]:
+        """The models that are loaded, if they leave too little room for one more."""
+        loaded = [other for other in self.seats.values() if other.server is not None]
+        needed = seat.model.memory or 0
+        taken = sum(other.model.memory or 0 for other in loaded)
+        if self.budget is None or needed + taken <= self.budget:
+            return []
+        return loaded
+
+    def _leave(self, seat: Seat) -> None:
+        if seat.users:
+            return
+        self._freed.set()
+        if seat.server is None or self.keep_alive is None or self._closing:
+            return
+        loop = asyncio.get_running_loop()
+        seat.expiry = loop.call_later(self.keep_alive, self._expire, seat)
+
+    def _expire(self, seat: Seat) -> None:
+        if seat.users or seat.server is None or self._closing:
+            return
+        waited = format_duration(self.keep_alive or 0)
+        task = asyncio.create_task(self.unload(seat, f"unused for {waited}"))
+        # the loop itself holds its tasks weakly
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _not_served(model: Served) -> ModelNotFoundError:
+    return ModelNotFoundError(f"{model.name} is not served any more")
+
+
+def _told(load: "asyncio.Task[Server]") -> None:
+    """A load that fails is told in the log, even if everybody who waited has gone away."""
+    error = None if load.cancelled() else load.exception()
+    if isinstance(error, ModelRunnerError):
+        _log.warning("%s", error.message)

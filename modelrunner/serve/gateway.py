@@ -1,0 +1,131 @@
+"""The gateway as a process: it listens, serves until it is told to end, and leaves nothing behind.
+
+A signal, or the end of the last model, ends it: no new requests, a moment for those under way, then
+the runtimes. Whatever else ends it, the guards of the runtimes end those.
+"""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from modelrunner.errors import PortInUseError
+from modelrunner.serve.access import Door
+from modelrunner.serve.app import application
+from modelrunner.serve.fleet import Fleet
+
+_GOODBYE_S = 3
+_IDLE_CONNECTION_S = 75
+_HEADERS_LIMIT = 64 * 1024
+_CONNECTIONS = 512
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A server over a fleet.
+
+    Attributes:
+        listener: Where it listens, see `listen`.
+        fleet: What it serves.
+        door: Who may ask.
+        ended_by: The signal that ended it; None where nothing was left to serve.
+    """
+
+    listener: socket.socket
+    fleet: Fleet
+    door: Door
+    ended_by: signal.Signals | None = field(default=None, init=False)
+    _server: "_Server | None" = field(default=None, init=False)
+
+    def run(self) -> signal.Signals | None:
+        """Serves to the end; the signal that brought it."""
+        asyncio.run(self._serve())
+        return self.ended_by
+
+    def end(self) -> None:
+        """Ends it, from whatever thread: it takes a moment."""
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def _serve(self) -> None:
+        self._server = _Server(
+            uvicorn.Config(
+                application(self.fleet, self.door, self.end),
+                # it limits the size of headers
+                http="h11",
+                h11_max_incomplete_event_size=_HEADERS_LIMIT,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=_IDLE_CONNECTION_S,
+                timeout_graceful_shutdown=_GOODBYE_S,
+            )
+        )
+        if threading.current_thread() is threading.main_thread():
+            self._listen_to_signals(self._server)
+        try:
+            await self._server.serve([self.listener])
+        finally:
+            await self.fleet.close()
+
+    def _listen_to_signals(self, server: "_Server") -> None:
+        loop = asyncio.get_running_loop()
+
+        def told(number: signal.Signals) -> None:
+            # twice means now
+            server.force_exit = server.should_exit
+            server.should_exit = True
+            self.ended_by = number
+
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # `nohup` has said that the end of the terminal is no reason
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, told, number)
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        PortInUseError: Somebody else listens there, or we may not.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    # a port that a server has just left can be taken at once; one in use cannot
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as exc:
+        listener.close()
+        raise PortInUseError(
+            f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
+            hint="choose another port with --port, or 0 for any",
+            port=port,
+        ) from exc
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

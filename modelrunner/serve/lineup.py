@@ -1,0 +1,71 @@
+"""What is served: models, by every name that a request may call them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from modelrunner.errors import InvalidReferenceError
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.runtime.runtime import LaunchSpec
+
+Kind = Literal["chat", "embedding"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What lists say of a model besides its names; None is not known."""
+
+    created: int | None = None
+    architecture: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One model.
+
+    Attributes:
+        name: What people call it.
+        digest: Its ID.
+        references: All its names.
+        kind: What it is asked for: answers, or vectors and ranks.
+        spec: How it is started.
+        memory: Bytes that it takes once it is loaded; None if not known.
+        facts: What lists say of it.
+    """
+
+    name: str
+    digest: Digest
+    references: tuple[Reference, ...]
+    kind: Kind
+    spec: LaunchSpec
+    memory: int | None
+    facts: Facts = field(default_factory=Facts)
+
+    def is_called(self, text: str) -> bool:
+        """Whether this is one of the ways to write it: an ID, a name, a name with a digest."""
+        wanted = match_id(text)
+        if wanted is not None and self.digest.hex.startswith(wanted):
+            return True
+        try:
+            reference = Reference.parse(text)
+        except InvalidReferenceError:
+            return False
+        if reference.digest is not None:
+            return reference.digest == self.digest
+        return any(
+            name.digest is None and (name.name, name.tag) == (reference.name, reference.tag)
+            for name in self.references
+        )
+
+
+def find(models: Sequence[Served], text: str) -> Served | None:
+    """The model that a request means; IDs come before names, as everywhere."""
+    if match_id(text) is not None:
+        by_id = [model for model in models if model.digest.hex.startswith(match_id(text) or "")]
+        if by_id:
+            return by_id[0]
+    return next((model for model in models if model.is_called(text)), None)

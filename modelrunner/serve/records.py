@@ -1,0 +1,123 @@
+"""Which servers run: a small file for each, private, which outlives a crash and is then swept.
+
+A process ID alone says little, for the system gives it to somebody else: with the time at which the
+process was started it is unique.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from modelrunner.store.files import disk_errors, temporary_beside
+
+CONTROL = "/_modelrunner/"
+"""Where a server is asked what it serves and told to stop it, with the key in its record."""
+
+_LONGEST_S = 10.0
+_START_TIME = 19
+"""The field of /proc/PID/stat, counted from behind the program's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A server that runs.
+
+    Attributes:
+        name: What its files are called by: the port, and the address where it is unusual.
+        pid: Its process.
+        started: When that was started, as the system puts it.
+        url: Where it listens.
+        control_key: What opens its controls.
+        models: What it serves.
+    """
+
+    name: str
+    pid: int
+    started: str
+    url: str
+    models: tuple[str, ...]
+    control_key: str = field(repr=False)
+
+    def runs(self) -> bool:
+        """Whether the process is there, and the same."""
+        return process_start(self.pid) == self.started
+
+
+def record_name(host: str, port: int) -> str:
+    """The name of the files of a server."""
+    return str(port) if host == "127.0.0.1" else f"{host.replace(':', '_')}_{port}"
+
+
+def log_of(logs: Path, name: str) -> Path:
+    """The file with what the runtime of a model prints."""
+    safe = "".join(mark if mark.isalnum() or mark in "._" else "-" for mark in name)
+    return logs.with_name(f"{logs.name}-{safe[:100]}.log")
+
+
+@contextmanager
+def recorded(folder: Path, record: Record) -> Iterator[None]:
+    """The block in which a server is known to others.
+
+    Raises:
+        StoreAccessError, DiskFullError: The folder cannot be written.
+    """
+    path = folder / f"{record.name}.json"
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = temporary_beside(path)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(asdict(record), file)
+        beside.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def running(folder: Path) -> list[Record]:
+    """The servers that run; what others have left is swept."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        record = _read(path)
+        if record is not None and record.runs():
+            found.append(record)
+        else:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        fields = json.loads(path.read_text())
+        return Record(**{**fields, "models": tuple(fields["models"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        # cut off by a power cut, or written by another version
+        return None
+
+
+def process_start(pid: int) -> str | None:
+    """When a process was started, in whatever form; None where there is none."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.parent.parent.joinpath("self").exists():
+        return _start_in(stat)
+    done = subprocess.run(
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST_S,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def _start_in(stat: Path) -> str | None:
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # whoever is dead and not yet buried does not run
+    return None if fields[0] in "ZX" else fields[_START_TIME]

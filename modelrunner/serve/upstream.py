@@ -1,0 +1,127 @@
+"""One request to a runtime's server: a connection of its own, closed with the block.
+
+That a client goes away shall stop the runtime's work at once, and the end of a connection is what
+every runtime understands. So none is kept for the next request; on loopback a new one is cheap.
+The answer is handed on as it comes, as much at once as has arrived.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import h11
+
+_CHUNK = 64 * 1024
+_CONNECT_S = 10.0
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class BrokenOffError(Exception):
+    """The runtime's server is not there, or went away before its answer was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The head of an answer, and its body as it comes."""
+
+    status: int
+    headers: Headers
+    body: AsyncIterator[bytes]
+
+    def header(self, name: bytes) -> bytes:
+        """A header's value, empty where there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+
+@asynccontextmanager
+async def asked(url: str, body: bytes, headers: Headers, *, api_key: str) -> AsyncIterator[Reply]:
+    """The block in which a POST is answered.
+
+    Raises:
+        BrokenOffError: There is no answer, or, while the body is read, no more of it.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname or "", port, ssl=secure, limit=_CHUNK
+            )
+    except (OSError, TimeoutError) as exc:
+        raise BrokenOffError(str(exc)) from exc
+    connection = h11.Connection(h11.CLIENT)
+    sent = [
+        (b"host", parts.netloc.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *headers,
+    ]
+    if api_key:
+        sent.append((b"authorization", f"Bearer {api_key}".encode()))
+    try:
+        request = h11.Request(method=b"POST", target=parts.path.encode(), headers=sent)
+        writer.write(connection.send(request) or b"")
+        if body:
+            writer.write(connection.send(h11.Data(data=body)) or b"")
+        writer.write(connection.send(h11.EndOfMessage()) or b"")
+        yield await _reply(reader, writer, connection)
+    finally:
+        # not `close`: what is in the buffers is for nobody, and nobody waits for a goodbye
+        writer.transport.abort()
+
+
+async def _reply(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: h11.Connection
+) -> Reply:
+    # it may have refused before it has read everything: then there is an answer
+    with suppress(OSError):
+        await writer.drain()
+    while True:
+        event = await _next_event(reader, connection)
+        if isinstance(event, h11.Response):
+            return Reply(event.status_code, list(event.headers), _body(reader, connection))
+        if not isinstance(event, h11.InformationalResponse):
+            raise BrokenOffError("no answer")
+
+
+async def _body(reader: asyncio.StreamReader, connection: h11.Connection) -> AsyncIterator[bytes]:
+    gathered: list[bytes] = []
+    while True:
+        event = _event(connection)
+        if isinstance(event, h11.Data):
+            gathered.append(bytes(event.data))
+        elif event is h11.NEED_DATA:
+            if gathered:
+                yield b"".join(gathered)
+                gathered.clear()
+            connection.receive_data(await _read(reader))
+        else:
+            break
+    if gathered:
+        yield b"".join(gathered)
+    if not isinstance(event, h11.EndOfMessage):
+        raise BrokenOffError("the answer is not complete")
+
+
+async def _next_event(reader: asyncio.StreamReader, connection: h11.Connection) -> object:
+    while (event := _event(connection)) is h11.NEED_DATA:
+        connection.receive_data(await _read(reader))
+    return event
+
+
+def _event(connection: h11.Connection) -> object:
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as exc:
+        raise BrokenOffError(str(exc)) from exc
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(_CHUNK)
+    except OSError as exc:
+        raise BrokenOffError(str(exc)) from exc

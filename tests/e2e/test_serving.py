@@ -1,0 +1,596 @@
+"""`serve`, `ps`, `stop`, `logs` with a real runtime, real processes and real clients."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import CommandLine
+
+pytestmark = pytest.mark.model
+
+SMOLLM2 = "ai/smollm2:135M-Q4_1"
+TALKER, VECTORS = "fixtures/tiny-llama", "fixtures/tiny-bert"
+CALLER = "ai/granite-4.0-micro"
+QUESTION = "What is the capital of France?"
+SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say."
+TOOL = {
+    "type": "function",
+    "function": {"name": "now", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server in the foreground, as its first line says."""
+
+    url: str
+    process: "subprocess.Popen[str]"
+
+    def ask(
+        self, path: str, value: object = None, timeout: float = 60, **headers: str
+    ) -> tuple[int, Any]:
+        connection = self.connect(timeout)
+        try:
+            body = None if value is None else json.dumps(value)
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            reply = connection.getresponse()
+            return reply.status, json.loads(reply.read())
+        finally:
+            connection.close()
+
+    def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=timeout)
+
+    def chat(self, model: str, text: str = "hi", **more: object) -> tuple[int, Any]:
+        return self.ask("/v1/chat/completions", chat(model, text, **more))
+
+
+def chat(model: str, text: str = "hi", **more: object) -> Mapping[str, object]:
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": text},
+    ]
+    return {"model": model, "messages": messages, **more}
+
+
+@contextmanager
+def serving(models: CommandLine, *arguments: str, **environ: str) -> Iterator[Endpoint]:
+    with subprocess.Popen(
+        models.argv("serve", *arguments, "--port", "0"),
+        env={**models.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for it, not for pytest
+        start_new_session=True,
+    ) as process:
+        try:
+            url = process.stdout.readline().rstrip("\n")
+            assert url, process.stderr.read()
+            yield Endpoint(url, process)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def detached(models: CommandLine) -> Iterator[CommandLine]:
+    """A command line after whose test nothing is served."""
+    yield models
+    assert models("stop", "--all").returncode == 0
+
+
+# Answers.
+
+
+def test_the_model_answers_and_says_how_it_is_asked(models: CommandLine) -> None:
+    with serving(models, SMOLLM2) as endpoint:
+        status, answer = endpoint.chat("smollm2:135M-Q4_1", QUESTION, temperature=0, max_tokens=20)
+        endpoint.process.terminate()
+        _, said = endpoint.process.communicate(timeout=20)
+    assert status == 200
+    assert "Paris" in answer["choices"][0]["message"]["content"]
+    assert f"serving {SMOLLM2}; Ctrl-C ends it\n" in said
+    assert f"OPENAI_BASE_URL={endpoint.url}/v1 OPENAI_API_KEY=none\n" in said
+    assert re.search(rf"^{SMOLLM2} loaded with xllamacpp in [\d.]+ s$", said, re.MULTILINE)
+
+
+def test_a_stream_is_the_runtimes_own_to_the_byte(models: CommandLine) -> None:
+    with serving(models, TALKER) as endpoint:
+        connection = endpoint.connect()
+        body = json.dumps(chat("tiny-llama", stream=True) | {"model": TALKER})
+        connection.request("POST", "/engines/llama.cpp/v1/chat/completions", body)
+        reply = connection.getresponse()
+        raw = reply.read()
+        connection.close()
+    assert reply.headers["content-type"] == "text/event-stream"
+    *chunks, end = [part for part in raw.split(b"\n\n") if part]
+    assert end == b"data: [DONE]"
+    pieces = [json.loads(chunk.removeprefix(b"data: ")) for chunk in chunks]
+    said = "".join(p["choices"][0]["delta"].get("content") or "" for p in pieces if p["choices"])
+    assert said == SENTENCE
+
+
+def test_vectors_come_from_an_embedding_model_and_a_chat_with_it_is_refused(
+    models: CommandLine,
+) -> None:
+    with serving(models, TALKER, VECTORS) as endpoint:
+        asked = {"model": VECTORS, "input": ["one", "two"]}
+        for path in ("/v1/embeddings", "/engines/v1/embeddings"):
+            status, answer = endpoint.ask(path, asked)
+            assert (status, len(answer["data"])) == (200, 2)
+        status, answer = endpoint.chat(VECTORS)
+        assert status == 400
+        assert "ask /v1/embeddings" in answer["error"]["message"]
+        status, answer = endpoint.ask("/v1/embeddings", asked | {"model": TALKER})
+        assert status == 400
+
+
+def test_a_text_longer_than_the_context_is_refused_by_the_runtime(models: CommandLine) -> None:
+    with serving(models, SMOLLM2, "--context", "256", "--parallel", "1") as endpoint:
+        status, answer = endpoint.chat(SMOLLM2, "word " * 1000)
+        assert status == 400
+        assert answer["error"]["type"] == "exceed_context_size_error"
+        status, answer = endpoint.chat(SMOLLM2, "word " * 2_000_000, max_tokens=1)
+        assert status == 400
+
+
+def test_a_model_that_the_runtime_refuses_says_why(models: CommandLine) -> None:
+    with serving(models, "fixtures/nonesuch") as endpoint:
+        status, answer = endpoint.chat("fixtures/nonesuch")
+    assert status == 500
+    assert "unknown model architecture: 'nonesuch'" in answer["error"]["message"]
+
+
+def test_a_missing_model_is_pulled_first(cli: CommandLine, mirror: str) -> None:
+    settings = {"MODELRUNNER_MIRRORS": mirror, "MODELRUNNER_RUNTIME": "xllamacpp"}
+    with serving(cli, TALKER, **settings) as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
+
+
+def test_every_model_that_can_be_served_is_with_all(models: CommandLine) -> None:
+    with serving(models, "--all", "--json") as endpoint:
+        told = json.loads(endpoint.url)
+        assert SMOLLM2 in told["models"]
+    assert told["openai_url"] == f"{told['url']}/v1"
+
+
+# Clients.
+
+
+def test_the_openai_package_chats_streams_calls_tools_and_embeds(models: CommandLine) -> None:
+    openai = pytest.importorskip("openai")
+    with (
+        serving(models, SMOLLM2, VECTORS, CALLER, "--api-key", "secret") as endpoint,
+        openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key="secret", max_retries=0) as client,
+    ):
+        settings = dict(chat(SMOLLM2, QUESTION, temperature=0, max_tokens=20))
+        whole = client.chat.completions.create(**settings)
+        assert "Paris" in whole.choices[0].message.content
+        assert whole.usage.prompt_tokens > 10
+        with client.chat.completions.create(**settings, stream=True) as stream:
+            pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert "".join(pieces) == whole.choices[0].message.content
+        # this one calls tools by its chat template
+        must = {"tools": [TOOL], "tool_choice": "required", "temperature": 0, "max_tokens": 256}
+        called = client.chat.completions.create(**chat(CALLER, "hi"), **must)
+        (call,) = called.choices[0].message.tool_calls
+        assert (call.function.name, call.function.arguments) == ("now", "{}")
+        assert called.choices[0].finish_reason == "tool_calls"
+        vectors = client.embeddings.create(model=VECTORS, input=["a", "b"])
+        assert len(vectors.data) == 2
+        listed = [model.id for model in client.models.list()]
+        assert listed == [SMOLLM2, f"{VECTORS}:latest", f"{CALLER}:latest"]
+        with pytest.raises(openai.NotFoundError, match="is not served here"):
+            client.chat.completions.create(**settings | {"model": "gpt-4o"})
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="wrong").models.list()
+
+
+def test_curl_chats(models: CommandLine) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    with serving(models, TALKER) as endpoint:
+        done = subprocess.run(
+            ["curl", "-sS", f"{endpoint.url}/v1/chat/completions", "-d", json.dumps(chat(TALKER))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert json.loads(done.stdout)["choices"][0]["message"]["content"] == SENTENCE
+
+
+def test_langchains_client_chats(models: CommandLine) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+    with serving(models, TALKER) as endpoint:
+        model = langchain.ChatOpenAI(
+            base_url=f"{endpoint.url}/v1", api_key="none", model=TALKER, max_retries=0
+        )
+        assert model.invoke("hi").content == SENTENCE
+        assert "".join(chunk.content for chunk in model.stream("hi")) == SENTENCE
+
+
+def test_the_program_llm_chats(models: CommandLine, tmp_path: Path) -> None:
+    program = shutil.which("llm", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("llm is not installed")
+    with serving(models, TALKER) as endpoint:
+        (tmp_path / "extra-openai-models.yaml").write_text(
+            f"- model_id: here\n  model_name: {TALKER}\n  api_base: {endpoint.url}/v1\n"
+        )
+        done = subprocess.run(
+            [program, "-m", "here", "--key", "none", "hi"],
+            capture_output=True,
+            text=True,
+            env={**models.environ, "LLM_USER_PATH": str(tmp_path)},
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout.strip()) == (0, SENTENCE), done.stderr
+
+
+# Who may ask.
+
+
+def test_beyond_loopback_a_key_is_made_and_shown_once(models: CommandLine) -> None:
+    with serving(models, TALKER, "--host", "0.0.0.0") as endpoint:
+        here = Endpoint(endpoint.url.replace("0.0.0.0", "127.0.0.1"), endpoint.process)
+        assert here.ask("/v1/models")[0] == 401
+        said = [endpoint.process.stderr.readline() for _ in range(5)]
+        key = next(line for line in said if line.startswith("API key: ")).split()[2]
+        assert here.ask("/v1/models", Authorization=f"Bearer {key}")[0] == 200
+        assert any("whoever reaches http://0.0.0.0:" in line for line in said)
+        # a child has a key of its own, and its port is on loopback only
+        records = list((models.home / "state" / "serve").glob("*"))
+        assert not any(key in path.read_text() for path in records)
+
+
+def test_a_web_page_cannot_ask(models: CommandLine) -> None:
+    with serving(models, TALKER) as endpoint:
+        assert endpoint.ask("/v1/models", Host="evil.example")[0] == 403
+        assert endpoint.ask("/v1/models", Origin="https://evil.example")[0] == 403
+
+
+# Ends.
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_whatever_ends_it_ends_its_runtimes(
+    models: CommandLine, number: signal.Signals, code: int
+) -> None:
+    with serving(models, SMOLLM2, TALKER) as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
+        with streaming(endpoint) as reply:
+            children = offspring(endpoint.process.pid)
+            assert len(children) >= 4
+            begun = time.monotonic()
+            endpoint.process.send_signal(number)
+            assert endpoint.process.wait(15) == code
+            assert time.monotonic() - begun < 6
+            wait_until(lambda: not any(map(alive, children)))
+            del reply
+        assert "Traceback" not in endpoint.process.stderr.read()
+    assert json.loads(models("ps", "--json").stdout) == []
+    assert list((models.home / "state" / "serve").glob("*.json")) == []
+
+
+def test_a_runtime_killed_in_mid_answer_ends_the_stream_and_comes_back(
+    models: CommandLine,
+) -> None:
+    with serving(models, SMOLLM2) as endpoint:
+        with streaming(endpoint) as reply:
+            kill_runtimes(endpoint)
+            last = reply.read().rstrip().rpartition(b"data: ")[2]
+        assert "ended in the middle" in json.loads(last)["error"]["message"]
+        assert endpoint.chat(SMOLLM2, max_tokens=1)[0] == 200
+    said = models("logs", "-n", "20").stdout
+    assert f"WARNING {SMOLLM2}: its runtime has ended; it is started again" in said
+
+
+def test_a_runtime_killed_while_idle_comes_back_unnoticed(models: CommandLine) -> None:
+    with serving(models, TALKER) as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
+        kill_runtimes(endpoint)
+        assert endpoint.chat(TALKER)[0] == 200
+
+
+def test_a_client_that_goes_away_frees_the_runtime(models: CommandLine) -> None:
+    with serving(models, SMOLLM2, "--parallel", "1") as endpoint:
+        for _ in range(3):
+            with streaming(endpoint):
+                pass
+        begun = time.monotonic()
+        assert endpoint.chat(SMOLLM2, max_tokens=1)[0] == 200
+        # a thousand tokens were asked for, one after the other
+        assert time.monotonic() - begun < 10
+
+
+# Room.
+
+
+def test_a_model_unused_is_unloaded_and_one_in_the_way_too(models: CommandLine) -> None:
+    options = ("--keep-alive", "1s", "--budget", "2MiB")
+    with serving(models, TALKER, VECTORS, *options) as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
+        assert states(models) == {f"{TALKER}:latest": "loaded", f"{VECTORS}:latest": "idle"}
+        assert endpoint.ask("/v1/embeddings", {"model": VECTORS, "input": "x"})[0] == 200
+        assert states(models)[f"{TALKER}:latest"] == "idle"
+        wait_until(lambda: set(states(models).values()) == {"idle"})
+
+
+# In the background.
+
+
+def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: CommandLine) -> None:
+    done = detached("serve", TALKER, VECTORS, "--port", "0", "--detach", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["models"] == [f"{TALKER}:latest", f"{VECTORS}:latest"]
+    port = told["url"].rpartition(":")[2]
+    again = detached("serve", TALKER, "--port", port, "--detach")
+    assert (again.returncode, again.stdout) == (8, "")
+    assert again.stderr == (
+        f"error: port {port} is taken: modelrunner serves {TALKER}:latest, {VECTORS}:latest"
+        " there\nhint: `modelrunner stop --all` ends it, --port 0 takes a free port\n"
+    )
+    os.kill(told["pid"], signal.SIGHUP)
+    assert post(told["url"], chat(TALKER))[0] == 200
+    first, second = json.loads(detached("ps", "--json").stdout)
+    assert (first["state"], first["url"], first["runtime"]) == ("loaded", told["url"], "xllamacpp")
+    assert (second["state"], second["pid"], second["server_pid"]) == ("idle", None, told["pid"])
+    heading, line, _ = detached("ps").stdout.splitlines()
+    assert heading.split() == ["MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL"]
+    assert line.startswith(f"{TALKER}:latest  {told['url']}  xllamacpp  loaded  ")
+    assert "llama" in detached("logs", TALKER).stdout
+    assert len(detached("logs", TALKER, "-n", "2").stdout.splitlines()) == 2
+    assert f"INFO {TALKER}:latest loaded with xllamacpp" in detached("logs").stdout
+    stopped = detached("stop", TALKER)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (
+        0,
+        f"Stopped: {TALKER}:latest\n",
+        "",
+    )
+    gone = detached("stop", TALKER)
+    assert (gone.returncode, gone.stdout) == (3, "")
+    assert gone.stderr == (
+        f"error: {TALKER}: no such model is served\nhint: served are {VECTORS}:latest\n"
+    )
+    last = detached("stop", VECTORS)
+    assert last.stderr == f"the server at {told['url']} has ended\n"
+    assert not alive(told["pid"])
+    assert list((detached.home / "state" / "serve").glob("*.json")) == []
+
+
+def test_a_server_in_the_background_that_was_killed_leaves_nothing(detached: CommandLine) -> None:
+    told = json.loads(detached("serve", TALKER, "--port", "0", "-d", "--json").stdout)
+    assert post(told["url"], chat(TALKER))[0] == 200
+    children = offspring(told["pid"])
+    assert children
+    os.kill(told["pid"], signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, [told["pid"], *children])))
+    done = detached("ps")
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr.startswith("nothing is served now")
+    assert detached("stop", TALKER).returncode == 3
+    assert detached("logs", TALKER).returncode == 0
+
+
+def test_a_log_is_followed(detached: CommandLine) -> None:
+    told = json.loads(detached("serve", TALKER, "--port", "0", "-d", "--json").stdout)
+    with subprocess.Popen(
+        detached.argv("logs", "--follow"),
+        env=dict(detached.environ),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as follower:
+        post(told["url"], chat(TALKER))
+        assert "loaded with xllamacpp" in follower.stdout.readline()
+        assert " 200 chat/completions " in follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
+
+
+# What is wrong with the command line.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "it is not said what to serve"),
+        ((TALKER, "--all"), 2, "--all is every model already"),
+        ((TALKER, "--keep-alive", "soon"), 2, "'soon' is no time"),
+        ((TALKER, "--allow-origin", "evil"), 2, "'evil' is no origin of a web page"),
+        ((TALKER, "--api-key", ""), 2, "an API key is made of visible ASCII characters"),
+        ((TALKER, "--kv-type", "q9"), 2, "kv-type"),
+        (("fixtures/none-of-this", "--offline"), 9, "fixtures/none-of-this:latest is not here"),
+        ((TALKER, "--host", "192.0.2.1"), 8, "192.0.2.1:0 cannot be listened on"),
+    ],
+)
+def test_what_cannot_be_served_is_said(
+    models: CommandLine, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = models("serve", *arguments, "--port", "0", "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert error["message"].startswith(message)
+
+
+def test_nothing_is_stopped_where_nothing_runs(cli: CommandLine) -> None:
+    assert cli("stop", "--all").returncode == 0
+    assert cli("stop", "ai/smollm2").returncode == 3
+    assert cli("stop").returncode == 2
+    assert cli("logs").returncode == 3
+    assert cli("ps", "--json").stdout == "[]\n"
+
+
+BARE = """
+import sys
+from importlib.machinery import PathFinder
+class Nothing(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "starlette" else super().find_spec(name, path, target)
+sys.meta_path[:] = [Nothing if entry is PathFinder else entry for entry in sys.meta_path]
+from modelrunner.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_the_extra_it_says_what_installs_it(models: CommandLine) -> None:
+    def bare(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", BARE, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env=dict(models.environ),
+            check=False,
+        )
+
+    done = bare("serve", TALKER)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        8,
+        "",
+        (
+            "error: serving needs the Python module starlette\n"
+            "hint: pip install 'modelrunner[serve]'\n"
+        ),
+    )
+    assert bare("ps").returncode == bare("stop", "--all").returncode == 0
+
+
+# Speed.
+
+
+def test_the_speed_of_a_model_is_measured(models: CommandLine) -> None:
+    options = ("--prompt", "16,48", "--parallel", "1,2", "--generate", "8", "--rounds", "1")
+    done = models("bench", TALKER, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["reference"], found["runtime"]) == (f"{TALKER}:latest", "xllamacpp")
+    results = found["results"]
+    assert [entry["parallel"] for entry in results] == [1, 2, 1, 2]
+    assert all(abs(entry["prompt_tokens"] - 16) < 8 for entry in results[:2])
+    assert all(entry["generated_tokens"] == 8 for entry in results)
+    assert all(entry["prompt_tokens_per_s"] > 0 for entry in results)
+    table = models("bench", TALKER, *options).stdout.splitlines()
+    assert len(table) == 5
+    assert table[0].startswith("PROMPT  PARALLEL  ")
+
+
+def test_the_speed_of_a_server_that_runs_is_measured_too(models: CommandLine) -> None:
+    with serving(models, TALKER) as endpoint:
+        options = ("--prompt", "16", "--parallel", "2", "--generate", "4", "--rounds", "1")
+        done = models("bench", TALKER, *options, "--runtime", f"{endpoint.url}/v1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runtime"] == "url"
+
+
+@pytest.mark.parametrize("option", ["--prompt", "--parallel"])
+@pytest.mark.parametrize("text", ["", "x", "1,", "0", "-1"])
+def test_what_cannot_be_measured_is_said(models: CommandLine, option: str, text: str) -> None:
+    done = models("bench", TALKER, f"{option}={text}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {option} {text!r} is no list of numbers")
+
+
+# Processes.
+
+
+@contextmanager
+def streaming(endpoint: Endpoint) -> Iterator[http.client.HTTPResponse]:
+    """A long answer that has begun; its reader goes away at the end of the block."""
+    connection = endpoint.connect()
+    asked = chat(SMOLLM2, "Count to a thousand.", stream=True, max_tokens=1000, ignore_eos=True)
+    connection.request("POST", "/v1/chat/completions", json.dumps(asked))
+    reply = connection.getresponse()
+    assert reply.status == 200
+    assert reply.read1(10)
+    try:
+        yield reply
+    finally:
+        reply.close()
+        connection.close()
+
+
+def post(url: str, value: object) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(value))
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    finally:
+        connection.close()
+
+
+def states(models: CommandLine) -> dict[str, str]:
+    return {each["model"]: each["state"] for each in json.loads(models("ps", "--json").stdout)}
+
+
+def kill_runtimes(endpoint: Endpoint) -> None:
+    """kill -9 for those that compute; their guards see it."""
+    guards = children_of(endpoint.process.pid)
+    for child in [child for guard in guards for child in children_of(guard)]:
+        os.kill(child, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    pairs = [line.split() for line in listed.splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def offspring(pid: int) -> list[int]:
+    """The children of a process and theirs."""
+    found = children_of(pid)
+    return found + [each for child in found for each in offspring(child)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def test_a_port_that_somebody_else_has_is_a_runtime_error(models: CommandLine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = models("serve", TALKER, "--port", str(port), "--json")
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, done.stdout, error["code"]) == (8, "", "port_in_use")
+    assert (error["port"], error["hint"]) == (port, "choose another port with --port, or 0 for any")

@@ -1,0 +1,67 @@
+import io
+import re
+import time
+
+import pytest
+
+from modelrunner.cli.render import AnswerWriter
+from modelrunner.cli.repl_answer import ScreenWriter, Thinking, writer_for
+from tests.support.screen import Screen
+
+
+def answer(*pieces: tuple[str, str], thinking: Thinking = "fold", markdown: bool = True) -> Screen:
+    screen = Screen()
+    writer = ScreenWriter(screen, markdown=markdown, thinking=thinking, colour=False)
+    with writer:
+        for text, reasoning in pieces:
+            writer.write(text, reasoning)
+    return screen
+
+
+def test_a_pipe_gets_the_answer_as_it_is() -> None:
+    writer = writer_for(io.StringIO(), markdown=True, thinking="fold", colour=False)
+    assert isinstance(writer, AnswerWriter)
+    assert isinstance(
+        writer_for(Screen(), markdown=True, thinking="fold", colour=False), ScreenWriter
+    )
+
+
+def test_markdown_off_shows_what_was_written() -> None:
+    assert answer(("**a", ""), ("**", ""), markdown=False).getvalue() == "**a**\n"
+
+
+def test_thoughts_fold_to_one_line() -> None:
+    screen = answer(("", "I think\nso."), ("Yes.", ""))
+    assert "| so." in screen.getvalue()
+    assert screen.rows() == ["thought for 0 s, 3 words", "", "Yes.", ""]
+
+
+def test_thoughts_shown_stay_and_hidden_ones_are_never_seen() -> None:
+    pieces = (("<think>I think</think>", ""), ("Yes.", ""))
+    assert answer(*pieces, thinking="show").rows() == ["thinking", "| I think", "", "Yes.", ""]
+    hidden = answer(*pieces, thinking="hide")
+    assert hidden.rows() == ["Yes.", ""]
+    assert "think" not in hidden.getvalue()
+
+
+@pytest.mark.parametrize("markdown", [True, False])
+def test_control_sequences_of_the_model_never_reach_the_terminal(markdown: bool) -> None:
+    hostile = ("a\x1b]52;c;QQ==\x07", "x\x1b[2J"), ("\x1b[3", ""), ("1m`\x1b[5m`\x9b5n", "")
+    told = answer(*hostile, markdown=markdown).getvalue()
+    ours = re.sub(r"\x1b\[(\?2026[hl]|[0-9;]*m|K|J|\d+A)", "", told)
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", ours)
+    assert "\x1b[2J" not in told
+    assert "\x1b[5m" not in told
+
+
+def test_what_came_last_is_drawn_though_nothing_follows() -> None:
+    screen = Screen()
+    writer = ScreenWriter(screen, markdown=True, thinking="fold", colour=False)
+    with writer:
+        writer.write("one", "")
+        writer.write(" two", "")
+        end = time.monotonic() + 5
+        while screen.rows() != ["one two"]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert writer.text == "one two"

@@ -1,0 +1,426 @@
+"""The gateway over runtimes that do what a test wants: loads, room, ends, and what passes."""
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.openai_server import Reply, breaks_off, event, refuses, says, waits
+from tests.support.serving import Scripted, eventually, gateway, model
+
+ONE, TWO, THREE = model("ai/one"), model("ai/two"), model("ai/three")
+
+
+# What passes.
+
+
+def test_bodies_pass_as_they_are() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [says("Hel", "lo", pause=0.01)]})
+    asked = b'{ "model":"one",  "messages":[{"role":"user","content":"\\u00e9"}], "tools": [1.0]}'
+    expected = b"".join(says("Hel", "lo").pieces)
+    with gateway(runtime, ONE) as running:
+        answer = running.ask("POST", "/v1/chat/completions", asked, Content_Type="application/json")
+        (request,) = runtime.last.answers.requests
+    assert (answer.status, answer.body) == (200, expected)
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert request.path == "/v1/chat/completions"
+    assert int(request.headers["content-length"]) == len(asked)
+    assert request.body == json.loads(asked)
+
+
+def test_the_key_of_a_client_does_not_reach_the_runtime_nor_the_other_way_round() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE, api_key="ours") as running:
+        answer = running.chat("one", Authorization="Bearer ours")
+        (request,) = runtime.last.answers.requests
+        assert answer.status == 200
+        assert request.headers["authorization"] == f"Bearer {runtime.last.api_key}"
+        everything = b"".join(
+            [answer.body, str(answer.headers).encode(), running.control("GET", "models").body]
+        )
+    assert runtime.last.api_key.encode() not in everything
+
+
+def test_a_refusal_of_the_runtime_passes_too() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [refuses(400, message="too long")]})
+    with gateway(runtime, ONE) as running:
+        answer = running.chat("one")
+    assert (answer.status, answer.error) == (400, "too long")
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
+def test_every_prefix_leads_to_the_model(prefix: str) -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running:
+        asked = {"model": "ai/one", "messages": [{"role": "user", "content": "hi"}]}
+        assert running.post(f"{prefix}/chat/completions", asked).status == 200
+        assert runtime.last.answers.requests[0].path == "/v1/chat/completions"
+        found = running.get(f"{prefix}/models").json
+        assert [entry["id"] for entry in found["data"]] == ["ai/one:latest"]
+        assert running.get(f"{prefix}/models/ai/one").json["id"] == "ai/one:latest"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("one", "ONE", "ai/one", "ai/one:latest", "docker.io/ai/one", "index.docker.io/ai/one"),
+        *(str(ONE.digest), ONE.digest.hex, ONE.digest.short, f"anything@{ONE.digest}"),
+    ],
+)
+def test_a_model_may_be_called_by_any_of_its_names(name: str) -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE, TWO) as running:
+        assert running.chat(name).status == 200
+    assert runtime.started == ["ai/one:latest"]
+
+
+def test_the_only_model_need_not_be_named() -> None:
+    with gateway(Scripted(), ONE) as running:
+        assert running.chat(None).status == 200
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("name", ["ai/four", "one:other", "not a name!", "https://x/y", "0" * 12])
+def test_an_unknown_model_is_not_found_and_the_known_are_named(name: str) -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE, TWO) as running:
+        answer = running.chat(name)
+    assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found")
+    assert answer.error == f"{name} is not served here: there is ai/one:latest, ai/two:latest"
+    assert runtime.started == []
+
+
+def test_one_of_several_models_has_to_be_named() -> None:
+    with gateway(Scripted(), ONE, TWO) as running:
+        answer = running.chat(None)
+    assert (answer.status, answer.json["error"]["code"]) == (400, "no_model")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"one"', b'{"model": 1}', b"\xff", b"[" * 100_000]
+)
+def test_what_is_no_request_is_refused(body: bytes) -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running:
+        answer = running.ask("POST", "/v1/chat/completions", body)
+        assert answer.status == 400
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert running.chat("one").status == 200
+
+
+def test_a_chat_with_an_embedding_model_names_what_to_ask_instead() -> None:
+    vectors = model("ai/vectors", kind="embedding")
+    with gateway(Scripted(), ONE, vectors) as running:
+        chat = running.chat("vectors")
+        embedding = running.post("/v1/embeddings", {"model": "one", "input": "hi"})
+    assert chat.status == embedding.status == 400
+    assert chat.error.endswith("it does not chat; ask /v1/embeddings or /v1/rerank")
+    assert embedding.error.endswith("it makes no vectors; ask /v1/chat/completions")
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
+    with gateway(Scripted(), ONE) as running:
+        with socket.create_connection(address(running.url), timeout=10) as client:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            client.sendall(head + b"Content-Length: 100000000000\r\n\r\n{")
+            answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        with socket.create_connection(address(running.url), timeout=10) as client:
+            client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+            sent = 0
+            try:
+                while sent < 70:
+                    client.sendall(piece)
+                    sent += 1
+                answer = client.recv(65536)
+            except (BrokenPipeError, ConnectionResetError):
+                answer = b"HTTP/1.1 413 "
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert running.chat("one").status == 200
+
+
+def test_ten_megabytes_of_json_pass() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running:
+        answer = running.chat("one", "x" * 10_000_000)
+    assert answer.status == 200
+    assert runtime.starts[0][0] == "ai/one:latest"
+
+
+def test_headers_have_a_limit() -> None:
+    with gateway(Scripted(), ONE) as running:
+        with socket.create_connection(address(running.url), timeout=10) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 300_000)
+            assert client.recv(65536).startswith(b"HTTP/1.1 4")
+        assert running.get("/health").status == 200
+
+
+def test_addresses_and_methods_that_are_none_are_told_as_errors() -> None:
+    with gateway(Scripted(), ONE) as running:
+        assert running.get("/nowhere").json["error"]["code"] == "not_found"
+        assert running.get("/v1/chat/completions").status == 405
+        assert running.get("/v1/models/ai/four").status == 404
+
+
+# Loading.
+
+
+def test_a_model_is_loaded_by_the_first_request_and_only_once() -> None:
+    runtime = Scripted(load_s=0.3)
+    with gateway(runtime, ONE, TWO) as running:
+        assert running.states() == {"ai/one:latest": "idle", "ai/two:latest": "idle"}
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: running.chat("one").status, range(8)))
+        assert answers == [200] * 8
+        assert runtime.started == ["ai/one:latest"]
+        assert running.states() == {"ai/one:latest": "loaded", "ai/two:latest": "idle"}
+
+
+def test_a_client_that_leaves_while_a_model_loads_does_not_stop_the_load() -> None:
+    runtime = Scripted(load_s=0.5)
+    with gateway(runtime, ONE) as running:
+        leave_at_once(running.url)
+        eventually(lambda: running.states() == {"ai/one:latest": "loaded"})
+        eventually(lambda: in_progress(running) == 0)
+        assert not runtime.last.answers.requests
+
+
+def test_a_model_that_does_not_load_is_an_error_with_the_reason() -> None:
+    runtime = Scripted(refuses=True)
+    with gateway(runtime, ONE) as running:
+        answer = running.chat("one")
+        assert (answer.status, answer.error) == (500, "it does not start; update it")
+        runtime.refuses = False
+        assert running.chat("one").status == 200
+
+
+def test_the_end_does_not_wait_for_a_load() -> None:
+    runtime = Scripted(load_s=60)
+    begun = time.monotonic()
+    with gateway(runtime, ONE) as running:
+        leave_at_once(running.url)
+        eventually(lambda: bool(runtime.starts))
+    assert time.monotonic() - begun < 10
+
+
+# Room.
+
+
+def test_what_nobody_asks_for_is_unloaded() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE, keep_alive=0.2) as running:
+        assert running.chat("one").status == 200
+        eventually(lambda: running.states() == {"ai/one:latest": "idle"})
+        assert not runtime.last.running
+        assert running.chat("one").status == 200
+    assert runtime.started == ["ai/one:latest"] * 2
+
+
+def test_a_model_that_answers_is_not_unloaded() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [says(*"abcdefgh", pause=0.1)]})
+    with gateway(runtime, ONE, keep_alive=0.1) as running:
+        answer = running.chat("one")
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert runtime.started == ["ai/one:latest"]
+
+
+def test_the_model_used_least_recently_makes_room() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE, TWO, THREE, budget=2) as running:
+        for name in ("one", "two", "one", "three"):
+            assert running.chat(name).status == 200
+        assert running.states() == {
+            "ai/one:latest": "loaded",
+            "ai/two:latest": "idle",
+            "ai/three:latest": "loaded",
+        }
+
+
+def test_a_model_that_answers_is_waited_for_when_its_room_is_needed() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [says(*"abcdef", pause=0.1)]})
+    with gateway(runtime, ONE, TWO, budget=1) as running, ThreadPoolExecutor() as pool:
+        first = pool.submit(running.chat, "one")
+        eventually(lambda: bool(runtime.starts and runtime.last.answers.requests))
+        assert running.chat("two").status == 200
+        assert first.result().body.endswith(b"data: [DONE]\n\n")
+    assert runtime.started == ["ai/one:latest", "ai/two:latest"]
+
+
+def test_a_model_larger_than_all_memory_is_tried_alone() -> None:
+    with gateway(Scripted(), ONE, model("ai/huge", memory=100), budget=2) as running:
+        assert running.chat("one").status == 200
+        assert running.chat("huge").status == 200
+        assert running.states() == {"ai/one:latest": "idle", "ai/huge:latest": "loaded"}
+
+
+# Ends.
+
+
+def test_a_runtime_that_dies_in_mid_answer_ends_the_stream_with_an_error() -> None:
+    runtime = Scripted(mortals=1, scripts={"ai/one:latest": [breaks_off("I was", " about to")]})
+    with gateway(runtime, ONE) as running:
+        answer = running.chat("one")
+        assert answer.status == 200
+        *said, last = [part for part in answer.body.split(b"\n\n") if part]
+        assert len(said) == 2
+        assert json.loads(last.removeprefix(b"data: "))["error"]["message"] == (
+            "the runtime of ai/one:latest ended in the middle; the next request starts it"
+        )
+        assert running.chat("one").status == 200
+        assert b'modelrunner_runtime_deaths_total{model="ai/one:latest"} 1' in metrics(running)
+    assert runtime.started == ["ai/one:latest"] * 2
+
+
+def test_a_runtime_that_dies_before_it_answers_is_started_again_for_the_same_request() -> None:
+    # a status of one digit is no answer
+    no_answer = Reply((), status=0, end="cut")
+    runtime = Scripted(mortals=1, scripts={"ai/one:latest": [no_answer]})
+    with gateway(runtime, ONE) as running:
+        assert running.chat("one").status == 200
+    assert runtime.started == ["ai/one:latest"] * 2
+
+
+def test_an_answer_that_is_no_stream_is_cut_where_the_runtime_died() -> None:
+    half = Reply((b'{"choices": ',), kind="application/json", end="cut")
+    runtime = Scripted(mortals=1, scripts={"ai/one:latest": [half]})
+    with gateway(runtime, ONE) as running:
+        connection = running.connect()
+        body = json.dumps({"messages": []})
+        connection.request("POST", "/v1/chat/completions", body)
+        reply = connection.getresponse()
+        with pytest.raises(Exception, match="IncompleteRead"):
+            reply.read()
+        connection.close()
+
+
+def test_a_client_that_goes_away_ends_the_work_of_the_runtime() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [waits("Once", " upon")]})
+    with gateway(runtime, ONE) as running:
+        connection = running.connect()
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": []}))
+        reply = connection.getresponse()
+        assert reply.read1()
+        reply.close()
+        connection.close()
+        assert runtime.last.answers.gone.wait(10)
+        eventually(lambda: in_progress(running) == 0)
+
+
+def test_a_slow_client_holds_back_its_runtime_and_nobody_else() -> None:
+    much = Reply(tuple(event({"text": "x" * 60_000}) for _ in range(400)))
+    runtime = Scripted(scripts={"ai/one:latest": [much]})
+    with gateway(runtime, ONE) as running:
+        connection = running.connect()
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": []}))
+        reply = connection.getresponse()
+        time.sleep(0.5)
+        before = peak_memory()
+        assert running.chat("one").status == 200
+        # 24 MB were to come: they wait where they were made
+        assert peak_memory() - before < 8 * 1024 * 1024
+        assert len(reply.read()) == sum(map(len, much.pieces))
+        connection.close()
+
+
+def test_a_model_that_was_stopped_is_not_served_any_more_and_the_others_are() -> None:
+    with gateway(Scripted(), ONE, TWO) as running:
+        assert running.chat("one").status == 200
+        stopped = running.control("POST", "stop", {"model": "ai/one"}).json
+        assert stopped == {"stopped": "ai/one:latest", "left": ["ai/two:latest"]}
+        assert running.chat("one").status == 404
+        assert running.control("POST", "stop", {"model": "ai/one"}).status == 404
+        assert running.chat("two").status == 200
+
+
+def test_stopping_the_last_model_ends_the_server() -> None:
+    with gateway(Scripted(), ONE) as running:
+        assert running.chat("one").status == 200
+        assert running.control("POST", "stop", {"model": "one"}).json["left"] == []
+        eventually(lambda: not answers(running.url))
+
+
+def test_docker_model_runners_clients_see_and_unload_what_runs() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running:
+        assert running.get("/engines/ps").json == []
+        running.chat("one")
+        (entry,) = running.get("/engines/ps").json
+        assert (entry["model_name"], entry["mode"]) == ("ai/one:latest", "completion")
+        assert running.get("/models").json[0]["tags"] == ["docker.io/ai/one:latest"]
+        assert running.get("/models/one").json["id"] == str(ONE.digest)
+        asked = {"models": ["one"]}
+        assert running.post("/engines/unload", asked).json == {"unloaded_runners": 1}
+        assert running.get("/engines/ps").json == []
+        assert running.get("/").body == b"modelrunner is running\n"
+
+
+def test_tokens_and_requests_are_counted() -> None:
+    runtime = Scripted(scripts={"ai/one:latest": [says("Hi", usage=(20, 10))]})
+    with gateway(runtime, ONE) as running:
+        running.chat("one")
+        running.chat("four")
+        text = metrics(running).decode()
+    asked = 'endpoint="chat/completions"'
+    for line in (
+        f'modelrunner_requests_total{{{asked},model="ai/one:latest",status="200"}} 1',
+        f'modelrunner_requests_total{{{asked},model="",status="404"}} 1',
+        'modelrunner_prompt_tokens_total{model="ai/one:latest"} 20',
+        'modelrunner_completion_tokens_total{model="ai/one:latest"} 10',
+        'modelrunner_loads_total{model="ai/one:latest"} 1',
+        'modelrunner_model_loaded{model="ai/one:latest"} 1',
+    ):
+        assert f"\n{line}\n" in text
+
+
+def test_no_thread_is_left_behind() -> None:
+    before = set(threading.enumerate())
+    with gateway(Scripted(), ONE) as running:
+        running.chat("one")
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+# Helpers.
+
+
+def address(url: str) -> tuple[str, int]:
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def answers(url: str) -> bool:
+    try:
+        socket.create_connection(address(url), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def leave_at_once(url: str) -> None:
+    with socket.create_connection(address(url), timeout=10) as client:
+        body = b'{"messages": []}'
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        time.sleep(0.1)
+
+
+def metrics(running: object) -> bytes:
+    return running.get("/metrics").body
+
+
+def in_progress(running: object) -> int:
+    (state,) = running.control("GET", "models").json
+    return state["requests"]
+
+
+def peak_memory() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,63 @@
+"""Records of servers: who runs is told apart from who ran."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelrunner.serve.records import Record, process_start, record_name, recorded, running
+
+
+def record(pid: int, started: str, name: str = "1") -> Record:
+    return Record(
+        name=name, pid=pid, started=started, url="http://x:1", control_key="k", models=("a",)
+    )
+
+
+def own() -> Record:
+    return record(os.getpid(), process_start(os.getpid()) or "")
+
+
+def test_a_server_is_known_as_long_as_it_runs(tmp_path: Path) -> None:
+    with recorded(tmp_path / "serve", own()):
+        assert running(tmp_path / "serve") == [own()]
+        (file,) = (tmp_path / "serve").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert running(tmp_path / "serve") == []
+
+
+def test_what_a_crash_has_left_is_swept(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left = record(process.pid, process_start(process.pid) or "")
+    with recorded(tmp_path, left):
+        assert running(tmp_path) == [left]
+        process.kill()
+        process.communicate()
+        assert running(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_was_given_the_same_id_is_somebody_else(tmp_path: Path) -> None:
+    with recorded(tmp_path, record(os.getpid(), "another time")):
+        assert running(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"models": 3}'])
+def test_a_damaged_record_is_swept(tmp_path: Path, text: str) -> None:
+    (tmp_path / "1.json").write_text(text)
+    assert running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_does_not_show() -> None:
+    assert "secret" not in repr(
+        Record(name="1", pid=1, started="", url="", control_key="secret", models=())
+    )
+
+
+def test_files_are_called_by_the_port() -> None:
+    assert record_name("127.0.0.1", 12434) == "12434"
+    assert record_name("::1", 80) == "__1_80"
+    assert record_name("0.0.0.0", 80) == "0.0.0.0_80"
