@@ -27,7 +27,7 @@ def test_without_a_command_there_is_help_and_no_error(cli: CommandLine) -> None:
     assert (alone.returncode, alone.stderr) == (0, "")
     assert alone.stdout == asked.stdout
     assert re.findall(
-        r"^  ([a-z]+)  +\S", asked.stdout.partition("Commands:")[2], re.MULTILINE
+        r"^  ([a-z-]+)  +\S", asked.stdout.partition("Commands:")[2], re.MULTILINE
     ) == [*VISIBLE]
 
 
@@ -69,7 +69,7 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
         (
             ["run", "ai/x", "--runtime", "nope", "hi"],
             "nope: no such runtime",
-            "choose auto, llama-server, llama-cpp-python, xllamacpp, or a URL",
+            "choose auto, llama-server, llama-cpp-python, xllamacpp, docker, or a URL",
         ),
     ],
 )
@@ -127,8 +127,8 @@ def test_a_configuration_that_is_not_understood_is_named(cli: CommandLine) -> No
         "",
         (
             f"error: {cli.home}/config.toml sets 'contxt', which is no setting\n"
-            "hint: settings are runtime, context, threads, system, port, hub_api, mirrors,"
-            " registries, ca_file\n"
+            "hint: settings are runtime, context, threads, system, port, hub_api,"
+            " container_image, mirrors, registries, ca_file\n"
         ),
     )
 
@@ -144,10 +144,10 @@ def test_devices_and_runtimes_have_their_keys(cli: CommandLine) -> None:
         "llama-server",
         "llama-cpp-python",
         "xllamacpp",
+        "docker",
     ]
-    assert {tuple(entry) for entry in runtimes} == {
-        ("name", "available", "version", "detail", "hint")
-    }
+    keys = ["name", "available", "version", "detail", "hint", "chosen", "devices", "abilities"]
+    assert {tuple(sorted(entry)) for entry in runtimes} == {tuple(sorted([*keys, "why_not"]))}
     assert cli("devices").stdout.startswith("KIND")
     assert cli("runtimes").stdout.startswith("RUNTIME")
 

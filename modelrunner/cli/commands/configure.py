@@ -13,15 +13,12 @@ from modelrunner.operations.configure import Configurations
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
 
-_SETTINGS = "\n".join(
-    f"  {key:<16} {entry.doc}: {entry.kind}" for key, entry in settings.KNOWN.items()
-)
+_KEYS = ", ".join(settings.KNOWN)
 
 
 @command(
     examples="  modelrunner configure ai/smollm2 --context 4096 --kv-type q8_0\n"
-    "  modelrunner configure ai/smollm2 --unset context\n\n"
-    f"\b\nSettings:\n{_SETTINGS}"
+    "  modelrunner configure ai/smollm2 --unset context"
 )
 def configure(
     context: Context,
@@ -38,7 +35,7 @@ def configure(
         str | None, typer.Option(metavar="REF|FILE", help="A small model that guesses ahead.")
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=f"One of {_KEYS}.")
     ] = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", metavar="KEY", help="Leave it to others again.")
