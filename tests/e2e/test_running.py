@@ -241,7 +241,12 @@ def run_without_runtimes(
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-        env={**models.environ, "PATH": str(tmp_path), "MODELRUNNER_RUNTIME": choice},
+        env={
+            **models.environ,
+            "PATH": str(tmp_path),
+            "DOCKER_HOST": "unix:///nowhere/docker.sock",
+            "MODELRUNNER_RUNTIME": choice,
+        },
         stdin=subprocess.DEVNULL,
         check=False,
     )
@@ -269,7 +274,7 @@ def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path:
         (
             "error: nothing here can run a model (llama-server: no llama-server on PATH;"
             " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module"
-            " xllamacpp)\n"
+            " xllamacpp; docker: no daemon, /nowhere/docker.sock is not there)\n"
             "hint: pip install 'modelrunner[embedded]'\n"
         ),
     )

@@ -253,7 +253,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, request: Request, reply: Reply, origin: Origin) -> None:
         request.status = reply.status
-        self.send_response(reply.status)
+        # a Date of its own takes the place of the usual one
+        self.send_response_only(reply.status)
+        self.send_header("Server", self.version_string())
+        if "Date" not in reply.headers:
+            self.send_header("Date", self.date_time_string())
         bodiless = reply.status in {204, 304}
         for name, value in reply.headers.items():
             self.send_header(name, value)

@@ -12,7 +12,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.placing import Placing, folders, placing_of
 from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.operations.pulled import Failed, Outcome
+from modelrunner.operations.pulled import Failed, Outcome, Pulled
 from modelrunner.units import parse_size
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Pl
     places = folders(placing.folder, [outcome.reference for outcome in outcomes])
     if len(outcomes) == 1:
         places = [placing.folder]
+    for outcome in outcomes:
+        if isinstance(outcome, Pulled):
+            # as above
+            outcome.model.weights()
     results = [Result(outcome) for outcome in outcomes]
     shown = _placed(context, results, places, placing, _errors(outcomes))
     _finish(context, shown, wish)

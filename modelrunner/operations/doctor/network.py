@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from modelrunner.errors import AccessError, ExitStatus, ModelRunnerError
+from modelrunner.errors import AccessError, ExitStatus, ModelRunnerError, UnauthorizedError
 from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.endpoint import Endpoint
@@ -67,7 +67,11 @@ def _look(places: Places, endpoint: Endpoint, model: Reference | None) -> _Look:
     if model is not None:
         asked = (model.repository, str(model.digest or model.tag))
     try:
-        return _Look(endpoint, greet(endpoint, places.credentials, asked, timeout_s=SILENCE_S))
+        answer = greet(endpoint, places.credentials, asked, timeout_s=SILENCE_S)
+        if answer.status == HTTPStatus.UNAUTHORIZED and places.credentials.find(endpoint.account):
+            message = f"{endpoint.label} refuses the login that is stored for it"
+            return _Look(endpoint, UnauthorizedError(message))
+        return _Look(endpoint, answer)
     except ModelRunnerError as exc:
         return _Look(endpoint, exc)
 
