@@ -1,5 +1,6 @@
 """`doctor`: what a support engineer would ask, each answer with a command where it is not well."""
 
+import base64
 import json
 import os
 import socket
@@ -206,13 +207,15 @@ def test_a_refused_login_ends_with_access_and_is_never_shown(
 ) -> None:
     registry.demand_token(users={"me": "right"})
     (tmp_path / "docker").mkdir()
-    login = {"auths": {registry.host: {"username": "me", "password": "secret-and-wrong"}}}
+    auth = base64.b64encode(b"me:secret-and-wrong").decode()
+    login = {"auths": {registry.host: {"auth": auth}}}
     (tmp_path / "docker" / "config.json").write_text(json.dumps(login))
     environ = {"DOCKER_CONFIG": str(tmp_path / "docker")}
     code, found = examined(cli, "--registry", registry.host, **environ)
     assert code == 4
     assert found["login"][0]["message"] == f"stored for {registry.host}"
     assert found["registry"][0]["fix"] == f"modelrunner login {registry.host}"
+    assert auth not in json.dumps(found)
     assert "secret" not in json.dumps(found)
 
 
