@@ -1,10 +1,14 @@
-"""Bytes, counts and durations, parsed and shown.
+"""Bytes, counts, durations and moments, parsed and shown.
 
 Memory and files are shown in binary units and say so (`1.81 GiB`). Parameters and contexts are
 decimal, as the models' makers print them (`3.2B`, `131K`).
 """
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FACTORS: dict[str, int] = {
@@ -64,3 +68,13 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:  # noqa: PLR2004
         return f"{whole // 60}m {whole % 60:02d}s"
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 model`, `3 models`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def format_moment(moment: "datetime") -> str:
+    """A moment of UTC as RFC 3339 has it, in whole seconds: `2025-10-02T09:00:00Z`."""
+    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modelrunner.cli.console import Console
 from modelrunner.operations.report import Report
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 if TYPE_CHECKING:
     from modelrunner.operations.variants import Candidate, Variants
@@ -47,8 +47,7 @@ def show_variants(console: Console, found: "Variants") -> None:
     contexts = sorted({report.load.context for report in reports})
     at = f" at a context of {' or '.join(map(str, contexts))}" if contexts else ""
     name = found.repository.short.removesuffix(":latest")
-    count = len(found.candidates)
-    say(f"{name}: {count} {'variant' if count == 1 else 'variants'}{at}{room}")
+    say(f"{name}: {counted(len(found.candidates), 'variant')}{at}{room}")
     headings = ("TAG", "QUANT", "SIZE", "NEEDS", "VERDICT", "MAX CONTEXT")
     console.table(headings, [_row(entry) for entry in found.candidates])
     for entry in found.candidates:

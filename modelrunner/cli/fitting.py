@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import Context
+from modelrunner.cli.progress import has_bar
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices import Device, devices
@@ -19,7 +20,7 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
 from modelrunner.operations.report import Facts, Report, Wish
-from modelrunner.units import format_size, parse_size
+from modelrunner.units import counted, format_size, parse_size
 
 if TYPE_CHECKING:
     from modelrunner.operations.calibration import Experience
@@ -137,7 +138,7 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
             )
         report, text = best.report, best.reference.short
         count = len(found.candidates)
-        context.console.say(f"{report.line()}; chosen from {count} {_plural(count, 'variant')}")
+        context.console.say(f"{report.line()}; chosen from {counted(count, 'variant')}")
     if report.fit.verdict in ("fits", "partial"):
         return text
     error = does_not_fit(report)
@@ -186,16 +187,10 @@ def tell_need(
     if report.shape is None or not report.shape.is_known:
         return
     # a bar stands on the line that the cursor is on
-    console.say(f"{_CLEAR if _has_bar(context) else ''}{report.line()}")
+    console.say(f"{_CLEAR if has_bar(context.console) else ''}{report.line()}")
 
 
 _CLEAR = "\r\x1b[2K"
-
-
-def _has_bar(context: Context) -> bool:
-    console = context.console
-    mode = console.progress
-    return console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars
 
 
 def _at_hand(context: Context, found: "Variants") -> "Variants":
@@ -220,7 +215,3 @@ def _near(name: str) -> str:
     if near:
         return f"did you mean {' or '.join(names[entry] for entry in near)}?"
     return f"there are {', '.join(known_gpus())}; or give --budget"
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"

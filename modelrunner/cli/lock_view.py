@@ -4,7 +4,7 @@ from modelrunner.cli.context import Context
 from modelrunner.lockfile.changes import Change
 from modelrunner.lockfile.intent import Intent
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 
 def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
@@ -13,7 +13,9 @@ def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
         models = [model_to_dict(model) for model in lock.models]
         context.console.emit({"lock": lock.file, "status": "up-to-date", "models": models})
     else:
-        context.console.say(f"{lock.file} satisfies {intent.file} ({count_of(lock)})")
+        context.console.say(
+            f"{lock.file} satisfies {intent.file} ({counted(len(lock.models), 'model')})"
+        )
 
 
 def model_to_dict(model: LockedModel) -> dict[str, object]:
@@ -81,9 +83,3 @@ def blob_lines(change: Change) -> list[str]:
         f"  {sign} {blob.role}  {blob.title}  {format_size(blob.size)}  {blob.digest.short}"
         for sign, blob in ordered
     ]
-
-
-def count_of(lock: Lock) -> str:
-    """`2 models`."""
-    count = len(lock.models)
-    return f"{count} model{'' if count == 1 else 's'}"

@@ -10,7 +10,6 @@ from modelrunner.cli.lock_view import (
     blob_to_dict,
     change_line,
     change_to_dict,
-    count_of,
     model_to_dict,
 )
 from modelrunner.lockfile.changes import Change, changes
@@ -19,6 +18,7 @@ from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock import Gone, Locker, write_lock
 from modelrunner.text import sanitize_line
+from modelrunner.units import counted
 
 if TYPE_CHECKING:
     from modelrunner.operations.report import Wish
@@ -46,7 +46,9 @@ def write(context: Context, project: Project, update: Sequence[str], *, upgrade:
     for change in found:
         context.console.print(change_line(change))
     if not found:
-        context.console.say(f"{project.lock_path} is up to date ({count_of(after)})")
+        context.console.say(
+            f"{project.lock_path} is up to date ({counted(len(after.models), 'model')})"
+        )
 
 
 def show_diff(context: Context, project: Project) -> None:
@@ -76,7 +78,8 @@ def show_diff(context: Context, project: Project) -> None:
         for line in blob_lines(entry):
             context.console.print(line)
     if not found:
-        context.console.say(f"nothing has changed since {project.lock_path} ({count_of(before)})")
+        held = counted(len(before.models), "model")
+        context.console.say(f"nothing has changed since {project.lock_path} ({held})")
 
 
 def locker(context: Context) -> Locker:

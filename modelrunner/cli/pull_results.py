@@ -16,7 +16,7 @@ from modelrunner.cli.context import Context
 from modelrunner.cli.progress import has_bar
 from modelrunner.errors import ModelRunnerError
 from modelrunner.operations.pulled import Dropped, Failed, Outcome, Pulled
-from modelrunner.units import format_duration, format_size
+from modelrunner.units import counted, format_duration, format_size
 
 _CLEAR = "\r\x1b[2K"
 
@@ -130,9 +130,8 @@ def _sum_up(context: Context, results: Sequence[Result]) -> None:
         "not tried to the end": len(results) - len(pulled) - failed,
     }
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    noun = "model" if len(results) == 1 else "models"
     size = format_size(sum(entry.downloaded_bytes for entry in pulled))
-    context.console.say(f"{len(results)} {noun}: {said}; {size} fetched")
+    context.console.say(f"{counted(len(results), 'model')}: {said}; {size} fetched")
 
 
 def _line(pulled: Pulled) -> str:

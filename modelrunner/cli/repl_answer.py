@@ -20,6 +20,7 @@ from modelrunner.chat.thoughts import ThoughtSplitter
 from modelrunner.cli.markdown import Blocks, renderer
 from modelrunner.cli.markdown_region import Region
 from modelrunner.cli.render import AnswerWriter, StreamSanitizer, Writer, write
+from modelrunner.units import counted
 
 Thinking = Literal["show", "fold", "hide"]
 """What is to be seen of thoughts: all, one line once they are over, or nothing."""
@@ -222,7 +223,7 @@ class _Thoughts:
         seconds, self._begun = time.monotonic() - self._begun, None
         words = len(self._text.split())
         if self._mode == "fold":
-            line = f"thought for {seconds:.0f} s, {words} word{'' if words == 1 else 's'}"
+            line = f"thought for {seconds:.0f} s, {counted(words, 'word')}"
             self._region.settle([f"{self._dim}{line}{self._plain}", ""])
         elif self._mode == "show":
             self._region.settle([*self._lines(), ""])

@@ -16,7 +16,7 @@ from modelrunner.cli.repl_saved import SavedChat, load, save
 from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize, sanitize_line
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 HELP = '''\
 /bye, /exit          leave; so does Ctrl-D
@@ -162,7 +162,7 @@ def _show(session: Session, _argument: str, say: Say) -> Next:
         mark = " (stopped)" if message.stopped else ""
         say(f"\n{message.role}{mark}:\n{sanitize(message.content)}")
         if message.images:
-            say(f"({_count(len(message.images), 'picture')})")
+            say(f"({counted(len(message.images), 'picture')})")
     return Next.READ
 
 
@@ -238,12 +238,8 @@ def _load(session: Session, argument: str, say: Say) -> Next:
     session.begin_anew()
     count = len(saved.conversation.turns)
     with_whom = "" if saved.model == session.model_label else f" with {sanitize_line(saved.model)}"
-    say(f"loaded {_count(count, 'message')}{with_whom}")
+    say(f"loaded {counted(count, 'message')}{with_whom}")
     return Next.READ
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _file(argument: str, usage: str) -> Path:

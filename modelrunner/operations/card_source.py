@@ -50,10 +50,11 @@ class FoundCard:
         """The card's facts, and where they are from."""
         from datetime import UTC, datetime
 
+        from modelrunner.units import format_moment
+
         fetched = None
         if self.fetched is not None:
-            moment = datetime.fromtimestamp(self.fetched, UTC).replace(microsecond=0)
-            fetched = moment.isoformat().replace("+00:00", "Z")
+            fetched = format_moment(datetime.fromtimestamp(self.fetched, UTC))
         return {**self.card.to_dict(), "source": self.source, "fetched": fetched}
 
 

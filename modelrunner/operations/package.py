@@ -24,7 +24,7 @@ from modelrunner.store.blobs import BlobStore
 from modelrunner.store.files import disk_errors
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.units import format_size
+from modelrunner.units import format_moment, format_size
 
 _TYPES: dict[Family, dict[str, str]] = {
     "docker": {
@@ -157,7 +157,7 @@ def _config(
         parameters=metadata.parameters_text,
         quantization=metadata.quantization,
         context_length=ingredients.context_length or metadata.context_length,
-        created=_rfc3339(created),
+        created=format_moment(created.astimezone(UTC)),
         gguf=metadata.string_values(),
     )
 
@@ -184,7 +184,7 @@ def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: date
                 "uid": 0,
                 "gid": 0,
                 "size": size,
-                "mtime": _rfc3339(created),
+                "mtime": format_moment(created.astimezone(UTC)),
                 "typeflag": 0,
             },
             separators=(",", ":"),
@@ -210,7 +210,3 @@ def _layer_name(path: Path, role: str, family: Family) -> str:
     if role == "license" and family == "modelpack" and "license" not in path.name.lower():
         return f"LICENSE-{path.name}"
     return path.name
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def utc(time: str | None) -> str | None:
         moment = moment.astimezone(UTC)
     except OverflowError:
         return None
-    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return format_moment(moment)
 
 
 def _path(model: StoredModel) -> Path:

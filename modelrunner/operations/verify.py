@@ -4,7 +4,6 @@ What is damaged can be moved to `quarantine/`, so that the next pull fetches jus
 is still arriving lies elsewhere and is nobody's damage.
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.files import TEMPORARY_PREFIX
 from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import counted
 
 State = Literal["good", "damaged", "absent", "malformed", "unreadable"]
 
@@ -188,13 +188,15 @@ def _by_stamp(store: Store, descriptor: Descriptor) -> State | None:
 
 def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> None:
     """Hashes blobs on every processor; the largest first, so that none is left to the end alone."""
-    # only who hashes pays for the import
+    # only who hashes pays for the imports
     from concurrent.futures import ThreadPoolExecutor
     from threading import Event
 
+    from modelrunner.runtime.threads import usable_cores
+
     total = sum(blob.descriptor.size for blob in blobs)
     told = _Teller(listener if total >= _WORTH_TELLING else ignore)
-    what = "1 blob" if len(blobs) == 1 else f"{len(blobs)} blobs"
+    what = counted(len(blobs), "blob")
     told(Planned(what, total, 0, 0))
     leaving = Event()
 
@@ -215,7 +217,7 @@ def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> Non
             told(Verified(digest, size))
 
     largest_first = sorted(blobs, key=lambda blob: -blob.descriptor.size)
-    with ThreadPoolExecutor(min(_processors(), len(blobs))) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), len(blobs))) as pool:
         try:
             for _done in pool.map(check, largest_first):
                 pass
@@ -249,8 +251,3 @@ def _hashed(
     except OSError:
         # a disk that gives up, or a file that is not ours to read
         return "unreadable"
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -30,7 +30,7 @@ from modelrunner.serve.lineup import Served, find
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import RefusalError
 from modelrunner.serve.relay import ENDPOINTS, Relay
-from modelrunner.units import format_size
+from modelrunner.units import format_moment, format_size
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
 # without a version, as Docker Model Runner has it
@@ -250,8 +250,7 @@ def _size(model: Served) -> str | None:
 
 
 def _time(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:

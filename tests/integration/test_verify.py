@@ -13,6 +13,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.operations import verify
 from modelrunner.operations.verify import quarantine, verify_models, verify_store
+from modelrunner.runtime import threads
 from modelrunner.store.index import Entry
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact, index_artifact
@@ -158,7 +159,7 @@ def test_progress_tells_of_every_byte_and_only_of_much(filled, monkeypatch):
 
 
 def test_blobs_are_hashed_at_the_same_time(filled, monkeypatch):
-    monkeypatch.setattr(verify, "_processors", lambda: 2)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
     monkeypatch.setattr(verify, "_WORTH_TELLING", 0)
     meeting, met = threading.Barrier(2, timeout=20), []
     real = filled.blobs.deep_state

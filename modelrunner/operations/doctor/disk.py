@@ -18,7 +18,7 @@ from modelrunner.store.files import TEMPORARY_PREFIX
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 _STALE_S = 24 * 3600
 _LITTLE = 5 * 1024**3
@@ -92,13 +92,13 @@ def _blobs(place: Store, models: tuple[StoredModel, ...]) -> Iterator[Finding]:
             wrong.append(name)
         # a manifest is hashed whenever it is read, and needs no stamp
         fresh += sum(not is_stamped(place.layout, b.digest) for b in model.manifest.blobs)
-    said = f"{_count(len(models), 'model')}, {format_size(total)}"
+    said = f"{counted(len(models), 'model')}, {format_size(total)}"
     if wrong:
         message = f"{said}; missing or damaged: {', '.join(wrong)}"
         fix = f"modelrunner pull {shlex.join(wrong)}"
         yield broken("store", message, fix, ExitStatus.INTEGRITY)
     elif fresh:
-        message = f"{said}; {_count(fresh, 'blob')} changed or restored since they were hashed"
+        message = f"{said}; {counted(fresh, 'blob')} changed or restored since they were hashed"
         yield doubtful("store", message, "modelrunner verify")
     else:
         yield well("store", said)
@@ -110,8 +110,8 @@ def _leftovers(layout: Layout) -> Iterator[Finding]:
     aside = _files(layout.quarantine)
     if stopped or aside:
         parts = [
-            f"{_count(len(stopped), 'stopped download')}" if stopped else "",
-            f"{_count(len(aside), 'damaged blob')} set aside" if aside else "",
+            f"{counted(len(stopped), 'stopped download')}" if stopped else "",
+            f"{counted(len(aside), 'damaged blob')} set aside" if aside else "",
         ]
         yield doubtful("leftovers", ", ".join(filter(None, parts)), "modelrunner prune")
     else:
@@ -166,10 +166,6 @@ def _touched(path: Path) -> float:
     except OSError:
         # gone meanwhile: somebody is at work
         return time.time()
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _quoted(path: Path) -> str:
