@@ -6,20 +6,16 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from modelrunner.config import Settings
 from modelrunner.errors import NotInStoreError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
-
-if TYPE_CHECKING:
-    # what is here is found without it
-    from modelrunner.registry.select import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +140,9 @@ def pull(
     from modelrunner.transfer.budget import Budget
     from modelrunner.transfer.limits import Limits
 
-    places = _places(settings, timeout)
+    places = settings.places()
+    if timeout is not None:
+        places = places.until(time.monotonic() + timeout)
     budget = Budget(Limits(connections, rate))
     puller = Puller(store, places.source_for, listener, places.backoff, budget)
     return _model(puller.pull(wanted).model)
@@ -178,10 +176,9 @@ def estimate(
     from modelrunner.operations.report import Wish
 
     settings = _settings(home)
-    places = _places(settings, None)
-    estimator = Estimator(
-        stores.Store(settings.store), places.source_for, cache(Catalog.load), cache(devices)
-    )
+    source_for = settings.places().source_for
+    store = stores.Store(settings.store)
+    estimator = Estimator(store, source_for, cache(Catalog.load), cache(devices))
     wish = Wish(context, kv_type, budget=budget)
     if isinstance(subject, Path):
         report = estimator.of_file(subject, wish)
@@ -208,24 +205,9 @@ def _settings(home: str | Path | None) -> Settings:
     return Settings.load({**os.environ, **named})
 
 
-def _places(settings: Settings, timeout: float | None) -> "Places":
-    from modelrunner.registry.credentials import DockerCredentials
-    from modelrunner.registry.select import Places
-
-    places = Places(
-        DockerCredentials(settings.docker_config),
-        settings.mirrors,
-        settings.registries,
-        settings.ca_file,
-    )
-    if timeout is None:
-        return places
-    return replace(places, backoff=replace(places.backoff, deadline=time.monotonic() + timeout))
-
-
 def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:
-    model = store.find(reference)
-    if model is None or any(store.blobs.state(blob) != "good" for blob in model.manifest.blobs):
+    model = store.complete(reference)
+    if model is None:
         raise NotInStoreError(
             f"{reference.short} is not here, and the network is ruled out",
             hint="pull it once without `offline`",

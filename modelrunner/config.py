@@ -20,10 +20,13 @@ client_cert = "/etc/ssl/me.pem"  # and client_key, where it is a file of its own
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from modelrunner.registry.select import Places
 
 _TOP = {
     "runtime": str,
@@ -126,8 +129,26 @@ class Settings:
 
     @property
     def state(self) -> Path:
-        """Where histories, logs and running servers are noted."""
+        """Where histories, logs and what was learnt are noted."""
         return self.home / "state"
+
+    @property
+    def servers(self) -> Path:
+        """Where servers of models keep their records and logs."""
+        return self.state / "serve"
+
+    def places(self) -> "Places":
+        """Every registry, and the mirrors before them."""
+        # only what uses the network pays for it
+        from modelrunner.registry.credentials import DockerCredentials
+        from modelrunner.registry.select import Places
+
+        return Places(
+            DockerCredentials(self.docker_config),
+            self.mirrors,
+            self.registries,
+            self.ca_file,
+        )
 
 
 def _home(environ: Mapping[str, str]) -> tuple[Path, str]:

@@ -67,16 +67,7 @@ class Context:
     @cached_property
     def places(self) -> "Places":
         """Every registry, and the mirrors before them."""
-        # only a command that uses the network pays for it
-        from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.select import Places
-
-        return Places(
-            DockerCredentials(self.settings.docker_config),
-            self.settings.mirrors,
-            self.settings.registries,
-            self.settings.ca_file,
-        )
+        return self.settings.places()
 
     def source_for(self, reference: "Reference") -> "Source":
         """Where to pull from.
@@ -93,8 +84,7 @@ class Context:
 
     def hurry(self, deadline: float) -> None:
         """Gives up on registries at a time of the monotonic clock."""
-        backoff = replace(self.places.backoff, deadline=deadline)
-        self.__dict__["places"] = replace(self.places, backoff=backoff)
+        self.__dict__["places"] = self.places.until(deadline)
 
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.

@@ -136,19 +136,6 @@ def annotations(
     yield _annotation(error.message + hint, error.code, file, line)
 
 
-def failures(results: Sequence[Result]) -> Iterator[ModelRunnerError]:
-    """Why models did not come, each with its name."""
-    for result in results:
-        if isinstance(result.outcome, Failed):
-            error, name = result.outcome.error, result.outcome.reference.short
-            if name not in error.message:
-                told = ModelRunnerError(f"{name}: {error.message}", hint=error.hint)
-                told.facts = {**error.facts}
-                yield told
-            else:
-                yield error
-
-
 def masks(environ: Mapping[str, str]) -> Iterator[str]:
     """Lines that make the runner hide secrets; none elsewhere, where they would show them."""
     if environ.get("GITHUB_ACTIONS") != "true":

@@ -27,17 +27,20 @@ from modelrunner.store.store import StoredModel
 def experience_of(context: Context) -> Experience:
     """What counts of earlier runs, whatever served them."""
 
-    def preferred() -> str | None:
+    def found(name: str) -> Runtime | None:
+        settings = context.settings
         try:
-            return select(context.settings.runtime, environ=context.environ).name
+            return select(name, environ=context.environ, image=settings.container_image)
         except (RuntimeUnavailableError, UsageError):
             return None
 
+    def preferred() -> str | None:
+        runtime = found(context.settings.runtime)
+        return None if runtime is None else runtime.name
+
     def build_of(name: str) -> str | None:
-        try:
-            return build(select(name, environ=context.environ))
-        except (RuntimeUnavailableError, UsageError):
-            return None
+        runtime = found(name)
+        return None if runtime is None else build(runtime)
 
     return Experience(Observations(context.settings.state / OBSERVATIONS_FILE), preferred, build_of)
 

@@ -128,8 +128,6 @@ def _settled(context: Context, lock: Lock, locked: LockedModel, pulled: Pulled) 
     if locked.pinned != locked.reference:
         # the pull knew it by no other name
         context.store.untag([locked.pinned])
-    # the files get their names now, for a store that is read-only later
-    model.view()
     return replace(pulled, reference=locked.reference, model=model)
 
 

@@ -14,7 +14,6 @@ import typer
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress import has_bar
-from modelrunner.errors import ModelRunnerError
 from modelrunner.operations.pulled import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
 
@@ -53,14 +52,12 @@ class Result:
 
 def tell_failure(context: Context, failed: Failed) -> None:
     """Says at once why a model does not come; as JSON it is told with the results."""
-    console, error = context.console, failed.error
+    console = context.console
     if console.json:
         return
-    name = failed.reference.short
-    message = error.message if name in error.message else f"{name}: {error.message}"
     # a bar stands on the line that the cursor is on
     console.err.write(_CLEAR if has_bar(console) else "")
-    console.error(ModelRunnerError(message, hint=error.hint))
+    console.error(failed.named())
 
 
 def show_one(context: Context, result: Result) -> None:

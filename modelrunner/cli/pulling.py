@@ -148,10 +148,8 @@ def _tell_need(
 def _here(context: Context, reference: Reference) -> Pulled | None:
     """The result where nothing is to be fetched, None where something is missing."""
     begun = time.monotonic()
-    model = context.store.find(reference)
-    if model is None or any(
-        context.store.blobs.state(blob) != "good" for blob in model.manifest.blobs
-    ):
+    model = context.store.complete(reference)
+    if model is None:
         return None
     return Pulled(reference, model, "up-to-date", 0, 0, time.monotonic() - begun, None)
 

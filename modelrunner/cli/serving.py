@@ -39,11 +39,6 @@ class Announcement:
     ending: str
 
 
-def folder_of(context: Context) -> Path:
-    """Where servers keep their records and logs."""
-    return context.settings.state / "serve"
-
-
 @contextmanager
 def listening(context: Context, host: str, port: int) -> Iterator[socket.socket]:
     """The block with a socket, before anything is pulled for it.
@@ -56,7 +51,7 @@ def listening(context: Context, host: str, port: int) -> Iterator[socket.socket]
     try:
         listener = listen(host, port)
     except PortInUseError as exc:
-        ours = [each for each in running(folder_of(context)) if each.url.endswith(f":{port}")]
+        ours = [each for each in running(context.settings.servers) if each.url.endswith(f":{port}")]
         if not ours:
             raise
         raise PortInUseError(

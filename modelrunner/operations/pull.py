@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from modelrunner.errors import (
-    CorruptStoreError,
     MalformedManifestError,
     ManifestNotFoundError,
     ModelRunnerError,
@@ -78,7 +77,7 @@ class Puller:
             AccessError, TransferError: The registry does not tell.
         """
         begun = self.clock()
-        if reference.digest is not None and self._complete(reference) is not None:
+        if reference.digest is not None and self.store.complete(reference) is not None:
             return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
         try:
@@ -89,11 +88,12 @@ class Puller:
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
-        there = self._complete(pinned.exact)
+        there = self.store.complete(pinned.exact)
         if there is None:
             source = pinned.source or self.source_for(pinned.exact)
             return self._fetch(pinned, source)
         self._name(there, pinned.reference)
+        there.view()
         origin = None if pinned.source is None else pinned.source.name
         return Pulled(
             pinned.reference, there, "up-to-date", 0, 0, self.clock() - pinned.begun, origin
@@ -118,6 +118,8 @@ class Puller:
                 results = self._bring(reference, artifact, fetcher, absent)
             names = self._names(self.store.find(exact), reference)
             model = self.store.add(manifest, names)
+        # the files get their names now, for a store that is read-only later
+        model.view()
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
         return Pulled(
             reference,
@@ -161,17 +163,6 @@ class Puller:
                 digest=str(artifact.manifest.config.digest),
             ) from exc
         self.on_config(reference, artifact, config)
-
-    def _complete(self, pinned: Reference) -> StoredModel | None:
-        """The stored model of this digest, if all of it is here and right."""
-        model = self.store.find(pinned)
-        if model is None:
-            return None
-        try:
-            good = all(self.store.blobs.state(entry) == "good" for entry in model.manifest.blobs)
-        except CorruptStoreError:
-            return None
-        return model if good else None
 
     def _name(self, model: StoredModel, reference: Reference) -> None:
         names = self._names(model, reference)

@@ -28,6 +28,15 @@ class Failed:
     reference: Reference
     error: ModelRunnerError
 
+    def named(self) -> ModelRunnerError:
+        """The error with the model's name in its message."""
+        name = self.reference.short
+        if name in self.error.message:
+            return self.error
+        return type(self.error)(
+            f"{name}: {self.error.message}", hint=self.error.hint, **self.error.facts
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:

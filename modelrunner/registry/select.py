@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci.reference import HUGGING_FACE, Reference
@@ -25,6 +26,10 @@ class Places:
     ca_file: str | None = None
     backoff: Backoff = field(default_factory=Backoff)
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
+
+    def until(self, deadline: float) -> Self:
+        """The same places, given up on at a time of the monotonic clock."""
+        return replace(self, backoff=replace(self.backoff, deadline=deadline))
 
     def source_for(self, reference: Reference) -> Source:
         """Where to pull from: the registry, behind its mirrors.

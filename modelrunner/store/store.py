@@ -143,6 +143,17 @@ class Store:
                 return model
         return None
 
+    def complete(self, reference: Reference) -> StoredModel | None:
+        """Like `find`, None where a blob of the model is missing or damaged too."""
+        model = self.find(reference)
+        if model is None:
+            return None
+        try:
+            good = all(self.blobs.state(blob) == "good" for blob in model.manifest.blobs)
+        except CorruptStoreError:
+            return None
+        return model if good else None
+
     def add(self, manifest: Manifest, references: Sequence[Reference]) -> StoredModel:
         """Files a manifest whose blobs are all there, then gives it its names.
 

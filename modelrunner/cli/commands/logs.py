@@ -51,7 +51,7 @@ def _log(context: Context, reference: str | None) -> Path:
     Raises:
         ModelNotFoundError: There is none.
     """
-    folder = context.settings.state / "serve"
+    folder = context.settings.servers
     if reference is None:
         gateways = [path for path in folder.glob("*.log") if "-" not in path.stem]
         return _newest(gateways, "no server has run here")

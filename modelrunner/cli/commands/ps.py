@@ -12,7 +12,7 @@ _HEADINGS = ("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL")
 @command(examples="  modelrunner ps\n  modelrunner ps --json")
 def ps(context: Context) -> None:
     """List the models that are served."""
-    found = states(context.settings.state / "serve")
+    found = states(context.settings.servers)
     if context.console.json:
         context.console.emit([state.to_dict() for state in found])
         return

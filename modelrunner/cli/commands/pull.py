@@ -12,7 +12,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.placing import Placing, folders, placing_of
 from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.operations.pulled import Failed, Outcome, Pulled
+from modelrunner.operations.pulled import Failed, Outcome
 from modelrunner.units import parse_size
 
 if TYPE_CHECKING:
@@ -139,8 +139,6 @@ def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Pl
     references = [reference_to_pull(context, text) for text in texts]
     if len(references) == 1:
         pulled = pull_one(context, references[0], wish.limits, tells_need=True)
-        # the files get their names now, for a store that is read-only later
-        pulled.model.weights()
         result = placing.place(Result(pulled), placing.folder)
         if wish.actions is not None:
             wish.actions.report([result])
@@ -152,10 +150,6 @@ def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Pl
     places = folders(placing.folder, [outcome.reference for outcome in outcomes])
     if len(outcomes) == 1:
         places = [placing.folder]
-    for outcome in outcomes:
-        if isinstance(outcome, Pulled):
-            # as above
-            outcome.model.weights()
     results = [Result(outcome) for outcome in outcomes]
     shown = _placed(context, results, places, placing, _errors(outcomes))
     _finish(context, shown, wish)
@@ -218,11 +212,12 @@ def _finish(
 ) -> None:
     """Shows what became of each model, to GitHub Actions too where that was asked for."""
     if wish.actions is not None:
-        from modelrunner.cli.github import annotations, failures
+        from modelrunner.cli.github import annotations
 
         wish.actions.report(results, cache_key)
-        for error in failures(results):
-            for line in annotations(error, context.environ):
+        failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
+        for entry in failed:
+            for line in annotations(entry.named(), context.environ):
                 context.console.err.write(f"{line}\n")
     show_all(context, results)
 

@@ -17,7 +17,7 @@ from modelrunner.cli.launching import (
     runtime_for,
     wish_for,
 )
-from modelrunner.cli.serving import folder_of, listening, serve_detached, serve_here
+from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices import Device, devices
 from modelrunner.operations.serve import (
@@ -156,7 +156,7 @@ def serve_models(
             origins=pages,
             keep_alive=kept,
             budget=memory or budget_of(planner.available),
-            state=folder_of(context),
+            state=context.settings.servers,
         )
         if detach:
             serve_detached(context, order, listener, made)

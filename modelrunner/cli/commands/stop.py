@@ -21,7 +21,7 @@ def stop(
         raise UsageError(
             "it is not said what to stop", hint="name models, or use --all; `modelrunner ps`"
         )
-    folder = context.settings.state / "serve"
+    folder = context.settings.servers
     if everything:
         stopped = stop_all(folder)
     else:
