@@ -97,6 +97,8 @@ def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     kept = ROOT / ".run" / "registry" / "files"
     folder = kept if kept.is_dir() else tmp_path_factory.mktemp("smollm2")
+    # a container reads it as nobody
+    folder.chmod(0o755)
     found: Path = script("smollm2").smollm2(folder)
     return found
 

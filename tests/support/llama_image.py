@@ -1,7 +1,8 @@
 """An image with the stand-in for `llama-server`, packed from the files of this machine.
 
-It has this Python, its standard library, xllamacpp and the shared libraries that these load, all
-where they are here; nothing is downloaded.
+It has this Python, its standard library and the shared libraries that are loaded, where they are
+here, and xllamacpp in a folder of its own: `/tmp`, where a checkout may be, is empty in the
+container. Nothing is downloaded.
 """
 
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 IMAGE = "stand-in:1"
 STAND_IN = Path(__file__).parent / "llama_server.py"
 PROGRAM = "/app/llama_server.py"
+_PACKAGES = Path("/app/packages")
 _LIBRARY = re.compile(r"(/\S+) \(0x")
 _NOT_NEEDED = {"__pycache__", "ensurepip", "idlelib", "site-packages", "test", "tkinter"}
 
@@ -29,7 +31,7 @@ def import_image(host: str, folder: Path) -> None:
     with tarfile.open(archive, "w") as image:
         _pack(image, python, package)
     entry = f'ENTRYPOINT ["{python}", "-P", "{PROGRAM}"]'
-    path = f"ENV PYTHONPATH={package.parent}"
+    path = f"ENV PYTHONPATH={_PACKAGES}"
     subprocess.run(
         ["docker", "-H", host, "import", "-c", entry, "-c", path, str(archive), IMAGE],
         check=True,
@@ -41,16 +43,16 @@ def import_image(host: str, folder: Path) -> None:
 def _pack(image: tarfile.TarFile, python: Path, package: Path) -> None:
     stdlib = Path(sysconfig.get_path("stdlib"))
     native = [python, *package.glob("*.so"), *(stdlib / "lib-dynload").glob("*.so")]
-    files = {*_tree(stdlib), *_tree(package), *_libraries(native), python}
-    inside = sorted({*files, Path(PROGRAM)})
-    for folder in sorted({parent for file in inside for parent in file.parents} - {Path("/")}):
+    files = {file: file for file in (*_tree(stdlib), *_libraries(native), python)}
+    files |= {_PACKAGES / file.relative_to(package.parent): file for file in _tree(package)}
+    files[Path(PROGRAM)] = STAND_IN
+    for folder in sorted({parent for name in files for parent in name.parents} - {Path("/")}):
         entry = tarfile.TarInfo(str(folder))
         # anybody may look in: the program that runs in it is nobody's
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
         image.addfile(entry)
-    for file in sorted(files):
-        image.add(file.resolve(), str(file), recursive=False)
-    image.add(STAND_IN, PROGRAM)
+    for name, file in sorted(files.items()):
+        image.add(file.resolve(), str(name), recursive=False)
 
 
 def _tree(folder: Path) -> Iterator[Path]:
