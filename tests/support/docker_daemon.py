@@ -78,6 +78,8 @@ def docker_daemon() -> Iterator[DockerDaemon]:
         try:
             _wait(process, daemon)
             yield daemon
+            # a bridge of a network outlives its daemon
+            subprocess.run(["docker", "-H", daemon.host, "network", "prune", "--force"], check=True)
         finally:
             process.terminate()
             try:
