@@ -108,15 +108,23 @@ class Command(TyperCommand):
 
 
 def command(
-    *, examples: str, name: str | None = None, cls: type[Command] = Command
+    *, examples: str, more: str = "", name: str | None = None, cls: type[Command] = Command
 ) -> Callable[[Callable[..., None]], typer.Typer]:
-    """Makes an application of one command out of a function that takes the `Context` first."""
+    """Makes an application of one command out of a function that takes the `Context` first.
+
+    Args:
+        examples: Command lines, each indented, below the options.
+        more: What stands before them, line for line.
+        name: Of the command, where the function is called differently.
+        cls: What reads its command line.
+    """
+    epilog = "\n\n".join(f"\b\n{text}" for text in (more, f"Examples:\n{examples}") if text)
 
     def wrap(function: Callable[..., None]) -> typer.Typer:
         app = typer.Typer(
             rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
         )
-        app.command(name, cls=cls, epilog=f"\b\nExamples:\n{examples}")(_with_context(function))
+        app.command(name, cls=cls, epilog=epilog)(_with_context(function))
         return app
 
     return wrap

@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from modelrunner.cli.context import Command, Context
+from modelrunner.cli.context import Context
 from modelrunner.cli.pulling import pull_one, reference_to_pull
 from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
@@ -35,17 +34,6 @@ _NEEDS = {
     "rope-scale": Ability.ROPE,
     "rope-freq-base": Ability.ROPE,
 }
-
-
-class CommandWithFlags(Command):
-    """A command where all that stands behind `--` is for the runtime."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """Understands the command line."""
-        if "--" in args:
-            at = args.index("--")
-            args = [*args[:at], *(f"--flag={flag}" for flag in args[at + 1 :])]
-        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +140,7 @@ def wish_for(
     names = sorted(model.references, key=lambda entry: entry.short != name)
     configured = Configurations(context.settings.state).of_any(names)
     if isinstance(runtime, ExternalRuntime):
-        _refuse_for_others(runtime, said, options.raw_flags)
+        refuse_for_others(runtime, options)
         if configured:
             context.console.warn("what was configured for the model is for its server to know")
             configured = {}
@@ -183,9 +171,13 @@ def _check_cache(wish: LaunchWish) -> None:
         )
 
 
-def _refuse_for_others(runtime: Runtime, said: dict[str, Value], raw_flags: Sequence[str]) -> None:
-    """A server that runs already is not started anew, so nothing is set for it."""
-    first = next(iter(said), None) or next(iter(raw_flags), None)
+def refuse_for_others(runtime: ExternalRuntime, options: LaunchOptions) -> None:
+    """Says no to settings for a server that runs already: it is not started anew.
+
+    Raises:
+        UsageError: There are some.
+    """
+    first = next(iter([*options.settings(), *options.raw_flags]), None)
     if first is not None:
         raise UsageError(
             f"{first} cannot be set for a server that runs already",

@@ -358,7 +358,10 @@ class Terminal:
         while text not in self.seen:
             ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
             assert ready, f"{text!r} never came, but {self.seen!r}"
-            self.seen += os.read(self.master, 65536).decode()
+            try:
+                self.seen += os.read(self.master, 65536).decode()
+            except OSError:
+                pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
             self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
         before, _, self.seen = self.seen.partition(text)
         return before

@@ -508,6 +508,31 @@ def test_the_speed_of_a_server_that_runs_is_measured_too(models: CommandLine) ->
     assert json.loads(done.stdout)["runtime"] == "url"
 
 
+def test_the_speed_is_that_with_the_settings_of_the_model(models: CommandLine) -> None:
+    assert models("configure", TALKER, "--threads", "1").returncode == 0
+    options = ("--prompt", "16", "--parallel", "1", "--generate", "4", "--rounds", "1")
+    assert ", 1 threads" in models("bench", TALKER, *options).stderr
+    assert ", 2 threads" in models("bench", TALKER, *options, "--threads", "2").stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("context=512", "--prompt"), ("parallel=2", "--parallel")]
+)
+def test_what_the_requests_decide_cannot_be_set(
+    models: CommandLine, option: str, hint: str
+) -> None:
+    done = models("bench", TALKER, "--set", option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"hint: say it with {hint}\n")
+
+
+def test_nothing_can_be_set_for_a_server_that_runs(models: CommandLine) -> None:
+    url = "http://127.0.0.1:9/v1"
+    done = models("bench", TALKER, "--runtime", url, "--threads", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: threads cannot be set for a server that runs already")
+
+
 @pytest.mark.parametrize("option", ["--prompt", "--parallel"])
 @pytest.mark.parametrize("text", ["", "x", "1,", "0", "-1"])
 def test_what_cannot_be_measured_is_said(models: CommandLine, option: str, text: str) -> None:

@@ -7,12 +7,30 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launching import find_or_pull, runtime_for, started
+from modelrunner.cli.launching import (
+    LaunchOptions,
+    find_or_pull,
+    needs_of,
+    refuse_for_others,
+    runtime_for,
+    started,
+    wish_for,
+)
+from modelrunner.cli.options import (
+    Assignments,
+    CommandWithFlags,
+    Draft,
+    GpuLayers,
+    KvType,
+    RawFlags,
+    RuntimeChoice,
+    Threads,
+)
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
-from modelrunner.operations.launch import LaunchWish, plan_launch
+from modelrunner.operations.launch import plan_launch
 from modelrunner.runtime.runtime import Ability, LaunchSpec
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.url import ExternalRuntime
@@ -25,7 +43,8 @@ _READY_WITHIN_S = 10.0
 
 @command(
     examples="  modelrunner bench ai/smollm2\n"
-    "  modelrunner bench ai/granite-4.0-micro --prompt 512,4096 --parallel 1,8 --json"
+    "  modelrunner bench ai/granite-4.0-micro --prompt 512,4096 --parallel 1,8 --json",
+    cls=CommandWithFlags,
 )
 def bench(
     context: Context,
@@ -42,19 +61,13 @@ def bench(
     rounds: Annotated[
         int, typer.Option(min=1, max=100, metavar="N", help="The median of so many is told.")
     ] = 3,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
-    ] = None,
-    gpu_layers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
-    ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|URL",
-            help="auto, llama-server, llama-cpp-python, xllamacpp, or a server's URL.",
-        ),
-    ] = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    kv_type: KvType = None,
+    draft: Draft = None,
+    assignments: Assignments = None,
+    raw_flags: RawFlags = None,
+    runtime: RuntimeChoice = None,
 ) -> None:
     """Measure how fast a model reads prompts and writes answers, as served here."""
     wish = BenchWish(
@@ -63,8 +76,13 @@ def bench(
         generate=generate,
         rounds=rounds,
     )
-    chosen = runtime_for(context, runtime)
+    launch = LaunchOptions(
+        None, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+    )
+    _refuse_own(launch)
+    chosen = runtime_for(context, runtime, needs_of(context, reference, launch))
     if isinstance(chosen, ExternalRuntime):
+        refuse_for_others(chosen, launch)
         # what runs there is not ours to know: the name goes as it was typed
         spec = LaunchSpec(model=Path(), name=reference, context=0, threads=0, api_key="")
         with chosen.start(spec, Path()) as server:
@@ -72,14 +90,21 @@ def bench(
             _show(context, server, reference, wish)
         return
     model, name = find_or_pull(context, reference)
-    settings = LaunchWish(wish.context, threads or context.settings.threads, gpu_layers)
-    plan = plan_launch(context.store, model, name, settings, devices())
+    asked = wish_for(context, chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
     parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1
-    plan = replace(plan, spec=replace(plan.spec, parallel=parallel))
+    asked = replace(asked, context=wish.context, more={**asked.more, "parallel": parallel})
+    plan = plan_launch(context.store, model, name, asked, devices())
     context.console.say(plan.line())
     with started(context, chosen, plan) as server:
         _show(context, server, plan.spec.name, wish)
+
+
+def _refuse_own(launch: LaunchOptions) -> None:
+    """Says no to settings that the lengths and numbers of requests decide."""
+    for key, option in (("context", "--prompt"), ("parallel", "--parallel")):
+        if key in launch.settings():
+            raise UsageError(f"{key} is what the requests need", hint=f"say it with {option}")
 
 
 def _show(context: Context, server: Server, model: str, wish: BenchWish) -> None:

@@ -1,42 +1,42 @@
 """`modelrunner configure`."""
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launching import LaunchOptions, tagged
+from modelrunner.cli.options import Assignments, ContextSize, Draft, GpuLayers, KvType, Threads
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.configure import Configurations
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
 
-_KEYS = ", ".join(settings.KNOWN)
+_KNOWN = "\n".join(
+    fill(
+        f"{known.doc}: {known.kind}", 78, initial_indent=f"  {key:<16}", subsequent_indent=" " * 18
+    )
+    for key, known in settings.KNOWN.items()
+)
 
 
 @command(
     examples="  modelrunner configure ai/smollm2 --context 4096 --kv-type q8_0\n"
-    "  modelrunner configure ai/smollm2 --unset context"
+    "  modelrunner configure ai/smollm2 --unset context",
+    more=f"Settings:\n{_KNOWN}",
 )
 def configure(
     context: Context,
     reference: Annotated[str, typer.Argument(metavar="REF")],
-    context_size: Annotated[
-        int | None, typer.Option("--context", min=1, metavar="TOKENS", help="Of one conversation.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="That compute.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(min=0, metavar="N", help="On the GPU.")] = None,
-    kv_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Of the KV cache: f16, q8_0, ...")
-    ] = None,
-    draft: Annotated[
-        str | None, typer.Option(metavar="REF|FILE", help="A small model that guesses ahead.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=f"One of {_KEYS}.")
-    ] = None,
+    context_size: ContextSize = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    kv_type: KvType = None,
+    draft: Draft = None,
+    assignments: Assignments = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", metavar="KEY", help="Leave it to others again.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.estimate_view import show_report, show_variants
 from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
+from modelrunner.cli.options import ContextSize, GpuLayers
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
@@ -37,16 +38,7 @@ class SourceOption(StrEnum):
 def estimate(
     context: Context,
     subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
-    context_size: Annotated[
-        int | None,
-        typer.Option(
-            "--context",
-            min=1,
-            max=2**31 - 1,
-            metavar="TOKENS",
-            help="Default: what it was trained for and what fits, at most 32768.",
-        ),
-    ] = None,
+    context_size: ContextSize = None,
     kv_type: Annotated[str, typer.Option(metavar="TYPE", help="The type of the KV cache.")] = "f16",
     parallel: Annotated[
         int, typer.Option(min=1, max=1024, metavar="N", help="Sequences at once.")
@@ -54,9 +46,7 @@ def estimate(
     micro_batch: Annotated[
         int, typer.Option(min=1, max=65536, metavar="N", help="Tokens at once.")
     ] = 512,
-    gpu_layers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
-    ] = None,
+    gpu_layers: GpuLayers = None,
     budget: Annotated[
         str | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import Fit, RequireFit
 from modelrunner.cli.placing import Placing, folders, placing_of
 from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
@@ -76,12 +77,8 @@ def pull(
     ca_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A bundle of certificates to trust, PEM.")
     ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
-    ] = False,
-    require_fit: Annotated[
-        bool, typer.Option("--require-fit", help="Exit 7 instead of pulling what does not fit.")
-    ] = False,
+    fit: Fit = False,
+    require_fit: RequireFit = False,
     budget: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory to fit into, not this machine's.")
     ] = None,

@@ -14,7 +14,6 @@ from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launching import (
-    CommandWithFlags,
     LaunchOptions,
     find_or_pull,
     needs_of,
@@ -24,6 +23,19 @@ from modelrunner.cli.launching import (
     wish_for,
 )
 from modelrunner.cli.learning import as_seen, learn
+from modelrunner.cli.options import (
+    Assignments,
+    CommandWithFlags,
+    ContextSize,
+    Draft,
+    Fit,
+    GpuLayers,
+    KvType,
+    RawFlags,
+    RequireFit,
+    RuntimeChoice,
+    Threads,
+)
 from modelrunner.cli.repl_runtime import Restarter
 from modelrunner.cli.repl_session import Session, describe
 from modelrunner.errors import UsageError
@@ -53,44 +65,13 @@ def run(
         str | None,
         typer.Option(metavar="TEXT", help='The system prompt; "" leaves it to the model.'),
     ] = None,
-    context_size: Annotated[
-        int | None,
-        typer.Option(
-            "--context",
-            min=1,
-            metavar="TOKENS",
-            help="Default: what it was trained for and what fits, at most 32768.",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
-    ] = None,
-    gpu_layers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
-    ] = None,
-    kv_type: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TYPE",
-            help="Of the KV cache: f16, q8_0, ... Default: f16, or q8_0 where memory is short.",
-        ),
-    ] = None,
-    draft: Annotated[
-        str | None,
-        typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."
-        ),
-    ] = None,
-    raw_flags: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
-        ),
-    ] = None,
+    context_size: ContextSize = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    kv_type: KvType = None,
+    draft: Draft = None,
+    assignments: Assignments = None,
+    raw_flags: RawFlags = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -110,19 +91,9 @@ def run(
         float | None,
         typer.Option(min=0.0, metavar="P", help="Default: 1.1 where the temperature is 0."),
     ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|URL",
-            help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
-        ),
-    ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
-    ] = False,
-    require_fit: Annotated[
-        bool, typer.Option("--require-fit", help="Exit 7 rather than run what does not fit.")
-    ] = False,
+    runtime: RuntimeChoice = None,
+    fit: Fit = False,
+    require_fit: RequireFit = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell tokens and speed.")] = False,
 ) -> None:
     """Talk to a model: pulled if it is missing, started, and ended with the chat.

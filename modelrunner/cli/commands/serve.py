@@ -11,11 +11,21 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import bytes_of
 from modelrunner.cli.launching import (
-    CommandWithFlags,
     LaunchOptions,
     find_or_pull,
     runtime_for,
     wish_for,
+)
+from modelrunner.cli.options import (
+    Assignments,
+    CommandWithFlags,
+    ContextSize,
+    Draft,
+    GpuLayers,
+    KvType,
+    RawFlags,
+    RuntimeChoice,
+    Threads,
 )
 from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
@@ -91,41 +101,14 @@ def serve_models(
         str | None,
         typer.Option(metavar="SIZE", help="Memory for all models; default: what is free."),
     ] = None,
-    context_size: Annotated[
-        int | None, typer.Option("--context", min=1, metavar="TOKENS", help="Of one request.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
-    ] = None,
-    gpu_layers: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
-    ] = None,
-    kv_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Of the KV cache: f16, q8_0, ...")
-    ] = None,
-    draft: Annotated[
-        str | None,
-        typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."
-        ),
-    ] = None,
-    raw_flags: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
-        ),
-    ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|URL",
-            help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
-        ),
-    ] = None,
+    context_size: ContextSize = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    kv_type: KvType = None,
+    draft: Draft = None,
+    assignments: Assignments = None,
+    raw_flags: RawFlags = None,
+    runtime: RuntimeChoice = None,
 ) -> None:
     """Serve models to OpenAI's clients, each loaded when it is asked for.
 

@@ -1,0 +1,70 @@
+"""Options that several commands have, each declared once."""
+
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from modelrunner.cli.context import Command
+
+ContextSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        min=1,
+        max=2**31 - 1,
+        metavar="TOKENS",
+        help="Default: what it was trained for and what fits, at most 32768.",
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
+]
+GpuLayers: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
+]
+KvType: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Of the KV cache: f16, q8_0, ... Default: f16, or q8_0 where memory is short.",
+    ),
+]
+Draft: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
+]
+Assignments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."),
+]
+RawFlags: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
+    ),
+]
+RuntimeChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="NAME|URL",
+        help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
+    ),
+]
+Fit: TypeAlias = Annotated[
+    bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
+]
+RequireFit: TypeAlias = Annotated[
+    bool, typer.Option("--require-fit", help="Exit 7, before a download, for what does not fit.")
+]
+
+
+class CommandWithFlags(Command):
+    """A command where all that stands behind `--` is for the runtime."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
+        """Understands the command line."""
+        if "--" in args:
+            at = args.index("--")
+            args = [*args[:at], *(f"--flag={flag}" for flag in args[at + 1 :])]
+        return super().parse_args(ctx, args)
