@@ -11,20 +11,20 @@ hashed while it is written.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tarfile import BLOCKSIZE, DIRTYPE, PAX_FORMAT, RECORDSIZE, TarInfo
 
-from modelrunner.errors import CorruptStoreError, DiskFullError
+from modelrunner.errors import CorruptStoreError
 from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.archive_output import Output
+from modelrunner.operations.room import require_room
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
@@ -126,16 +126,9 @@ class Archive:
         Raises:
             DiskFullError: The archive does not fit.
         """
-        free = shutil.disk_usage(folder).free
-        if self.size > free:
-            raise DiskFullError(
-                f"the disk has {format_size(free)} left, and the archive takes"
-                f" {format_size(self.size)}: {folder}",
-                hint="free some space, or write to another disk with -o",
-                free_bytes=free,
-                needed_bytes=self.size,
-                path=str(folder),
-            )
+        why = f"the archive takes {format_size(self.size)}: {folder}"
+        hint = "free some space, or write to another disk with -o"
+        require_room(folder, self.size, why, hint=hint)
 
     def write(self, output: Output, listener: Listener = ignore) -> Saved:
         """Writes it all.

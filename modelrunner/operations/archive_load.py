@@ -6,7 +6,6 @@ so is all of it where something is wrong: then the store is as it was.
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from modelrunner.errors import (
     CapacityError,
     ConfigError,
-    DiskFullError,
     IntegrityError,
     MalformedManifestError,
     UnsupportedArtifactError,
@@ -27,6 +25,7 @@ from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive_index import check_layout, entries_of, names_of
 from modelrunner.operations.archive_tar import Member, Readable, TarStream
+from modelrunner.operations.room import require_room
 from modelrunner.store.lock import held
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
@@ -116,7 +115,8 @@ class Loader:
             )
         is_new = not self._store.blobs.path(digest).exists()
         if is_new:
-            self._check_room(size)
+            why = f"the archive has a file of {format_size(size)}"
+            require_room(self._store.layout.root, size, why)
         blob = Descriptor("", digest, size)
         self._listener(Started(str(digest), size, 0, digest.short))
         with self._store.blobs.writer(blob) as writer:
@@ -128,19 +128,6 @@ class Loader:
                     writer.write(chunk)
                     self._listener(Advanced(str(digest), size, writer.offset))
         self._listener(Verified(str(digest), size))
-
-    def _check_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._store.layout.root).free
-        if size > free:
-            raise DiskFullError(
-                f"the disk has {format_size(free)} left, and the archive has a file of"
-                f" {format_size(size)}",
-                hint="free some space (`modelrunner df`, `modelrunner prune`), or set"
-                " MODELRUNNER_HOME to a larger disk",
-                free_bytes=free,
-                needed_bytes=size,
-                path=str(self._store.layout.root),
-            )
 
     def _planned(self, entries: Sequence[Descriptor]) -> tuple[_Wanted, ...]:
         """What the archive holds, known as soon as the manifests are here."""

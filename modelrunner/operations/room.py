@@ -1,4 +1,4 @@
-"""Room on the store's disk, looked for before anything moves: for all that is to come."""
+"""Room on a disk, looked for before anything moves: for all that is to come."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,17 @@ from threading import Lock
 from modelrunner.errors import DiskFullError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.store.files import nearest_existing
 from modelrunner.store.store import Store
 from modelrunner.units import format_size
 
 _MARGIN = 64 * 1024 * 1024
 """Room that is left for everybody else on the disk."""
+
+_MAKE_ROOM = (
+    "free some space (`modelrunner df`, `modelrunner prune`), or set MODELRUNNER_HOME to"
+    " a larger disk"
+)
 
 
 class Room:
@@ -37,7 +43,16 @@ class Room:
                 for digest, entry in self._expected.items()
                 if digest not in own and not store.blobs.path(digest).exists()
             ]
-            _require(store, _missing(store, list(own.values())), _missing(store, others))
+            missing, expected = _missing(store, list(own.values())), _missing(store, others)
+            if missing > 0:
+                needed = missing + expected
+                also = f", and {format_size(expected)} of other models" if expected else ""
+                require_room(
+                    store.layout.root,
+                    needed,
+                    f"{format_size(missing)} are missing{also}",
+                    spare=min(_MARGIN, needed),
+                )
             self._expected |= own
         try:
             yield
@@ -47,26 +62,32 @@ class Room:
                     self._expected.pop(digest, None)
 
 
-def _require(store: Store, missing: int, others: int) -> None:
-    free = shutil.disk_usage(_existing(store.layout.root)).free
-    needed = missing + others
-    if missing == 0 or needed + min(_MARGIN, needed) <= free:
-        return
-    also = f", and {format_size(others)} of other models" if others else ""
-    raise DiskFullError(
-        f"the disk has {format_size(free)} left, and {format_size(missing)} are missing{also}",
-        hint="free some space (`modelrunner df`, `modelrunner prune`), or set MODELRUNNER_HOME to"
-        " a larger disk",
-        free_bytes=free,
-        needed_bytes=needed,
-        path=str(store.layout.root),
-    )
+def require_room(
+    folder: Path, needed: int, why: str, *, spare: int = 0, hint: str = _MAKE_ROOM
+) -> None:
+    """Says no before gigabytes are written.
+
+    Args:
+        folder: Where they are to go; it need not be there yet.
+        needed: How many bytes.
+        why: What needs them, for the message.
+        spare: Bytes that have to stay free beside them.
+        hint: What to do.
+
+    Raises:
+        DiskFullError: The disk has less.
+    """
+    free = shutil.disk_usage(nearest_existing(folder)).free
+    if needed + spare > free:
+        raise DiskFullError(
+            f"the disk has {format_size(free)} left, and {why}",
+            hint=hint,
+            free_bytes=free,
+            needed_bytes=needed,
+            path=str(folder),
+        )
 
 
 def _missing(store: Store, entries: Sequence[Descriptor]) -> int:
     """Bytes of absent blobs that no earlier try has left."""
     return sum(entry.size - store.blobs.partial_bytes(entry) for entry in entries)
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

@@ -88,6 +88,13 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name[:80]}-{os.urandom(6).hex()}")
 
 
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def sync_directory(path: Path) -> None:
     """Makes renames in a folder last through a power cut, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelrunner.errors import ExitStatus, IntegrityError, ModelRunnerError
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
-from modelrunner.store.files import TEMPORARY_PREFIX
+from modelrunner.store.files import TEMPORARY_PREFIX, nearest_existing
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel
@@ -27,7 +27,7 @@ _NOTHING = 256 * 1024**2
 
 def home(folder: Path) -> Iterator[Finding]:
     """The folder that everything lies under."""
-    there = _nearest(folder)
+    there = nearest_existing(folder)
     if not there.is_dir():
         message = f"{there} is no folder, and models are to be kept under it"
         yield broken("home", message, f"ls -ld {_quoted(there)}", ExitStatus.USAGE)
@@ -44,7 +44,7 @@ def home(folder: Path) -> Iterator[Finding]:
 
 def space(folder: Path) -> Iterator[Finding]:
     """What is free where models are kept."""
-    usage = shutil.disk_usage(_nearest(folder))
+    usage = shutil.disk_usage(nearest_existing(folder))
     said = f"{format_size(usage.free)} free of {format_size(usage.total)}"
     if usage.free < _NOTHING:
         yield broken(
@@ -138,12 +138,6 @@ def _links(folder: Path) -> Iterator[Finding]:
         for path in (name, beside):
             with suppress(FileNotFoundError):
                 Path(path).unlink()
-
-
-def _nearest(folder: Path) -> Path:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
 
 
 def _files(folder: Path, suffix: str = "") -> list[Path]:
