@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError, UsageError
-from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
+from modelrunner.lockfile.document import Document, Kind, near, parse_document, read_document
 from modelrunner.oci.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.units import format_size, parse_size
@@ -91,8 +91,6 @@ class Intent:
         for wanted in self.models:
             if wanted.name == name:
                 return wanted
-        from modelrunner.lockfile.document import near
-
         names = tuple(wanted.name for wanted in self.models)
         raise UsageError(f"{self.file} names no model {name[:80]!r}", hint=near(name, names))
 

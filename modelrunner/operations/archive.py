@@ -47,7 +47,6 @@ class Saved:
     references: tuple[Reference, ...]
     size: int
     sha256: str
-    paths: tuple[Path, ...]
 
 
 def choose(store: Store, text: str) -> Chosen:
@@ -153,7 +152,7 @@ class Archive:
         output.write(bytes(2 * BLOCKSIZE))
         output.write(bytes(-output.size % RECORDSIZE))
         listener(Finished(what, "", total))
-        return Saved(self.references, output.size, output.sha256, ())
+        return Saved(self.references, output.size, output.sha256)
 
     def _require(self, blob: Descriptor) -> None:
         try:

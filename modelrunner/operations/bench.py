@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -149,9 +150,7 @@ class _Client:
 
     def _tokens_of(self, prompt: str) -> int:
         with _asked(self.server, self._body(prompt, 1)) as reply:
-            value = json.loads(reply.read())
-        usage = value.get("usage") if isinstance(value, dict) else None
-        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+            counted = _object(_object(json.loads(reply.read())).get("usage")).get("prompt_tokens")
         if not isinstance(counted, int):
             raise RuntimeFailedError(f"{self.server.base_url} does not count tokens")
         return counted
@@ -161,10 +160,10 @@ class _Client:
         pieces, generated = list[float](), 0
         with _asked(self.server, self._body(prompt, generate, stream=True)) as reply:
             for event in events(iter(lambda: reply.read1(_CHUNK), b"")):
-                chunk = {} if event.data == DONE else json.loads(event.data)
+                chunk = _object(None if event.data == DONE else json.loads(event.data))
                 if _text(chunk):
                     pieces.append(time.monotonic())
-                usage = chunk.get("usage") or {}
+                usage = _object(chunk.get("usage"))
                 tokens = usage.get("prompt_tokens", tokens)
                 generated = usage.get("completion_tokens", generated)
         if not pieces:
@@ -185,42 +184,33 @@ class _Client:
         }
 
 
-class _asked:  # noqa: N801 - a block
-    """The block in which a completion is answered; both ends close with it."""
+@contextmanager
+def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse]":
+    """The block in which a completion is answered; both ends close with it.
 
-    def __init__(self, server: Server, body: Mapping[str, object]) -> None:
-        self._server = server
-        self._body = body
+    Raises:
+        RuntimeFailedError: The server refuses, or breaks off, or talks of something else.
+    """
+    from http.client import HTTPException
+    from urllib.parse import urlsplit
 
-    def __enter__(self) -> "HTTPResponse":
-        from http.client import HTTPException
-
-        self._connection = _connection(self._server.base_url)
+    path = urlsplit(server.base_url).path
+    headers = {"Content-Type": "application/json"}
+    if server.api_key:
+        headers["Authorization"] = f"Bearer {server.api_key}"
+    with closing(_connection(server.base_url)) as connection:
         try:
-            return self._reply()
-        except (OSError, HTTPException) as exc:
-            self._connection.close()
-            raise RuntimeFailedError(f"{self._server.base_url} does not answer") from exc
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def _reply(self) -> "HTTPResponse":
-        from urllib.parse import urlsplit
-
-        path = urlsplit(self._server.base_url).path
-        headers = {"Content-Type": "application/json"}
-        if self._server.api_key:
-            headers["Authorization"] = f"Bearer {self._server.api_key}"
-        self._connection.request("POST", f"{path}/completions", json.dumps(self._body), headers)
-        reply = self._connection.getresponse()
-        if reply.status != _OK:
+            connection.request("POST", f"{path}/completions", json.dumps(body), headers)
+            reply = connection.getresponse()
+            if reply.status == _OK:
+                yield reply
+                return
             said = sanitize_line(reply.read(_ERROR_LIMIT).decode(errors="replace"), 300)
-            self._connection.close()
-            raise RuntimeFailedError(
-                f"{self._server.base_url} refuses with HTTP status {reply.status}: {said}"
-            )
-        return reply
+        except (OSError, HTTPException) as exc:
+            raise RuntimeFailedError(f"{server.base_url} does not answer") from exc
+        except ValueError as exc:
+            raise RuntimeFailedError(f"{server.base_url} answers with something else") from exc
+    raise RuntimeFailedError(f"{server.base_url} refuses with HTTP status {reply.status}: {said}")
 
 
 def _connection(url: str) -> "HTTPConnection":
@@ -235,6 +225,11 @@ def _connection(url: str) -> "HTTPConnection":
 def _prompt(words: int, seed: int) -> str:
     # the first word differs at once: nothing of it is in a cache
     return " ".join([str(seed), *random.Random(seed).choices(_WORDS.split(), k=max(1, words - 1))])  # noqa: S311
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """The value where it is an object of JSON, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def _text(chunk: Mapping[str, Any]) -> bool:

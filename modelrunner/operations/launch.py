@@ -87,6 +87,7 @@ class LaunchPlan:
         name: What the user calls it.
         metadata: What its header says.
         spec: What the runtime is told.
+        load: What that asks of memory.
         estimate: The memory that it takes, as computed.
         fit: Whether there is so much.
         available: The devices of this machine.
@@ -96,6 +97,7 @@ class LaunchPlan:
     name: str
     metadata: Metadata
     spec: LaunchSpec
+    load: Load
     estimate: Estimate
     fit: Fit
     available: Sequence[Device]
@@ -170,8 +172,7 @@ def plan_launch(
     if metadata.is_embedding:
         raise UnsupportedArtifactError(
             f"{name} is an embedding model: it makes vectors, it does not chat",
-            hint='llama-server --embeddings -m "$(modelrunner path '
-            f'{name})" serves it under /v1/embeddings',
+            hint=f"`modelrunner serve {name}` answers POST /v1/embeddings with them",
             architecture=metadata.architecture,
         )
     shape = ModelShape.from_header(found.first, shards=found.shards[1:])
@@ -198,6 +199,7 @@ def plan_launch(
         name,
         metadata,
         spec,
+        load,
         estimate(shape, load, projector=found.projector_bytes),
         fit(shape, load, available, projector=found.projector_bytes),
         available,

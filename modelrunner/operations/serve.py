@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.memory.devices import Device
-from modelrunner.memory.estimate import estimate
+from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget
-from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
 from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.operations.rows import row_of
 from modelrunner.runtime.runtime import LaunchSpec, Runtime
 from modelrunner.runtime.threads import usable_cores
-from modelrunner.serve.lineup import Facts, Served
+from modelrunner.serve.lineup import Facts, Kind, Served
 from modelrunner.serve.records import Record, process_start, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 _MODULES = ("h11", "starlette", "uvicorn")
 _HINT = "pip install 'modelrunner[serve]'"
-_AT_ONCE = (4, 2, 1)
+_SEVERAL = (4, 2)
 _LONGEST_TEXT = 8192
 """Tokens of a text that is turned into a vector: computed at once, which takes memory."""
 
@@ -108,15 +107,15 @@ def plan_serving(
     if found.metadata.is_embedding:
         return _plan_vectors(model, name, wish, found, available)
     plan = plan_launch(store, model, name, wish, available)
-    if not several or "parallel" in wish.more:
-        return _planned(model, plan, plan.spec, plan.estimate.total)
-    shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-    room = plan.fit.budget_bytes
-    for count in _AT_ONCE:
-        needed = _needed(shape, plan.spec, count, found.projector_bytes)
-        if count == 1 or needed is None or room is None or needed <= room:
-            return _planned(model, plan, replace(plan.spec, parallel=count), needed)
-    raise AssertionError("one request at a time is always possible")
+    if several and "parallel" not in wish.more:
+        shape = ModelShape.from_header(found.first, shards=found.shards[1:])
+        room = plan.fit.budget_bytes
+        for count in _SEVERAL:
+            load = replace(plan.load, context=plan.load.context * count, sequences=count)
+            needed = _total(estimate(shape, load, projector=found.projector_bytes))
+            if needed is None or room is None or needed <= room:
+                return _planned(model, plan, replace(plan.spec, parallel=count), needed)
+    return _planned(model, plan, plan.spec, _total(plan.estimate))
 
 
 def budget_of(available: Sequence[Device]) -> int:
@@ -168,6 +167,9 @@ def _plan_vectors(
 ) -> ServePlan:
     metadata = found.metadata
     context = wish.context or min(metadata.context_length or _LONGEST_TEXT, _LONGEST_TEXT)
+    # an encoder sees its text whole
+    wish = replace(wish, more={"batch": context, "micro_batch": context, **wish.more})
+    keys, values = wish.cache_types
     spec = LaunchSpec(
         model=model.weights(),
         name=name,
@@ -175,12 +177,13 @@ def _plan_vectors(
         threads=wish.threads or usable_cores(),
         api_key="",
         gpu_layers=wish.gpu_layers,
+        cache_type_k=keys,
+        cache_type_v=values,
         embedding=True,
-        # an encoder sees its text whole
-        **{"batch": context, "micro_batch": context, **wish.more},
+        **wish.more,
     )
     shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-    needed = _needed(shape, spec, 1, None)
+    needed = _total(estimate(shape, wish.load(context)))
     room = budget_of(available)
     fits = needed is None or needed <= room
     verdict = "fits" if fits else "does not fit"
@@ -200,20 +203,13 @@ def _planned(
     return ServePlan(_served(model, plan.name, spec, needed, "chat"), line, fits)
 
 
-def _needed(shape: ModelShape, spec: LaunchSpec, count: int, projector: int | None) -> int | None:
-    load = Load(
-        spec.context * count,
-        spec.cache_type_k,
-        sequences=count,
-        micro_batch=spec.micro_batch,
-        gpu_layers=spec.gpu_layers,
-    )
-    needed = estimate(shape, load, projector=projector)
-    return needed.total if needed.is_complete else None
+def _total(found: Estimate) -> int | None:
+    """The bytes of an estimate that knows all of them."""
+    return found.total if found.is_complete else None
 
 
 def _served(
-    model: StoredModel, name: str, spec: LaunchSpec, needed: int | None, kind: str
+    model: StoredModel, name: str, spec: LaunchSpec, needed: int | None, kind: Kind
 ) -> Served:
     row = row_of(model)
     created = row.created and int(datetime.fromisoformat(row.created).timestamp())
@@ -221,7 +217,7 @@ def _served(
         name=name,
         digest=model.digest,
         references=model.references,
-        kind="embedding" if kind == "embedding" else "chat",
+        kind=kind,
         spec=replace(spec, api_key=""),
         memory=needed,
         facts=Facts(

@@ -12,7 +12,7 @@ from typing import Literal
 
 from modelrunner.runtime import arguments
 from modelrunner.runtime.ports import LOOPBACK
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.runtime import PATHS, LaunchSpec
 
 Vendor = Literal["nvidia", "amd", "other", "none"]
 
@@ -37,7 +37,6 @@ NETWORK_OPTIONS = {
 
 _NOBODY = 65534
 _MOST_PROCESSES = 1024
-_PATHS = ("model", "mmproj", "chat_template", "draft_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def mounted(spec: LaunchSpec) -> tuple[LaunchSpec, list[Volume]]:
     """The spec as the container sees it, and the folders that it needs."""
     targets: dict[Path, str] = {}
     changes = {}
-    for name in _PATHS:
+    for name in PATHS:
         path: Path | None = getattr(spec, name)
         if path is not None:
             folder = path.absolute().parent

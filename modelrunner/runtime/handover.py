@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from modelrunner.runtime.guard import ANNOUNCEMENT_FD
-from modelrunner.runtime.runtime import LaunchSpec
-
-_PATHS = ("model", "mmproj", "chat_template", "draft_model")
+from modelrunner.runtime.runtime import PATHS, LaunchSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Announcement:
 def dump(spec: LaunchSpec) -> str:
     """The spec as JSON; its paths become absolute, for a child that starts elsewhere."""
     fields: dict[str, Any] = asdict(spec)
-    for name in _PATHS:
+    for name in PATHS:
         if fields[name] is not None:
             fields[name] = str(Path(fields[name]).absolute())
     return json.dumps(fields)
@@ -39,7 +37,7 @@ def dump(spec: LaunchSpec) -> str:
 def receive(stream: TextIO) -> LaunchSpec:
     """The spec that `dump` wrote, read in the child."""
     fields = json.load(stream)
-    for name in _PATHS:
+    for name in PATHS:
         if fields[name] is not None:
             fields[name] = Path(fields[name])
     fields["raw_flags"] = tuple(fields["raw_flags"])

@@ -1,6 +1,7 @@
-"""One small GET to a model server: enough to know whether it is there and what it says."""
+"""One small request to a server: enough to know whether it is there and what it says."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,17 @@ class Answer:
 
 def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
     """Ask; None where nobody answers in time, or in HTTP."""
+    return _request("GET", url, None, api_key, timeout_s)
+
+
+def post(url: str, value: Mapping[str, object], *, api_key: str, timeout_s: float) -> Answer | None:
+    """Tell something, as JSON; None where nobody answers in time, or in HTTP."""
+    return _request("POST", url, json.dumps(value), api_key, timeout_s)
+
+
+def _request(
+    method: str, url: str, body: str | None, api_key: str, timeout_s: float
+) -> Answer | None:
     import http.client
 
     parts = urlsplit(url)
@@ -32,8 +44,10 @@ def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     try:
-        connection.request("GET", parts.path or "/", headers=headers)
+        connection.request(method, parts.path or "/", body, headers)
         response = connection.getresponse()
         return Answer(response.status, _parsed(response.read(_MOST_BYTES)))
     except (OSError, http.client.HTTPException):

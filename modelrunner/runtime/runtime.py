@@ -98,6 +98,10 @@ class LaunchSpec:
             raise ValueError("an API key is made of visible ASCII characters without commas")
 
 
+PATHS = ("model", "mmproj", "chat_template", "draft_model")
+"""Those of its fields that name files."""
+
+
 class Ability(StrEnum):
     """What some runtimes can do and others cannot, by the words of a sentence about it."""
 

@@ -1,6 +1,5 @@
 """Servers that run, from the outside: what they serve, and how they are made to end."""
 
-import json
 import os
 import signal
 import time
@@ -14,14 +13,13 @@ from urllib.parse import urlsplit
 from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
 from modelrunner.runtime import probe
 from modelrunner.serve.records import CONTROL, Record, running
-from modelrunner.text import sanitize_line
+from modelrunner.text import http_url, sanitize_line
 
 _ASK_S = 10.0
 _END_S = 10.0
 _TICK_S = 0.05
 _OK = 200
 _NOT_FOUND = 404
-_MOST_BYTES = 1024 * 1024
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
@@ -133,22 +131,11 @@ def _post(record: Record, what: str, value: Mapping[str, object]) -> probe.Answe
     Raises:
         RuntimeFailedError: It does not answer.
     """
-    from http.client import HTTPConnection, HTTPException
-
-    parts = urlsplit(_address(record))
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_ASK_S)
-    headers = {
-        "Authorization": f"Bearer {record.control_key}",
-        "Content-Type": "application/json",
-    }
-    try:
-        connection.request("POST", f"{CONTROL}{what}", json.dumps(value), headers)
-        response = connection.getresponse()
-        return probe.Answer(response.status, json.loads(response.read(_MOST_BYTES)))
-    except (OSError, HTTPException, ValueError) as exc:
-        raise _deaf(record) from exc
-    finally:
-        connection.close()
+    url = f"{_address(record)}{CONTROL}{what}"
+    answer = probe.post(url, value, api_key=record.control_key, timeout_s=_ASK_S)
+    if answer is None or not isinstance(answer.body, dict):
+        raise _deaf(record)
+    return answer
 
 
 def _deaf(record: Record) -> RuntimeFailedError:
@@ -162,7 +149,7 @@ def _deaf(record: Record) -> RuntimeFailedError:
 def _address(record: Record) -> str:
     parts = urlsplit(record.url)
     host = _ANYWHERE.get(parts.hostname or "", parts.hostname or "")
-    return f"http://[{host}]:{parts.port}" if ":" in host else f"http://{host}:{parts.port}"
+    return http_url(host, parts.port or 0)
 
 
 def _wait_for_end(record: Record) -> None:

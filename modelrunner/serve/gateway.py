@@ -18,6 +18,7 @@ from modelrunner.errors import PortInUseError
 from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
 from modelrunner.serve.fleet import Fleet
+from modelrunner.text import http_url
 
 _GOODBYE_S = 3
 _IDLE_CONNECTION_S = 75
@@ -127,5 +128,4 @@ def listen(host: str, port: int) -> socket.socket:
 
 def url_of(listener: socket.socket) -> str:
     """The address of a socket that listens."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_url(*listener.getsockname()[:2])

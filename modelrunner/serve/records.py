@@ -6,6 +6,7 @@ process was started it is unique.
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ CONTROL = "/_modelrunner/"
 """Where a server is asked what it serves and told to stop it, with the key in its record."""
 
 _LONGEST_S = 10.0
+_UNUSUAL = re.compile(r"[^0-9A-Za-z.]")
 _START_TIME = 19
 """The field of /proc/PID/stat, counted from behind the program's name."""
 
@@ -48,14 +50,28 @@ class Record:
 
 
 def record_name(host: str, port: int) -> str:
-    """The name of the files of a server."""
-    return str(port) if host == "127.0.0.1" else f"{host.replace(':', '_')}_{port}"
+    """The name of the files of a server; it has no hyphen, which begins a model's name there."""
+    return str(port) if host == "127.0.0.1" else f"{_UNUSUAL.sub('_', host)}_{port}"
 
 
 def log_of(logs: Path, name: str) -> Path:
     """The file with what the runtime of a model prints."""
-    safe = "".join(mark if mark.isalnum() or mark in "._" else "-" for mark in name)
-    return logs.with_name(f"{logs.name}-{safe[:100]}.log")
+    return logs.with_name(f"{logs.name}-{_safe(name)}.log")
+
+
+def server_logs(folder: Path) -> list[Path]:
+    """The logs of all servers, those that have ended too."""
+    return [path for path in folder.glob("*.log") if "-" not in path.stem]
+
+
+def model_logs(folder: Path, name: str) -> list[Path]:
+    """The logs of a model, whichever server it had."""
+    wanted = _safe(name)
+    return [path for path in folder.glob("*.log") if path.stem.partition("-")[2] == wanted]
+
+
+def _safe(name: str) -> str:
+    return "".join(mark if mark.isalnum() or mark in "._" else "-" for mark in name)[:100]
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from modelrunner.errors import MalformedManifestError, ModelRunnerError, PortInUseError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.text import http_url
 
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>[^/]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -66,8 +67,7 @@ class ShareServer(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Where it listens, as an address."""
-        host, port = str(self.server_address[0]), self.server_address[1]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return http_url(str(self.server_address[0]), self.server_address[1])
 
     def server_bind(self) -> None:
         """Binds without looking our own name up, which can take seconds and is of no use."""

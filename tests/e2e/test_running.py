@@ -180,8 +180,8 @@ def test_an_embedding_model_is_refused(models: CommandLine) -> None:
         (
             "error: fixtures/tiny-bert:latest is an embedding model: it makes vectors,"
             " it does not chat\n"
-            'hint: llama-server --embeddings -m "$(modelrunner path fixtures/tiny-bert:latest)"'
-            " serves it under /v1/embeddings\n"
+            "hint: `modelrunner serve fixtures/tiny-bert:latest` answers POST /v1/embeddings"
+            " with them\n"
         ),
     )
 

@@ -421,6 +421,7 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
         ((), 2, "it is not said what to serve"),
         ((TALKER, "--all"), 2, "--all is every model already"),
         ((TALKER, "--keep-alive", "soon"), 2, "'soon' is no time"),
+        ((TALKER, "--keep-alive", "-5m"), 2, "'-5m' is no time"),
         ((TALKER, "--allow-origin", "evil"), 2, "'evil' is no origin of a web page"),
         ((TALKER, "--api-key", ""), 2, "an API key is made of visible ASCII characters"),
         ((TALKER, "--kv-type", "q9"), 2, "kv-type"),

@@ -13,7 +13,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
 from modelrunner.serve.control import states
-from modelrunner.serve.records import log_of
+from modelrunner.serve.records import model_logs, server_logs
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize
 
@@ -53,14 +53,11 @@ def _log(context: Context, reference: str | None) -> Path:
     """
     folder = context.settings.servers
     if reference is None:
-        gateways = [path for path in folder.glob("*.log") if "-" not in path.stem]
-        return _newest(gateways, "no server has run here")
+        return _newest(server_logs(folder), "no server has run here")
     names = _names(context, reference)
     running = [Path(state.log) for state in states(folder) if state.log and state.model in names]
     found = [path for path in running if path.exists()] or [
-        path
-        for name in names
-        for path in folder.glob(f"*-{log_of(Path('x'), name).name.partition('-')[2]}")
+        path for name in names for path in model_logs(folder, name)
     ]
     return _newest(found, f"{reference[:200]}: no such model has been served")
 

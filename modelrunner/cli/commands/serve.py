@@ -226,7 +226,7 @@ def _origins(said: Sequence[str]) -> frozenset[str]:
 
 def _seconds(text: str) -> float | None:
     """`5m`, `1h30m`, `90s` or `90`; None for never."""
-    if text.startswith("-"):
+    if text == "-1":
         return None
     match = _DURATION.fullmatch(text)
     if not text or match is None:

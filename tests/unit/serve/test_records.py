@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.serve.records import Record, process_start, record_name, recorded, running
+from modelrunner.serve.records import (
+    Record,
+    log_of,
+    model_logs,
+    process_start,
+    record_name,
+    recorded,
+    running,
+    server_logs,
+)
 
 
 def record(pid: int, started: str, name: str = "1") -> Record:
@@ -61,3 +70,13 @@ def test_files_are_called_by_the_port() -> None:
     assert record_name("127.0.0.1", 12434) == "12434"
     assert record_name("::1", 80) == "__1_80"
     assert record_name("0.0.0.0", 80) == "0.0.0.0_80"
+    assert record_name("my-host", 80) == "my_host_80"
+
+
+def test_logs_are_told_apart_by_their_names(tmp_path):
+    server, other = tmp_path / record_name("127.0.0.1", 80), tmp_path / record_name("my-host", 81)
+    logs = [log_of(server, "ai/x:1"), log_of(other, "ai/x:1"), log_of(server, "me/ai/x:1")]
+    for log in [*logs, tmp_path / "80.log", tmp_path / "my_host_81.log"]:
+        log.touch()
+    assert sorted(path.name for path in server_logs(tmp_path)) == ["80.log", "my_host_81.log"]
+    assert sorted(model_logs(tmp_path, "ai/x:1")) == sorted(logs[:2])
