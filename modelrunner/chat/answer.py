@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelrunner.chat.tool_call import ToolCall
+
 Chunk = Mapping[str, Any]
 
 
@@ -55,11 +57,19 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of an answer; `finish_reason` is `length` if there was no room for more of it."""
+    """The end of an answer.
+
+    Attributes:
+        finish_reason: `length` if there was no room for more of it.
+        usage: Tokens read and written.
+        timings: What the server measured.
+        calls: The functions that the model wants called before it goes on.
+    """
 
     finish_reason: str
     usage: Usage | None = None
     timings: Timings | None = None
+    calls: tuple[ToolCall, ...] = ()
 
 
 def json_object(raw: str | bytes) -> Chunk:

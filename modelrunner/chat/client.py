@@ -32,6 +32,7 @@ from modelrunner.chat.answer import (
 )
 from modelrunner.chat.conversation import Message
 from modelrunner.chat.sse import DONE, Event, events
+from modelrunner.chat.tool_call import ToolCalls
 from modelrunner.errors import (
     ContextExceededError,
     ModelRunnerError,
@@ -48,6 +49,7 @@ _CHUNK = 64 * 1024
 _ERROR_LIMIT = 64 * 1024
 _OK = 200
 _UNAUTHORIZED = 401
+_NOTHING: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,17 @@ class ChatClient:
     model: str
 
     def stream(
-        self, messages: Sequence[Message], options: SamplingOptions
+        self,
+        messages: Sequence[Message],
+        options: SamplingOptions,
+        more: Mapping[str, object] = _NOTHING,
     ) -> Generator[Delta | Done, None, None]:
         """The answer piece by piece, `Done` last; closing the generator stops the server's work.
+
+        Args:
+            messages: What was said so far.
+            options: How the answer is chosen.
+            more: Other fields of the request: `tools`, `response_format`.
 
         Raises:
             ContextExceededError: The messages are longer than the model's context.
@@ -96,10 +106,11 @@ class ChatClient:
 
         body = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.parts} for m in messages],
+            "messages": [message.to_dict() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             **options.to_dict(),
+            **more,
         }
         with closing(self._connect()) as connection, closing(self._post(connection, body)) as reply:
             self._check(reply)
@@ -162,6 +173,7 @@ class ChatClient:
         reason: str | None = None
         usage: Usage | None = None
         timings: Timings | None = None
+        calls = ToolCalls()
         for event in stream:
             if event.data == DONE:
                 reason = reason or "stop"
@@ -176,12 +188,13 @@ class ChatClient:
             delta = delta_of(chunk)
             if delta.text or delta.reasoning:
                 yield delta
+            calls.feed(chunk)
             reason = finish_reason_of(chunk) or reason
             usage = usage_of(chunk) or usage
             timings = timings_of(chunk) or timings
         if reason is None:
             raise self._broken_off()
-        yield Done(sanitize_line(reason), usage, timings)
+        yield Done(sanitize_line(reason), usage, timings, calls.whole)
 
     def _broken_off(self) -> RuntimeFailedError:
         return RuntimeFailedError(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from modelrunner.chat.answer import encodable
+from modelrunner.chat.tool_call import ToolCall
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,25 @@ class Message:
         content: What.
         stopped: Whether it is an answer that was broken off.
         images: Pictures that go with it, as data URIs.
+        calls: The functions that an answer wants called.
+        call_id: The call that this is the result of, if it comes from a tool.
     """
 
     role: Role
     content: str
     stopped: bool = False
     images: tuple[str, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The message as OpenAI's API takes it."""
+        message: dict[str, object] = {"role": self.role, "content": self.parts}
+        if self.calls:
+            message["tool_calls"] = [call.to_dict() for call in self.calls]
+        if self.call_id is not None:
+            message["tool_call_id"] = self.call_id
+        return message
 
     @property
     def parts(self) -> str | list[dict[str, object]]:
@@ -57,9 +71,15 @@ class Conversation:
         """The user says something, and shows pictures."""
         self._turns.append(Message("user", content, images=tuple(images)))
 
-    def add_assistant(self, content: str, *, stopped: bool = False) -> None:
+    def add_assistant(
+        self, content: str, *, stopped: bool = False, calls: Sequence[ToolCall] = ()
+    ) -> None:
         """The model answers; `stopped` if it did not come to an end."""
-        self._turns.append(Message("assistant", content, stopped))
+        self._turns.append(Message("assistant", content, stopped, calls=tuple(calls)))
+
+    def add_result(self, call: ToolCall, content: str) -> None:
+        """A tool answers a call of the model."""
+        self._turns.append(Message("tool", content, call_id=call.id))
 
     def drop_last(self) -> Message | None:
         """Take back what was said last; None if nothing was."""
@@ -77,6 +97,8 @@ class Conversation:
                 {"role": turn.role, "content": turn.content}
                 | ({"stopped": True} if turn.stopped else {})
                 | ({"images": list(turn.images)} if turn.images else {})
+                | ({"tool_calls": [call.to_dict() for call in turn.calls]} if turn.calls else {})
+                | ({} if turn.call_id is None else {"tool_call_id": turn.call_id})
                 for turn in self._turns
             ],
         }
@@ -101,10 +123,24 @@ def _turn(document: object, index: int) -> Message:
     match document:
         case {"role": "user" | "assistant" as role, "content": str(content), **rest}:
             return Message(
-                role, content, stopped=rest.get("stopped") is True, images=_images(rest, index)
+                role,
+                content,
+                stopped=rest.get("stopped") is True,
+                images=_images(rest, index),
+                calls=_calls(rest, index),
             )
+        case {"role": "tool", "content": str(content), "tool_call_id": str(call)}:
+            return Message("tool", content, call_id=call)
         case _:
-            raise ValueError(f"`messages[{index}]` is no turn of user or assistant")
+            raise ValueError(f"`messages[{index}]` is no turn of user, assistant or tool")
+
+
+def _calls(turn: Mapping[Any, object], index: int) -> tuple[ToolCall, ...]:
+    calls = turn.get("tool_calls", [])
+    try:
+        return tuple(map(ToolCall.from_dict, calls if isinstance(calls, list) else [calls]))
+    except ValueError as exc:
+        raise ValueError(f"`messages[{index}].tool_calls` are no calls") from exc
 
 
 def _images(turn: Mapping[Any, object], index: int) -> tuple[str, ...]:

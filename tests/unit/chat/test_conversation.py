@@ -82,13 +82,16 @@ def test_a_conversation_survives_json(
         ({"system": None, "messages": {}}, "there are no `system` and `messages`"),
         (
             {"system": None, "messages": [{"role": "system", "content": "x"}]},
-            "`messages[0]` is no turn of user or assistant",
+            "`messages[0]` is no turn of user, assistant or tool",
         ),
         (
             {"system": None, "messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]},
-            "`messages[1]` is no turn of user or assistant",
+            "`messages[1]` is no turn of user, assistant or tool",
         ),
-        ({"system": None, "messages": ["x"]}, "`messages[0]` is no turn of user or assistant"),
+        (
+            {"system": None, "messages": ["x"]},
+            "`messages[0]` is no turn of user, assistant or tool",
+        ),
     ],
 )
 def test_another_document_is_no_conversation(document: dict[str, object], message: str) -> None:

@@ -219,7 +219,7 @@ def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> Non
         (b'{"modelrunner_chat": 1}', ": there are no `system` and `messages`"),
         (
             b'{"modelrunner_chat": 1, "system": null, "messages": [{}]}',
-            ": `messages[0]` is no turn of user or assistant",
+            ": `messages[0]` is no turn of user, assistant or tool",
         ),
     ],
 )

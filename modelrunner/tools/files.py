@@ -1,0 +1,110 @@
+"""Tools from a file: functions of a Python file, or a JSON list as OpenAI's API takes it.
+
+```json
+[{"type": "function",
+  "function": {"name": "get_weather", "description": "...", "parameters": {"type": "object"}},
+  "command": ["./weather.sh"]}]
+```
+
+`command` is ours: the program that answers, looked up beside the file where it has a slash. Only
+the person at the keyboard names such a file; no artifact and no card does.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelrunner.errors import UsageError
+from modelrunner.text import sanitize_line
+from modelrunner.tools.call import run_bounded
+from modelrunner.tools.tool import Tool, Toolbox
+
+_LIMIT = 1024 * 1024
+_LOADS_WITHIN_S = 30.0
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def load_tools(file: Path) -> Toolbox:
+    """The tools that a file describes.
+
+    Raises:
+        UsageError: It is not there, or describes none.
+    """
+    shown = sanitize_line(str(file))
+    if not file.is_file():
+        raise UsageError(f"{shown} is no file", hint="--tools takes a .py or a .json file")
+    if file.suffix == ".py":
+        tools = _from_python(file, shown)
+    elif file.suffix == ".json":
+        tools = _from_json(file, shown)
+    else:
+        raise UsageError(
+            f"{shown} is neither .py nor .json",
+            hint="functions of a Python file, or a JSON list as OpenAI's API takes it",
+        )
+    if not tools:
+        raise UsageError(f"{shown} has no function for the model")
+    names = [tool.name for tool in tools]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{shown} describes {twice} twice")
+    return Toolbox(tuple(tools))
+
+
+def _from_python(file: Path, shown: str) -> list[Tool]:
+    command = (sys.executable, "-m", "modelrunner.tools.python_tools", str(file.absolute()))
+    ended = run_bounded(command, b"", _LOADS_WITHIN_S, _LIMIT)
+    if ended.status is None:
+        raise UsageError(f"{shown} takes longer than {_LOADS_WITHIN_S:g} s to load")
+    if ended.status:
+        said = ended.said.strip().splitlines()
+        raise UsageError(f"{shown} cannot be loaded: {sanitize_line(said[-1] if said else '?')}")
+    return [
+        Tool(found["name"], found["description"], found["parameters"], (*command, found["name"]))
+        for found in json.loads(ended.text)
+    ]
+
+
+def _from_json(file: Path, shown: str) -> list[Tool]:
+    try:
+        raw = file.read_bytes()[: _LIMIT + 1]
+    except OSError as exc:
+        raise UsageError(f"{shown} cannot be read: {exc.strerror}") from exc
+    if len(raw) > _LIMIT:
+        raise UsageError(f"{shown} is too large to describe tools")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"{shown} is no JSON: {sanitize_line(str(exc))}") from exc
+    entries = document if isinstance(document, list) else [document]
+    return [_tool(entry, f"{shown}[{at}]", file.parent) for at, entry in enumerate(entries)]
+
+
+def _tool(entry: object, where: str, folder: Path) -> Tool:
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is no function")
+    function = entry.get("function", entry)
+    match function:
+        case {"name": str(name)} if _NAME.fullmatch(name):
+            parameters = function.get("parameters") or {"type": "object", "properties": {}}
+            if not isinstance(parameters, dict):
+                raise UsageError(f"{where}: `parameters` is no schema of an object")
+            about = str(function.get("description") or "")
+            return Tool(name, about, parameters, _command(entry, where, folder))
+        case _:
+            raise UsageError(
+                f"{where} has no name that a function can have",
+                hint="letters, digits, _ and -, at most 64",
+            )
+
+
+def _command(entry: Mapping[str, Any], where: str, folder: Path) -> tuple[str, ...]:
+    command = entry.get("command", [])
+    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+        raise UsageError(f"{where}: `command` is no list of words")
+    if command and "/" in command[0]:
+        return (str((folder / command[0]).absolute()), *command[1:])
+    return tuple(command)

@@ -1,0 +1,85 @@
+"""A function that a model may ask for, and the box of those that it is told of."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+_REFUSED = "The user does not allow this call."
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function, as the model is told of it and as it is run.
+
+    Attributes:
+        name: What the model calls it.
+        description: What it is for.
+        parameters: JSON Schema of its arguments, an object.
+        command: The program that gets the arguments as JSON on stdin and prints the result; empty
+            if somebody else has to answer.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    command: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The function as OpenAI's API takes it."""
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the model is told of its call, and whether the tool did its work."""
+
+    text: str
+    succeeded: bool = True
+
+    @classmethod
+    def failed(cls, reason: str) -> "Result":
+        """The result of a call that came to nothing."""
+        return cls(json.dumps({"error": reason}, ensure_ascii=False), succeeded=False)
+
+    @classmethod
+    def refused(cls) -> "Result":
+        """The result of a call that the person does not want."""
+        return cls.failed(_REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The functions that a model is told of."""
+
+    tools: Sequence[Tool] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """What there is."""
+        return [tool.name for tool in self.tools]
+
+    @property
+    def runs_something(self) -> bool:
+        """Whether there is a tool that starts a program."""
+        return any(tool.command for tool in self.tools)
+
+    def find(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+    def missing(self, name: str) -> Result:
+        """What a model is told that asks for something that does not exist."""
+        near = get_close_matches(name, self.names, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        return Result.failed(f"there is no function {name[:100]}{guess}")
+
+    def fields(self) -> dict[str, object]:
+        """The fields of a request that tell of the tools; none where there are none."""
+        return {"tools": [tool.to_dict() for tool in self.tools]} if self.tools else {}
