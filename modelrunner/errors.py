@@ -28,6 +28,7 @@ ModelRunnerError                          1
 + CapacityError                           7
   + DoesNotFitError, DiskFullError
   + ContextExceededError                      a prompt longer than the model's context
+  + AnswerCutError                            an answer that had to be whole was cut
 + LaunchError                             8
   + RuntimeUnavailableError                   none installed
   + RuntimeFailedError                        did not start, refused the model, died
@@ -275,6 +276,12 @@ class ContextExceededError(CapacityError):
     """The prompt is longer than the context that the model was started with."""
 
     code = "context_exceeded"
+
+
+class AnswerCutError(CapacityError):
+    """An answer that has to be whole to be of use was cut."""
+
+    code = "answer_cut"
 
 
 class LaunchError(ModelRunnerError):

@@ -62,6 +62,7 @@ class SamplingOptions:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     repeat_penalty: float | None = None
+    response_format: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The fields of a request: only those that are set."""
@@ -72,6 +73,7 @@ class SamplingOptions:
             "seed": self.seed,
             "max_tokens": self.max_tokens,
             "stop": list(self.stop) or None,
+            "response_format": self.response_format,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -88,14 +90,14 @@ class ChatClient:
         self,
         messages: Sequence[Message],
         options: SamplingOptions,
-        more: Mapping[str, object] = _NOTHING,
+        tools: Mapping[str, object] = _NOTHING,
     ) -> Generator[Delta | Done, None, None]:
         """The answer piece by piece, `Done` last; closing the generator stops the server's work.
 
         Args:
             messages: What was said so far.
             options: How the answer is chosen.
-            more: Other fields of the request: `tools`, `response_format`.
+            tools: The fields that tell of tools: `tools`, `tool_choice`.
 
         Raises:
             ContextExceededError: The messages are longer than the model's context.
@@ -110,7 +112,7 @@ class ChatClient:
             "stream": True,
             "stream_options": {"include_usage": True},
             **options.to_dict(),
-            **more,
+            **tools,
         }
         with closing(self._connect()) as connection, closing(self._post(connection, body)) as reply:
             self._check(reply)

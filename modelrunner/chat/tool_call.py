@@ -1,4 +1,4 @@
-"""What a model wants called: put together from the pieces of a stream.
+r"""What a model wants called: put together from the pieces of a stream.
 
 ```
 {"delta": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "now", "arguments": ""}}]}}
@@ -53,6 +53,8 @@ class ToolCalls:
             case {"choices": [{"delta": {"tool_calls": list(pieces)}}, *_]}:
                 for position, piece in enumerate(pieces):
                     self._add(piece, position)
+            case _:
+                pass
 
     def _add(self, piece: object, position: int) -> None:
         if not isinstance(piece, dict):

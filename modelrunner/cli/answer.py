@@ -8,19 +8,20 @@ from modelrunner.chat.answer import Delta, Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.render import AnswerWriter, Writer, let_go, write
+from modelrunner.cli.tool_rounds import Caller
 
 _DEFAULTS = SamplingOptions()
 
 
 def answer_once(
     client: ChatClient,
-    prompt: str,
+    conversation: Conversation,
     *,
     context: int | None,
     out: TextIO,
     err: TextIO,
-    system: str | None = None,
     options: SamplingOptions = _DEFAULTS,
+    caller: Caller | None = None,
     colour: bool = False,
 ) -> Done:
     """Ask, and stream the answer to `out`: the answer, a line feed, and nothing else.
@@ -30,24 +31,28 @@ def answer_once(
 
     Args:
         client: Whom to ask.
-        prompt: The question, sent as it is.
+        conversation: What was said so far, the question last.
         context: How many tokens the model was started with, if that is known.
         out: Where the answer goes.
         err: Where thoughts go, and the note that an answer was cut.
-        system: The system prompt.
         options: How the answer is chosen.
+        caller: Who calls the tools that the model asks for.
         colour: Whether `err` may have colour.
 
     Raises:
         ContextExceededError: The prompt is longer than the context.
         RuntimeFailedError: The server refuses or breaks off.
     """
-    conversation = Conversation(system)
-    conversation.add_user(prompt)
-    writer = AnswerWriter(out, err if err.isatty() else None, colour=colour)
+    caller = caller or Caller()
+
+    def ask() -> tuple[Done, str]:
+        writer = AnswerWriter(out, err if err.isatty() else None, colour=colour)
+        stream = client.stream(conversation.messages, options, caller.box.fields())
+        with closing(stream) as pieces, writer:
+            return show(pieces, writer), writer.text
+
     try:
-        with closing(client.stream(conversation.messages, options)) as pieces, writer:
-            done = show(pieces, writer)
+        done = caller.converse(ask, conversation)
     except BrokenPipeError:
         let_go(out)
         return Done("closed")

@@ -1,5 +1,6 @@
 """Options that several commands have, each declared once."""
 
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -42,6 +43,42 @@ RawFlags: TypeAlias = Annotated[
     typer.Option(
         "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
     ),
+]
+Temperature: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, metavar="T", help="Default: 0 with a PROMPT, the runtime's own in a chat."
+    ),
+]
+TopP: TypeAlias = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Only the likeliest tokens.")
+]
+Seed: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="For the same answer again.")
+]
+MaxTokens: TypeAlias = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of an answer.")]
+RepeatPenalty: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0.0, metavar="P", help="Default: 1.1 where the temperature is 0."),
+]
+Stop: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="Ends the answer where it would say this; repeatable."),
+]
+Answers: TypeAlias = Annotated[
+    int | None,
+    typer.Option("-n", min=1, max=100, metavar="N", help="So many answers to a PROMPT."),
+]
+Format: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--format", metavar="json|FILE", help="JSON, or JSON by the JSON Schema in FILE."),
+]
+Tools: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.py|json", help="Functions that the model may ask for."),
+]
+YesTools: TypeAlias = Annotated[
+    bool, typer.Option("--yes-tools", help="Call them without a question.")
 ]
 RuntimeChoice: TypeAlias = Annotated[
     str | None,

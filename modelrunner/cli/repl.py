@@ -139,25 +139,36 @@ class _Chat:
         """
         session = self.session
         writer, stopped = self._writer(), True
-        try:
+
+        def ask() -> tuple[Done, str]:
+            nonlocal writer
             with keys_unseen():
                 try:
-                    self._ask(writer)
+                    done = self._ask(writer)
                 except RuntimeFailedError:
                     if not self._restarted():
                         raise
                     writer = self._writer()
-                    self._ask(writer)
+                    done = self._ask(writer)
+            text = writer.text
+            if done.calls:
+                # what follows is another answer
+                writer = self._writer()
+            return done, text
+
+        try:
+            session.last = session.caller.converse(ask, session.conversation)
             stopped = False
         except KeyboardInterrupt:
             self._say("(stopped)")
         except ModelRunnerError as exc:
-            if not writer.text:
+            turns = session.conversation.turns
+            if not writer.text and turns[-1].role == "user":
                 session.conversation.drop_last()
             self._complain(exc)
         finally:
             turns = session.conversation.turns
-            if turns and turns[-1].role == "user":
+            if turns and turns[-1].role != "assistant":
                 session.conversation.add_assistant(writer.text, stopped=stopped)
         if not stopped and session.last is not None:
             self._remark(session.last)
@@ -168,11 +179,13 @@ class _Chat:
             self.out, markdown=session.markdown, thinking=session.thinking, colour=self.colour
         )
 
-    def _ask(self, writer: Writer) -> None:
+    def _ask(self, writer: Writer) -> Done:
         session = self.session
-        stream = session.client.stream(session.conversation.messages, session.options)
+        stream = session.client.stream(
+            session.conversation.messages, session.options, session.caller.box.fields()
+        )
         with closing(stream) as pieces, writer:
-            session.last = show(self._timed(pieces), writer)
+            return show(self._timed(pieces), writer)
 
     def _timed(self, pieces: Iterator[Delta | Done]) -> Iterator[Delta | Done]:
         begun = time.monotonic()

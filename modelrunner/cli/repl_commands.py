@@ -1,21 +1,22 @@
 """What a line that starts with `/` does in a chat."""
 
-import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
 
 from modelrunner.cli.repl_clipboard import copy
 from modelrunner.cli.repl_editor import edit
 from modelrunner.cli.repl_files import insert_files, read_picture, read_text
 from modelrunner.cli.repl_saved import SavedChat, load, save
 from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
+from modelrunner.cli.repl_settings import change, settings
+from modelrunner.cli.tool_rounds import ask_person, describe_call, describe_tools
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize, sanitize_line
+from modelrunner.tools.files import load_tools
+from modelrunner.tools.tool import Toolbox
 from modelrunner.units import counted, format_size
 
 HELP = '''\
@@ -25,6 +26,7 @@ HELP = '''\
 /edit [TEXT]         write a message in $VISUAL or $EDITOR, and send it
 /file PATH           a text file goes with the next message
 /image PATH          a picture goes with the next message
+/tools [FILE]        functions that the model may ask for, from a .py or .json file; "" removes them
 /copy                put the last answer into the clipboard
 /system [TEXT]       show or set the system prompt; "" removes it
 /set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, verbose (on, off),
@@ -113,7 +115,7 @@ def _retry(session: Session, _argument: str, _say: Say) -> Next:
     conversation = session.conversation
     if not conversation.turns:
         raise UsageError("there is nothing to ask again")
-    while conversation.turns and conversation.turns[-1].role == "assistant":
+    while conversation.turns and conversation.turns[-1].role != "user":
         conversation.drop_last()
     return Next.ANSWER
 
@@ -128,39 +130,19 @@ def _system(session: Session, argument: str, say: Say) -> Next:
 
 
 def _set(session: Session, argument: str, say: Say) -> Next:
-    key, _, value = argument.partition(" ")
-    value = value.strip()
-    if not key:
-        say(_settings(session))
-    elif key in _CHOICES:
-        setattr(session, key, _choice(key, value))
-        say(f"{key} {value}")
-    elif key not in _NUMBERS:
-        keys = ", ".join([*_NUMBERS, *_CHOICES])
-        raise UsageError(f"no setting `{sanitize_line(key, 80)}`", hint=f"there are {keys}")
-    else:
-        change: dict[str, Any] = {key: None if value == "default" else _NUMBERS[key](value)}
-        session.options = replace(session.options, **change)
-        say(f"{key} {sanitize_line(value)}")
+    say(change(session, argument) if argument else settings(session))
     return Next.READ
-
-
-def _settings(session: Session) -> str:
-    rows = {key: getattr(session.options, key) for key in _NUMBERS}
-    lines = [f"{key:<12} {'default' if value is None else value}" for key, value in rows.items()]
-    for key, choices in _CHOICES.items():
-        now = getattr(session, key)
-        lines.append(f"{key:<12} {next(name for name, value in choices.items() if value == now)}")
-    return "\n".join(lines)
 
 
 def _show(session: Session, _argument: str, say: Say) -> Next:
     say(f"{'model':<12} {sanitize_line(session.model_label)}")
     say(f"{'context':<12} {describe_use(session.last, session.context)}")
-    say(_settings(session))
+    say(settings(session))
     for message in session.conversation.messages:
         mark = " (stopped)" if message.stopped else ""
         say(f"\n{message.role}{mark}:\n{sanitize(message.content)}")
+        for wanted in message.calls:
+            say(f"(calls {describe_call(wanted)})")
         if message.images:
             say(f"({counted(len(message.images), 'picture')})")
     return Next.READ
@@ -216,6 +198,20 @@ def send(session: Session, text: str, say: Say) -> None:
     session.images.clear()
 
 
+def _tools(session: Session, argument: str, say: Say) -> Next:
+    caller = session.caller
+    if argument in {'""', "''"}:
+        caller.box, caller.allowed = Toolbox(), False
+    elif argument:
+        if session.no_tools is not None:
+            raise UsageError(session.no_tools)
+        caller.box = load_tools(_file(argument, "/tools FILE"))
+        caller.allowed, caller.by_hand = False, True
+        caller.say, caller.ask = say, lambda text: ask_person(text, sys.stderr)
+    say("\n".join(describe_tools(caller.box)) or "no tools")
+    return Next.READ
+
+
 def _copy(session: Session, _argument: str, say: Say) -> Next:
     turns = session.conversation.turns
     answer = next((turn.content for turn in reversed(turns) if turn.role == "assistant"), "")
@@ -251,67 +247,6 @@ def _file(argument: str, usage: str) -> Path:
         raise UsageError(f"{sanitize_line(argument)} is in nobody's home directory") from exc
 
 
-def _choice(key: str, name: str) -> object:
-    choices = _CHOICES[key]
-    if name not in choices:
-        names = [f"`{choice}`" for choice in choices]
-        raise UsageError(f"`{key}` is {', '.join(names[:-1])} or {names[-1]}")
-    return choices[name]
-
-
-def _temperature(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < math.inf:
-        raise _no_value("temperature", "a number from 0")
-    return value
-
-
-def _top_p(text: str) -> float:
-    value = _number(text)
-    if not 0 < value <= 1:
-        raise _no_value("top_p", "a number above 0, at most 1")
-    return value
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise _no_value("seed", "a whole number") from None
-
-
-def _max_tokens(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise _no_value("max_tokens", "a whole number from 1")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _no_value(key: str, rule: str) -> UsageError:
-    return UsageError(f"`{key}` is {rule}", hint=f"`/set {key} default` leaves it to the model")
-
-
-_NUMBERS: dict[str, Callable[[str], float]] = {
-    "temperature": _temperature,
-    "top_p": _top_p,
-    "seed": _seed,
-    "max_tokens": _max_tokens,
-}
-
-_SWITCH: dict[str, object] = {"on": True, "off": False}
-
-_CHOICES: dict[str, dict[str, object]] = {
-    "verbose": _SWITCH,
-    "markdown": _SWITCH,
-    "thinking": {"show": "show", "fold": "fold", "hide": "hide"},
-}
-
 _COMMANDS: dict[str, _Command] = {
     **dict.fromkeys(LEAVING, _leave),
     "/?": _help,
@@ -328,10 +263,11 @@ _COMMANDS: dict[str, _Command] = {
     "/show": _show,
     "/stats": _stats,
     "/system": _system,
+    "/tools": _tools,
 }
 
 NAMES = tuple(sorted(_COMMANDS))
 """Every command."""
 
-PATH_COMMANDS = ("/file", "/image", "/load", "/save")
+PATH_COMMANDS = ("/file", "/image", "/load", "/save", "/tools")
 """The commands that a path follows."""

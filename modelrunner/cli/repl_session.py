@@ -7,6 +7,7 @@ from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.repl_answer import Thinking
+from modelrunner.cli.tool_rounds import Caller
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class Session:
         markdown: Whether answers are drawn on a terminal, or shown as they were written.
         thinking: What is to be seen of thoughts: all, one line on a terminal, or nothing.
         no_images: Why the model takes no pictures; None if it does.
+        no_tools: Why the runtime takes no tools; None if it does.
+        caller: Who calls the tools that the model asks for.
         texts: Files that go with the next message.
         images: Pictures that go with the next message, as data URIs.
         restart: Starts the runtime again if it has died, and says whom to talk to now; None from
@@ -42,6 +45,8 @@ class Session:
     markdown: bool = True
     thinking: Thinking = "fold"
     no_images: str | None = None
+    no_tools: str | None = None
+    caller: Caller = field(default_factory=Caller)
     texts: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     restart: Callable[[], ChatClient | None] | None = None

@@ -89,7 +89,7 @@ def run_bounded(
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given)
         stdin.seek(0)
-        child = subprocess.Popen(  # noqa: S603 - the person's own file names it
+        child = subprocess.Popen(
             command,
             stdin=stdin,
             stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ import pytest
 
 from modelrunner.chat.answer import Done, Timings, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
+from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.answer import answer_once
 from modelrunner.errors import RuntimeFailedError
 from tests.support.openai_server import OpenAIServer, breaks_off, says, waits
@@ -30,12 +31,18 @@ def server() -> Iterator[OpenAIServer]:
         yield running
 
 
+def asking(prompt: str, system: str | None = None) -> Conversation:
+    conversation = Conversation(system)
+    conversation.add_user(prompt)
+    return conversation
+
+
 def ask(
     server: OpenAIServer, err: io.StringIO | None = None, **fields: Any
 ) -> tuple[Done, str, str]:
     out, err = io.StringIO(), err or io.StringIO()
     client = ChatClient(server.url, None, "m")
-    done = answer_once(client, "hi", context=512, out=out, err=err, **fields)
+    done = answer_once(client, asking("hi"), context=512, out=out, err=err, **fields)
     return done, out.getvalue(), err.getvalue()
 
 
@@ -48,7 +55,11 @@ def test_a_prompt_is_sent_as_it_is_after_the_system_prompt(server: OpenAIServer)
     client = ChatClient(server.url, None, "m")
     prompt = "  /bye @/etc/hostname\n"
     answer_once(
-        client, prompt, context=512, out=io.StringIO(), err=io.StringIO(), system="be brief"
+        client,
+        asking(prompt, "be brief"),
+        context=512,
+        out=io.StringIO(),
+        err=io.StringIO(),
     )
     assert server.requests[0].body["messages"] == [
         {"role": "system", "content": "be brief"},
@@ -82,7 +93,11 @@ def test_an_answer_that_breaks_off_is_an_error_after_a_whole_line(server: OpenAI
     out = io.StringIO()
     with pytest.raises(RuntimeFailedError):
         answer_once(
-            ChatClient(server.url, None, "m"), "hi", context=512, out=out, err=io.StringIO()
+            ChatClient(server.url, None, "m"),
+            asking("hi"),
+            context=512,
+            out=out,
+            err=io.StringIO(),
         )
     assert out.getvalue() == "I was\n"
 
@@ -90,9 +105,12 @@ def test_an_answer_that_breaks_off_is_an_error_after_a_whole_line(server: OpenAI
 PROGRAM = """
 import sys
 from modelrunner.chat.client import ChatClient
+from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.answer import answer_once
+conversation = Conversation()
+conversation.add_user("hi")
 client = ChatClient(sys.argv[1], None, "m")
-done = answer_once(client, "hi", context=None, out=sys.stdout, err=sys.stderr)
+done = answer_once(client, conversation, context=None, out=sys.stdout, err=sys.stderr)
 print(done.finish_reason, file=sys.stderr)
 """
 

@@ -100,6 +100,23 @@ def says(
     return Reply((role, *thoughts, *words, *end), pause=pause)
 
 
+def calls(*wanted: tuple[str, str], text: str = "") -> Reply:
+    """Functions called by name and arguments; the arguments come in two pieces."""
+    words = [delta(content=text)] if text else []
+    pieces = []
+    for index, (name, arguments) in enumerate(wanted):
+        half = len(arguments) // 2
+        function = {"name": name, "arguments": arguments[:half]}
+        begun = {"index": index, "id": f"c{index}", "type": "function", "function": function}
+        more = {"index": index, "function": {"arguments": arguments[half:]}}
+        pieces += [_calling(begun), _calling(more)]
+    return Reply((*words, *pieces, *ending("tool_calls")))
+
+
+def _calling(piece: dict[str, Any]) -> bytes:
+    return event({"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]})
+
+
 def breaks_off(*texts: str) -> Reply:
     """The connection closes in the middle."""
     return Reply(tuple(delta(content=text) for text in texts), end="cut")

@@ -3,15 +3,14 @@
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
-from io import StringIO
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.cli.asking import AnswerForm, Asking, question_of
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launching import (
     LaunchOptions,
@@ -24,27 +23,39 @@ from modelrunner.cli.launching import (
 )
 from modelrunner.cli.learning import as_seen, learn
 from modelrunner.cli.options import (
+    Answers,
     Assignments,
     CommandWithFlags,
     ContextSize,
     Draft,
     Fit,
+    Format,
     GpuLayers,
     KvType,
+    MaxTokens,
     RawFlags,
+    RepeatPenalty,
     RequireFit,
     RuntimeChoice,
+    Seed,
+    Stop,
+    Temperature,
     Threads,
+    Tools,
+    TopP,
+    YesTools,
 )
 from modelrunner.cli.repl_runtime import Restarter
-from modelrunner.cli.repl_session import Session, describe
+from modelrunner.cli.repl_session import Session
+from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.operations.launch import plan_launch
-from modelrunner.runtime.runtime import Runtime
+from modelrunner.runtime.abilities import require
+from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.tools.files import load_tools
 
-_REPEAT_PENALTY = 1.1
 _SYSTEM = "You are a helpful assistant."
 
 
@@ -52,6 +63,7 @@ _SYSTEM = "You are a helpful assistant."
     examples="  modelrunner run ai/granite-4.0-micro\n"
     '  modelrunner run ai/smollm2 "What is the capital of France?"\n'
     '  git diff | modelrunner run ai/granite-4.0-micro "Write a commit message."\n'
+    "  modelrunner run ai/granite-4.0-micro --tools weather.py\n"
     "  modelrunner run ai/qwen3 --set batch=512 --draft ai/qwen3:0.6B-Q4_0",
     cls=CommandWithFlags,
 )
@@ -72,25 +84,16 @@ def run(
     draft: Draft = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, metavar="T", help="Default: 0 with a PROMPT, the runtime's own in a chat."
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Only the likeliest tokens.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="For the same answer again.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of an answer.")
-    ] = None,
-    repeat_penalty: Annotated[
-        float | None,
-        typer.Option(min=0.0, metavar="P", help="Default: 1.1 where the temperature is 0."),
-    ] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = None,
+    repeat_penalty: RepeatPenalty = None,
+    stop: Stop = None,
+    answers: Answers = None,
+    form: Format = None,
+    tools: Tools = None,
+    yes_tools: YesTools = False,
     runtime: RuntimeChoice = None,
     fit: Fit = False,
     require_fit: RequireFit = False,
@@ -100,14 +103,19 @@ def run(
 
     With a PROMPT, or text on stdin, it answers once.
     """
-    question = _question(prompt or [], terminal=sys.stdin.isatty())
+    question = question_of(prompt or [], terminal=sys.stdin.isatty())
     if question is None and context.console.json:
         raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
     launch = LaunchOptions(
         context_size, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
     )
     # what is not understood, or nothing here can do, is said before anything is pulled
-    chosen = runtime_for(context, runtime, needs_of(context, reference, launch))
+    asking = _asking(question, answers, form)
+    caller = _caller(context, question, tools, yes_tools)
+    needs = needs_of(context, reference, launch) | ({Ability.TOOLS} if tools else set())
+    chosen = runtime_for(context, runtime, needs)
+    if tools is not None:
+        require(chosen, [Ability.TOOLS])
     if fit or require_fit:
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
@@ -118,9 +126,11 @@ def run(
     context.console.say(plan.line())
     warn_of(context, plan)
     said = system if system is not None else context.settings.system
-    options = SamplingOptions(temperature, top_p, seed, max_tokens, repeat_penalty=repeat_penalty)
+    options = SamplingOptions(
+        temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
+    )
     if question is not None:
-        options = _for_one_answer(options, chosen)
+        options = asking.options(options, chosen)
     begun = time.monotonic()
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
@@ -134,7 +144,9 @@ def run(
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
+        session.caller = caller
         if question is None:
+            session.no_tools = _no_tools(chosen)
             session.load_s = load_s
             if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
                 session.no_images = f"{name} takes no pictures: it has no projector"
@@ -144,19 +156,15 @@ def run(
                 )
                 _chat(context, session)
         else:
-            _answer(context, session, question)
+            asking.answer(context, session, question)
 
 
-def _for_one_answer(options: SamplingOptions, runtime: Runtime) -> SamplingOptions:
-    """A script gets the same answer to the same question, unless it asks for something else."""
-    if options.temperature is None:
-        options = replace(options, temperature=0.0)
-    if options.temperature == 0 and options.repeat_penalty is None:
-        # greedy answers of small models go round in circles without it; a foreign server may
-        # not know the word
-        ours = not isinstance(runtime, ExternalRuntime)
-        options = replace(options, repeat_penalty=_REPEAT_PENALTY if ours else None)
-    return options
+def _no_tools(runtime: Runtime) -> str | None:
+    try:
+        require(runtime, [Ability.TOOLS])
+    except UsageError as exc:
+        return exc.message
+    return None
 
 
 def _fitted(
@@ -173,55 +181,31 @@ def _fitted(
     return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
 
 
-def _question(words: list[str], *, terminal: bool) -> str | None:
-    """What is asked: the words of the command line, then whatever is piped in."""
-    text = " ".join(words)
-    if terminal:
-        return text or None
-    try:
-        piped = sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as exc:
-        raise UsageError("stdin is not UTF-8 text", hint="convert it with iconv") from exc
-    question = "\n\n".join(part for part in (text, piped.strip("\n")) if part.strip())
-    if not question:
+def _asking(question: str | None, answers: int | None, form: str | None) -> Asking:
+    if question is None and (answers, form) != (None, None):
+        option = "-n" if form is None else "--format"
+        raise UsageError(f"{option} is for one question", hint='ask it: run REF "..."')
+    return Asking(answers or 1, AnswerForm.read(form) if form is not None else None)
+
+
+def _caller(context: Context, question: str | None, tools: Path | None, allowed: bool) -> Caller:
+    """Who calls tools: the person is asked where there is one."""
+    if tools is None:
+        if allowed:
+            raise UsageError(
+                "--yes-tools is for tools, and there are none", hint="add --tools FILE"
+            )
+        return Caller(say=context.console.say)
+    box = load_tools(tools)
+    console = context.console
+    somebody = sys.stdin.isatty() and console.err.isatty()
+    if box.runs_something and not (allowed or somebody):
         raise UsageError(
-            "there is no prompt, and stdin is empty",
-            hint='write the prompt behind the model: modelrunner run REF "..."',
+            "there is nobody to ask before a tool is called",
+            hint="--yes-tools allows every call; a model may ask for anything",
         )
-    return question
-
-
-def _answer(context: Context, session: Session, question: str) -> None:
-    from modelrunner.cli.answer import answer_once
-
-    whole = StringIO()
-    done = answer_once(
-        session.client,
-        question,
-        context=session.context,
-        out=whole if context.console.json else context.console.out,
-        err=context.console.err,
-        system=session.conversation.system,
-        options=session.options,
-        colour=context.console.colour,
-    )
-    if context.console.json:
-        context.console.emit(_answer_to_dict(session, whole.getvalue(), done))
-    if session.verbose:
-        context.console.say(describe(done, session.context))
-
-
-def _answer_to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
-    usage, timings = done.usage, done.timings
-    return {
-        "reference": session.model_label,
-        "answer": text.removesuffix("\n"),
-        "finish_reason": done.finish_reason,
-        "context": session.context,
-        "prompt_tokens": usage.prompt_tokens if usage else None,
-        "completion_tokens": usage.completion_tokens if usage else None,
-        "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
-    }
+    ask = (lambda text: ask_person(text, console.err)) if somebody else None
+    return Caller(box, console.say, ask, allowed, by_hand=somebody and question is None)
 
 
 def _chat(context: Context, session: Session) -> None:

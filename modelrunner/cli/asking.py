@@ -1,0 +1,210 @@
+"""What `run` does with a PROMPT: one question, one answer or several, as text or as JSON."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from modelrunner.chat.answer import Done
+from modelrunner.chat.client import SamplingOptions
+from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.tool_call import ToolCall
+from modelrunner.cli.answer import answer_once
+from modelrunner.cli.context import Context
+from modelrunner.cli.repl_session import Session, describe
+from modelrunner.cli.tool_rounds import Caller
+from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
+from modelrunner.runtime.runtime import Runtime
+from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.text import sanitize_line
+
+_REPEAT_PENALTY = 1.1
+_SCHEMA_LIMIT = 1024 * 1024
+
+
+def question_of(words: list[str], *, terminal: bool) -> str | None:
+    """What is asked: the words of the command line, then whatever is piped in.
+
+    Raises:
+        UsageError: What is piped in is no text, or nothing is asked.
+    """
+    text = " ".join(words)
+    if terminal:
+        return text or None
+    try:
+        piped = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as exc:
+        raise UsageError("stdin is not UTF-8 text", hint="convert it with iconv") from exc
+    question = "\n\n".join(part for part in (text, piped.strip("\n")) if part.strip())
+    if not question:
+        raise UsageError(
+            "there is no prompt, and stdin is empty",
+            hint='write the prompt behind the model: modelrunner run REF "..."',
+        )
+    return question
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer has to look like: a JSON value, of a schema perhaps."""
+
+    schema: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, text: str) -> "AnswerForm":
+        """What `--format` says: `json`, or a file with a JSON Schema.
+
+        Raises:
+            UsageError: There is no such file, or it holds no schema.
+        """
+        if text == "json":
+            return cls()
+        shown = sanitize_line(text)
+        try:
+            raw = Path(text).read_bytes()[: _SCHEMA_LIMIT + 1]
+        except (OSError, ValueError) as exc:
+            reason = getattr(exc, "strerror", None) or "no such file"
+            raise UsageError(
+                f"{shown} cannot be read: {reason}", hint="--format is `json` or a JSON Schema"
+            ) from exc
+        try:
+            schema = json.loads(raw) if len(raw) <= _SCHEMA_LIMIT else None
+        except (ValueError, RecursionError) as exc:
+            raise UsageError(f"{shown} is no JSON: {sanitize_line(str(exc))}") from exc
+        if not isinstance(schema, dict):
+            raise UsageError(f"{shown} is no JSON Schema: that is an object")
+        return cls(schema)
+
+    def asked_of(self, runtime: Runtime) -> dict[str, object]:
+        """The `response_format` of a request.
+
+        llama-cpp-python knows a schema beside `json_object` only, OpenAI's own API the other form
+        only; llama-server both.
+        """
+        if self.schema is None:
+            return {"type": "json_object"}
+        if isinstance(runtime, ExternalRuntime):
+            named = {"name": "answer", "schema": self.schema, "strict": True}
+            return {"type": "json_schema", "json_schema": named}
+        return {"type": "json_object", "schema": self.schema}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How often is asked, and how the answer has to look.
+
+    Attributes:
+        count: How many answers.
+        form: What they look like; None for text.
+    """
+
+    count: int = 1
+    form: AnswerForm | None = None
+
+    def options(self, said: SamplingOptions, runtime: Runtime) -> SamplingOptions:
+        """A script gets the same answer to the same question, unless it asks for something else.
+
+        Several answers to one question are to differ, and are the model's own choice.
+        """
+        options = said
+        if options.temperature is None and self.count == 1:
+            options = replace(options, temperature=0.0)
+        if options.temperature == 0 and options.repeat_penalty is None and self.form is None:
+            # greedy answers of small models go round in circles without it; a foreign server may
+            # not know the word
+            ours = not isinstance(runtime, ExternalRuntime)
+            options = replace(options, repeat_penalty=_REPEAT_PENALTY if ours else None)
+        if self.form is not None:
+            options = replace(options, response_format=self.form.asked_of(runtime))
+        return options
+
+    def answer(self, context: Context, session: Session, question: str) -> None:
+        """Asks, and shows the answers.
+
+        Raises:
+            AnswerCutError: What should be JSON was cut.
+            RuntimeFailedError: The server does not heed the form that was asked for.
+        """
+        rows = []
+        for index in range(self.count):
+            if index and not context.console.json:
+                context.console.print("")
+            rows.append(self._once(context, session, question, index))
+        if context.console.json:
+            context.console.emit(rows[0] if self.count == 1 else rows)
+
+    def _once(
+        self, context: Context, session: Session, question: str, index: int
+    ) -> dict[str, object]:
+        console = context.console
+        held = console.json or self.form is not None
+        whole = StringIO()
+        options = session.options
+        if index and options.seed is not None:
+            options = replace(options, seed=options.seed + index)
+        caller = replace(session.caller, called=[])
+        conversation = Conversation(session.conversation.system)
+        conversation.add_user(question)
+        done = answer_once(
+            session.client,
+            conversation,
+            context=session.context,
+            out=whole if held else console.out,
+            err=console.err,
+            options=options,
+            caller=caller,
+            colour=console.colour,
+        )
+        text = whole.getvalue().removesuffix("\n")
+        if self.form is not None and not done.calls:
+            _require_json(text, done)
+        if held and not console.json and text:
+            console.print(text)
+        if not console.json:
+            for wanted in done.calls:
+                console.print(json.dumps(_call_to_dict(wanted, None)))
+        if session.verbose:
+            console.say(describe(done, session.context))
+        return _to_dict(session, text, done, caller)
+
+
+def _require_json(text: str, done: Done) -> None:
+    try:
+        json.loads(text)
+    except ValueError as exc:
+        if done.finish_reason == "length":
+            raise AnswerCutError(
+                "the answer was cut before its JSON was whole",
+                hint="give it more room: --max-tokens, or a larger --context",
+                answer=text[:1000],
+            ) from exc
+        raise RuntimeFailedError(
+            f"the answer is no JSON: {sanitize_line(text, 100)}",
+            hint="this server does not heed --format; another --runtime does",
+        ) from exc
+
+
+def _to_dict(session: Session, text: str, done: Done, caller: Caller) -> dict[str, object]:
+    usage, timings = done.usage, done.timings
+    made = [_call_to_dict(each.call, each.result.text) for each in caller.called]
+    return {
+        "reference": session.model_label,
+        "answer": text,
+        "finish_reason": done.finish_reason,
+        "context": session.context,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
+        "tool_calls": [*made, *(_call_to_dict(wanted, None) for wanted in done.calls)],
+    }
+
+
+def _call_to_dict(wanted: ToolCall, result: str | None) -> dict[str, object]:
+    try:
+        arguments = json.loads(wanted.arguments)
+    except (ValueError, RecursionError):
+        arguments = wanted.arguments
+    return {"id": wanted.id, "name": wanted.name, "arguments": arguments, "result": result}

@@ -1,0 +1,144 @@
+"""A model asks for functions and goes on with what they answer, as far as the person allows."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from modelrunner.chat.answer import Done
+from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.tool_call import ToolCall
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.text import sanitize_line
+from modelrunner.tools.call import call
+from modelrunner.tools.tool import Result, Toolbox
+
+MOST_ROUNDS = 16
+_SHOWN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call that was answered, or refused."""
+
+    call: ToolCall
+    result: Result
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls tools for a model.
+
+    Attributes:
+        box: The tools.
+        say: Tells the person what happens.
+        ask: Puts a question to the person and gives the answer; None if there is nobody to ask.
+        allowed: Whether every call is allowed without a question.
+        by_hand: Whether the person answers calls that no program answers.
+        called: What was called so far.
+    """
+
+    box: Toolbox = field(default_factory=Toolbox)
+    say: Callable[[str], None] = lambda _text: None
+    ask: Callable[[str], str] | None = None
+    allowed: bool = False
+    by_hand: bool = False
+    called: list[Called] = field(default_factory=list)
+
+    def converse(self, ask: Callable[[], tuple[Done, str]], conversation: Conversation) -> Done:
+        """Asks the model, calls what it wants called, and asks again, to the end of its answer.
+
+        Args:
+            ask: Asks with the conversation as it stands; gives the end of the answer and its text.
+            conversation: Calls and their results are added; the answer after them is not.
+
+        Returns:
+            The end of the last answer; it holds calls where nobody here can answer them.
+
+        Raises:
+            RuntimeFailedError: The model does not stop calling.
+        """
+        for _ in range(MOST_ROUNDS):
+            done, text = ask()
+            if not done.calls or not self._can_answer(done.calls):
+                return done
+            conversation.add_assistant(text, calls=done.calls)
+            results = [Result.refused()] * len(done.calls)
+            try:
+                for index, wanted in enumerate(done.calls):
+                    results[index] = self._answer(wanted)
+                    self.called.append(Called(wanted, results[index]))
+            finally:
+                # most templates want a result of each call, whatever came between
+                for wanted, result in zip(done.calls, results, strict=True):
+                    conversation.add_result(wanted, result.text)
+        raise RuntimeFailedError(
+            f"the model called functions {MOST_ROUNDS} times without an answer",
+            hint="a larger model may know better when to stop",
+        )
+
+    def _can_answer(self, calls: tuple[ToolCall, ...]) -> bool:
+        if self.by_hand:
+            return True
+        found = [self.box.find(wanted.name) for wanted in calls]
+        return all(tool is None or tool.command for tool in found)
+
+    def _answer(self, wanted: ToolCall) -> Result:
+        shown = describe_call(wanted)
+        tool = self.box.find(wanted.name)
+        if tool is None:
+            self.say(f"the model calls {shown}, which does not exist")
+            return self.box.missing(wanted.name)
+        if not tool.command:
+            answer = self.ask(f"the model calls {shown}; its result: ") if self.ask else ""
+            return Result(answer.strip())
+        if not self._is_allowed(shown):
+            self.say("not called")
+            return Result.refused()
+        result = call(tool, wanted.arguments)
+        self.say(f"{wanted.name} {_outcome(result)}")
+        return result
+
+    def _is_allowed(self, shown: str) -> bool:
+        if self.allowed:
+            self.say(f"calling {shown}")
+            return True
+        if self.ask is None:
+            return False
+        answer = self.ask(f"call {shown}? [y]es, [n]o, [a]lways: ").strip().lower()
+        self.allowed = answer in {"a", "always"}
+        return self.allowed or answer in {"y", "yes"}
+
+
+def ask_person(question: str, err: TextIO) -> str:
+    """What the person at the terminal types; nothing at the end of input."""
+    err.write(question)
+    err.flush()
+    return sys.stdin.readline()
+
+
+def describe_call(wanted: ToolCall) -> str:
+    """A call as people write it, safe to show: `get_weather(city="Paris")`."""
+    try:
+        given = json.loads(wanted.arguments)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        return sanitize_line(f"{wanted.name}({wanted.arguments})", _SHOWN)
+    said = ", ".join(
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+    )
+    return sanitize_line(f"{wanted.name}({said})", _SHOWN)
+
+
+def describe_tools(box: Toolbox) -> Iterator[str]:
+    """Each tool in a line, safe to show."""
+    for tool in box.tools:
+        names = ", ".join(map(str, tool.parameters.get("properties") or {}))
+        about = tool.description.partition(". ")[0]
+        yield sanitize_line(f"{tool.name}({names})  {about}".rstrip(), 120)
+
+
+def _outcome(result: Result) -> str:
+    return f"{'answers' if result.succeeded else 'fails'}: {sanitize_line(result.text, _SHOWN)}"
