@@ -80,11 +80,20 @@ class SamplingOptions:
 
 @dataclass(frozen=True, slots=True)
 class ChatClient:
-    """A model behind an URL, with or without `/v1` at its end."""
+    """A model behind an URL, with or without `/v1` at its end.
+
+    Attributes:
+        base_url: Where it is.
+        api_key: What it wants to see, if anything.
+        model: Its name there.
+        patience_s: Seconds without any sign after which it is given up. For a server that tells
+            how far it has read a long prompt, as llama-server does; None waits as long as it takes.
+    """
 
     base_url: str
     api_key: str | None = field(repr=False)
     model: str
+    patience_s: float | None = None
 
     def stream(
         self,
@@ -111,6 +120,7 @@ class ChatClient:
             "messages": [message.to_dict() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({} if self.patience_s is None else {"return_progress": True}),
             **options.to_dict(),
             **tools,
         }
@@ -118,6 +128,8 @@ class ChatClient:
             self._check(reply)
             try:
                 yield from self._answer(events(_chunks(reply)))
+            except TimeoutError as exc:
+                raise self._silent() from exc
             except (OSError, HTTPException) as exc:
                 raise self._broken_off() from exc
 
@@ -135,7 +147,7 @@ class ChatClient:
             connection.close()
             raise RuntimeFailedError(f"no server answers at {self.base_url}") from exc
         # reading a long prompt takes minutes on a slow machine, and sends nothing meanwhile
-        connection.sock.settimeout(None)
+        connection.sock.settimeout(self.patience_s)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
@@ -150,6 +162,8 @@ class ChatClient:
         try:
             connection.request("POST", f"{path}/v1/chat/completions", json.dumps(body), headers)
             return connection.getresponse()
+        except TimeoutError as exc:
+            raise self._silent() from exc
         except (OSError, HTTPException) as exc:
             raise RuntimeFailedError(
                 f"the server at {self.base_url} went away before it answered"
@@ -198,6 +212,13 @@ class ChatClient:
             raise self._broken_off()
         yield Done(sanitize_line(reason), usage, timings, calls.whole)
 
+    def _silent(self) -> RuntimeFailedError:
+        return RuntimeFailedError(
+            f"the server at {self.base_url} gives no sign since {self.patience_s:g} s",
+            hint="the model's chat template may not come to an end, or what was asked for cannot"
+            " be made",
+        )
+
     def _broken_off(self) -> RuntimeFailedError:
         return RuntimeFailedError(
             f"the server at {self.base_url} broke off in the middle of its answer",
@@ -222,7 +243,9 @@ class ChatClient:
             return UnauthorizedError(f"the server at {self.base_url} refuses the API key")
         what = "failed" if status is None else f"refuses with HTTP status {status}"
         reason = f": {message}" if message else ""
-        return RuntimeFailedError(f"the server at {self.base_url} {what}{reason}")
+        return RuntimeFailedError(
+            f"the server at {self.base_url} {what}{reason}", status=status, told=message
+        )
 
 
 def _context_exceeded(told: Mapping[str, Any], message: str) -> ContextExceededError:

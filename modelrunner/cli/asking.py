@@ -14,6 +14,7 @@ from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.tool_call import ToolCall
 from modelrunner.cli.answer import answer_once
 from modelrunner.cli.context import Context
+from modelrunner.cli.json_schema import unmeetable
 from modelrunner.cli.repl_session import Session, describe
 from modelrunner.cli.tool_rounds import Caller
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
@@ -76,6 +77,9 @@ class AnswerForm:
             raise UsageError(f"{shown} is no JSON: {sanitize_line(str(exc))}") from exc
         if not isinstance(schema, dict):
             raise UsageError(f"{shown} is no JSON Schema: that is an object")
+        reason = unmeetable(schema)
+        if reason is not None:
+            raise UsageError(f"no answer can meet {shown}: {reason}")
         return cls(schema)
 
     def asked_of(self, runtime: Runtime) -> dict[str, object]:
@@ -103,6 +107,11 @@ class Asking:
 
     count: int = 1
     form: AnswerForm | None = None
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether the answer is to follow a schema."""
+        return self.form is not None and self.form.schema is not None
 
     def options(self, said: SamplingOptions, runtime: Runtime) -> SamplingOptions:
         """A script gets the same answer to the same question, unless it asks for something else.
@@ -148,16 +157,22 @@ class Asking:
         caller = replace(session.caller, called=[])
         conversation = Conversation(session.conversation.system)
         conversation.add_user(question)
-        done = answer_once(
-            session.client,
-            conversation,
-            context=session.context,
-            out=whole if held else console.out,
-            err=console.err,
-            options=options,
-            caller=caller,
-            colour=console.colour,
-        )
+        try:
+            done = answer_once(
+                session.client,
+                conversation,
+                context=session.context,
+                out=whole if held else console.out,
+                err=console.err,
+                options=options,
+                caller=caller,
+                colour=console.colour,
+            )
+        except RuntimeFailedError as exc:
+            told = str(exc.facts.get("told") or "")
+            if self.form is not None and ("schema" in told or "grammar" in told):
+                raise UsageError(f"the runtime cannot follow the schema: {told}") from exc
+            raise
         text = whole.getvalue().removesuffix("\n")
         if self.form is not None and not done.calls:
             _require_json(text, done)

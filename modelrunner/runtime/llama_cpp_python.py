@@ -37,6 +37,7 @@ class LlamaCppPython(PythonRuntime):
     )
     extra = "llama-cpp-python"
     # it shows tools to the model, and gives a call back as text
+    # a schema that it cannot follow it takes as if there were none: so it is not offered
     abilities = frozenset({Ability.PROJECTOR, Ability.EMBEDDING, Ability.ROPE})
 
 

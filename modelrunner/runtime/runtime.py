@@ -106,11 +106,13 @@ class Ability(StrEnum):
     """What some runtimes can do and others cannot, by the words of a sentence about it."""
 
     TOOLS = "tool calls"
+    SCHEMA = "answers by a JSON Schema"
     PROJECTOR = "images"
     EMBEDDING = "embeddings"
     DRAFT = "a draft model"
     ROPE = "rope scaling"
     PARALLEL = "several requests at once"
+    TELLS_PROGRESS = "signs of life while a prompt is read"
     RAW_FLAGS = "flags of llama-server"
 
 

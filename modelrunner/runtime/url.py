@@ -81,7 +81,9 @@ class ExternalRuntime:
 
     name = "url"
     # it may be able to, and its requests are passed on; how it is started is its own
-    abilities = frozenset({Ability.TOOLS, Ability.PROJECTOR, Ability.EMBEDDING, Ability.PARALLEL})
+    abilities = frozenset(
+        {Ability.TOOLS, Ability.SCHEMA, Ability.PROJECTOR, Ability.EMBEDDING, Ability.PARALLEL}
+    )
 
     def __init__(self, url: str, api_key: str = "") -> None:
         self._base_url = _base_url(url)

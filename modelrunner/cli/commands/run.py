@@ -56,6 +56,7 @@ from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.tools.files import load_tools
 
+_PATIENCE_S = 300.0
 _SYSTEM = "You are a helpful assistant."
 
 
@@ -112,10 +113,10 @@ def run(
     # what is not understood, or nothing here can do, is said before anything is pulled
     asking = _asking(question, answers, form)
     caller = _caller(context, question, tools, yes_tools)
-    needs = needs_of(context, reference, launch) | ({Ability.TOOLS} if tools else set())
-    chosen = runtime_for(context, runtime, needs)
-    if tools is not None:
-        require(chosen, [Ability.TOOLS])
+    extra = {Ability.TOOLS} if tools else set[Ability]()
+    extra |= {Ability.SCHEMA} if asking.has_schema else set()
+    chosen = runtime_for(context, runtime, needs_of(context, reference, launch) | extra)
+    require(chosen, extra)
     if fit or require_fit:
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
@@ -139,7 +140,8 @@ def run(
             context.console.warn(
                 f"the runtime gives a context of {server.context}, not {plan.spec.context}"
             )
-        client = ChatClient(server.base_url, server.api_key, plan.spec.name)
+        patience = _PATIENCE_S if Ability.TELLS_PROGRESS in chosen.abilities else None
+        client = ChatClient(server.base_url, server.api_key, plan.spec.name, patience)
         conversation = Conversation(_SYSTEM if said is None else said or None)
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
