@@ -113,6 +113,13 @@ class LaunchPlan:
         """Tokens that the model was trained for."""
         return self.metadata.context_length
 
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the chat template speaks of tools; a model without it is never told of any."""
+        given = self.spec.chat_template
+        template = given.read_text("utf-8", "replace") if given else self.metadata.chat_template
+        return "tools" in (template or "")
+
     def line(self) -> str:
         """One sentence: which model, whether and where it fits, and with which context."""
         quantization = (self.metadata.quantization or "").removeprefix("MOSTLY_")

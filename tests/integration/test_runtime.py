@@ -15,12 +15,18 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from modelrunner.chat.answer import Delta, Done
+from modelrunner.chat.client import ChatClient, SamplingOptions
+from modelrunner.chat.conversation import Message
 from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.runtime.ports import free_port
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.runtime import Ability, LaunchSpec
 from modelrunner.runtime.select import select
+from modelrunner.tools.tool import Tool, Toolbox
+from tests.support.fixtures import script
 from tests.support.llama_image import IMAGE
 
+models = script("models")
 SUPPORT = Path(__file__).parents[1] / "support" / "llama_server.py"
 KEY = "a-key-for-this-test-only"
 LOAD_S = 120
@@ -64,6 +70,16 @@ def runtime(request, environ):
     return installed(request.param, environ)
 
 
+@pytest.fixture(scope="session")
+def granite(tmp_path_factory):
+    """Granite in small, with the template of the real one."""
+    folder = tmp_path_factory.mktemp("granite")
+    # a container reads it as nobody
+    folder.chmod(0o755)
+    (path,) = models.write_model("granitehybrid", folder)
+    return path
+
+
 @pytest.fixture
 def spec(smollm2_gguf):
     """A spec that loads fast: one thread, a short context."""
@@ -101,6 +117,28 @@ def ask(server, method, path, body=None, key=KEY):
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
+
+
+WEATHER = Toolbox(
+    (
+        Tool(
+            "get_weather",
+            "Tells the weather of a city.",
+            {
+                "type": "object",
+                "properties": {"city": {"type": "string", "enum": ["Paris", "London"]}},
+                "required": ["city"],
+            },
+        ),
+    )
+)
+
+
+def stream(server, options, tools=None):
+    """The pieces of an answer."""
+    client = ChatClient(server.base_url, server.api_key, "ai/smollm2:135M", 100)
+    messages = [Message("user", "How is the weather in Paris?")]
+    return list(client.stream(messages, options, tools or {}))
 
 
 def answers_at(address, port):
@@ -142,6 +180,29 @@ class TestServer:
         assert answer["model"] == "ai/smollm2:135M"
         assert answer["choices"][0]["message"]["content"].strip()
         assert 1 <= answer["usage"]["completion_tokens"] <= 8
+
+    def test_calls_a_function_by_granites_template(self, runtime, granite, tmp_path):
+        if Ability.TOOLS not in runtime.abilities:
+            pytest.skip(f"{runtime.name} does not offer {Ability.TOOLS}")
+        spec = replace(spec_for(granite), context=2048)
+        with runtime.start(spec, tmp_path / "log") as server:
+            server.wait_until_ready(LOAD_S)
+            tools = WEATHER.fields() | {"tool_choice": "required"}
+            *_, done = stream(server, SamplingOptions(temperature=0, max_tokens=400), tools)
+        assert isinstance(done, Done)
+        (wanted,) = done.calls
+        assert (wanted.name, wanted.id != "") == ("get_weather", True)
+        assert json.loads(wanted.arguments)["city"] in {"Paris", "London"}
+
+    def test_follows_a_schema_where_it_says_that_it_does(self, runtime, server):
+        if Ability.SCHEMA not in runtime.abilities:
+            pytest.skip(f"{runtime.name} does not offer {Ability.SCHEMA}")
+        schema = {"type": "object", "properties": {"sky": {"enum": ["blue", "grey"]}},
+                  "required": ["sky"], "additionalProperties": False}  # fmt: skip
+        form = {"type": "json_object", "schema": schema}
+        pieces = stream(server, SamplingOptions(max_tokens=40, response_format=form))
+        text = "".join(piece.text for piece in pieces if isinstance(piece, Delta))
+        assert json.loads(text)["sky"] in {"blue", "grey"}
 
     def test_lists_the_model_under_the_name_it_was_given(self, server):
         status, models = ask(server, "GET", "/models")

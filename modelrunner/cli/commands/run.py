@@ -50,7 +50,7 @@ from modelrunner.cli.repl_session import Session
 from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
-from modelrunner.operations.launch import plan_launch
+from modelrunner.operations.launch import LaunchPlan, plan_launch
 from modelrunner.runtime.abilities import require
 from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
@@ -126,6 +126,8 @@ def run(
     plan = as_seen(context, chosen, model, plan)
     context.console.say(plan.line())
     warn_of(context, plan)
+    if tools is not None and not _hears_of_tools(chosen, plan):
+        context.console.warn(f"the chat template of {name} knows no tools: it may not hear of them")
     said = system if system is not None else context.settings.system
     options = SamplingOptions(
         temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
@@ -159,6 +161,11 @@ def run(
                 _chat(context, session)
         else:
             asking.answer(context, session, question)
+
+
+def _hears_of_tools(runtime: Runtime, plan: LaunchPlan) -> bool:
+    # what a server has that runs already is not for us to know
+    return isinstance(runtime, ExternalRuntime) or plan.knows_tools
 
 
 def _no_tools(runtime: Runtime) -> str | None:

@@ -1,0 +1,150 @@
+"""One question with everything that a script may ask for: tools, forms, several answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import CommandLine
+from tests.support.openai_server import OpenAIServer, calls, says
+
+pytestmark = pytest.mark.model
+
+SMOLLM2 = "ai/smollm2:135M-Q4_1"
+WEATHER = '''
+def get_weather(city: str) -> dict:
+    """Tells the weather of a city."""
+    print("noise")
+    return {"city": city, "degrees": 21}
+'''
+
+
+@pytest.fixture
+def weather(tmp_path: Path) -> str:
+    file = tmp_path / "weather.py"
+    file.write_text(WEATHER)
+    return str(file)
+
+
+def test_a_tool_is_run_and_nothing_but_the_answer_is_on_stdout(
+    models: CommandLine, weather: str
+) -> None:
+    with OpenAIServer() as server:
+        server.next(calls(("get_weather", '{"city": "Paris"}')), says("It has 21 degrees."))
+        done = models(
+            "run", SMOLLM2, "Weather?", "--runtime", server.url, "--tools", weather, "--yes-tools"
+        )
+    assert (done.returncode, done.stdout) == (0, "It has 21 degrees.\n")
+    assert done.stderr.splitlines()[-2:] == [
+        'calling get_weather(city="Paris")',
+        'get_weather answers: {"city": "Paris", "degrees": 21}',
+    ]
+    result = server.requests[1].body["messages"][-1]
+    assert json.loads(result["content"]) == {"city": "Paris", "degrees": 21}
+
+
+def test_calls_and_results_are_in_the_json(models: CommandLine, weather: str) -> None:
+    with OpenAIServer() as server:
+        server.next(calls(("get_weather", '{"city": "Paris"}')), says("21."))
+        done = models(
+            *("run", SMOLLM2, "Weather?", "--runtime", server.url, "--json"),
+            *("--tools", weather, "--yes-tools"),
+        )
+    found = json.loads(done.stdout)
+    (made,) = found["tool_calls"]
+    assert (found["answer"], made["name"], made["arguments"]) == (
+        "21.",
+        "get_weather",
+        {"city": "Paris"},
+    )
+    assert json.loads(made["result"]) == {"city": "Paris", "degrees": 21}
+
+
+def test_a_call_that_nobody_answers_is_the_answer(models: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text('[{"name": "ask_me"}]')
+    with OpenAIServer() as server:
+        server.next(calls(("ask_me", '{"x": 1}')))
+        done = models("run", SMOLLM2, "hi", "--runtime", server.url, "--tools", str(file))
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {
+        "id": "c0",
+        "name": "ask_me",
+        "arguments": {"x": 1},
+        "result": None,
+    }
+
+
+def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
+    models: CommandLine, weather: str
+) -> None:
+    args = ("Say hi.", "--tools", weather, "--yes-tools", "--max-tokens", "4")
+    told = "knows no tools: it may not hear of them"
+    assert told in models("run", SMOLLM2, *args).stderr
+    assert told not in models("run", "ai/granite-4.0-micro", *args).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says_why"),
+    [
+        (("--tools", "{weather}"), "there is nobody to ask before a tool is called"),
+        (("--tools", "nowhere.py"), "nowhere.py is no file"),
+        (("--yes-tools",), "--yes-tools is for tools, and there are none"),
+        (("--format", "nowhere.json"), "nowhere.json cannot be read"),
+        (("--format", "{weather}"), "is no JSON"),
+        (("-n", "0"), "-n"),
+        (
+            ("--tools", "{weather}", "--yes-tools", "--runtime", "llama-cpp-python"),
+            "llama-cpp-python",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_model_starts(
+    models: CommandLine, weather: str, options: tuple[str, ...], says_why: str
+) -> None:
+    done = models("run", SMOLLM2, "hi", *(option.format(weather=weather) for option in options))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says_why in done.stderr
+
+
+def test_an_answer_follows_a_schema(models: CommandLine, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 20},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        },
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    file = tmp_path / "person.json"
+    file.write_text(json.dumps(schema))
+    done = models("run", SMOLLM2, "Anna is 7 years old.", "--format", str(file), "-q")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert set(found) == {"name", "age"}
+    assert 0 <= found["age"] <= 120
+
+
+def test_json_that_was_cut_is_a_capacity_error_and_not_on_stdout(models: CommandLine) -> None:
+    options = ("--format", "json", "--max-tokens", "2")
+    done = models("run", SMOLLM2, "An object about Paris.", *options, "--json")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "answer_cut"
+
+
+def test_several_answers(models: CommandLine) -> None:
+    options = ("-n", "3", "--seed", "3", "--max-tokens", "6", "-q", "--json")
+    found = json.loads(models("run", SMOLLM2, "Name a colour.", *options).stdout)
+    answers = [each["answer"] for each in found]
+    assert len(answers) == 3
+    assert len(set(answers)) > 1
+    again = json.loads(models("run", SMOLLM2, "Name a colour.", *options).stdout)
+    assert [each["answer"] for each in again] == answers
+
+
+def test_an_answer_stops_where_it_would_say_this(models: CommandLine) -> None:
+    whole = models("run", SMOLLM2, "What is the capital of France?", "-q").stdout
+    assert "Paris" in whole
+    cut = models("run", SMOLLM2, "What is the capital of France?", "-q", "--stop", "Paris").stdout
+    assert cut.rstrip("\n") == whole.partition("Paris")[0].rstrip("\n")
