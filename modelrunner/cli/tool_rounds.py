@@ -137,7 +137,7 @@ def describe_tools(box: Toolbox) -> Iterator[str]:
     for tool in box.tools:
         names = ", ".join(map(str, tool.parameters.get("properties") or {}))
         about = tool.description.partition(". ")[0]
-        yield sanitize_line(f"{tool.name}({names})  {about}".rstrip(), 120)
+        yield sanitize_line(f"{tool.name}({names}): {about}".removesuffix(": "), 120)
 
 
 def _outcome(result: Result) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import CommandLine
+from tests.conftest import CommandLine
 from tests.support.openai_server import OpenAIServer, calls, says
+from tests.support.terminal import chatting
 
 pytestmark = pytest.mark.model
 
@@ -148,3 +149,43 @@ def test_an_answer_stops_where_it_would_say_this(models: CommandLine) -> None:
     assert "Paris" in whole
     cut = models("run", SMOLLM2, "What is the capital of France?", "-q", "--stop", "Paris").stdout
     assert cut.rstrip("\n") == whole.partition("Paris")[0].rstrip("\n")
+
+
+def test_in_a_chat_the_person_is_asked(models: CommandLine, weather: str) -> None:
+    wanted = calls(("get_weather", '{"city": "Paris"}'))
+    with OpenAIServer() as server:
+        server.next(wanted, says("So be it."), wanted, says("It has 21 degrees."))
+        with chatting(models, "--runtime", server.url) as (terminal, process):
+            terminal.type(f"/tools {weather}\r")
+            terminal.wait_for("get_weather(city): Tells the weather of a city.")
+            terminal.type("Weather?\r")
+            terminal.wait_for('call get_weather(city="Paris")? [y]es, [n]o, [a]lways: ')
+            terminal.type("n\r")
+            terminal.wait_for("So be it.")
+            terminal.type("Again.\r")
+            terminal.wait_for("[a]lways: ")
+            terminal.type("y\r")
+            terminal.wait_for("It has 21 degrees.")
+            terminal.type("/bye\r")
+            assert process.wait(15) == 0
+    refused, allowed = (server.requests[at].body["messages"][-1] for at in (1, 3))
+    assert "does not allow" in refused["content"]
+    assert json.loads(allowed["content"]) == {"city": "Paris", "degrees": 21}
+
+
+def test_ctrl_c_at_the_question_calls_nothing_and_the_chat_goes_on(
+    models: CommandLine, weather: str
+) -> None:
+    with OpenAIServer() as server:
+        server.next(calls(("get_weather", '{"city": "Paris"}')), says("Well."))
+        with chatting(models, "--runtime", server.url, "--tools", weather) as (terminal, process):
+            terminal.type("Weather?\r")
+            terminal.wait_for("[a]lways: ")
+            terminal.type("\x03")
+            terminal.wait_for("(stopped)")
+            terminal.type("And now?\r")
+            terminal.wait_for("Well.")
+            terminal.type("/bye\r")
+            assert process.wait(15) == 0
+    roles = [message["role"] for message in server.requests[1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]

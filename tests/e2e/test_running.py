@@ -1,11 +1,9 @@
 """`run`, with the real runtime and real models out of a store: one question, and the chat."""
 
-import errno
 import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
+from tests.support.terminal import Terminal, chatting
 
 pytestmark = pytest.mark.model
 
@@ -99,6 +98,7 @@ def test_an_answer_as_json(models: CommandLine) -> None:
             "reference": SMOLLM2,
             "finish_reason": "stop",
             "context": 8192,
+            "tool_calls": [],
         },
         "",
     )
@@ -340,78 +340,6 @@ def test_a_reader_that_leaves_ends_it(models: CommandLine) -> None:
 
 
 # The chat.
-
-
-class Terminal:
-    """The person's side of a terminal."""
-
-    def __init__(self, master: int) -> None:
-        self.master = master
-        self.seen = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self.master, keys.encode())
-
-    def wait_for(self, text: str, seconds: float = 60) -> str:
-        """What was shown until then, control sequences left out."""
-        end = time.monotonic() + seconds
-        while text not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
-            assert ready, f"{text!r} never came, but {self.seen!r}"
-            try:
-                self.seen += os.read(self.master, 65536).decode()
-            except OSError:
-                pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
-            self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
-        before, _, self.seen = self.seen.partition(text)
-        return before
-
-    def drain(self) -> str:
-        """Everything up to the end."""
-        seen = b""
-        while True:
-            try:
-                chunk = os.read(self.master, 65536)
-            except OSError as exc:
-                if exc.errno == errno.EIO:
-                    return seen.decode()
-                raise
-            if not chunk:
-                return seen.decode()
-            seen += chunk
-
-
-CONTROLLING = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "modelrunner", *sys.argv[1:]])
-"""
-
-
-@contextmanager
-def chatting(
-    models: CommandLine, *arguments: str, name: str = SMOLLM2
-) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
-    master, slave = pty.openpty()
-    terminal = Terminal(master)
-    environ = {**models.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLING, "run", name, *arguments],
-        env=environ,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    with process:
-        try:
-            terminal.wait_for("Send a message (/? for help)")
-            yield terminal, process
-        finally:
-            process.kill()
-            if terminal.master >= 0:
-                os.close(terminal.master)
 
 
 def test_a_chat_remembers_and_leaves(models: CommandLine) -> None:

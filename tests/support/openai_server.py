@@ -208,6 +208,15 @@ def _echo(request: Request) -> Reply:
     return says("You said:", *(f" {word}" for word in words))
 
 
+def _list_models(request: BaseHTTPRequestHandler) -> None:
+    raw = b'{"object": "list", "data": [{"id": "m", "object": "model"}]}'
+    request.send_response(200)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(raw)))
+    request.end_headers()
+    request.wfile.write(raw)
+
+
 def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -226,6 +235,9 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 server.gone.set()
                 self.close_connection = True
 
+        def do_GET(self) -> None:
+            _list_models(self)
+
         def _send(self, reply: Reply) -> None:
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.kind)
@@ -239,10 +251,8 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b"0\r\n\r\n")
                 return
             self.close_connection = True
-            if reply.end == "wait":
-                readable, _, _ = select.select([self.connection], [], [], 30)
-                if readable:
-                    server.gone.set()
+            if reply.end == "wait" and select.select([self.connection], [], [], 30)[0]:
+                server.gone.set()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,0 +1,90 @@
+"""The person's side of a terminal in which a chat runs."""
+
+import errno
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.conftest import CommandLine
+
+SMOLLM2 = "ai/smollm2:135M-Q4_1"
+
+
+class Terminal:
+    """The person's side of a terminal."""
+
+    def __init__(self, master: int) -> None:
+        self.master = master
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        """What was shown until then, control sequences left out."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
+            assert ready, f"{text!r} never came, but {self.seen!r}"
+            try:
+                self.seen += os.read(self.master, 65536).decode()
+            except OSError:
+                pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
+            self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def drain(self) -> str:
+        """Everything up to the end."""
+        seen = b""
+        while True:
+            try:
+                chunk = os.read(self.master, 65536)
+            except OSError as exc:
+                if exc.errno == errno.EIO:
+                    return seen.decode()
+                raise
+            if not chunk:
+                return seen.decode()
+            seen += chunk
+
+
+CONTROLLING = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "modelrunner", *sys.argv[1:]])
+"""
+
+
+@contextmanager
+def chatting(
+    models: CommandLine, *arguments: str, name: str = SMOLLM2
+) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    master, slave = pty.openpty()
+    terminal = Terminal(master)
+    environ = {**models.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLING, "run", name, *arguments],
+        env=environ,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    with process:
+        try:
+            terminal.wait_for("Send a message (/? for help)")
+            yield terminal, process
+        finally:
+            process.kill()
+            if terminal.master >= 0:
+                os.close(terminal.master)
