@@ -1,5 +1,6 @@
 """The models that do not talk: an embedder of text, and the eye of a model that sees."""
 
+from itertools import chain
 from pathlib import Path
 
 import tensors
@@ -22,11 +23,24 @@ PATCH = 14
 
 def bert(path: Path) -> GGUFWriter:
     """An embedding model: the mean over what its two layers make of the tokens."""
+    return _bert(path, "Tiny Bert", PoolingType.MEAN, iter(()))
+
+
+def ranker(path: Path) -> GGUFWriter:
+    """The same with a score in the end: how well a document answers a question."""
+    head = [
+        *_linear("cls", "ranker", WIDTH, WIDTH),
+        *_linear("cls.output", "ranker", 1, WIDTH),
+    ]
+    return _bert(path, "Tiny Ranker", PoolingType.RANK, iter(head))
+
+
+def _bert(path: Path, name: str, pooling: PoolingType, head: Named) -> GGUFWriter:
     vocabulary = tokenizer.word_pieces(WORDS)
     context = 512
     writer = GGUFWriter(path, "bert")
     writer.add_type("model")
-    writer.add_name("Tiny Bert")
+    writer.add_name(name)
     writer.add_size_label("106K")
     writer.add_license("apache-2.0")
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
@@ -38,7 +52,7 @@ def bert(path: Path) -> GGUFWriter:
     writer.add_head_count(HEADS)
     writer.add_layer_norm_eps(1e-12)
     writer.add_causal_attention(value=False)
-    writer.add_pooling_type(PoolingType.MEAN)
+    writer.add_pooling_type(pooling)
     tokenizer.describe(writer, "bert", "default", vocabulary)
     writer.add_token_type_count(2)
     writer.add_bos_token_id(vocabulary.number("[CLS]"))
@@ -47,7 +61,7 @@ def bert(path: Path) -> GGUFWriter:
     writer.add_unk_token_id(vocabulary.number("[UNK]"))
     writer.add_pad_token_id(vocabulary.number("[PAD]"))
     writer.add_mask_token_id(vocabulary.number("[MASK]"))
-    _add(writer, _bert_tensors(len(vocabulary), context))
+    _add(writer, chain(_bert_tensors(len(vocabulary), context), head))
     return writer
 
 

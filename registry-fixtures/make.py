@@ -64,6 +64,7 @@ def recipes(folder: Path) -> list[Recipe]:
         Recipe(seeing, ["fixtures/tiny-llava:modelpack"], "modelpack"),
         Recipe(Ingredients(files["llama"], template=template), ["fixtures/tiny-llama:template"]),
         Recipe(Ingredients(files["bert"]), ["fixtures/tiny-bert"]),
+        Recipe(Ingredients(files["ranker"]), ["fixtures/tiny-ranker"]),
         Recipe(Ingredients(files["refused"]), ["fixtures/nonesuch"]),
     ]
 

@@ -7,6 +7,7 @@ granitehybrid   Granite 4.0 H Micro in small: recurrent layers, one with attenti
 llama           a dense model, Q8_0
 llama-shards    the same in three files, named and marked as `llama-gguf-split` does
 bert            an embedding model, F16
+ranker          a reranking model, F16
 projector       an image encoder for `llama` (mmproj), F16
 refused         a valid file of an architecture that no runtime knows
 ```
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[str, Callable[[Path], GGUFWriter]]] = {
     "llama": ("tiny-llama-Q8_0.gguf", talkers.llama),
     "llama-shards": ("tiny-llama-Q8_0.gguf", talkers.llama_in_shards),
     "bert": ("tiny-bert-F16.gguf", encoders.bert),
+    "ranker": ("tiny-ranker-F16.gguf", encoders.ranker),
     "projector": ("mmproj-tiny-llama-F16.gguf", encoders.projector),
     "refused": ("nonesuch-F32.gguf", talkers.nonesuch),
 }

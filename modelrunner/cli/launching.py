@@ -12,12 +12,13 @@ from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.pulling import pull_one, reference_to_pull
-from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.errors import InvalidReferenceError, RuntimeFailedError, UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.operations.configure import Configurations
 from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
+from modelrunner.runtime.failure import broken_off
 from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
@@ -229,7 +230,10 @@ def started(context: Context, runtime: Runtime, plan: LaunchPlan) -> Iterator[Se
     with runtime.start(plan.spec, log) as server:
         with _waiting(context, plan.name) as tick:
             server.wait_until_ready(READY_WITHIN_S, tick)
-        yield server
+        try:
+            yield server
+        except RuntimeFailedError as exc:
+            raise broken_off(exc, log) from exc
     log.unlink(missing_ok=True)
 
 

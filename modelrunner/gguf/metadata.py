@@ -43,6 +43,7 @@ class Metadata:
         bos_token_id: The token that begins a text.
         eos_token_id: The token that ends one.
         is_embedding: Whether it turns text into vectors rather than text into text.
+        is_ranking: Whether it says how well a text answers a question, and nothing else.
         has_vision: Whether this projector understands images.
         has_audio: Whether this projector understands sound.
         split_no: Which file of a split model the first header is, from 0.
@@ -65,6 +66,7 @@ class Metadata:
     bos_token_id: int | None
     eos_token_id: int | None
     is_embedding: bool
+    is_ranking: bool
     has_vision: bool
     has_audio: bool
     split_no: int
@@ -103,6 +105,7 @@ class Metadata:
             bos_token_id=keys.count("tokenizer.ggml.bos_token_id"),
             eos_token_id=keys.count("tokenizer.ggml.eos_token_id"),
             is_embedding=_is_embedding(keys),
+            is_ranking=keys.count(keys.of_architecture("pooling_type")) == _POOLING_RANK,
             has_vision=header.metadata.get("clip.has_vision_encoder") is True,
             has_audio=header.metadata.get("clip.has_audio_encoder") is True,
             split_no=keys.count("split.no") or 0,
@@ -179,6 +182,10 @@ def _quantization(keys: _Keys, tensors: Iterable[TensorInfo]) -> str | None:
         return None
     (name, _), *others = elements.most_common()
     return "ALL_F32" if name == "F32" and not others else f"MOSTLY_{name}"
+
+
+_POOLING_RANK = 4
+"""LLAMA_POOLING_TYPE_RANK of llama.h."""
 
 
 def _is_embedding(keys: _Keys) -> bool:

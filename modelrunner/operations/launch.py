@@ -176,6 +176,12 @@ def plan_launch(
             raise missing(model, blob)
     found = headers.of_stored(model)
     metadata = found.metadata
+    if metadata.is_ranking:
+        raise UnsupportedArtifactError(
+            f"{name} is a reranking model: it scores documents, it does not chat",
+            hint=f"`modelrunner serve {name}` answers POST /v1/rerank with scores",
+            architecture=metadata.architecture,
+        )
     if metadata.is_embedding:
         raise UnsupportedArtifactError(
             f"{name} is an embedding model: it makes vectors, it does not chat",

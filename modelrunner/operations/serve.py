@@ -179,7 +179,8 @@ def _plan_vectors(
         gpu_layers=wish.gpu_layers,
         cache_type_k=keys,
         cache_type_v=values,
-        embedding=True,
+        embedding=not metadata.is_ranking,
+        ranking=metadata.is_ranking,
         **wish.more,
     )
     shape = ModelShape.from_header(found.first, shards=found.shards[1:])
@@ -188,8 +189,10 @@ def _plan_vectors(
     fits = needed is None or needed <= room
     verdict = "fits" if fits else "does not fit"
     told = f"{verdict}, needs {format_size(needed)}" if needed is not None else "memory not known"
-    line = f"{name}: {told} of {format_size(room)} memory; makes vectors of {context} tokens"
-    return ServePlan(_served(model, name, spec, needed, "embedding"), line, fits)
+    does = "scores documents of" if metadata.is_ranking else "makes vectors of"
+    line = f"{name}: {told} of {format_size(room)} memory; {does} {context} tokens"
+    kind: Kind = "ranking" if metadata.is_ranking else "embedding"
+    return ServePlan(_served(model, name, spec, needed, kind), line, fits)
 
 
 def _planned(

@@ -12,6 +12,8 @@ def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
         yield Ability.PROJECTOR
     if spec.embedding:
         yield Ability.EMBEDDING
+    if spec.ranking:
+        yield Ability.RANKING
     if spec.draft_model is not None or spec.draft_tokens is not None:
         yield Ability.DRAFT
     if (spec.rope_scaling, spec.rope_scale, spec.rope_freq_base) != (None, None, None):

@@ -47,6 +47,8 @@ def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]
         line += ["--chat-template-file", str(spec.chat_template.absolute())]
     if spec.embedding:
         line += ["--embeddings"]
+    if spec.ranking:
+        line += ["--reranking"]
     return [*line, *_draft(spec), *_rope(spec), *spec.raw_flags]
 
 

@@ -24,6 +24,7 @@ _TROUBLE = re.compile(
 )
 _FOLLOWS = re.compile(
     r"failed to load model|failed to init server|exiting due to|cleaning up before exit"
+    r"|consider disabling jinja|--no-jinja|chat template parsing error|initialize chat template"
     r"|fit params|Traceback|Server\.__cinit__|failed to create llama context|ggml_cuda_init",
     re.IGNORECASE,
 )
@@ -31,6 +32,10 @@ _HINTS = (
     (
         re.compile("instruction that this processor"),
         "a llama.cpp built for this machine runs: pip install 'modelrunner[llama-cpp-python]'",
+    ),
+    (
+        re.compile("its chat template cannot be used"),
+        "`modelrunner package FILE.gguf REF --chat-template FILE` makes a model with another one",
     ),
     (
         re.compile(r"out of memory|memory runs out|alloc|not enough memory", re.IGNORECASE),
@@ -55,12 +60,16 @@ _SIGNALS = {
     137: "killed, as the system does when memory runs out",
     139: "crashed",
 }
+_TEMPLATE = re.compile(r"common_chat_templates|chat template|jinja2\.exceptions", re.IGNORECASE)
 _BIND = re.compile(r"couldn't bind")
 
 
 def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> RuntimeFailedError:
     """The error for a server that ended before it was ready."""
-    cause = cause_in(_tail(log))
+    told = _tail(log)
+    cause = cause_in(told)
+    if cause and _TEMPLATE.search(told):
+        cause = f"its chat template cannot be used: {cause}"
     fate = _SIGNALS.get(exit_code)
     if fate is not None:
         why = f"{fate} after `{cause}`" if cause else fate
@@ -68,6 +77,15 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
         why = cause or f"ended with code {exit_code}"
     message = f"{runtime} cannot serve {model}: {why}"
     return RuntimeFailedError(message, hint=_hint(message, log), log=str(log), exit_code=exit_code)
+
+
+def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
+    """The error for a server that failed amid its work, with what its log says of it."""
+    cause = cause_in(_tail(log)) if _TROUBLE.search(_tail(log)) else None
+    if cause is None or "log" in error.facts:
+        return error
+    hint = f"its log ends in `{cause}`: {log}"
+    return RuntimeFailedError(error.message, hint=hint, **{**error.facts, "log": str(log)})
 
 
 def failed_to_bind(log: Path) -> bool:

@@ -51,6 +51,7 @@ class LaunchSpec:
         mmproj: The projector of a multimodal model.
         chat_template: A Jinja template that takes the place of the model's own.
         embedding: Whether to serve embeddings instead of completions.
+        ranking: Whether to serve scores of documents instead.
         memory_map: Whether to map the weights instead of reading them.
         memory_lock: Whether to forbid the system to swap the weights out.
         draft_model: A smaller model of the same family, which guesses what this one then checks.
@@ -77,6 +78,7 @@ class LaunchSpec:
     mmproj: Path | None = None
     chat_template: Path | None = None
     embedding: bool = False
+    ranking: bool = False
     memory_map: bool = True
     memory_lock: bool = False
     draft_model: Path | None = None
@@ -109,6 +111,7 @@ class Ability(StrEnum):
     SCHEMA = "answers by a JSON Schema"
     PROJECTOR = "images"
     EMBEDDING = "embeddings"
+    RANKING = "reranking"
     DRAFT = "a draft model"
     ROPE = "rope scaling"
     PARALLEL = "several requests at once"

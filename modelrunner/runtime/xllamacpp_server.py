@@ -79,7 +79,9 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     _stretch(params, spec)
     params.verbosity = SAYS_ITS_BUFFERS
     params.use_jinja = True
-    params.embedding = spec.embedding
+    params.embedding = spec.embedding or spec.ranking
+    if spec.ranking:
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     _close_what_nobody_asked_for(params)
     return params
 

@@ -9,7 +9,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.runtime.runtime import LaunchSpec
 
-Kind = Literal["chat", "embedding"]
+Kind = Literal["chat", "embedding", "ranking"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

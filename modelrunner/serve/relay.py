@@ -49,7 +49,7 @@ ENDPOINTS: dict[str, Kind] = {
     "messages": "chat",
     "messages/count_tokens": "chat",
     "embeddings": "embedding",
-    "rerank": "embedding",
+    "rerank": "ranking",
 }
 """What can be asked, under every prefix, and which kind of model answers it."""
 
@@ -274,12 +274,13 @@ def _names(served: list[Served]) -> str:
 
 
 def _wrong_kind(model: Served) -> str:
-    if model.kind == "embedding":
-        return (
-            f"{model.name} is an embedding model: it makes vectors, it does not chat;"
-            " ask /v1/embeddings or /v1/rerank"
-        )
-    return f"{model.name} writes text, it makes no vectors; ask /v1/chat/completions"
+    match model.kind:
+        case "embedding":
+            return f"{model.name} is an embedding model: it makes vectors; ask /v1/embeddings"
+        case "ranking":
+            return f"{model.name} is a reranking model: it scores documents; ask /v1/rerank"
+        case "chat":
+            return f"{model.name} writes text; ask /v1/chat/completions"
 
 
 def _not_loaded(error: ModelRunnerError) -> RefusalError:

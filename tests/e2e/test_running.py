@@ -186,6 +186,45 @@ def test_an_embedding_model_is_refused(models: CommandLine) -> None:
     )
 
 
+def test_a_reranking_model_is_refused(models: CommandLine) -> None:
+    done = models("run", "fixtures/tiny-ranker", "hi")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        10,
+        "",
+        (
+            "error: fixtures/tiny-ranker:latest is a reranking model: it scores documents,"
+            " it does not chat\n"
+            "hint: `modelrunner serve fixtures/tiny-ranker:latest` answers POST /v1/rerank"
+            " with scores\n"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "cause"),
+    [
+        ("{% for m in messages %}{{ m.content ", "Parser Error: Expected }}"),
+        ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "Callee is not a function"),
+        ("{{ raise_exception('no\x1b[31mpe') }}", "nope"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_named(
+    models: CommandLine, tmp_path: Path, template: str, cause: str
+) -> None:
+    file, weights = tmp_path / "chat.jinja", tmp_path / "x.gguf"
+    file.write_text(template)
+    weights.write_bytes(Path(models("path", "fixtures/tiny-llama").stdout.strip()).read_bytes())
+    packed = models("package", str(weights), "me/hostile", "--chat-template", str(file))
+    assert packed.returncode == 0
+    done = models("run", "me/hostile", "hi")
+    assert (done.returncode, done.stdout) == (8, "")
+    assert "its chat template cannot be used: " in done.stderr
+    assert cause in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "--chat-template FILE" in done.stderr
+    assert nothing_left(models)
+
+
 def test_a_model_that_the_runtime_refuses_is_a_runtime_error(models: CommandLine) -> None:
     done = models("run", "fixtures/nonesuch", "hi")
     assert (done.returncode, done.stdout) == (8, "")

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.model
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
 TALKER, VECTORS = "fixtures/tiny-llama", "fixtures/tiny-bert"
+RANKER = "fixtures/tiny-ranker"
 CALLER = "ai/granite-4.0-micro"
 QUESTION = "What is the capital of France?"
 SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say."
@@ -138,6 +139,23 @@ def test_vectors_come_from_an_embedding_model_and_a_chat_with_it_is_refused(
         assert "ask /v1/embeddings" in answer["error"]["message"]
         status, answer = endpoint.ask("/v1/embeddings", asked | {"model": TALKER})
         assert status == 400
+
+
+def test_scores_come_from_a_reranking_model(models: CommandLine) -> None:
+    with serving(models, RANKER, VECTORS) as endpoint:
+        documents = ["hello world", "tiny model", "of the"]
+        asked = {"model": RANKER, "query": "hello world", "documents": documents}
+        for path in ("/v1/rerank", "/engines/v1/rerank", "/rerank"):
+            status, answer = endpoint.ask(path, asked)
+            assert status == 200
+            assert sorted(found["index"] for found in answer["results"]) == [0, 1, 2]
+            assert len({found["relevance_score"] for found in answer["results"]}) == 3
+        status, answer = endpoint.chat(RANKER)
+        assert status == 400
+        assert "ask /v1/rerank" in answer["error"]["message"]
+        status, answer = endpoint.ask("/v1/rerank", asked | {"model": VECTORS})
+        assert status == 400
+        assert "ask /v1/embeddings" in answer["error"]["message"]
 
 
 def test_a_text_longer_than_the_context_is_refused_by_the_runtime(models: CommandLine) -> None:

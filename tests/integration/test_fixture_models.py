@@ -27,6 +27,7 @@ DIGESTS = {
     "tiny-llama-Q8_0-00001-of-00003.gguf": "9f10ece1e2ca99c74dcf0ad9d639910f",
     "tiny-llama-Q8_0-00002-of-00003.gguf": "9bc88ee2a7d34b2fd52c139271b3a901",
     "tiny-llama-Q8_0-00003-of-00003.gguf": "6597426eba9070f87515841127583752",
+    "tiny-ranker-F16.gguf": "c993ef1b0cc4333bc1e2a8c2c3ce2090",
     "tiny-llama-Q8_0.gguf": "3d87761893a50eead22e4a36d6abae8f",
 }
 

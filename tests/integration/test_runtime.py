@@ -80,6 +80,17 @@ def granite(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def looping(tmp_path_factory):
+    """A chat template without an end in any time that one would wait."""
+    folder = tmp_path_factory.mktemp("looping")
+    folder.chmod(0o755)
+    template = folder / "template.jinja"
+    loops = "{% for a in range(100000) %}{% for b in range(100000) %}"
+    template.write_text(f"{loops}{{% endfor %}}{{% endfor %}}x")
+    return template
+
+
 @pytest.fixture
 def spec(smollm2_gguf):
     """A spec that loads fast: one thread, a short context."""
@@ -452,3 +463,13 @@ class TestPortThatIsTakenMeanwhile:
         with pytest.raises(PortInUseError):
             server.wait_until_ready(30)
         assert not server.alive()
+
+
+@pytest.mark.model
+def test_a_template_without_an_end_is_given_up(environ, smollm2_gguf, looping, tmp_path):
+    runtime = installed("xllamacpp", environ)
+    spec = replace(spec_for(smollm2_gguf), chat_template=looping)
+    with runtime.start(spec, tmp_path / "log") as server:
+        with pytest.raises(RuntimeFailedError, match=r"did not get .* ready in 4 s"):
+            server.wait_until_ready(4)
+        assert not Path(f"/proc/{server.pid}").exists()

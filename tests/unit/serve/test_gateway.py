@@ -119,7 +119,7 @@ def test_a_chat_with_an_embedding_model_names_what_to_ask_instead() -> None:
         chat = running.chat("vectors")
         embedding = running.post("/v1/embeddings", {"model": "one", "input": "hi"})
     assert chat.status == embedding.status == 400
-    assert chat.error.endswith("it does not chat; ask /v1/embeddings or /v1/rerank")
+    assert chat.error.endswith("it makes vectors; ask /v1/embeddings")
     assert embedding.error.endswith("it makes no vectors; ask /v1/chat/completions")
 
 
