@@ -280,7 +280,7 @@ def _wrong_kind(model: Served) -> str:
         case "ranking":
             return f"{model.name} is a reranking model: it scores documents; ask /v1/rerank"
         case "chat":
-            return f"{model.name} writes text; ask /v1/chat/completions"
+            return f"{model.name} writes text, it makes no vectors; ask /v1/chat/completions"
 
 
 def _not_loaded(error: ModelRunnerError) -> RefusalError:
