@@ -16,6 +16,8 @@ import yaml
 
 from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import Artifact
+from tests.support.docker_daemon import DockerDaemon
+from tests.support.python_image import PYTHON, import_python_image, tree
 from tests.support.registry import Registry
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -328,3 +330,46 @@ def test_the_init_container_runs_and_may_do_nothing_else(
         assert done.returncode == 0, done.stderr
     assert list(Path(here("/models/files")).rglob("*.gguf"))
     assert sorted(path.name for path in project.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+def test_the_dockerfile_makes_an_image_with_the_models(
+    project: Path, installed: Path, docker_daemon: DockerDaemon, tmp_path: Path, tiny: Artifact
+) -> None:
+    (packages,) = (installed / "modelrunner-venv").glob("lib/python*/site-packages")
+    there = Path("/app/packages")
+    import_python_image(
+        docker_daemon.host,
+        tmp_path,
+        "python:3.12-slim",
+        {there / file.relative_to(packages): file for file in tree(packages)},
+        settings=[f"ENV PYTHONPATH={there}", "ENV PATH=/bin"],
+        scripts={
+            "/bin/pip": f"#!{PYTHON}\nfrom pip._internal.cli.main import main\nmain()\n",
+            "/bin/modelrunner": f"#!{PYTHON}\nfrom modelrunner.__main__ import main\nmain()\n",
+        },
+        programs=["sh", "rm"],
+    )
+    (project / "Dockerfile").write_text(recipe("Dockerfile"))
+    docker = ["docker", "-H", docker_daemon.host]
+    # on the host's network, for the registry is on its loopback
+    build = [*docker, "build", "--network", "host", "--tag", "models:1", str(project)]
+    done = subprocess.run(
+        build,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    look = "import glob; print(*glob.glob('/models/**/*', recursive=True)); open('/tmp/home')"
+    seen = subprocess.run(
+        [*docker, "run", "--rm", "--network", "none", "models:1", str(PYTHON), "-c", look],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ".gguf" in seen.stdout
+    assert "SHA256SUMS" in seen.stdout
+    assert "No such file" in seen.stderr
