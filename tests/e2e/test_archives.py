@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.mounts import small_disk as mounted
 from tests.support.stores import put
 
 NAME = "docker.io/ai/tiny:1"
@@ -187,17 +188,8 @@ def test_a_damaged_model_is_not_saved(here: CommandLine, tiny: Artifact, tmp_pat
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A file system of 1 MiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True, timeout=10)
+    with mounted(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def test_a_disk_that_is_too_small_is_left_as_it_was(

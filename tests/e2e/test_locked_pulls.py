@@ -5,8 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from modelrunner.oci.digest import Digest
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import read_only
 from tests.support.registry import Registry
 
 NETWORK = {"requests", "urllib3", "http.client", "ssl", "socket", "oras", "docker", "asyncio"}
@@ -145,6 +145,8 @@ def test_no_command_about_a_lock_that_is_right_needs_a_network(
     lock(a=pair[0])
     done = cut_off(cli, *arguments)
     assert "a socket" not in done.stderr
+    # 1 is what the program ends with that found a network library, and so does one that crashed
+    assert done.returncode == 0 or "loaded: [" in done.stderr, done.stderr
 
 
 def test_a_registry_that_is_gone_is_not_missed(
@@ -332,21 +334,6 @@ def test_two_jobs_on_one_cache_both_end_well(
         assert (job.returncode, len(out.splitlines())) == (0, 2), err
     names = sorted(str(name) for model in cli.store.models() for name in model.references)
     assert names == [registry.reference(f"team/{name}:1") for name in "ab"]
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """The block in which a folder is on a file system that is mounted read-only."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a read-only file system")
-    command = ["mount", "--bind", "-o", "ro", folder, folder]
-    made = subprocess.run(command, capture_output=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"no bind mounts here: {made.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_cache_that_is_read_only_will_do(

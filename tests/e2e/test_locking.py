@@ -1,7 +1,6 @@
 """`lock`, `cache-key` and `prune --keep-locked`, as a project uses them."""
 
 import json
-import os
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import Artifact, docker_artifact, image_artifact, modelpack_artifact
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import read_only
 from tests.support.registry import Registry
 
 Write = Callable[[str], None]
@@ -305,15 +305,13 @@ def test_what_is_no_model_is_not_locked(
     assert not (project / "modelrunner.lock").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_is_told(
     cli: CommandLine, registry: Registry, want: Write, project: Path, tiny: Artifact
 ) -> None:
     registry.add(tiny, "team/tiny", ["1"])
     want('[models]\na = "HOST/team/tiny:1"')
-    project.chmod(0o555)
-    done = cli("lock")
-    project.chmod(0o755)
+    with read_only(project):
+        done = cli("lock")
     assert (done.returncode, "modelrunner.lock cannot be written" in done.stderr) == (2, True)
 
 

@@ -10,6 +10,7 @@ from tests.conftest import CommandLine
 from tests.e2e.conftest import without_time
 from tests.support.artifacts import Artifact
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import read_only as mounted_read_only
 from tests.support.registry import Registry
 
 HEADINGS = "MODEL NAME  PARAMETERS  QUANTIZATION  ARCHITECTURE  MODEL ID  CREATED  CONTEXT  SIZE\n"
@@ -357,17 +358,8 @@ def test_a_store_of_a_newer_version_is_left_alone(cli: CommandLine, pulled: str)
 @pytest.fixture
 def read_only(cli: CommandLine, pulled: str, tmp_path: Path):
     """The same home on a read-only file system."""
-    import subprocess
-
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a read-only file system")
-    made = subprocess.run(
-        ["mount", "--bind", "-o", "ro", cli.home, cli.home], capture_output=True, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip(f"no bind mounts here: {made.stderr.decode().strip()}")
-    yield pulled
-    subprocess.run(["umount", cli.home], check=True)
+    with mounted_read_only(cli.home):
+        yield pulled
 
 
 def test_a_read_only_store_can_be_read(cli: CommandLine, read_only: str) -> None:

@@ -1,7 +1,6 @@
 """`pull --output`: real names, checksums, once; and what may not be written says so."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
+from tests.support.mounts import small_disk
 from tests.support.registry import Registry
 
 
@@ -117,14 +117,7 @@ def test_a_folder_that_cannot_be_is_a_usage_error(cli: CommandLine, name: str) -
 def test_a_full_disk_is_a_capacity_error_and_leaves_nothing_half(
     cli: CommandLine, name: str, tmp_path: Path
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
+    with small_disk(tmp_path / "small", "8k") as small:
         done = cli("pull", name, "--output", str(small), "--json")
         assert (done.returncode, done.stdout) == (7, "")
         assert json.loads(done.stderr)["error"]["code"] == "disk_full"
@@ -132,5 +125,3 @@ def test_a_full_disk_is_a_capacity_error_and_leaves_nothing_half(
         linked = cli("pull", name, "--output", str(small), "--link", "--json")
         assert linked.returncode == 2
         assert "leave out --link" in json.loads(linked.stderr)["error"]["hint"]
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -20,6 +20,7 @@ from tests.support.artifacts import (
     safetensors_artifact,
 )
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import small_disk
 from tests.support.registry import Registry
 
 
@@ -257,19 +258,11 @@ def test_a_home_that_is_no_folder_is_a_configuration_error(
 def test_a_full_disk_is_a_capacity_error_before_a_byte_moves(
     cli: CommandLine, registry: Registry, large: tuple[str, Artifact]
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    cli.home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(cli.home)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
+    with small_disk(cli.home, "1m"):
         done = cli("pull", large[0], "--json")
         assert (done.returncode, done.stdout) == (7, "")
         assert json.loads(done.stderr)["error"]["code"] == "disk_full"
         assert registry.count("GET", "blobs") == 0
-    finally:
-        subprocess.run(["umount", str(cli.home)], check=True)
 
 
 def test_debug_tells_the_requests_and_no_secret(

@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import read_only
 from tests.support.terminal import Terminal, chatting
 
 pytestmark = pytest.mark.model
@@ -447,18 +448,11 @@ def test_a_chat_has_no_json(models: CommandLine) -> None:
 
 
 def test_a_read_only_store_runs(models: CommandLine, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a read-only file system")
     models("path", "fixtures/tiny-llama:docker")
     store = models.home / "store"
-    mount = ["mount", "--bind", "-o", "ro", str(store), str(store)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no bind mounts here")
-    try:
+    with read_only(store):
         done = models("run", "fixtures/tiny-llama:docker", "hi")
-        assert (done.returncode, done.stdout) == (0, SENTENCE), done.stderr
-    finally:
-        subprocess.run(["umount", str(store)], check=True)
+    assert (done.returncode, done.stdout) == (0, SENTENCE), done.stderr
 
 
 def test_garbage_that_calls_itself_gguf_is_an_integrity_error(

@@ -1,12 +1,10 @@
 """Pulls as whole processes: interrupted, killed, two at once, on a small disk."""
 
 import json
-import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -15,6 +13,7 @@ import pytest
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact
 from tests.support.docker_registry import needs_skopeo, skopeo_copy
+from tests.support.mounts import small_disk as mounted
 from tests.support.registry import Registry, sha256
 
 MIB = 1024 * 1024
@@ -164,15 +163,8 @@ def test_pull_that_is_killed_fifty_times_gets_there(cli, registry, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 16 MiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-    if subprocess.run(command, check=False, capture_output=True, timeout=10).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+    with mounted(tmp_path / "disk", "16m") as folder:
+        yield folder
 
 
 def test_disk_that_is_too_small_is_told_before_the_first_byte(cli, registry, small_disk):

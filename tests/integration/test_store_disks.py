@@ -1,10 +1,7 @@
 """Disks that are full, read-only or limited: the program says so, and loses nothing."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -16,6 +13,7 @@ from modelrunner.store.store import Store
 from modelrunner.store.sweep import leftovers, sweep
 from tests.support.artifacts import docker_artifact
 from tests.support.gguf import tiny_gguf
+from tests.support.mounts import freeze, small_disk
 from tests.support.processes import child
 from tests.support.stores import put
 
@@ -24,30 +22,18 @@ BLOB = Descriptor("application/x", Digest.of(CONTENT), len(CONTENT))
 MIB = 1024 * 1024
 
 
-def mount(*arguments):
-    command = ["mount", *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
-    return done.returncode == 0
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A file system of 2 MiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+    with small_disk(tmp_path / "disk", "2m") as folder:
+        yield folder
 
 
 @pytest.fixture
 def frozen(disk):
     """A store with one model, on a disk that was made read-only afterwards; a function melts it."""
     put(Store(disk / "store"), docker_artifact(b"GGUF weights", license=b"free"), "ai/m:1")
-    assert mount("-o", "remount,ro", str(disk))
+    freeze(disk)
     with pytest.raises(OSError, match="Read-only"):
         (disk / "x").write_bytes(b"")
     return Store(disk / "store")
@@ -181,7 +167,7 @@ def test_a_read_only_store_says_so_when_it_is_to_be_changed(frozen):
 
 def test_a_view_that_is_there_is_used_on_a_read_only_disk(disk):
     path = put(Store(disk / "store"), docker_artifact(b"GGUF weights"), "ai/m:1").weights()
-    assert mount("-o", "remount,ro", str(disk))
+    freeze(disk)
     assert Store(disk / "store").resolve("m:1").weights() == path
 
 
