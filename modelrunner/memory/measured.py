@@ -20,6 +20,7 @@ from types import ModuleType
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.load import Load
+from modelrunner.memory.probe import child_path
 from modelrunner.text import sanitize_line
 
 DEADLINE = 60.0
@@ -72,7 +73,6 @@ def measure(
         raise RuntimeUnavailableError(
             "llama-cpp-python is not installed", hint="pip install 'modelrunner[llama-cpp-python]'"
         )
-    root = Path(__file__).parents[2]
     command = [
         python,
         "-P",
@@ -89,7 +89,7 @@ def measure(
             stdin=subprocess.DEVNULL,
             timeout=deadline,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            env={**os.environ, "PYTHONPATH": child_path()},
         )
     except subprocess.TimeoutExpired as exc:
         raise RuntimeFailedError(f"llama.cpp did not plan {name} within {deadline:.0f} s") from exc

@@ -58,10 +58,15 @@ def number_in(path: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
+def child_path() -> str:
+    """PYTHONPATH with which a child finds this package, and whatever its parent finds."""
+    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
+    return os.pathsep.join(filter(None, path))
+
+
 def _start(command: Sequence[str]) -> "Popen[bytes] | None":
     import subprocess
 
-    path = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
     try:
         return subprocess.Popen(
             command,
@@ -70,7 +75,7 @@ def _start(command: Sequence[str]) -> "Popen[bytes] | None":
             stderr=subprocess.DEVNULL,
             # what it starts ends with it
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C", "PYTHONPATH": os.pathsep.join(path)},
+            env={**os.environ, "LC_ALL": "C", "PYTHONPATH": child_path()},
         )
     except OSError:
         return None

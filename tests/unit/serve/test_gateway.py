@@ -133,15 +133,17 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
         with socket.create_connection(address(running.url), timeout=10) as client:
             client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
             piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-            sent = 0
+            sent, answer = 0, b""
             try:
                 while sent < 70:
                     client.sendall(piece)
                     sent += 1
                 answer = client.recv(65536)
             except (BrokenPipeError, ConnectionResetError):
-                answer = b"HTTP/1.1 413 "
-        assert answer.startswith(b"HTTP/1.1 413 ")
+                # it hung up while we were still sending, which loses the answer
+                assert 60 <= sent < 70
+            else:
+                assert answer.startswith(b"HTTP/1.1 413 ")
         assert running.chat("one").status == 200
 
 
