@@ -64,8 +64,13 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 
 check: lint test fuzz cards-check fixtures wheel-check ## All that CI runs.
 
-bench: $(VENV)/.dev ## Measure start-up and transfers, side by side with public tools.
+bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes half an hour.
 	-$(BIN)/python benchmarks/startup.py
+	-$(BIN)/python benchmarks/locked.py
+	-$(BIN)/python benchmarks/verify.py
+	-$(BIN)/python benchmarks/install.py
+	-$(BIN)/python benchmarks/chat.py
+	-$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/transfer.py
 
 accuracy: $(VENV)/.dev ## Make the table of estimates against llama.cpp's own plan.

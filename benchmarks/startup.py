@@ -71,16 +71,21 @@ def with_large_header(path: Path) -> Path:
     return tiny_gguf(path, layers=LAYERS, metadata=vocabulary)
 
 
+def program() -> list[str]:
+    """Ourselves as a user starts us."""
+    script = Path(sys.executable).with_name("modelrunner")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "modelrunner"]
+
+
 def commands() -> dict[str, list[str]]:
     """What is run, by the name in the table: the console script, as a user starts it."""
-    script = Path(sys.executable).with_name("modelrunner")
-    program = [str(script)] if script.exists() else [sys.executable, "-m", "modelrunner"]
+    ours = program()
     return {
         BASE: [sys.executable, "-c", "pass"],
-        "modelrunner --version": [*program, "--version"],
-        "modelrunner --help": [*program, "--help"],
-        "modelrunner list": [*program, "list"],
-        "modelrunner estimate": [*program, "estimate", ESTIMATED],
+        "modelrunner --version": [*ours, "--version"],
+        "modelrunner --help": [*ours, "--help"],
+        "modelrunner list": [*ours, "list"],
+        "modelrunner estimate": [*ours, "estimate", ESTIMATED],
     }
 
 

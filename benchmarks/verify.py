@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.startup import fill
+from benchmarks.startup import fill, program
 from benchmarks.startup import measure as measure_startup
 from benchmarks.timing import Command, alternate, median_cpu_s, median_s
 from modelrunner.oci import media_types
@@ -63,7 +63,7 @@ def deep(home: Path, blobs: int, size: int, rounds: int, cores: int) -> str:
     commands = [
         Command("alone", [*dgst, *map(str, paths)], {}, _pass, _pass),
         Command("at once", at_once, {}, _pass, _pass),
-        Command("verify", [*_program(), "verify", "--deep", "-q"], environ, _pass, _pass),
+        Command("verify", [*program(), "verify", "--deep", "-q"], environ, _pass, _pass),
     ]
     # the first round warms the page cache up
     alternate(commands, 1, log, lambda: False)
@@ -87,7 +87,7 @@ def _listed(home: Path, paths: list[Path]) -> Path:
 def quick(home: Path, rounds: int) -> str:
     """The line about a store of ten models that is as it was."""
     fill(home, MODELS)
-    commands = {BASE: [sys.executable, "-c", "pass"], QUICK: [*_program(), "verify"]}
+    commands = {BASE: [sys.executable, "-c", "pass"], QUICK: [*program(), "verify"]}
     medians = measure_startup(commands, rounds, {**os.environ, "MODELRUNNER_HOME": str(home)})
     ratio = medians[QUICK] / medians[BASE]
     said = "met" if ratio <= TIMES_START else "missed"
@@ -122,11 +122,6 @@ def _layer(store: Store, size: int) -> Descriptor:
             for piece in pieces:
                 writer.write(piece)
     return descriptor
-
-
-def _program() -> list[str]:
-    script = Path(sys.executable).with_name("modelrunner")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "modelrunner"]
 
 
 def _openssl() -> str:
