@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
-from tests.support.terminal import Terminal, chatting
+from tests.support.terminal import Terminal, chatting, in_terminal
 
 pytestmark = pytest.mark.model
 
@@ -430,6 +431,30 @@ def test_a_terminal_that_goes_away_ends_everything(models: CommandLine, amid: st
         terminal.master = -1
         assert process.wait(15) in {0, 129}
         wait_until(lambda: not any(map(alive, children)))
+
+
+def test_a_chat_can_be_suspended_and_goes_on(models: CommandLine) -> None:
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    environ = {**models.environ, "PS1": "shell: "}
+    with in_terminal(shell, environ) as (terminal, process):
+        terminal.wait_for("shell: ")
+        terminal.type(f"{shlex.join(models.argv('run', SMOLLM2))}\r")
+        terminal.wait_for("Send a message (/? for help)")
+        for amid in ("the prompt", "an answer"):
+            if amid == "an answer":
+                terminal.type("Write a long story about the sea.\r")
+                into_the_answer(terminal)
+            terminal.type("\x1a")
+            terminal.wait_for("Stopped")
+            terminal.wait_for("shell: ")
+            terminal.type("fg\r")
+        terminal.wait_for("modelrunner run")
+        terminal.type("\x03")
+        terminal.wait_for("(stopped)")
+        terminal.type("/bye\r")
+        terminal.wait_for("shell: ")
+        terminal.type("exit $?\r")
+        assert process.wait(15) == 0
 
 
 def test_a_chat_has_no_json(models: CommandLine) -> None:

@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -60,20 +60,20 @@ class Terminal:
 CONTROLLING = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "modelrunner", *sys.argv[1:]])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
 @contextmanager
-def chatting(
-    models: CommandLine, *arguments: str, name: str = SMOLLM2
+def in_terminal(
+    command: list[str], environ: Mapping[str, str]
 ) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    """A program that has a terminal of its own; whatever is left of it is killed in the end."""
     master, slave = pty.openpty()
     terminal = Terminal(master)
-    environ = {**models.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLING, "run", name, *arguments],
-        env=environ,
+        [sys.executable, "-c", CONTROLLING, *command],
+        env={**environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -82,9 +82,19 @@ def chatting(
     os.close(slave)
     with process:
         try:
-            terminal.wait_for("Send a message (/? for help)")
             yield terminal, process
         finally:
             process.kill()
             if terminal.master >= 0:
                 os.close(terminal.master)
+
+
+@contextmanager
+def chatting(
+    models: CommandLine, *arguments: str, name: str = SMOLLM2
+) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    """A chat at its first prompt."""
+    command = models.argv("run", name, *arguments)
+    with in_terminal(command, models.environ) as (terminal, process):
+        terminal.wait_for("Send a message (/? for help)")
+        yield terminal, process
