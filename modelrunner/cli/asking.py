@@ -213,7 +213,17 @@ def _to_dict(session: Session, text: str, done: Done, caller: Caller) -> dict[st
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
         "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
+        "timings": _timings(session, done),
         "tool_calls": [*made, *(_call_to_dict(wanted, None) for wanted in done.calls)],
+    }
+
+
+def _timings(session: Session, done: Done) -> dict[str, float | None]:
+    found = done.timings
+    return {
+        "load_s": None if session.load_s is None else round(session.load_s, 3),
+        "prompt_s": round(found.prompt_ms / 1000, 3) if found else None,
+        "answer_s": round(found.predicted_ms / 1000, 3) if found else None,
     }
 
 

@@ -95,6 +95,9 @@ def test_an_answer_as_json(models: CommandLine) -> None:
     assert found.pop("prompt_tokens") > 10
     assert found.pop("completion_tokens") > 5
     assert "Paris" in found.pop("answer")
+    timings = found.pop("timings")
+    assert set(timings) == {"load_s", "prompt_s", "answer_s"}
+    assert all(seconds > 0 for seconds in timings.values())
     assert (found, done.stderr) == (
         {
             "reference": SMOLLM2,

@@ -148,10 +148,9 @@ def run(
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
-        session.caller = caller
+        session.caller, session.load_s = caller, load_s
         if question is None:
             session.no_tools = _no_tools(chosen)
-            session.load_s = load_s
             if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
                 session.no_images = f"{name} takes no pictures: it has no projector"
             with ExitStack() as more:
