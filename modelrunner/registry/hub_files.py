@@ -1,0 +1,183 @@
+"""Which files of a repository on the Hugging Face Hub make up a model.
+
+A repository holds many quantisations of one model; a name says which: `Model-Q4_K_M.gguf`,
+`UD-Q4_K_XL/Model-00001-of-00002.gguf`. A projector (`mmproj-F16.gguf`) goes with all of them.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.naming import SHARD
+from modelrunner.text import sanitize_line
+from modelrunner.units import format_size
+
+DEFAULTS = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "F16", "BF16")
+"""What is taken where nothing is asked for: the usual one, else the nearest to it."""
+
+_QUANTIZATION = re.compile(
+    r"(?:^|[-_./])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|BF16|F16|F32))$",
+    re.IGNORECASE,
+)
+_PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
+_PROJECTORS = ("F16", "BF16", "F32", "Q8_0")
+_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file that is kept as a large one, so that the listing has its digest."""
+
+    path: str
+    size: int
+    digest: Digest
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(self.path).name
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """One quantisation: its files in order, and the projector that goes with it."""
+
+    quantization: str | None
+    files: tuple[HubFile, ...]
+    projector: HubFile | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
+
+
+def choose(files: Sequence[HubFile], tag: str | None, repository: str) -> HubModel:
+    """The model that a tag asks for: a quantisation, or a file's name.
+
+    Args:
+        files: What the repository has.
+        tag: As the reference has it; None, `latest` and an empty one ask for the usual.
+        repository: For the error.
+
+    Raises:
+        ManifestNotFoundError: There is none; what there is is named with its size.
+        MalformedManifestError: A shard is missing.
+    """
+    found = _models(files)
+    if not found:
+        raise ManifestNotFoundError(
+            f"{repository} has no GGUF file",
+            hint=_what_else(files),
+            missing="repository",
+        )
+    chosen = _named(found, tag) if tag and tag != "latest" else _usual(found)
+    if chosen is None:
+        asked = f"no model {sanitize_line(tag or '', 80)}" if tag else "several models"
+        names = ", ".join(f"{_label(each)} ({format_size(each.size)})" for each in found[:_SHOWN])
+        raise ManifestNotFoundError(
+            f"{repository}: there is {asked}",
+            hint=f"there are {names}",
+            missing="tag",
+            near=[_label(each) for each in found[:_SHOWN]],
+        )
+    _check_shards(chosen, repository)
+    return HubModel(chosen.quantization, chosen.files, _projector(files))
+
+
+def labels(files: Sequence[HubFile]) -> tuple[str, ...]:
+    """What can be asked for: each quantisation, or the file's name where it says none."""
+    return tuple(dict.fromkeys(map(_label, _models(files))))
+
+
+def quantization_of(path: str) -> str | None:
+    """The quantisation that a file's name says, or else its folder's."""
+    place = PurePosixPath(path)
+    match = SHARD.fullmatch(place.name)
+    stem = match["stem"] if match else place.stem
+    for text in (stem, *(parent.name for parent in place.parents)):
+        found = _QUANTIZATION.search(text)
+        if found:
+            return found[1].upper()
+    return None
+
+
+def _models(files: Iterable[HubFile]) -> list[HubModel]:
+    groups = dict[str, list[HubFile]]()
+    for file in sorted(files, key=lambda each: each.path):
+        if file.path.lower().endswith(".gguf") and not _PROJECTOR.search(file.name):
+            match = SHARD.fullmatch(file.path)
+            key = f"{match['stem']}-of-{match['count']}" if match else file.path
+            groups.setdefault(key, []).append(file)
+    return [HubModel(quantization_of(group[0].path), tuple(group)) for group in groups.values()]
+
+
+def _label(model: HubModel) -> str:
+    return model.quantization or sanitize_line(model.files[0].name, 80)
+
+
+def _named(found: Sequence[HubModel], tag: str) -> HubModel | None:
+    """By quantisation, however it is written; or by a file's name."""
+    wanted = tag.lower()
+    exact = [each for each in found if (each.quantization or "").lower() == wanted]
+    if len(exact) == 1:
+        return exact[0]
+    return next(
+        (
+            each
+            for each in found
+            if wanted in {each.files[0].name.lower(), each.files[0].name.lower()[: -len(".gguf")]}
+        ),
+        None,
+    )
+
+
+def _usual(found: Sequence[HubModel]) -> HubModel | None:
+    if len(found) == 1:
+        return found[0]
+    for name in DEFAULTS:
+        named = [each for each in found if each.quantization == name]
+        if len(named) == 1:
+            return named[0]
+    return None
+
+
+def _check_shards(model: HubModel, repository: str) -> None:
+    match = SHARD.fullmatch(model.files[0].path)
+    if match is None:
+        return
+    count = int(match["count"])
+    there = {int(found["number"]) for file in model.files if (found := SHARD.fullmatch(file.path))}
+    missing = sorted(set(range(1, count + 1)) - there)
+    if missing:
+        raise MalformedManifestError(
+            f"{repository}: of {count} shards {len(missing)} are missing, the first is number"
+            f" {missing[0]}",
+            hint="the repository is not complete; choose another quantisation",
+        )
+
+
+def _projector(files: Sequence[HubFile]) -> HubFile | None:
+    """The projector that is nearest to what people use: F16 before the others."""
+    found = sorted(
+        (
+            file
+            for file in files
+            if _PROJECTOR.search(file.name) and file.path.lower().endswith(".gguf")
+        ),
+        key=lambda file: file.path,
+    )
+    for name in _PROJECTORS:
+        for file in found:
+            if quantization_of(file.path) == name:
+                return file
+    return found[0] if found else None
+
+
+def _what_else(files: Sequence[HubFile]) -> str:
+    if any(file.path.endswith(".safetensors") for file in files):
+        return "it has safetensors: vLLM or transformers run those; look for a GGUF repository"
+    return "look for a repository with GGUF in its name"
