@@ -36,6 +36,7 @@ _TOP = {
     "port": int,
     "hub_api": str,
     "container_image": str,
+    "hf_endpoint": str,
 }
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
 _KINDS = {str: "text", int: "a whole number", dict: "a table"}
@@ -49,6 +50,7 @@ _REGISTRY = {
 }
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
+DEFAULT_HF_ENDPOINT = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Settings:
     port: int = DEFAULT_PORT
     hub_api: str = DEFAULT_HUB_API
     container_image: str = ""
+    hf_endpoint: str = DEFAULT_HF_ENDPOINT
+    hf_token: str | None = field(default=None, repr=False)
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
@@ -110,6 +114,8 @@ class Settings:
             port=chosen("port", None, DEFAULT_PORT),
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
+            hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", DEFAULT_HF_ENDPOINT),
+            hf_token=_hf_token(environ),
             mirrors=mirrors,
             registries=_registries(written, path),
             docker_config=_docker_config(environ),
@@ -141,6 +147,7 @@ class Settings:
         """Every registry, and the mirrors before them."""
         # only what uses the network pays for it
         from modelrunner.registry.credentials import DockerCredentials
+        from modelrunner.registry.huggingface import HubAccess
         from modelrunner.registry.select import Places
 
         return Places(
@@ -148,7 +155,29 @@ class Settings:
             self.mirrors,
             self.registries,
             self.ca_file,
+            hub=HubAccess(self.hf_endpoint, self.hf_token),
         )
+
+
+def _hf_token(environ: Mapping[str, str]) -> str | None:
+    """The token of the Hugging Face Hub: HF_TOKEN, or where `hf auth login` keeps it.
+
+    The places are those of the package `huggingface_hub`.
+    """
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if environ.get(name, "").strip():
+            return environ[name].strip()
+    if environ.get("HF_TOKEN_PATH"):
+        file = Path(environ["HF_TOKEN_PATH"])
+    elif environ.get("HF_HOME"):
+        file = Path(environ["HF_HOME"]) / "token"
+    else:
+        cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+        file = Path(cache) / "huggingface" / "token"
+    try:
+        return file.expanduser().read_text("ascii").strip() or None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _home(environ: Mapping[str, str]) -> tuple[Path, str]:

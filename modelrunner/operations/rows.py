@@ -1,9 +1,10 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.oci.config import ModelConfig
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
 
@@ -56,7 +57,7 @@ def row_of(model: StoredModel) -> Row:
     references = tuple(str(name) for name in names)
     short = tuple(name.short for name in names)
     try:
-        config = model.config
+        config = _filled_in(model.config, model)
         return Row(
             str(model.digest),
             references,
@@ -73,6 +74,26 @@ def row_of(model: StoredModel) -> Row:
         )
     except ModelRunnerError as exc:
         return Row(str(model.digest), references, short, problem=exc.message)
+
+
+def _filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
+    """The config with what the header says, where it does not say what the model is."""
+    if config.architecture is not None:
+        return config
+    # most configs say it: reading headers is for those that do not
+    from modelrunner.operations import headers
+
+    try:
+        metadata = headers.of_stored(model).metadata
+    except ModelRunnerError:
+        return config
+    return replace(
+        config,
+        architecture=metadata.architecture,
+        parameters=config.parameters or metadata.parameters_text,
+        quantization=config.quantization or metadata.quantization,
+        context_length=config.context_length or metadata.context_length,
+    )
 
 
 def utc(time: str | None) -> str | None:

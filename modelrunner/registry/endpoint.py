@@ -67,7 +67,8 @@ class Endpoint:
             _ = parts.port
         except ValueError as exc:
             raise ConfigError(f"{address!r} is no address of a mirror") from exc
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        spaced = any(mark.isspace() for mark in text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or spaced:
             raise ConfigError(
                 f"{address[:200]!r} is no address of a mirror",
                 hint="write docker.io=https://mirror.example.com, without user and password",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
 from modelrunner.errors import (
+    ConfigError,
     DeniedError,
     InterruptedTransferError,
     ManifestNotFoundError,
@@ -82,7 +83,7 @@ class HuggingFaceHub:
     def __init__(
         self, access: HubAccess, listings: Listings, *, backoff: Backoff, ca_file: str | None = None
     ) -> None:
-        self.endpoint = Endpoint.of_mirror(HUGGING_FACE, access.endpoint, ca_file=ca_file)
+        self.endpoint = _endpoint(access.endpoint, ca_file)
         self._token = access.token
         self._listings = listings
         self._backoff = backoff
@@ -280,6 +281,16 @@ class HuggingFaceHub:
         return Exchange(
             self.endpoint, new_session(), lambda: None, remaining_s=self._backoff.remaining_s
         )
+
+
+def _endpoint(address: str, ca_file: str | None) -> Endpoint:
+    try:
+        return Endpoint.of_mirror(HUGGING_FACE, address, ca_file=ca_file)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"HF_ENDPOINT is {address[:200]!r}, which is no address of a Hub",
+            hint="write https://HOST; plain http is for this machine only",
+        ) from exc
 
 
 def _repository(reference: Reference) -> str:

@@ -8,6 +8,7 @@ from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.huggingface import HubAccess, HuggingFaceHub, Listings
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci_sink import OciSink
 from modelrunner.registry.retry import Backoff
@@ -25,7 +26,9 @@ class Places:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     ca_file: str | None = None
     backoff: Backoff = field(default_factory=Backoff)
+    hub: HubAccess = field(default_factory=HubAccess)
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
+    listings: Listings = field(default_factory=dict, repr=False)
 
     def until(self, deadline: float) -> Self:
         """The same places, given up on at a time of the monotonic clock."""
@@ -35,9 +38,12 @@ class Places:
         """Where to pull from: the registry, behind its mirrors.
 
         Raises:
-            ConfigError: A mirror's address is none.
-            UnsupportedArtifactError: The place is known and cannot be spoken to.
+            ConfigError: A mirror's address is none, or that of the Hugging Face Hub.
         """
+        if reference.registry == HUGGING_FACE:
+            return HuggingFaceHub(
+                self.hub, self.listings, backoff=self.backoff, ca_file=self.ca_file
+            )
         registry = self.sink_for(reference)
         mirrors = self.mirrors_of(reference.registry)
         if not mirrors:
@@ -57,8 +63,7 @@ class Places:
         if reference.registry == HUGGING_FACE:
             raise UnsupportedArtifactError(
                 f"{reference.short}: the Hugging Face Hub is no OCI registry",
-                hint=f"fetch the file with `hf download {reference.original_repository}`, then"
-                " `modelrunner package FILE.gguf NAME`",
+                hint=f"`hf upload {reference.original_repository} FILE.gguf` sends a file there",
             )
         return self._open(self.endpoint_of(reference.registry))
 

@@ -1,0 +1,200 @@
+"""Models of the Hugging Face Hub: chosen by quantisation, verified, kept like all others."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.gguf import tiny_gguf
+from tests.support.hugging_face import Hub, Repository, hugging_face
+
+NAME = "Org/Tiny-GGUF"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with hugging_face() as running:
+        yield running
+
+
+@pytest.fixture
+def here(cli: CommandLine, hub: Hub):
+    """The command line with the Hub's address."""
+
+    def run(*arguments: str, **environ: str):
+        return cli(*arguments, HF_ENDPOINT=hub.url, **environ)
+
+    return run
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> list[bytes]:
+    return [tiny_gguf(tmp_path / f"{seed}.gguf", seed=seed).read_bytes() for seed in range(4)]
+
+
+@pytest.fixture
+def tiny(hub: Hub, weights: list[bytes]) -> Repository:
+    files = {
+        "README.md": b"# Tiny",
+        "Tiny-Q4_K_M.gguf": weights[0],
+        "Tiny-Q8_0.gguf": weights[1],
+        "UD-Q4_K_XL/Tiny-UD-Q4_K_XL.gguf": weights[2],
+        "mmproj-BF16.gguf": b"bf16",
+        "mmproj-F16.gguf": weights[3],
+    }
+    hub.repositories[NAME] = Repository(files)
+    return hub.repositories[NAME]
+
+
+def test_the_usual_quantisation_is_pulled_and_runs_offline(
+    here, hub: Hub, tiny: Repository, weights: list[bytes]
+) -> None:
+    done = here("pull", f"hf.co/{NAME}", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["reference"], told["status"]) == (
+        f"huggingface.co/{NAME.lower()}:latest",
+        "pulled",
+    )
+    path = Path(here("path", f"hf.co/{NAME}").stdout.strip())
+    assert (path.name, path.read_bytes()) == ("Tiny-Q4_K_M.gguf", weights[0])
+    # the projector that goes with it is the one of F16
+    projectors = [file for file in path.parent.iterdir() if "mmproj" in file.name]
+    assert [file.read_bytes() for file in projectors] == [weights[3]]
+    assert here("verify", "--deep").returncode == 0
+    (row,) = json.loads(here("list", "--json").stdout)
+    assert row["architecture"] == "llama"
+    again = here("pull", f"hf.co/{NAME}", "--json")
+    assert json.loads(again.stdout)["status"] == "up-to-date"
+
+
+@pytest.mark.parametrize(
+    ("tag", "index", "name"),
+    [
+        ("Q8_0", 1, "Tiny-Q8_0.gguf"),
+        ("q8_0", 1, "Tiny-Q8_0.gguf"),
+        ("UD-Q4_K_XL", 2, "Tiny-UD-Q4_K_XL.gguf"),
+        ("Tiny-Q8_0.gguf", 1, "Tiny-Q8_0.gguf"),
+    ],
+)
+def test_a_quantisation_or_a_file_is_asked_for(
+    here, tiny: Repository, weights: list[bytes], tag: str, index: int, name: str
+) -> None:
+    assert here("pull", f"hf.co/{NAME}:{tag}").returncode == 0
+    path = Path(here("path", f"hf.co/{NAME}:{tag}").stdout.strip())
+    assert (path.name, path.read_bytes()) == (name, weights[index])
+
+
+def test_what_there_is_not_is_refused_with_what_there_is(here, tiny: Repository) -> None:
+    done = here("pull", f"hf.co/{NAME}:Q5_K_M", "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert all(name in error["hint"] for name in ("Q4_K_M", "Q8_0", "UD-Q4_K_XL"))
+    assert here("tags", f"hf.co/{NAME}", "-q").stdout.split() == ["Q4_K_M", "Q8_0", "UD-Q4_K_XL"]
+
+
+def test_a_blob_that_is_here_is_not_fetched_again(
+    here, hub: Hub, tiny: Repository, weights: list[bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(weights[1])
+    assert here("package", str(file), "me/mine").returncode == 0
+    assert here("pull", f"hf.co/{NAME}:Q8_0").returncode == 0
+    assert not [path for path in hub.paths() if "Q8_0.gguf" in path]
+
+
+def test_the_digest_is_the_same_on_every_machine(here, cli, tiny: Repository, tmp_path) -> None:
+    one = json.loads(here("pull", f"hf.co/{NAME}", "--json").stdout)["digest"]
+    elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    other = json.loads(here("pull", f"hf.co/{NAME.lower()}", "--json", **elsewhere).stdout)
+    assert other["digest"] == one
+
+
+def test_the_token_is_for_the_hub_alone(here, hub: Hub, tiny: Repository) -> None:
+    tiny.token = "hf_secret"
+    done = here("pull", f"hf.co/{NAME}")
+    assert done.returncode == 4
+    assert "set HF_TOKEN" in done.stderr
+    assert here("pull", f"hf.co/{NAME}", HF_TOKEN="hf_secret").returncode == 0
+    shown = {(place, token) for place, path, token in hub.requests if "Q4_K_M" in path}
+    assert shown == {("hub", "Bearer hf_secret"), ("cdn", None)}
+
+
+def test_the_stored_token_counts(here, tiny: Repository, tmp_path: Path) -> None:
+    tiny.token = "hf_secret"
+    (tmp_path / "token").write_text("hf_secret\n")
+    assert here("pull", f"hf.co/{NAME}", HF_TOKEN_PATH=str(tmp_path / "token")).returncode == 0
+
+
+def test_a_gated_repository_says_where_to_ask(here, tiny: Repository) -> None:
+    tiny.gated, tiny.token = True, "hf_secret"
+    done = here("pull", f"hf.co/{NAME}")
+    assert done.returncode == 4
+    assert f"ask for access at https://huggingface.co/{NAME}" in done.stderr
+    assert here("pull", f"hf.co/{NAME}", HF_TOKEN="hf_secret").returncode == 0
+
+
+def test_a_repository_that_is_not_there(here, hub: Hub) -> None:
+    assert here("pull", "hf.co/org/none").returncode == 4
+    assert here("pull", "hf.co/org/none", HF_TOKEN="hf_x").returncode == 3
+
+
+def test_a_repository_without_gguf_says_what_would_run_it(here, hub: Hub) -> None:
+    hub.repositories["org/weights"] = Repository({"model.safetensors": b"x", "config.json": b"{}"})
+    done = here("pull", "hf.co/org/weights")
+    assert done.returncode == 3
+    assert "vLLM" in done.stderr
+
+
+def test_a_file_that_is_listed_and_gone(here, tiny: Repository) -> None:
+    tiny.gone.add("Tiny-Q8_0.gguf")
+    done = here("pull", f"hf.co/{NAME}:Q8_0")
+    assert done.returncode == 3
+    assert "lists it and does not have it" in done.stderr
+    assert json.loads(here("list", "--json").stdout) == []
+
+
+def test_bytes_that_do_not_match_are_not_kept(here, tiny: Repository, weights) -> None:
+    tiny.lies["Tiny-Q8_0.gguf"] = bytes(len(weights[1]))
+    done = here("pull", f"hf.co/{NAME}:Q8_0")
+    assert done.returncode == 6
+    assert json.loads(here("list", "--json").stdout) == []
+
+
+def test_a_shard_that_is_missing(here, hub: Hub) -> None:
+    files = {f"Big-Q4_K_M-0000{number}-of-00003.gguf": b"x" for number in (1, 3)}
+    hub.repositories["org/big"] = Repository(files)
+    done = here("pull", "hf.co/org/big")
+    assert done.returncode == 6
+    assert "of 3 shards 1 are missing, the first is number 2" in done.stderr
+
+
+def test_a_rate_limit_is_waited_for(here, hub: Hub, tiny: Repository) -> None:
+    hub.limited = 1
+    assert here("pull", f"hf.co/{NAME}").returncode == 0
+
+
+def test_the_estimate_comes_before_the_weights(here, hub: Hub, tiny: Repository) -> None:
+    done = here("estimate", f"hf.co/{NAME}:Q8_0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == "header"
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://example.com", "x y"])
+def test_an_address_that_is_none(cli: CommandLine, address: str) -> None:
+    done = cli("pull", f"hf.co/{NAME}", HF_ENDPOINT=address)
+    assert done.returncode == 2
+    assert "HF_ENDPOINT" in done.stderr
+
+
+def test_it_can_be_locked(here, hub: Hub, tiny: Repository, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\na = "hf.co/{NAME}:Q8_0"\n')
+    assert here("lock").returncode == 0
+    done = here("pull", "--locked")
+    assert done.returncode == 0, done.stderr
+    hub.requests.clear()
+    assert here("pull", "--locked").returncode == 0
+    assert hub.requests == []
