@@ -9,7 +9,7 @@ from modelrunner.errors import ExitStatus
 from modelrunner.operations.doctor.finding import Finding, broken, well
 
 REINSTALL = "python -m pip install --force-reinstall modelrunner"
-_NEEDED = ("docker", "huggingface-hub", "oras", "prompt-toolkit", "requests", "rich", "typer")
+_NEEDED = ("docker", "oras", "prompt-toolkit", "requests", "rich", "typer")
 _BELOW = ("urllib3",)
 
 
