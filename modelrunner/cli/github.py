@@ -68,12 +68,15 @@ class Actions:
 
 
 def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[str, str]:
-    """The outputs of a pull, those of the first model under the plain names; none if one failed."""
+    """The outputs of a pull, those of the first model under the plain names; none if one failed.
+
+    Paths are absolute: the step that reads them may run in another folder.
+    """
     pulled = [result.outcome for result in results if isinstance(result.outcome, Pulled)]
     if not pulled or len(pulled) < len(results):
         return {}
     paths = [
-        str(result.output or entry.model.weights())
+        str((result.output or entry.model.weights()).absolute())
         for result, entry in zip(results, pulled, strict=True)
     ]
     digests = [str(entry.model.digest) for entry in pulled]

@@ -188,6 +188,8 @@ def test_the_action_pulls_and_tells_what_it_has(
     outputs = one.outputs()
     assert outputs["digest"] == tiny.digest
     assert outputs["cache-hit"] == "false"
+    # the step that reads it may run in another folder
+    assert Path(outputs["path"]).is_absolute()
     assert Path(outputs["path"]).read_bytes()[:4] == b"GGUF"
     assert re.fullmatch(r"modelrunner-\S+", outputs["cache-key"])
     assert list((project / "models").rglob("SHA256SUMS"))
@@ -220,6 +222,17 @@ def test_the_action_fails_with_an_annotation_where_the_lock_is_stale(
     one = runner()
     assert pulled(one) == 9
     assert "::error file=modelrunner.toml,line=3,title=lock_outdated::x is not locked" in one.said
+
+
+@pytest.mark.slow
+def test_the_action_fails_with_an_annotation_where_there_is_no_lock(
+    project: Path, runner: Callable[..., Runner]
+) -> None:
+    (project / "modelrunner.lock").unlink()
+    one = runner()
+    assert pulled(one) == 9
+    assert "::error " in one.said
+    assert "modelrunner.lock" in one.said
 
 
 def test_the_hook_says_no_to_a_stale_lock(project: Path, cli: CommandLine) -> None:

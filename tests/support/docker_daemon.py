@@ -87,6 +87,9 @@ def docker_daemon() -> Iterator[DockerDaemon]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            # a container in the host's network leaves a mount of it behind
+            for network in (folder / "exec" / "netns").glob("*"):
+                subprocess.run(["umount", network], check=False, capture_output=True)
 
 
 @contextmanager
