@@ -8,7 +8,8 @@ from modelrunner.oci import media_types
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing
-from modelrunner.registry.oci import new_session, scope_of
+from modelrunner.registry.session import new_session
+from modelrunner.registry.tokens import scope_of
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 

@@ -40,8 +40,9 @@ from modelrunner.registry.exchange import (
 from modelrunner.registry.guard import origin
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
+from modelrunner.registry.session import new_session
 from modelrunner.registry.source import BlobStream
-from modelrunner.registry.tokens import Headers
+from modelrunner.registry.tokens import Headers, scope_of
 
 if TYPE_CHECKING:
     import requests
@@ -297,28 +298,6 @@ class OciRegistry:
             read_timeout_s=self._read_timeout_s,
             remaining_s=self._backoff.remaining_s,
         )
-
-
-def scope_of(repository: str, actions: str) -> str:
-    """The scope of a token, as token services spell it."""
-    return f"repository:{repository}:{actions}"
-
-
-def new_session() -> "requests.Session":
-    """A session that keeps no cookies and follows nothing by itself."""
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    # made here, not by oras: its provider loads a checker of schemas, a quarter of a start
-    session = requests.Session()
-    # some registries take whoever keeps cookies for a browser
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = "modelrunner"
-    # even where it is told not to follow, requests reads the whole body of a redirect to see
-    # where it leads; that is for `Exchange` to see
-    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
-    return session
 
 
 def _tag_names(body: bytes, label: str) -> list[str]:

@@ -9,7 +9,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.exchange import Content
-from modelrunner.registry.oci import OciRegistry, scope_of
+from modelrunner.registry.oci import OciRegistry
+from modelrunner.registry.tokens import scope_of
 
 
 class OciSink(OciRegistry):

@@ -179,6 +179,11 @@ class Tokens:
         )
 
 
+def scope_of(repository: str, actions: str) -> str:
+    """The scope of a token, as token services spell it."""
+    return f"repository:{repository}:{actions}"
+
+
 def _basic(credential: Credential) -> str:
     pair = f"{credential.username}:{credential.password}".encode()
     return f"Basic {base64.b64encode(pair).decode()}"
