@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,8 +20,14 @@ from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from modelrunner.errors import MalformedManifestError, ModelRunnerError, PortInUseError
+from modelrunner.errors import ModelRunnerError, PortInUseError
 from modelrunner.oci.digest import Digest
+from modelrunner.share.repositories import (
+    RefusalError,
+    repositories,
+    repository,
+    unknown_blob,
+)
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import http_url
 
@@ -32,15 +37,6 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalError(Exception):
-    """An answer of the specification that is not the content."""
-
-    status: HTTPStatus
-    code: str
-    message: str
 
 
 class ShareServer(ThreadingHTTPServer):
@@ -151,37 +147,23 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("/v2", "/v2/"):
             self._send_json({})
         elif path == "/v2/_catalog":
-            self._send_page("repositories", sorted(self._repositories()), query, {})
+            self._send_page("repositories", sorted(repositories(self.server.store)), query, {})
         else:
             match = _ROUTE.fullmatch(path)
             if match is None:
                 raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
             self._content(match["repository"], match["kind"], match["name"], query)
 
-    def _content(
-        self, repository: str, kind: str, name: str, query: Mapping[str, list[str]]
-    ) -> None:
-        models = self._repositories().get(repository)
-        if not models:
-            raise RefusalError(
-                HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"no repository {repository} here"
-            )
+    def _content(self, path: str, kind: str, name: str, query: Mapping[str, list[str]]) -> None:
+        found = repository(self.server.store, path)
         if kind == "tags" and name == "list":
-            tags = sorted(_tags(models, repository))
-            self._send_page("tags", tags, query, {"name": repository})
+            self._send_page("tags", found.tags(), query, {"name": path})
         elif kind == "manifests":
-            self._send_manifest(_find_manifest(models, repository, name))
+            self._send_manifest(found.manifest(name))
         elif kind == "blobs":
-            self._send_blob(_find_blob(models, name))
+            self._send_blob(found.blob(name))
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
-
-    def _repositories(self) -> dict[str, list[StoredModel]]:
-        found: dict[str, list[StoredModel]] = {}
-        for model in self.server.store.models():
-            for repository in {reference.repository for reference in model.references}:
-                found.setdefault(repository, []).append(model)
-        return found
 
     def _send_manifest(self, model: StoredModel) -> None:
         raw = model.manifest.raw
@@ -202,9 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             size = path.stat().st_size
         except FileNotFoundError as exc:
-            raise RefusalError(
-                HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"no blob {digest} here"
-            ) from exc
+            raise unknown_blob(str(digest)) from exc
         headers = {
             "Content-Type": "application/octet-stream",
             "Docker-Content-Digest": str(digest),
@@ -298,37 +278,3 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Requests are for `--debug`."""
         _log.info(format, *args)
-
-
-def _tags(models: list[StoredModel], repository: str) -> set[str]:
-    return {
-        reference.tag
-        for model in models
-        for reference in model.references
-        if reference.repository == repository and reference.tag and not reference.digest
-    }
-
-
-def _find_manifest(models: list[StoredModel], repository: str, name: str) -> StoredModel:
-    for model in models:
-        if name == str(model.digest):
-            return model
-        for reference in model.references:
-            if (reference.repository, reference.tag, reference.digest) == (repository, name, None):
-                return model
-    raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"no manifest {name} here")
-
-
-def _find_blob(models: list[StoredModel], name: str) -> Digest:
-    try:
-        digest = Digest.parse(name)
-    except MalformedManifestError as exc:
-        raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
-    for model in models:
-        if any(blob.digest == digest for blob in model.manifest.blobs):
-            return digest
-    raise _unknown_blob(name)
-
-
-def _unknown_blob(name: str) -> RefusalError:
-    return RefusalError(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"no blob {name} here")
