@@ -16,7 +16,7 @@ import typer
 
 from modelrunner import __version__
 from modelrunner.cli.command_table import CommandTable
-from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import GlobalOptions, console_for, shared_options
 from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
 
@@ -63,7 +63,8 @@ def root(
     ] = False,
 ) -> None:
     """Options that come before a command's name."""
-    ctx.obj = shared_options(json, quiet, progress, offline, debug)
+    said = shared_options(json, quiet, progress, offline, debug)
+    ctx.ensure_object(GlobalOptions).add(said)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,20 +74,20 @@ def main(arguments: list[str] | None = None) -> int:
     _end_on_signals()
     # as far as it is known before the arguments are understood
     fallback = GlobalOptions(json="--json" in arguments, debug="--debug" in arguments)
+    said = GlobalOptions()
     try:
         status = typer.main.get_command(app).main(
-            arguments, prog_name="modelrunner", standalone_mode=False
+            arguments, prog_name="modelrunner", standalone_mode=False, obj=said
         )
     except ModelRunnerError as exc:
         if fallback.debug:
             import traceback
 
             traceback.print_exc()
-        console_for(fallback).error(exc)
-        _annotate(exc, arguments)
+        _tell(exc, fallback, said)
         status = exc.exit_code
     except _USAGE_ERROR as exc:
-        status = _usage(exc, console_for(fallback))
+        status = _usage(exc, fallback, said)
     except (KeyboardInterrupt, typer.Abort):
         status = ExitStatus.INTERRUPTED
     finally:
@@ -94,27 +95,29 @@ def main(arguments: list[str] | None = None) -> int:
     return int(status or 0)
 
 
-def _annotate(error: ModelRunnerError, arguments: Sequence[str]) -> None:
-    """Shows an error in GitHub Actions too, where that was asked for."""
-    if "--github" in arguments:
+def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:
+    """Shows an error, in GitHub Actions too where that was asked for."""
+    console_for(fallback).error(error)
+    if said.github:
         from modelrunner.cli.github import annotations
 
         for line in annotations(error, os.environ):
             sys.stderr.write(f"{line}\n")
 
 
-def _usage(error: BaseException, console: Console) -> ExitStatus:
+def _usage(error: BaseException, fallback: GlobalOptions, said: GlobalOptions) -> ExitStatus:
     context = getattr(error, "ctx", None)
     message = str(getattr(error, "format_message", lambda: str(error))())
     if type(error).__name__ == "NoArgsIsHelpError":
-        console.print(message)
+        console_for(fallback).print(message)
         return ExitStatus.OK
     hint = f"see `{context.command_path} --help`" if context is not None else None
     possible = getattr(error, "possibilities", None)
     if possible:
         message = str(getattr(error, "message", message))
         hint = _near(str(getattr(error, "option_name", "")), possible) or hint
-    console.error(UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint))
+    told = UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)
+    _tell(told, fallback, said)
     return ExitStatus.USAGE
 
 

@@ -29,23 +29,27 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GlobalOptions:
-    """The options that every command has; those before its name count too."""
+    """The options that every command has; those before its name count too.
+
+    Attributes:
+        github: `--github`, of the commands that have it: GitHub Actions is told of errors too.
+    """
 
     json: bool = False
     quiet: bool = False
     progress: ProgressMode | None = None
     offline: bool = False
     debug: bool = False
+    github: bool = False
 
-    def joined(self, other: "GlobalOptions") -> "GlobalOptions":
-        """What either of them asks for."""
-        return GlobalOptions(
-            self.json or other.json,
-            self.quiet or other.quiet,
-            other.progress or self.progress,
-            self.offline or other.offline,
-            self.debug or other.debug,
-        )
+    def add(self, other: "GlobalOptions") -> None:
+        """Asks for what the other asks for, too."""
+        self.json |= other.json
+        self.quiet |= other.quiet
+        self.progress = other.progress or self.progress
+        self.offline |= other.offline
+        self.debug |= other.debug
+        self.github |= other.github
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,12 @@ class Command(TyperCommand):
 
 
 def command(
-    *, examples: str, more: str = "", name: str | None = None, cls: type[Command] = Command
+    *,
+    examples: str,
+    more: str = "",
+    name: str | None = None,
+    cls: type[Command] = Command,
+    github: str | None = None,
 ) -> Callable[[Callable[..., None]], typer.Typer]:
     """Makes an application of one command out of a function that takes the `Context` first.
 
@@ -117,6 +126,7 @@ def command(
         more: What stands before them, line for line.
         name: Of the command, where the function is called differently.
         cls: What reads its command line.
+        github: What its `--github` does, where it has one.
     """
     epilog = "\n\n".join(f"\b\n{text}" for text in (more, f"Examples:\n{examples}") if text)
 
@@ -124,7 +134,7 @@ def command(
         app = typer.Typer(
             rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
         )
-        app.command(name, cls=cls, epilog=epilog)(_with_context(function))
+        app.command(name, cls=cls, epilog=epilog)(_with_context(function, github))
         return app
 
     return wrap
@@ -167,16 +177,20 @@ def console_for(options: GlobalOptions) -> Console:
     )
 
 
-def _with_context(function: Callable[..., None]) -> Callable[..., None]:
+def _with_context(function: Callable[..., None], github: str | None) -> Callable[..., None]:
     shared = list(inspect.signature(shared_options).parameters.values())
     own = list(inspect.signature(function).parameters.values())[1:]
+    if github is not None:
+        own.append(_github_option(github))
     before = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
     @wraps(function)
     def wrapper(*, ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401
         said = shared_options(**{entry.name: values.pop(entry.name) for entry in shared})
-        options = ctx.find_root().ensure_object(GlobalOptions).joined(said)
-        ctx.find_root().obj = options
+        # its callback has acted
+        values.pop("github", None)
+        options = ctx.find_root().ensure_object(GlobalOptions)
+        options.add(said)
         context = build(options)
         function(context, **values)
         context.console.flush()
@@ -187,6 +201,17 @@ def _with_context(function: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
     return wrapper
+
+
+def _github_option(text: str) -> inspect.Parameter:
+    """`--github`, noted before other options are read: mistakes in those are told there too."""
+    option = typer.Option("--github", help=text, callback=_note_github, is_eager=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter("github", keyword, default=False, annotation=Annotated[bool, option])
+
+
+def _note_github(ctx: typer.Context, wanted: bool) -> None:
+    ctx.find_root().ensure_object(GlobalOptions).add(GlobalOptions(github=wanted))
 
 
 def _log_everything() -> None:

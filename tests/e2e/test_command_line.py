@@ -89,6 +89,30 @@ def test_a_mistake_is_two_lines_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (
+            ["lock", "--check", "--diff"],
+            "--check and --diff are different things to do",
+            "give one",
+        ),
+        (
+            ["pull", "ai/x", "--connections", "99"],
+            "invalid value for '--connections': 99 is not in the range 1<=x<=16",
+            "see `modelrunner pull --help`",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_github_actions_too_where_that_is_asked_for(
+    cli: CommandLine, arguments: list[str], message: str, hint: str
+) -> None:
+    alone, done = cli(*arguments), cli(*arguments, "--github")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert alone.stderr == f"error: {message}\nhint: {hint}\n"
+    assert done.stderr == f"{alone.stderr}::error title=usage::{message}%0Ahint: {hint}\n"
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("--json", "list"),

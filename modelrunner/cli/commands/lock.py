@@ -11,7 +11,8 @@ from modelrunner.lockfile.project import INTENT_NAME, Project
 
 
 @command(
-    examples="  modelrunner lock\n  modelrunner lock --check\n  modelrunner lock --update chat"
+    examples="  modelrunner lock\n  modelrunner lock --check\n  modelrunner lock --update chat",
+    github="Errors as annotations of GitHub Actions too.",
 )
 def lock(
     context: Context,
@@ -30,9 +31,6 @@ def lock(
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help=f"Default: {INTENT_NAME} in this folder.")
     ] = None,
-    github: Annotated[  # noqa: ARG001 - the boundary where errors are told looks for it
-        bool, typer.Option("--github", help="Errors as annotations of GitHub Actions too.")
-    ] = False,
 ) -> None:
     """Pin the models of modelrunner.toml in modelrunner.lock; what is pinned stays."""
     modes = {"--check": check, "--diff": diff, "--upgrade": upgrade, "--update": bool(update)}

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @command(
     examples="  modelrunner pull ai/granite-4.0-micro\n"
     "  modelrunner pull ai/smollm2:135M-Q4_K_M ai/embeddinggemma --output models\n"
-    "  modelrunner pull --locked"
+    "  modelrunner pull --locked",
+    github="Write outputs, annotations, a summary for GitHub Actions.",
 )
 def pull(
     context: Context,
@@ -57,10 +58,6 @@ def pull(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End all when one of several fails.")
     ] = False,
-    github: Annotated[
-        bool,
-        typer.Option("--github", help="Write outputs, annotations, a summary for GitHub Actions."),
-    ] = False,
     connections: Annotated[
         int | None,
         typer.Option(min=1, max=16, metavar="N", help="Default: few, more while that is faster."),
@@ -87,7 +84,7 @@ def pull(
     ] = None,
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
-    actions = _actions(context) if github else None
+    actions = _actions(context) if context.options.github else None
     deadline = None if timeout is None else time.monotonic() + timeout
     rate = _rate(limit_rate)
     if deadline is not None:
