@@ -43,9 +43,9 @@ from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import origin
 from modelrunner.registry.hub_files import HubFile, HubModel, choose, labels
-from modelrunner.registry.oci import new_session
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
+from modelrunner.registry.session import new_session
 from modelrunner.registry.source import BlobStream
 from modelrunner.units import format_size
 

@@ -1,388 +1,630 @@
-"""The recipes for CI systems, taken from where people copy them, do what they say."""
+"""The recipes of `docs/ci.md`, the action and the hook: each is run as it stands there."""
 
+import io
 import json
 import os
 import re
 import shlex
 import shutil
+import socket
+import string
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tarfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from modelrunner import __version__
 from tests.conftest import ROOT, CommandLine
-from tests.support.artifacts import Artifact
+from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.python_image import PYTHON, import_python_image, tree
+from tests.support.gguf import tiny_gguf
+from tests.support.github_actions import Cache, Job, StepFailedError, unknown_names
+from tests.support.python_image import import_empty, import_python
 from tests.support.registry import Registry
+from tests.support.snippets import snippets
 
-ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+ACTION = (ROOT / "action.yml").read_text()
 HOOK = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())[0]
-EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
-CHAT = "team/chat"
+SNIPPETS = snippets(ROOT / "docs" / "ci.md")
+BIN = Path(sys.executable).parent
+MODEL = "models/chat/model.gguf"
+OUTDATED = {"missing": "there is no modelrunner.lock here", "stale": "chat is locked as"}
 
 
-def recipe(title: str) -> str:
-    """The snippet under a heading of docs/ci.md."""
-    text = (ROOT / "docs" / "ci.md").read_text()
-    _, _, rest = text.partition(f"### {title}\n")
-    return rest.partition("```")[2].partition("\n")[2].partition("```")[0]
+def snippet(heading: str, index: int = 0) -> str:
+    return [found.text for found in SNIPPETS if found.heading == heading][index]
 
 
-@pytest.fixture
-def project(tmp_path: Path, registry: Registry, tiny: Artifact, cli: CommandLine, monkeypatch):
-    """A folder with an intent and its lock."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    registry.add(tiny, CHAT, ["1"])
-    (folder / "modelrunner.toml").write_text(f'[models.chat]\nref = "{registry.host}/{CHAT}:1"\n')
-    assert cli("lock").returncode == 0
-    return folder
-
-
-def go_stale(project: Path) -> None:
-    intent = project / "modelrunner.toml"
-    intent.write_text(intent.read_text() + 'other = "ai/other:1"\n'.replace("other", "x", 1))
-    intent.write_text(intent.read_text().replace('x = "ai', '[models.x]\nref = "ai'))
+INTENT = snippet("Locked models")
+(MANAGER,) = json.loads(snippet("Renovate"))["customManagers"]
+POD = yaml.safe_load(snippet("Kubernetes"))["spec"]
+(INIT,) = POD["initContainers"]
+VOLUMES = {volume["name"]: volume for volume in POD["volumes"]}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This checkout as a wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "-w", str(folder), str(ROOT)],
-        check=True,
-    )
-    return next(folder.glob("*.whl"))
-
-
-class Runner:
-    """A runner of GitHub's, as far as the steps of this action can tell."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-        self.folder = folder
-        self.inputs = {
-            name: inputs.get(name, about["default"]) for name, about in ACTION["inputs"].items()
-        }
-        self.steps: dict[str, dict[str, str]] = {}
-        self.environ = {**environ, "RUNNER_TEMP": str(folder), "GITHUB_ACTIONS": "true"}
-        self.said = self.summary = ""
-
-    def run(self, *names: str) -> int:
-        """Runs those steps in order; the first exit code that is not 0."""
-        steps = {step["name"]: step for step in ACTION["runs"]["steps"]}
-        return next(filter(None, (self._shell(steps[name]) for name in names)), 0)
-
-    def outputs(self) -> dict[str, str]:
-        """What the job that uses the action sees."""
-        return {name: self.value(about["value"]) for name, about in ACTION["outputs"].items()}
-
-    def value(self, text: str) -> str:
-        """A text with its expressions filled in; a name that nobody gave is an error."""
-        return EXPRESSION.sub(lambda found: self._look_up(found[1]), text)
-
-    def _look_up(self, name: str) -> str:
-        match name.split("."):
-            case ["inputs", key]:
-                return self.inputs[key]
-            case ["github", "action_path"]:
-                return str(ROOT)
-            case ["env", key]:
-                return self.environ[key]
-            case ["steps", step, "outputs", key]:
-                return self.steps[step][key]
-            case _:
-                raise KeyError(name)
-
-    def _shell(self, step: Mapping[str, Any]) -> int:
-        assert step["shell"] == "bash"
-        files = {
-            name: self.folder / name
-            for name in ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
-        }
-        for file in files.values():
-            file.write_text("")
-        own = {name: self.value(value) for name, value in step.get("env", {}).items()}
-        done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
-            cwd=self.value(step.get("working-directory", ".")),
-            env={**self.environ, **own, **{name: str(file) for name, file in files.items()}},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.said += done.stdout + done.stderr
-        self.environ |= _pairs(files["GITHUB_ENV"])
-        for folder in files["GITHUB_PATH"].read_text().split():
-            self.environ["PATH"] = f"{folder}{os.pathsep}{self.environ['PATH']}"
-        if "id" in step:
-            self.steps[step["id"]] = _pairs(files["GITHUB_OUTPUT"])
-        self.summary = files["GITHUB_STEP_SUMMARY"].read_text()
-        return done.returncode
-
-
-def _pairs(file: Path) -> dict[str, str]:
-    """`name=value` lines; and `name<<END`, lines, END."""
-    pairs, lines = dict[str, str](), iter(file.read_text().splitlines())
-    for line in lines:
-        name, heredoc, end = line.partition("<<")
-        if heredoc and "=" not in name:
-            value = []
-            for inner in lines:
-                if inner == end:
-                    break
-                value.append(inner)
-            pairs[name] = "\n".join(value)
-        else:
-            name, _, pairs[name] = line.partition("=")
-    return pairs
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    weights = tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf").read_bytes()
+    return docker_artifact(weights, license=b"free\n")
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the action's first step has put the program, once for all runs."""
-    folder = tmp_path_factory.mktemp("runner")
-    environ = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    runner = Runner(folder, environ, {"install": str(wheel)})
-    assert runner.run("Install modelrunner") == 0, runner.said
-    assert runner.environ["MODELRUNNER_HOME"] == str(folder / "modelrunner")
-    assert runner.environ["PATH"].startswith(str(folder / "modelrunner-venv" / "bin"))
-    return folder
+def hub(artifact: Artifact) -> Iterator[Registry]:
+    """What stands in for Docker Hub."""
+    with Registry() as registry:
+        registry.add(artifact, "ai/granite-4.0-micro", ["3B-Q4_K_M"])
+        registry.add(artifact, "ai/smollm2", ["latest"])
+        yield registry
 
 
-@pytest.fixture
-def runner(installed: Path, tmp_path: Path, cli: CommandLine) -> Callable[..., Runner]:
-    """A runner whose program is installed; it has a store of its own."""
-
-    def made(**inputs: str) -> Runner:
-        folder = tmp_path / "runner"
-        if not folder.exists():
-            folder.mkdir()
-            (folder / "modelrunner-venv").symlink_to(installed / "modelrunner-venv")
-        environ = {**cli.environ, "PATH": os.environ["PATH"]}
-        environ["MODELRUNNER_HOME"] = str(folder / "home")
-        return Runner(folder, environ, inputs)
-
-    return made
-
-
-def pulled(one: Runner) -> int:
-    """Runs everything behind the installation that is run by a shell."""
-    first, *rest = [step["name"] for step in ACTION["runs"]["steps"] if "run" in step]
-    assert first == "Install modelrunner"
-    return one.run(*rest)
-
-
-@pytest.mark.slow
-def test_the_action_pulls_and_tells_what_it_has(
-    project: Path, runner: Callable[..., Runner], tiny: Artifact
-) -> None:
-    one = runner(output="models")
-    assert pulled(one) == 0, one.said
-    outputs = one.outputs()
-    assert outputs["digest"] == tiny.digest
-    assert outputs["cache-hit"] == "false"
-    # the step that reads it may run in another folder
-    assert Path(outputs["path"]).is_absolute()
-    assert Path(outputs["path"]).read_bytes()[:4] == b"GGUF"
-    assert re.fullmatch(r"modelrunner-\S+", outputs["cache-key"])
-    assert list((project / "models").rglob("SHA256SUMS"))
-    assert CHAT in one.summary
-    # the next job has the store from the cache
-    again = runner(output="models")
-    assert pulled(again) == 0, again.said
-    assert again.outputs() == {**outputs, "cache-hit": "true"}
-
-
-@pytest.mark.slow
-def test_the_actions_caching_steps_name_what_there_is(
-    project: Path, runner: Callable[..., Runner]
-) -> None:
-    one = runner()
-    assert pulled(one) == 0, one.said
-    restore, save = [step for step in ACTION["runs"]["steps"] if "uses" in step]
-    assert restore["with"] == save["with"]
-    assert Path(one.value(save["with"]["path"])).is_dir()
-    assert one.value(save["with"]["key"]) == one.outputs()["cache-key"]
-    assert "steps.restore.outputs.cache-hit" in save["if"]
-    assert {step["id"] for step in ACTION["runs"]["steps"] if "id" in step} >= {"restore"}
-
-
-@pytest.mark.slow
-def test_the_action_fails_with_an_annotation_where_the_lock_is_stale(
-    project: Path, runner: Callable[..., Runner]
-) -> None:
-    go_stale(project)
-    one = runner()
-    assert pulled(one) == 9
-    assert "::error file=modelrunner.toml,line=3,title=lock_outdated::x is not locked" in one.said
-
-
-@pytest.mark.slow
-def test_the_action_fails_with_an_annotation_where_there_is_no_lock(
-    project: Path, runner: Callable[..., Runner]
-) -> None:
-    (project / "modelrunner.lock").unlink()
-    one = runner()
-    assert pulled(one) == 9
-    assert "::error " in one.said
-    assert "modelrunner.lock" in one.said
-
-
-def test_the_hook_says_no_to_a_stale_lock(project: Path, cli: CommandLine) -> None:
-    entry = shlex.split(HOOK["entry"])
-    assert entry[0] == "modelrunner"
-    assert not HOOK["pass_filenames"]
-    for name in ("modelrunner.toml", "modelrunner.lock"):
-        assert re.search(HOOK["files"], name)
-    assert cli(*entry[1:]).returncode == 0
-    go_stale(project)
-    done = cli(*entry[1:])
-    assert done.returncode == 9
-    assert "x" in done.stderr
-
-
-def test_the_snippet_for_pre_commit_names_the_hook() -> None:
-    (repository,) = yaml.safe_load(recipe("pre-commit"))["repos"]
-    assert [hook["id"] for hook in repository["hooks"]] == [HOOK["id"]]
-
-
-def test_the_snippet_for_github_uses_what_the_action_has() -> None:
-    steps = yaml.safe_load(recipe("GitHub Actions"))["jobs"]["test"]["steps"]
-    (using,) = [step for step in steps if "/modelrunner@" in step.get("uses", "")]
-    assert set(using["with"]) <= set(ACTION["inputs"])
-    told = re.findall(r"steps\.model\.outputs\.([\w-]+)", json.dumps(steps))
-    assert told
-    assert set(told) <= set(ACTION["outputs"])
-
-
-@pytest.fixture
-def path_with_program(installed: Path, tmp_path: Path) -> str:
-    """PATH on which `pip` and `modelrunner` are those of a venv with our wheel in it."""
-    return f"{installed / 'modelrunner-venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.mark.slow
-def test_the_job_for_gitlab_runs(project: Path, cli: CommandLine, path_with_program: str) -> None:
-    job = yaml.safe_load(recipe("GitLab CI"))["model"]
-    home = job["variables"]["MODELRUNNER_HOME"].replace("$CI_PROJECT_DIR", str(project))
-    # with the wheel there, pip finds it installed
-    for line in job["script"]:
-        done = subprocess.run(
-            ["bash", "-ec", line],
-            env={**cli.environ, "PATH": path_with_program, "MODELRUNNER_HOME": home},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    assert all((project / path).is_dir() for path in job["cache"]["paths"])
-    assert job["cache"]["key"]["files"] == ["modelrunner.lock"]
-    assert list((project / job["artifacts"]["paths"][0]).rglob("*.gguf"))
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ('ref = "ai/granite-4.0-micro:3B-Q4_K_M"', ("ai/granite-4.0-micro", "3B-Q4_K_M")),
-        ('ref="host.example:5000/a/b:1.2"', ("host.example:5000/a/b", "1.2")),
-        ('ref = "ai/smollm2"', None),
-        (f'ref = "ai/smollm2@sha256:{"0" * 64}"', None),
-    ],
-)
-def test_the_pattern_for_renovate_finds_tags(line: str, found: tuple[str, str] | None) -> None:
-    (manager,) = json.loads(recipe("Renovate"))["customManagers"]
-    (pattern,) = manager["matchStrings"]
-    match = re.search(pattern.replace("(?<", "(?P<"), line)
-    assert (match and (match["depName"], match["currentValue"])) == found
-    (files,) = manager["managerFilePatterns"]
-    assert re.search(files.strip("/"), "sub/modelrunner.toml")
-    assert not re.search(files.strip("/"), "sub/modelrunner.tomlx")
-
-
-@pytest.mark.slow
-def test_the_init_container_runs_and_may_do_nothing_else(
-    project: Path, cli: CommandLine, path_with_program: str, tmp_path: Path
-) -> None:
-    pod = yaml.safe_load(recipe("Kubernetes"))["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    (init,) = pod["initContainers"]
-    assert init["securityContext"] == {
-        "readOnlyRootFilesystem": True,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+@pytest.fixture(scope="module")
+def environ(hub: Registry, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """What a machine of a CI has set: this Python, the way to packages, the stand-in's address."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "LANG"))}
+    return {
+        **kept,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HOME": str(tmp_path_factory.mktemp("user")),
+        "MODELRUNNER_MIRRORS": f"docker.io={hub.url}",
     }
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    assert {mount["name"] for mount in init["volumeMounts"]} == volumes
-    places = {"/models": str(tmp_path / "volume"), "/lock": str(project)}
 
-    def here(path: str) -> str:
-        for place, folder in places.items():
-            if path.startswith(place):
-                return folder + path.removeprefix(place)
-        return path
 
-    environ = {entry["name"]: here(entry["value"]) for entry in init["env"]}
-    before = sorted(path.name for path in project.iterdir())
-    for _ in range(2):
-        program, *arguments = init["command"]
+@pytest.fixture(scope="module")
+def locked(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the documented `modelrunner.toml` and its lock."""
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "modelrunner.toml").write_text(INTENT)
+    home = str(tmp_path_factory.mktemp("home"))
+    done = bash("modelrunner lock", folder, {**environ, "MODELRUNNER_HOME": home})
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def project(locked: Path, hub: Registry, tmp_path: Path) -> Path:
+    """A checkout of one's own."""
+    hub.requests.clear()
+    return Path(shutil.copytree(locked, tmp_path / "project"))
+
+
+@pytest.fixture(params=OUTDATED)
+def outdated(request: pytest.FixtureRequest, project: Path) -> str:
+    """What is said about the lock, which the project lacks or which is not what it wants."""
+    if request.param == "missing":
+        (project / "modelrunner.lock").unlink()
+    else:
+        (project / "modelrunner.toml").write_text(INTENT.replace("3B-Q4_K_M", "3B-Q8_0"))
+    return OUTDATED[request.param]
+
+
+def bash(
+    script: str, folder: Path, environ: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a script that ends at its first failure, as every CI does."""
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_snippet_is_run_below() -> None:
+    assert [(found.heading, found.language) for found in SNIPPETS] == [
+        ("JSON", "json"),
+        ("JSON", "json"),
+        ("Settings", "toml"),
+        ("Locked models", "toml"),
+        ("GitHub Actions", "yaml"),
+        ("GitLab CI", "yaml"),
+        ("pre-commit", "yaml"),
+        ("Renovate", "json"),
+        ("Dockerfile", "dockerfile"),
+        ("Kubernetes", "yaml"),
+        ("A mirror for one job", "console"),
+    ]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs the action, again and again: its jobs share what is installed, and a cache."""
+
+    temp: Path
+    cache: Cache
+    environ: Mapping[str, str]
+    first: Job
+    outputs: Mapping[str, str]
+
+    def job(self, workspace: Path) -> Job:
+        """A job without anything that another one pulled."""
+        shutil.rmtree(self.temp / "modelrunner", ignore_errors=True)
+        return new_job(workspace, self.temp, self.cache, self.environ)
+
+
+def new_job(workspace: Path, temp: Path, cache: Cache, environ: Mapping[str, str]) -> Job:
+    uses = {
+        "actions/cache/restore@v4": cache.restore,
+        "actions/cache/save@v4": cache.save,
+        "actions/checkout@v4": lambda _: {},
+    }
+    return Job(workspace, temp, dict(environ), uses)
+
+
+@pytest.fixture(scope="module")
+def wheels(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, and those of what it needs."""
+    folder = tmp_path_factory.mktemp("wheels")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, ROOT],
+        env=environ,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def machine(
+    locked: Path, environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Machine:
+    """A machine that has run the action once, which installed itself."""
+    temp = tmp_path_factory.mktemp("runner")
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    workspace = Path(shutil.copytree(locked, tmp_path_factory.mktemp("checkout") / "project"))
+    job = new_job(workspace, temp, cache, environ)
+    outputs = job.run_action(yaml.safe_load(ACTION), ROOT, {})
+    return Machine(temp, cache, environ, job, outputs)
+
+
+@pytest.fixture
+def wheel(wheels: Path) -> str:
+    """An `install` that is quick where this version is installed already."""
+    return str(next(wheels.glob("modelrunner-*.whl")))
+
+
+@pytest.mark.slow
+class TestGitHub:
+    def test_outputs_are_those_of_the_model(
+        self, machine: Machine, artifact: Artifact, environ: Mapping[str, str]
+    ) -> None:
+        workspace = machine.first.workspace
+        assert machine.outputs == {
+            "path": str(workspace / MODEL),
+            "digest": artifact.digest,
+            "cache-key": bash("modelrunner cache-key", workspace, environ).stdout.strip(),
+            "cache-hit": "false",
+        }
+        assert (workspace / MODEL).read_bytes() == artifact.layers[0]
+        assert "| ai/granite-4.0-micro:3B-Q4_K_M |" in machine.first.summary
+        assert [kept.name for kept in machine.cache.folder.iterdir()] == [
+            machine.outputs["cache-key"]
+        ]
+
+    def test_what_was_installed_is_this_version_and_behind_it_on_path(
+        self, machine: Machine, project: Path
+    ) -> None:
+        done = bash("command -v modelrunner; modelrunner --version", project, machine.first.environ)
+        where, version = done.stdout.splitlines()
+        assert where == str(machine.temp / "modelrunner-venv" / "bin" / "modelrunner")
+        assert __version__ in version
+
+    def test_with_the_store_of_the_cache_nothing_is_asked_for(
+        self, machine: Machine, wheel: str, project: Path, hub: Registry
+    ) -> None:
+        outputs = machine.job(project).run_action(yaml.safe_load(ACTION), ROOT, {"install": wheel})
+        assert outputs == {
+            **machine.outputs,
+            "path": str(project / MODEL),
+            "cache-hit": "true",
+        }
+        assert hub.requests == []
+
+    def test_without_the_cache_all_is_fetched(
+        self, machine: Machine, wheel: str, project: Path, hub: Registry
+    ) -> None:
+        job = machine.job(project.parent)
+        job.uses = {}
+        inputs = {
+            "install": wheel,
+            "cache": "false",
+            "working-directory": "project",
+            "output": "here",
+        }
+        outputs = job.run_action(yaml.safe_load(ACTION), ROOT, inputs)
+        assert outputs["cache-hit"] == "false"
+        assert outputs["path"] == str(project / "here" / "chat" / "model.gguf")
+        assert Path(outputs["path"]).exists()
+        assert hub.requests != []
+
+    def test_an_outdated_lock_is_annotated_before_anything_is_fetched(
+        self, machine: Machine, wheel: str, project: Path, outdated: str, hub: Registry
+    ) -> None:
+        job = machine.job(project.parent)
+        inputs = {"install": wheel, "working-directory": "project"}
+        with pytest.raises(StepFailedError) as caught:
+            job.run_action(yaml.safe_load(ACTION), ROOT, inputs)
+        assert caught.value.code == 9
+        annotation = r"^::error file=project/modelrunner\.lock,(line=\d+,)?title=lock_outdated::"
+        assert re.search(annotation + outdated, caught.value.log, re.MULTILINE)
+        assert hub.requests == []
+
+    def test_an_annotation_names_the_file_from_the_root_of_the_repository(
+        self, machine: Machine, wheel: str, project: Path, outdated: str
+    ) -> None:
+        with pytest.raises(StepFailedError, match=r"::error file=modelrunner\.lock,"):
+            machine.job(project).run_action(yaml.safe_load(ACTION), ROOT, {"install": wheel})
+
+    def test_its_expressions_name_what_there_is(self, machine: Machine) -> None:
+        assert unknown_names(yaml.safe_load(ACTION), machine.first) == []
+
+    @pytest.mark.parametrize(
+        ("right", "wrong"),
+        [
+            ("${{ inputs.install }}", "inputs.instal"),
+            ("${{ github.action_path }}", "github.action-path"),
+            ("${{ env.MODELRUNNER_HOME }}", "env.MODELRUNNER_HOUSE"),
+            ("${{ steps.key.outputs.cache-key }}", "steps.keys.outputs.cache-key"),
+            ("${{ steps.pull.outputs.digest }}", "steps.pull.outputs.sha"),
+            ("if: inputs.cache", "inputs.caches"),
+            ("steps.restore.outputs.cache-hit", "steps.restore.outputs.hit"),
+        ],
+    )
+    def test_a_wrong_name_in_an_expression_is_found(
+        self, machine: Machine, right: str, wrong: str
+    ) -> None:
+        before, name, after = re.split(r"([a-z]+\.[\w.-]+)", right, maxsplit=1)
+        broken = ACTION.replace(right, f"{before}{wrong}{after}")
+        assert name in ACTION
+        assert set(unknown_names(yaml.safe_load(broken), machine.first)) == {wrong}
+
+    def test_a_step_cannot_name_a_later_one(self, machine: Machine) -> None:
+        broken = ACTION.replace("${{ inputs.output }}", "${{ steps.pull.outputs.path }}")
+        assert unknown_names(yaml.safe_load(broken), machine.first) == ["steps.pull.outputs.path"]
+
+    def test_the_documented_workflow_runs(
+        self, machine: Machine, wheel: str, project: Path
+    ) -> None:
+        job = machine.job(project)
+
+        def action(given: Mapping[str, str]) -> Mapping[str, str]:
+            assert set(given) <= set(yaml.safe_load(ACTION)["inputs"])
+            return job.run_action(yaml.safe_load(ACTION), ROOT, {"install": wheel, **given})
+
+        job.uses = {**job.uses, f"OWNER/modelrunner@v{__version__}": action}
+        job.run(yaml.safe_load(snippet("GitHub Actions"))["jobs"]["test"]["steps"])
+        assert (project / MODEL).exists()
+
+
+def test_the_inputs_and_outputs_of_the_action_are_documented() -> None:
+    section = (ROOT / "docs" / "ci.md").read_text().partition("### GitHub Actions")[2]
+    rows = re.findall(r"^\| `([\w-]+)` \|", section.partition("### ")[0], re.MULTILINE)
+    action = yaml.safe_load(ACTION)
+    assert rows == [*action["inputs"], *action["outputs"]]
+
+
+class TestHook:
+    """What pre-commit runs."""
+
+    def test_a_good_lock_passes(self, project: Path, environ: Mapping[str, str]) -> None:
+        done = bash(HOOK["entry"], project, environ)
+        assert (done.returncode, done.stdout) == (0, "")
+
+    def test_an_outdated_lock_fails(
+        self, project: Path, outdated: str, environ: Mapping[str, str]
+    ) -> None:
+        done = bash(HOOK["entry"], project, environ)
+        assert done.returncode == 9
+        assert outdated in done.stderr
+
+    def test_it_runs_for_the_two_files(self) -> None:
+        names = ["modelrunner.toml", "modelrunner.lock", "other.toml", "modelrunner_toml"]
+        assert [name for name in names if re.search(HOOK["files"], name)] == names[:2]
+
+    def test_the_documented_configuration_names_it(self) -> None:
+        (source,) = yaml.safe_load(snippet("pre-commit"))["repos"]
+        assert source["rev"] == f"v{__version__}"
+        assert source["hooks"] == [{"id": HOOK["id"]}]
+
+
+@pytest.mark.slow
+def test_gitlab_runs_its_script_and_then_needs_only_its_cache(
+    project: Path,
+    locked: Path,
+    hub: Registry,
+    environ: Mapping[str, str],
+    wheels: Path,
+    tmp_path: Path,
+) -> None:
+    job = yaml.safe_load(snippet("GitLab CI"))["model"]
+    # pip finds this checkout, and nothing on the network
+    packages = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+
+    def run(folder: Path) -> "subprocess.CompletedProcess[str]":
+        given = {"CI_PROJECT_DIR": str(folder)}
+        for name, value in job["variables"].items():
+            given[name] = string.Template(value).substitute(given)
+        path = f"{tmp_path / 'venv' / 'bin'}:{environ['PATH']}"
+        script = "\n".join(job["script"])
+        return bash(script, folder, {**environ, **packages, **given, "PATH": path})
+
+    done = run(project)
+    assert (done.returncode, (project / MODEL).exists()) == (0, True), done.stderr
+    assert (tmp_path / "venv" / "bin" / "modelrunner").exists()
+    hub.requests.clear()
+    (cached,) = job["cache"]["paths"]
+    again = Path(shutil.copytree(locked, tmp_path / "again"))
+    shutil.copytree(project / cached, again / cached, symlinks=True)
+    assert run(again).returncode == 0
+    assert (again / MODEL).read_bytes() == (project / MODEL).read_bytes()
+    assert hub.requests == []
+    assert all((again / name).exists() for name in job["cache"]["key"]["files"])
+    (again / "modelrunner.lock").unlink()
+    assert run(again).returncode == 9
+
+
+class TestRenovate:
+    def found(self, text: str) -> list[Mapping[str, str]]:
+        (pattern,) = MANAGER["matchStrings"]
+        # JavaScript's named groups, as Python writes them
+        matches = re.finditer(re.sub(r"\(\?<(?=\w)", "(?P<", pattern), text)
+        return [match.groupdict() for match in matches]
+
+    def test_it_finds_the_documented_model(self) -> None:
+        assert MANAGER["customType"] == "regex"
+        assert MANAGER["datasourceTemplate"] == "docker"
+        expected = {"depName": "ai/granite-4.0-micro", "currentValue": "3B-Q4_K_M"}
+        assert self.found(INTENT) == [expected]
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ('a = { ref = "hub.test:5000/team/a:1.2" }', [("hub.test:5000/team/a", "1.2")]),
+            ('models.a.reference="team/a:1"', [("team/a", "1")]),
+            ('ref = "hub.test:5000/team/a"', []),
+            (f'ref = "team/a:1@sha256:{"0" * 64}"', []),
+            ('pref = "team/a:1"', []),
+        ],
+    )
+    def test_it_knows_tags_from_ports_and_leaves_digests_alone(
+        self, line: str, expected: list[tuple[str, str]]
+    ) -> None:
+        found = self.found(f"[models]\n{line}\n")
+        assert [(each["depName"], each["currentValue"]) for each in found] == expected
+
+    def test_it_looks_into_every_modelrunner_toml(self) -> None:
+        (pattern,) = MANAGER["managerFilePatterns"]
+        names = ["modelrunner.toml", "apps/chat/modelrunner.toml", "my-modelrunner.toml", "x.toml"]
+        assert [name for name in names if re.search(pattern.strip("/"), name)] == names[:2]
+
+    def test_its_update_has_the_lock_fail_until_it_is_made_again(
+        self, project: Path, hub: Registry, artifact: Artifact, environ: Mapping[str, str]
+    ) -> None:
+        (found,) = self.found(INTENT)
+        hub.add(artifact, found["depName"], ["3B-Q8_0"])
+        intent = project / "modelrunner.toml"
+        intent.write_text(INTENT.replace(f":{found['currentValue']}", ":3B-Q8_0"))
+        home = {**environ, "MODELRUNNER_HOME": str(project / ".home")}
+        assert bash("modelrunner pull --locked", project, home).returncode == 9
+        assert bash("modelrunner lock", project, home).returncode == 0
+        assert bash("modelrunner pull --locked", project, home).returncode == 0
+
+
+class TestKubernetes:
+    def test_the_init_container_may_do_nothing_but_write_to_its_volume(self) -> None:
+        assert INIT["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        writable = [mount for mount in INIT["volumeMounts"] if not mount.get("readOnly")]
+        (mount,) = writable
+        assert VOLUMES[mount["name"]] == {"name": mount["name"], "emptyDir": {}}
+        (home,) = INIT["env"]
+        assert home["name"] == "MODELRUNNER_HOME"
+        assert home["value"].startswith(f"{mount['mountPath']}/")
+
+    def test_its_command_brings_what_the_container_reads(
+        self, locked: Path, environ: Mapping[str, str], artifact: Artifact, tmp_path: Path
+    ) -> None:
+        mounts = {
+            mount["mountPath"]: made(tmp_path / mount["name"], VOLUMES[mount["name"]], locked)
+            for mount in INIT["volumeMounts"]
+        }
+
+        def here(path: str) -> str:
+            for mount, folder in mounts.items():
+                path = re.sub(rf"^{mount}(?=/|$)", str(folder), path)
+            return path
+
+        given = {entry["name"]: here(entry["value"]) for entry in INIT["env"]}
+        command = shlex.join(map(here, INIT["command"]))
+        folder = Path(here(INIT["workingDir"]))
+        # the second time, as after a restart of the container
+        for said in ("pulled", "up to date"):
+            done = bash(command, folder, {**environ, **given})
+            assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+        (container,) = POD["containers"]
+        weights = Path(here(container["args"][1]))
+        assert weights.read_bytes() == artifact.layers[0]
+        assert [mount["name"] for mount in container["volumeMounts"]] == ["models"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "..data",
+            "modelrunner.lock",
+            "modelrunner.toml",
+        ]
+
+
+def made(folder: Path, volume: Mapping[str, object], locked: Path) -> Path:
+    """A volume as Kubernetes makes it: a ConfigMap's files are links to links."""
+    folder.mkdir()
+    if "configMap" in volume:
+        shutil.copytree(locked, folder / "..data").chmod(0o755)
+        for name in ("modelrunner.toml", "modelrunner.lock"):
+            (folder / name).symlink_to(Path("..data", name))
+    return folder
+
+
+class TestOutput:
+    """The other snippets: what the program writes and reads."""
+
+    def test_errors_look_as_documented(self, cli: CommandLine, hub: Registry) -> None:
+        done = cli("pull", hub.reference("ai/smollm2:none"), "--json")
+        error, documented = json.loads(done.stderr)["error"], json.loads(snippet("JSON"))["error"]
+        assert set(documented) <= set(error)
+        assert (error["code"], error["retryable"]) == (documented["code"], documented["retryable"])
+
+    def test_progress_looks_as_documented(self, cli: CommandLine, hub: Registry) -> None:
+        done = cli("pull", hub.reference("ai/smollm2"), "--progress", "json")
+        events = [json.loads(line) for line in done.stderr.splitlines()]
+        documented = json.loads(snippet("JSON", 1))
+        advanced = [event for event in events if event["event"] == documented["event"]]
+        assert {frozenset(event) for event in advanced} == {frozenset(documented)}
+
+    def test_the_settings_are_read(self, cli: CommandLine) -> None:
+        text = snippet("Settings")
+        cli.home.mkdir()
+        (cli.home / "config.toml").write_text(text)
+        done = cli("config")
+        assert (done.returncode, done.stderr) == (0, "")
+        for key, value in tomllib.loads(text).items():
+            if not isinstance(value, dict):
+                assert re.search(rf"\b{key}\b.*\b{value}\b.*config\.toml", done.stdout)
+
+    def test_a_job_pulls_from_another_store(
+        self, environ: Mapping[str, str], project: Path, tmp_path: Path
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        lines = snippet("A mirror for one job").replace("5001", str(port)).splitlines()
+        share, pull = (line.removeprefix("$ ") for line in lines)
+        home = {**environ, "MODELRUNNER_HOME": str(tmp_path / "home")}
+        assert bash("modelrunner pull ai/smollm2", project, home).returncode == 0
+        other = {**home, "OTHER": str(tmp_path / "other")}
+        script = f"{share}\ntrap 'kill %1; wait' EXIT\nMODELRUNNER_HOME=$OTHER {pull}"
+        done = bash(script, project, other)
+        assert f"from http://127.0.0.1:{port}" in done.stdout, done.stderr
+
+
+@dataclass(frozen=True)
+class Docker:
+    """`docker` for a daemon that knows the images which the Dockerfile starts from."""
+
+    host: str
+
+    def __call__(self, *arguments: object) -> str:
         done = subprocess.run(
-            [shutil.which(program, path=path_with_program) or "", *map(here, arguments)],
-            cwd=here(init["workingDir"]),
-            env={**cli.environ, **environ, "HOME": "/nonexistent"},
+            ["docker", *map(str, arguments)],
+            env={**os.environ, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0"},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-    assert list(Path(here("/models/files")).rglob("*.gguf"))
-    assert sorted(path.name for path in project.iterdir()) == before
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def build(self, folder: Path, name: str, *options: str) -> None:
+        """Builds the documented Dockerfile, which reaches the stand-in for Docker Hub."""
+        (folder / "Dockerfile").write_text(snippet("Dockerfile"))
+        self("build", "--network", "host", "--tag", name, *options, folder)
+
+    def layers(self, name: str, archive: Path) -> list[Mapping[str, bytes]]:
+        """The files of each layer of an image."""
+        self("save", "--output", archive, name)
+        with tarfile.open(archive) as image:
+            (manifest,) = json.loads(content(image, "manifest.json"))
+            return [files_of(content(image, layer)) for layer in manifest["Layers"]]
 
 
-@pytest.mark.slow
+def files_of(layer: bytes) -> Mapping[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(layer)) as files:
+        return {entry.name: content(files, entry.name) for entry in files if not entry.isdir()}
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
+@pytest.fixture(scope="module")
+def docker(
+    docker_daemon: DockerDaemon,
+    wheels: Path,
+    environ: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Docker:
+    """Knows what the Dockerfile starts from; nothing is downloaded for it."""
+    folder = tmp_path_factory.mktemp("images")
+    python, llama = re.findall(r"^FROM (\S+)", snippet("Dockerfile"), re.MULTILINE)
+    mirrors = {"MODELRUNNER_MIRRORS": environ["MODELRUNNER_MIRRORS"]}
+    import_python(docker_daemon.host, python, folder, wheels, mirrors)
+    import_empty(docker_daemon.host, llama, folder)
+    return Docker(docker_daemon.host)
+
+
 @pytest.mark.docker
-def test_the_dockerfile_makes_an_image_with_the_models(
-    project: Path, installed: Path, docker_daemon: DockerDaemon, tmp_path: Path, tiny: Artifact
-) -> None:
-    (packages,) = (installed / "modelrunner-venv").glob("lib/python*/site-packages")
-    there = Path("/app/packages")
-    import_python_image(
-        docker_daemon.host,
-        tmp_path,
-        "python:3.12-slim",
-        {there / file.relative_to(packages): file for file in tree(packages)},
-        settings=[f"ENV PYTHONPATH={there}", "ENV PATH=/bin"],
-        scripts={
-            "/bin/pip": f"#!{PYTHON}\nfrom pip._internal.cli.main import main\nmain()\n",
-            "/bin/modelrunner": f"#!{PYTHON}\nfrom modelrunner.__main__ import main\nmain()\n",
-        },
-        programs=["sh", "rm"],
-    )
-    (project / "Dockerfile").write_text(recipe("Dockerfile"))
-    docker = ["docker", "-H", docker_daemon.host]
-    # on the host's network, for the registry is on its loopback
-    build = [*docker, "build", "--network", "host", "--tag", "models:1", str(project)]
-    done = subprocess.run(
-        build,
-        env={**os.environ, "DOCKER_BUILDKIT": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    look = "import glob; print(*glob.glob('/models/**/*', recursive=True)); open('/tmp/home')"
-    seen = subprocess.run(
-        [*docker, "run", "--rm", "--network", "none", "models:1", str(PYTHON), "-c", look],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ".gguf" in seen.stdout
-    assert "SHA256SUMS" in seen.stdout
-    assert "No such file" in seen.stderr
+@pytest.mark.slow
+class TestImages:
+    def test_the_model_is_a_layer_of_its_own_and_made_once(
+        self, docker: Docker, project: Path, artifact: Artifact, hub: Registry, tmp_path: Path
+    ) -> None:
+        docker.build(project, "chat:1")
+        layers = docker.layers("chat:1", tmp_path / "chat.tar")
+        assert [sorted(files) for files in layers] == [
+            ["mark"],
+            ["models/chat/LICENSE", "models/chat/SHA256SUMS", MODEL],
+        ]
+        assert layers[1][MODEL] == artifact.layers[0]
+        (image,) = json.loads(docker("inspect", "chat:1"))
+        assert image["Config"]["Cmd"] == ["-m", f"/{MODEL}"]
+        hub.requests.clear()
+        (project / "more.py").write_text("print()\n")
+        docker.build(project, "chat:2")
+        assert json.loads(docker("inspect", "chat:2"))[0]["RootFS"] == image["RootFS"]
+        assert hub.requests == []
+
+    def test_an_outdated_lock_ends_the_build(
+        self, docker: Docker, project: Path, outdated: str
+    ) -> None:
+        lacks = "stat modelrunner.lock: file does not exist"
+        with pytest.raises(AssertionError, match=f"(?s){outdated}.*code: 9|{lacks}"):
+            docker.build(project, "chat:outdated")
+
+    def test_the_init_container_runs_as_nobody_and_writes_only_to_its_volume(
+        self, docker: Docker, project: Path, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        docker.build(project, "chat:model", "--target", "model")
+        volumes = {name: made(tmp_path / name, volume, project) for name, volume in VOLUMES.items()}
+        volumes["models"].chmod(0o777)
+        mounts = [
+            f"--volume={volumes[mount['name']]}:{mount['mountPath']}"
+            + (":ro" if mount.get("readOnly") else "")
+            for mount in INIT["volumeMounts"]
+        ]
+        limits = INIT["securityContext"]
+        said = docker(
+            *("run", "--rm", "--network", "host", "--read-only", *mounts),
+            *("--user", limits["runAsUser"], "--security-opt", "no-new-privileges"),
+            *(f"--cap-drop={name}" for name in limits["capabilities"]["drop"]),
+            *(f"--env={entry['name']}={entry['value']}" for entry in INIT["env"]),
+            *("--workdir", INIT["workingDir"], "chat:model", *INIT["command"]),
+        )
+        assert "pulled" in said
+        weights = volumes["models"] / "chat" / "model.gguf"
+        assert weights.read_bytes() == artifact.layers[0]
+        assert weights.stat().st_uid == limits["runAsUser"]

@@ -1,11 +1,13 @@
-"""An image with the stand-in for `llama-server`, packed from the files of this machine.
+"""An image with the stand-in for `llama-server`.
 
-xllamacpp has a folder of its own in it: `/tmp`, where a checkout may be, is empty in the container.
+It has this machine's Python where it is here, and xllamacpp in a folder of its own: `/tmp`, where a
+checkout may be, is empty in the container.
 """
 
 from pathlib import Path
 
-from tests.support.python_image import PYTHON, import_python_image, tree
+from tests.support import machine_image
+from tests.support.machine_image import PYTHON, python_files, tree
 
 IMAGE = "stand-in:1"
 STAND_IN = Path(__file__).parent / "llama_server.py"
@@ -18,6 +20,8 @@ def import_image(host: str, folder: Path) -> None:
     import xllamacpp
 
     package = Path(xllamacpp.__file__).parent
-    files = {_PACKAGES / file.relative_to(package.parent): file for file in tree(package)}
-    settings = [f'ENTRYPOINT ["{PYTHON}", "-P", "{PROGRAM}"]', f"ENV PYTHONPATH={_PACKAGES}"]
-    import_python_image(host, folder, IMAGE, {**files, Path(PROGRAM): STAND_IN}, settings=settings)
+    files = python_files(*package.glob("*.so"))
+    files |= {_PACKAGES / file.relative_to(package.parent): file for file in tree(package)}
+    files[Path(PROGRAM)] = STAND_IN
+    changes = [f'ENTRYPOINT ["{PYTHON}", "-P", "{PROGRAM}"]', f"ENV PYTHONPATH={_PACKAGES}"]
+    machine_image.import_image(host, IMAGE, folder / "image.tar", files, changes)

@@ -1,92 +1,44 @@
-"""Images with this Python, packed from the files of this machine: nothing is downloaded.
+"""Stand-ins for the images that a Dockerfile starts from: one with Python, pip and a shell."""
 
-Python, its standard library and the shared libraries that are loaded lie where they are here.
-"""
-
-import re
 import shutil
-import subprocess
-import sys
-import sysconfig
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Mapping
 from pathlib import Path
 
-_LIBRARY = re.compile(r"(/\S+) \(0x")
-_NOT_NEEDED = {"__pycache__", "ensurepip", "idlelib", "site-packages", "test", "tkinter"}
-PYTHON = Path(sys.executable).resolve()
+import pip
+
+from tests.support.machine_image import PYTHON, import_image, python_files, tree
+
+_PIP = Path("/opt/pip")
+_PACKAGES = Path("/opt/packages")
 
 
-def import_python_image(
-    host: str,
-    folder: Path,
-    name: str,
-    files: Mapping[Path, Path],
-    *,
-    settings: Sequence[str] = (),
-    scripts: Mapping[str, str] | None = None,
-    programs: Sequence[str] = (),
+def import_python(
+    host: str, name: str, folder: Path, packages: Path, environ: Mapping[str, str]
 ) -> None:
-    """Makes an image known to a daemon.
-
-    Args:
-        host: The daemon.
-        folder: Where the archive is made.
-        name: The image's name and tag.
-        files: What else is in it: where it is there, and where it is here.
-        settings: Instructions of a Dockerfile, `ENV` and the like.
-        scripts: Texts that are programs, by their paths.
-        programs: Programs of this machine that are put into `/bin`.
-    """
-    archive = folder / "image.tar"
-    with tarfile.open(archive, "w") as image:
-        _pack(image, files, scripts or {}, programs)
-    changes = [word for setting in settings for word in ("-c", setting)]
-    subprocess.run(
-        ["docker", "-H", host, "import", *changes, str(archive), name],
-        check=True,
-        capture_output=True,
-    )
-    archive.unlink()
-
-
-def tree(folder: Path) -> Iterator[Path]:
-    """The files under a folder, without what no program needs."""
-    for path in folder.iterdir():
-        if path.is_dir() and path.name not in _NOT_NEEDED:
-            yield from tree(path)
-        elif path.is_file():
-            yield path
+    """Makes an image known to the daemon whose pip finds these packages and nothing else."""
+    shell = Path(shutil.which("sh") or "")
+    package = Path(pip.__file__).parent
+    script = folder / "pip"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={_PIP} exec {PYTHON} -m pip "$@"\n')
+    script.chmod(0o755)
+    files = python_files(shell)
+    files |= {_PIP / file.relative_to(package.parent): file for file in tree(package)}
+    files |= {_PACKAGES / wheel.name: wheel for wheel in packages.iterdir()}
+    files |= {Path("/bin/sh"): shell, Path("/usr/local/bin/pip"): script}
+    given = {
+        "PATH": f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(_PACKAGES),
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
+        "PIP_NO_COMPILE": "1",
+        **environ,
+    }
+    changes = [f'ENV {key}="{value}"' for key, value in given.items()]
+    import_image(host, name, folder / "image.tar", files, changes)
 
 
-def _pack(
-    image: tarfile.TarFile,
-    more: Mapping[Path, Path],
-    scripts: Mapping[str, str],
-    programs: Sequence[str],
-) -> None:
-    stdlib = Path(sysconfig.get_path("stdlib"))
-    found = [Path(shutil.which(program) or program).resolve() for program in programs]
-    native = [PYTHON, *found, *(stdlib / "lib-dynload").glob("*.so")]
-    native += [file for file in more.values() if ".so" in file.suffixes]
-    files = {file: file for file in (*tree(stdlib), *_libraries(native), PYTHON)}
-    files |= {Path("/bin") / name: file for name, file in zip(programs, found, strict=True)}
-    files |= more
-    names = {*files, *map(Path, scripts), Path("/tmp/x")}
-    for folder in sorted({parent for name in names for parent in name.parents} - {Path("/")}):
-        entry = tarfile.TarInfo(str(folder))
-        # anybody may look in: the program that runs in it is nobody's
-        entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder.name == "tmp" else 0o755
-        image.addfile(entry)
-    for name, file in sorted(files.items()):
-        image.add(file.resolve(), str(name), recursive=False)
-    for path, text in scripts.items():
-        entry = tarfile.TarInfo(path)
-        entry.mode, entry.size = 0o755, len(text.encode())
-        image.addfile(entry, BytesIO(text.encode()))
-
-
-def _libraries(files: Sequence[Path]) -> Iterator[Path]:
-    done = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=False)
-    yield from map(Path, _LIBRARY.findall(done.stdout))
+def import_empty(host: str, name: str, folder: Path) -> None:
+    """Makes an image known to the daemon that has one small file."""
+    mark = folder / "mark"
+    mark.write_text(f"{name}\n")
+    import_image(host, name, folder / "image.tar", {Path("/mark"): mark})
