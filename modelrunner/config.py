@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from modelrunner.errors import ConfigError
-from modelrunner.registry.settings import RegistrySettings
+from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
 
 if TYPE_CHECKING:
     from modelrunner.registry.select import Places
@@ -50,7 +50,6 @@ _REGISTRY = {
 }
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
-DEFAULT_HF_ENDPOINT = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Settings:
     port: int = DEFAULT_PORT
     hub_api: str = DEFAULT_HUB_API
     container_image: str = ""
-    hf_endpoint: str = DEFAULT_HF_ENDPOINT
+    hf_endpoint: str = HUB_ENDPOINT
     hf_token: str | None = field(default=None, repr=False)
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
@@ -114,7 +113,7 @@ class Settings:
             port=chosen("port", None, DEFAULT_PORT),
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
-            hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", DEFAULT_HF_ENDPOINT),
+            hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
             hf_token=_hf_token(environ),
             mirrors=mirrors,
             registries=_registries(written, path),
@@ -147,7 +146,7 @@ class Settings:
         """Every registry, and the mirrors before them."""
         # only what uses the network pays for it
         from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.huggingface import HubAccess
+        from modelrunner.registry.hub_api import HubAccess
         from modelrunner.registry.select import Places
 
         return Places(

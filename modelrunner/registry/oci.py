@@ -14,11 +14,9 @@ from urllib.parse import urljoin
 
 from modelrunner.errors import (
     DigestMismatchError,
-    InterruptedTransferError,
     MalformedManifestError,
     ManifestNotFoundError,
     ModelRunnerError,
-    RangesUnsupportedError,
     RegistryAnswerError,
     TransferError,
 )
@@ -27,7 +25,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.blob_body import breaker, reader, start_of
+from modelrunner.registry.blob_response import blob_stream, range_header
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import (
@@ -119,21 +117,17 @@ class OciRegistry:
             SizeMismatchError: The blob is announced with another size.
         """
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        whole = offset == 0 and (stop is None or stop >= descriptor.size)
-        last = "" if stop is None else str(stop - 1)
-        headers = {} if whole else {"Range": f"bytes={offset}-{last}"}
         url = self._address(self._url(reference).get_blob_url(str(descriptor.digest)))
+        part = (offset, stop)
+        headers = range_header(part, descriptor.size)
         with self._request("GET", url, reference, headers=headers) as response:
-            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise RangesUnsupportedError(f"{what}: {self.name} does not deliver this part")
-            self._check_blob(response, what)
-            start = start_of(response, (offset, stop), descriptor, what)
-            yield BlobStream(
-                start,
-                reader(response, self.name),
-                _host(response.url, self),
-                response.headers.get("ETag", ""),
-                breaker(response),
+            yield blob_stream(
+                response,
+                part,
+                descriptor,
+                what=what,
+                endpoint=self.endpoint,
+                refusal=lambda: self._blob_error(response, what),
             )
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
@@ -256,24 +250,16 @@ class OciRegistry:
             response.status_code, response.headers, body, what=what, registry=self.name
         )
 
-    def _check_blob(self, response: "requests.Response", what: str) -> None:
-        if response.status_code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            if response.headers.get("Content-Type", "").startswith("text/html"):
-                raise web_page(what, self.name)
-            return
-        home = origin(response.url) == origin(self.endpoint.base)
-        if response.status_code == HTTPStatus.FORBIDDEN and not home:
-            # a signed address that has run out; the next try asks the registry for a new one
-            raise InterruptedTransferError(f"{what}: the address of the blob has expired")
+    def _blob_error(self, response: "requests.Response", what: str) -> ModelRunnerError:
         error = self._error(response, what)
-        if isinstance(error, ManifestNotFoundError):
-            raise ManifestNotFoundError(
-                f"{what}: {self.name} lists it and does not have it",
-                hint="the repository is damaged; try another tag, or tell who runs it",
-                registry=self.name,
-                missing="blob",
-            )
-        raise error
+        if not isinstance(error, ManifestNotFoundError):
+            return error
+        return ManifestNotFoundError(
+            f"{what}: {self.name} lists it and does not have it",
+            hint="the repository is damaged; try another tag, or tell who runs it",
+            registry=self.name,
+            missing="blob",
+        )
 
     def _address(self, path: str) -> str:
         # oras leaves the scheme to its own request method
@@ -312,7 +298,3 @@ def _tag_names(body: bytes, label: str) -> list[str]:
 
 def _digest_of(manifest: Manifest | Index) -> Digest:
     return Digest.of(manifest.raw)
-
-
-def _host(url: str, registry: OciRegistry) -> str:
-    return registry.name if origin(url) == origin(registry.endpoint.base) else origin(url)[1]

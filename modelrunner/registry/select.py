@@ -8,7 +8,8 @@ from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.huggingface import HubAccess, HuggingFaceHub, Listings
+from modelrunner.registry.hub_api import HubAccess, HubApi
+from modelrunner.registry.huggingface import HuggingFaceHub, Listings
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci_sink import OciSink
 from modelrunner.registry.retry import Backoff
@@ -41,9 +42,7 @@ class Places:
             ConfigError: A mirror's address is none, or that of the Hugging Face Hub.
         """
         if reference.registry == HUGGING_FACE:
-            return HuggingFaceHub(
-                self.hub, self.listings, backoff=self.backoff, ca_file=self.ca_file
-            )
+            return HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
         registry = self.sink_for(reference)
         mirrors = self.mirrors_of(reference.registry)
         if not mirrors:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+HUB_ENDPOINT = "https://huggingface.co"
+"""Where the Hugging Face Hub is."""
 ClientCertificate = str | tuple[str, str] | None
 
 

@@ -198,3 +198,14 @@ def test_it_can_be_locked(here, hub: Hub, tiny: Repository, tmp_path: Path, monk
     hub.requests.clear()
     assert here("pull", "--locked").returncode == 0
     assert hub.requests == []
+
+
+def test_a_pinned_model_whose_files_have_changed_is_told(
+    here, tiny: Repository, weights: list[bytes], tmp_path: Path
+) -> None:
+    digest = json.loads(here("pull", f"hf.co/{NAME}:Q8_0", "--json").stdout)["digest"]
+    tiny.files["Tiny-Q8_0.gguf"] = weights[2]
+    elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    done = here("pull", f"hf.co/{NAME}:Q8_0@{digest}", **elsewhere)
+    assert done.returncode == 3
+    assert "has other files now" in done.stderr

@@ -1,0 +1,76 @@
+"""An answer to the request for a blob: a stream of its bytes, or the error that it stands for.
+
+The same for everything that is spoken to over HTTP: a registry, and the Hugging Face Hub.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from modelrunner.errors import InterruptedTransferError, ModelRunnerError, RangesUnsupportedError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.registry.blob_body import breaker, reader, start_of
+from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.guard import origin
+from modelrunner.registry.responses import web_page
+from modelrunner.registry.source import BlobStream
+
+if TYPE_CHECKING:
+    import requests
+
+Part = tuple[int, int | None]
+"""The first byte, and the one after the last; None for the end."""
+
+
+def range_header(part: Part, size: int) -> dict[str, str]:
+    """The header that asks for a part of so many bytes; none where that is all of them."""
+    offset, stop = part
+    if offset == 0 and (stop is None or stop >= size):
+        return {}
+    last = "" if stop is None else str(stop - 1)
+    return {"Range": f"bytes={offset}-{last}"}
+
+
+def blob_stream(
+    response: "requests.Response",
+    part: Part,
+    descriptor: Descriptor,
+    *,
+    what: str,
+    endpoint: Endpoint,
+    refusal: Callable[[], ModelRunnerError],
+) -> BlobStream:
+    """The stream of an answer's body.
+
+    Args:
+        response: The answer, its body not read yet.
+        part: What was asked for.
+        descriptor: The blob.
+        what: The blob, as people name it.
+        endpoint: Who was asked; the answer may come from where that sent us.
+        refusal: What another status than a good one means there.
+
+    Raises:
+        RangesUnsupportedError: It is another part than was asked for.
+        InterruptedTransferError: The address has expired.
+        SizeMismatchError: The whole has another size.
+        ModelRunnerError: The refusal.
+    """
+    status = response.status_code
+    home = origin(response.url) == origin(endpoint.base)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        raise RangesUnsupportedError(f"{what}: {endpoint.label} does not deliver this part")
+    if status == HTTPStatus.FORBIDDEN and not home:
+        # a signed address that has run out; the next try asks for a new one
+        raise InterruptedTransferError(f"{what}: its address has expired")
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise refusal()
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise web_page(what, endpoint.label)
+    return BlobStream(
+        start_of(response, part, descriptor, what),
+        reader(response, endpoint.label),
+        endpoint.label if home else origin(response.url)[1],
+        response.headers.get("ETag", ""),
+        breaker(response),
+    )
