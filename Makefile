@@ -69,8 +69,8 @@ bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes 
 	-$(BIN)/python benchmarks/locked.py
 	-$(BIN)/python benchmarks/verify.py
 	-$(BIN)/python benchmarks/install.py
-	$(BIN)/python registry-fixtures/make.py $(RUN)/registry --only smollm2 >/dev/null
-	-$(BIN)/python benchmarks/chat.py $(RUN)/registry/files/*.gguf
+	$(BIN)/python registry-fixtures/smollm2.py $(RUN)/registry/files
+	-$(BIN)/python benchmarks/chat.py $(RUN)/registry/files/SmolLM2-135M-Instruct.Q4_1.gguf
 	-$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/transfer.py
 

@@ -166,7 +166,7 @@ class ChatClient:
             raise self._silent() from exc
         except (OSError, HTTPException) as exc:
             raise RuntimeFailedError(
-                f"the server at {self.base_url} went away before it answered"
+                f"the server at {self.base_url} went away before it answered", broke_off=True
             ) from exc
 
     def _check(self, reply: "HTTPResponse") -> None:
@@ -223,6 +223,7 @@ class ChatClient:
         return RuntimeFailedError(
             f"the server at {self.base_url} broke off in the middle of its answer",
             hint="if it ran out of memory, a smaller context or model helps",
+            broke_off=True,
         )
 
     def _refusal(self, status: int | None, error: object) -> ModelRunnerError:

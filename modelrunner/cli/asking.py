@@ -16,7 +16,6 @@ from modelrunner.cli.answer import answer_once
 from modelrunner.cli.context import Context
 from modelrunner.cli.json_schema import unmeetable
 from modelrunner.cli.repl_session import Session, describe
-from modelrunner.cli.tool_rounds import Caller
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.url import ExternalRuntime
@@ -82,18 +81,12 @@ class AnswerForm:
             raise UsageError(f"no answer can meet {shown}: {reason}")
         return cls(schema)
 
-    def asked_of(self, runtime: Runtime) -> dict[str, object]:
-        """The `response_format` of a request.
-
-        llama-cpp-python knows a schema beside `json_object` only, OpenAI's own API the other form
-        only; llama-server both.
-        """
+    def to_dict(self) -> dict[str, object]:
+        """The `response_format` of a request, as OpenAI's API takes it."""
         if self.schema is None:
             return {"type": "json_object"}
-        if isinstance(runtime, ExternalRuntime):
-            named = {"name": "answer", "schema": self.schema, "strict": True}
-            return {"type": "json_schema", "json_schema": named}
-        return {"type": "json_object", "schema": self.schema}
+        named = {"name": "answer", "schema": self.schema, "strict": True}
+        return {"type": "json_schema", "json_schema": named}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +120,7 @@ class Asking:
             ours = not isinstance(runtime, ExternalRuntime)
             options = replace(options, repeat_penalty=_REPEAT_PENALTY if ours else None)
         if self.form is not None:
-            options = replace(options, response_format=self.form.asked_of(runtime))
+            options = replace(options, response_format=self.form.to_dict())
         return options
 
     def answer(self, context: Context, session: Session, question: str) -> None:
@@ -154,7 +147,6 @@ class Asking:
         options = session.options
         if index and options.seed is not None:
             options = replace(options, seed=options.seed + index)
-        caller = replace(session.caller, called=[])
         conversation = Conversation(session.conversation.system)
         conversation.add_user(question)
         try:
@@ -165,12 +157,12 @@ class Asking:
                 out=whole if held else console.out,
                 err=console.err,
                 options=options,
-                caller=caller,
+                caller=session.caller,
                 colour=console.colour,
             )
         except RuntimeFailedError as exc:
             told = str(exc.facts.get("told") or "")
-            if self.form is not None and ("schema" in told or "grammar" in told):
+            if self.has_schema and ("schema" in told or "grammar" in told):
                 raise UsageError(f"the runtime cannot follow the schema: {told}") from exc
             raise
         text = whole.getvalue().removesuffix("\n")
@@ -183,7 +175,7 @@ class Asking:
                 console.print(json.dumps(_call_to_dict(wanted, None)))
         if session.verbose:
             console.say(describe(done, session.context))
-        return _to_dict(session, text, done, caller)
+        return _to_dict(session, text, done)
 
 
 def _require_json(text: str, done: Done) -> None:
@@ -202,9 +194,9 @@ def _require_json(text: str, done: Done) -> None:
         ) from exc
 
 
-def _to_dict(session: Session, text: str, done: Done, caller: Caller) -> dict[str, object]:
+def _to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
     usage, timings = done.usage, done.timings
-    made = [_call_to_dict(each.call, each.result.text) for each in caller.called]
+    made = [_call_to_dict(each.call, each.result.text) for each in session.caller.called]
     return {
         "reference": session.model_label,
         "answer": text,

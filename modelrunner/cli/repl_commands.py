@@ -204,10 +204,12 @@ def _tools(session: Session, argument: str, say: Say) -> Next:
         caller.box, caller.allowed = Toolbox(), False
     elif argument:
         if session.no_tools is not None:
-            raise UsageError(session.no_tools)
+            raise session.no_tools
         caller.box = load_tools(_file(argument, "/tools FILE"))
         caller.allowed, caller.by_hand = False, True
         caller.say, caller.ask = say, lambda text: ask_person(text, sys.stderr)
+        if session.deaf_to_tools is not None:
+            say(session.deaf_to_tools)
     say("\n".join(describe_tools(caller.box)) or "no tools")
     return Next.READ
 

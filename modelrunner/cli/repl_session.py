@@ -8,6 +8,7 @@ from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.repl_answer import Thinking
 from modelrunner.cli.tool_rounds import Caller
+from modelrunner.errors import UsageError
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Session:
         thinking: What is to be seen of thoughts: all, one line on a terminal, or nothing.
         no_images: Why the model takes no pictures; None if it does.
         no_tools: Why the runtime takes no tools; None if it does.
+        deaf_to_tools: What to warn of where the model may never hear of tools.
         caller: Who calls the tools that the model asks for.
         texts: Files that go with the next message.
         images: Pictures that go with the next message, as data URIs.
@@ -45,7 +47,8 @@ class Session:
     markdown: bool = True
     thinking: Thinking = "fold"
     no_images: str | None = None
-    no_tools: str | None = None
+    no_tools: UsageError | None = None
+    deaf_to_tools: str | None = None
     caller: Caller = field(default_factory=Caller)
     texts: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from modelrunner.tools.tool import Result, Toolbox
 
 MOST_ROUNDS = 16
 _SHOWN = 400
+_ASKED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Caller:
         ask: Puts a question to the person and gives the answer; None if there is nobody to ask.
         allowed: Whether every call is allowed without a question.
         by_hand: Whether the person answers calls that no program answers.
-        called: What was called so far.
+        called: What was called for the last answer.
     """
 
     box: Toolbox = field(default_factory=Toolbox)
@@ -59,6 +60,7 @@ class Caller:
         Raises:
             RuntimeFailedError: The model does not stop calling.
         """
+        self.called.clear()
         for _ in range(MOST_ROUNDS):
             done, text = ask()
             if not done.calls or not self._can_answer(done.calls):
@@ -85,7 +87,8 @@ class Caller:
         return all(tool is None or tool.command for tool in found)
 
     def _answer(self, wanted: ToolCall) -> Result:
-        shown = describe_call(wanted)
+        # whoever allows a call has to see all of it
+        shown = describe_call(wanted, _SHOWN if self.allowed else _ASKED)
         tool = self.box.find(wanted.name)
         if tool is None:
             self.say(f"the model calls {shown}, which does not exist")
@@ -93,6 +96,8 @@ class Caller:
         if not tool.command:
             answer = self.ask(f"the model calls {shown}; its result: ") if self.ask else ""
             return Result(answer.strip())
+        if len(shown) >= _ASKED:
+            return Result.failed("the arguments are too long to be shown to the user")
         if not self._is_allowed(shown):
             self.say("not called")
             return Result.refused()
@@ -118,18 +123,18 @@ def ask_person(question: str, err: TextIO) -> str:
     return sys.stdin.readline()
 
 
-def describe_call(wanted: ToolCall) -> str:
+def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:
     """A call as people write it, safe to show: `get_weather(city="Paris")`."""
     try:
         given = json.loads(wanted.arguments)
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        return sanitize_line(f"{wanted.name}({wanted.arguments})", _SHOWN)
+        return sanitize_line(f"{wanted.name}({wanted.arguments})", limit)
     said = ", ".join(
         f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
     )
-    return sanitize_line(f"{wanted.name}({said})", _SHOWN)
+    return sanitize_line(f"{wanted.name}({said})", limit)
 
 
 def describe_tools(box: Toolbox) -> Iterator[str]:

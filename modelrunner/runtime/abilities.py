@@ -38,13 +38,21 @@ def require(runtime: Runtime, abilities: Iterable[Ability]) -> None:
         UsageError: It cannot; the runtimes that can are named.
     """
     for ability in abilities:
-        if ability not in runtime.abilities:
-            raise UsageError(
-                f"{runtime.name} does not offer {ability}",
-                hint=f"choose one that does: {' or '.join(_who_can(ability))}",
-                runtime=runtime.name,
-                ability=ability.name.lower(),
-            )
+        error = refusal(runtime, ability)
+        if error is not None:
+            raise error
+
+
+def refusal(runtime: Runtime, ability: Ability) -> UsageError | None:
+    """What is to be said where a runtime cannot do this; None where it can."""
+    if ability in runtime.abilities:
+        return None
+    return UsageError(
+        f"{runtime.name} does not offer {ability}",
+        hint=f"choose one that does: {' or '.join(_who_can(ability))}",
+        runtime=runtime.name,
+        ability=ability.name.lower(),
+    )
 
 
 def _who_can(ability: Ability) -> list[str]:

@@ -46,7 +46,8 @@ class ContainerRuntime:
     """
 
     name = "docker"
-    abilities = frozenset(Ability)
+    # older ones stay silent while they read
+    abilities = frozenset(Ability) - {Ability.TELLS_PROGRESS}
 
     def __init__(self, environ: Mapping[str, str], image: str = "") -> None:
         self._environ = environ

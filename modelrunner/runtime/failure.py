@@ -60,7 +60,9 @@ _SIGNALS = {
     137: "killed, as the system does when memory runs out",
     139: "crashed",
 }
-_TEMPLATE = re.compile(r"common_chat_templates|chat template|jinja2\.exceptions", re.IGNORECASE)
+_TEMPLATE = re.compile(
+    r"common_chat_templates_init: (?:error|failed)|chat template parsing error|jinja2\.exceptions"
+)
 _BIND = re.compile(r"couldn't bind")
 
 
@@ -80,11 +82,11 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
 
 
 def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
-    """The error for a server that failed amid its work, with what its log says of it."""
-    cause = cause_in(_tail(log)) if _TROUBLE.search(_tail(log)) else None
-    if cause is None or "log" in error.facts:
+    """The error with what the server's log says of it, where the server broke off amid its work."""
+    told = _tail(log)
+    if not error.facts.get("broke_off") or not _TROUBLE.search(told):
         return error
-    hint = f"its log ends in `{cause}`: {log}"
+    hint = f"its log ends in `{cause_in(told)}`: {log}"
     return RuntimeFailedError(error.message, hint=hint, **{**error.facts, "log": str(log)})
 
 

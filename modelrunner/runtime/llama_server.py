@@ -29,7 +29,8 @@ class LlamaServer:
     """
 
     name = "llama-server"
-    abilities = frozenset(Ability)
+    # older ones stay silent while they read
+    abilities = frozenset(Ability) - {Ability.TELLS_PROGRESS}
 
     def __init__(self, environ: Mapping[str, str], version_deadline_s: float = 10.0) -> None:
         self._environ = environ

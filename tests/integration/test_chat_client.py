@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -276,3 +277,29 @@ def test_proxies_of_the_environment_are_not_asked(
 
 def test_the_api_key_does_not_show() -> None:
     assert "secret" not in repr(ChatClient("http://127.0.0.1:1", "secret", "m"))
+
+
+def test_a_server_that_falls_silent_is_given_up_only_where_it_was_to_give_signs(
+    server: OpenAIServer,
+) -> None:
+    server.next(waits("I was"))
+    client = ChatClient(server.url, None, "m", patience_s=0.3)
+    pieces = client.stream(HI, SamplingOptions())
+    assert next(pieces) == Delta("I was", "")
+    with pytest.raises(RuntimeFailedError, match=r"gives no sign since 0\.3 s"):
+        next(pieces)
+    assert server.requests[0].body["return_progress"] is True
+    server.next(replace(says("late"), pause=0.5))
+    assert ask(server)[0] == Delta("late", "")
+    assert "return_progress" not in server.requests[1].body
+
+
+def test_signs_of_reading_are_no_part_of_the_answer(server: OpenAIServer) -> None:
+    sign = event(
+        {
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}],
+            "prompt_progress": {"total": 3031, "cache": 0, "processed": 512, "time_ms": 1165},
+        }
+    )
+    server.next(Reply((sign, sign, *says("yes").pieces)))
+    assert ask(server) == [Delta("yes", ""), END]

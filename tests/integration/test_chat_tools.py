@@ -132,3 +132,24 @@ def test_a_call_shows_no_control_characters(server: OpenAIServer) -> None:
     ask(server, Caller(Toolbox((ECHO,)), told.append, allowed=True))
     assert told
     assert "\x1b" not in "".join(told)
+
+
+def test_whoever_allows_a_call_sees_all_of_it(server: OpenAIServer) -> None:
+    hidden = json.dumps({"a": "x" * 5000 + " && rm -rf /"})
+    server.next(calls(("echo", hidden)), says("ok"))
+    asked = []
+
+    def person(question: str) -> str:
+        asked.append(question)
+        return "n"
+
+    ask(server, Caller(Toolbox((ECHO,)), ask=person))
+    assert "&& rm -rf /" in asked[0]
+
+
+def test_a_call_too_long_to_be_read_is_not_asked_about(server: OpenAIServer) -> None:
+    server.next(calls(("echo", json.dumps({"a": "x" * 30_000}))), says("ok"))
+    asked = []
+    ask(server, Caller(Toolbox((ECHO,)), ask=lambda question: asked.append(question) or "y"))
+    assert asked == []
+    assert "too long to be shown" in server.requests[1].body["messages"][-1]["content"]

@@ -51,7 +51,7 @@ from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.operations.launch import LaunchPlan, plan_launch
-from modelrunner.runtime.abilities import require
+from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.tools.files import load_tools
@@ -126,8 +126,9 @@ def run(
     plan = as_seen(context, chosen, model, plan)
     context.console.say(plan.line())
     warn_of(context, plan)
-    if tools is not None and not _hears_of_tools(chosen, plan):
-        context.console.warn(f"the chat template of {name} knows no tools: it may not hear of them")
+    deaf = _deaf_to_tools(chosen, plan)
+    if tools is not None and deaf is not None:
+        context.console.warn(deaf)
     said = system if system is not None else context.settings.system
     options = SamplingOptions(
         temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
@@ -150,7 +151,7 @@ def run(
         )
         session.caller, session.load_s = caller, load_s
         if question is None:
-            session.no_tools = _no_tools(chosen)
+            session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
             if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
                 session.no_images = f"{name} takes no pictures: it has no projector"
             with ExitStack() as more:
@@ -162,17 +163,11 @@ def run(
             asking.answer(context, session, question)
 
 
-def _hears_of_tools(runtime: Runtime, plan: LaunchPlan) -> bool:
+def _deaf_to_tools(runtime: Runtime, plan: LaunchPlan) -> str | None:
     # what a server has that runs already is not for us to know
-    return isinstance(runtime, ExternalRuntime) or plan.knows_tools
-
-
-def _no_tools(runtime: Runtime) -> str | None:
-    try:
-        require(runtime, [Ability.TOOLS])
-    except UsageError as exc:
-        return exc.message
-    return None
+    if isinstance(runtime, ExternalRuntime) or plan.knows_tools:
+        return None
+    return f"the chat template of {plan.name} knows no tools: it may not hear of them"
 
 
 def _fitted(

@@ -327,3 +327,30 @@ def test_thoughts_and_markdown_are_set(session: Session) -> None:
     assert (session.thinking, session.markdown) == ("show", False)
     message, _ = refused(session, "/set thinking loud")
     assert message == "`thinking` is `show`, `fold` or `hide`"
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> str:
+    file = tmp_path / "tools.json"
+    file.write_text('[{"name": "now", "description": "Tells the time. Really."}]')
+    return str(file)
+
+
+def test_tools_are_shown_taken_and_removed(session: Session, tools: str) -> None:
+    assert run(session, "/tools") == "no tools"
+    assert run(session, f"/tools {tools}") == "now(): Tells the time"
+    assert run(session, "/tools") == "now(): Tells the time"
+    session.caller.allowed = True
+    assert run(session, '/tools ""') == "no tools"
+    # what was allowed was allowed for those tools
+    assert not session.caller.allowed
+
+
+def test_tools_that_the_model_may_not_hear_of_are_said_so(session: Session, tools: str) -> None:
+    session.deaf_to_tools = "it may not hear of them"
+    assert run(session, f"/tools {tools}") == "it may not hear of them\nnow(): Tells the time"
+
+
+def test_tools_for_a_runtime_that_has_none_are_refused(session: Session, tools: str) -> None:
+    session.no_tools = UsageError("it offers none", hint="choose another")
+    assert refused(session, f"/tools {tools}") == ("it offers none", "choose another")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.failure import cause_in, failed_to_bind, runtime_failure
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.runtime.failure import broken_off, cause_in, failed_to_bind, runtime_failure
 
 STAMPED = """\
 0.00.003.449 I srv    load_model: loading model 'bad.gguf'
@@ -103,3 +104,38 @@ def test_taken_port_is_told_from_other_failures(tmp_path):
     assert failed_to_bind(file)
     file.write_text(STAMPED)
     assert not failed_to_bind(file)
+
+
+@pytest.mark.parametrize(
+    ("log", "blamed"),
+    [
+        ("E common_chat_templates_init: error: parser: Parser Error: Expected }}\n", True),
+        ("jinja2.exceptions.TemplateSyntaxError: unexpected end of template\n", True),
+        (f"main: chat template, example_format: 'x'\n{OUT_OF_MEMORY}", False),
+    ],
+)
+def test_a_chat_template_is_blamed_only_where_it_failed(tmp_path, log, blamed):
+    file = tmp_path / "log"
+    file.write_text(log)
+    error = runtime_failure("llama-server", "ai/x", file, 1)
+    assert ("its chat template cannot be used" in error.message) is blamed
+
+
+def test_what_broke_off_is_told_with_the_end_of_its_log(tmp_path):
+    file = tmp_path / "log"
+    file.write_text("all is well\nValueError: no\x1b[31mpe\n")
+    told = broken_off(RuntimeFailedError("it broke off", hint="?", broke_off=True), file)
+    assert (told.message, told.hint) == (
+        "it broke off",
+        f"its log ends in `ValueError: nope`: {file}",
+    )
+    assert told.facts["log"] == str(file)
+
+
+def test_what_refused_or_left_no_log_keeps_its_own_hint(tmp_path):
+    file = tmp_path / "log"
+    file.write_text("ValueError: nope\n")
+    refusal = RuntimeFailedError("refused", hint="use another")
+    assert broken_off(refusal, file) is refusal
+    error = RuntimeFailedError("it broke off", hint="?", broke_off=True)
+    assert broken_off(error, tmp_path / "none") is error
