@@ -430,8 +430,7 @@ def test_a_terminal_that_goes_away_ends_everything(models: CommandLine, amid: st
         if amid == "an answer":
             terminal.type("Write a long story about the sea.\r")
             into_the_answer(terminal)
-        os.close(terminal.master)
-        terminal.master = -1
+        terminal.hang_up()
         assert process.wait(15) in {0, 129}
         wait_until(lambda: not any(map(alive, children)))
 

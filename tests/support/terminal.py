@@ -42,6 +42,12 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before
 
+    def hang_up(self) -> None:
+        """The terminal goes away, if it is there yet."""
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
     def drain(self) -> str:
         """Everything up to the end."""
         seen = b""
@@ -85,8 +91,7 @@ def in_terminal(
             yield terminal, process
         finally:
             process.kill()
-            if terminal.master >= 0:
-                os.close(terminal.master)
+            terminal.hang_up()
 
 
 @contextmanager
