@@ -181,6 +181,9 @@ def with_near_tags(
     """The error with the tags that there are, the near ones first."""
     if error.facts.get("missing") == "repository" or reference.tag is None:
         return error
+    if "near" in error.facts:
+        # the source knows more of what there is than its names
+        return error
     try:
         tags = source.tags(reference)
     except ModelRunnerError:

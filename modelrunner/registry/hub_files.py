@@ -5,7 +5,8 @@ A repository holds many quantisations of one model; a name says which: `Model-Q4
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -67,30 +68,32 @@ def choose(files: Sequence[HubFile], tag: str | None, repository: str) -> HubMod
         ManifestNotFoundError: There is none; what there is is named with its size.
         MalformedManifestError: A shard is missing.
     """
-    found = _models(files)
+    found = _by_label(files)
     if not found:
         raise ManifestNotFoundError(
             f"{repository} has no GGUF file",
             hint=_what_else(files),
             missing="repository",
         )
-    chosen = _named(found, tag) if tag and tag != "latest" else _usual(found)
+    usual = tag in {None, "", "latest"}
+    chosen = _usual(found) if usual else _named(found, str(tag))
     if chosen is None:
-        asked = f"no model {sanitize_line(tag or '', 80)}" if tag else "several models"
-        names = ", ".join(f"{_label(each)} ({format_size(each.size)})" for each in found[:_SHOWN])
+        asked = "are several models" if usual else f"is no model {sanitize_line(str(tag), 80)}"
+        shown = list(found.items())[:_SHOWN]
+        names = ", ".join(f"{label} ({format_size(model.size)})" for label, model in shown)
         raise ManifestNotFoundError(
-            f"{repository}: there is {asked}",
+            f"{repository}: there {asked}",
             hint=f"there are {names}",
             missing="tag",
-            near=[_label(each) for each in found[:_SHOWN]],
+            near=[label for label, _ in shown],
         )
     _check_shards(chosen, repository)
     return HubModel(chosen.quantization, chosen.files, _projector(files))
 
 
 def labels(files: Sequence[HubFile]) -> tuple[str, ...]:
-    """What can be asked for: each quantisation, or the file's name where it says none."""
-    return tuple(dict.fromkeys(map(_label, _models(files))))
+    """What can be asked for: each quantisation, or a file's name where that does not say which."""
+    return tuple(_by_label(files))
 
 
 def quantization_of(path: str) -> str | None:
@@ -115,34 +118,31 @@ def _models(files: Iterable[HubFile]) -> list[HubModel]:
     return [HubModel(quantization_of(group[0].path), tuple(group)) for group in groups.values()]
 
 
-def _label(model: HubModel) -> str:
-    return model.quantization or sanitize_line(model.files[0].name, 80)
+def _by_label(files: Iterable[HubFile]) -> dict[str, HubModel]:
+    found = _models(files)
+    times = Counter(model.quantization for model in found)
+    return {
+        model.quantization
+        if model.quantization and times[model.quantization] == 1
+        else sanitize_line(model.files[0].name, 128): model
+        for model in found
+    }
 
 
-def _named(found: Sequence[HubModel], tag: str) -> HubModel | None:
-    """By quantisation, however it is written; or by a file's name."""
+def _named(found: Mapping[str, HubModel], tag: str) -> HubModel | None:
+    """By its label, however it is written; or by a file's name."""
     wanted = tag.lower()
-    exact = [each for each in found if (each.quantization or "").lower() == wanted]
-    if len(exact) == 1:
-        return exact[0]
-    return next(
-        (
-            each
-            for each in found
-            if wanted in {each.files[0].name.lower(), each.files[0].name.lower()[: -len(".gguf")]}
-        ),
-        None,
-    )
-
-
-def _usual(found: Sequence[HubModel]) -> HubModel | None:
-    if len(found) == 1:
-        return found[0]
-    for name in DEFAULTS:
-        named = [each for each in found if each.quantization == name]
-        if len(named) == 1:
-            return named[0]
+    for label, model in found.items():
+        name = model.files[0].name.lower()
+        if wanted in {label.lower(), name, name.removesuffix(".gguf")}:
+            return model
     return None
+
+
+def _usual(found: Mapping[str, HubModel]) -> HubModel | None:
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return next((found[name] for name in DEFAULTS if name in found), None)
 
 
 def _check_shards(model: HubModel, repository: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _PLAIN: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_PRINTED = 256 * 1024
 _ARGUMENT = re.compile(r"\s+(\w+)(?:\s*\([^)]*\))?:\s*(.+)")
 
 
@@ -94,8 +95,18 @@ def functions(file: Path) -> dict[str, Callable[..., object]]:
     }
 
 
+class _Beginning(StringIO):
+    """The beginning of what is printed: a function may print without an end."""
+
+    def write(self, text: str) -> int:
+        """Keeps what there is room for."""
+        room = max(0, _PRINTED - self.tell())
+        super().write(text[:room])
+        return len(text)
+
+
 def _call(function: Callable[..., object], given: dict[str, Any]) -> str:
-    printed = StringIO()
+    printed = _Beginning()
     with redirect_stdout(printed):
         result = function(**given)
     if result is None:

@@ -91,7 +91,8 @@ def test_what_there_is_not_is_refused_with_what_there_is(here, tiny: Repository)
     done = here("pull", f"hf.co/{NAME}:Q5_K_M", "--json")
     assert (done.returncode, done.stdout) == (3, "")
     error = json.loads(done.stderr.splitlines()[-1])["error"]
-    assert all(name in error["hint"] for name in ("Q4_K_M", "Q8_0", "UD-Q4_K_XL"))
+    assert all(f"{name} (" in error["hint"] for name in ("Q4_K_M", "Q8_0", "UD-Q4_K_XL"))
+    assert error["near"] == ["Q4_K_M", "Q8_0", "UD-Q4_K_XL"]
     assert here("tags", f"hf.co/{NAME}", "-q").stdout.split() == ["Q4_K_M", "Q8_0", "UD-Q4_K_XL"]
 
 
@@ -209,3 +210,16 @@ def test_a_pinned_model_whose_files_have_changed_is_told(
     done = here("pull", f"hf.co/{NAME}:Q8_0@{digest}", **elsewhere)
     assert done.returncode == 3
     assert "has other files now" in done.stderr
+
+
+def test_where_a_quantisation_says_not_which_the_files_are_named(here, hub: Hub, weights) -> None:
+    files = {f"{name}-Q4_K_M.gguf": weights[at] for at, name in enumerate(("One", "Two"))}
+    hub.repositories["org/both"] = Repository(files)
+    done = here("pull", "hf.co/org/both")
+    assert done.returncode == 3
+    assert "there are several models" in done.stderr
+    assert "One-Q4_K_M.gguf (" in done.stderr
+    assert here("pull", "hf.co/org/both:Q4_K_M").returncode == 3
+    assert here("pull", "hf.co/org/both:Two-Q4_K_M.gguf").returncode == 0
+    path = Path(here("path", "hf.co/org/both:Two-Q4_K_M.gguf").stdout.strip())
+    assert path.read_bytes() == weights[1]

@@ -81,6 +81,22 @@ def test_a_python_function_answers_by_what_it_returns_or_else_prints(weather: Pa
     assert "unexpected keyword argument 'town'" in missing.text
 
 
+def test_a_python_function_may_print_a_gigabyte(tmp_path: Path) -> None:
+    file = tmp_path / "loud.py"
+    file.write_text(
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (400_000_000, 400_000_000))\n"
+        "def loud():\n"
+        "    for _ in range(1000):\n"
+        "        print('x' * 1_000_000)\n"
+    )
+    (loud,) = load_tools(file).tools
+    done = call(loud, "{}")
+    assert done.succeeded
+    assert done.text.startswith("xxx")
+    assert done.text.endswith("[cut: only 32768 bytes of the result are kept]")
+
+
 def test_json_names_the_program_beside_it(tmp_path: Path) -> None:
     program = tmp_path / "echo.sh"
     program.write_text("#!/bin/sh\ncat\n")
