@@ -17,10 +17,11 @@ from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
 from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.operations.rows import row_of
+from modelrunner.processes import process_start
 from modelrunner.runtime.runtime import LaunchSpec, Runtime
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.serve.lineup import Facts, Kind, Served
-from modelrunner.serve.records import Record, process_start, record_name, recorded
+from modelrunner.serve.records import Record, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 

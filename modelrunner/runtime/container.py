@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.processes import process_start
 from modelrunner.runtime import container_spec, docker_socket, environment, handover, ports, probe
 from modelrunner.runtime.child_server import PROBE_S, AnnouncedServer
 from modelrunner.runtime.container_remover import removed_at_the_end
@@ -145,7 +146,7 @@ def _create(client: "DockerClient", image: str, name: str, spec: LaunchSpec) -> 
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     if spec.memory_lock:
         options["ulimits"] = [Ulimit(name="memlock", soft=-1, hard=-1)]
-    labels = {LABEL: f"{_place()} {os.getpid()}"}
+    labels = {LABEL: f"{_place()} {os.getpid()} {process_start(os.getpid())}"}
     # what it prints is in our log, and not in the daemon's too
     return client.containers.create(
         image, name=name, labels=labels, log_config=LogConfig(type="none"), **options
@@ -172,8 +173,9 @@ def _sweep(client: "DockerClient") -> None:
     from docker.errors import APIError
 
     for container in client.containers.list(all=True, filters={"label": LABEL}):
-        place, _, pid = container.labels[LABEL].partition(" ")
-        if place == _place() and pid.isdecimal() and not _runs(int(pid)):
+        place, _, owner = container.labels[LABEL].partition(" ")
+        pid, _, start = owner.partition(" ")
+        if place == _place() and pid.isdecimal() and process_start(int(pid)) != start:
             with suppress(APIError):
                 container.remove(force=True, v=True)
 
@@ -185,16 +187,6 @@ def _place() -> str:
     processes = Path("/proc/self/ns/pid")
     inside = str(processes.stat().st_ino) if processes.exists() else "all"
     return f"{platform.node()}/{inside}"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _copy(printed: Iterator[bytes]) -> None:

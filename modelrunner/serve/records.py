@@ -7,21 +7,18 @@ process was started it is unique.
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from modelrunner.processes import process_start
 from modelrunner.store.files import disk_errors, temporary_beside
 
 CONTROL = "/_modelrunner/"
 """Where a server is asked what it serves and told to stop it, with the key in its record."""
 
-_LONGEST_S = 10.0
 _UNUSUAL = re.compile(r"[^0-9A-Za-z.]")
-_START_TIME = 19
-"""The field of /proc/PID/stat, counted from behind the program's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,27 +110,3 @@ def _read(path: Path) -> Record | None:
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         # cut off by a power cut, or written by another version
         return None
-
-
-def process_start(pid: int) -> str | None:
-    """When a process was started, in whatever form; None where there is none."""
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
-        return _start_in(stat)
-    done = subprocess.run(
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-        check=False,
-    )
-    return done.stdout.strip() or None
-
-
-def _start_in(stat: Path) -> str | None:
-    try:
-        fields = stat.read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # whoever is dead and not yet buried does not run
-    return None if fields[0] in "ZX" else fields[_START_TIME]

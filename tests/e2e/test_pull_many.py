@@ -15,6 +15,7 @@ from tests.e2e.conftest import without_time
 from tests.support.artifacts import docker_artifact
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
+from tests.support.waiting import partial_bytes, wait_until
 
 MIB = 1024 * 1024
 
@@ -120,10 +121,7 @@ def test_several_that_are_ended_stop_within_two_seconds_and_go_on_later(
         text=True,
     ) as pull:
         partials = cli.home / "store" / "v1" / "ingest"
-        end = time.monotonic() + 30
-        while sum(x.stat().st_blocks for x in partials.glob("*.partial")) < 30000:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: partial_bytes(partials) > 15 * MIB)
         begun = time.monotonic()
         pull.send_signal(number)
         out, err = pull.communicate(timeout=20)
@@ -146,10 +144,7 @@ def test_a_pull_that_waits_for_the_registry_ends_within_two_seconds_too(
     with subprocess.Popen(
         cli.argv("pull", *large), env=dict(cli.environ), stderr=subprocess.PIPE, text=True
     ) as pull:
-        end = time.monotonic() + 20
-        while len(registry.requests) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: len(registry.requests) >= 2)
         begun = time.monotonic()
         pull.send_signal(signal.SIGTERM)
         _, err = pull.communicate(timeout=20)

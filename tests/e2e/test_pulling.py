@@ -22,6 +22,7 @@ from tests.support.artifacts import (
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import small_disk
 from tests.support.registry import Registry
+from tests.support.waiting import partial_bytes, wait_until
 
 
 @pytest.fixture
@@ -322,7 +323,7 @@ def test_a_pull_that_is_ended_says_what_is_kept_and_goes_on_from_there(
         text=True,
     ) as pull:
         partials = cli.home / "store" / "v1" / "ingest"
-        wait_until(lambda: sum(x.stat().st_blocks for x in partials.glob("*.partial")) > 30000)
+        wait_until(lambda: partial_bytes(partials) > 15 * 1024 * 1024)
         pull.send_signal(number)
         out, err = pull.communicate(timeout=20)
     assert (pull.returncode, out) == (code, "")
@@ -354,10 +355,3 @@ def test_ctrl_c_before_anything_came_is_quiet(
         out, err = pull.communicate(timeout=20)
     assert (pull.returncode, out) == (130, "")
     assert err in {"", "paused: 0 B are kept. Run the same command to go on.\n"}
-
-
-def wait_until(happened, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)

@@ -8,8 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
 from tests.support.terminal import Terminal, chatting, in_terminal
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.model
 
@@ -450,7 +450,10 @@ def test_a_chat_can_be_suspended_and_goes_on(models: CommandLine) -> None:
             terminal.wait_for("Stopped")
             terminal.wait_for("shell: ")
             terminal.type("fg\r")
+        # bash names what goes on before it gives the terminal to it
         terminal.wait_for("modelrunner run")
+        terminal.wait_for("\n")
+        terminal.wait_for(" ")
         terminal.type("\x03")
         terminal.wait_for("(stopped)")
         terminal.type("/bye\r")
@@ -532,13 +535,6 @@ def alive(pid: int) -> bool:
     state = Path(f"/proc/{pid}/stat")
     # whose parent was killed may wait for somebody to notice its end
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
 
 
 def nothing_left(models: CommandLine) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
+from modelrunner.processes import process_start
 from modelrunner.runtime.container import LABEL, ContainerRuntime
 from modelrunner.runtime.runtime import LaunchSpec
 from tests.support.llama_image import IMAGE
@@ -149,12 +150,17 @@ def test_killing_whoever_owns_it_removes_it(runtime, docker, smollm2_gguf, tmp_p
 
 
 def test_container_whose_owner_and_remover_are_gone_is_swept_by_the_next(runtime, docker, tmp_path):
-    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
     from modelrunner.runtime.container import _place
 
-    orphan, stranger = (
-        docker("create", "--label", f"{LABEL}={place} {gone.stdout.strip()}", IMAGE)
-        for place in (_place(), "another-machine/1")
+    # our own ID, as of a process that had it before us
+    *orphans, stranger, ours = (
+        docker("create", "--label", f"{LABEL}={place} {os.getpid()} {start}", IMAGE)
+        for place, start in (
+            (_place(), "1"),
+            (_place(), ""),
+            ("another-machine/1", "1"),
+            (_place(), process_start(os.getpid())),
+        )
     )
     model = tmp_path / "view" / "bad.gguf"
     model.parent.mkdir()
@@ -162,9 +168,9 @@ def test_container_whose_owner_and_remover_are_gone_is_swept_by_the_next(runtime
     with pytest.raises(RuntimeFailedError):
         runtime.start(spec_for(model), tmp_path / "log").wait_until_ready(LOAD_S)
     left = docker("ps", "--all", "--quiet", "--no-trunc").split()
-    docker("rm", stranger)
-    assert left == [stranger]
-    assert orphan not in left
+    docker("rm", stranger, ours)
+    assert set(left) == {stranger, ours}
+    assert not {*orphans} & {*left}
 
 
 class TestWhatIsMissing:

@@ -1,5 +1,6 @@
 """The person's side of a terminal in which a chat runs."""
 
+import codecs
 import errno
 import os
 import pty
@@ -24,6 +25,7 @@ class Terminal:
     def __init__(self, master: int) -> None:
         self.master = master
         self.seen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def type(self, keys: str) -> None:
         os.write(self.master, keys.encode())
@@ -35,7 +37,7 @@ class Terminal:
             ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
             assert ready, f"{text!r} never came, but {self.seen!r}"
             try:
-                self.seen += os.read(self.master, 65536).decode()
+                self.seen += self._decoder.decode(os.read(self.master, 65536))
             except OSError:
                 pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
             self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
