@@ -2,8 +2,8 @@
 
 The first part is a registry where it has a dot or a colon, or is `localhost`. Defaults are
 `docker.io`, the namespace `ai` (on Docker Hub only) and the tag `latest`. Names are lower-cased,
-tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[:QUANT]`; its own spelling
-of the repository is kept for its API, which minds the case.
+tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[@REVISION][:QUANT]`, or an
+address on its site; its own spelling of the repository is kept for its API, which minds the case.
 
 A model in the store has an ID too, its manifest's digest: `sha256:<64 hex>`, 64 hex, or 12 hex.
 The store looks for an ID first, see `modelrunner.store.store.Store.resolve`.
@@ -15,6 +15,7 @@ from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
@@ -25,8 +26,7 @@ _ALIASES = {
     "index.docker.io": DOCKER_HUB,
     "registry-1.docker.io": DOCKER_HUB,
     "registry.hub.docker.com": DOCKER_HUB,
-    "hf.co": HUGGING_FACE,
-    "www.huggingface.co": HUGGING_FACE,
+    **dict.fromkeys(HUB_HOSTS, HUGGING_FACE),
 }
 _HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
@@ -35,6 +35,8 @@ _HOST = re.compile(
 # the distribution specification's grammar for repository names and tags
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HF_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+_REVISION = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?")
+_ALGORITHM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_NAME = 255
 _MAX_PORT = 65_535
@@ -46,7 +48,8 @@ class Reference:
     """A parsed and completed model reference.
 
     `str()` is the canonical spelling, `.short` the one for people; `original_repository` is the
-    repository as it was typed, for a hub that minds the case.
+    repository as it was typed, for a hub that minds the case, and `revision` a branch, a tag or a
+    commit there.
     """
 
     registry: str
@@ -54,6 +57,7 @@ class Reference:
     tag: str | None
     digest: Digest | None = None
     original_repository: str = field(default="", compare=False)
+    revision: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -62,6 +66,9 @@ class Reference:
         Raises:
             InvalidReferenceError: With a hint at what is wrong.
         """
+        on_site = reference_at(text)
+        if on_site is not None:
+            return cls.parse(on_site)
         if "://" in text:
             scheme = text.split("://", 1)[0]
             raise InvalidReferenceError(
@@ -73,6 +80,7 @@ class Reference:
         registry, repository = _split_registry(name)
         registry = _ALIASES.get(registry, registry)
         _check_registry(registry, text)
+        repository, revision = _split_revision(registry, repository, text)
         if registry == DOCKER_HUB and "/" not in repository:
             repository = f"{DEFAULT_NAMESPACE}/{repository}"
         # some letters beyond ASCII have a lower case within it
@@ -80,19 +88,21 @@ class Reference:
         _check_repository(registry, lowered, text)
         if tag is None and digest is None:
             tag = DEFAULT_TAG
-        return cls(registry, lowered, tag, digest, original_repository=repository)
+        return cls(registry, lowered, tag, digest, repository, revision)
 
     @property
     def name(self) -> str:
-        """Registry and repository, without tag and digest."""
-        return f"{self.registry}/{self.repository}"
+        """Registry, repository and revision, without tag and digest."""
+        at = "" if self.revision is None else f"@{self.revision}"
+        return f"{self.registry}/{self.repository}{at}"
 
     @property
     def short(self) -> str:
         """As people type it: without `docker.io/`, and `hf.co` for the Hugging Face Hub."""
         text = str(self)
         if self.registry == HUGGING_FACE:
-            text = f"hf.co/{self.original_repository or self.repository}" + text[len(self.name) :]
+            repository = self.original_repository or self.repository
+            text = f"hf.co/{repository}" + text[len(self.registry) + len(self.repository) + 1 :]
         if _split_registry(self.repository)[1] != self.repository:
             # without it, the namespace would be read as a registry
             return text
@@ -127,9 +137,10 @@ def match_id(text: str) -> str | None:
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:
-    rest, at, digest = text.partition("@")
-    if not at:
-        return rest, None
+    on_hub = _on_hub(text)
+    rest, at, digest = text.rpartition("@") if on_hub else text.partition("@")
+    if not at or (on_hub and not _ALGORITHM.fullmatch(digest)):
+        return text, None
     try:
         return rest, Digest.parse(digest)
     except MalformedManifestError as exc:
@@ -158,6 +169,25 @@ def _split_registry(name: str) -> tuple[str, str]:
     if slash and ("." in first or ":" in first or first.lower() == "localhost"):
         return (first.lower() if first.isascii() else first), rest
     return DOCKER_HUB, name
+
+
+def _on_hub(text: str) -> bool:
+    return text.partition("/")[0].lower() in HUB_HOSTS
+
+
+def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str | None]:
+    if registry != HUGGING_FACE:
+        return repository, None
+    repository, at, revision = repository.partition("@")
+    if not at:
+        return repository, None
+    if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision:
+        raise InvalidReferenceError(
+            f"{text[:200]!r}: {revision[:140]!r} is no revision",
+            hint="a branch, a tag or a commit stands before the quantisation:"
+            " hf.co/ORG/REPO@REVISION:QUANT",
+        )
+    return repository, None if revision == MAIN else revision
 
 
 def _check_registry(registry: str, text: str) -> None:

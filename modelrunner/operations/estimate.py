@@ -22,7 +22,7 @@ from modelrunner.errors import (
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget, Fit, Verdict, choose_context, fit
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.oci.artifact import ModelArtifact
@@ -31,6 +31,7 @@ from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.operations.size_fit import row_verdict
 from modelrunner.store.store import Store, StoredModel
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Estimator:
             _facts(name, variant),
             Load(context, wish.kv_type, wish.sequences, wish.micro_batch),
             found,
-            Fit(_card_verdict(found, budget), None, None, budget),
+            Fit(row_verdict(found, budget), None, None, budget),
             available,
             variant.context_tokens,
         )
@@ -279,9 +280,3 @@ def _measured(report: Report, path: Path) -> Report:
 
     found = measure(path, report.load, projector=report.projector)
     return replace(report, estimate=replace(found, notes=report.estimate.notes))
-
-
-def _card_verdict(found: Estimate, budget: int) -> Verdict:
-    if found.low > budget:
-        return "no"
-    return "fits" if found.high is not None and found.high <= budget else "unknown"

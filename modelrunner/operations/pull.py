@@ -21,6 +21,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.room import Room
+from modelrunner.registry.hub_files import VariantNotFoundError
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
@@ -181,9 +182,12 @@ def with_near_tags(
     """The error with the tags that there are, the near ones first."""
     if error.facts.get("missing") == "repository" or reference.tag is None:
         return error
-    if "near" in error.facts:
+    if isinstance(error, VariantNotFoundError):
         # the source knows more of what there is than its names
-        return error
+        from modelrunner.memory.devices import devices
+        from modelrunner.operations.size_fit import with_fit
+
+        return with_fit(error, devices())
     try:
         tags = source.tags(reference)
     except ModelRunnerError:

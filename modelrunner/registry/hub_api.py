@@ -1,7 +1,8 @@
 """The HTTP API of the Hugging Face Hub: what a repository has, and its files.
 
 ```
-GET /api/models/ORG/REPO/revision/main                     {"sha": COMMIT, ..}
+GET /api/models/ORG/REPO/revision/REVISION                 {"sha": COMMIT, ..}
+GET /api/models/ORG/REPO/commits/REVISION                  [{"id": COMMIT, ..}, ..], latest first
 GET /api/models/ORG/REPO/tree/COMMIT?recursive=true        [{"path", "size", "lfs": {"oid"}}, ..]
 GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that knows ranges
 ```
@@ -19,19 +20,17 @@ from urllib.parse import quote, urljoin
 
 from modelrunner.errors import (
     ConfigError,
-    DeniedError,
-    ManifestNotFoundError,
     ModelRunnerError,
     RegistryAnswerError,
-    UnauthorizedError,
 )
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import MAIN
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import origin
 from modelrunner.registry.hub_files import HubFile
-from modelrunner.registry.responses import BODY_LIMIT, error_for
+from modelrunner.registry.hub_refusal import refusal
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
 from modelrunner.registry.settings import HUB_ENDPOINT
@@ -79,6 +78,27 @@ class HubApi:
         """
         return self._backoff.run(lambda: self._list(reference))
 
+    def listing_at(self, reference: Reference, commit: str) -> Listing:
+        """What the repository had at a commit: one request a page.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: The Hub says no, or nothing.
+        """
+        return self._backoff.run(lambda: self._tree(reference, commit))
+
+    def commits(self, reference: Reference) -> tuple[str, ...]:
+        """The first page of what the repository's revision has been, the latest first.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: The Hub says no, or nothing.
+        """
+        url = f"{self._base(reference)}/commits/{_revision(reference)}"
+        entries, _ = self._backoff.run(lambda: self._json(url, reference))
+        found = entries if isinstance(entries, list) else []
+        return tuple(
+            entry["id"] for entry in found if isinstance(entry, dict) and _commit(entry.get("id"))
+        )
+
     def open(
         self, reference: Reference, commit: str, path: str, headers: dict[str, str]
     ) -> "requests.Response":
@@ -99,45 +119,28 @@ class HubApi:
         self, response: "requests.Response", reference: Reference, what: str
     ) -> ModelRunnerError:
         """What a refusal stands for."""
-        status, code = response.status_code, response.headers.get("X-Error-Code", "")
-        facts: dict[str, Any] = {"registry": self.endpoint.label, "status": status}
-        if code == "GatedRepo":
-            return DeniedError(
-                f"{what} is gated: its owner wants to know who takes it",
-                hint=f"ask for access at {HUB_ENDPOINT}/{repository_of(reference)}, then set"
-                " HF_TOKEN to a token of yours",
-                **facts,
-            )
-        if code == "EntryNotFound":
-            message = f"{what}: {self.endpoint.label} lists it and does not have it"
-            return ManifestNotFoundError(message, missing="blob", **facts)
-        if status == HTTPStatus.UNAUTHORIZED and self._token is not None:
-            message = f"{self.endpoint.label} refuses the token"
-            return UnauthorizedError(message, hint="HF_TOKEN may have run out", **facts)
-        if status == HTTPStatus.UNAUTHORIZED:
-            return UnauthorizedError(
-                f"{what}: there is no such repository, or it is private",
-                hint="check the name; for a private one set HF_TOKEN",
-                **facts,
-            )
-        if status == HTTPStatus.NOT_FOUND:
-            return ManifestNotFoundError(
-                f"{what}: {self.endpoint.label} has no such repository",
-                hint="check the name, and whose it is",
-                missing="repository",
-                **facts,
-            )
-        body = read_limited(response, BODY_LIMIT, self.endpoint.label)
-        return error_for(status, response.headers, body, what=what, registry=self.endpoint.label)
+        return refusal(
+            response,
+            what=what,
+            hub=self.endpoint.label,
+            repository=repository_of(reference),
+            with_token=self._token is not None,
+        )
+
+    def _base(self, reference: Reference) -> str:
+        return f"{self.endpoint.base}/api/models/{repository_of(reference)}"
 
     def _list(self, reference: Reference) -> Listing:
-        base = f"{self.endpoint.base}/api/models/{repository_of(reference)}"
-        about, _ = self._json(f"{base}/revision/main", reference)
+        url = f"{self._base(reference)}/revision/{_revision(reference)}"
+        about, _ = self._json(url, reference)
         commit = about.get("sha") if isinstance(about, dict) else None
-        if not isinstance(commit, str) or not commit.isalnum():
+        if not _commit(commit):
             raise RegistryAnswerError(f"{self.endpoint.label} tells no commit of {reference.short}")
+        return self._tree(reference, str(commit))
+
+    def _tree(self, reference: Reference, commit: str) -> Listing:
         files: list[HubFile] = []
-        url = f"{base}/tree/{commit}?recursive=true"
+        url = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
             entries, link = self._json(url, reference)
             files += _files(entries)
@@ -175,6 +178,14 @@ class HubApi:
 def repository_of(reference: Reference) -> str:
     """The repository in an address, as the Hub spells it, which minds the case."""
     return quote(reference.original_repository or reference.repository)
+
+
+def _revision(reference: Reference) -> str:
+    return quote(reference.revision or MAIN, safe="")
+
+
+def _commit(found: object) -> bool:
+    return isinstance(found, str) and found.isalnum()
 
 
 def _endpoint(address: str, ca_file: str | None) -> Endpoint:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
@@ -26,6 +27,34 @@ _QUANTIZATION = re.compile(
 _PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
 _PROJECTORS = ("F16", "BF16", "F32", "Q8_0")
 _SHOWN = 40
+_SAID = {"fits": ", fits", "no": ", too large"}
+
+
+class VariantNotFoundError(ManifestNotFoundError):
+    """The repository has models, and none that is meant.
+
+    Args:
+        message: What is asked for.
+        choices: What there is, and its bytes.
+        verdicts: Whether each would fit, as far as that is known.
+    """
+
+    def __init__(
+        self, message: str, choices: Sequence[tuple[str, int]], verdicts: Sequence[str] = ()
+    ) -> None:
+        said = [_SAID.get(verdict, "") for verdict in verdicts] or [""] * len(choices)
+        names = ", ".join(
+            f"{label} ({format_size(size)}{fit})"
+            for (label, size), fit in zip(choices, said, strict=True)
+        )
+        super().__init__(
+            message,
+            hint=f"there are {names}",
+            missing="tag",
+            near=[label for label, _ in choices],
+            fit=list(verdicts) or None,
+        )
+        self.choices = choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +108,9 @@ def choose(files: Sequence[HubFile], tag: str | None, repository: str) -> HubMod
     chosen = _usual(found) if usual else _named(found, str(tag))
     if chosen is None:
         asked = "are several models" if usual else f"is no model {sanitize_line(str(tag), 80)}"
-        shown = list(found.items())[:_SHOWN]
-        names = ", ".join(f"{label} ({format_size(model.size)})" for label, model in shown)
-        raise ManifestNotFoundError(
+        raise VariantNotFoundError(
             f"{repository}: there {asked}",
-            hint=f"there are {names}",
-            missing="tag",
-            near=[label for label, _ in shown],
+            tuple((label, model.size) for label, model in islice(found.items(), _SHOWN)),
         )
     _check_shards(chosen, repository)
     return HubModel(chosen.quantization, chosen.files, _projector(files))
@@ -130,13 +155,18 @@ def _by_label(files: Iterable[HubFile]) -> dict[str, HubModel]:
 
 
 def _named(found: Mapping[str, HubModel], tag: str) -> HubModel | None:
-    """By its label, however it is written; or by a file's name."""
+    """By its label, however it is written; by a file's name; or by a folder that has no other."""
     wanted = tag.lower()
     for label, model in found.items():
         name = model.files[0].name.lower()
         if wanted in {label.lower(), name, name.removesuffix(".gguf")}:
             return model
-    return None
+    inside = [model for model in found.values() if wanted == _folder(model.files[0]).lower()]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _folder(file: HubFile) -> str:
+    return PurePosixPath(file.path).parent.name
 
 
 def _usual(found: Mapping[str, HubModel]) -> HubModel | None:

@@ -7,8 +7,9 @@ the same digest is not fetched again, and nothing is believed that does not matc
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from modelrunner.errors import ManifestNotFoundError
+from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
 from modelrunner.oci import media_types
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
@@ -16,13 +17,16 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_response import Part, blob_stream, range_header
-from modelrunner.registry.hub_api import HubApi, Listing, repository_of
+from modelrunner.registry.hub_api import HubApi, Listing
 from modelrunner.registry.hub_files import HubFile, HubModel, choose, labels
 from modelrunner.registry.source import BlobStream
 from modelrunner.units import format_size
 
-Listings = dict[str, Listing]
-"""What was listed, by repository: a pull over several connections lists once."""
+_MOST_COMMITS = 50
+"""Commits that are looked through for a digest that the latest has not."""
+
+Listings = dict[Reference, Listing]
+"""What was listed, by what was asked for: a pull over several connections lists once."""
 
 
 class HuggingFaceHub:
@@ -44,7 +48,9 @@ class HuggingFaceHub:
             ManifestNotFoundError: No such repository or quantisation; what there is is named.
             AccessError, TransferError: The Hub says no, or nothing.
         """
-        return reference.digest or Digest.of(self._manifest(reference).raw)
+        return reference.digest or Digest.of(
+            self._manifest(reference, self._listing(reference)).raw
+        )
 
     def manifest(self, reference: Reference) -> Manifest:
         """The manifest that the listing makes.
@@ -52,15 +58,18 @@ class HuggingFaceHub:
         Raises:
             ManifestNotFoundError: As with `resolve`; or the repository has moved on since.
         """
-        made = self._manifest(reference)
-        if reference.digest is not None and Digest.of(made.raw) != reference.digest:
+        made = self._manifest(reference, self._listing(reference))
+        if reference.digest is None or Digest.of(made.raw) == reference.digest:
+            return made
+        earlier = self._earlier(reference)
+        if earlier is None:
             raise ManifestNotFoundError(
                 f"{reference.short}: {self.name} has other files now",
                 hint="pull it without the digest, or `modelrunner lock --update` it",
                 registry=self.name,
                 missing="manifest",
             )
-        return made
+        return earlier
 
     @contextmanager
     def open_blob(
@@ -115,8 +124,8 @@ class HuggingFaceHub:
         """Lets go of the connections."""
         self._api.close()
 
-    def _manifest(self, reference: Reference) -> Manifest:
-        model = choose(self._listing(reference).files, reference.tag, reference.short)
+    def _manifest(self, reference: Reference, listing: Listing) -> Manifest:
+        model = choose(listing.files, reference.tag, reference.short)
         config = _config(model)
         layers = [_layer(file, media_types.DOCKER_GGUF) for file in model.files]
         if model.projector is not None:
@@ -124,11 +133,31 @@ class HuggingFaceHub:
         about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(config), len(config))
         return Manifest.build(about, layers)
 
+    def _earlier(self, reference: Reference) -> Manifest | None:
+        """What the repository had when it had the reference's digest; it is listed from then on.
+
+        A repository that has moved on keeps what it had, as a registry keeps a manifest that has
+        lost its tag.
+        """
+        for commit in self._api.commits(reference)[1:_MOST_COMMITS]:
+            listing = self._api.listing_at(reference, commit)
+            try:
+                made = self._manifest(reference, listing)
+            except (ManifestNotFoundError, MalformedManifestError):
+                continue
+            if Digest.of(made.raw) == reference.digest:
+                self._listings[reference] = listing
+                return made
+        return None
+
     def _listing(self, reference: Reference) -> Listing:
-        key = repository_of(reference)
-        if key not in self._listings:
-            self._listings[key] = self._api.listing(reference)
-        return self._listings[key]
+        """What the reference is found in: of a pinned one the commit that has its digest."""
+        if reference in self._listings:
+            return self._listings[reference]
+        latest = replace(reference, tag=None, digest=None)
+        if latest not in self._listings:
+            self._listings[latest] = self._api.listing(reference)
+        return self._listings[latest]
 
 
 def _config(model: HubModel) -> bytes:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -32,7 +33,7 @@ class Repository:
                 reference.tag
                 for model in self.models
                 for reference in model.references
-                if reference.repository == self.path and reference.tag and not reference.digest
+                if self._names(reference) and reference.tag
             }
         )
 
@@ -46,10 +47,14 @@ class Repository:
             if name == str(model.digest):
                 return model
             for reference in model.references:
-                known = (reference.repository, reference.tag, reference.digest)
-                if known == (self.path, name, None):
+                if self._names(reference) and reference.tag == name:
                     return model
         raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"no manifest {name} here")
+
+    def _names(self, reference: Reference) -> bool:
+        """Whether a tag of the reference is one here: a revision's is another model's."""
+        other = reference.digest is not None or reference.revision is not None
+        return reference.repository == self.path and not other
 
     def blob(self, name: str) -> Digest:
         """The blob of this digest, where one of the models has it.

@@ -223,3 +223,70 @@ def test_where_a_quantisation_says_not_which_the_files_are_named(here, hub: Hub,
     assert here("pull", "hf.co/org/both:Two-Q4_K_M.gguf").returncode == 0
     path = Path(here("path", "hf.co/org/both:Two-Q4_K_M.gguf").stdout.strip())
     assert path.read_bytes() == weights[1]
+
+
+def test_a_pinned_model_is_found_in_what_the_repository_was(
+    here, hub: Hub, tiny: Repository, weights: list[bytes], tmp_path: Path
+) -> None:
+    digest = json.loads(here("pull", f"hf.co/{NAME}:Q8_0", "--json").stdout)["digest"]
+    tiny.earlier["beef" * 10] = {"README.md": b"# nothing yet"}
+    tiny.earlier["dead" * 10] = dict(tiny.files)
+    tiny.files["Tiny-Q8_0.gguf"] = weights[2]
+    elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    done = here("pull", f"hf.co/{NAME}:Q8_0@{digest}", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    path = here("path", f"hf.co/{NAME}:Q8_0@{digest}", **elsewhere).stdout.strip()
+    assert Path(path).read_bytes() == weights[1]
+    assert "dead" * 10 in hub.paths()[-1]
+
+
+@pytest.mark.parametrize("revision", ["v1.0", "refs/pr/1", "dead" * 10])
+def test_a_revision_is_a_model_of_its_own(
+    here, tiny: Repository, weights: list[bytes], revision: str
+) -> None:
+    tiny.names = {"v1.0": "dead" * 10, "refs/pr/1": "dead" * 10}
+    tiny.earlier["dead" * 10] = {"Tiny-Q8_0.gguf": weights[3]}
+    assert here("pull", f"hf.co/{NAME}:Q8_0").returncode == 0
+    done = here("pull", f"hf.co/{NAME}@{revision}:Q8_0", "--json")
+    assert done.returncode == 0, done.stderr
+    name = f"huggingface.co/{NAME.lower()}@{revision}:Q8_0"
+    assert json.loads(done.stdout)["reference"] == name
+    path = Path(here("path", name).stdout.strip())
+    assert path.read_bytes() == weights[3]
+    other = Path(here("path", f"hf.co/{NAME}:Q8_0").stdout.strip())
+    assert other.read_bytes() == weights[1]
+    assert here("tags", f"hf.co/{NAME}@{revision}", "-q").stdout.split() == ["Q8_0"]
+    assert here("rm", name).returncode == 0
+    (row,) = json.loads(here("list", "--json").stdout)
+    assert row["references"] == [f"huggingface.co/{NAME.lower()}:Q8_0"]
+
+
+def test_a_revision_that_is_not_there(here, tiny: Repository) -> None:
+    done = here("pull", f"hf.co/{NAME}@v9:Q8_0")
+    assert done.returncode == 3
+    assert "has no such revision" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "index"),
+    [
+        (f"https://huggingface.co/{NAME}", 0),
+        (f"https://huggingface.co/{NAME}/tree/main", 0),
+        (f"https://huggingface.co/{NAME}/tree/main/UD-Q4_K_XL", 2),
+        (f"https://huggingface.co/{NAME}/blob/main/Tiny-Q8_0.gguf", 1),
+        (f"huggingface.co/{NAME}/resolve/main/UD-Q4_K_XL/Tiny-UD-Q4_K_XL.gguf?download=true", 2),
+        (f"https://huggingface.co/{NAME}?show_file_info=Tiny-Q8_0.gguf", 1),
+    ],
+)
+def test_an_address_on_the_site(
+    here, tiny: Repository, weights: list[bytes], address: str, index: int
+) -> None:
+    assert here("pull", address).returncode == 0
+    assert Path(here("path", address).stdout.strip()).read_bytes() == weights[index]
+
+
+def test_what_there_is_is_told_with_what_fits(here, hub: Hub, tiny: Repository) -> None:
+    done = here("pull", f"hf.co/{NAME}:Q2_K", "--json")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["fit"] == ["fits"] * 3
+    assert error["hint"].count(", fits)") == 3

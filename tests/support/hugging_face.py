@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 PAGE = 3
@@ -27,6 +27,16 @@ class Repository:
     gated: bool = False
     gone: set[str] = field(default_factory=set)
     lies: dict[str, bytes] = field(default_factory=dict)
+    earlier: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """What it had at other commits, the latest of them first."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Branches and tags beside `main`, and the commits that they are."""
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit of a revision, and what it has."""
+        commit = COMMIT if revision == "main" else self.names.get(revision, revision)
+        files = self.files if commit == COMMIT else self.earlier.get(commit)
+        return None if files is None else (commit, files)
 
 
 @dataclass
@@ -104,20 +114,29 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
 
         def _tell(self, found: Repository, name: str, rest: list[str], *, api: bool) -> None:
             token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
-            if api and rest[0] == "revision":
-                self._json({"id": name, "sha": COMMIT, "gated": found.gated})
+            at = found.at(unquote(rest[1]))
+            path = "/".join(rest[2:])
+            if at is None:
+                self.answer(404, X_Error_Code="RevisionNotFound")
+            elif api and rest[0] == "revision":
+                self._json({"id": name, "sha": at[0], "gated": found.gated})
+            elif api and rest[0] == "commits":
+                commits = [COMMIT, *found.earlier]
+                later = commits[commits.index(at[0]) :]
+                self._json([{"id": commit, "title": "Upload"} for commit in later])
             elif api:
-                self._tree(found, parse_qs(urlsplit(self.path).query))
+                self._tree(at[1], parse_qs(urlsplit(self.path).query))
             elif found.gated and token != found.token:
                 self.answer(403, X_Error_Code="GatedRepo")
-            elif "/".join(rest[2:]) in found.gone:
+            elif path in found.gone or path not in at[1]:
                 self.answer(404, X_Error_Code="EntryNotFound")
             else:
-                self.answer(302, Location=f"{hub.cdn}/{name}/{'/'.join(rest[2:])}?signed=1")
+                place = quote(f"{name}/{at[0]}/{path}")
+                self.answer(302, Location=f"{hub.cdn}/{place}?signed=1")
 
-        def _tree(self, found: Repository, query: dict[str, list[str]]) -> None:
+        def _tree(self, files: dict[str, bytes], query: dict[str, list[str]]) -> None:
             start = int(query.get("cursor", ["0"])[0])
-            entries = [_entry(path, content) for path, content in sorted(found.files.items())]
+            entries = [_entry(path, content) for path, content in sorted(files.items())]
             more = {}
             if start + PAGE < len(entries):
                 path = urlsplit(self.path).path
@@ -143,10 +162,12 @@ def _cdn_handler(hub: Hub) -> type[_Handler]:
     class Handler(_Handler):
         def do_GET(self) -> None:
             hub.requests.append(("cdn", self.path, self.headers["Authorization"]))
-            organisation, name, *rest = urlsplit(self.path).path.strip("/").split("/")
+            words = unquote(urlsplit(self.path).path).strip("/").split("/")
+            organisation, name, commit, *rest = words
             repository = hub.repositories[f"{organisation}/{name}"]
             path = "/".join(rest)
-            content = repository.lies.get(path, repository.files[path])
+            at = repository.at(commit)
+            content = repository.lies.get(path) or at[1][path]
             asked = self.headers["Range"]
             if not asked:
                 self.answer(200, content, Accept_Ranges="bytes")

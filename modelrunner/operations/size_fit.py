@@ -1,0 +1,30 @@
+"""Whether a model would fit of which nothing but the size is known."""
+
+from collections.abc import Sequence
+
+from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
+from modelrunner.memory.device import Device
+from modelrunner.memory.estimate import Estimate
+from modelrunner.memory.fit import Budget, Verdict
+from modelrunner.registry.hub_files import VariantNotFoundError
+
+
+def size_verdict(size: int, budget: int) -> Verdict:
+    """Whether weights of so many bytes fit, with all that a short context needs beside them."""
+    return row_verdict(estimate_from_card(None, size, context=CARD_CONTEXT), budget)
+
+
+def row_verdict(found: Estimate, budget: int) -> Verdict:
+    """Whether what a card's row tells fits into so many bytes."""
+    if found.low > budget:
+        return "no"
+    return "fits" if found.high is not None and found.high <= budget else "unknown"
+
+
+def with_fit(error: VariantNotFoundError, devices: Sequence[Device]) -> VariantNotFoundError:
+    """The error that lists models and their sizes, with what of them fits here."""
+    budget = Budget.of(devices).together
+    if not budget:
+        return error
+    verdicts = [size_verdict(size, budget) for _, size in error.choices]
+    return VariantNotFoundError(error.message, error.choices, verdicts)

@@ -1,0 +1,77 @@
+"""What the Hugging Face Hub means when it says no: `X-Error-Code` first, then the status."""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from modelrunner.errors import (
+    DeniedError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    UnauthorizedError,
+)
+from modelrunner.registry.exchange import read_limited
+from modelrunner.registry.responses import BODY_LIMIT, error_for
+from modelrunner.registry.settings import HUB_ENDPOINT
+
+if TYPE_CHECKING:
+    import requests
+
+
+def refusal(
+    response: "requests.Response", *, what: str, hub: str, repository: str, with_token: bool
+) -> ModelRunnerError:
+    """The error for an answer.
+
+    Args:
+        response: The answer, its body not read yet.
+        what: What was asked for.
+        hub: The Hub's name, or the address of what stands for it.
+        repository: As it stands in an address.
+        with_token: Whether a token was shown.
+    """
+    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    facts: dict[str, Any] = {"registry": hub, "status": status}
+    match code, status:
+        case "GatedRepo", _:
+            return DeniedError(
+                f"{what} is gated: its owner wants to know who takes it",
+                hint=f"ask for access at {HUB_ENDPOINT}/{repository}, then set HF_TOKEN to a token"
+                " of yours",
+                **facts,
+            )
+        case "EntryNotFound", _:
+            message = f"{what}: {hub} lists it and does not have it"
+            return ManifestNotFoundError(message, missing="blob", **facts)
+        case "RevisionNotFound", _:
+            return ManifestNotFoundError(
+                f"{what}: {hub} has no such revision",
+                hint="a branch, a tag or a commit stands before the quantisation:"
+                " hf.co/ORG/REPO@REVISION:QUANT",
+                missing="repository",
+                **facts,
+            )
+        case _, (HTTPStatus.UNAUTHORIZED | HTTPStatus.NOT_FOUND):
+            return _not_there(status, what, hub, facts, with_token=with_token)
+        case _:
+            body = read_limited(response, BODY_LIMIT, hub)
+            return error_for(status, response.headers, body, what=what, registry=hub)
+
+
+def _not_there(
+    status: int, what: str, hub: str, facts: dict[str, Any], *, with_token: bool
+) -> ModelRunnerError:
+    if status == HTTPStatus.NOT_FOUND:
+        return ManifestNotFoundError(
+            f"{what}: {hub} has no such repository",
+            hint="check the name, and whose it is",
+            missing="repository",
+            **facts,
+        )
+    if with_token:
+        message = f"{hub} refuses the token"
+        return UnauthorizedError(message, hint="HF_TOKEN may have run out", **facts)
+    return UnauthorizedError(
+        f"{what}: there is no such repository, or it is private",
+        hint="check the name; for a private one set HF_TOKEN",
+        **facts,
+    )
