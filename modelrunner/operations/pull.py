@@ -18,10 +18,10 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_files import VariantNotFoundError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.room import Room
-from modelrunner.registry.hub_files import VariantNotFoundError
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel

@@ -6,7 +6,7 @@ from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.device import Device
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.fit import Budget, Verdict
-from modelrunner.registry.hub_files import VariantNotFoundError
+from modelrunner.oci.hub_files import VariantNotFoundError
 
 
 def size_verdict(size: int, budget: int) -> Verdict:

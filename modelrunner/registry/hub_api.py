@@ -25,11 +25,11 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
+from modelrunner.oci.hub_files import HubFile
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import origin
-from modelrunner.registry.hub_files import HubFile
 from modelrunner.registry.hub_refusal import refusal
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session

@@ -10,17 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
-from modelrunner.oci import media_types
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_artifact import HubArtifact, hub_artifact
+from modelrunner.oci.hub_files import choose, labels
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_response import Part, blob_stream, range_header
 from modelrunner.registry.hub_api import HubApi, Listing
-from modelrunner.registry.hub_files import HubFile, HubModel, choose, labels
 from modelrunner.registry.source import BlobStream
-from modelrunner.units import format_size
 
 _MOST_COMMITS = 50
 """Commits that are looked through for a digest that the latest has not."""
@@ -48,9 +46,7 @@ class HuggingFaceHub:
             ManifestNotFoundError: No such repository or quantisation; what there is is named.
             AccessError, TransferError: The Hub says no, or nothing.
         """
-        return reference.digest or Digest.of(
-            self._manifest(reference, self._listing(reference)).raw
-        )
+        return reference.digest or self._made(reference, self._listing(reference)).manifest.digest
 
     def manifest(self, reference: Reference) -> Manifest:
         """The manifest that the listing makes.
@@ -58,8 +54,8 @@ class HuggingFaceHub:
         Raises:
             ManifestNotFoundError: As with `resolve`; or the repository has moved on since.
         """
-        made = self._manifest(reference, self._listing(reference))
-        if reference.digest is None or Digest.of(made.raw) == reference.digest:
+        made = self._made(reference, self._listing(reference)).manifest
+        if reference.digest in (None, made.digest):
             return made
         earlier = self._earlier(reference)
         if earlier is None:
@@ -86,7 +82,7 @@ class HuggingFaceHub:
             RangesUnsupportedError, TransferError, SizeMismatchError: As from a registry.
         """
         listing, part = self._listing(reference), (offset, stop)
-        config = _config(choose(listing.files, reference.tag, reference.short))
+        config = self._made(reference, listing).config
         if descriptor.digest == Digest.of(config):
             yield _in_memory(config, part, self.name)
             return
@@ -124,14 +120,8 @@ class HuggingFaceHub:
         """Lets go of the connections."""
         self._api.close()
 
-    def _manifest(self, reference: Reference, listing: Listing) -> Manifest:
-        model = choose(listing.files, reference.tag, reference.short)
-        config = _config(model)
-        layers = [_layer(file, media_types.DOCKER_GGUF) for file in model.files]
-        if model.projector is not None:
-            layers.append(_layer(model.projector, media_types.DOCKER_PROJECTOR))
-        about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(config), len(config))
-        return Manifest.build(about, layers)
+    def _made(self, reference: Reference, listing: Listing) -> HubArtifact:
+        return hub_artifact(choose(listing.files, reference.tag, reference.short))
 
     def _earlier(self, reference: Reference) -> Manifest | None:
         """What the repository had when it had the reference's digest; it is listed from then on.
@@ -142,10 +132,10 @@ class HuggingFaceHub:
         for commit in self._api.commits(reference)[1:_MOST_COMMITS]:
             listing = self._api.listing_at(reference, commit)
             try:
-                made = self._manifest(reference, listing)
+                made = self._made(reference, listing).manifest
             except (ManifestNotFoundError, MalformedManifestError):
                 continue
-            if Digest.of(made.raw) == reference.digest:
+            if made.digest == reference.digest:
                 self._listings[reference] = listing
                 return made
         return None
@@ -158,19 +148,6 @@ class HuggingFaceHub:
         if latest not in self._listings:
             self._listings[latest] = self._api.listing(reference)
         return self._listings[latest]
-
-
-def _config(model: HubModel) -> bytes:
-    """The config of the artifact: what names and digests say, the same wherever it is made."""
-    config = ModelConfig("docker", format="gguf", quantization=model.quantization)
-    digests = [file.digest for file in model.files]
-    if model.projector is not None:
-        digests.append(model.projector.digest)
-    return config.to_docker(digests, format_size(model.size).replace(" ", ""))
-
-
-def _layer(file: HubFile, media_type: str) -> Descriptor:
-    return Descriptor(media_type, file.digest, file.size, {media_types.ANNOTATION_PATH: file.name})
 
 
 def _in_memory(content: bytes, part: Part, name: str) -> BlobStream:

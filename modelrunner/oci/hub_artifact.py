@@ -1,0 +1,41 @@
+"""The artifact that a model of the Hugging Face Hub is made into, the same wherever it is made."""
+
+from dataclasses import dataclass
+
+from modelrunner.oci import media_types
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_files import HubFile, HubModel
+from modelrunner.oci.manifest import Manifest
+from modelrunner.units import format_size
+
+
+@dataclass(frozen=True, slots=True)
+class HubArtifact:
+    """A manifest, and the config that it names."""
+
+    manifest: Manifest
+    config: bytes
+
+
+def hub_artifact(model: HubModel) -> HubArtifact:
+    """The artifact: nothing but names, sizes and digests is in it."""
+    config = _config(model)
+    layers = [_layer(file, media_types.DOCKER_GGUF) for file in model.files]
+    if model.projector is not None:
+        layers.append(_layer(model.projector, media_types.DOCKER_PROJECTOR))
+    about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(config), len(config))
+    return HubArtifact(Manifest.build(about, layers), config)
+
+
+def _config(model: HubModel) -> bytes:
+    config = ModelConfig("docker", format="gguf", quantization=model.quantization)
+    digests = [file.digest for file in model.files]
+    if model.projector is not None:
+        digests.append(model.projector.digest)
+    return config.to_docker(digests, format_size(model.size).replace(" ", ""))
+
+
+def _layer(file: HubFile, media_type: str) -> Descriptor:
+    return Descriptor(media_type, file.digest, file.size, {media_types.ANNOTATION_PATH: file.name})
