@@ -19,7 +19,7 @@ class HubArtifact:
     config: bytes
 
 
-def hub_artifact(model: HubModel) -> HubArtifact:
+def hub_artifact(model: HubModel[HubFile]) -> HubArtifact:
     """The artifact: nothing but names, sizes and digests is in it."""
     config = _config(model)
     layers = [_layer(file, media_types.DOCKER_GGUF) for file in model.files]
@@ -29,7 +29,7 @@ def hub_artifact(model: HubModel) -> HubArtifact:
     return HubArtifact(Manifest.build(about, layers), config)
 
 
-def _config(model: HubModel) -> bytes:
+def _config(model: HubModel[HubFile]) -> bytes:
     config = ModelConfig("docker", format="gguf", quantization=model.quantization)
     digests = [file.digest for file in model.files]
     if model.projector is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
+from typing import Generic, Protocol, TypeVar
 
 from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
 from modelrunner.oci.digest import Digest
@@ -71,13 +72,35 @@ class HubFile:
         return PurePosixPath(self.path).name
 
 
+class Listed(Protocol):
+    """A file of a repository, wherever it lies."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the repository."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+
+File = TypeVar("File", bound=Listed)
+
+
 @dataclass(frozen=True, slots=True)
-class HubModel:
+class HubModel(Generic[File]):
     """One quantisation: its files in order, and the projector that goes with it."""
 
     quantization: str | None
-    files: tuple[HubFile, ...]
-    projector: HubFile | None = None
+    files: tuple[File, ...]
+    projector: File | None = None
 
     @property
     def size(self) -> int:
@@ -85,7 +108,7 @@ class HubModel:
         return sum(file.size for file in self.files)
 
 
-def choose(files: Sequence[HubFile], tag: str | None, repository: str) -> HubModel:
+def choose(files: Sequence[File], tag: str | None, repository: str) -> HubModel[File]:
     """The model that a tag asks for: a quantisation, or a file's name.
 
     Args:
@@ -116,7 +139,7 @@ def choose(files: Sequence[HubFile], tag: str | None, repository: str) -> HubMod
     return HubModel(chosen.quantization, chosen.files, _projector(files))
 
 
-def labels(files: Sequence[HubFile]) -> tuple[str, ...]:
+def labels(files: Sequence[Listed]) -> tuple[str, ...]:
     """What can be asked for: each quantisation, or a file's name where that does not say which."""
     return tuple(_by_label(files))
 
@@ -133,8 +156,8 @@ def quantization_of(path: str) -> str | None:
     return None
 
 
-def _models(files: Iterable[HubFile]) -> list[HubModel]:
-    groups = dict[str, list[HubFile]]()
+def _models(files: Iterable[File]) -> list[HubModel[File]]:
+    groups = dict[str, list[File]]()
     for file in sorted(files, key=lambda each: each.path):
         if file.path.lower().endswith(".gguf") and not _PROJECTOR.search(file.name):
             match = SHARD.fullmatch(file.path)
@@ -143,7 +166,7 @@ def _models(files: Iterable[HubFile]) -> list[HubModel]:
     return [HubModel(quantization_of(group[0].path), tuple(group)) for group in groups.values()]
 
 
-def _by_label(files: Iterable[HubFile]) -> dict[str, HubModel]:
+def _by_label(files: Iterable[File]) -> dict[str, HubModel[File]]:
     found = _models(files)
     times = Counter(model.quantization for model in found)
     return {
@@ -154,7 +177,7 @@ def _by_label(files: Iterable[HubFile]) -> dict[str, HubModel]:
     }
 
 
-def _named(found: Mapping[str, HubModel], tag: str) -> HubModel | None:
+def _named(found: Mapping[str, HubModel[File]], tag: str) -> HubModel[File] | None:
     """By its label, however it is written; by a file's name; or by a folder that has no other."""
     wanted = tag.lower()
     for label, model in found.items():
@@ -165,17 +188,17 @@ def _named(found: Mapping[str, HubModel], tag: str) -> HubModel | None:
     return inside[0] if len(inside) == 1 else None
 
 
-def _folder(file: HubFile) -> str:
+def _folder(file: Listed) -> str:
     return PurePosixPath(file.path).parent.name
 
 
-def _usual(found: Mapping[str, HubModel]) -> HubModel | None:
+def _usual(found: Mapping[str, HubModel[File]]) -> HubModel[File] | None:
     if len(found) == 1:
         return next(iter(found.values()))
     return next((found[name] for name in DEFAULTS if name in found), None)
 
 
-def _check_shards(model: HubModel, repository: str) -> None:
+def _check_shards(model: HubModel[File], repository: str) -> None:
     match = SHARD.fullmatch(model.files[0].path)
     if match is None:
         return
@@ -190,7 +213,7 @@ def _check_shards(model: HubModel, repository: str) -> None:
         )
 
 
-def _projector(files: Sequence[HubFile]) -> HubFile | None:
+def _projector(files: Sequence[File]) -> File | None:
     """The projector that is nearest to what people use: F16 before the others."""
     found = sorted(
         (
@@ -207,7 +230,7 @@ def _projector(files: Sequence[HubFile]) -> HubFile | None:
     return found[0] if found else None
 
 
-def _what_else(files: Sequence[HubFile]) -> str:
+def _what_else(files: Sequence[Listed]) -> str:
     if any(file.path.endswith(".safetensors") for file in files):
         return "it has safetensors: vLLM or transformers run those; look for a GGUF repository"
     return "look for a repository with GGUF in its name"

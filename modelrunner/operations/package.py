@@ -21,9 +21,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.files import disk_errors
-from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.taking import take
 from modelrunner.units import format_moment, format_size
 
 _TYPES: dict[Family, dict[str, str]] = {
@@ -172,8 +171,7 @@ def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, 
 
 
 def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: datetime) -> Descriptor:
-    """Files one file as a blob; read twice, since a blob arrives under its digest."""
-    digest, size = hash_file(path), path.stat().st_size
+    taken = take(blobs, path, way="copy")
     name = _layer_name(path, role, family)
     annotations = {
         media_types.ANNOTATION_PATH: name,
@@ -183,7 +181,7 @@ def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: date
                 "mode": 0o644,
                 "uid": 0,
                 "gid": 0,
-                "size": size,
+                "size": taken.size,
                 "mtime": format_moment(created.astimezone(UTC)),
                 "typeflag": 0,
             },
@@ -191,14 +189,7 @@ def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: date
         ),
         media_types.ANNOTATION_UNTESTED: "false",
     }
-    descriptor = Descriptor(_TYPES[family][role], digest, size, annotations)
-    with blobs.writer(descriptor) as writer, disk_errors(path):
-        if writer is not None:
-            with path.open("rb", buffering=0) as file:
-                file.seek(writer.offset)
-                while chunk := file.read(CHUNK):
-                    writer.write(chunk)
-    return descriptor
+    return Descriptor(_TYPES[family][role], taken.digest, taken.size, annotations)
 
 
 def _layer_name(path: Path, role: str, family: Family) -> str:

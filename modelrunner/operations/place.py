@@ -9,24 +9,20 @@ import os
 import re
 import shutil
 import stat
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import disk_errors, temporary_beside, write_lightly
+from modelrunner.store.sharing import share_blocks
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
+from modelrunner.store.taking import Way
 
 SUMS = "SHA256SUMS"
-Way = Literal["auto", "link", "copy"]
-"""`auto` shares blocks, else links, else copies; `link` links or fails; a `copy` may be changed."""
-
-_FICLONE = 0x40049409
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 
 
@@ -161,7 +157,8 @@ def _bring(blob: Path, target: Path, way: Way) -> None:
                 path=str(target.parent),
             ) from exc
         return
-    if _share_blocks(blob, target):
+    if share_blocks(blob, target):
+        _take_time(blob, target)
         return
     if way == "auto":
         with suppress(OSError):
@@ -170,26 +167,6 @@ def _bring(blob: Path, target: Path, way: Way) -> None:
     with blob.open("rb") as source, target.open("xb") as copy:
         shutil.copyfileobj(source, copy, CHUNK)
     _take_time(blob, target)
-
-
-def _share_blocks(blob: Path, target: Path) -> bool:
-    """A copy that takes no room, where the file system has such; whether it has."""
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with blob.open("rb") as source, target.open("xb") as copy:
-        try:
-            fcntl.ioctl(copy.fileno(), _FICLONE, source.fileno())
-        except OSError:
-            shared = False
-        else:
-            shared = True
-    if shared:
-        _take_time(blob, target)
-    else:
-        target.unlink()
-    return shared
 
 
 def _take_time(blob: Path, target: Path) -> None:

@@ -15,10 +15,11 @@ from typing import IO, Literal
 from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors, sync_directory
+from modelrunner.store.files import disk_errors, sync_directory, temporary_beside
 from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import lock, try_lock
+from modelrunner.store.lock import try_lock
+from modelrunner.store.partials import is_still, locked_file, open_partial
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
 from modelrunner.store.writer import BlobWriter
 
@@ -108,9 +109,9 @@ class BlobStore:
         with disk_errors(self._layout.root):
             self._layout.create()
             aside.parent.mkdir(exist_ok=True)
-            with _open_partial(partial) as file:
+            with open_partial(partial) as file:
                 # whoever gives a blob its name holds this lock: nobody does meanwhile
-                if not try_lock(file) or not _is_still(partial, file):
+                if not try_lock(file) or not is_still(partial, file):
                     return None
                 damaged = self._is_damaged(descriptor)
                 if damaged:
@@ -209,7 +210,7 @@ class BlobStore:
         partial = self._layout.partial(descriptor.digest)
         with ExitStack() as stack:
             with disk_errors(partial):
-                file = stack.enter_context(_locked_file(partial, on_wait))
+                file = stack.enter_context(locked_file(partial, on_wait))
                 arrival = Arrival(file, partial, self._layout.journal(descriptor.digest))
                 there = self.state(descriptor) == "good"
                 if there:
@@ -229,6 +230,37 @@ class BlobStore:
             with disk_errors(partial):
                 self._publish(file, partial, descriptor.digest)
 
+    def adopt(self, descriptor: Descriptor, make: Callable[[Path], bool]) -> bool | None:
+        """Gives a whole file a blob's name; None where the blob is there already.
+
+        Args:
+            descriptor: The blob.
+            make: Makes the file, which is known to be right, under a name, if it can.
+
+        Raises:
+            DiskFullError, StoreAccessError: It cannot be kept.
+        """
+        path, partial = self.path(descriptor.digest), self._layout.partial(descriptor.digest)
+        beside = temporary_beside(partial)
+        with disk_errors(partial), locked_file(partial, _wait_in_silence) as file:
+            arrival = Arrival(file, partial, self._layout.journal(descriptor.digest))
+            if self.state(descriptor) == "good":
+                arrival.remove()
+                return None
+            try:
+                if not make(beside):
+                    if os.fstat(file.fileno()).st_blocks == 0:
+                        arrival.remove()
+                    return False
+                looked = look(beside)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
+            sync_directory(self._layout.blobs)
+            write_stamp(self._layout, descriptor.digest, looked)
+            arrival.remove()
+        return True
+
     def _publish(self, file: IO[bytes], partial: Path, digest: Digest) -> None:
         os.fsync(file.fileno())
         looked = look(partial)
@@ -238,36 +270,3 @@ class BlobStore:
         sync_directory(self._layout.blobs)
         write_stamp(self._layout, digest, looked)
         self._layout.journal(digest).unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked_file(path: Path, on_wait: Callable[[], None]) -> Iterator[IO[bytes]]:
-    """Opens and locks a file that another process may rename or remove meanwhile."""
-    while True:
-        file = _open_partial(path)
-        with file:
-            if not try_lock(file):
-                on_wait()
-                lock(file)
-            if _is_still(path, file):
-                yield file
-                return
-
-
-def _open_partial(path: Path) -> IO[bytes]:
-    # never through a symbolic link: what it points at is not ours to fill
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        handle = os.open(path, flags, 0o644)
-    except PermissionError:
-        # complete and made read-only, but whoever did so died before giving it its name
-        path.chmod(0o644)
-        handle = os.open(path, flags, 0o644)
-    return os.fdopen(handle, "r+b", buffering=0)
-
-
-def _is_still(path: Path, file: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False

@@ -1,0 +1,136 @@
+"""Files of others that become blobs: their blocks or the file itself shared where that can be.
+
+The content is hashed in every case, and what is theirs stays as it is: a shared file keeps its
+name, its mode and its owner. Should its program ever write into it, its stamp does not fit any
+more, and the blob is hashed again before it is used.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from modelrunner.errors import DigestMismatchError, UsageError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.store.blobs import BLOB_MODE, BlobStore
+from modelrunner.store.files import disk_errors
+from modelrunner.store.sharing import share_blocks
+from modelrunner.store.stamps import CHUNK, hash_file, look
+
+Way = Literal["auto", "link", "copy"]
+"""`auto` shares blocks, else links, else copies; `link` links or fails; a `copy` may be changed."""
+
+Taken = Literal["here", "reflink", "hardlink", "copy"]
+"""How a file came: `here` is one that was there already."""
+
+_ANY = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenFile:
+    """A file that is a blob now."""
+
+    digest: Digest
+    size: int
+    how: Taken
+
+
+def take(
+    blobs: BlobStore,
+    path: Path,
+    claimed: Digest | None = None,
+    *,
+    way: Way = "auto",
+    on_bytes: Callable[[int], None] = lambda _count: None,
+) -> TakenFile:
+    """Makes a file a blob.
+
+    Args:
+        blobs: Where to.
+        path: The file; a symbolic link stands for what it points at.
+        claimed: The digest that whoever has it says it has.
+        way: How.
+        on_bytes: Hears how many bytes were hashed, piece by piece.
+
+    Raises:
+        DigestMismatchError: It is not what it is said to be, or changes while it is read.
+        UsageError: There can be no link.
+        DiskFullError, StoreAccessError: It cannot be kept, or not be read.
+    """
+    with disk_errors(path):
+        path = path.resolve(strict=True)
+        looked, size = look(path), path.stat().st_size
+        if claimed is not None and blobs.state(Descriptor(_ANY, claimed, size)) == "good":
+            return TakenFile(claimed, size, "here")
+        digest = hash_file(path, on_bytes)
+    if claimed is not None and digest != claimed:
+        raise DigestMismatchError(
+            f"{path} is damaged: expected {claimed}, got {digest}",
+            hint="nothing of it was stored; have its own program fetch it again",
+            expected=str(claimed),
+            got=str(digest),
+        )
+    descriptor = Descriptor(_ANY, digest, size)
+    if blobs.state(descriptor) == "good":
+        return TakenFile(digest, size, "here")
+    return TakenFile(digest, size, _bring(blobs, path, looked, descriptor, way))
+
+
+def _bring(blobs: BlobStore, path: Path, looked: str, descriptor: Descriptor, way: Way) -> Taken:
+    for how, make in _SHARED.items():
+        if how in _WAYS[way]:
+            adopted = blobs.adopt(descriptor, partial(make, path, looked))
+            if adopted is not False:
+                return how if adopted else "here"
+    if way == "link":
+        raise UsageError(
+            f"{path} cannot be linked into the store",
+            hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
+            path=str(path),
+        )
+    with blobs.writer(descriptor) as writer, disk_errors(path):
+        if writer is None:
+            return "here"
+        with path.open("rb", buffering=0) as file:
+            file.seek(writer.offset)
+            while chunk := file.read(CHUNK):
+                writer.write(chunk)
+    return "copy"
+
+
+def _reflink(path: Path, looked: str, target: Path) -> bool:
+    if not share_blocks(path, target):
+        return False
+    target.chmod(BLOB_MODE)
+    _require_same(path, looked)
+    return True
+
+
+def _hardlink(path: Path, looked: str, target: Path) -> bool:
+    try:
+        os.link(path, target)
+    except OSError:
+        return False
+    _require_same(path, looked)
+    return True
+
+
+_SHARED: dict[Taken, Callable[[Path, str, Path], bool]] = {
+    "reflink": _reflink,
+    "hardlink": _hardlink,
+}
+_WAYS: dict[Way, tuple[Taken, ...]] = {
+    "auto": ("reflink", "hardlink"),
+    "link": ("hardlink",),
+    "copy": ("reflink",),
+}
+
+
+def _require_same(path: Path, looked: str) -> None:
+    if look(path) != looked:
+        raise DigestMismatchError(
+            f"{path} changes while it is read", hint="wait until its program has finished with it"
+        )
