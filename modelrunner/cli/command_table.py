@@ -42,6 +42,7 @@ COMMANDS = {
     "prune": Entry("prune:prune", "Remove what no model needs."),
     "verify": Entry("verify:verify", "Check every blob against its digest."),
     "package": Entry("package:package_model", "Make an artifact from a GGUF file."),
+    "import": Entry("import_models:import_models", "Take weights that are here already."),
     "push": Entry("package:push", "Send a model to its registry."),
     "save": Entry("save:save", "Write models to one archive."),
     "load": Entry("load:load", "Take models out of an archive."),

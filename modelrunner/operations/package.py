@@ -85,8 +85,8 @@ def package(
             for role, path in _parts(ingredients, shards)
         ]
         diff_ids = [layer.digest for layer in layers]
-        size = format_size(metadata.tensor_bytes).replace(" ", "")
         if family == "docker":
+            size = format_size(metadata.tensor_bytes).replace(" ", "")
             raw, media_type = config.to_docker(diff_ids, size), media_types.DOCKER_CONFIG_V01
         else:
             raw = config.to_modelpack(diff_ids, metadata.name or reference.repository)

@@ -1,14 +1,16 @@
 """`pull --output`: real names, checksums, once; and what may not be written says so."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import Artifact
-from tests.support.mounts import small_disk
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.gguf import tiny_gguf
+from tests.support.mounts import sharing_disk, small_disk
 from tests.support.registry import Registry
 
 
@@ -39,6 +41,26 @@ def test_one_model_lies_in_the_folder_itself(
     assert before == [
         (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())
     ]
+
+
+def test_blocks_are_shared_where_the_file_system_can(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    weights = tiny_gguf(tmp_path / "large.gguf").read_bytes() + os.urandom(16 * 1024 * 1024)
+    registry.add(docker_artifact(weights), "team/large", ["1"])
+    name = registry.reference("team/large:1")
+    with sharing_disk(tmp_path / "disk") as disk:
+        home = {"MODELRUNNER_HOME": str(disk / "home")}
+        assert cli("pull", name, **home).returncode == 0
+        before = os.statvfs(disk).f_bfree
+        done = cli("pull", name, "--output", str(disk / "out"), "--copy", "--json", **home)
+        told = json.loads(done.stdout)
+        after = os.statvfs(disk)
+        assert (before - after.f_bfree) * after.f_frsize < 4 * 1024 * 1024
+        out = Path(told["output"])
+        assert not os.path.samestat(out.stat(), Path(told["path"]).stat())
+        out.write_bytes(b"something else")
+        assert Path(told["path"]).read_bytes() == weights
 
 
 def test_several_models_have_a_folder_each(cli: CommandLine, name: str, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -132,7 +133,18 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
                 self.answer(404, X_Error_Code="EntryNotFound")
             else:
                 place = quote(f"{name}/{at[0]}/{path}")
-                self.answer(302, Location=f"{hub.cdn}/{place}?signed=1")
+                content = at[1][path]
+                self.answer(
+                    302,
+                    Location=f"{hub.cdn}/{place}?signed=1",
+                    X_Repo_Commit=at[0],
+                    X_Linked_Etag=f'"{hashlib.sha256(content).hexdigest()}"',
+                    X_Linked_Size=str(len(content)),
+                    ETag=f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"',
+                )
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def _tree(self, files: dict[str, bytes], query: dict[str, list[str]]) -> None:
             start = int(query.get("cursor", ["0"])[0])

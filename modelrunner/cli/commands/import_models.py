@@ -1,0 +1,217 @@
+"""`modelrunner import`."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
+from modelrunner.foreign import folder as plain_files
+from modelrunner.foreign.found import Found, FoundModel, Unusable
+from modelrunner.foreign.programs import PROGRAMS, pick
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.import_models import Imported, Importer
+from modelrunner.store.taking import Taken
+from modelrunner.units import counted, format_size
+
+_HEADINGS = ("MODEL", "SIZE", "NAME HERE", "")
+_SAID: dict[Taken, str] = {
+    "here": "here already",
+    "reflink": "shared",
+    "hardlink": "linked",
+    "copy": "copied",
+}
+
+
+class From(StrEnum):
+    """Programs that keep models."""
+
+    OLLAMA = "ollama"
+    HF = "hf"
+    LMSTUDIO = "lmstudio"
+    DOCKER = "docker"
+
+
+@command(
+    examples="  modelrunner import granite-4.0-micro-Q4_K_M.gguf\n"
+    "  modelrunner import ~/models\n"
+    "  modelrunner import --from ollama\n"
+    "  modelrunner import --from ollama llama3.2:1b\n"
+    "  modelrunner import --from hf --all"
+)
+def import_models(
+    context: Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|DIR|NAME...]", help="GGUF files, or names with --from."),
+    ] = None,
+    from_: Annotated[
+        From | None, typer.Option("--from", help="Another program, and its own names.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Everything that the program has.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    name: Annotated[
+        str | None, typer.Option(metavar="REF", help="What the one model is to be called.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the program keeps its models.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link files, or fail.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy files; they may be changed.")] = False,
+) -> None:
+    """Take weights that are here already: files, or what another program keeps.
+
+    They share their blocks with the store where the file system can, else they are linked, else
+    copied. Nothing of the other program's is changed. Without names, what it has is shown.
+    """
+    if link and copy:
+        raise UsageError("--link and --copy contradict each other", hint="give one")
+    found = _find(context, names or [], from_, folder, all_=all_)
+    if dry_run or (from_ is not None and not names and not all_):
+        _show(context, found, dry_run=dry_run)
+        return
+    wanted = None if name is None else Reference.parse(name)
+    if wanted is not None and (len(found) != 1 or wanted.digest is not None):
+        raise UsageError(
+            f"--name is for one model, and there are {len(found)}"
+            if len(found) != 1
+            else "--name has a tag, not a digest",
+            hint="leave it out, or name the one that is meant",
+        )
+    # a look at what there is needs none
+    from modelrunner.cli.progress import progress
+
+    with progress(context.console, verb="hashing") as listener:
+        way = "link" if link else "copy" if copy else "auto"
+        importer = Importer(context.store, way, listener)
+        results = [(model, _take(importer, model, wanted)) for model in found]
+    _tell(context, results)
+
+
+def _find(
+    context: Context, names: Sequence[str], program: From | None, folder: Path | None, *, all_: bool
+) -> list[Found]:
+    if program is None:
+        if all_ or folder is not None:
+            raise UsageError("--all and --folder are about --from", hint="add --from PROGRAM")
+        if not names:
+            raise UsageError(
+                "nothing to import is named",
+                hint="name a GGUF file or a folder, or a program with --from",
+            )
+        return [model for name in names for model in plain_files.find(Path(name).expanduser())]
+    if all_ and names:
+        raise UsageError("--all and names contradict each other", hint="leave one out")
+    known = PROGRAMS[program.value]
+    home = Path(context.environ.get("HOME") or "/")
+    place = known.folder(home, context.environ) if folder is None else folder
+    if not place.is_dir():
+        raise UsageError(f"{place}: no such folder")
+    found = list(known.find(place))
+    if not found:
+        context.console.say(f"{known.title} has no models in {place}")
+    return pick(found, names) if names else found
+
+
+def _take(importer: Importer, model: Found, name: Reference | None) -> Imported | ModelRunnerError:
+    if isinstance(model, Unusable):
+        return UnsupportedArtifactError(f"{model.title}: {model.reason}")
+    try:
+        return importer.take(model, name)
+    except ModelRunnerError as exc:
+        return exc
+
+
+def _show(context: Context, found: Sequence[Found], *, dry_run: bool) -> None:
+    importer = Importer(context.store)
+    if context.console.json:
+        context.console.emit([_found_to_dict(importer, model) for model in found])
+        return
+    if context.console.quiet:
+        for model in found:
+            context.console.print(model.title)
+        return
+    rows = []
+    for model in found:
+        if isinstance(model, Unusable):
+            rows.append((model.title, "", "", f"({model.reason})"))
+        else:
+            here = "here" if importer.is_here(model) else ""
+            rows.append((model.title, format_size(model.size), model.reference.short, here))
+    context.console.table(_HEADINGS, rows)
+    if found and not dry_run:
+        context.console.say("name those that are wanted, or import them with --all")
+
+
+def _found_to_dict(importer: Importer, model: Found) -> dict[str, object]:
+    if isinstance(model, Unusable):
+        return {"title": model.title, "status": "unusable", "reason": model.reason}
+    return {
+        "title": model.title,
+        "status": "here" if importer.is_here(model) else "new",
+        "reference": str(model.reference),
+        "size_bytes": model.size,
+        "left_out": list(model.left_out),
+    }
+
+
+def _tell(context: Context, results: Sequence[tuple[Found, Imported | ModelRunnerError]]) -> None:
+    console = context.console
+    failed = [entry for _, entry in results if isinstance(entry, ModelRunnerError)]
+    if len(results) == 1 and failed:
+        raise failed[0]
+    for model, entry in results:
+        if console.json:
+            continue
+        if isinstance(entry, ModelRunnerError):
+            console.error(entry)
+        elif console.quiet:
+            console.print(str(entry.model.weights()))
+        else:
+            console.print(_line(entry))
+            _warn(context, model)
+    if console.json and not failed:
+        console.emit([_to_dict(entry) for _, entry in results if isinstance(entry, Imported)])
+    if not failed:
+        return
+    if console.json:
+        told = [
+            _to_dict(entry)
+            if isinstance(entry, Imported)
+            else {"title": model.title, "status": "failed", "error": entry.to_dict()}
+            for model, entry in results
+        ]
+        worst = max(failed, key=lambda error: error.exit_code)
+        error = {"error": {**worst.to_dict(), "results": told}}
+        console.err.write(json.dumps(error, ensure_ascii=False) + "\n")
+    else:
+        console.say(f"{counted(len(results), 'model')}: {len(failed)} failed")
+    raise typer.Exit(max(error.exit_code for error in failed))
+
+
+def _line(done: Imported) -> str:
+    how = ", ".join(f"{format_size(size)} {_SAID[way]}" for way, size in done.bytes_by_way.items())
+    said = "imported" if done.new else "up to date"
+    return f"{done.reference.short}: {said} {done.model.digest.short} ({how})"
+
+
+def _warn(context: Context, model: Found) -> None:
+    if isinstance(model, FoundModel):
+        for what in model.left_out:
+            context.console.warn(f"{model.title}: not taken: {what}")
+
+
+def _to_dict(done: Imported) -> dict[str, object]:
+    return {
+        "reference": str(done.reference),
+        "digest": str(done.model.digest),
+        "status": "imported" if done.new else "up-to-date",
+        "path": str(done.model.weights()),
+        "size_bytes": done.model.size,
+        "bytes_by_way": dict(done.bytes_by_way),
+        "left_out": list(done.found.left_out),
+    }

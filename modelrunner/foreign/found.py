@@ -1,0 +1,96 @@
+"""What is found in another program's folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+
+Role = Literal["weights", "projector", "template", "license"]
+_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of a model.
+
+    Attributes:
+        file: Where it lies.
+        path: Its path in its repository, or its name.
+        size: Its bytes.
+        digest: The digest that its program says it has, if that says any.
+        role: What it is for.
+    """
+
+    file: Path
+    path: str
+    size: int
+    digest: Digest | None = None
+    role: Role = "weights"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An artifact that is kept as it was pulled: its manifest, and where its blobs lie."""
+
+    manifest: bytes
+    blobs: Mapping[Digest, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model.
+
+    Attributes:
+        title: What its program calls it.
+        reference: What it is called here.
+        files: Its weights in order, and what goes with them; none where all is in `kept`.
+        left_out: What its program has of it and is not taken, and why.
+        kept: The artifact, where its program keeps one.
+        others: Further names of it.
+        on_hub: Whether the files are a repository's of the Hugging Face Hub, by their names too.
+    """
+
+    title: str
+    reference: Reference
+    files: tuple[FoundFile, ...] = ()
+    left_out: tuple[str, ...] = ()
+    kept: Kept | None = None
+    others: tuple[Reference, ...] = ()
+    on_hub: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        if self.kept is not None:
+            return sum(path.stat().st_size for path in self.kept.blobs.values() if path.exists())
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something that a program keeps and that cannot be taken, and why."""
+
+    title: str
+    reason: str
+
+
+Found = FoundModel | Unusable
+
+
+def read_object(path: Path) -> Mapping[str, Any] | None:
+    """A JSON object in a file; None where there is none to be read."""
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,76 @@
+"""The cache of the package `huggingface_hub`, which llama.cpp uses too.
+
+```
+models--ORG--REPO/refs/REVISION               the commit
+models--ORG--REPO/snapshots/COMMIT/PATH       a link to ../../blobs/ETAG
+models--ORG--REPO/blobs/ETAG                  the content; of a large file the ETag is its sha256
+```
+
+The folder is `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`. Source:
+huggingface_hub `constants.py`, `file_download.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from modelrunner.errors import MalformedManifestError
+from modelrunner.foreign.found import Found, FoundFile
+from modelrunner.foreign.hub_layout import models_of
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import MAIN
+
+_PREFIX = "models--"
+
+
+def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where the cache is."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environ.get(name):
+            return (Path(environ[name]).expanduser(),)
+    if environ.get("HF_HOME"):
+        return (Path(environ["HF_HOME"]).expanduser() / "hub",)
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return (cache / "huggingface/hub",)
+
+
+def find(folder: Path) -> Iterator[Found]:
+    """What it has, by repository and revision."""
+    for repository in sorted(folder.glob(f"{_PREFIX}*")):
+        names = _revisions(repository)
+        for snapshot in sorted(repository.glob("snapshots/*")):
+            organisation, separator, name = repository.name.removeprefix(_PREFIX).partition("--")
+            if not separator:
+                continue
+            revision = names.get(snapshot.name, snapshot.name)
+            at = "" if revision == MAIN else f"@{revision}"
+            yield from models_of(_files(snapshot), f"hf.co/{organisation}/{name}{at}")
+
+
+def _revisions(repository: Path) -> dict[str, str]:
+    """Names of commits; `main` where it is one of several."""
+    found: dict[str, str] = {}
+    refs = repository / "refs"
+    for path in sorted(refs.rglob("*")):
+        if path.is_file():
+            commit = path.read_text(errors="replace").strip()
+            name = path.relative_to(refs).as_posix()
+            found[commit] = name if name == MAIN else found.get(commit, name)
+    return found
+
+
+def _files(snapshot: Path) -> list[FoundFile]:
+    found = []
+    for path in sorted(snapshot.rglob("*")):
+        if path.suffix.lower() == ".gguf" and path.is_file():
+            real = path.resolve()
+            relative = path.relative_to(snapshot).as_posix()
+            found.append(FoundFile(real, relative, real.stat().st_size, _digest(real.name)))
+    return found
+
+
+def _digest(etag: str) -> Digest | None:
+    try:
+        return Digest.parse(f"sha256:{etag}")
+    except MalformedManifestError:
+        # a small file's, or one of a system without links
+        return None

@@ -1,0 +1,30 @@
+"""Files of the Hugging Face Hub's repositories, as a cache or a program has them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from modelrunner.errors import ModelRunnerError
+from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
+from modelrunner.oci.hub_files import choose, labels
+from modelrunner.oci.reference import Reference
+
+
+def models_of(files: Sequence[FoundFile], repository: str) -> Iterator[Found]:
+    """Every model that a repository's files make up.
+
+    Args:
+        files: What there is of the repository.
+        repository: `hf.co/ORG/REPO`, with a revision where it is not the usual one.
+    """
+    for label in labels(files):
+        title = f"{repository.removeprefix('hf.co/')}:{label}"
+        try:
+            model = choose(files, label, repository)
+            reference = Reference.parse(f"{repository}:{label}")
+        except ModelRunnerError as exc:
+            yield Unusable(title, exc.message)
+            continue
+        found = list(model.files)
+        if model.projector is not None:
+            found.append(replace(model.projector, role="projector"))
+        yield FoundModel(title, reference, tuple(found), on_hub=True)

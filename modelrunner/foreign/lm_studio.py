@@ -1,0 +1,38 @@
+"""LM Studio's models: `PUBLISHER/REPO/FILE.gguf`, as on the Hugging Face Hub.
+
+The folder is `models` in LM Studio's home, which `~/.lmstudio-home-pointer` names; `~/.lmstudio`
+without it, and `~/.cache/lm-studio` of earlier versions. No digests are kept. Source: lmstudio-js
+and the `lms` command.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from modelrunner.foreign.found import Found, FoundFile
+from modelrunner.foreign.hub_layout import models_of
+
+_POINTER = ".lmstudio-home-pointer"
+
+
+def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # noqa: ARG001
+    """Where LM Studio keeps its models."""
+    try:
+        named = (home / _POINTER).read_text(errors="replace").strip()
+    except OSError:
+        named = ""
+    if named:
+        return (Path(named) / "models",)
+    return (home / ".lmstudio/models", home / ".cache/lm-studio/models")
+
+
+def find(folder: Path) -> Iterator[Found]:
+    """What it has, by publisher and repository."""
+    for repository in sorted(folder.glob("*/*")):
+        if repository.is_dir():
+            files = [
+                FoundFile(path, path.relative_to(repository).as_posix(), path.stat().st_size)
+                for path in sorted(repository.rglob("*"))
+                if path.suffix.lower() == ".gguf" and path.is_file()
+            ]
+            place = repository.relative_to(folder).as_posix()
+            yield from models_of(files, f"hf.co/{place}")

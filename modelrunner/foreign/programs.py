@@ -1,0 +1,78 @@
+"""The programs whose models can be taken, and what of them is meant by a name."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.foreign import docker_models, hf_cache, lm_studio, ollama
+from modelrunner.foreign.found import Found, Unusable
+from modelrunner.text import sanitize_line
+
+_NEAR = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that keeps models.
+
+    Attributes:
+        title: Its name.
+        folders: Where it keeps them, by home and environment; the first that is there counts.
+        find: What a folder has.
+    """
+
+    title: str
+    folders: Callable[[Path, Mapping[str, str]], tuple[Path, ...]]
+    find: Callable[[Path], Iterator[Found]]
+
+    def folder(self, home: Path, environ: Mapping[str, str]) -> Path:
+        """Where its models are.
+
+        Raises:
+            UsageError: Nowhere.
+        """
+        places = self.folders(home, environ)
+        for place in places:
+            if place.is_dir():
+                return place
+        raise UsageError(
+            f"{self.title} keeps no models at {' or '.join(map(str, places))}",
+            hint="name its folder with --folder",
+        )
+
+
+PROGRAMS = {
+    "docker": Program("Docker Model Runner", docker_models.folders, docker_models.find),
+    "hf": Program("The Hugging Face cache", hf_cache.folders, hf_cache.find),
+    "lmstudio": Program("LM Studio", lm_studio.folders, lm_studio.find),
+    "ollama": Program("Ollama", ollama.folders, ollama.find),
+}
+
+
+def pick(found: Sequence[Found], names: Sequence[str]) -> list[Found]:
+    """What is meant by names: whole ones, or all up to the tag.
+
+    Raises:
+        ModelNotFoundError: There is no such model; what there is is named.
+    """
+    picked: dict[str, Found] = {}
+    for name in names:
+        matches = [model for model in found if _is_meant(model, name)]
+        if not matches:
+            titles = [model.title for model in found]
+            more = f" and {len(titles) - _NEAR} more" if len(titles) > _NEAR else ""
+            raise ModelNotFoundError(
+                f"{sanitize_line(name, 200)} is not there",
+                hint=f"there are {', '.join(titles[:_NEAR])}{more}" if titles else None,
+            )
+        picked |= {model.title: model for model in matches}
+    return list(picked.values())
+
+
+def _is_meant(model: Found, name: str) -> bool:
+    wanted = name.lower()
+    known = {model.title.lower()}
+    if not isinstance(model, Unusable):
+        known |= {model.reference.short.lower(), str(model.reference).lower()}
+    return wanted in known or any(title.rpartition(":")[0] == wanted for title in known)
