@@ -168,9 +168,10 @@ def test_container_whose_owner_and_remover_are_gone_is_swept_by_the_next(runtime
     model.write_bytes(b"no model at all")
     with pytest.raises(RuntimeFailedError):
         runtime.start(spec_for(model), tmp_path / "log").wait_until_ready(LOAD_S)
-    # the one that refused the model takes a moment to go
+    # the one that refused the model takes a moment to go; other tests' containers are not ours
+    ps = ("ps", "-a", "-q", "--no-trunc", "--filter", f"label={LABEL}")
     try:
-        wait_until(lambda: {*docker("ps", "-a", "-q", "--no-trunc").split()} == {stranger, ours})
+        wait_until(lambda: {*docker(*ps).split()} == {stranger, ours})
     finally:
         docker("rm", stranger, ours)
 
