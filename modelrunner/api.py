@@ -136,6 +136,7 @@ def pull(
     wanted = Reference.parse(str(reference))
     if offline:
         return _model(_here(store, wanted))
+    from modelrunner.operations.nearby import nowhere, programs
     from modelrunner.operations.pull import Puller
     from modelrunner.transfer.budget import Budget
     from modelrunner.transfer.limits import Limits
@@ -144,7 +145,14 @@ def pull(
     if timeout is not None:
         places = places.until(time.monotonic() + timeout)
     budget = Budget(Limits(connections, rate))
-    puller = Puller(store, places.source_for, listener, places.backoff, budget)
+    puller = Puller(
+        store,
+        places.source_for,
+        listener,
+        places.backoff,
+        budget,
+        nearby=programs(os.environ) if settings.reuse else nowhere,
+    )
     return _model(puller.pull(wanted).model)
 
 

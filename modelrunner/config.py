@@ -7,6 +7,8 @@ runtime = "auto"
 context = 32768
 container_image = "ghcr.io/ggml-org/llama.cpp:server"  # what the runtime `docker` starts
 hub_api = "https://hub.docker.com"  # where descriptions of models come from
+reuse = true                    # whether a pull takes what Ollama and others have here
+lan = false                     # whether a pull asks shared stores on the local network
 [mirrors]
 "docker.io" = ["https://mirror.example.com"]
 [registries."registry.example.com:5000"]
@@ -37,9 +39,11 @@ _TOP = {
     "hub_api": str,
     "container_image": str,
     "hf_endpoint": str,
+    "reuse": bool,
+    "lan": bool,
 }
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
-_KINDS = {str: "text", int: "a whole number", dict: "a table"}
+_KINDS = {str: "text", int: "a whole number", dict: "a table", bool: "true or false"}
 _TABLES = ("mirrors", "registries")
 _REGISTRY = {
     "insecure": bool,
@@ -75,6 +79,8 @@ class Settings:
     container_image: str = ""
     hf_endpoint: str = HUB_ENDPOINT
     hf_token: str | None = field(default=None, repr=False)
+    reuse: bool = True
+    lan: bool = False
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
@@ -115,6 +121,8 @@ class Settings:
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
             hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
             hf_token=_hf_token(environ),
+            reuse=chosen("reuse", None, True),  # noqa: FBT003
+            lan=chosen("lan", None, False),  # noqa: FBT003
             mirrors=mirrors,
             registries=_registries(written, path),
             docker_config=_docker_config(environ),
@@ -230,7 +238,7 @@ def _check(path: Path, key: str, entry: object) -> None:
             hint=f"settings are {', '.join(known)}",
         )
     kind = dict if key in _TABLES else _TOP.get(key, str)
-    if not isinstance(entry, kind) or isinstance(entry, bool):
+    if not isinstance(entry, kind) or (isinstance(entry, bool) and kind is not bool):
         raise ConfigError(f"{path}: {key} should be {_KINDS[kind]}", path=str(path))
     allowed = _RANGES.get(key)
     if allowed is not None and entry not in allowed:

@@ -6,7 +6,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from modelrunner.cli.console import Console, ProgressMode
-from modelrunner.errors import NotInStoreError
+from modelrunner.errors import NotInStoreError, UsageError
 
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
@@ -89,6 +89,33 @@ class Context:
     def hurry(self, deadline: float) -> None:
         """Gives up on registries at a time of the monotonic clock."""
         self.__dict__["places"] = self.places.until(deadline)
+
+    def ask_also(self, others: Sequence[str], *, lan: bool) -> None:
+        """Takes content that is known by its digest from other places too.
+
+        Args:
+            others: References, and addresses of shared stores.
+            lan: Whether to look for shared stores on the local network.
+
+        Raises:
+            UsageError: The extra `lan` is not installed.
+        """
+        if lan:
+            from modelrunner.registry import lan as network
+            from modelrunner.registry.select import Neighbours
+
+            network.require()
+
+            def find() -> Sequence[str]:
+                try:
+                    return network.find()
+                except UsageError as exc:
+                    # there are other places
+                    self.console.warn(exc.message)
+                    return ()
+
+            self.__dict__["places"] = replace(self.places, neighbours=Neighbours(find))
+        self.__dict__["places"] = replace(self.places, also=tuple(others))
 
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.

@@ -102,6 +102,7 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
         "resumed_bytes": pulled.resumed_bytes,
         "duration_s": round(pulled.duration_s, 3),
         "source": pulled.source,
+        "origins": dict(pulled.origins),
     }
 
 
@@ -136,8 +137,14 @@ def _line(pulled: Pulled) -> str:
     if pulled.status == "up-to-date":
         return f"{name}: up to date ({digest}, {format_size(pulled.model.size)})"
     resumed = f", {format_size(pulled.resumed_bytes)} resumed" if pulled.resumed_bytes else ""
-    source = f" from {pulled.source}" if pulled.source else ""
     return (
-        f"{name}: pulled {digest}, {format_size(pulled.downloaded_bytes)}"
-        f"{source} in {format_duration(pulled.duration_s)}{resumed}"
+        f"{name}: pulled {digest}, {_came(pulled)} in {format_duration(pulled.duration_s)}{resumed}"
     )
+
+
+def _came(pulled: Pulled) -> str:
+    """What came, and from where."""
+    if not set(pulled.origins) - {pulled.source}:
+        source = f" from {pulled.source}" if pulled.source else ""
+        return f"{format_size(pulled.downloaded_bytes)}{source}"
+    return ", ".join(f"{format_size(size)} from {place}" for place, size in pulled.origins.items())

@@ -15,6 +15,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations import pull_many as together
+from modelrunner.operations.nearby import nowhere, programs
 from modelrunner.operations.pull import Puller
 from modelrunner.operations.pulled import Failed, Outcome, Pulled
 from modelrunner.store.store import Store
@@ -111,6 +112,7 @@ def _puller(
         context.places.backoff,
         Budget(limits),
         on_config=on_config,
+        nearby=programs(context.environ) if context.settings.reuse else nowhere,
     )
 
 

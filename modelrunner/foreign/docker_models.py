@@ -36,6 +36,12 @@ def find(folder: Path) -> Iterator[Found]:
             yield _model(folder, entry)
 
 
+def blob(folder: Path, digest: Digest) -> Path | None:
+    """The file with this digest, if it has one."""
+    path = folder / "blobs/sha256" / digest.hex
+    return path if path.is_file() else None
+
+
 def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     tags = entry.get("tags")
     names = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []

@@ -46,6 +46,12 @@ def find(folder: Path) -> Iterator[Found]:
             yield from models_of(_files(snapshot), f"hf.co/{organisation}/{name}{at}")
 
 
+def blob(folder: Path, digest: Digest) -> Path | None:
+    """The file with this digest, if it has one."""
+    found = folder.glob(f"{_PREFIX}*/blobs/{digest.hex}")
+    return next((path for path in found if path.is_file()), None)
+
+
 def _revisions(repository: Path) -> dict[str, str]:
     """Names of commits; `main` where it is one of several."""
     found: dict[str, str] = {}

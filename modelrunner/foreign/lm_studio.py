@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modelrunner.foreign.found import Found, FoundFile
 from modelrunner.foreign.hub_layout import models_of
+from modelrunner.oci.digest import Digest
 
 _POINTER = ".lmstudio-home-pointer"
 
@@ -36,3 +37,8 @@ def find(folder: Path) -> Iterator[Found]:
             ]
             place = repository.relative_to(folder).as_posix()
             yield from models_of(files, f"hf.co/{place}")
+
+
+def blob(folder: Path, digest: Digest) -> Path | None:  # noqa: ARG001
+    """It does not know digests."""
+    return None

@@ -56,6 +56,12 @@ def find(folder: Path) -> Iterator[Found]:
             yield _model(folder, path, (host, namespace, name, tag))
 
 
+def blob(folder: Path, digest: Digest) -> Path | None:
+    """The file with this digest, if it has one."""
+    path = folder / "blobs" / f"sha256-{digest.hex}"
+    return path if path.is_file() else None
+
+
 def _model(folder: Path, path: Path, parts: tuple[str, str, str, str]) -> Found:
     host, namespace, name, tag = parts
     place = "/".join(part for part in (host, namespace, name) if part not in (_HOST, _LIBRARY))

@@ -7,6 +7,7 @@ from pathlib import Path
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.foreign import docker_models, hf_cache, lm_studio, ollama
 from modelrunner.foreign.found import Found, Unusable
+from modelrunner.oci.digest import Digest
 from modelrunner.text import sanitize_line
 
 _NEAR = 12
@@ -20,11 +21,13 @@ class Program:
         title: Its name.
         folders: Where it keeps them, by home and environment; the first that is there counts.
         find: What a folder has.
+        blob: The file in a folder that has a digest, as far as the program tells digests.
     """
 
     title: str
     folders: Callable[[Path, Mapping[str, str]], tuple[Path, ...]]
     find: Callable[[Path], Iterator[Found]]
+    blob: Callable[[Path, Digest], Path | None]
 
     def folder(self, home: Path, environ: Mapping[str, str]) -> Path:
         """Where its models are.
@@ -42,11 +45,23 @@ class Program:
         )
 
 
+def find_blob(digest: Digest, home: Path, environ: Mapping[str, str]) -> tuple[str, Path] | None:
+    """A file that some program says has this digest, and the program's name."""
+    for program in PROGRAMS.values():
+        for folder in program.folders(home, environ):
+            path = program.blob(folder, digest)
+            if path is not None:
+                return program.title, path
+    return None
+
+
 PROGRAMS = {
-    "docker": Program("Docker Model Runner", docker_models.folders, docker_models.find),
-    "hf": Program("The Hugging Face cache", hf_cache.folders, hf_cache.find),
-    "lmstudio": Program("LM Studio", lm_studio.folders, lm_studio.find),
-    "ollama": Program("Ollama", ollama.folders, ollama.find),
+    "docker": Program(
+        "Docker Model Runner", docker_models.folders, docker_models.find, docker_models.blob
+    ),
+    "hf": Program("The Hugging Face cache", hf_cache.folders, hf_cache.find, hf_cache.blob),
+    "lmstudio": Program("LM Studio", lm_studio.folders, lm_studio.find, lm_studio.blob),
+    "ollama": Program("Ollama", ollama.folders, ollama.find, ollama.blob),
 }
 
 

@@ -41,7 +41,7 @@ class VariantNotFoundError(ManifestNotFoundError):
     """
 
     def __init__(
-        self, message: str, choices: Sequence[tuple[str, int]], verdicts: Sequence[str] = ()
+        self, message: str, choices: Sequence[tuple[str, int]] = (), verdicts: Sequence[str] = ()
     ) -> None:
         said = [_SAID.get(verdict, "") for verdict in verdicts] or [""] * len(choices)
         names = ", ".join(

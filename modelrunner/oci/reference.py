@@ -21,6 +21,8 @@ DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
 DEFAULT_NAMESPACE = "ai"
 DEFAULT_TAG = "latest"
+ANY_REPOSITORY = "_"
+"""The repository of a shared store that has all its content; no real one is called so."""
 
 _ALIASES = {
     "index.docker.io": DOCKER_HUB,

@@ -5,6 +5,7 @@ meanwhile changes nothing. What is here already is not moved again.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_files import VariantNotFoundError
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.nearby import Find, bring, nowhere
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.room import Room
 from modelrunner.registry.retry import Backoff
@@ -48,7 +50,11 @@ def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConf
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """Pulls models into one store; `on_config` hears what a model is before its weights move."""
+    """Pulls models into one store.
+
+    `on_config` hears what a model is before its weights move; `nearby` finds what other programs
+    of this machine have.
+    """
 
     store: Store
     source_for: Callable[[Reference], Source]
@@ -58,6 +64,7 @@ class Puller:
     room: Room = field(default_factory=Room)
     clock: Callable[[], float] = time.monotonic
     on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
+    nearby: Find = nowhere
 
     def pull(self, reference: Reference) -> Pulled:
         """Brings a model here.
@@ -130,6 +137,7 @@ class Puller:
             sum(result.resumed for result in results),
             self.clock() - pinned.begun,
             source.name,
+            _origins(results),
         )
 
     def _bring(
@@ -152,7 +160,11 @@ class Puller:
         results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
         self._check_config(reference, artifact)
         rest = [entry for entry in absent if entry not in first]
-        return results + [fetcher.fetch(entry, titles[entry.digest]) for entry in rest]
+        for entry in rest:
+            title = titles[entry.digest]
+            near = bring(self.store.blobs, self.listener, self.nearby, entry, title)
+            results.append(near or fetcher.fetch(entry, title))
+        return results
 
     def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
         try:
@@ -218,6 +230,14 @@ def near_tags(wanted: str, tags: Iterable[str], limit: int = 8) -> tuple[str, ..
 
     ordered = sorted(tags, key=lambda tag: (-likeness(tag), tag))
     return tuple(sanitize_line(tag, 128) for tag in ordered[:limit])
+
+
+def _origins(results: Sequence[Fetched]) -> dict[str, int]:
+    """Bytes by place, the most first."""
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result.origins)
+    return dict(total.most_common())
 
 
 def _titles(artifact: ModelArtifact) -> dict[Digest, str]:

@@ -1,6 +1,8 @@
 """What became of a model that was to be pulled: as data, without what pulls."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
@@ -10,7 +12,18 @@ from modelrunner.store.store import StoredModel
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull came to."""
+    """What a pull came to.
+
+    Attributes:
+        reference: What was asked for.
+        model: As it is here.
+        status: Whether anything was missing.
+        downloaded_bytes: What came over the network.
+        resumed_bytes: What was here from an earlier try.
+        duration_s: Seconds.
+        source: Who said what the name stands for; None where nobody was asked.
+        origins: Bytes by the place that they came from, this machine's other programs among them.
+    """
 
     reference: Reference
     model: StoredModel
@@ -19,6 +32,7 @@ class Pulled:
     resumed_bytes: int
     duration_s: float
     source: str | None
+    origins: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +47,10 @@ class Failed:
         name = self.reference.short
         if name in self.error.message:
             return self.error
-        return type(self.error)(
-            f"{name}: {self.error.message}", hint=self.error.hint, **self.error.facts
-        )
+        named = copy(self.error)
+        named.message = f"{name}: {self.error.message}"
+        named.args = (named.message,)
+        return named
 
 
 @dataclass(frozen=True, slots=True)

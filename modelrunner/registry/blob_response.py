@@ -72,5 +72,5 @@ def blob_stream(
         reader(response, endpoint.label),
         endpoint.label if home else origin(response.url)[1],
         response.headers.get("ETag", ""),
-        breaker(response),
+        abort=breaker(response),
     )

@@ -5,7 +5,7 @@ manifest is made of the listing, the same one on every machine: what was pulled 
 the same digest is not fetched again, and nothing is believed that does not match.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -113,7 +113,7 @@ class HuggingFaceHub:
         """
         return labels(self._listing(reference).files)
 
-    def distrust(self) -> None:
+    def distrust(self, places: Mapping[str, int]) -> None:
         """There is no other place to go to."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ nothing, has no time limits, retries for two minutes, and sends logins to whatev
 names. Requests go through our `Exchange` instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from http import HTTPStatus
@@ -148,7 +148,7 @@ class OciRegistry:
         with self._exchange.send("GET", url, scope="") as response:
             return response.status_code
 
-    def distrust(self) -> None:
+    def distrust(self, places: Mapping[str, int]) -> None:
         """There is no other place to go to."""
 
     def close(self) -> None:

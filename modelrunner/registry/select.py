@@ -1,12 +1,16 @@
 """Which place a reference's model comes from, and goes to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Lock
 from typing import Self
 
 from modelrunner.errors import UnsupportedArtifactError
-from modelrunner.oci.reference import HUGGING_FACE, Reference
+from modelrunner.oci.hub_address import reference_at
+from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
+from modelrunner.registry.elsewhere import Elsewhere, ManySources
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.hub_api import HubAccess, HubApi
 from modelrunner.registry.huggingface import HuggingFaceHub, Listings
@@ -18,9 +22,32 @@ from modelrunner.registry.source import Source
 from modelrunner.registry.tokens import Headers
 
 
+class Neighbours:
+    """The shared stores on the local network, as `ADDRESS:PORT`, looked for once."""
+
+    def __init__(self, find: Callable[[], Sequence[str]]) -> None:
+        self._find = find
+        self._lock = Lock()
+
+    @property
+    def found(self) -> Sequence[str]:
+        """Whoever answers; several connections wait for one look."""
+        with self._lock:
+            return self._once
+
+    @cached_property
+    def _once(self) -> Sequence[str]:
+        return self._find()
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Every place that models may come from: registries, and mirrors of them."""
+    """Every place that models may come from: registries, and mirrors of them.
+
+    What is known by its digest may come from `neighbours`, shared stores on the local network that
+    are looked for where content is needed and asked first, and from `also`: repositories and shared
+    stores that are asked where the others do not deliver.
+    """
 
     credentials: Credentials
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -30,17 +57,47 @@ class Places:
     hub: HubAccess = field(default_factory=HubAccess)
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
     listings: Listings = field(default_factory=dict, repr=False)
+    neighbours: Neighbours | None = None
+    also: Sequence[str] = ()
 
     def until(self, deadline: float) -> Self:
         """The same places, given up on at a time of the monotonic clock."""
         return replace(self, backoff=replace(self.backoff, deadline=deadline))
 
     def source_for(self, reference: Reference) -> Source:
-        """Where to pull from: the registry, behind its mirrors.
+        """Where to pull from: the registry, behind its mirrors; and whoever has the same content.
 
         Raises:
-            ConfigError: A mirror's address is none, or that of the Hugging Face Hub.
+            ConfigError: An address of a mirror, of the Hugging Face Hub or of a store is none.
+            InvalidReferenceError: What is to be asked too is no reference.
         """
+        main = self._main(reference)
+        if self.neighbours is None and not self.also:
+            return main
+        return ManySources(main, self._near, [self._other(text) for text in self.also])
+
+    def _near(self) -> list[Elsewhere]:
+        found = () if self.neighbours is None else self.neighbours.found
+        return [self._neighbour(authority) for authority in found]
+
+    def _neighbour(self, authority: str) -> Elsewhere:
+        # what comes is verified by digest, and nothing secret is sent
+        endpoint = Endpoint(f"http://{authority}", "http", authority)
+        patience = replace(self.backoff, attempts=1)
+        return Elsewhere(self._open(endpoint, patience), Reference(authority, ANY_REPOSITORY, None))
+
+    def _other(self, text: str) -> Elsewhere:
+        if text.startswith(("http://", "https://")) and reference_at(text) is None:
+            endpoint = Endpoint.of_mirror(
+                text, text, registries=self.registries, ca_file=self.ca_file
+            )
+            return Elsewhere(
+                self._open(endpoint), Reference(endpoint.authority, ANY_REPOSITORY, None)
+            )
+        reference = Reference.parse(text)
+        return Elsewhere(self._main(reference), reference)
+
+    def _main(self, reference: Reference) -> Source:
         if reference.registry == HUGGING_FACE:
             return HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
         registry = self.sink_for(reference)

@@ -1,6 +1,6 @@
 """What the rest of the program asks of a place that models come from or go to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -24,8 +24,9 @@ class BlobStream:
     Attributes:
         offset: The place of the first byte.
         readinto: Fills a buffer with what follows, as far as it comes; 0 at the end.
-        origin: For people: who delivers.
+        origin: Who delivers: the host, where that is another than the one that was asked.
         validator: Tells files apart that the same address delivers: an ETag, or empty.
+        place: For people: which of several places was asked; empty where there is one.
         abort: Breaks the connection off; may be called from another thread.
     """
 
@@ -33,6 +34,7 @@ class BlobStream:
     readinto: Callable[[memoryview], int] = field(repr=False)
     origin: str
     validator: str = ""
+    place: str = ""
     abort: Callable[[], None] = field(default=_nothing, repr=False)
 
     @property
@@ -74,8 +76,8 @@ class Source(Protocol):
         """The tags of the repository."""
         ...
 
-    def distrust(self) -> None:
-        """Hears that the bytes that came last were wrong."""
+    def distrust(self, places: Mapping[str, int]) -> None:
+        """Hears which places have delivered wrong bytes, see `Preference.distrust`."""
         ...
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import ANY_REPOSITORY, Reference
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -82,11 +82,13 @@ def repositories(store: Store) -> Mapping[str, Repository]:
 
 
 def repository(store: Store, path: str) -> Repository:
-    """The repository of this path.
+    """The repository of this path; the one that has all content has no tags.
 
     Raises:
         RefusalError: There is none.
     """
+    if path == ANY_REPOSITORY:
+        return Repository(path, store.models())
     found = repositories(store).get(path)
     if found is None:
         raise RefusalError(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"no repository {path} here")

@@ -6,7 +6,7 @@ a Ctrl-C. A source without ranges gets one connection and one stream.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -37,7 +37,7 @@ class Arrived:
     digest: Digest
     downloaded: int
     resumed: int
-    origins: tuple[str, ...]
+    origins: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Engine:
             finally:
                 hasher.stop()
                 os.close(handle)
-        return Arrived(digest, shared.downloaded, resumed, tuple(sorted(shared.origins)))
+        return Arrived(digest, shared.downloaded, resumed, dict(shared.origins))
 
     def _transfer(self, shared: Shared) -> None:
         workers: list[Worker] = []

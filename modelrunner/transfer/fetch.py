@@ -1,34 +1,36 @@
 """One blob from a source into the store: over several connections, resumed, verified.
 
-What turns out to be wrong at its end is fetched once more from the start: an old partial may have
-been the reason, or one of several places.
+What turns out to be wrong at its end is fetched once more from the start, and where several places
+have delivered, once for each: an old partial may have been the reason, or one of them.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
-from modelrunner.errors import DigestMismatchError, SizeMismatchError
+from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismatchError
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.registry.preference import PROVEN
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget
-from modelrunner.transfer.engine import Engine
+from modelrunner.transfer.engine import Arrived, Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What it took: bytes that came over the network, and bytes that were here before."""
+    """What it took: bytes that came over the network, by place too, and that were here before."""
 
     downloaded: int
     resumed: int
-    origins: tuple[str, ...]
+    origins: Mapping[str, int]
 
 
-_NOTHING = Fetched(0, 0, ())
+_NOTHING = Fetched(0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +54,24 @@ class Fetcher:
             DiskFullError, StoreAccessError: It cannot be written; what came is kept.
             CancelledError: The budget was called off; what came is kept.
         """
-        try:
-            return self._attempt(descriptor, title, self.open_source)
-        except (DigestMismatchError, SizeMismatchError) as exc:
-            self.listener(Retrying(str(descriptor.digest), exc.message, 1, 0.0))
-            return self._attempt(descriptor, title, self._distrusting)
+        wrong: Counter[str] = Counter()
+        for attempt in count(1):
+            try:
+                return self._attempt(descriptor, title, wrong)
+            except (DigestMismatchError, SizeMismatchError) as exc:
+                wrong.update(_suspects(exc))
+                # each place may have been the wrong one, and an old partial too
+                if attempt > max(1, len(wrong)):
+                    raise
+                self.listener(Retrying(str(descriptor.digest), exc.message, attempt, 0.0))
+        raise AssertionError
 
-    def _distrusting(self) -> Source:
-        source = self.open_source()
-        source.distrust()
-        return source
+    def _attempt(self, descriptor: Descriptor, title: str, wrong: Mapping[str, int]) -> Fetched:
+        def open_source() -> Source:
+            source = self.open_source()
+            source.distrust(wrong)
+            return source
 
-    def _attempt(
-        self, descriptor: Descriptor, title: str, open_source: Callable[[], Source]
-    ) -> Fetched:
         digest = str(descriptor.digest)
         waiting = Waiting(digest, title)
         with self.blobs.arrival(descriptor, lambda: self.listener(waiting)) as arrival:
@@ -81,17 +87,26 @@ class Fetcher:
                 arrival.journal,
                 lambda resumed: self.listener(Started(digest, descriptor.size, resumed, title)),
             )
-            _check(arrived.digest, descriptor)
+            _check(arrived, descriptor)
         self.listener(Verified(digest, descriptor.size))
         return Fetched(arrived.downloaded, arrived.resumed, arrived.origins)
 
 
-def _check(got: Digest, descriptor: Descriptor) -> None:
-    if got != descriptor.digest:
+def _suspects(error: ModelRunnerError) -> Mapping[str, int]:
+    """Who may have delivered wrong bytes; one alone has."""
+    places = error.facts.get("places")
+    if not isinstance(places, list):
+        return {}
+    return dict.fromkeys(places, PROVEN if len(places) == 1 else 1)
+
+
+def _check(arrived: Arrived, descriptor: Descriptor) -> None:
+    if arrived.digest != descriptor.digest:
         raise DigestMismatchError(
-            f"expected {descriptor.digest}, got {got}",
+            f"expected {descriptor.digest}, got {arrived.digest}",
             hint="the source serves other bytes than its manifest promises; nothing of it was"
             " stored",
             expected=str(descriptor.digest),
-            got=str(got),
+            got=str(arrived.digest),
+            places=list(arrived.origins),
         )

@@ -46,7 +46,7 @@ class Shared:
     stop: Event = field(default_factory=Event)
     lock: Lock = field(default_factory=Lock)
     downloaded: int = 0
-    origins: set[str] = field(default_factory=set)
+    origins: dict[str, int] = field(default_factory=dict)
     validators: dict[str, str] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
     connections: int = 0
@@ -152,14 +152,13 @@ class Worker(Thread):
                     # whoever breaks connections off has been here before there was a stream
                     return
                 self._check_validator(stream)
-                self._drain(stream, run)
+                self._drain(stream, run, stream.place or source.name)
             finally:
                 self._stream = None
 
     def _check_validator(self, stream: BlobStream) -> None:
         """All parts must be of one and the same file."""
         with self._shared.lock:
-            self._shared.origins.add(stream.origin)
             known = self._shared.validators.setdefault(stream.origin, stream.validator)
             if known == stream.validator:
                 return
@@ -168,7 +167,7 @@ class Worker(Thread):
             f"blob {self._shared.descriptor.digest.short}: {stream.origin} serves another file now"
         )
 
-    def _drain(self, stream: BlobStream, run: Run) -> None:
+    def _drain(self, stream: BlobStream, run: Run, place: str) -> None:
         shared, pieces = self._shared, self._shared.pieces
         while wanted := pieces.next_block(run, self._block):
             begun = time.monotonic()
@@ -186,6 +185,7 @@ class Worker(Thread):
             self._buffer = shared.hasher.hand(run, self._buffer, count)
             with shared.lock:
                 shared.downloaded += count
+                shared.origins[place] = shared.origins.get(place, 0) + count
             self._finish_pieces(run)
             shared.throttle.take(count)
 

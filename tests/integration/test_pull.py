@@ -338,7 +338,7 @@ def test_tls_to_a_plain_port(registry, store):
     places = pulling.places
     from modelrunner.oci.reference import Reference
 
-    source = places.source_for(Reference.parse("r.invalid/ai/m:1"))._sources[0]
+    source = places.source_for(Reference.parse("r.invalid/ai/m:1"))._places.best
     with pytest.raises(RegistryAnswerError, match="does not speak TLS") as caught:
         source.resolve(Reference.parse("r.invalid/ai/m:1"))
     assert "insecure = true" in (caught.value.hint or "")

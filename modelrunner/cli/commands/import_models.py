@@ -15,7 +15,7 @@ from modelrunner.foreign.found import Found, FoundModel, Unusable
 from modelrunner.foreign.programs import PROGRAMS, pick
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_models import Imported, Importer
-from modelrunner.store.taking import Taken
+from modelrunner.store.taking import Taken, Way
 from modelrunner.units import counted, format_size
 
 _HEADINGS = ("MODEL", "SIZE", "NAME HERE", "")
@@ -86,7 +86,7 @@ def import_models(
     from modelrunner.cli.progress import progress
 
     with progress(context.console, verb="hashing") as listener:
-        way = "link" if link else "copy" if copy else "auto"
+        way: Way = "link" if link else "copy" if copy else "auto"
         importer = Importer(context.store, way, listener)
         results = [(model, _take(importer, model, wanted)) for model in found]
     _tell(context, results)

@@ -74,6 +74,15 @@ def pull(
     ca_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A bundle of certificates to trust, PEM.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REF|URL", help="Where else the same content may come from; may repeat."
+        ),
+    ] = None,
+    lan: Annotated[
+        bool, typer.Option("--lan", help="Ask shared stores on the local network first.")
+    ] = False,
     fit: Fit = False,
     require_fit: RequireFit = False,
     budget: Annotated[
@@ -91,6 +100,8 @@ def pull(
         context.hurry(deadline)
     if ca_file is not None:
         context.trust(ca_file)
+    if also or lan or context.settings.lan:
+        context.ask_also(also or (), lan=lan or context.settings.lan)
     from_lock = locked or frozen
     placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None

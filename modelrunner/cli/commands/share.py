@@ -1,6 +1,7 @@
 """`modelrunner share`."""
 
 import json
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -11,7 +12,8 @@ from modelrunner.share.server import ShareServer
 
 @command(
     examples="  modelrunner share --port 5001\n"
-    "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2"
+    "  MODELRUNNER_MIRRORS=docker.io=http://127.0.0.1:5001 modelrunner pull ai/smollm2\n"
+    "  modelrunner share --lan"
 )
 def share(
     context: Context,
@@ -19,24 +21,34 @@ def share(
         int, typer.Option(min=0, max=65535, metavar="N", help="0 takes any free one.")
     ] = 5001,
     host: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="ADDRESS", help="The address to listen on; beyond loopback anybody can read."
+            metavar="ADDRESS",
+            help="The address to listen on; beyond loopback anybody can read. Default: 127.0.0.1,"
+            " all of them with --lan.",
         ),
-    ] = "127.0.0.1",
+    ] = None,
+    lan: Annotated[
+        bool, typer.Option("--lan", help="Announce it on the local network, for pull --lan.")
+    ] = False,
 ) -> None:
     """Serve the store as a read-only OCI registry, until Ctrl-C."""
-    with ShareServer(context.store, host, port) as server:
-        if context.console.json:
+    where = host or ("0.0.0.0" if lan else "127.0.0.1")  # noqa: S104 - asked for
+    with ShareServer(context.store, where, port) as server, ExitStack() as stack:
+        console = context.console
+        if console.json:
             # one line: whoever starts this reads it while the server goes on
             value = {"address": server.address, "models": len(context.store.models())}
-            context.console.print(json.dumps(value))
+            console.print(json.dumps(value))
         else:
-            context.console.print(server.address)
-        context.console.out.flush()
-        context.console.say(
-            f"sharing {len(context.store.models())} models read-only; Ctrl-C ends it"
-        )
+            console.print(server.address)
+        console.out.flush()
+        if lan:
+            from modelrunner.registry.lan import announced
+
+            addresses = stack.enter_context(announced(where, server.server_address[1]))
+            console.say(f"announced at {', '.join(addresses)}: `modelrunner pull --lan` finds it")
+        console.say(f"sharing {len(context.store.models())} models read-only; Ctrl-C ends it")
         if not server.address.startswith(("http://127.", "http://localhost", "http://[::1]")):
-            context.console.warn(f"everybody who reaches {server.address} can read every model")
+            console.warn(f"everybody who reaches {server.address} can read every model")
         server.serve_forever()

@@ -1,0 +1,61 @@
+"""Blobs that another program on this machine has: taken from it before the network is asked."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from modelrunner.errors import ModelRunnerError
+from modelrunner.events import Advanced, Listener, Started, Verified
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.store.blobs import BlobStore
+from modelrunner.store.taking import take
+from modelrunner.transfer.fetch import Fetched
+
+Find = Callable[[Digest], tuple[str, Path] | None]
+"""The program that says it has this digest, and its file."""
+
+_WORTH_LOOKING = 1024 * 1024
+_log = logging.getLogger(__name__)
+
+
+def nowhere(_digest: Digest) -> None:
+    """No program is asked."""
+
+
+def programs(environ: Mapping[str, str]) -> Find:
+    """Asks every program that is known."""
+    # most pulls bring nothing large, and the others can wait for it
+    from modelrunner.foreign.programs import find_blob
+
+    home = Path(environ.get("HOME") or "/")
+    return lambda digest: find_blob(digest, home, environ)
+
+
+def bring(
+    blobs: BlobStore, listener: Listener, find: Find, descriptor: Descriptor, title: str
+) -> Fetched | None:
+    """Takes a blob from a program that has it; None where none has, or what it has is no good."""
+    found = find(descriptor.digest) if descriptor.size >= _WORTH_LOOKING else None
+    if found is None:
+        return None
+    program, path = found
+    digest, done = str(descriptor.digest), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        if not done:
+            listener(Started(digest, descriptor.size, 0, title))
+        done += count
+        listener(Advanced(digest, descriptor.size, done))
+
+    try:
+        if path.stat().st_size != descriptor.size:
+            return None
+        take(blobs, path, descriptor.digest, on_bytes=advance)
+    except (ModelRunnerError, OSError) as exc:
+        # theirs is damaged, or not ours to read: it comes from where it was asked for
+        _log.info("%s: %s", program, exc)
+        return None
+    listener(Verified(digest, descriptor.size))
+    return Fetched(0, 0, {program: descriptor.size})

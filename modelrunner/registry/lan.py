@@ -1,0 +1,171 @@
+"""Shared stores on the local network, by multicast DNS (RFC 6762, RFC 6763).
+
+`share --lan` announces itself as `_modelrunner._tcp.local.`; `pull --lan` listens for a moment and
+asks whoever it has heard, by digest only: what comes is verified like anything else, and nothing
+secret is sent. Answers are anybody's: only addresses of private networks count, few of them, and
+only those at which something listens.
+"""
+
+import importlib.util
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from modelrunner.errors import UsageError
+
+if TYPE_CHECKING:
+    from zeroconf import Zeroconf
+
+SERVICE = "_modelrunner._tcp.local."
+_LISTEN_S = 1.0
+_ANSWER_MS = 800
+_CONNECT_S = 0.5
+_MOST = 16
+_MAX_PORT = 65_535
+
+
+def require() -> None:
+    """Makes sure that the network can be listened to.
+
+    Raises:
+        UsageError: The extra `lan` is not installed.
+    """
+    if importlib.util.find_spec("zeroconf") is None:
+        raise UsageError(
+            "the local network cannot be listened to: zeroconf is not installed",
+            hint="pip install 'modelrunner[lan]'",
+        )
+
+
+def find(seconds: float = _LISTEN_S) -> tuple[str, ...]:
+    """The stores that are heard within some seconds, as `ADDRESS:PORT`.
+
+    Raises:
+        UsageError: The extra `lan` is not installed, or there is no network to listen to.
+    """
+    heard = _heard(seconds)
+    with ThreadPoolExecutor(max(1, len(heard))) as pool:
+        found = pool.map(_first_listening, heard)
+        return tuple(dict.fromkeys(place for place in found if place is not None))
+
+
+@contextmanager
+def announced(host: str, port: int) -> Iterator[Sequence[str]]:
+    """The block in which a store is announced; the addresses at which it is.
+
+    Args:
+        host: The address that it listens on; `0.0.0.0` is all of them.
+        port: Its port.
+
+    Raises:
+        UsageError: As with `find`; or it listens on no address that others could reach.
+    """
+    addresses = [host] if host != "0.0.0.0" else _own_addresses()  # noqa: S104
+    if not addresses or not all(map(_is_near, addresses)):
+        raise UsageError(
+            f"{host} is no address of a local network",
+            hint="leave out --host, or name an address of this machine in a private network",
+        )
+    with _network(addresses) as network:
+        from zeroconf import ServiceInfo
+
+        name = f"{socket.gethostname().partition('.')[0]}-{port}"
+        info = ServiceInfo(
+            SERVICE,
+            f"{name}.{SERVICE}",
+            port=port,
+            parsed_addresses=addresses,
+            server=f"{name}.local.",
+        )
+        network.register_service(info, allow_name_change=True)
+        try:
+            yield addresses
+        finally:
+            network.unregister_service(info)
+
+
+def addresses_in(service: object) -> list[str]:
+    """The places that an answer tells, as far as they can be meant."""
+    port = getattr(service, "port", None)
+    if not isinstance(port, int) or not 0 < port <= _MAX_PORT:
+        return []
+    parsed: Sequence[str] = getattr(service, "parsed_addresses", list)()
+    return [f"{address}:{port}" for address in parsed if _is_near(address)]
+
+
+def _heard(seconds: float) -> list[list[str]]:
+    """The places of each store."""
+    with _network() as network:
+        from zeroconf import ServiceBrowser, ServiceStateChange
+
+        names: dict[str, bool] = {}
+
+        def hear(name: str, state_change: ServiceStateChange, **_: object) -> None:
+            # what they stand for is asked afterwards
+            names[name] = state_change is not ServiceStateChange.Removed
+
+        browser = ServiceBrowser(network, SERVICE, handlers=[hear])
+        time.sleep(seconds)
+        browser.cancel()
+        # what does not say where it is in this time is none to wait for
+        there = [name for name, is_there in names.items() if is_there]
+        services = [
+            network.get_service_info(SERVICE, name, timeout=_ANSWER_MS) for name in there[:_MOST]
+        ]
+        return [addresses_in(service) for service in services]
+
+
+@contextmanager
+def _network(addresses: Sequence[str] | None = None) -> "Iterator[Zeroconf]":
+    require()
+    from zeroconf import IPVersion, Zeroconf
+
+    try:
+        network = (
+            Zeroconf(ip_version=IPVersion.V4Only)
+            if addresses is None
+            else Zeroconf(interfaces=list(addresses), ip_version=IPVersion.V4Only)
+        )
+    except OSError as exc:
+        raise UsageError(f"the local network cannot be listened to: {exc.strerror}") from exc
+    try:
+        yield network
+    finally:
+        network.close()
+
+
+def _own_addresses() -> list[str]:
+    require()
+    # it comes with zeroconf
+    import ifaddr
+
+    found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    near = [str(address) for address in found if _is_near(str(address))]
+    beyond = [address for address in near if not ipaddress.ip_address(address).is_loopback]
+    return beyond or near
+
+
+def _is_near(address: str) -> bool:
+    """Whether it is an address of a private network or of this machine."""
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return found.is_private and not (found.is_multicast or found.is_unspecified)
+
+
+def _first_listening(places: Sequence[str]) -> str | None:
+    return next(filter(_listens, places[:_MOST]), None)
+
+
+def _listens(place: str) -> bool:
+    host, _, port = place.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _CONNECT_S):
+            return True
+    except OSError:
+        return False
