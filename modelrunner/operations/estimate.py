@@ -30,6 +30,7 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
+from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.size_fit import row_verdict
 from modelrunner.store.store import Store, StoredModel
@@ -131,7 +132,7 @@ class Estimator:
             UnsupportedArtifactError, IntegrityError: What is there is no model.
             TransferError: The registry does not deliver, or not in parts.
         """
-        artifact = ModelArtifact.from_manifest(source.manifest(pinned))
+        artifact = artifact_at(source, pinned)
         if wish.source == "config":
             from modelrunner.operations import configs
 

@@ -11,6 +11,7 @@ from modelrunner.operations import configs, headers
 from modelrunner.operations.compare import differences
 from modelrunner.operations.estimate import variant_of
 from modelrunner.operations.headers import Headers
+from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.rows import row_of, utc
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
@@ -42,8 +43,7 @@ def inspect_remote(
         UnsupportedArtifactError: It is no model.
     """
     pinned = reference.with_digest(source.resolve(reference))
-    manifest = source.manifest(pinned)
-    artifact = ModelArtifact.from_manifest(manifest)
+    artifact = artifact_at(source, pinned)
     config = configs.of_remote(source, pinned, artifact)
     value: dict[str, object] = {
         "id": str(artifact.manifest.digest),

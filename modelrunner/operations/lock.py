@@ -26,6 +26,7 @@ from modelrunner.lockfile.reader import parse_lock
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull import with_near_tags
+from modelrunner.operations.remote import artifact_at
 from modelrunner.registry.source import Source
 from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.store.store import Store
@@ -129,7 +130,7 @@ class Locker:
             except CorruptStoreError:
                 # the registry has it whole
                 pass
-        return ModelArtifact.from_manifest(source.manifest(pinned))
+        return artifact_at(source, pinned)
 
 
 def write_lock(path: Path, lock: Lock) -> bool:

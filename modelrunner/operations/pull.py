@@ -7,7 +7,7 @@ meanwhile changes nothing. What is here already is not moved again.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import (
     MalformedManifestError,
@@ -23,6 +23,7 @@ from modelrunner.oci.hub_files import VariantNotFoundError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.nearby import Find, bring, nowhere
 from modelrunner.operations.pulled import Pulled
+from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.room import Room
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
@@ -97,9 +98,22 @@ class Puller:
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
         there = self.store.complete(pinned.exact)
-        if there is None:
-            source = pinned.source or self.source_for(pinned.exact)
-            return self._fetch(pinned, source)
+        if there is not None:
+            return self._found(pinned, there)
+        source = pinned.source or self.source_for(pinned.exact)
+        artifact = artifact_at(source, pinned.exact)
+        inside = artifact.manifest.digest
+        if inside != pinned.exact.digest:
+            # it was an index's digest: that of the model in it may be here
+            exact = pinned.exact.with_digest(inside)
+            asked = exact if pinned.reference.pinned else pinned.reference
+            pinned = replace(pinned, reference=asked, exact=exact, source=source)
+            there = self.store.complete(pinned.exact)
+            if there is not None:
+                return self._found(pinned, there)
+        return self._fetch(pinned, source, artifact)
+
+    def _found(self, pinned: Pinned, there: StoredModel) -> Pulled:
         self._name(there, pinned.reference)
         there.view()
         origin = None if pinned.source is None else pinned.source.name
@@ -107,9 +121,8 @@ class Puller:
             pinned.reference, there, "up-to-date", 0, 0, self.clock() - pinned.begun, origin
         )
 
-    def _fetch(self, pinned: Pinned, source: Source) -> Pulled:
+    def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
         reference, exact = pinned.reference, pinned.exact
-        artifact = ModelArtifact.from_manifest(source.manifest(exact))
         manifest = artifact.manifest
         fetcher = Fetcher(
             exact,

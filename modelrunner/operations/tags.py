@@ -11,10 +11,10 @@ from typing import Literal
 from modelrunner.cards.card import Card
 from modelrunner.cards.cells import parse_quantization
 from modelrunner.errors import IntegrityError, ManifestNotFoundError, UnsupportedArtifactError
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations import configs
+from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.rows import Row, row_of
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
@@ -134,7 +134,7 @@ def _of_card(name: str, card: Card | None) -> Tag:
 
 
 def _asked(source: Source, reference: Reference, tag: Tag, seen: dict[Digest, Tag]) -> Tag:
-    artifact = ModelArtifact.from_manifest(source.manifest(reference))
+    artifact = artifact_at(source, reference)
     digest = artifact.manifest.digest
     if digest not in seen:
         pinned = reference.with_digest(digest)

@@ -66,6 +66,8 @@ class Registry(Origin):
         super().__init__(host=host, tls=tls)
         self.storage = Storage()
         self.page_size = page_size
+        self.referrers_supported = True
+        self.tag_fields: Mapping[str, object] = {}
         self._uploads = Uploads(self.storage)
         self._auth: OpenDoor = OpenDoor()
         self._blob_link: Callable[[str], Reply] | None = None
@@ -128,6 +130,7 @@ class Registry(Origin):
         identity_tokens: Mapping[str, str] | None = None,
         service: str = "registry.docker.io",
         fields: tuple[str, ...] = ("token", "access_token"),
+        denies: bool = False,
     ) -> TokenAuth:
         """Ask for a bearer token, to be had at `/token`, at a token server or (an attack) at a URL.
 
@@ -135,7 +138,13 @@ class Registry(Origin):
         can `expire` the tokens in circulation.
         """
         policy = TokenPolicy(
-            users or {}, identity_tokens or {}, frozenset(private), expires_in, service, fields
+            users or {},
+            identity_tokens or {},
+            frozenset(private),
+            expires_in,
+            service,
+            fields,
+            denies,
         )
 
         def address() -> str:
@@ -254,9 +263,12 @@ class Registry(Origin):
         if page and len(page) < len(rest):
             query = urlencode({"n": len(page), "last": page[-1]})
             headers["Link"] = f'</v2/{request.repository}/tags/list?{query}>; rel="next"'
-        return json_reply(200, {"name": request.repository, "tags": page}, headers)
+        document = {"name": request.repository, "tags": page, **self.tag_fields}
+        return json_reply(200, document, headers)
 
     def _referrers(self, request: Request, repository: Repository) -> Reply:
+        if not self.referrers_supported:
+            return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         wanted = request.query.get("artifactType")
         descriptors = []
         for manifest in repository.referrers(request.reference):

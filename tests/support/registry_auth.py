@@ -66,6 +66,8 @@ class TokenPolicy:
     service: str
     fields: tuple[str, ...]
     """The names under which the answer carries the token: `token`, `access_token` or both."""
+    denies: bool = False
+    """Whether there is no token where nothing could be granted, instead of an empty one."""
 
 
 class TokenAuth(OpenDoor):
@@ -113,6 +115,9 @@ class TokenAuth(OpenDoor):
             ]
         if not known:
             return json_reply(401, {"details": "incorrect username or password"})
+        granted = [self._granted(user, scope) for scope in scopes]
+        if self.policy.denies and scopes and not any(granted):
+            return error(403, "DENIED", "requested access to the resource is denied")
         return json_reply(200, self._token_document(user, scopes, form))
 
     def _token_document(

@@ -1,0 +1,94 @@
+"""A model at a source: its manifest, found in an index too.
+
+An index (a manifest list of Docker's) names manifests, of platforms most often. The one that is a
+model counts, whatever platform it is said to be for: weights have none. Attestations are no models.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from modelrunner.errors import IntegrityError, ManifestNotFoundError, UnsupportedArtifactError
+from modelrunner.oci import media_types
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.manifest import Index
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.source import Source
+from modelrunner.text import sanitize_line
+from modelrunner.units import counted, format_size
+
+MAX_MANIFESTS = 32
+"""Manifests of one index that are looked at."""
+
+MAX_NESTING = 3
+_SHOWN = 6
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What an index has: models, and why the rest is none."""
+
+    models: list[ModelArtifact] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    looked_at: int = 0
+
+
+def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
+    """The model that a reference names, be it by an index; its own manifest says its digest.
+
+    Raises:
+        UnsupportedArtifactError: It is no model; or an index of none, or of several.
+        MalformedManifestError: As with `ModelArtifact.from_manifest`.
+        ManifestNotFoundError, AccessError, TransferError: The source does not deliver.
+    """
+    manifest = source.manifest(reference)
+    if not isinstance(manifest, Index):
+        return ModelArtifact.from_manifest(manifest)
+    found = _Findings()
+    _look(source, reference, manifest, found, 0)
+    several = {tuple(layer.digest for layer in model.manifest.layers) for model in found.models}
+    if len(several) == 1:
+        return found.models[0]
+    count = counted(len(manifest.manifests), "manifest")
+    digests = [str(entry.digest) for entry in manifest.manifests[:20]]
+    if not found.models:
+        why = f", and none is a model: {found.reasons[0]}" if found.reasons else ""
+        raise UnsupportedArtifactError(
+            f"this is an index of {count}{why}",
+            hint="it may be an image for several platforms; a model has a manifest of its own",
+            manifests=digests,
+        )
+    shown = ", ".join(_described(reference, model) for model in found.models[:_SHOWN])
+    raise UnsupportedArtifactError(
+        f"this is an index of {count}, and {len(found.models)} of them are models",
+        hint=f"name the one you want by digest: {shown}",
+        manifests=[str(model.manifest.digest) for model in found.models],
+    )
+
+
+def _look(source: Source, reference: Reference, index: Index, found: _Findings, depth: int) -> None:
+    for entry in _candidates(index):
+        if found.looked_at >= MAX_MANIFESTS:
+            return
+        found.looked_at += 1
+        try:
+            manifest = source.manifest(reference.with_digest(entry.digest))
+            if not isinstance(manifest, Index):
+                found.models.append(ModelArtifact.from_manifest(manifest))
+            elif depth < MAX_NESTING:
+                _look(source, reference, manifest, found, depth + 1)
+        except (UnsupportedArtifactError, ManifestNotFoundError, IntegrityError) as exc:
+            found.reasons.append(exc.message)
+
+
+def _candidates(index: Index) -> Iterator[Descriptor]:
+    for entry in index.manifests:
+        known = entry.media_type in (*media_types.MANIFESTS, *media_types.INDEXES)
+        if known and media_types.ANNOTATION_ATTESTATION not in entry.annotations:
+            yield entry
+
+
+def _described(reference: Reference, model: ModelArtifact) -> str:
+    name = sanitize_line(reference.short.partition("@")[0].rpartition(":")[0], 120)
+    size = format_size(model.manifest.total_bytes)
+    return f"{name}@{model.manifest.digest} ({model.weights[0].path}, {size})"
