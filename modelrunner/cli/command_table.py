@@ -57,6 +57,7 @@ COMMANDS = {
     "runtimes": Entry("runtimes:runtimes", "Show which runtimes are installed."),
     "card": Entry("card:card", "Show a model card."),
     "cards": Entry("card:cards", "List the catalogue of models."),
+    "search": Entry("search:search", "Find models on Docker Hub and the Hugging Face Hub."),
     "tags": Entry("inspect:tags", "List the tags of a repository."),
     "lock": Entry("lock:lock", "Pin the models of modelrunner.toml in modelrunner.lock."),
     "cache-key": Entry("cache_key:cache_key", "Print a name for a CI cache of what is locked."),
@@ -75,7 +76,6 @@ _ELSEWHERE = {
     "images": "list",
     "models": "list",
     "remove": "rm",
-    "search": "cards",
     "show": "inspect",
 }
 """What commands are called in other programs."""

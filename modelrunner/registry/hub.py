@@ -1,8 +1,10 @@
-"""What Docker Hub says of a repository: the Markdown of its page, over Hub's own API.
+"""What Docker Hub says of repositories, over Hub's own API.
 
 ```
 GET https://hub.docker.com/v2/namespaces/<namespace>/repositories/<name>/
 -> {"full_description": "# SmolLM2 ...", ...}
+GET https://hub.docker.com/v2/repositories/<namespace>/?page_size=100&ordering=pull_count
+-> {"next": URL, "results": [{"namespace", "name", "description", "pull_count", "star_count"}]}
 ```
 
 Not the registry's protocol: another host, no login, one answer of at most 2 MiB. A redirect is
@@ -11,9 +13,10 @@ followed on the same host only, since nothing else has to be asked.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from modelrunner.errors import (
     CardNotFoundError,
@@ -27,6 +30,7 @@ from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import is_loopback_name, origin
+from modelrunner.registry.hub_repositories import HubRepository, next_page, repositories_in
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
 
@@ -40,7 +44,10 @@ READ_TIMEOUT_S = 10.0
 _PATIENCE = Backoff(attempts=2, longest_retry_after_s=5.0)
 """Somebody is waiting for a page to read: one more try, not minutes."""
 
+PAGE_SIZE = 100
+MOST_PAGES = 3
 _NAME_PARTS = 2
+_STRANGE = "it may have changed, or something else answers in its place"
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
@@ -79,8 +86,33 @@ class HubApi:
         url = f"{self._endpoint.base}/v2/namespaces/{namespace}/repositories/{name}/"
         return self._backoff.run(lambda: self._description(url, reference))
 
+    def repositories(self, namespace: str, pages: int = MOST_PAGES) -> list[HubRepository]:
+        """The public repositories of a namespace, the most pulled first: one request a page.
+
+        Raises:
+            CardNotFoundError: Hub has no such namespace.
+            DeniedError: It does not show it to everybody.
+            TransferError: It does not answer, or not as it should.
+        """
+        query = urlencode({"page_size": PAGE_SIZE, "ordering": "pull_count"})
+        url: str | None = f"{self._endpoint.base}/v2/repositories/{namespace}/?{query}"
+        found: list[HubRepository] = []
+        for _page in range(pages):
+            if url is None:
+                break
+            here = url
+            body = self._backoff.run(partial(self._get, here, namespace))
+            answer = _object(body, namespace, self._endpoint.label)
+            found += repositories_in(answer.get("results"))
+            url = next_page(here, answer.get("next"))
+        return sorted(found, key=lambda entry: -entry.pulls)
+
     def _description(self, url: str, reference: Reference) -> str:
-        what, label = reference.short, self._endpoint.label
+        what = reference.short
+        return _full_description(self._get(url, what), what, self._endpoint.label)
+
+    def _get(self, url: str, what: str) -> bytes:
+        label = self._endpoint.label
         exchange = _SameHost(
             self._endpoint, _session(), lambda: None, read_timeout_s=self._read_timeout_s
         )
@@ -100,7 +132,7 @@ class HubApi:
             )
         if content_type.startswith("text/html") or body[:100].lstrip().startswith(b"<"):
             raise web_page(what, label)
-        return _full_description(body, what, label)
+        return body
 
 
 def hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint:
@@ -184,14 +216,20 @@ def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunne
 
 
 def _full_description(body: bytes, what: str, label: str) -> str:
-    hint = "it may have changed, or something else answers in its place"
+    answer = _object(body, what, label)
+    if "full_description" not in answer:
+        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=_STRANGE)
+    text = answer["full_description"]
+    if text is not None and not isinstance(text, str):
+        raise RegistryAnswerError(f"{what}: the description from {label} is no text", hint=_STRANGE)
+    return text or ""
+
+
+def _object(body: bytes, what: str, label: str) -> Mapping[str, object]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise RegistryAnswerError(f"{what}: {label} sends no JSON", hint=hint) from exc
-    if not isinstance(answer, Mapping) or "full_description" not in answer:
-        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=hint)
-    text = answer["full_description"]
-    if text is not None and not isinstance(text, str):
-        raise RegistryAnswerError(f"{what}: the description from {label} is no text", hint=hint)
-    return text or ""
+        raise RegistryAnswerError(f"{what}: {label} sends no JSON", hint=_STRANGE) from exc
+    if not isinstance(answer, Mapping):
+        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=_STRANGE)
+    return answer

@@ -4,6 +4,7 @@
 GET /api/models/ORG/REPO/revision/REVISION                 {"sha": COMMIT, ..}
 GET /api/models/ORG/REPO/commits/REVISION                  [{"id": COMMIT, ..}, ..], latest first
 GET /api/models/ORG/REPO/tree/COMMIT?recursive=true        [{"path", "size", "lfs": {"oid"}}, ..]
+GET /api/models?search=TEXT&filter=gguf&expand=gguf&..      [{"id", "downloads", "gguf", ..}, ..]
 GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that knows ranges
 ```
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
     ConfigError,
@@ -30,6 +31,7 @@ from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import origin
+from modelrunner.registry.hub_hits import HubHit, hits_in
 from modelrunner.registry.hub_refusal import refusal
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
@@ -98,6 +100,25 @@ class HubApi:
         return tuple(
             entry["id"] for entry in found if isinstance(entry, dict) and _commit(entry.get("id"))
         )
+
+    def search(self, text: str, limit: int) -> tuple[HubHit, ...]:
+        """Repositories with GGUF files, the most downloaded first: one request.
+
+        Raises:
+            AccessError, TransferError: The Hub says no, or nothing.
+        """
+        query = {
+            "search": text,
+            "filter": "gguf",
+            "sort": "downloads",
+            "direction": "-1",
+            "limit": str(limit),
+            "expand": ("downloads", "likes", "gated", "gguf", "siblings"),
+        }
+        url = f"{self.endpoint.base}/api/models?{urlencode(query, doseq=True)}"
+        what = Reference(HUGGING_FACE, "search", None)
+        entries, _ = self._backoff.run(lambda: self._json(url, what))
+        return tuple(hits_in(entries))[:limit]
 
     def open(
         self, reference: Reference, commit: str, path: str, headers: dict[str, str]

@@ -29,6 +29,8 @@ class Repository:
     lies: dict[str, bytes] = field(default_factory=dict)
     earlier: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """What it had at other commits, the latest of them first."""
+    downloads: int = 0
+    gguf: dict[str, object] | None = None
     names: dict[str, str] = field(default_factory=dict)
     """Branches and tags beside `main`, and the commits that they are."""
 
@@ -99,6 +101,9 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
                 self.answer(429, Retry_After="1")
                 return
             parts = urlsplit(self.path)
+            if parts.path == "/api/models":
+                self._search(parse_qs(parts.query))
+                return
             api = parts.path.startswith("/api/models/")
             words = parts.path.removeprefix("/api/models").strip("/").split("/")
             name, rest = "/".join(words[:2]), words[2:]
@@ -145,6 +150,24 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
 
         def do_HEAD(self) -> None:
             self.do_GET()
+
+        def _search(self, query: dict[str, list[str]]) -> None:
+            text, limit = query.get("search", [""])[0].lower(), int(query["limit"][0])
+            found = [
+                {
+                    "_id": "0" * 24,
+                    "id": name,
+                    "downloads": repository.downloads,
+                    "likes": 7,
+                    "gated": "manual" if repository.gated else False,
+                    "siblings": [{"rfilename": path} for path in repository.files],
+                    **({} if repository.gguf is None else {"gguf": repository.gguf}),
+                }
+                for name, repository in hub.repositories.items()
+                if text in name.lower() and any(p.endswith(".gguf") for p in repository.files)
+            ]
+            found.sort(key=lambda entry: -int(str(entry["downloads"])))
+            self._json(found[:limit])
 
         def _tree(self, files: dict[str, bytes], query: dict[str, list[str]]) -> None:
             start = int(query.get("cursor", ["0"])[0])

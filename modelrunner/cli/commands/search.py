@@ -1,0 +1,127 @@
+"""`modelrunner search`."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelrunner.cards.catalog import Catalog
+from modelrunner.cli.context import Context, command
+from modelrunner.memory.devices import devices
+from modelrunner.memory.fit import Budget
+from modelrunner.operations.search import NAMESPACE, Hit, Search
+from modelrunner.units import format_size
+
+if TYPE_CHECKING:
+    from modelrunner.registry.hub_hits import HubHit
+    from modelrunner.registry.hub_repositories import HubRepository
+
+_HEADINGS = ("NAME", "PARAMETERS", "SIZE", "FITS", "DOWNLOADS", "STARS", "DESCRIPTION")
+_FITS = {"fits": "yes", "no": "no"}
+_WIDEST = 60
+
+
+class Source(StrEnum):
+    """Where to look."""
+
+    ALL = "all"
+    DOCKERHUB = "dockerhub"
+    HUGGINGFACE = "huggingface"
+
+
+@command(
+    examples="  modelrunner search granite\n"
+    "  modelrunner search --source huggingface qwen3 embedding\n"
+    "  modelrunner search --fits coder --json"
+)
+def search(
+    context: Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD...]")] = None,
+    source: Annotated[Source, typer.Option(help="Where to look.")] = Source.ALL,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=100, metavar="N", help="Of each place.")
+    ] = 20,
+    fits: Annotated[bool, typer.Option("--fits", help="Only what fits this machine.")] = False,
+) -> None:
+    """Find models on Docker Hub and the Hugging Face Hub, with size and fit on this machine."""
+    text = " ".join(words or ())
+    context.require_network("what there is elsewhere")
+    place = Search(
+        None if source is Source.HUGGINGFACE else lambda: _docker_hub(context),
+        None
+        if source is Source.DOCKERHUB
+        else lambda text, most: _hugging_face(context, text, most),
+        Catalog.load(),
+        Budget.of(devices()).together,
+    )
+    hits, failures = place.find(text, limit)
+    if failures and not hits:
+        raise max(failures, key=lambda error: error.exit_code)
+    for failure in failures:
+        context.console.warn(failure.message)
+    found = [hit for hit in hits if not fits or hit.verdict == "fits"]
+    if context.console.json:
+        context.console.emit([_to_dict(hit) for hit in found])
+    elif context.console.quiet:
+        for hit in found:
+            context.console.print(hit.name)
+    else:
+        context.console.table(_HEADINGS, [_row(hit) for hit in found])
+        if not found:
+            context.console.say("nothing is found; `modelrunner cards` has what is known here")
+
+
+def _docker_hub(context: Context) -> "Sequence[HubRepository]":
+    from modelrunner.registry.hub import HubApi, hub_endpoint
+
+    settings = context.settings
+    endpoint = hub_endpoint(settings.hub_api, ca_file=settings.ca_file)
+    return HubApi(endpoint).repositories(NAMESPACE)
+
+
+def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]":
+    from modelrunner.registry.hub_api import HubApi
+
+    places = context.places
+    api = HubApi(places.hub, places.backoff, places.ca_file)
+    with closing(api):
+        return api.search(text, limit)
+
+
+def _row(hit: Hit) -> tuple[str, ...]:
+    about = "" if hit.size is None else format_size(hit.size)
+    gated = "(gated) " if hit.gated else ""
+    return (
+        hit.name,
+        hit.parameters or "",
+        f"~{about}" if about and hit.size_is_estimate else about,
+        _FITS.get(hit.verdict, ""),
+        _short(hit.downloads),
+        _short(hit.stars),
+        f"{gated}{hit.description}"[:_WIDEST],
+    )
+
+
+def _short(count: int) -> str:
+    for limit, unit in ((10**6, "M"), (10**3, "K")):
+        if count >= limit:
+            return f"{count / limit:.1f}{unit}"
+    return str(count)
+
+
+def _to_dict(hit: Hit) -> dict[str, object]:
+    return {
+        "name": hit.name,
+        "source": hit.source,
+        "description": hit.description,
+        "parameters": hit.parameters,
+        "size_bytes": hit.size,
+        "size_is_estimate": hit.size_is_estimate,
+        "quantizations": list(hit.quantizations),
+        "downloads": hit.downloads,
+        "stars": hit.stars,
+        "gated": hit.gated,
+        "fit": hit.verdict,
+    }
