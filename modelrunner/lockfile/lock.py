@@ -21,7 +21,7 @@ what changes is what a review should see.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import LockError
@@ -97,13 +97,8 @@ class LockedModel:
             blobs.append(
                 LockedBlob(str(layer.role), path, found.digest, found.size, found.media_type)
             )
-        bare = Reference(
-            reference.registry,
-            reference.repository,
-            reference.tag,
-            None if reference.tag is not None else manifest.digest,
-            reference.original_repository,
-        )
+        pin = None if reference.tag is not None else manifest.digest
+        bare = replace(reference, digest=pin)
         return cls(name, bare, manifest.descriptor, artifact.family, in_order(blobs), fit)
 
     @property
@@ -165,7 +160,7 @@ def spelled(reference: Reference) -> str:
     """The canonical spelling, but for a hub that minds the case: there its own."""
     text = str(reference)
     if reference.registry == HUGGING_FACE and reference.original_repository:
-        text = f"{HUGGING_FACE}/{reference.original_repository}{text[len(reference.name) :]}"
+        text = HUGGING_FACE + "/" + reference.original_repository + text[len(reference.lowered) :]
     return text
 
 

@@ -95,8 +95,12 @@ class Reference:
     @property
     def name(self) -> str:
         """Registry, repository and revision, without tag and digest."""
-        at = "" if self.revision is None else f"@{self.revision}"
-        return f"{self.registry}/{self.repository}{at}"
+        return self.lowered + ("" if self.revision is None else f"@{self.revision}")
+
+    @property
+    def lowered(self) -> str:
+        """Registry and repository alone, as they are compared: `original_repository` is not."""
+        return f"{self.registry}/{self.repository}"
 
     @property
     def short(self) -> str:
@@ -104,7 +108,7 @@ class Reference:
         text = str(self)
         if self.registry == HUGGING_FACE:
             repository = self.original_repository or self.repository
-            text = f"hf.co/{repository}" + text[len(self.registry) + len(self.repository) + 1 :]
+            text = f"hf.co/{repository}" + text[len(self.lowered) :]
         if _split_registry(self.repository)[1] != self.repository:
             # without it, the namespace would be read as a registry
             return text

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
-from tests.support.hugging_face import Hub, Repository, hugging_face
+from tests.support.hugging_face import COMMIT, Hub, Repository, hugging_face
 
 NAME = "Org/Tiny-GGUF"
 
@@ -190,10 +190,16 @@ def test_an_address_that_is_none(cli: CommandLine, address: str) -> None:
     assert "HF_ENDPOINT" in done.stderr
 
 
-def test_it_can_be_locked(here, hub: Hub, tiny: Repository, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("at", ["", "@v1.0"])
+def test_it_can_be_locked(
+    here, hub: Hub, tiny: Repository, tmp_path: Path, monkeypatch, at: str
+) -> None:
+    tiny.names = {"v1.0": COMMIT}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "modelrunner.toml").write_text(f'[models]\na = "hf.co/{NAME}:Q8_0"\n')
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\na = "hf.co/{NAME}{at}:Q8_0"\n')
     assert here("lock").returncode == 0
+    assert f'ref = "huggingface.co/{NAME}{at}:Q8_0"' in (tmp_path / "modelrunner.lock").read_text()
+    assert here("lock", "--check").returncode == 0
     done = here("pull", "--locked")
     assert done.returncode == 0, done.stderr
     hub.requests.clear()
