@@ -32,6 +32,8 @@ class Entry:
 COMMANDS = {
     "run": Entry("run:run", "Talk to a model; it is pulled if it is missing."),
     "pull": Entry("pull:pull", "Fetch models, verify and store them."),
+    "outdated": Entry("outdated:outdated", "Show which models here are not what registries have."),
+    "update": Entry("outdated:update", "Fetch what registries have now of models here."),
     "list": Entry("list:list_models", "List the models that are here."),
     "ls": Entry("list:list_models", "List the models that are here.", hidden=True),
     "inspect": Entry("inspect:inspect", "Print everything about one model, as JSON."),

@@ -28,11 +28,15 @@ class Result:
         outcome: What became of it.
         name: What a lock calls it.
         output: Its weights where the user wants them.
+        replaced: What had its name before, where that was asked.
+        change: What is different from that, in a word or two.
     """
 
     outcome: Outcome
     name: str | None = None
     output: Path | None = None
+    replaced: str | None = None
+    change: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON has it."""
@@ -40,14 +44,18 @@ class Result:
         match self.outcome:
             case Pulled():
                 placed = {} if self.output is None else {"output": str(self.output)}
-                return named | to_dict(self.outcome) | placed
+                told = {} if self.replaced is None else self._told()
+                return named | to_dict(self.outcome) | placed | told
             case Failed(reference, error):
-                told: dict[str, object] = {"reference": str(reference), "status": "failed"}
-                return named | told | {"error": error.to_dict()}
+                said: dict[str, object] = {"reference": str(reference), "status": "failed"}
+                return named | said | {"error": error.to_dict()}
             case Dropped(reference):
                 return named | {"reference": str(reference), "status": "dropped"}
             case _:
                 assert_never(self.outcome)
+
+    def _told(self) -> dict[str, object]:
+        return {"replaced": self.replaced, "change": self.change}
 
 
 def tell_failure(context: Context, failed: Failed) -> None:
@@ -113,7 +121,8 @@ def _print(context: Context, result: Result) -> None:
     if context.console.quiet:
         context.console.print(str(result.output or pulled.model.weights()))
     else:
-        context.console.print(_line(pulled))
+        changed = f" ({result.change})" if result.change else ""
+        context.console.print(f"{_line(pulled)}{changed}")
     context.console.flush()
 
 

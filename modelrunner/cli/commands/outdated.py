@@ -1,0 +1,129 @@
+"""`modelrunner outdated` and `modelrunner update`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context, command
+from modelrunner.cli.pull_results import Result, show_all
+from modelrunner.cli.pulling import pull_many
+from modelrunner.errors import UsageError
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.outdated import Standing, difference, names, standings
+from modelrunner.operations.pulled import Pulled
+from modelrunner.store.store import StoredModel
+from modelrunner.units import counted
+
+_HEADINGS = ("MODEL NAME", "HERE", "THERE", "")
+
+
+@command(examples="  modelrunner outdated\n  modelrunner outdated --diff ai/smollm2")
+def outdated(
+    context: Context,
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Default: all that is here.")
+    ] = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Tell what is different; one request more for each.")
+    ] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Show what is up to date too.")] = False,
+) -> None:
+    """Show which models here are not what their registries have now, by HEAD requests only."""
+    context.require_network("what registries have now")
+    found = standings(_asked(context, references), context.source_for, diff=diff)
+    shown = [entry for entry in found if all_ or entry.status != "up-to-date"]
+    if context.console.json:
+        context.console.emit([_to_dict(entry) for entry in shown])
+    elif context.console.quiet:
+        for entry in shown:
+            if entry.status == "outdated":
+                context.console.print(entry.reference.short)
+    else:
+        context.console.table(_HEADINGS, [_row(entry) for entry in shown])
+        old = sum(entry.status == "outdated" for entry in found)
+        context.console.say(
+            f"{counted(len(found), 'name')}, {old} outdated"
+            + (": `modelrunner update --all` fetches what is new" if old else "")
+        )
+    failed = [entry.problem for entry in found if entry.problem is not None]
+    if failed and len(failed) == len(found):
+        raise max(failed, key=lambda error: error.exit_code)
+
+
+@command(examples="  modelrunner update ai/smollm2\n  modelrunner update --all")
+def update(
+    context: Context,
+    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every model that is here.")] = False,
+) -> None:
+    """Fetch what registries have now of models that are here; only what differs moves."""
+    if bool(references) == all_:
+        raise UsageError(
+            "names and --all contradict each other" if all_ else "no model is named",
+            hint="name models that are here, or add --all",
+        )
+    context.require_network("what registries have now")
+    asked = _asked(context, references)
+    before = {str(reference): model for reference, model in asked}
+    results = []
+    for outcome in pull_many(context, [reference for reference, _ in asked]):
+        result = Result(outcome)
+        if isinstance(outcome, Pulled):
+            old = before[str(outcome.reference)]
+            if old.digest != outcome.model.digest:
+                matter = difference(outcome.reference, old.artifact, outcome.model.artifact)
+                result = replace(result, replaced=str(old.digest), change=matter)
+        results.append(result)
+    show_all(context, results)
+    left = sum(result.replaced is not None for result in results)
+    if left:
+        context.console.say(
+            f"what they were before stays until `modelrunner prune`: {counted(left, 'model')}"
+        )
+
+
+def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Reference, StoredModel]]:
+    """The names that are meant.
+
+    Raises:
+        ModelNotFoundError: It is not here.
+        UsageError: It is no name that a registry could have moved.
+    """
+    known = names(context.store)
+    if not texts:
+        return known
+    found: dict[str, tuple[Reference, StoredModel]] = {}
+    for text in texts:
+        model = context.store.resolve(text)
+        wanted = Reference.parse(text)
+        meant = [entry for entry in known if entry[1].digest == model.digest]
+        named = [entry for entry in meant if str(entry[0]) == str(wanted)] or meant
+        if not named:
+            raise UsageError(
+                f"{text}: no registry has it under a tag",
+                hint="it was pinned by digest, or made here",
+            )
+        found |= {str(reference): (reference, each) for reference, each in named}
+    return list(found.values())
+
+
+def _row(entry: Standing) -> tuple[str, ...]:
+    here = entry.model.digest.short
+    if entry.problem is not None:
+        return entry.reference.short, here, "", f"({entry.problem.message})"
+    there = "" if entry.there is None else entry.there.short
+    said = {"up-to-date": "up to date", "outdated": entry.change or "changed"}
+    return entry.reference.short, here, there, said.get(entry.status, "")
+
+
+def _to_dict(entry: Standing) -> dict[str, object]:
+    return {
+        "reference": str(entry.reference),
+        "status": entry.status,
+        "digest": str(entry.model.digest),
+        "available": None if entry.there is None else str(entry.there),
+        "change": entry.change,
+        "error": None if entry.problem is None else entry.problem.to_dict(),
+    }
