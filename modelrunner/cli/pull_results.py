@@ -110,8 +110,7 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
         "resumed_bytes": pulled.resumed_bytes,
         "duration_s": round(pulled.duration_s, 3),
         "source": pulled.source,
-        "origins": dict(pulled.origins),
-    }
+    } | ({"origins": dict(pulled.origins)} if _from_elsewhere(pulled) else {})
 
 
 def _print(context: Context, result: Result) -> None:
@@ -153,7 +152,12 @@ def _line(pulled: Pulled) -> str:
 
 def _came(pulled: Pulled) -> str:
     """What came, and from where."""
-    if not set(pulled.origins) - {pulled.source}:
+    if not _from_elsewhere(pulled):
         source = f" from {pulled.source}" if pulled.source else ""
         return f"{format_size(pulled.downloaded_bytes)}{source}"
     return ", ".join(f"{format_size(size)} from {place}" for place, size in pulled.origins.items())
+
+
+def _from_elsewhere(pulled: Pulled) -> bool:
+    """Whether anything came from another place than the one that said what it is."""
+    return bool(set(pulled.origins) - {pulled.source})

@@ -152,7 +152,7 @@ def test_a_configuration_that_is_not_understood_is_named(cli: CommandLine) -> No
         (
             f"error: {cli.home}/config.toml sets 'contxt', which is no setting\n"
             "hint: settings are runtime, context, threads, system, port, hub_api,"
-            " container_image, hf_endpoint, mirrors, registries, ca_file\n"
+            " container_image, hf_endpoint, reuse, lan, mirrors, registries, ca_file\n"
         ),
     )
 
