@@ -85,6 +85,7 @@ class Settings:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
     ca_file: str | None = None
+    verify: Path | None = None
     shown: tuple[Setting, ...] = ()
 
     @classmethod
@@ -127,6 +128,9 @@ class Settings:
             registries=_registries(written, path),
             docker_config=_docker_config(environ),
             ca_file=chosen("ca_file", "SSL_CERT_FILE", None),
+            verify=Path(environ["MODELRUNNER_VERIFY"])
+            if environ.get("MODELRUNNER_VERIFY")
+            else None,
             shown=tuple(shown),
         )
 
@@ -144,6 +148,11 @@ class Settings:
     def state(self) -> Path:
         """Where histories, logs and what was learnt are noted."""
         return self.home / "state"
+
+    @property
+    def policy(self) -> Path:
+        """Whose signature models have to have; there may be no such file."""
+        return self.verify or self.home / "verify.toml"
 
     @property
     def servers(self) -> Path:

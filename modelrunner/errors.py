@@ -253,6 +253,12 @@ class CorruptStoreError(IntegrityError):
     code = "corrupt_store"
 
 
+class UnverifiedError(IntegrityError):
+    """Nobody whom the policy names has signed it."""
+
+    code = "unverified"
+
+
 class CapacityError(ModelRunnerError):
     """There is not enough room."""
 

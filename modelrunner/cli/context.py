@@ -21,7 +21,9 @@ from modelrunner.errors import NotInStoreError, UsageError
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
     from modelrunner.config import Settings
+    from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
+    from modelrunner.operations.signed import Guard
     from modelrunner.registry.select import Places
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
@@ -81,6 +83,25 @@ class Context:
         """
         self.require_network(reference.short)
         return self.places.source_for(reference)
+
+    def check(self, reference: "Reference", manifest: "Manifest") -> None:
+        """Raises where the policy keeps a model out; most have none.
+
+        Raises:
+            UnverifiedError: It does.
+            AccessError, TransferError, NotInStoreError: Its registry does not tell.
+        """
+        guard = self._guard
+        if guard is not None:
+            guard.check(reference, manifest)
+
+    @cached_property
+    def _guard(self) -> "Guard | None":
+        if not self.settings.policy.exists():
+            return None
+        from modelrunner.cli.verifying import guard_of
+
+        return guard_of(self)
 
     def trust(self, ca_file: Path) -> None:
         """Trusts a bundle of certificates, for every registry that has none of its own."""

@@ -83,6 +83,11 @@ def _here(context: Context, models: Sequence[LockedModel], begun: float) -> dict
             context.store.layout, locked.manifest, ()
         )
         try:
+            context.check(locked.reference, there.manifest)
+        except ModelRunnerError as exc:
+            found[locked.name] = Failed(locked.reference, exc)
+            continue
+        try:
             model = settle(context.store, locked, there)
         except StoreAccessError as exc:
             # its files can be used all the same

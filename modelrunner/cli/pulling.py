@@ -113,6 +113,7 @@ def _puller(
         Budget(limits),
         on_config=on_config,
         nearby=programs(context.environ) if context.settings.reuse else nowhere,
+        check=context.check,
     )
 
 

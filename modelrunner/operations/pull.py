@@ -20,6 +20,7 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_files import VariantNotFoundError
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.nearby import Find, bring, nowhere
 from modelrunner.operations.pulled import Pulled
@@ -49,12 +50,16 @@ def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConf
     pass
 
 
+def _unchecked(_reference: Reference, _manifest: Manifest) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Puller:
     """Pulls models into one store.
 
     `on_config` hears what a model is before its weights move; `nearby` finds what other programs
-    of this machine have.
+    of this machine have; `check` raises where a model is not to be had, whatever is here of it.
     """
 
     store: Store
@@ -66,6 +71,7 @@ class Puller:
     clock: Callable[[], float] = time.monotonic
     on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
     nearby: Find = nowhere
+    check: Callable[[Reference, Manifest], None] = _unchecked
 
     def pull(self, reference: Reference) -> Pulled:
         """Brings a model here.
@@ -114,6 +120,7 @@ class Puller:
         return self._fetch(pinned, source, artifact)
 
     def _found(self, pinned: Pinned, there: StoredModel) -> Pulled:
+        self.check(pinned.reference, there.manifest)
         self._name(there, pinned.reference)
         there.view()
         origin = None if pinned.source is None else pinned.source.name
@@ -124,6 +131,7 @@ class Puller:
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
         reference, exact = pinned.reference, pinned.exact
         manifest = artifact.manifest
+        self.check(reference, manifest)
         fetcher = Fetcher(
             exact,
             lambda: self.source_for(reference),

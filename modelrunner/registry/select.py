@@ -16,6 +16,7 @@ from modelrunner.registry.hub_api import HubAccess, HubApi
 from modelrunner.registry.huggingface import HuggingFaceHub, Listings
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci_sink import OciSink
+from modelrunner.registry.referrers import ReferrerSource
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
@@ -122,6 +123,24 @@ class Places:
                 hint=f"`hf upload {reference.original_repository} FILE.gguf` sends a file there",
             )
         return self._open(self.endpoint_of(reference.registry))
+
+    def referrers_of(self, reference: Reference) -> ReferrerSource:
+        """The registry itself, to be asked what refers to a manifest.
+
+        Raises:
+            UnsupportedArtifactError: The place keeps no such thing.
+        """
+        if reference.registry == HUGGING_FACE:
+            raise UnsupportedArtifactError(
+                f"{reference.short}: the Hugging Face Hub keeps no signatures of artifacts"
+            )
+        endpoint = self.endpoint_of(reference.registry)
+        return ReferrerSource(
+            endpoint,
+            self.credentials,
+            backoff=self.backoff,
+            known=self.known.setdefault(endpoint.base, {}),
+        )
 
     def endpoint_of(self, registry: str) -> Endpoint:
         """A registry's own address, with what is configured for it."""

@@ -1,23 +1,28 @@
 """`modelrunner inspect` and `modelrunner tags`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
+from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.configure import Configurations
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
 from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
 from modelrunner.runtime.settings import to_dict
+from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
 
 @command(
     examples="  modelrunner inspect ai/smollm2\n"
-    "  modelrunner inspect --remote ai/granite-4.0-micro:3B-Q4_K_M"
+    "  modelrunner inspect --remote ai/granite-4.0-micro:3B-Q4_K_M\n"
+    "  modelrunner inspect --security ai/smollm2 --key cosign.pub"
 )
 def inspect(
     context: Context,
@@ -25,9 +30,29 @@ def inspect(
     remote: Annotated[
         bool, typer.Option("--remote", "-r", help="Ask the registry, pull nothing.")
     ] = False,
+    security: Annotated[
+        bool,
+        typer.Option("--security", help="Origin, licence, template, bounds, signatures."),
+    ] = False,
+    keys: Annotated[
+        list[Path] | None,
+        typer.Option("--key", metavar="FILE", help="A public key to hold signatures against."),
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Who signs without a key.")
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(metavar="URL", help="The provider that says who that is.")
+    ] = None,
 ) -> None:
     """Print everything that is known about one model, as JSON."""
     catalog = Catalog.load()
+    if (keys or identity or issuer) and not security:
+        raise UsageError("--key, --identity and --issuer are about --security")
+    if security and remote:
+        raise UsageError(
+            "--security reads what is here", hint="pull it first: nothing of it is run by that"
+        )
     if remote:
         name = Reference.parse(reference)
         source = context.source_for(name)
@@ -36,9 +61,33 @@ def inspect(
     model = context.store.resolve(reference)
     names = (catalog.get(entry.short) for entry in model.references)
     card = next((found for found in names if found is not None), None)
+    if security:
+        context.console.emit(_security(context, reference, model, card, keys, identity, issuer))
+        return
     configured = Configurations(context.settings.state).of_any(model.references)
     value = inspect_stored(context.store, model, card)
     context.console.emit({**value, "configuration": to_dict(configured)})
+
+
+def _security(
+    context: Context,
+    text: str,
+    model: StoredModel,
+    card: Card | None,
+    keys: list[Path] | None,
+    identity: str | None,
+    issuer: str | None,
+) -> dict[str, object]:
+    # few ask for it, and the others need not load what checks signatures
+    from modelrunner.cli.verifying import signatures_for
+    from modelrunner.operations.security import assess
+    from modelrunner.operations.signed import Signers
+    from modelrunner.provenance.keys import PublicKey
+
+    signers = Signers(tuple(PublicKey.load(path) for path in keys or ()), identity, issuer)
+    named = next((name for name in model.references if name.short == text), None)
+    name = named or next(iter(model.references), None)
+    return assess(model, card, lambda: signatures_for(context, name, model.manifest, signers))
 
 
 @command(

@@ -102,6 +102,8 @@ def pull(
         context.trust(ca_file)
     if also or lan or context.settings.lan:
         context.ask_also(also or (), lan=lan or context.settings.lan)
+    # a policy's signatures are not asked for then either
+    context.options.offline |= frozen
     from_lock = locked or frozen
     placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None

@@ -1,0 +1,56 @@
+"""The policy of this process: which models are kept out, and who is known to have signed what."""
+
+from contextlib import closing
+
+from modelrunner.cli.context import Context
+from modelrunner.errors import ModelRunnerError
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.security import Signatures
+from modelrunner.operations.signed import Ask, Guard, Signers, signatures_of
+from modelrunner.provenance.policy import Policy, Rule, read_policy
+from modelrunner.registry.referrers import ReferrerSource
+
+
+def guard_of(context: Context) -> Guard | None:
+    """The guard that `verify.toml` asks for; None where there is no such file.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
+    policy = read_policy(context.settings.policy)
+    if policy is None:
+        return None
+    return Guard(
+        policy, _asking(context), context.settings.state / "verified", context.console.warn
+    )
+
+
+def signatures_for(
+    context: Context, reference: Reference | None, manifest: Manifest, asked: Signers
+) -> Signatures:
+    """What the registry keeps of a model, held against the options, or else the policy's rule.
+
+    Raises:
+        ConfigError: The policy or a key is not understood.
+    """
+    policy = read_policy(context.settings.policy) or Policy("off", ())
+    rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
+    if reference is None:
+        return Signatures(None, "it has no name, so no registry is known", rule)
+    if context.options.offline:
+        return Signatures(None, "--offline rules the network out", rule)
+    signers = asked if asked.keys or asked.identity else Signers.of(rule)
+    try:
+        with closing(context.places.referrers_of(reference)) as source:
+            return Signatures(signatures_of(source, reference, manifest, signers), None, rule)
+    except ModelRunnerError as exc:
+        return Signatures(None, exc.message, rule)
+
+
+def _asking(context: Context) -> Ask:
+    def ask(reference: Reference) -> ReferrerSource:
+        context.require_network(f"the signature of {reference.short}")
+        return context.places.referrers_of(reference)
+
+    return ask

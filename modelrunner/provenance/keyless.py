@@ -1,0 +1,69 @@
+"""Signatures without a key: by a short-lived certificate for an identity, with `sigstore`.
+
+The certificate says who has signed, by the word of an identity provider; the transparency log says
+when. Both are held against a trusted root: that of the public Sigstore, or a file for one's own.
+"""
+
+import json
+from pathlib import Path
+
+from modelrunner.errors import ConfigError
+
+
+class NotVerifiedError(Exception):
+    """A bundle does not hold; the message says why."""
+
+
+def verify_bundle(
+    bundle: bytes,
+    manifest: bytes,
+    *,
+    identity: str,
+    issuer: str | None,
+    trusted_root: Path | None = None,
+    offline: bool = False,
+) -> None:
+    """Holds a bundle against an identity.
+
+    Args:
+        bundle: As it was published, in JSON.
+        manifest: What a bundle without a statement signs.
+        identity: Who has to have signed: an address, or a workflow's URL.
+        issuer: The identity provider that has to say so.
+        trusted_root: Of one's own Sigstore, in JSON; the public one's without it.
+        offline: Whether the public one's root is not to be refreshed.
+
+    Raises:
+        NotVerifiedError: It does not hold.
+        ConfigError: Nothing is installed that checks it, or the root cannot be had.
+    """
+    try:
+        from sigstore.errors import Error as SigstoreError
+        from sigstore.errors import VerificationError
+        from sigstore.models import Bundle, InvalidBundle, TrustedRoot
+        from sigstore.verify import Verifier, policy
+    except ImportError as exc:
+        raise ConfigError(
+            "signatures without a key cannot be checked: sigstore is not installed",
+            hint="pip install 'modelrunner[sigstore]'",
+        ) from exc
+    try:
+        verifier = (
+            Verifier.production(offline=offline)
+            if trusted_root is None
+            else Verifier(trusted_root=TrustedRoot.from_file(str(trusted_root)))
+        )
+    except (SigstoreError, OSError, ValueError) as exc:
+        raise ConfigError(
+            "the trusted root of Sigstore cannot be had",
+            hint='name a file of it in verify.toml: trusted_root = "trusted_root.json"',
+        ) from exc
+    try:
+        parsed = Bundle.from_json(bundle)
+        wanted = policy.Identity(identity=identity, issuer=issuer)
+        if "dsseEnvelope" in json.loads(bundle):
+            verifier.verify_dsse(parsed, wanted)
+        else:
+            verifier.verify_artifact(manifest, parsed, wanted)
+    except (InvalidBundle, VerificationError, ValueError) as exc:
+        raise NotVerifiedError(str(exc)) from exc

@@ -1,0 +1,110 @@
+"""Signatures against public keys: ECDSA, Ed25519 and RSA, as cosign makes them."""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelrunner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key that signatures are held against.
+
+    Attributes:
+        name: Where it comes from, for people.
+        fingerprint: The SHA-256 of its DER form, in hex.
+    """
+
+    name: str
+    fingerprint: str
+    _key: "PublicKeyTypes" = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> "PublicKey":
+        """A key in PEM.
+
+        Raises:
+            ConfigError: It cannot be read, is none, or nothing is installed that reads it.
+        """
+        require()
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            PublicFormat,
+            load_pem_public_key,
+        )
+
+        try:
+            with path.open("rb") as file:
+                key = load_pem_public_key(file.read(_LIMIT))
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise ConfigError(
+                f"{path} is no public key in PEM",
+                hint="`cosign public-key --key cosign.key` prints one",
+                path=str(path),
+            ) from exc
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return cls(str(path), sha256(der).hexdigest(), key)
+
+    def verifies(self, signature: bytes, signed: bytes) -> bool:
+        """Whether the signature was made by this key's owner over these bytes."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+        def holds() -> None:
+            match self._key:
+                case ec.EllipticCurvePublicKey():
+                    _verify_ecdsa(self._key, signature, signed)
+                case ed25519.Ed25519PublicKey():
+                    self._key.verify(signature, signed)
+                case rsa.RSAPublicKey():
+                    self._key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
+                case _:
+                    raise InvalidSignature
+
+        try:
+            holds()
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _verify_ecdsa(key: "EllipticCurvePublicKey", signature: bytes, signed: bytes) -> None:
+    """With SHA-256, as cosign does for all curves, or with the hash of the curve's size."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        of_size = {384: hashes.SHA384(), 521: hashes.SHA512()}.get(key.curve.key_size)
+        if of_size is None:
+            raise
+        key.verify(signature, signed, ec.ECDSA(of_size))
+
+
+def require() -> None:
+    """Makes sure that signatures can be checked.
+
+    Raises:
+        ConfigError: The extra `sigstore` is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("cryptography") is None:
+        raise ConfigError(
+            "signatures cannot be checked: cryptography is not installed",
+            hint="pip install 'modelrunner[sigstore]'",
+        )

@@ -1,0 +1,158 @@
+"""`verify.toml`: whose signature models have to have, by repository.
+
+```toml
+version = 1
+default = "off"                      # off, warn or enforce
+
+[[rule]]                             # the first that matches counts
+match = "docker.io/ai/*"
+mode = "enforce"
+keys = ["docker.pub"]                # PEM, beside this file; any of them will do
+
+[[rule]]
+match = "ghcr.io/acme/*"
+mode = "warn"
+identity = "https://github.com/acme/models/.github/workflows/release.yml@refs/heads/main"
+issuer = "https://token.actions.githubusercontent.com"
+trusted_root = "root.json"           # of one's own Sigstore
+```
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from modelrunner.errors import ConfigError
+from modelrunner.oci.reference import Reference
+
+NAME = "verify.toml"
+VERSION = 1
+Mode = Literal["off", "warn", "enforce"]
+
+_TEXTS = ("match", "mode", "identity", "issuer", "trusted_root")
+_RULE = (*_TEXTS, "keys")
+_TOP = ("version", "default", "rule")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a repository's models have to have.
+
+    Attributes:
+        match: Repositories, with `*` and `?`.
+        mode: What becomes of a model that has it not.
+        keys: Files of public keys, one of which has to have signed.
+        identity: Who has to have signed, without a key.
+        issuer: The provider that says so.
+        trusted_root: Of one's own Sigstore.
+    """
+
+    match: str
+    mode: Mode
+    keys: tuple[Path, ...] = ()
+    identity: str | None = None
+    issuer: str | None = None
+    trusted_root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All rules, and what becomes of what none matches."""
+
+    default: Mode
+    rules: tuple[Rule, ...]
+
+    def rule_for(self, reference: Reference) -> Rule:
+        """The first rule that matches a repository, else one that asks for nothing."""
+        for rule in self.rules:
+            if fnmatchcase(reference.lowered, rule.match.lower()):
+                return rule
+        return Rule("*", self.default)
+
+
+def read_policy(path: Path) -> Policy | None:
+    """The policy in a file; None where there is no such file.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+    try:
+        value = tomllib.loads(raw.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
+    _check_keys(path, value, _TOP, "it")
+    if value.get("version") != VERSION:
+        raise ConfigError(
+            f"{path} is of version {value.get('version')!r:.20}, and this program knows {VERSION}",
+            hint=f"write version = {VERSION}, or upgrade modelrunner",
+            path=str(path),
+        )
+    rules = value.get("rule", [])
+    if not isinstance(rules, list):
+        raise ConfigError(f"{path}: rules are written [[rule]]", path=str(path))
+    return Policy(
+        _mode(path, value.get("default", "off")), tuple(_rule(path, rule) for rule in rules)
+    )
+
+
+def _rule(path: Path, value: object) -> Rule:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: a rule is a table", path=str(path))
+    _check_keys(path, value, _RULE, "a rule")
+    for key in _TEXTS:
+        if not isinstance(value.get(key, ""), str):
+            raise ConfigError(f"{path}: {key} should be text", path=str(path))
+    keys = value.get("keys", [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f"{path}: keys should be a list of files", path=str(path))
+    if not value.get("match"):
+        raise ConfigError(
+            f"{path}: a rule matches nothing", hint='write match = "docker.io/ai/*"', path=str(path)
+        )
+    mode = _mode(path, value.get("mode"))
+    if mode != "off" and not keys and not value.get("identity"):
+        raise ConfigError(
+            f"{path}: the rule for {value['match'][:100]} names nobody who has to have signed",
+            hint="add keys or an identity",
+            path=str(path),
+        )
+    root = value.get("trusted_root")
+    return Rule(
+        value["match"],
+        mode,
+        tuple(path.parent / key for key in keys),
+        value.get("identity"),
+        value.get("issuer"),
+        path.parent / root if root else None,
+    )
+
+
+def _mode(path: Path, value: object) -> Mode:
+    for mode in get_args(Mode):
+        if value == mode:
+            found: Mode = mode
+            return found
+    raise ConfigError(
+        f"{path}: {value!r:.40} is no mode",
+        hint=f"there are {', '.join(get_args(Mode))}",
+        path=str(path),
+    )
+
+
+def _check_keys(path: Path, value: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    for key in value:
+        if key not in known:
+            raise ConfigError(
+                f"{path}: {what} sets {key[:60]!r}, which is not understood",
+                hint=f"there are {', '.join(known)}",
+                path=str(path),
+            )

@@ -1,0 +1,312 @@
+"""Who has signed a model, and what becomes of one that nobody has signed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.gguf import tiny_gguf
+from tests.support.hugging_face import Repository, hugging_face
+from tests.support.registry import Registry
+from tests.support.signing import (
+    PROVENANCE,
+    SIMPLE,
+    Signer,
+    attestation,
+    bundle,
+    keyless_bundle,
+    message_bundle,
+    signature_artifact,
+    simple_signature,
+)
+
+
+@pytest.fixture
+def model(registry: Registry, tmp_path: Path) -> Artifact:
+    weights = tiny_gguf(tmp_path / "m.gguf").read_bytes()
+    artifact = docker_artifact(weights, license=b"free", template=b"{{ messages[0].content }}")
+    registry.add(artifact, "team/m", ["1"])
+    return artifact
+
+
+@pytest.fixture
+def name(registry: Registry, model: Artifact) -> str:
+    return registry.reference("team/m:1")
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer.make()
+
+
+@pytest.fixture
+def key(signer: Signer, tmp_path: Path) -> Path:
+    return signer.publish(tmp_path / "team.pub")
+
+
+def tag_of(model: Artifact, suffix: str) -> str:
+    return model.digest.replace(":", "-") + suffix
+
+
+def policy(cli: CommandLine, registry: Registry, key: Path, mode: str = "enforce") -> Path:
+    cli.home.mkdir(parents=True, exist_ok=True)
+    path = cli.home / "verify.toml"
+    path.write_text(
+        f'version = 1\n[[rule]]\nmatch = "{registry.host}/team/*"\nmode = "{mode}"\n'
+        f'keys = ["{key}"]\n'
+    )
+    return path
+
+
+SIGNED = {
+    "a bundle": lambda signer, model: (bundle(signer, model), None),
+    "a bundle of the manifest": lambda signer, model: (message_bundle(signer, model), None),
+    "a tagged signature": lambda signer, model: (simple_signature(signer, model.digest), ".sig"),
+}
+
+
+def keep(registry: Registry, model: Artifact, made: tuple[Artifact, str | None]) -> None:
+    artifact, suffix = made
+    registry.add(artifact, "team/m", [] if suffix is None else [tag_of(model, suffix)])
+
+
+@pytest.mark.parametrize("form", SIGNED)
+@pytest.mark.parametrize("referrers", [True, False])
+def test_what_is_signed_passes_an_enforced_policy(
+    cli: CommandLine, registry: Registry, model, name, signer, key, form, referrers
+) -> None:
+    made = SIGNED[form](signer, model)
+    registry.referrers_supported = referrers
+    if not referrers and made[1] is None:
+        # where there is no API, whoever signs keeps the list under a tag
+        from tests.support.artifacts import index_artifact
+
+        listed = index_artifact(made[0])
+        registry.add(listed, "team/m", [tag_of(model, "")])
+    keep(registry, model, made)
+    policy(cli, registry, key)
+    done = cli("pull", name, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(cli("inspect", "--security", name).stdout)
+    assert told["policy"] == {
+        "match": f"{registry.host}/team/*",
+        "mode": "enforce",
+        "satisfied": True,
+    }
+    assert any(entry["verified"] for entry in told["signatures"])
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "ed25519", "rsa"])
+def test_keys_of_every_kind_count(
+    cli: CommandLine, registry: Registry, model, name, tmp_path, kind
+) -> None:
+    signer = Signer.make(kind)
+    keep(registry, model, (simple_signature(signer, model.digest), ".sig"))
+    policy(cli, registry, signer.publish(tmp_path / "k.pub"))
+    done = cli("pull", name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_nobody_has_signed_is_kept_out_before_its_weights_move(
+    cli: CommandLine, registry: Registry, model, name, key
+) -> None:
+    policy(cli, registry, key)
+    done = cli("pull", name, "--json")
+    assert (done.returncode, done.stdout) == (6, "")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "unverified"
+    assert "nobody has signed it" in error["message"]
+    assert "inspect --security" in error["hint"]
+    assert registry.count("GET", "blob") == 0
+    assert json.loads(cli("list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("another key", "it was made with another key"),
+        ("another model", "it is about another model"),
+        ("an attestation alone", "nobody has signed it"),
+        ("without a key", "no identity is named"),
+        ("no json", "a signature is no JSON"),
+        ("nonsense", "does not say what it is about"),
+    ],
+)
+def test_what_proves_nothing_does_not_count(
+    cli: CommandLine, registry: Registry, model, name, signer, key, wrong: str, said: str
+) -> None:
+    other = docker_artifact(b"other weights", license=b"x")
+    made = {
+        "another key": (simple_signature(Signer.make(), model.digest), ".sig"),
+        "another model": (bundle(signer, model, digest=other.digest), None),
+        "an attestation alone": (attestation(signer, model.digest), ".att"),
+        "without a key": (keyless_bundle(model), None),
+        "no json": (signature_artifact(b"\xff", SIMPLE, model), None),
+        "nonsense": (signature_artifact(b'{"critical": 7}', SIMPLE, model), None),
+    }[wrong]
+    keep(registry, model, made)
+    policy(cli, registry, key)
+    done = cli("pull", name)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert said in done.stderr
+
+
+def test_a_warning_lets_it_pass(cli: CommandLine, registry: Registry, model, name, key) -> None:
+    policy(cli, registry, key, "warn")
+    done = cli("pull", name)
+    assert done.returncode == 0
+    assert "nobody has signed it" in done.stderr
+
+
+def test_other_repositories_are_none_of_its_business(
+    cli: CommandLine, registry: Registry, model, key
+) -> None:
+    registry.add(model, "free/m", ["1"])
+    policy(cli, registry, key)
+    assert cli("pull", registry.reference("free/m:1")).returncode == 0
+
+
+def test_what_was_verified_once_is_not_asked_again(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    keep(registry, model, (bundle(signer, model), None))
+    policy(cli, registry, key)
+    assert cli("pull", name).returncode == 0
+    registry.requests.clear()
+    assert cli("pull", name).returncode == 0
+    assert [request.method for request in registry.requests] == ["HEAD"]
+
+
+def test_what_was_here_before_the_policy_is_checked_too(
+    cli: CommandLine, registry: Registry, model, name, key
+) -> None:
+    assert cli("pull", name).returncode == 0
+    policy(cli, registry, key)
+    assert cli("pull", name).returncode == 6
+    # another key is another question
+    policy(cli, registry, Signer.make().publish(key.with_name("other.pub")))
+    assert cli("pull", name).returncode == 6
+
+
+def test_a_lock_is_held_to_it(
+    cli: CommandLine, registry: Registry, model, name, signer, key, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\nm = "{name}"\n')
+    assert cli("lock").returncode == 0
+    assert cli("pull", "--locked").returncode == 0
+    policy(cli, registry, key)
+    assert cli("pull", "--locked").returncode == 6
+    assert cli("pull", "--frozen").returncode == 9
+    keep(registry, model, (bundle(signer, model), None))
+    assert cli("pull", "--locked").returncode == 0
+    assert cli("pull", "--frozen").returncode == 0
+
+
+def test_the_hub_keeps_no_signatures(cli: CommandLine, registry: Registry, key, tmp_path) -> None:
+    weights = tiny_gguf(tmp_path / "t.gguf").read_bytes()
+    path = policy(cli, registry, key)
+    path.write_text(path.read_text().replace(f"{registry.host}/team/*", "huggingface.co/*"))
+    with hugging_face() as hub:
+        hub.repositories["Org/T-GGUF"] = Repository({"T-Q8_0.gguf": weights})
+        done = cli("pull", "hf.co/Org/T-GGUF", HF_ENDPOINT=hub.url)
+    assert done.returncode == 6
+    assert "keeps no signatures" in done.stderr
+
+
+def test_everything_is_told_without_a_policy(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    assert cli("pull", name).returncode == 0
+    keep(registry, model, (bundle(signer, model), None))
+    keep(registry, model, (attestation(signer, model.digest), ".att"))
+    told = json.loads(cli("inspect", "--security", name).stdout)
+    assert told["origin"]["registries"] == [registry.host]
+    assert told["license"]["files"] == ["LICENSE"]
+    assert told["gguf"][0]["within_bounds"]
+    assert told["chat_templates"][0]["findings"] == []
+    assert told["policy"] == {"match": "*", "mode": "off", "satisfied": None}
+    assert [entry["problem"] for entry in told["signatures"]] == [
+        "no key is named to hold it against"
+    ]
+    keyed = json.loads(cli("inspect", "--security", name, "--key", str(key)).stdout)
+    (signature,) = keyed["signatures"]
+    assert signature["verified"]
+    assert "team.pub" in signature["by"]
+    (attested,) = keyed["attestations"]
+    assert (attested["predicate_type"], attested["verified"]) == (PROVENANCE, True)
+
+
+def test_a_hostile_template_and_broken_weights_are_told(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    template = b"\n{{ ''.__class__.__mro__ }}{% for i in range(999999999) %}x{% endfor %}"
+    weights = tiny_gguf(tmp_path / "w.gguf").read_bytes()
+    registry.add(docker_artifact(weights[:-64], template=template), "team/bad", ["1"])
+    name = registry.reference("team/bad:1")
+    assert cli("pull", name).returncode == 0
+    told = json.loads(cli("inspect", "--security", name).stdout)
+    (found, *_) = told["chat_templates"]
+    assert {entry["level"] for entry in found["findings"]} == {"danger"}
+    assert {entry["line"] for entry in found["findings"]} == {2}
+    assert any("__class__" in entry["message"] for entry in found["findings"])
+    assert any("counts to 999999999" in entry["message"] for entry in found["findings"])
+    assert told["gguf"][0]["within_bounds"] is False
+
+
+def test_offline_it_tells_what_is_here(cli: CommandLine, registry, name) -> None:
+    assert cli("pull", name).returncode == 0
+    told = json.loads(cli("inspect", "--security", name, "--offline").stdout)
+    assert told["signatures"] is None
+    assert "--offline" in told["signatures_problem"]
+
+
+def test_a_registry_that_does_not_answer_takes_nothing_from_the_rest(
+    cli: CommandLine, registry: Registry, name
+) -> None:
+    assert cli("pull", name).returncode == 0
+    registry.answer(403, times=None)
+    told = json.loads(cli("inspect", "--security", name).stdout)
+    assert told["signatures"] is None
+    assert told["signatures_problem"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version = 2", "is of version 2"),
+        ("", "is of version None"),
+        ("version = 1\ndefault = 'maybe'", "is no mode"),
+        ("version = 1\n[[rule]]\nmode = 'warn'", "a rule matches nothing"),
+        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'enforce'", "names nobody"),
+        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkey = 'y'", "not understood"),
+        ("version = 1\nrule = 7", "[[rule]]"),
+        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkeys = [7]", "list of files"),
+        ("\x00", "is no TOML"),
+    ],
+)
+def test_a_policy_that_is_not_understood_keeps_everything_out(
+    cli: CommandLine, registry: Registry, name, text: str, said: str
+) -> None:
+    cli.home.mkdir(parents=True)
+    (cli.home / "verify.toml").write_text(text)
+    done = cli("pull", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [None, "no key", "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"]
+)
+def test_a_key_that_is_none_is_told(
+    cli: CommandLine, registry: Registry, name, tmp_path: Path, content: str | None
+) -> None:
+    key = tmp_path / "bad.pub"
+    if content is not None:
+        key.write_text(content)
+    policy(cli, registry, key)
+    done = cli("pull", name)
+    assert done.returncode == 2
+    assert "bad.pub" in done.stderr
