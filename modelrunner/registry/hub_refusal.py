@@ -10,7 +10,7 @@ from modelrunner.errors import (
     UnauthorizedError,
 )
 from modelrunner.registry.exchange import read_limited
-from modelrunner.registry.responses import BODY_LIMIT, error_for
+from modelrunner.registry.responses import BODY_LIMIT, error_for, rate_limited
 from modelrunner.registry.settings import HUB_ENDPOINT
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def refusal(
                 missing="repository",
                 **facts,
             )
+        case _, HTTPStatus.TOO_MANY_REQUESTS:
+            more = (
+                "the limit is that of your token"
+                if with_token
+                else "set HF_TOKEN for a higher limit"
+            )
+            return rate_limited(response.headers, what, hub, facts, hint=more)
         case _, (HTTPStatus.UNAUTHORIZED | HTTPStatus.NOT_FOUND):
             return _not_there(status, what, hub, facts, with_token=with_token)
         case _:

@@ -1,6 +1,7 @@
 """What a registry's answer means, in our words: status codes and the specification's errors."""
 
 import json
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
@@ -20,6 +21,7 @@ from modelrunner.text import sanitize_line
 BODY_LIMIT = 64 * 1024
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
 _SERVER_ERROR = 500
+_SPENT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b")
 
 
 def error_for(
@@ -52,7 +54,7 @@ def error_for(
             **facts,
         )
     if status == _TOO_MANY:
-        return _rate_limited(headers, what, registry, facts)
+        return rate_limited(headers, what, registry, facts)
     if status == _TIMEOUT or status >= _SERVER_ERROR:
         return RegistryUnavailableError(
             f"{what}: {registry} answers {status}{said}",
@@ -84,14 +86,20 @@ def _not_found(codes: set[str], what: str, registry: str) -> ManifestNotFoundErr
     )
 
 
-def _rate_limited(
-    headers: Mapping[str, str], what: str, registry: str, facts: Mapping[str, Any]
+def rate_limited(
+    headers: Mapping[str, str],
+    what: str,
+    registry: str,
+    facts: Mapping[str, Any],
+    *,
+    hint: str | None = None,
 ) -> RateLimitedError:
+    """The error for too many requests, with the seconds that are to be waited, if they are told."""
     wait = _retry_after(headers)
     when = f" for {wait['retry_after_s']} s" if wait else ""
     return RateLimitedError(
         f"{what}: {registry} asks for patience{when}: its rate limit is reached",
-        hint=f"log in for a higher limit: `modelrunner login {registry}`",
+        hint=hint or f"log in for a higher limit: `modelrunner login {registry}`",
         **{**facts, **wait},
     )
 
@@ -103,7 +111,10 @@ def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         return {"retry_after_s": max(0, round(parsedate_to_datetime(value).timestamp() - time()))}
     except (TypeError, ValueError, OverflowError):
-        return {}
+        pass
+    # the IETF's draft for rate limits, which the Hugging Face Hub follows: "api";r=0;t=55
+    spent = _SPENT.search(headers.get("RateLimit", ""))
+    return {"retry_after_s": int(spent[1])} if spent else {}
 
 
 def _spec_errors(body: bytes) -> tuple[set[str], str]:

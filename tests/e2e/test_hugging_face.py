@@ -172,9 +172,22 @@ def test_a_shard_that_is_missing(here, hub: Hub) -> None:
     assert "of 3 shards 1 are missing, the first is number 2" in done.stderr
 
 
-def test_a_rate_limit_is_waited_for(here, hub: Hub, tiny: Repository) -> None:
+@pytest.mark.parametrize("header", ["Retry_After", "RateLimit"])
+def test_a_rate_limit_is_waited_for(here, hub: Hub, tiny: Repository, header: str) -> None:
     hub.limited = 1
-    assert here("pull", f"hf.co/{NAME}").returncode == 0
+    hub.limit = {header: "1" if header == "Retry_After" else '"api";r=0;t=1'}
+    assert here("pull", f"hf.co/{NAME}:Q8_0").returncode == 0
+
+
+def test_a_rate_limit_that_lasts_says_what_raises_it(here, hub: Hub, tiny: Repository) -> None:
+    hub.limited = 99
+    hub.limit = {"RateLimit": '"api";r=0;t=290', "RateLimit_Policy": '"api";q=500;w=300'}
+    done = here("pull", f"hf.co/{NAME}:Q8_0", "--json")
+    assert done.returncode == 5
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (error["code"], error["retry_after_s"]) == ("rate_limited", 290)
+    assert "HF_TOKEN" in error["hint"]
+    assert len(hub.requests) == 1
 
 
 def test_the_estimate_comes_before_the_weights(here, hub: Hub, tiny: Repository) -> None:

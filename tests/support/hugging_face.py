@@ -50,6 +50,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     limited: int = 0
+    limit: dict[str, str] = field(default_factory=lambda: {"Retry_After": "1"})
 
     def paths(self, start: str = "") -> list[str]:
         """What was asked for."""
@@ -98,7 +99,7 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
             hub.requests.append(("hub", self.path, self.headers["Authorization"]))
             if hub.limited:
                 hub.limited -= 1
-                self.answer(429, Retry_After="1")
+                self.answer(429, **hub.limit)
                 return
             parts = urlsplit(self.path)
             if parts.path == "/api/models":
