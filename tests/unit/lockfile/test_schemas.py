@@ -24,6 +24,9 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
     [
         '[models]\na = "ai/m"',
         'models.a.ref = "hf.co/Org/Repo:Q8_0"',
+        'models.a.ref = "hf.co/Org/Repo@v1.0:Q8_0"',
+        'models.a.ref = "https://huggingface.co/Org/Repo/blob/main/m.gguf"',
+        'models.a.ref = "hf://Org/Repo"',
         '[models.a]\nreference = "m"\noutput = "models/..a"\nfit = {vram = "8 GiB", ctx = 1}',
         '[models.a]\nref = "m"\noutput = "./x"\nfit = {vram = 1024}',
     ],
@@ -41,6 +44,7 @@ def test_a_good_intent_is_good_for_both(text: str) -> None:
         "[models]\na = 1",
         '[models]\na = ""',
         '[models]\na = "http://x/y"',
+        '[models]\na = "https://huggingface.co.example/Org/Repo"',
         '[models]\n"a b" = "ai/m"',
         '[models]\na = "ai/m"\n[other]',
         '[models.a]\noutput = "x"',
