@@ -5,17 +5,21 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from modelrunner.config import Settings
 from modelrunner.errors import NotInStoreError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
+
+if TYPE_CHECKING:
+    from modelrunner.oci.manifest import Manifest
+    from modelrunner.registry.select import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ def pull(
         ManifestNotFoundError: No such tag; the near ones are named.
         UnsupportedArtifactError, IntegrityError: What is there cannot be used.
         AccessError, TransferError: The registry does not deliver; what came is kept.
+        UnverifiedError: Nobody has signed it whom `verify.toml` names.
         DiskFullError, StoreAccessError: It cannot be kept.
         NotInStoreError: It is not here, and the network was ruled out.
     """
@@ -152,8 +157,21 @@ def pull(
         places.backoff,
         budget,
         nearby=programs(os.environ) if settings.reuse else nowhere,
+        check=_policy(settings, places),
     )
     return _model(puller.pull(wanted).model)
+
+
+def _policy(settings: Settings, places: "Places") -> Callable[[Reference, "Manifest"], None]:
+    """What keeps models out that `verify.toml` does not let in; most have none."""
+    if not settings.policy.exists():
+        return lambda _reference, _manifest: None
+    import warnings
+
+    from modelrunner.operations.signed import guard_at
+
+    guard = guard_at(settings.policy, places.referrers_of, settings.verified, warnings.warn)
+    return guard.check if guard is not None else lambda _reference, _manifest: None
 
 
 def estimate(

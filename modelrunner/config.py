@@ -155,6 +155,11 @@ class Settings:
         return self.verify or self.home / "verify.toml"
 
     @property
+    def verified(self) -> Path:
+        """Where it is noted what was verified."""
+        return self.state / "verified"
+
+    @property
     def servers(self) -> Path:
         """Where servers of models keep their records and logs."""
         return self.state / "serve"

@@ -7,7 +7,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.security import Signatures
-from modelrunner.operations.signed import Ask, Guard, Signers, signatures_of
+from modelrunner.operations.signed import Ask, Guard, Signers, guard_at, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.registry.referrers import ReferrerSource
 
@@ -18,12 +18,8 @@ def guard_of(context: Context) -> Guard | None:
     Raises:
         ConfigError: It says something that is not understood.
     """
-    policy = read_policy(context.settings.policy)
-    if policy is None:
-        return None
-    return Guard(
-        policy, _asking(context), context.settings.state / "verified", context.console.warn
-    )
+    settings = context.settings
+    return guard_at(settings.policy, _asking(context), settings.verified, context.console.warn)
 
 
 def signatures_for(

@@ -10,6 +10,7 @@ The folder is `MODELS_PATH` or `~/.docker/models`. Source: docker/model-runner
 `pkg/distribution/internal/store`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def find(folder: Path) -> Iterator[Found]:
 def blob(folder: Path, digest: Digest) -> Path | None:
     """The file with this digest, if it has one."""
     path = folder / "blobs/sha256" / digest.hex
-    return path if path.is_file() else None
+    # a folder that is not ours to read has nothing for us
+    return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def _model(folder: Path, entry: Mapping[str, object]) -> Found:

@@ -10,6 +10,7 @@ The folder is `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingfac
 huggingface_hub `constants.py`, `file_download.py`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def find(folder: Path) -> Iterator[Found]:
 def blob(folder: Path, digest: Digest) -> Path | None:
     """The file with this digest, if it has one."""
     found = folder.glob(f"{_PREFIX}*/blobs/{digest.hex}")
-    return next((path for path in found if path.is_file()), None)
+    return next((path for path in found if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _revisions(repository: Path) -> dict[str, str]:

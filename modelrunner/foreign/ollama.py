@@ -10,6 +10,7 @@ names. The folder is `OLLAMA_MODELS`, `~/.ollama/models`, or the service's own o
 ollama `manifest/paths.go`, `types/model/name.go`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def find(folder: Path) -> Iterator[Found]:
 def blob(folder: Path, digest: Digest) -> Path | None:
     """The file with this digest, if it has one."""
     path = folder / "blobs" / f"sha256-{digest.hex}"
-    return path if path.is_file() else None
+    # a folder that is not ours to read has nothing for us
+    return path if os.path.isfile(path) else None  # noqa: PTH113
 
 
 def _model(folder: Path, path: Path, parts: tuple[str, str, str, str]) -> Found:

@@ -1,5 +1,6 @@
 """The programs whose models can be taken, and what of them is meant by a name."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class Program:
         """
         places = self.folders(home, environ)
         for place in places:
-            if place.is_dir():
+            # what may not be looked into is not there for us
+            if os.path.isdir(place):  # noqa: PTH112
                 return place
         raise UsageError(
             f"{self.title} keeps no models at {' or '.join(map(str, places))}",

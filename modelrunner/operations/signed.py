@@ -15,7 +15,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
-from modelrunner.provenance.policy import Policy, Rule
+from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.provenance.signatures import Evidence, evidence_in
 from modelrunner.registry.referrers import ReferrerSource
 
@@ -148,6 +148,16 @@ class Guard:
             f" inspect --security {reference.short}` tells what there is",
             digest=str(manifest.digest),
         )
+
+
+def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard | None:
+    """The guard that a policy file asks for; None where there is no such file.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
+    policy = read_policy(path)
+    return None if policy is None else Guard(policy, ask, records, warn)
 
 
 def _signs(entry: Checked) -> bool:

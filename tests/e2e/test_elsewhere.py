@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -319,3 +320,22 @@ class TestNearby:
         assert done.returncode == 0, done.stderr
         assert "origins" not in json.loads(done.stdout)
         assert weights_at(cli, name) == large.layers[0]
+
+    def test_what_is_not_ours_to_look_into_has_nothing(self, tmp_path: Path) -> None:
+        folder = tmp_path / "ollama"
+        ollama_model(folder, "library/x:1", [("model", b"x")])
+        digest = hashlib.sha256(b"x").hexdigest()
+        program = (
+            "import os; from pathlib import Path; from modelrunner.oci.digest import Digest\n"
+            "from modelrunner.foreign.programs import find_blob\n"
+            f"here = {{'OLLAMA_MODELS': {str(folder)!r}}}\n"
+            f"ask = lambda: find_blob(Digest({digest!r}), Path('/nowhere'), here)\n"
+            "print(ask()[0])\n"
+            f"os.chmod({str(folder)!r}, 0)\n"
+            "os.geteuid() or os.seteuid(65534)\n"
+            "print(ask())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == ["Ollama", "None"]

@@ -1,6 +1,8 @@
 """Who has signed a model, and what becomes of one that nobody has signed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,31 @@ def test_a_lock_is_held_to_it(
     keep(registry, model, (bundle(signer, model), None))
     assert cli("pull", "--locked").returncode == 0
     assert cli("pull", "--frozen").returncode == 0
+
+
+def test_the_library_is_held_to_it(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    policy(cli, registry, key)
+    program = (
+        "import modelrunner, sys\n"
+        "try: print(modelrunner.pull(sys.argv[1]).digest)\n"
+        "except modelrunner.errors.IntegrityError as exc: print(exc.code)"
+    )
+
+    def pulled() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, name],
+            env=dict(cli.environ),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert pulled() == "unverified"
+    keep(registry, model, (bundle(signer, model), None))
+    assert pulled() == model.digest
 
 
 def test_the_hub_keeps_no_signatures(cli: CommandLine, registry: Registry, key, tmp_path) -> None:

@@ -15,6 +15,7 @@ from modelrunner.foreign.found import Found, FoundModel, Unusable
 from modelrunner.foreign.programs import PROGRAMS, pick
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_models import Imported, Importer
+from modelrunner.store.files import disk_errors
 from modelrunner.store.taking import Taken, Way
 from modelrunner.units import counted, format_size
 
@@ -103,7 +104,8 @@ def _find(
                 "nothing to import is named",
                 hint="name a GGUF file or a folder, or a program with --from",
             )
-        return [model for name in names for model in plain_files.find(Path(name).expanduser())]
+        places = [Path(name).expanduser() for name in names]
+        return [model for place in places for model in _in_place(place)]
     if all_ and names:
         raise UsageError("--all and names contradict each other", hint="leave one out")
     known = PROGRAMS[program.value]
@@ -111,10 +113,16 @@ def _find(
     place = known.folder(home, context.environ) if folder is None else folder
     if not place.is_dir():
         raise UsageError(f"{place}: no such folder")
-    found = list(known.find(place))
+    with disk_errors(place):
+        found = list(known.find(place))
     if not found:
         context.console.say(f"{known.title} has no models in {place}")
     return pick(found, names) if names else found
+
+
+def _in_place(place: Path) -> list[Found]:
+    with disk_errors(place):
+        return list(plain_files.find(place))
 
 
 def _take(importer: Importer, model: Found, name: Reference | None) -> Imported | ModelRunnerError:
