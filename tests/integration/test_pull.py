@@ -259,7 +259,7 @@ def test_blob_that_is_listed_and_missing_is_the_registrys_fault(registry, pullin
 
 
 @pytest.mark.parametrize(
-    "artifact", [safetensors_artifact(), image_artifact(), index_artifact(MODEL)]
+    "artifact", [safetensors_artifact(), image_artifact(), index_artifact(image_artifact())]
 )
 def test_what_is_no_model_for_us_is_refused_before_a_blob_moves(registry, pulling, artifact):
     registry.add(artifact, "o/x", tags=["1"])
