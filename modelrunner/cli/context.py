@@ -84,8 +84,13 @@ class Context:
         self.require_network(reference.short)
         return self.places.source_for(reference)
 
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether there is a policy; most have none."""
+        return self.settings.policy.exists()
+
     def check(self, reference: "Reference", manifest: "Manifest") -> None:
-        """Raises where the policy keeps a model out; most have none.
+        """Raises where the policy keeps a model out.
 
         Raises:
             UnverifiedError: It does.
@@ -97,7 +102,7 @@ class Context:
 
     @cached_property
     def _guard(self) -> "Guard | None":
-        if not self.settings.policy.exists():
+        if not self.guarded:
             return None
         from modelrunner.cli.verifying import guard_of
 
