@@ -5,7 +5,7 @@ model, or else `config.toml`; what none of them says the plan decides.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
 from modelrunner.runtime.failure import broken_off
-from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
+from modelrunner.runtime.runtime import UNQUANTIZED, Ability, LaunchSpec, Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.settings import Value
@@ -28,12 +28,17 @@ from modelrunner.store.files import disk_errors
 from modelrunner.store.store import StoredModel
 
 READY_WITHIN_S = 600.0
+RPC_WARNING = (
+    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
+    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
+)
 _GGUF = ".gguf"
 _NEEDS = {
     "draft": Ability.DRAFT,
     "rope-scaling": Ability.ROPE,
     "rope-scale": Ability.ROPE,
     "rope-freq-base": Ability.ROPE,
+    "rpc": Ability.RPC,
 }
 
 
@@ -47,6 +52,7 @@ class LaunchOptions:
         gpu_layers: `--gpu-layers`.
         kv_type: `--kv-type`.
         draft: `--draft`: a model here, or a GGUF file.
+        rpc: `--rpc`.
         assignments: `--set KEY=VALUE`; the options above count more.
         raw_flags: What stands behind `--`.
     """
@@ -56,6 +62,7 @@ class LaunchOptions:
     gpu_layers: int | None = None
     kv_type: str | None = None
     draft: str | None = None
+    rpc: str | None = None
     assignments: Sequence[str] = ()
     raw_flags: Sequence[str] = ()
 
@@ -71,6 +78,7 @@ class LaunchOptions:
             "gpu-layers": self.gpu_layers,
             "kv-type": self.kv_type,
             "draft": self.draft,
+            "rpc": self.rpc,
         }
         said = {
             key: settings.value_of(key, settings.as_text(value))
@@ -111,7 +119,19 @@ def needs_of(context: Context, reference: str, options: LaunchOptions) -> set[Ab
     except InvalidReferenceError:
         # an ID
         configured = {}
-    wanted = configured | options.settings()
+    return _needs(configured | options.settings(), options)
+
+
+def needs_of_options(options: LaunchOptions) -> set[Ability]:
+    """What a start needs of a runtime, as far as options say.
+
+    Raises:
+        UsageError: A setting is not known, or its value is not for it.
+    """
+    return _needs(options.settings(), options)
+
+
+def _needs(wanted: Collection[str], options: LaunchOptions) -> set[Ability]:
     needs = {ability for key, ability in _NEEDS.items() if key in wanted}
     return needs | {Ability.RAW_FLAGS} if options.raw_flags else needs
 
@@ -243,11 +263,18 @@ def warn_of(context: Context, plan: LaunchPlan) -> None:
         longest = plan.fit.max_context
         advice = f"; --context {longest} would fit" if longest else ""
         context.console.warn(f"this may fail or be slow: memory is short{advice}")
+    warn_of_rpc(context, [plan.spec])
     trained = plan.trained_context
     if trained and plan.spec.context > trained:
         context.console.warn(
             f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
         )
+
+
+def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
+    """Tells what computing on other machines exposes; once, however many models do."""
+    if any(spec.rpc is not None for spec in specs):
+        context.console.warn(RPC_WARNING)
 
 
 def _log_file(context: Context, plan: LaunchPlan) -> Path:

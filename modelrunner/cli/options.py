@@ -38,6 +38,12 @@ Assignments: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."),
 ]
+Rpc: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--rpc", metavar="HOST:PORT,...", help="llama.cpp's RPC servers, which compute too."
+    ),
+]
 RawFlags: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -20,6 +20,8 @@ def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
         yield Ability.ROPE
     if spec.raw_flags:
         yield Ability.RAW_FLAGS
+    if spec.rpc is not None:
+        yield Ability.RPC
 
 
 def require_for(runtime: Runtime, spec: LaunchSpec) -> None:

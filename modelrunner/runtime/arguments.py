@@ -49,6 +49,8 @@ def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]
         line += ["--embeddings"]
     if spec.ranking:
         line += ["--reranking"]
+    if spec.rpc is not None:
+        line += ["--rpc", spec.rpc]
     return [*line, *_draft(spec), *_rope(spec), *spec.raw_flags]
 
 

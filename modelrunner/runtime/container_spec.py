@@ -1,7 +1,8 @@
 """How a container is made for a `LaunchSpec`: pure, but for a look at the GPUs in `/dev`.
 
 The model's folder is mounted read-only; so is the rest of its file system but for `/tmp`. It runs
-as nobody, has no capabilities and gains none, and its network leads to one port on loopback.
+as nobody, has no capabilities and gains none, and its network leads to one port on loopback; with
+`rpc` it has a way out as well.
 """
 
 import os
@@ -73,9 +74,7 @@ def options(
         "environment": {**arguments.environment(inside), "HOME": "/tmp"},  # noqa: S108
         "volumes": {str(each.source): {"bind": each.target, "mode": "ro"} for each in volumes},
         "ports": {f"{PORT}/tcp": (LOOPBACK, spec.port or None)},
-        "network": NETWORK,
-        # nobody is asked for names of the world either
-        "dns": [LOOPBACK],
+        **_network(spec),
         "user": _user(rootless=rootless),
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
@@ -85,6 +84,14 @@ def options(
         "auto_remove": True,
         **_devices(gpu, dev),
     }
+
+
+def _network(spec: LaunchSpec) -> dict[str, object]:
+    if spec.rpc is not None:
+        # other machines are to be reached, so the way out has to be open
+        return {"network": "bridge"}
+    # nobody is asked for names of the world either
+    return {"network": NETWORK, "dns": [LOOPBACK]}
 
 
 def mounted(spec: LaunchSpec) -> tuple[LaunchSpec, list[Volume]]:

@@ -50,6 +50,10 @@ _HINTS = (
         "this llama.cpp does not know the model: update the runtime, or choose another",
     ),
     (
+        re.compile("argument: --rpc"),
+        "this llama.cpp is built without RPC: one built with GGML_RPC=ON has it",
+    ),
+    (
         re.compile(r"(?:unknown|invalid) (?:argument|option|value)", re.IGNORECASE),
         "this llama.cpp does not know an option: update the runtime, or choose another",
     ),

@@ -25,7 +25,7 @@ UNQUANTIZED = ("f32", "f16", "bf16")
 
 FlashAttention = Literal["auto", "on", "off"]
 RopeScaling = Literal["none", "linear", "yarn"]
-_LAST_PORT = 65535
+LAST_PORT = 65535
 _KEY = re.compile(r"[!-+\--~]*")
 
 
@@ -59,6 +59,7 @@ class LaunchSpec:
         rope_scaling: How positions are stretched beyond what was trained; None as the model says.
         rope_scale: How many times the context is stretched; None as the model says.
         rope_freq_base: The base of the rotary frequencies; None as the model says.
+        rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         port: Where to listen on 127.0.0.1; 0 is any free port.
         raw_flags: What the person at the keyboard has written for the runtime as it is.
     """
@@ -86,6 +87,7 @@ class LaunchSpec:
     rope_scaling: RopeScaling | None = None
     rope_scale: float | None = None
     rope_freq_base: float | None = None
+    rpc: str | None = None
     port: int = 0
     raw_flags: tuple[str, ...] = ()
 
@@ -93,7 +95,7 @@ class LaunchSpec:
         for cache_type in (self.cache_type_k, self.cache_type_v):
             if cache_type not in CACHE_TYPES:
                 raise ValueError(f"{cache_type!r} is no KV cache type: {', '.join(CACHE_TYPES)}")
-        if not 0 <= self.port <= _LAST_PORT:
+        if not 0 <= self.port <= LAST_PORT:
             raise ValueError(f"{self.port} is no port")
         # llama.cpp splits what it takes for a list of keys at its commas
         if not _KEY.fullmatch(self.api_key):
@@ -117,6 +119,7 @@ class Ability(StrEnum):
     PARALLEL = "several requests at once"
     TELLS_PROGRESS = "signs of life while a prompt is read"
     RAW_FLAGS = "flags of llama-server"
+    RPC = "computing on other machines"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,21 @@ What a `LaunchSpec` has beyond them the program says: where the model is, its ke
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
-from modelrunner.runtime.runtime import CACHE_TYPES
+from modelrunner.runtime.runtime import CACHE_TYPES, LAST_PORT
 from modelrunner.text import sanitize_line
 
 Value: TypeAlias = int | float | bool | str
 
 _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _MOST = 2**31 - 1
+# llama.cpp splits at the first colon: it takes no IPv6 address
+_PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?:([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,25 @@ class Name:
         return "a model or a GGUF file"
 
 
-Kind: TypeAlias = Whole | Positive | Choice | Switch | Name
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Places on a network, each as `HOST:PORT`."""
+
+    def parse(self, text: str) -> str | None:
+        """The places, separated by commas alone; None where one is none."""
+        places = [place.strip() for place in text.split(",")]
+        return ",".join(places) if all(map(_is_place, places)) else None
+
+    def __str__(self) -> str:
+        return "HOST:PORT,..., each host by its name or its IPv4 address"
+
+
+def _is_place(text: str) -> bool:
+    match = _PLACE.fullmatch(text)
+    return match is not None and 0 < int(match[1]) <= LAST_PORT
+
+
+Kind: TypeAlias = Whole | Positive | Choice | Switch | Name | Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +159,7 @@ KNOWN: Mapping[str, Setting] = {
     ),
     "rope-scale": Setting(Positive(), ("rope_scale",), "how many times the context is stretched"),
     "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "base of the rotary frequencies"),
+    "rpc": Setting(Servers(), ("rpc",), "llama.cpp's RPC servers, which compute too"),
 }
 
 

@@ -30,7 +30,7 @@ class XLlamaCpp(PythonRuntime):
     program = "modelrunner.runtime.xllamacpp_server"
     modules = ("xllamacpp",)
     extra = "embedded"
-    abilities = frozenset(Ability) - {Ability.RAW_FLAGS}
+    abilities = frozenset(Ability) - {Ability.RAW_FLAGS, Ability.RPC}
 
 
 def main() -> NoReturn:

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--cache-type-v")
     parser.add_argument("--n-gpu-layers", type=int, default=-1)
     parser.add_argument("--jinja", action="store_true")
+    parser.add_argument("--rpc")
     options = parser.parse_args()
     if options.version:
         sys.stderr.write("version: 4242 (0badcafe)\nbuilt with care for tests\n")
@@ -36,6 +37,8 @@ def main() -> None:
 def serve(options: argparse.Namespace) -> None:
     import xllamacpp
 
+    if options.rpc:
+        sys.stderr.write(f"computing at {options.rpc} too\n")
     params = xllamacpp.CommonParams()
     params.model.path = options.model
     params.model_alias = {options.alias}

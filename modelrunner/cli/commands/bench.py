@@ -14,6 +14,7 @@ from modelrunner.cli.launching import (
     refuse_for_others,
     runtime_for,
     started,
+    warn_of_rpc,
     wish_for,
 )
 from modelrunner.cli.options import (
@@ -23,6 +24,7 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     RawFlags,
+    Rpc,
     RuntimeChoice,
     Threads,
 )
@@ -65,6 +67,7 @@ def bench(
     gpu_layers: GpuLayers = None,
     kv_type: KvType = None,
     draft: Draft = None,
+    rpc: Rpc = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
@@ -77,7 +80,7 @@ def bench(
         rounds=rounds,
     )
     launch = LaunchOptions(
-        None, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+        None, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
     )
     _refuse_own(launch)
     chosen = runtime_for(context, runtime, needs_of(context, reference, launch))
@@ -96,6 +99,7 @@ def bench(
     asked = replace(asked, context=wish.context, more={**asked.more, "parallel": parallel})
     plan = plan_launch(context.store, model, name, asked, devices())
     context.console.say(plan.line())
+    warn_of_rpc(context, [plan.spec])
     with started(context, chosen, plan) as server:
         _show(context, server, plan.spec.name, wish)
 

@@ -46,7 +46,9 @@ def configure(
 
     Without a setting it shows those that there are.
     """
-    options = LaunchOptions(context_size, threads, gpu_layers, kv_type, draft, assignments or ())
+    options = LaunchOptions(
+        context_size, threads, gpu_layers, kv_type, draft, assignments=assignments or ()
+    )
     add, remove = options.settings(), unset or []
     if show and (add or remove):
         raise UsageError("--show changes nothing, and there is a change", hint="leave one out")

@@ -36,6 +36,7 @@ from modelrunner.cli.options import (
     RawFlags,
     RepeatPenalty,
     RequireFit,
+    Rpc,
     RuntimeChoice,
     Seed,
     Stop,
@@ -83,6 +84,7 @@ def run(
     gpu_layers: GpuLayers = None,
     kv_type: KvType = None,
     draft: Draft = None,
+    rpc: Rpc = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     temperature: Temperature = None,
@@ -108,7 +110,7 @@ def run(
     if question is None and context.console.json:
         raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
     launch = LaunchOptions(
-        context_size, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+        context_size, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
     )
     # what is not understood, or nothing here can do, is said before anything is pulled
     asking = _asking(question, answers, form)

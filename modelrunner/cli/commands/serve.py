@@ -13,7 +13,9 @@ from modelrunner.cli.fitting import bytes_of
 from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
+    needs_of_options,
     runtime_for,
+    warn_of_rpc,
     wish_for,
 )
 from modelrunner.cli.options import (
@@ -24,6 +26,7 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     RawFlags,
+    Rpc,
     RuntimeChoice,
     Threads,
 )
@@ -106,6 +109,7 @@ def serve_models(
     gpu_layers: GpuLayers = None,
     kv_type: KvType = None,
     draft: Draft = None,
+    rpc: Rpc = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
@@ -121,16 +125,17 @@ def serve_models(
     if parallel is not None:
         assignments = [*(assignments or []), f"parallel={parallel}"]
     launch = LaunchOptions(
-        context_size, threads, gpu_layers, kv_type, draft, assignments or (), raw_flags or ()
+        context_size, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
     )
     # what is not understood is said before anything is pulled
-    launch.settings()
+    needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)
-    chosen = runtime_for(context, runtime, {Ability.RAW_FLAGS} if raw_flags else ())
+    chosen = runtime_for(context, runtime, needs)
     with listening(context, host, context.settings.port if port is None else port) as listener:
         planner = _Planner(context, chosen, launch, devices())
         models = _chosen(context, references or [], everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
+        warn_of_rpc(context, [plan.served.spec for plan in plans])
         order = ServeOrder(
             models=[plan.served for plan in plans],
             runtime=chosen,

@@ -20,6 +20,7 @@ ASKED = [
     ({"mmproj": Path("/p.gguf")}, Ability.PROJECTOR),
     ({"embedding": True}, Ability.EMBEDDING),
     ({"raw_flags": ("--no-warmup",)}, Ability.RAW_FLAGS),
+    ({"rpc": "gpu-1:50052"}, Ability.RPC),
 ]
 
 

@@ -62,6 +62,7 @@ def test_every_conversation_gets_the_context_asked_for():
         ({"rope_scaling": "yarn"}, ["--rope-scaling", "yarn"]),
         ({"rope_scale": 2.5}, ["--rope-scale", "2.5"]),
         ({"rope_freq_base": 1e6}, ["--rope-freq-base", "1e+06"]),
+        ({"rpc": "a:1,b:2"}, ["--rpc", "a:1,b:2"]),
         ({"raw_flags": ("--no-warmup", "-v")}, ["--no-warmup", "-v"]),
     ],
 )

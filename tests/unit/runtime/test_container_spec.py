@@ -37,6 +37,14 @@ def test_every_mount_is_read_only_and_the_port_is_on_loopback():
     assert command[command.index("--port") + 1] == "8080"
 
 
+def test_only_who_computes_on_other_machines_reaches_any():
+    alone, many = options(SPEC, "none"), options(replace(SPEC, rpc="gpu-1:50052"), "none")
+    assert (alone["network"], alone["dns"]) == ("modelrunner", ["127.0.0.1"])
+    assert many["network"] == "bridge"
+    assert "dns" not in many
+    assert many["cap_drop"] == ["ALL"]
+
+
 def test_it_is_never_root_but_for_a_daemon_that_is_not():
     user = options(SPEC, "none")["user"]
     assert user == (f"{os.getuid()}:{os.getgid()}" if os.getuid() else "65534:65534")

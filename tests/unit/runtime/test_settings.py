@@ -21,6 +21,7 @@ from modelrunner.runtime.runtime import LaunchSpec
         ("rope-scaling=yarn", "rope-scaling", "yarn"),
         ("gpu-layers=0", "gpu-layers", 0),
         ("draft=ai/smollm2:360M=x", "draft", "ai/smollm2:360M=x"),
+        ("rpc=gpu-1:50052, 10.0.0.2:1", "rpc", "gpu-1:50052,10.0.0.2:1"),
     ],
 )
 def test_value_has_the_type_of_its_setting(text, key, value):
@@ -50,6 +51,18 @@ def test_value_that_is_not_for_it_is_refused_with_what_would_be(text, message):
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "gpu-1", "gpu-1:", ":50052", "gpu-1:0", "gpu-1:65536", "a:1,", "a:1,,b:2"),
+        *("a b:1", "-a:1", "[::1]:50052", "::1:50052", "a:1;id", "a:\u0661"),
+    ],
+)
+def test_what_is_no_list_of_servers_is_refused(text):
+    with pytest.raises(UsageError, match=r"rpc should be HOST:PORT,\.\.\."):
+        settings.parse([f"rpc={text}"])
+
+
 def test_unknown_setting_is_answered_with_near_names():
     with pytest.raises(UsageError) as caught:
         settings.parse(["contxt=4"])
@@ -77,6 +90,7 @@ def test_type_for_one_half_of_the_cache_beats_that_for_both_in_any_order():
 @pytest.mark.parametrize("key", settings.KNOWN)
 def test_every_value_reads_as_it_was_written(key):
     examples = {"draft": "ai/m", "flash-attention": "on", "rope-scaling": "yarn", "mmap": "off"}
+    examples |= {"rpc": "a.example:50052,b:1"}
     examples |= {"kv-type": "q4_0", "kv-type-k": "q4_0", "kv-type-v": "bf16", "mlock": "on"}
     text = examples.get(key, "3")
     value = settings.value_of(key, text)
