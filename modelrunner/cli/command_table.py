@@ -45,6 +45,7 @@ COMMANDS = {
     "verify": Entry("verify:verify", "Check every blob against its digest."),
     "package": Entry("package:package_model", "Make an artifact from a GGUF file."),
     "import": Entry("import_models:import_models", "Take weights that are here already."),
+    "export": Entry("export:export_model", "Hand a model over to what runs it elsewhere."),
     "push": Entry("package:push", "Send a model to its registry."),
     "save": Entry("save:save", "Write models to one archive."),
     "load": Entry("load:load", "Take models out of an archive."),

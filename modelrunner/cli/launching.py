@@ -5,7 +5,7 @@ model, or else `config.toml`; what none of them says the plan decides.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
 from modelrunner.runtime.failure import broken_off
-from modelrunner.runtime.runtime import UNQUANTIZED, Ability, LaunchSpec, Runtime
+from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.settings import Value
@@ -28,10 +28,6 @@ from modelrunner.store.files import disk_errors
 from modelrunner.store.store import StoredModel
 
 READY_WITHIN_S = 600.0
-RPC_WARNING = (
-    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
-    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
-)
 _GGUF = ".gguf"
 _NEEDS = {
     "draft": Ability.DRAFT,
@@ -255,26 +251,6 @@ def started(context: Context, runtime: Runtime, plan: LaunchPlan) -> Iterator[Se
         except RuntimeFailedError as exc:
             raise broken_off(exc, log) from exc
     log.unlink(missing_ok=True)
-
-
-def warn_of(context: Context, plan: LaunchPlan) -> None:
-    """Tells what may go wrong with a start as it is planned."""
-    if plan.fit.verdict == "no" and not context.console.quiet:
-        longest = plan.fit.max_context
-        advice = f"; --context {longest} would fit" if longest else ""
-        context.console.warn(f"this may fail or be slow: memory is short{advice}")
-    warn_of_rpc(context, [plan.spec])
-    trained = plan.trained_context
-    if trained and plan.spec.context > trained:
-        context.console.warn(
-            f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
-        )
-
-
-def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
-    """Tells what computing on other machines exposes; once, however many models do."""
-    if any(spec.rpc is not None for spec in specs):
-        context.console.warn(RPC_WARNING)
 
 
 def _log_file(context: Context, plan: LaunchPlan) -> Path:

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "push": ["127.0.0.1:9/team/tiny:1"],
     "save": ["ai/tiny:1", "-o", "models.tar"],
     "load": ["missing.tar"],
+    "export": ["compose", "ai/tiny:1"],
     "serve": ["ai/none"],
     "stop": ["ai/none"],
     "logs": ["ai/none"],

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.launch_warnings import warn_of_rpc
 from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
@@ -14,7 +15,6 @@ from modelrunner.cli.launching import (
     refuse_for_others,
     runtime_for,
     started,
-    warn_of_rpc,
     wish_for,
 )
 from modelrunner.cli.options import (

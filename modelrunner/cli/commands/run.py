@@ -12,13 +12,13 @@ from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.cli.asking import AnswerForm, Asking, question_of
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.launch_warnings import warn_of
 from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
     needs_of,
     runtime_for,
     started,
-    warn_of,
     wish_for,
 )
 from modelrunner.cli.learning import as_seen, learn

@@ -10,12 +10,12 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import bytes_of
+from modelrunner.cli.launch_warnings import warn_of_rpc
 from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
     needs_of_options,
     runtime_for,
-    warn_of_rpc,
     wish_for,
 )
 from modelrunner.cli.options import (

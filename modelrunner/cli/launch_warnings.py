@@ -1,0 +1,32 @@
+"""What is said before a start that may go wrong, or that gives something away."""
+
+from collections.abc import Iterable
+
+from modelrunner.cli.context import Context
+from modelrunner.operations.launch import LaunchPlan
+from modelrunner.runtime.runtime import LaunchSpec
+
+RPC_WARNING = (
+    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
+    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
+)
+
+
+def warn_of(context: Context, plan: LaunchPlan) -> None:
+    """Tells what may go wrong with a start as it is planned."""
+    if plan.fit.verdict == "no" and not context.console.quiet:
+        longest = plan.fit.max_context
+        advice = f"; --context {longest} would fit" if longest else ""
+        context.console.warn(f"this may fail or be slow: memory is short{advice}")
+    warn_of_rpc(context, [plan.spec])
+    trained = plan.trained_context
+    if trained and plan.spec.context > trained:
+        context.console.warn(
+            f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
+        )
+
+
+def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
+    """Tells what computing on other machines exposes; once, however many models do."""
+    if any(spec.rpc is not None for spec in specs):
+        context.console.warn(RPC_WARNING)

@@ -1,0 +1,92 @@
+"""A Compose file: one service fetches the model and ends, the other serves it.
+
+A named volume gets the owner of the folder that it is mounted over the first time, so the image
+that pulls has that folder made for nobody.
+"""
+
+from modelrunner.operations.export import pulling, yaml_text
+from modelrunner.operations.export.plan import FOLDER, INSIDE, NOBODY, ExportPlan
+from modelrunner.operations.export.yaml_text import Value
+
+_USER = f"{NOBODY}:{NOBODY}"
+_HARDENED: dict[str, Value] = {
+    "user": _USER,
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+}
+
+
+def files(plan: ExportPlan) -> dict[str, str]:
+    """The files by their names."""
+    value: dict[str, Value] = {
+        "name": plan.name,
+        "services": {"model": _model(plan), "server": _server(plan)},
+        "volumes": {"models": {}},
+    }
+    how = plan.notes("Start: docker compose up --detach --wait")
+    return {"compose.yaml": yaml_text.document(value, how)}
+
+
+def _model(plan: ExportPlan) -> dict[str, Value]:
+    return {
+        "#": "fetches the model by its digest, verifies it, and ends; what is there stays",
+        "build": {"dockerfile_inline": _dockerfile(plan)},
+        "entrypoint": ["modelrunner"],
+        "command": [_literal(word) for word in pulling.pull(plan)],
+        "environment": {name: _literal(each) for name, each in pulling.environment().items()},
+        **_HARDENED,
+        "tmpfs": ["/tmp"],  # noqa: S108 - the container's own
+        "volumes": [{"type": "volume", "source": "models", "target": str(FOLDER)}],
+        "restart": "on-failure:3",
+    }
+
+
+def _server(plan: ExportPlan) -> dict[str, Value]:
+    line = plan.arguments(FOLDER, "0.0.0.0", INSIDE)  # noqa: S104 - of its own
+    return {
+        "image": plan.image,
+        "depends_on": {"model": {"condition": "service_completed_successfully"}},
+        "command": [_literal(word) for word in line],
+        "environment": {name: _literal(each) for name, each in plan.environment().items()},
+        **_HARDENED,
+        "tmpfs": ["/tmp"],  # noqa: S108 - the container's own
+        "volumes": [
+            {"type": "volume", "source": "models", "target": str(FOLDER), "read_only": True}
+        ],
+        "#": "no swap beside it: a model that is swapped out answers nobody in time",
+        "mem_limit": plan.limit,
+        "memswap_limit": plan.limit,
+        "pids_limit": 1024,
+        "ports": [
+            {
+                "target": INSIDE,
+                "published": str(plan.port),
+                "host_ip": "127.0.0.1",
+                "protocol": "tcp",
+            }
+        ],
+        "healthcheck": {
+            "test": ["CMD", "curl", "-fsS", f"http://127.0.0.1:{INSIDE}/health"],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "##": "large weights take minutes to be read from a slow disk",
+            "start_period": "10m",
+            "start_interval": "2s",
+        },
+        "restart": "unless-stopped",
+    }
+
+
+def _dockerfile(plan: ExportPlan) -> str:
+    lines = [f"FROM {pulling.image(plan)}", "USER root"]
+    if plan.puller is None:
+        lines.append(f"RUN pip install --no-cache-dir modelrunner=={plan.version}")
+    lines.append(f"RUN install -d -o {NOBODY} -g {NOBODY} {FOLDER}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _literal(text: str) -> str:
+    """Text in which Compose looks up no variable."""
+    return text.replace("$", "$$")

@@ -1,0 +1,241 @@
+"""Export: hand a model over to what runs it elsewhere, pinned by its digest.
+
+A model that is here is described from the store, any other from its registry; nothing is pulled.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from modelrunner.errors import (
+    InvalidReferenceError,
+    MalformedManifestError,
+    ModelNotFoundError,
+    UsageError,
+)
+from modelrunner.gguf.metadata import Metadata
+from modelrunner.oci.artifact import Layer, ModelArtifact
+from modelrunner.oci.reference import Reference
+from modelrunner.operations import headers
+from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
+from modelrunner.operations.remote import artifact_at
+from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.runtime.container_spec import IMAGES
+from modelrunner.store.store import Store, StoredModel
+
+if TYPE_CHECKING:
+    from modelrunner.operations.estimate import Estimator
+    from modelrunner.registry.source import Source
+
+USUAL_CONTEXT = 8192
+"""Tokens, where no context is asked for and the model was trained for as many: what the machine has
+that it is exported for is not known here."""
+
+
+class Kind(StrEnum):
+    """What a model is handed over to."""
+
+    COMPOSE = "compose"
+    K8S = "k8s"
+    KSERVE = "kserve"
+    QUADLET = "quadlet"
+    LLAMA_PRESET = "llama-preset"
+    SYSTEMD = "systemd"
+
+
+_MODULES = {
+    Kind.COMPOSE: "compose",
+    Kind.K8S: "kubernetes",
+    Kind.KSERVE: "kserve",
+    Kind.QUADLET: "quadlet",
+    Kind.LLAMA_PRESET: "preset",
+    Kind.SYSTEMD: "systemd",
+}
+_NEED_FILES = {Kind.LLAMA_PRESET, Kind.SYSTEMD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportWish:
+    """What the user asks for; None leaves it to the export.
+
+    Attributes:
+        context: Tokens of one conversation.
+        kv_type: What the cache is kept in.
+        port: Where it is offered.
+        name: What services and units are called.
+        image: The image that serves.
+        puller: An image that has this program.
+        rpc: RPC servers of llama.cpp.
+        program: The path of `llama-server`.
+    """
+
+    context: int | None = None
+    kv_type: str = "f16"
+    port: int = 8080
+    name: str | None = None
+    image: str | None = None
+    puller: str | None = None
+    rpc: str | None = None
+    program: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """Writes exports; `version` is what pulls the model where it is going to."""
+
+    store: Store
+    source_for: "Callable[[Reference], Source]"
+    estimator: "Estimator"
+    version: str
+
+    def export(self, kind: Kind, text: str, wish: ExportWish) -> "Export":
+        """The files that hand a model over.
+
+        Args:
+            kind: To what.
+            text: The model, by name or ID.
+            wish: How it is to be served.
+
+        Raises:
+            ModelNotFoundError: It is not here, and this kind needs a path; or nobody knows it.
+            UsageError: It has no name to be pulled by, or a value cannot be written so.
+            TransferError: It is not here, and its registry does not answer.
+        """
+        name = wish.name and checked_name(wish.name)
+        stored = self.store.lookup(text)
+        found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
+        report = found.estimated(_use(wish, found.metadata))
+        plan = ExportPlan(
+            pinned=found.pinned,
+            name=name or name_for(found.pinned),
+            files=_files(found.artifact),
+            context=report.load.context,
+            kv_type=wish.kv_type,
+            memory=report.estimate.total,
+            port=wish.port,
+            image=wish.image or IMAGES["none"],
+            version=self.version,
+            puller=wish.puller,
+            rpc=wish.rpc,
+            embedding=found.metadata.is_embedding and not found.metadata.is_ranking,
+            ranking=found.metadata.is_ranking,
+            folder=stored.view() if stored is not None and kind in _NEED_FILES else None,
+        )
+        if wish.program is not None:
+            plan = replace(plan, program=wish.program)
+        module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
+        return Export(kind, plan, report, module.files(plan))
+
+    def _stored(self, text: str, model: StoredModel) -> "_Found":
+        name = _name_of(text, model)
+        metadata = headers.of_stored(model).metadata
+        card = self.estimator.card(name.short, [name.tag or ""])
+
+        def estimated(wish: Wish) -> Report:
+            return self.estimator.of_stored(model, name.short, wish, card)
+
+        return _Found(name.with_digest(model.digest), model.artifact, metadata, estimated)
+
+    def _remote(self, kind: Kind, text: str) -> "_Found":
+        reference = Reference.parse(text)
+        if kind in _NEED_FILES:
+            raise ModelNotFoundError(
+                f"{reference.short} is not here, and `export {kind}` needs the path of its files",
+                hint=f"`modelrunner pull {reference.short}`",
+            )
+        source = self.source_for(reference)
+        pinned = reference.with_digest(source.resolve(reference))
+        artifact = artifact_at(source, pinned)
+        # an index names the model, and what is pulled is the model's own manifest
+        pinned = pinned.with_digest(artifact.manifest.digest)
+        metadata = headers.of_remote(source, pinned, artifact).metadata
+
+        def estimated(wish: Wish) -> Report:
+            return self.estimator.of_remote(source, pinned, wish, Facts(reference.short))
+
+        return _Found(pinned, artifact, metadata, estimated)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was made.
+
+    Attributes:
+        kind: For what.
+        plan: What it says.
+        report: What its memory rests on.
+        files: Texts, by the names of their files.
+    """
+
+    kind: Kind
+    plan: ExportPlan
+    report: Report
+    files: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """It as JSON has it."""
+        return {
+            "kind": str(self.kind),
+            "reference": self.plan.pinned.short,
+            "digest": str(self.plan.pinned.digest),
+            "context": self.plan.context,
+            "memory_bytes": self.plan.memory,
+            "limit_bytes": self.plan.limit,
+            "files": dict(self.files),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    pinned: Reference
+    artifact: ModelArtifact
+    metadata: Metadata
+    estimated: Callable[[Wish], Report]
+
+
+def _name_of(text: str, model: StoredModel) -> Reference:
+    """The name that it can be pulled by: the one that was typed, or else its first."""
+    if not model.references:
+        raise UsageError(
+            f"{text[:200]} has no name, and elsewhere it is pulled by one",
+            hint="`modelrunner tag ID NAME`, with the name that its registry has it by",
+        )
+    shown = {name.short: name for name in model.references}
+    for name in model.references:
+        shown[str(name)] = name
+    return shown.get(_spelled(text), model.references[0])
+
+
+def _spelled(text: str) -> str:
+    try:
+        return str(replace(Reference.parse(text), digest=None))
+    except InvalidReferenceError:
+        # an ID with its `sha256:`
+        return text
+
+
+def _use(wish: ExportWish, metadata: Metadata) -> Wish:
+    """What memory is estimated for."""
+    if not (metadata.is_embedding or metadata.is_ranking):
+        return Wish(wish.context, wish.kv_type, usual=USUAL_CONTEXT)
+    # an encoder computes its text at once
+    context = wish.context or min(metadata.context_length or USUAL_CONTEXT, USUAL_CONTEXT)
+    return Wish(context, wish.kv_type, micro_batch=context)
+
+
+def _files(artifact: ModelArtifact) -> Files:
+    first, projector, template = artifact.weights[0], artifact.projector, artifact.template
+    return Files(
+        _path(first),
+        _path(projector) if projector else None,
+        _path(template) if template else None,
+    )
+
+
+def _path(layer: Layer) -> PurePosixPath:
+    if layer.path is None:
+        raise MalformedManifestError(f"the layer {layer.descriptor.digest} has no name of a file")
+    return layer.path

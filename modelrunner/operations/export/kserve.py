@@ -1,0 +1,36 @@
+"""An InferenceService of KServe: a predictor of one's own, as no runtime of KServe is llama.cpp.
+
+`storageUri: oci://` is for images of containers that have a folder `/models`. What is pulled here
+is an artifact, which has no such layers: an init container fetches it, as with a Deployment.
+"""
+
+from modelrunner.operations.export import kubernetes, yaml_text
+from modelrunner.operations.export.plan import ExportPlan
+from modelrunner.operations.export.yaml_text import Value
+
+
+def files(plan: ExportPlan) -> dict[str, str]:
+    """The files by their names."""
+    value: dict[str, Value] = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": plan.name,
+            "annotations": {
+                "#": "Knative takes pods with init containers only where it was told to",
+                "serving.kserve.io/deploymentMode": "RawDeployment",
+            },
+        },
+        "spec": {
+            "predictor": {
+                "minReplicas": 1,
+                **kubernetes.pod(plan, container="kserve-container"),
+            }
+        },
+    }
+    how = plan.notes(
+        "Start: kubectl apply -f FILE",
+        "The model is an OCI artifact and no image: `storageUri: oci://` cannot mount it, so an"
+        " init container fetches it.",
+    )
+    return {"inference-service.yaml": yaml_text.document(value, how)}

@@ -1,0 +1,120 @@
+"""A unit for systemd: the `llama-server` of the machine, over a model of the store here.
+
+The folder of the model alone is mounted, read-only, on an empty file system: so a user that is
+nobody finds it even below a home that is closed, and finds nothing else there. The folder is named
+by the digest.
+"""
+
+import ipaddress
+from pathlib import Path, PurePosixPath
+
+from modelrunner.errors import UsageError
+from modelrunner.operations.export.plan import MIB, ExportPlan
+from modelrunner.operations.export.unit_text import Entries, command, text, unit, word
+from modelrunner.runtime.ports import LOOPBACK
+
+_MOUNT = PurePosixPath("/mnt")
+_MODEL = _MOUNT / "model"
+_HARDENING = [
+    ("DynamicUser", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("CapabilityBoundingSet", ""),
+    ("AmbientCapabilities", ""),
+    ("ProtectSystem", "strict"),
+    ("ProtectHome", "yes"),
+    ("PrivateTmp", "yes"),
+    ("PrivateDevices", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectProc", "invisible"),
+    ("LockPersonality", "yes"),
+    ("RemoveIPC", "yes"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
+    ("SystemCallArchitectures", "native"),
+    ("SystemCallFilter", "@system-service"),
+    ("SystemCallFilter", "~@privileged"),
+    ("UMask", "0077"),
+]
+
+
+def files(plan: ExportPlan) -> dict[str, str]:
+    """The files by their names.
+
+    Raises:
+        UsageError: The folder of the store has a name that cannot be mounted by a unit.
+    """
+    folder = _mountable(plan.folder)
+    how = plan.notes(
+        f"Install: into /etc/systemd/system/{plan.name}.service; then `systemctl daemon-reload`"
+        f" and `systemctl enable --now {plan.name}`.",
+        f"The model has to stay: `modelrunner pull {plan.pinned.short}` brings it back.",
+        "It computes on the CPU: a GPU needs PrivateDevices=no, and its devices in DeviceAllow=.",
+    )
+    sections: dict[str, Entries] = {
+        "Unit": [
+            ("Description", text(plan.alias)),
+            ("After", "network.target"),
+            ("AssertPathIsDirectory", text(folder)),
+        ],
+        "Service": [
+            ("Type", "exec"),
+            ("ExecStart", _start(plan)),
+            *(("Environment", word(f"{name}={value}")) for name, value in _environment(plan)),
+            ("TemporaryFileSystem", f"{_MOUNT}:ro"),
+            ("BindReadOnlyPaths", f"{text(folder)}:{_MODEL}"),
+            ("MemoryMax", f"{plan.limit // MIB}M"),
+            ("MemorySwapMax", "0"),
+            ("TasksMax", "1024"),
+            *_HARDENING,
+            *_network(plan),
+            ("Restart", "on-failure"),
+            ("RestartSec", "5"),
+        ],
+        "Install": [("WantedBy", "multi-user.target")],
+    }
+    return {f"{plan.name}.service": unit(sections, how)}
+
+
+def _start(plan: ExportPlan) -> str:
+    return command([plan.program, *plan.arguments(_MODEL, LOOPBACK, plan.port)])
+
+
+def _environment(plan: ExportPlan) -> list[tuple[str, str]]:
+    return list(plan.environment().items())
+
+
+def _network(plan: ExportPlan) -> list[tuple[str, str]]:
+    """Only this machine reaches it, and it reaches only this one and those that compute for it."""
+    hosts = [place.partition(":")[0] for place in (plan.rpc or "").split(",") if place]
+    if not all(map(_is_address, hosts)):
+        # names can be filtered by nobody but who looks them up
+        return []
+    allowed = sorted({each for each in hosts if each != LOOPBACK})
+    return [("IPAddressDeny", "any"), ("IPAddressAllow", " ".join(["localhost", *allowed]))]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _mountable(folder: Path | None) -> str:
+    name = str(folder)
+    # a colon ends a path there, quotes and backslashes are read twice
+    if any(mark.isspace() or not mark.isprintable() or mark in ":\"'\\" for mark in name):
+        raise UsageError(
+            f"systemd cannot be told to mount {name!r}",
+            hint="keep the store in a folder without blanks, colons, quotes and backslashes:"
+            " MODELRUNNER_HOME=/srv/modelrunner",
+        )
+    return name
