@@ -140,6 +140,9 @@ class Exporter:
         return _Found(name.with_digest(model.digest), model.artifact, metadata, estimated)
 
     def _remote(self, kind: Kind, text: str) -> "_Found":
+        if text.startswith("sha256:"):
+            # an ID, which no registry knows a model by
+            self.store.resolve(text)
         reference = Reference.parse(text)
         if kind in _NEED_FILES:
             raise ModelNotFoundError(

@@ -1,11 +1,13 @@
 """A preset for llama.cpp's router, `llama-server --models-preset FILE`: one section, one model.
 
-    [ai/smollm2:135M-Q4_1]
+    [smollm2-135m-q4-1]
+    alias = ai/smollm2:135M-Q4_1
     model = /var/lib/.../views/<digest>/model.gguf
     ctx-size = 8192
 
-A key is an option's long name. A value ends where its line does, or at `;` or `#`, which nothing
-can stand for; so a path with one of them is refused.
+A section is not called as the model is: the router reads a tag there as a quantisation, and makes
+another name of it. A key is an option's long name. A value ends where its line does, or at `;` or
+`#`, which nothing can stand for; so a path with one of them is refused.
 """
 
 from pathlib import PurePosixPath
@@ -15,8 +17,8 @@ from modelrunner.operations.export.plan import ExportPlan
 from modelrunner.runtime.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB
 from modelrunner.runtime.ports import LOOPBACK
 
-# where it listens and what it is called the router says
-_ROUTERS = {"host", "port", "alias"}
+# where it listens the router says
+_ROUTERS = {"host", "port"}
 
 
 def files(plan: ExportPlan) -> dict[str, str]:
@@ -27,7 +29,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
     """
     lines = [
         *(f"; {line}" for line in plan.notes(*_how(plan))),
-        f"[{_value('the name', plan.alias)}]",
+        f"[{plan.name}]",
         *(f"{key} = {_value(key, value)}" for key, value in _options(plan).items()),
     ]
     return {f"{plan.name}.ini": "".join(f"{line}\n" for line in lines)}
@@ -56,7 +58,7 @@ def _options(plan: ExportPlan) -> dict[str, str]:
 
 
 def _value(key: str, text: str) -> str:
-    if not text.isprintable() or text != text.strip() or any(mark in text for mark in ";#]"):
+    if not text.isprintable() or text != text.strip() or any(mark in text for mark in ";#"):
         raise UsageError(
             f"a preset of llama.cpp has no way to write {key}: {text[:200]!r}",
             hint="`;` and `#` begin a comment wherever they stand: choose another kind of export",

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 Value: TypeAlias = "str | int | bool | Mapping[str, Value] | Sequence[Value]"
 
+_WIDTH = 80
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 # what some reader of YAML takes for something else than text
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -39,31 +40,52 @@ def _escaped(mark: str) -> str:
     return mark if mark.isprintable() else f"\\U{ord(mark):08x}"
 
 
-def _block(value: Value) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            if key.startswith("#"):
-                yield _comment(str(entry))
-            else:
-                yield from _entry(f"{scalar(key)}:", entry)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+def _block(value: Mapping[str, Value] | Sequence[Value]) -> Iterator[str]:
+    if not isinstance(value, Mapping):
         for entry in value:
             yield from _item(entry)
+        return
+    for key, entry in value.items():
+        if key.startswith("#"):
+            yield _comment(str(entry))
+        else:
+            yield from _entry(f"{scalar(key)}:", entry)
 
 
 def _entry(key: str, value: Value) -> Iterator[str]:
+    line = _inline(value)
     if isinstance(value, str) and _is_text(value):
         yield f"{key} |"
-        yield from (f"  {line}" for line in value.splitlines())
-    elif isinstance(value, str | int):
-        yield f"{key} {scalar(value)}"
-    elif not value:
-        yield f"{key} {'{}' if isinstance(value, Mapping) else '[]'}"
-    elif not isinstance(value, Mapping) and all(isinstance(each, str | int) for each in value):
-        yield from _list(key, [scalar(each) for each in value if isinstance(each, str | int)])
+        yield from (f"  {each}" for each in value.splitlines())
+    elif line is not None and (_whole(value) or len(f"{key} {line}") <= _WIDTH):
+        yield f"{key} {line}"
     else:
         yield key
-        yield from (f"  {line}" for line in _block(value))
+        yield from (f"  {each}" for each in _block(value))
+
+
+def _item(value: Value) -> Iterator[str]:
+    if isinstance(value, str | int):
+        yield f"- {scalar(value)}"
+        return
+    lines = list(_block(value)) or [_inline(value) or ""]
+    yield f"- {lines[0]}"
+    yield from (f"  {line}" for line in lines[1:])
+
+
+def _inline(value: Value) -> str | None:
+    """A value on one line; None for what is more than a list of words."""
+    if isinstance(value, str | int):
+        return scalar(value)
+    if isinstance(value, Mapping):
+        return None if value else "{}"
+    words = [scalar(each) for each in value if isinstance(each, str | int)]
+    return f"[{', '.join(words)}]" if len(words) == len(value) else None
+
+
+def _whole(value: Value) -> bool:
+    """Whether it has no parts that could stand on lines of their own."""
+    return isinstance(value, str | int) or not value
 
 
 def _is_text(value: str) -> bool:
@@ -74,22 +96,6 @@ def _is_text(value: str) -> bool:
         and not lines.pop()
         and all(line.isprintable() and line[:1].isalnum() for line in lines)
     )
-
-
-def _list(key: str, words: Sequence[str]) -> Iterator[str]:
-    """A list of words on a line, or each on its own where that gets long."""
-    line = f"{key} [{', '.join(words)}]"
-    if len(line) <= 80:  # noqa: PLR2004 - what a terminal shows
-        yield line
-    else:
-        yield key
-        yield from (f"  - {word}" for word in words)
-
-
-def _item(value: Value) -> Iterator[str]:
-    lines = [scalar(value)] if isinstance(value, str | int) else list(_block(value))
-    yield f"- {lines[0]}"
-    yield from (f"  {line}" for line in lines[1:])
 
 
 def _comment(text: str) -> str:
