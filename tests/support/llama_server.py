@@ -46,7 +46,8 @@ def serve(options: argparse.Namespace) -> None:
     params.port = options.port
     params.n_ctx = options.ctx_size
     params.n_parallel = options.parallel
-    params.cpuparams.n_threads = options.threads
+    if options.threads is not None:
+        params.cpuparams.n_threads = options.threads
     params.n_batch = options.batch_size
     params.n_ubatch = options.ubatch_size
     params.cache_type_k = xllamacpp.ggml_type[f"GGML_TYPE_{options.cache_type_k.upper()}"]

@@ -1,7 +1,7 @@
 """Stand-ins for the images that a Dockerfile starts from: one with Python, pip and a shell."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pip
@@ -13,18 +13,33 @@ _PACKAGES = Path("/opt/packages")
 
 
 def import_python(
-    host: str, name: str, folder: Path, packages: Path, environ: Mapping[str, str]
+    host: str,
+    name: str,
+    folder: Path,
+    packages: Path,
+    environ: Mapping[str, str],
+    programs: Sequence[str] = (),
 ) -> None:
-    """Makes an image known to the daemon whose pip finds these packages and nothing else."""
-    shell = Path(shutil.which("sh") or "")
+    """Makes an image known to the daemon whose pip finds these packages and nothing else.
+
+    Args:
+        host: The daemon's address.
+        name: The image's name.
+        folder: For files on the way.
+        packages: The wheels.
+        environ: Variables of whatever runs in it.
+        programs: What it has of this machine, beside a shell.
+    """
+    found = {each: Path(shutil.which(each) or "") for each in ("sh", *programs)}
     package = Path(pip.__file__).parent
     script = folder / "pip"
     script.write_text(f'#!/bin/sh\nPYTHONPATH={_PIP} exec {PYTHON} -m pip "$@"\n')
     script.chmod(0o755)
-    files = python_files(shell)
+    files = python_files(*found.values())
     files |= {_PIP / file.relative_to(package.parent): file for file in tree(package)}
     files |= {_PACKAGES / wheel.name: wheel for wheel in packages.iterdir()}
-    files |= {Path("/bin/sh"): shell, Path("/usr/local/bin/pip"): script}
+    files |= {Path("/bin", each): program for each, program in found.items()}
+    files |= {Path("/usr/local/bin/pip"): script}
     given = {
         "PATH": f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
         "PIP_NO_INDEX": "1",

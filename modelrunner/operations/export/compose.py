@@ -80,7 +80,7 @@ def _server(plan: ExportPlan) -> dict[str, Value]:
 
 
 def _dockerfile(plan: ExportPlan) -> str:
-    lines = [f"FROM {pulling.image(plan)}", "USER root"]
+    lines = [f"FROM {pulling.image(plan)}", "USER 0"]
     if plan.puller is None:
         lines.append(f"RUN pip install --no-cache-dir modelrunner=={plan.version}")
     lines.append(f"RUN install -d -o {NOBODY} -g {NOBODY} {FOLDER}")

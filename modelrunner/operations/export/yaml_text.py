@@ -53,15 +53,18 @@ def _block(value: Mapping[str, Value] | Sequence[Value]) -> Iterator[str]:
 
 
 def _entry(key: str, value: Value) -> Iterator[str]:
-    line = _inline(value)
     if isinstance(value, str) and _is_text(value):
         yield f"{key} |"
         yield from (f"  {each}" for each in value.splitlines())
-    elif line is not None and (_whole(value) or len(f"{key} {line}") <= _WIDTH):
-        yield f"{key} {line}"
+    elif isinstance(value, str | int):
+        yield f"{key} {scalar(value)}"
     else:
-        yield key
-        yield from (f"  {each}" for each in _block(value))
+        line = _inline(value)
+        if line is not None and (not value or len(f"{key} {line}") <= _WIDTH):
+            yield f"{key} {line}"
+        else:
+            yield key
+            yield from (f"  {each}" for each in _block(value))
 
 
 def _item(value: Value) -> Iterator[str]:
@@ -81,11 +84,6 @@ def _inline(value: Value) -> str | None:
         return None if value else "{}"
     words = [scalar(each) for each in value if isinstance(each, str | int)]
     return f"[{', '.join(words)}]" if len(words) == len(value) else None
-
-
-def _whole(value: Value) -> bool:
-    """Whether it has no parts that could stand on lines of their own."""
-    return isinstance(value, str | int) or not value
 
 
 def _is_text(value: str) -> bool:
