@@ -16,7 +16,8 @@ from modelrunner.store.index import Entry
 from tests.conftest import CommandLine
 from tests.support import exports
 from tests.support.artifacts import Artifact, docker_artifact, safetensors_artifact
-from tests.support.gguf import tiny_gguf
+from tests.support.gguf import Typed, tiny_gguf
+from tests.support.hugging_face import Repository, hugging_face
 from tests.support.registry import Registry
 from tests.support.stores import put
 
@@ -25,6 +26,7 @@ HERE = ("llama-preset", "systemd")
 MIB = 1 << 20
 HOSTILE = "a \"b\" 'c' $HOME $$x $(id) ${X} %h 100% : - {x} &y *z !t | > @at `d`.gguf"
 KUBERNETES = "1.34"
+VECTORS = {"llama.pooling_type": Typed("uint32", 1)}
 
 
 @pytest.fixture
@@ -136,6 +138,34 @@ class TestEveryKind:
         done = cli("export", kind, name)
         assert (done.returncode, done.stdout) == (3, "")
         assert f"hint: `modelrunner pull {name}`\n" in done.stderr
+
+
+def test_a_model_of_the_hugging_face_hub_is_pulled_by_what_is_exported(
+    cli: CommandLine, weights: bytes
+) -> None:
+    with hugging_face() as hub:
+        hub.repositories["Org/Tiny-GGUF"] = Repository({"Tiny-Q4_K_M.gguf": weights})
+        name = "hf.co/Org/Tiny-GGUF:Q4_K_M"
+        found = json.loads(cli("export", "k8s", name, "--json", HF_ENDPOINT=hub.url).stdout)
+        assert found["reference"] == f"{name}@{found['digest']}"
+        done = cli("pull", found["reference"], "--json", HF_ENDPOINT=hub.url)
+        assert json.loads(done.stdout)["digest"] == found["digest"]
+        here = json.loads(cli("export", "k8s", found["reference"], "--json").stdout)
+        assert here["files"] == found["files"]
+
+
+def test_an_embedding_model_is_served_as_one(cli: CommandLine, tmp_path: Path) -> None:
+    path = tiny_gguf(tmp_path / "e.gguf", metadata=VECTORS)
+    put(cli.store, docker_artifact(path.read_bytes()), "ai/tiny:1")
+    found = export(cli, "k8s")
+    deployment, _ = yaml.safe_load_all(found["files"]["kubernetes.yaml"])
+    line = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--embeddings" in line
+    context = line[line.index("--ctx-size") + 1]
+    assert line[line.index("--ubatch-size") + 1] == context
+    asked = ("--context", context, "--micro-batch", context, "--json")
+    estimate = json.loads(cli("estimate", "ai/tiny:1", *asked).stdout)
+    assert found["memory_bytes"] == estimate["bytes"]["total"]
 
 
 class TestRefusals:

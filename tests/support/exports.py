@@ -19,7 +19,7 @@ QUADLET = shutil.which(
 VERIFY = shutil.which("systemd-analyze")
 KSERVE = find_spec("kserve")
 
-_ESCAPE = re.compile(r"\\(.)")
+_ESCAPE = re.compile(r"\\(?:U([0-9a-f]{8})|(.))")
 _VARIABLE = re.compile(r"\$\$|\$\((\w+)\)")
 _LINE = re.compile(r"^(?P<key>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*(?P<value>[^;#\r\n]*?)[ \t]*$")
 
@@ -85,10 +85,14 @@ def words(line: str) -> list[str]:
     """A command line as systemd splits it, see systemd.service(5)."""
     found = []
     for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line):
-        text = plain or _ESCAPE.sub(lambda match: match[1], quoted)
+        text = plain or _ESCAPE.sub(_meant, quoted)
         assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", text), text
         found.append(text.replace("$$", "$").replace("%%", "%"))
     return found
+
+
+def _meant(match: re.Match[str]) -> str:
+    return {"n": "\n", "t": "\t"}.get(match[2], match[2]) or chr(int(match[1], 16))
 
 
 def preset(text: str) -> Mapping[str, Mapping[str, str]]:

@@ -201,23 +201,23 @@ class _Found:
 
 def _name_of(text: str, model: StoredModel) -> Reference:
     """The name that it can be pulled by: the one that was typed, or else its first."""
+    typed = _parsed(text)
+    if typed is not None and (typed.pinned or str(typed) in map(str, model.references)):
+        return typed
     if not model.references:
         raise UsageError(
             f"{text[:200]} has no name, and elsewhere it is pulled by one",
             hint="`modelrunner tag ID NAME`, with the name that its registry has it by",
         )
-    shown = {name.short: name for name in model.references}
-    for name in model.references:
-        shown[str(name)] = name
-    return shown.get(_spelled(text), model.references[0])
+    return model.references[0]
 
 
-def _spelled(text: str) -> str:
+def _parsed(text: str) -> Reference | None:
     try:
-        return str(replace(Reference.parse(text), digest=None))
+        return Reference.parse(text)
     except InvalidReferenceError:
         # an ID with its `sha256:`
-        return text
+        return None
 
 
 def _use(wish: ExportWish, metadata: Metadata) -> Wish:

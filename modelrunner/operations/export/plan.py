@@ -110,11 +110,12 @@ class ExportPlan:
         return [line for each in (*told, *self._rpc_notes(), *more) for line in _lines(each)]
 
     def _memory_note(self) -> str:
+        whole = ", computed at once," if self.embedding or self.ranking else ""
         return (
             f"Memory: {format_size(self.memory)} ({self.memory} bytes), as `modelrunner estimate`"
-            f" has it for a context of {self.context} and a cache in {self.kv_type}. The limit of"
-            f" {self.limit // MIB} MiB is a tenth more, and {arguments.PROMPT_CACHE_MIB} MiB for"
-            f" prompts of earlier conversations and {_PROGRAM_MIB} MiB for the program."
+            f" has it for a context of {self.context}{whole} and a cache in {self.kv_type}."
+            f" The limit of {self.limit // MIB} MiB is a tenth more, and"
+            f" {arguments.PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and {_PROGRAM_MIB} MiB for the program."
         )
 
     def _rpc_notes(self) -> list[str]:

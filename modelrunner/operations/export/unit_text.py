@@ -33,9 +33,15 @@ def word(value: str) -> str:
     """A value as one word, whatever is in it."""
     if _PLAIN.fullmatch(value):
         return value
-    return '"' + "".join(_ESCAPES.get(mark, mark) for mark in value) + '"'
+    return '"' + "".join(map(_escaped, value)) + '"'
 
 
 def command(words: Iterable[str]) -> str:
     """A command line, in which no variable is looked up either."""
     return " ".join(word(each).replace("$", "$$") for each in words)
+
+
+def _escaped(mark: str) -> str:
+    if mark in _ESCAPES:
+        return _ESCAPES[mark]
+    return mark if mark.isprintable() else f"\\U{ord(mark):08x}"
