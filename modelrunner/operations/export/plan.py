@@ -115,7 +115,8 @@ class ExportPlan:
             f"Memory: {format_size(self.memory)} ({self.memory} bytes), as `modelrunner estimate`"
             f" has it for a context of {self.context}{whole} and a cache in {self.kv_type}."
             f" The limit of {self.limit // MIB} MiB is a tenth more, and"
-            f" {arguments.PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and {_PROGRAM_MIB} MiB for the program."
+            f" {arguments.PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and"
+            f" {_PROGRAM_MIB} MiB for the program."
         )
 
     def _rpc_notes(self) -> list[str]:
