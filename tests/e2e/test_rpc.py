@@ -77,3 +77,15 @@ def test_a_runtime_that_cannot_says_who_can(
     assert (done.returncode, done.stdout) == (2, "")
     assert f"error: {runtime} does not offer computing on other machines\n" in done.stderr
     assert "--runtime llama-server" in done.stderr
+
+
+def test_a_server_of_several_models_warns_once(
+    cli: CommandLine, tiny: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("starlette", reason="needs modelrunner[serve]")
+    put(cli.store, tiny, "ai/tiny:1")
+    cli = with_llama_server(cli, tmp_path, "exit 1")
+    done = cli("serve", "ai/tiny:1", "--rpc", "gpu-1:50052", "--detach", "--port", "0")
+    assert cli("stop", "--all").returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(RPC_WARNING) == 1
