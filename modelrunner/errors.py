@@ -25,6 +25,7 @@ ModelRunnerError                          1
   + DigestMismatchError, SizeMismatchError
   + MalformedManifestError, MalformedGGUFError
   + CorruptStoreError
+  + UnverifiedError                           nobody has signed it whom the policy names
 + CapacityError                           7
   + DoesNotFitError, DiskFullError
   + ContextExceededError                      a prompt longer than the model's context

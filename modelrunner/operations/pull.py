@@ -143,6 +143,8 @@ class Puller:
         with self.store.arriving():
             states = {entry: self.store.blobs.state(entry) for entry in manifest.blobs}
             absent = [entry for entry, state in states.items() if state != "good"]
+            for entry in states.keys() - set(absent):
+                self.store.blobs.tidy(entry)
             with self.room.taken(self.store, absent):
                 results = self._bring(reference, artifact, fetcher, absent)
             names = self._names(self.store.find(exact), reference)

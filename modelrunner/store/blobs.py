@@ -7,7 +7,7 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -95,6 +95,14 @@ class BlobStore:
             return "absent"
         write_stamp(self._layout, descriptor.digest, looked)
         return "good"
+
+    def tidy(self, descriptor: Descriptor) -> None:
+        """Removes what is left of the arrival of a blob that is here and right.
+
+        Whoever gave it its name may have been killed in the next moment.
+        """
+        with suppress(OSError):
+            self._layout.journal(descriptor.digest).unlink()
 
     def set_aside(self, descriptor: Descriptor) -> Path | None:
         """Moves a damaged blob to where no pull counts on it; where it lies now.

@@ -25,6 +25,7 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.events import Finished, Planned, Retrying, Skipped, Verified
+from modelrunner.oci.digest import Digest
 from modelrunner.registry.settings import RegistrySettings
 from tests.support.artifacts import (
     docker_artifact,
@@ -161,6 +162,16 @@ def test_tag_that_moves_between_the_requests_gives_one_whole_model(registry, pul
 
     assert_stored(pulling)
     assert fault.hits == 1
+
+
+def test_journal_of_a_blob_that_had_just_got_its_name_is_removed(registry, pulling):
+    model = pulling.pull(registry.reference(NAME)).model
+    # as a kill leaves it that comes in the moment after, before the model has its own name
+    pulling.store.layout.journal(Digest.parse(sha256(WEIGHTS))).write_bytes(b"noted")
+    pulling.store.forget(model.digest)
+    assert pulling.leftovers != []
+    pulling.pull(registry.reference(NAME))
+    assert pulling.leftovers == []
 
 
 def test_damaged_blob_on_disk_is_fetched_anew(registry, pulling):
