@@ -69,6 +69,7 @@ bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes 
 	-$(BIN)/python benchmarks/locked.py
 	-$(BIN)/python benchmarks/verify.py
 	-$(BIN)/python benchmarks/imports.py
+	-$(BIN)/python benchmarks/hugging_face.py
 	-$(BIN)/python benchmarks/install.py
 	$(BIN)/python registry-fixtures/smollm2.py $(RUN)/registry/files
 	-$(BIN)/python benchmarks/chat.py $(RUN)/registry/files/SmolLM2-135M-Instruct.Q4_1.gguf

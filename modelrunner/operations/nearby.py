@@ -25,11 +25,15 @@ def nowhere(_digest: Digest) -> None:
 
 def programs(environ: Mapping[str, str]) -> Find:
     """Asks every program that is known."""
-    # most pulls bring nothing large, and the others can wait for it
-    from modelrunner.foreign.programs import find_blob
-
     home = Path(environ.get("HOME") or "/")
-    return lambda digest: find_blob(digest, home, environ)
+
+    def find(digest: Digest) -> tuple[str, Path] | None:
+        # most pulls bring nothing large, and need not load what knows the programs
+        from modelrunner.foreign.programs import find_blob
+
+        return find_blob(digest, home, environ)
+
+    return find
 
 
 def bring(
