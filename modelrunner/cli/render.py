@@ -163,9 +163,14 @@ def let_go(out: TextIO) -> None:
     try:
         out.flush()
     except OSError:
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.dup2(nowhere, out.fileno())
-            finally:
-                os.close(nowhere)
+        send_nowhere(out)
+
+
+def send_nowhere(out: TextIO) -> None:
+    """Let what is written from now on go nowhere."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, out.fileno())
+        finally:
+            os.close(nowhere)

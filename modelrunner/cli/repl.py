@@ -18,7 +18,7 @@ from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.cli.answer import cut_note, show
-from modelrunner.cli.render import Writer, let_go, write
+from modelrunner.cli.render import Writer, let_go, send_nowhere, write
 from modelrunner.cli.repl_answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.repl_commands import LEAVING, Next, run_command, send
 from modelrunner.cli.repl_input import HistoryFile, Prompt, TerminalPrompt, unquote
@@ -28,6 +28,7 @@ from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFa
 _NEARLY_FULL = 0.8
 _START_ANEW = "`/clear` starts a new conversation"
 _TERMINAL_GONE = {errno.EIO, errno.EPIPE, errno.ENXIO, errno.EBADF}
+_AGAIN_S = 1.0
 
 
 class _HangUp(SystemExit):
@@ -59,6 +60,7 @@ def chat(
     if out.isatty() and session.markdown:
         threading.Thread(target=warm_up).start()
     talk = _Chat(session, prompt, remembered, out, err, colour)
+    seen = [stream for stream in (out, err) if stream.isatty()]
     try:
         with _hang_up_ends():
             while talk.turn():
@@ -71,6 +73,10 @@ def chat(
     finally:
         let_go(out)
         let_go(err)
+        for stream in seen:
+            if not stream.isatty():
+                # whatever is still to be said there is said to nobody
+                send_nowhere(stream)
 
 
 @contextmanager
@@ -82,15 +88,21 @@ def _hang_up_ends() -> Iterator[None]:
         return
 
     def leave(_number: int, _frame: FrameType | None) -> None:
+        # once may not be enough: what is raised amid somebody's clean-up can get lost
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         raise _HangUp
 
-    before = signal.getsignal(hang_up)
-    if before is not signal.SIG_IGN:
-        signal.signal(hang_up, leave)
+    numbers = (hang_up, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    if before[0] is not signal.SIG_IGN:
+        for number in numbers:
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(hang_up, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True, slots=True)
