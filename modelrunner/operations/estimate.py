@@ -30,7 +30,6 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
-from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.size_fit import row_verdict
 from modelrunner.store.store import Store, StoredModel
@@ -132,6 +131,9 @@ class Estimator:
             UnsupportedArtifactError, IntegrityError: What is there is no model.
             TransferError: The registry does not deliver, or not in parts.
         """
+        # what is here is estimated without what a registry takes
+        from modelrunner.operations.remote import artifact_at
+
         artifact = artifact_at(source, pinned)
         if wish.source == "config":
             from modelrunner.operations import configs

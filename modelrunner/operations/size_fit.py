@@ -1,12 +1,16 @@
 """Whether a model would fit of which nothing but the size is known."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.device import Device
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.fit import Budget, Verdict
-from modelrunner.oci.hub_files import VariantNotFoundError
+
+if TYPE_CHECKING:
+    # an estimate of what is here knows nothing of the Hub
+    from modelrunner.oci.hub_files import VariantNotFoundError
 
 
 def size_verdict(size: int, budget: int) -> Verdict:
@@ -21,10 +25,10 @@ def row_verdict(found: Estimate, budget: int) -> Verdict:
     return "fits" if found.high is not None and found.high <= budget else "unknown"
 
 
-def with_fit(error: VariantNotFoundError, devices: Sequence[Device]) -> VariantNotFoundError:
+def with_fit(error: "VariantNotFoundError", devices: Sequence[Device]) -> "VariantNotFoundError":
     """The error that lists models and their sizes, with what of them fits here."""
     budget = Budget.of(devices).together
     if not budget:
         return error
     verdicts = [size_verdict(size, budget) for _, size in error.choices]
-    return VariantNotFoundError(error.message, error.choices, verdicts)
+    return type(error)(error.message, error.choices, verdicts)
