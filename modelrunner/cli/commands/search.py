@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +86,9 @@ def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]"
     from modelrunner.registry.hub_api import HubApi
 
     places = context.places
-    api = HubApi(places.hub, places.backoff, places.ca_file)
+    # somebody waits for a page to read, as for Docker Hub's
+    patience = replace(places.backoff, attempts=2, longest_retry_after_s=5.0)
+    api = HubApi(places.hub, patience, places.ca_file)
     with closing(api):
         return api.search(text, limit)
 
