@@ -1,6 +1,7 @@
 """A model asks for functions and goes on with what they answer, as far as the person allows."""
 
 import json
+import select
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from modelrunner.tools.tool import Result, Toolbox
 MOST_ROUNDS = 16
 _SHOWN = 400
 _ASKED = 20_000
+_STEP_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,20 @@ def ask_person(question: str, err: TextIO) -> str:
     """What the person at the terminal types; nothing at the end of input."""
     err.write(question)
     err.flush()
+    _await_line(sys.stdin)
     return sys.stdin.readline()
+
+
+def _await_line(stdin: TextIO) -> None:
+    """Waits for a line in short steps.
+
+    A Ctrl-C in the moment before a read begins is heard only when the read ends, which would be
+    when something else is typed.
+    """
+    if sys.platform == "win32" or not stdin.isatty():
+        return
+    while not select.select([stdin], [], [], _STEP_S)[0]:
+        pass
 
 
 def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:
