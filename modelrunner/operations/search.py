@@ -14,8 +14,8 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.memory.fit import Verdict
 from modelrunner.oci.hub_files import DEFAULTS
 from modelrunner.operations.size_fit import size_verdict
+from modelrunner.registry.docker_hub_list import DockerHubRepository
 from modelrunner.registry.hub_hits import HubHit
-from modelrunner.registry.hub_repositories import HubRepository
 
 DOCKER_HUB, HUGGING_FACE = "docker.io", "huggingface.co"
 NAMESPACE = "ai"
@@ -74,7 +74,7 @@ class Search:
         budget: Bytes that there are.
     """
 
-    docker_hub: Callable[[], Sequence[HubRepository]] | None
+    docker_hub: Callable[[], Sequence[DockerHubRepository]] | None
     hugging_face: Callable[[str, int], Sequence[HubHit]] | None
     catalog: Catalog
     budget: int
@@ -101,7 +101,7 @@ class Search:
                     failures.append(exc)
         return hits, failures
 
-    def _of_docker_hub(self, listed: Sequence[HubRepository], text: str) -> list[Hit]:
+    def _of_docker_hub(self, listed: Sequence[DockerHubRepository], text: str) -> list[Hit]:
         words = text.lower().split()
         hits = []
         for entry in listed:
@@ -110,7 +110,7 @@ class Search:
                 hits.append(self._of_repository(entry))
         return hits
 
-    def _of_repository(self, entry: HubRepository) -> Hit:
+    def _of_repository(self, entry: DockerHubRepository) -> Hit:
         card = self.catalog.get(entry.name)
         row = _usual(card)
         size = None if row is None else row.size_bytes

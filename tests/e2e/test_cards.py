@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
-from tests.support.hub import Hub
+from tests.support.docker_hub import Hub
 from tests.support.registry import Registry
 
 GIB = 1 << 30

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.hub import Hub as DockerHub
+from tests.support.docker_hub import Hub as DockerHub
 from tests.support.hugging_face import Hub, Repository, hugging_face
 
 

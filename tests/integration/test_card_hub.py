@@ -21,10 +21,10 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.card_source import FRESH_S, CardSource
-from modelrunner.registry.hub import DESCRIPTION_LIMIT, HubApi, hub_endpoint
+from modelrunner.registry.docker_hub import DESCRIPTION_LIMIT, DockerHubApi, docker_hub_endpoint
 from modelrunner.registry.retry import NO_RETRY, Backoff
 from tests.support.clock import Clock
-from tests.support.hub import Hub
+from tests.support.docker_hub import Hub
 
 MODEL = Reference.parse("ai/newcomer:1B")
 PAGE = """# Newcomer
@@ -54,7 +54,7 @@ def source(hub, tmp_path, clock):
 
 
 def cards(tmp_path, address, clock):
-    api = HubApi(hub_endpoint(address), backoff=NO_RETRY, read_timeout_s=2)
+    api = DockerHubApi(docker_hub_endpoint(address), backoff=NO_RETRY, read_timeout_s=2)
     return CardSource(Catalog.load(), tmp_path / "cards", api.description, clock)
 
 
@@ -181,7 +181,7 @@ def test_only_docker_hubs_repositories_are_looked_up_there(hub, source, name):
     with pytest.raises(CardNotFoundError, match="no such card in the catalogue"):
         source.find(Reference.parse(name))
     with pytest.raises(CardNotFoundError):
-        HubApi(hub_endpoint(hub.url)).description(Reference.parse(name))
+        DockerHubApi(docker_hub_endpoint(hub.url)).description(Reference.parse(name))
     assert hub.requests == []
 
 
@@ -282,14 +282,14 @@ def test_an_answer_is_not_read_beyond_its_limit(hub, source):
 
 def test_silence_ends(hub, tmp_path, clock):
     hub.latency(30)
-    api = HubApi(hub_endpoint(hub.url), backoff=NO_RETRY, read_timeout_s=0.2)
+    api = DockerHubApi(docker_hub_endpoint(hub.url), backoff=NO_RETRY, read_timeout_s=0.2)
     with pytest.raises(InterruptedTransferError, match="no byte came for a while"):
         api.description(MODEL)
 
 
 def test_what_may_pass_is_tried_once_more(hub, clock):
     patience = Backoff(attempts=2, sleep=clock.sleep)
-    api = HubApi(hub_endpoint(hub.url), backoff=patience)
+    api = DockerHubApi(docker_hub_endpoint(hub.url), backoff=patience)
     hub.answer(503, times=1)
     assert api.description(MODEL) == PAGE
     hub.reset(times=1)
@@ -360,9 +360,12 @@ def test_a_proxy_is_used(tmp_path, clock, monkeypatch):
 )
 def test_the_address_is_https_or_of_this_machine(address):
     with pytest.raises(ConfigError, match="hub_api"):
-        hub_endpoint(address)
+        docker_hub_endpoint(address)
 
 
 def test_the_address_may_have_a_path():
-    assert hub_endpoint("https://proxy.example.com/hub/").base == "https://proxy.example.com/hub"
-    assert hub_endpoint("http://[::1]:8000").base == "http://[::1]:8000"
+    assert (
+        docker_hub_endpoint("https://proxy.example.com/hub/").base
+        == "https://proxy.example.com/hub"
+    )
+    assert docker_hub_endpoint("http://[::1]:8000").base == "http://[::1]:8000"

@@ -120,11 +120,13 @@ def card_source(context: Context) -> CardSource:
 
 def _describe(context: Context, reference: Reference) -> str:
     # only a card that is not here pays for the network
-    from modelrunner.registry.hub import HubApi, hub_endpoint
+    from modelrunner.registry.docker_hub import DockerHubApi, docker_hub_endpoint
 
     settings = context.settings
     context.console.say(f"asking Docker Hub about {reference.repository}")
-    return HubApi(hub_endpoint(settings.hub_api, ca_file=settings.ca_file)).description(reference)
+    return DockerHubApi(
+        docker_hub_endpoint(settings.hub_api, ca_file=settings.ca_file)
+    ).description(reference)
 
 
 def _file(subject: str) -> Path | None:

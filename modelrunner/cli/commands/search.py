@@ -16,8 +16,8 @@ from modelrunner.operations.search import NAMESPACE, Hit, Search
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:
+    from modelrunner.registry.docker_hub_list import DockerHubRepository
     from modelrunner.registry.hub_hits import HubHit
-    from modelrunner.registry.hub_repositories import HubRepository
 
 _HEADINGS = ("NAME", "PARAMETERS", "SIZE", "FITS", "DOWNLOADS", "STARS", "DESCRIPTION")
 _FITS = {"fits": "yes", "no": "no"}
@@ -74,12 +74,12 @@ def search(
             context.console.say("nothing is found; `modelrunner cards` has what is known here")
 
 
-def _docker_hub(context: Context) -> "Sequence[HubRepository]":
-    from modelrunner.registry.hub import HubApi, hub_endpoint
+def _docker_hub(context: Context) -> "Sequence[DockerHubRepository]":
+    from modelrunner.registry.docker_hub import DockerHubApi, docker_hub_endpoint
 
     settings = context.settings
-    endpoint = hub_endpoint(settings.hub_api, ca_file=settings.ca_file)
-    return HubApi(endpoint).repositories(NAMESPACE)
+    endpoint = docker_hub_endpoint(settings.hub_api, ca_file=settings.ca_file)
+    return DockerHubApi(endpoint).repositories(NAMESPACE)
 
 
 def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]":

@@ -10,7 +10,7 @@ from modelrunner.text import sanitize_line
 
 
 @dataclass(frozen=True, slots=True)
-class HubRepository:
+class DockerHubRepository:
     """What a list says of a repository."""
 
     name: str
@@ -19,13 +19,13 @@ class HubRepository:
     stars: int
 
 
-def repositories_in(results: object) -> Iterator[HubRepository]:
+def repositories_in(results: object) -> Iterator[DockerHubRepository]:
     """The repositories on a page; what cannot be understood is passed over."""
     for entry in results if isinstance(results, list) else []:
         match entry:
             case {"namespace": str(namespace), "name": str(name)}:
                 about = entry.get("description")
-                yield HubRepository(
+                yield DockerHubRepository(
                     sanitize_line(f"{namespace}/{name}", 255),
                     sanitize_line(about, 500) if isinstance(about, str) else "",
                     _count_in(entry, "pull_count"),

@@ -27,10 +27,10 @@ from modelrunner.errors import (
     RegistryAnswerError,
 )
 from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.registry.docker_hub_list import DockerHubRepository, next_page, repositories_in
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import is_loopback_name, origin
-from modelrunner.registry.hub_repositories import HubRepository, next_page, repositories_in
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
 
@@ -51,11 +51,11 @@ _STRANGE = "it may have changed, or something else answers in its place"
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
-class HubApi:
+class DockerHubApi:
     """Docker Hub's API, or what stands for it.
 
     Args:
-        endpoint: Where it is, see `hub_endpoint`.
+        endpoint: Where it is, see `docker_hub_endpoint`.
         backoff: How patient to be.
         read_timeout_s: Seconds without a byte after which the answer is given up.
     """
@@ -86,7 +86,7 @@ class HubApi:
         url = f"{self._endpoint.base}/v2/namespaces/{namespace}/repositories/{name}/"
         return self._backoff.run(lambda: self._description(url, reference))
 
-    def repositories(self, namespace: str, pages: int = MOST_PAGES) -> list[HubRepository]:
+    def repositories(self, namespace: str, pages: int = MOST_PAGES) -> list[DockerHubRepository]:
         """The public repositories of a namespace, the most pulled first: one request a page.
 
         Raises:
@@ -96,7 +96,7 @@ class HubApi:
         """
         query = urlencode({"page_size": PAGE_SIZE, "ordering": "pull_count"})
         url: str | None = f"{self._endpoint.base}/v2/repositories/{namespace}/?{query}"
-        found: list[HubRepository] = []
+        found: list[DockerHubRepository] = []
         for _page in range(pages):
             if url is None:
                 break
@@ -135,7 +135,7 @@ class HubApi:
         return body
 
 
-def hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint:
+def docker_hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint:
     """Where the API is, from an address in the configuration.
 
     Raises:
