@@ -9,7 +9,7 @@ from typing import Any, Literal
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 
-Role = Literal["weights", "projector", "template", "license"]
+Role = Literal["weights", "projector", "license"]
 _LIMIT = 4 * 1024 * 1024
 
 

@@ -21,7 +21,6 @@ def verify_bundle(
     identity: str,
     issuer: str | None,
     trusted_root: Path | None = None,
-    offline: bool = False,
 ) -> None:
     """Holds a bundle against an identity.
 
@@ -31,7 +30,6 @@ def verify_bundle(
         identity: Who has to have signed: an address, or a workflow's URL.
         issuer: The identity provider that has to say so.
         trusted_root: Of one's own Sigstore, in JSON; the public one's without it.
-        offline: Whether the public one's root is not to be refreshed.
 
     Raises:
         NotVerifiedError: It does not hold.
@@ -49,7 +47,7 @@ def verify_bundle(
         ) from exc
     try:
         verifier = (
-            Verifier.production(offline=offline)
+            Verifier.production()
             if trusted_root is None
             else Verifier(trusted_root=TrustedRoot.from_file(str(trusted_root)))
         )

@@ -13,7 +13,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.preference import Preference, blob_from, worst
+from modelrunner.registry.preference import BlobsOfMany, Preference, worst
 from modelrunner.registry.source import BlobStream, Source
 
 
@@ -48,7 +48,7 @@ class Elsewhere:
         self.source.close()
 
 
-class ManySources:
+class ManySources(BlobsOfMany[Source | Elsewhere]):
     """A source, and places that may have the same content.
 
     Args:
@@ -90,24 +90,17 @@ class ManySources:
             return self._main.manifest(reference)
         return self._places.first(lambda place: place.manifest(reference), worst)
 
-    def open_blob(
-        self,
-        reference: Reference,
-        descriptor: Descriptor,
-        offset: int = 0,
-        stop: int | None = None,
-    ) -> AbstractContextManager[BlobStream]:
-        """See `Source.open_blob`; a place that fails is not asked first again."""
-        return blob_from(self._places, reference, descriptor, offset, stop)
-
     def distrust(self, places: Mapping[str, int]) -> None:
         """See `Source.distrust`."""
         self._main.distrust(places)
-        self._places.distrust(places)
+        super().distrust(places)
 
     def close(self) -> None:
         """See `Source.close`."""
         if "_places" in self.__dict__:
-            self._places.close()
+            super().close()
         else:
             self._main.close()
+
+    def _content(self) -> Preference[Source | Elsewhere]:
+        return self._places

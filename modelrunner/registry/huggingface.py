@@ -82,12 +82,13 @@ class HuggingFaceHub:
             RangesUnsupportedError, TransferError, SizeMismatchError: As from a registry.
         """
         listing, part = self._listing(reference), (offset, stop)
-        config = self._made(reference, listing).config
-        if descriptor.digest == Digest.of(config):
-            yield _in_memory(config, part, self.name)
-            return
         file = next((each for each in listing.files if each.digest == descriptor.digest), None)
         if file is None:
+            # all but the config are files
+            config = self._made(reference, listing).config
+            if descriptor.digest == Digest.of(config):
+                yield _in_memory(config, part, self.name)
+                return
             raise ManifestNotFoundError(
                 f"{reference.short}: no file has the digest {descriptor.digest.short} any more",
                 registry=self.name,

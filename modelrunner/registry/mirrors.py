@@ -4,18 +4,16 @@ Whatever a mirror serves is verified like anything else, so any mirror may be tr
 source, the place that has delivered is asked first the next time, and one that failed last.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
-from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.preference import Preference, blob_from, worst
-from modelrunner.registry.source import BlobStream, Source
+from modelrunner.registry.preference import BlobsOfMany, Preference, worst
+from modelrunner.registry.source import Source
 
 
-class MirroredSource:
+class MirroredSource(BlobsOfMany[Source]):
     """Several places that hold the same repositories, the best first."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -38,20 +36,5 @@ class MirroredSource:
         """See `Source.tags`."""
         return self._places.first(lambda source: source.tags(reference), worst)
 
-    def open_blob(
-        self,
-        reference: Reference,
-        descriptor: Descriptor,
-        offset: int = 0,
-        stop: int | None = None,
-    ) -> AbstractContextManager[BlobStream]:
-        """See `Source.open_blob`; a place that fails is not asked first again."""
-        return blob_from(self._places, reference, descriptor, offset, stop)
-
-    def distrust(self, places: Mapping[str, int]) -> None:
-        """See `Source.distrust`."""
-        self._places.distrust(places)
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._places.close()
+    def _content(self) -> Preference[Source]:
+        return self._places

@@ -1,6 +1,7 @@
 """Several places that may have the same thing: who is asked first, and what is told of failures."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -113,29 +114,43 @@ class Preference(Generic[Place]):
             place.close()
 
 
-@contextmanager
-def blob_from(
-    places: Preference[Blobs],
-    reference: Reference,
-    descriptor: Descriptor,
-    offset: int,
-    stop: int | None,
-) -> Iterator[BlobStream]:
-    """A stream from the first that delivers; one that fails on the way is not asked first again.
+class BlobsOfMany(ABC, Generic[Blobs]):
+    """The half of a `Source` that is the same whoever the places are: blobs."""
 
-    Raises:
-        ModelRunnerError: None delivers.
-    """
-    with ExitStack() as stack:
-        stream = places.first(
-            lambda place: stack.enter_context(place.open_blob(reference, descriptor, offset, stop)),
-            _most_hopeful,
-        )
-        try:
-            yield replace(stream, place=stream.place or places.best.name)
-        except PASSING:
-            places.demote(places.best)
-            raise
+    @abstractmethod
+    def _content(self) -> Preference[Blobs]:
+        """Who may have blobs."""
+
+    @contextmanager
+    def open_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: int | None = None,
+    ) -> Iterator[BlobStream]:
+        """See `Source.open_blob`; a place that fails on the way is not asked first again."""
+        places = self._content()
+        with ExitStack() as stack:
+            stream = places.first(
+                lambda place: stack.enter_context(
+                    place.open_blob(reference, descriptor, offset, stop)
+                ),
+                _most_hopeful,
+            )
+            try:
+                yield replace(stream, place=stream.place or places.best.name)
+            except PASSING:
+                places.demote(places.best)
+                raise
+
+    def distrust(self, places: Mapping[str, int]) -> None:
+        """See `Source.distrust`."""
+        self._content().distrust(places)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._content().close()
 
 
 def _most_hopeful(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:

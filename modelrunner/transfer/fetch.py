@@ -7,7 +7,6 @@ have delivered, once for each: an old partial may have been the reason, or one o
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 
 from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismatchError
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
@@ -55,7 +54,9 @@ class Fetcher:
             CancelledError: The budget was called off; what came is kept.
         """
         wrong: Counter[str] = Counter()
-        for attempt in count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._attempt(descriptor, title, wrong)
             except (DigestMismatchError, SizeMismatchError) as exc:
@@ -64,7 +65,6 @@ class Fetcher:
                 if attempt > max(1, len(wrong)):
                     raise
                 self.listener(Retrying(str(descriptor.digest), exc.message, attempt, 0.0))
-        raise AssertionError
 
     def _attempt(self, descriptor: Descriptor, title: str, wrong: Mapping[str, int]) -> Fetched:
         def open_source() -> Source:

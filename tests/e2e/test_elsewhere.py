@@ -17,6 +17,7 @@ import pytest
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
 from modelrunner.registry import lan
+from modelrunner.units import format_size
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.foreign_stores import ollama_model
@@ -71,19 +72,28 @@ class TestAlso:
         assert told["origins"] == {hub.url: len(large.layers[0]), registry.host: len(large.config)}
         assert weights_at(cli, name) == large.layers[0]
 
-    def test_the_line_names_the_places(
+    def test_a_file_serves_whatever_else_the_repository_has(
         self, cli: CommandLine, registry: Registry, large: Artifact, name: str
     ) -> None:
         limited(registry, large)
-        registry.add(docker_artifact(large.layers[0], license=b"x"), "other/copy", ["9"])
-        registry.calm()
+        files = {"One-Q4_0.gguf": b"x", "Two-Q4_0.gguf": large.layers[0], "README.md": b"#"}
+        with hugging_face() as hub:
+            hub.repositories["Org/Several-GGUF"] = Repository(files)
+            also = ("--also", "hf.co/Org/Several-GGUF")
+            done = cli("pull", name, *also, "--json", HF_ENDPOINT=hub.url)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["origins"][hub.url] == len(large.layers[0])
+
+    def test_the_line_names_the_places_and_what_came_from_each(
+        self, cli: CommandLine, registry: Registry, large: Artifact, name: str
+    ) -> None:
+        limited(registry, large)
         with Registry() as other:
             other.add(docker_artifact(large.layers[0], license=b"x"), "other/copy", ["9"])
-            limited(registry, large)
             done = cli("pull", name, "--also", other.reference("other/copy:9"))
-            assert done.returncode == 0, done.stderr
-            assert f"3.16 MB from {other.host}" in done.stdout or other.host in done.stdout
-            assert f" from {registry.host}" in done.stdout
+        assert done.returncode == 0, done.stderr
+        weights, config = format_size(len(large.layers[0])), format_size(len(large.config))
+        assert f", {weights} from {other.host}, {config} from {registry.host} in " in done.stdout
 
     def test_a_place_that_has_it_not_or_lies_costs_nothing_but_a_request(
         self, cli: CommandLine, registry: Registry, large: Artifact, name: str

@@ -1,10 +1,9 @@
 """Manifests for Kubernetes: a Deployment whose init container fetches the model, and a Service."""
 
 from modelrunner.operations.export import pulling, yaml_text
-from modelrunner.operations.export.plan import FOLDER, INSIDE, NOBODY, ExportPlan
+from modelrunner.operations.export.plan import FOLDER, INSIDE, MIB, NOBODY, ExportPlan
 from modelrunner.operations.export.yaml_text import Value
 
-_MIB = 1 << 20
 _TMP = "/tmp"  # noqa: S108 - the container's own
 
 
@@ -118,7 +117,7 @@ def _variables(found: dict[str, str]) -> list[Value]:
 
 
 def _quantity(size: int) -> str:
-    return f"{size // _MIB}Mi"
+    return f"{size // MIB}Mi"
 
 
 def _literal(text: str) -> str:
