@@ -8,7 +8,7 @@ from pathlib import Path
 from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
 from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.oci.hub_files import choose, labels, quantization_of
-from modelrunner.oci.naming import SHARD
+from modelrunner.oci.naming import SHARD, shard_names
 from modelrunner.oci.reference import Reference
 
 NAMESPACE = "local"
@@ -51,14 +51,7 @@ def _is_gguf(path: Path) -> bool:
 
 
 def _of_file(file: Path) -> Found:
-    match = SHARD.fullmatch(file.name)
-    paths = [file]
-    if match is not None:
-        count = int(match["count"])
-        paths = [
-            file.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf")
-            for number in range(1, count + 1)
-        ]
+    paths = [file.with_name(name) for name in shard_names(file.name) or [file.name]]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         return Unusable(str(file), f"{len(missing)} of {len(paths)} shards are not beside it")

@@ -24,6 +24,15 @@ _DEFAULT_NAMES = {
 }
 
 
+def shard_names(name: str) -> list[str] | None:
+    """The names of all shards of the set that a file's name is of; None where it is of none."""
+    match = SHARD.fullmatch(name)
+    if match is None:
+        return None
+    count = int(match["count"])
+    return [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
 def name_layers(found: Sequence[Layer]) -> tuple[Layer, ...]:
     """Weights in shard order, then the rest; every known layer with a name of its own.
 

@@ -11,21 +11,12 @@ from modelrunner.foreign.found import FoundModel
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_artifact import hub_artifact
 from modelrunner.oci.hub_files import HubFile, HubModel, quantization_of
 from modelrunner.oci.manifest import Manifest
+from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.taking import TakenFile
-from modelrunner.units import format_size
-
-_TYPES = {
-    "weights": media_types.DOCKER_GGUF,
-    "projector": media_types.DOCKER_PROJECTOR,
-    "template": media_types.DOCKER_TEMPLATE,
-    "license": media_types.DOCKER_LICENSE,
-}
 
 
 def metadata_of(found: FoundModel) -> Metadata:
@@ -59,22 +50,12 @@ def artifact_of(
         model = HubModel(quantization, weights, projectors[0] if projectors else None)
         made = hub_artifact(model)
         return made.manifest, made.config
+    types = LAYER_TYPES["docker"]
     layers = [
         Descriptor(
-            _TYPES[file.role], blob.digest, blob.size, {media_types.ANNOTATION_PATH: file.name}
+            types[file.role], blob.digest, blob.size, {media_types.ANNOTATION_PATH: file.name}
         )
         for file, blob in blobs.items()
     ]
-    config = ModelConfig(
-        "docker",
-        format="gguf",
-        architecture=metadata.architecture,
-        parameters=metadata.parameters_text,
-        quantization=metadata.quantization,
-        context_length=metadata.context_length,
-        gguf=metadata.string_values(),
-    )
-    size = format_size(metadata.tensor_bytes).replace(" ", "")
-    raw = config.to_docker([layer.digest for layer in layers], size)
-    about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(raw), len(raw))
-    return Manifest.build(about, layers), raw
+    name = found.reference.repository
+    return assemble(config_of(metadata, "docker"), layers, metadata, name)

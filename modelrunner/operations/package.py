@@ -14,31 +14,15 @@ from modelrunner.errors import MalformedGGUFError, UsageError
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
-from modelrunner.oci.artifact import SHARD, ModelArtifact
-from modelrunner.oci.config import Family, ModelConfig
+from modelrunner.oci.config import Family
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.taking import take
-from modelrunner.units import format_moment, format_size
-
-_TYPES: dict[Family, dict[str, str]] = {
-    "docker": {
-        "weights": media_types.DOCKER_GGUF,
-        "projector": media_types.DOCKER_PROJECTOR,
-        "template": media_types.DOCKER_TEMPLATE,
-        "license": media_types.DOCKER_LICENSE,
-    },
-    "modelpack": {
-        "weights": media_types.MODELPACK_WEIGHT,
-        "projector": media_types.MODELPACK_WEIGHT,
-        "template": media_types.MODELPACK_WEIGHT_CONFIG,
-        "license": media_types.MODELPACK_DOC,
-    },
-}
+from modelrunner.units import format_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +62,14 @@ def package(
         raise UsageError(f"{reference.short}: a new artifact has a tag, not a digest")
     shards = shard_files(ingredients.weights)
     metadata = _metadata(shards, ingredients)
-    config = _config(metadata, ingredients, family, created)
+    config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
     with store.arriving():
         layers = [
             _file(store.blobs, path, role, family, created)
             for role, path in _parts(ingredients, shards)
         ]
-        diff_ids = [layer.digest for layer in layers]
-        if family == "docker":
-            size = format_size(metadata.tensor_bytes).replace(" ", "")
-            raw, media_type = config.to_docker(diff_ids, size), media_types.DOCKER_CONFIG_V01
-        else:
-            raw = config.to_modelpack(diff_ids, metadata.name or reference.repository)
-            media_type = media_types.MODELPACK_CONFIG
-        descriptor = Descriptor(media_type, Digest.of(raw), len(raw))
-        store.blobs.put(descriptor, raw)
-        manifest = Manifest.build(
-            descriptor,
-            layers,
-            artifact_type=media_types.MODELPACK_ARTIFACT if family == "modelpack" else None,
-        )
-        ModelArtifact.from_manifest(manifest)
+        manifest, raw = assemble(config, layers, metadata, reference.repository)
+        store.blobs.put(manifest.config, raw)
         return store.add(manifest, [reference])
 
 
@@ -109,16 +80,14 @@ def shard_files(weights: Path) -> list[Path]:
         UsageError: A file is not there.
         MalformedGGUFError: A shard of the set is not there.
     """
-    match = SHARD.fullmatch(weights.name)
-    if match is None:
+    names = shard_names(weights.name)
+    if names is None:
         return [_existing(weights)]
-    count = int(match["count"])
-    names = [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
     paths = [weights.with_name(name) for name in names]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise MalformedGGUFError(
-            f"{weights.name} is one of {count} shards, and {len(missing)} are not beside it:"
+            f"{weights.name} is one of {len(paths)} shards, and {len(missing)} are not beside it:"
             f" {', '.join(missing[:3])}",
             hint="put all shards in one folder and name any of them",
         )
@@ -144,21 +113,6 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
         if projector.kind != "projector":
             raise UsageError(f"{ingredients.projector.name} is a {projector.kind}, no projector")
     return metadata
-
-
-def _config(
-    metadata: Metadata, ingredients: Ingredients, family: Family, created: datetime
-) -> ModelConfig:
-    return ModelConfig(
-        family,
-        format="gguf",
-        architecture=metadata.architecture,
-        parameters=metadata.parameters_text,
-        quantization=metadata.quantization,
-        context_length=ingredients.context_length or metadata.context_length,
-        created=format_moment(created.astimezone(UTC)),
-        gguf=metadata.string_values(),
-    )
 
 
 def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -189,7 +143,7 @@ def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: date
         ),
         media_types.ANNOTATION_UNTESTED: "false",
     }
-    return Descriptor(_TYPES[family][role], taken.digest, taken.size, annotations)
+    return Descriptor(LAYER_TYPES[family][role], taken.digest, taken.size, annotations)
 
 
 def _layer_name(path: Path, role: str, family: Family) -> str:
