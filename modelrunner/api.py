@@ -163,15 +163,14 @@ def pull(
 
 
 def _policy(settings: Settings, places: "Places") -> Callable[[Reference, "Manifest"], None]:
-    """What keeps models out that `verify.toml` does not let in; most have none."""
-    if not settings.policy.exists():
-        return lambda _reference, _manifest: None
+    """What keeps models out that `verify.toml` does not let in."""
     import warnings
 
-    from modelrunner.operations.signed import guard_at
+    from modelrunner.operations.guard import guard_at
+    from modelrunner.operations.pull import unchecked
 
     guard = guard_at(settings.policy, places.referrers_of, settings.verified, warnings.warn)
-    return guard.check if guard is not None else lambda _reference, _manifest: None
+    return unchecked if guard is None else guard.check
 
 
 def estimate(

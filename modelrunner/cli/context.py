@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modelrunner.config import Settings
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
-    from modelrunner.operations.signed import Guard
+    from modelrunner.operations.guard import Guard
     from modelrunner.registry.select import Places
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store

@@ -6,8 +6,9 @@ from modelrunner.cli.context import Context
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.guard import Ask, Guard, guard_at
 from modelrunner.operations.security import Signatures
-from modelrunner.operations.signed import Ask, Guard, Signers, guard_at, signatures_of
+from modelrunner.operations.signed import Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.registry.referrers import ReferrerSource
 

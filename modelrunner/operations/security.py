@@ -119,25 +119,21 @@ def _scanned(place: str, template: str) -> dict[str, object]:
 
 
 def _signatures(found: Signatures) -> dict[str, object]:
-    entries = found.found or ()
-    signed = any(
-        entry.by and entry.evidence and entry.evidence.kind == "signature" for entry in entries
-    )
     return {
-        "signatures": None if found.found is None else _of_kind(entries, "signature"),
-        "attestations": None if found.found is None else _of_kind(entries, "attestation"),
+        "signatures": _told(found.found, signatures=True),
+        "attestations": _told(found.found, signatures=False),
         "signatures_problem": found.problem,
         "policy": {
             "match": found.rule.match,
             "mode": found.rule.mode,
-            "satisfied": None if found.rule.mode == "off" or found.found is None else signed,
+            "satisfied": None
+            if found.rule.mode == "off" or found.found is None
+            else any(entry.counts for entry in found.found),
         },
     }
 
 
-def _of_kind(entries: Sequence[Checked], kind: str) -> list[dict[str, object]]:
-    return [
-        entry.to_dict()
-        for entry in entries
-        if (entry.evidence.kind if entry.evidence is not None else "signature") == kind
-    ]
+def _told(found: Sequence[Checked] | None, *, signatures: bool) -> list[dict[str, object]] | None:
+    if found is None:
+        return None
+    return [entry.to_dict() for entry in found if entry.is_signature == signatures]

@@ -1,7 +1,6 @@
 """Who has signed a model: what its registry keeps, held against keys and identities."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -9,13 +8,12 @@ from pathlib import Path
 from modelrunner.errors import (
     IntegrityError,
     UnsupportedArtifactError,
-    UnverifiedError,
 )
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
-from modelrunner.provenance.policy import Policy, Rule, read_policy
+from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.signatures import Evidence, evidence_in
 from modelrunner.registry.referrers import ReferrerSource
 
@@ -70,6 +68,16 @@ class Checked:
     by: str | None = None
     problem: str | None = None
 
+    @property
+    def is_signature(self) -> bool:
+        """Whether it signs; what cannot be read may have been meant to."""
+        return self.evidence is None or self.evidence.kind == "signature"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a signature of somebody who was named."""
+        return self.is_signature and self.by is not None
+
     def to_dict(self) -> dict[str, object]:
         """The signature as JSON has it."""
         found = self.evidence
@@ -95,81 +103,6 @@ def signatures_of(
         entry if isinstance(entry, Checked) else _check(entry, manifest, signers)
         for entry in _evidence(source, reference, manifest)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """Keeps models out that nobody has signed whom the policy names.
-
-    Attributes:
-        policy: The rules.
-        ask: Opens a registry.
-        records: A folder that notes what was verified, so that it need not be asked again.
-        warn: Hears what is only to be warned of.
-    """
-
-    policy: Policy
-    ask: Ask
-    records: Path
-    warn: Callable[[str], None]
-
-    def check(self, reference: Reference, manifest: Manifest) -> None:
-        """Lets a model pass.
-
-        Raises:
-            UnverifiedError: The policy keeps it out.
-            AccessError, TransferError, NotInStoreError: Its registry does not tell, or is ruled
-                out.
-            ConfigError: A key of the policy cannot be read.
-        """
-        rule = self.policy.rule_for(reference)
-        if rule.mode == "off":
-            return
-        signers = Signers.of(rule)
-        record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
-        if record.exists():
-            return
-        try:
-            with closing(self.ask(reference)) as source:
-                found = signatures_of(source, reference, manifest, signers)
-        except UnsupportedArtifactError as exc:
-            found = [Checked(None, problem=exc.message)]
-        if any(entry.by and _signs(entry) for entry in found):
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.touch()
-            return
-        message = f"{reference.short}: {_why(found)}"
-        if rule.mode == "warn":
-            self.warn(message)
-            return
-        raise UnverifiedError(
-            message,
-            hint=f"the rule for {rule.match} in verify.toml asks for a signature; `modelrunner"
-            f" inspect --security {reference.short}` tells what there is",
-            digest=str(manifest.digest),
-        )
-
-
-def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard | None:
-    """The guard that a policy file asks for; None where there is no such file.
-
-    Raises:
-        ConfigError: It says something that is not understood.
-    """
-    policy = read_policy(path)
-    return None if policy is None else Guard(policy, ask, records, warn)
-
-
-def _signs(entry: Checked) -> bool:
-    return entry.evidence is not None and entry.evidence.kind == "signature"
-
-
-def _why(found: Sequence[Checked]) -> str:
-    signatures = [entry for entry in found if entry.evidence is None or _signs(entry)]
-    if not signatures:
-        return "nobody has signed it"
-    problems = dict.fromkeys(entry.problem for entry in signatures if entry.problem)
-    return f"no signature of it counts: {', '.join(problems) or 'none is of anybody named'}"
 
 
 def _evidence(

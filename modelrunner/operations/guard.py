@@ -1,0 +1,89 @@
+"""The policy at the door: models that nobody has signed whom `verify.toml` names stay out."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.errors import UnsupportedArtifactError, UnverifiedError
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.signed import Checked, Signers, signatures_of
+from modelrunner.provenance.policy import Policy, read_policy
+from modelrunner.registry.referrers import ReferrerSource
+
+Ask = Callable[[Reference], ReferrerSource]
+"""Opens a registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Keeps models out that nobody has signed whom the policy names.
+
+    Attributes:
+        policy: The rules.
+        ask: Opens a registry.
+        records: A folder that notes what was verified, so that it need not be asked again.
+        warn: Hears what is only to be warned of.
+    """
+
+    policy: Policy
+    ask: Ask
+    records: Path
+    warn: Callable[[str], None]
+
+    def check(self, reference: Reference, manifest: Manifest) -> None:
+        """Lets a model pass.
+
+        Raises:
+            UnverifiedError: The policy keeps it out.
+            AccessError, TransferError, NotInStoreError: Its registry does not tell, or is ruled
+                out.
+            ConfigError: A key of the policy cannot be read.
+        """
+        rule = self.policy.rule_for(reference)
+        if rule.mode == "off":
+            return
+        signers = Signers.of(rule)
+        record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
+        if record.exists():
+            return
+        try:
+            with closing(self.ask(reference)) as source:
+                found = signatures_of(source, reference, manifest, signers)
+        except UnsupportedArtifactError as exc:
+            found = [Checked(None, problem=exc.message)]
+        if any(entry.counts for entry in found):
+            # where nothing can be noted, it is asked again the next time
+            with suppress(OSError):
+                record.parent.mkdir(parents=True, exist_ok=True)
+                record.touch()
+            return
+        message = f"{reference.short}: {_why(found)}"
+        if rule.mode == "warn":
+            self.warn(message)
+            return
+        raise UnverifiedError(
+            message,
+            hint=f"the rule for {rule.match} in verify.toml asks for a signature; `modelrunner"
+            f" inspect --security {reference.short}` tells what there is",
+            digest=str(manifest.digest),
+        )
+
+
+def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard | None:
+    """The guard that a policy file asks for; None where there is no such file.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
+    policy = read_policy(path)
+    return None if policy is None else Guard(policy, ask, records, warn)
+
+
+def _why(found: Sequence[Checked]) -> str:
+    signatures = [entry for entry in found if entry.is_signature]
+    if not signatures:
+        return "nobody has signed it"
+    problems = dict.fromkeys(entry.problem for entry in signatures if entry.problem)
+    return f"no signature of it counts: {', '.join(problems) or 'none is of anybody named'}"
