@@ -1,0 +1,159 @@
+"""What `config.toml` says, checked.
+
+`config.toml` lies in `MODELRUNNER_HOME`:
+
+```toml
+runtime = "auto"
+context = 32768
+container_image = "ghcr.io/ggml-org/llama.cpp:server"  # what the runtime `docker` starts
+hub_api = "https://hub.docker.com"  # where descriptions of models come from
+reuse = true                    # whether a pull takes what Ollama and others have here
+lan = false                     # whether a pull asks shared stores on the local network
+[mirrors]
+"docker.io" = ["https://mirror.example.com"]
+[registries."registry.example.com:5000"]
+insecure = true                 # plain http
+realms = ["auth.example.com"]   # where a token may be asked for
+ca_file = "/etc/ssl/company.pem"
+client_cert = "/etc/ssl/me.pem"  # and client_key, where it is a file of its own
+```
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelrunner.errors import ConfigError
+from modelrunner.registry.settings import RegistrySettings
+
+_TOP = {
+    "runtime": str,
+    "context": int,
+    "threads": int,
+    "system": str,
+    "port": int,
+    "hub_api": str,
+    "container_image": str,
+    "hf_endpoint": str,
+    "reuse": bool,
+    "lan": bool,
+}
+_RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
+_KINDS = {str: "text", int: "a whole number", dict: "a table", bool: "true or false"}
+_TABLES = ("mirrors", "registries")
+_REGISTRY = {
+    "insecure": bool,
+    "realms": list,
+    "ca_file": str,
+    "client_cert": str,
+    "client_key": str,
+}
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """What the file says; nothing where there is none.
+
+    Raises:
+        ConfigError: It cannot be read, or says something that is not understood.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError as exc:
+        raise ConfigError(
+            f"{path.parent} is no folder, and models are to be kept in it",
+            hint="set MODELRUNNER_HOME to a folder of yours",
+            path=str(path.parent),
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not UTF-8 text", path=str(path)) from exc
+    # most people have no such file, and do not wait for its parser
+    import tomllib
+
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
+    for key, entry in value.items():
+        _check(path, key, entry)
+    return value
+
+
+def _check(path: Path, key: str, entry: object) -> None:
+    known = [*_TOP, *_TABLES, "ca_file"]
+    if key not in known:
+        raise ConfigError(
+            f"{path} sets {key!r}, which is no setting",
+            hint=f"settings are {', '.join(known)}",
+        )
+    kind = dict if key in _TABLES else _TOP.get(key, str)
+    if not isinstance(entry, kind) or (isinstance(entry, bool) and kind is not bool):
+        raise ConfigError(f"{path}: {key} should be {_KINDS[kind]}", path=str(path))
+    allowed = _RANGES.get(key)
+    if allowed is not None and entry not in allowed:
+        raise ConfigError(
+            f"{path}: {key} should be between {allowed[0]} and {allowed[-1]}", path=str(path)
+        )
+
+
+def read_mirrors(
+    environ: Mapping[str, str], written: Mapping[str, Any], path: Path
+) -> tuple[Mapping[str, tuple[str, ...]], str]:
+    """The mirrors of registries, and who names them.
+
+    Raises:
+        ConfigError: They are not understood.
+    """
+    text = environ.get("MODELRUNNER_MIRRORS", "")
+    if text:
+        return _mirrors_of(text), "MODELRUNNER_MIRRORS"
+    table = written.get("mirrors", {})
+    found = {}
+    for registry, entry in table.items():
+        addresses = [entry] if isinstance(entry, str) else entry
+        if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
+            raise ConfigError(f"{path}: mirrors of {registry} should be a list of addresses")
+        found[registry] = tuple(addresses)
+    return found, str(path) if found else "default"
+
+
+def _mirrors_of(text: str) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        registry, equals, address = entry.partition("=")
+        if not equals or not registry or not address:
+            raise ConfigError(
+                f"MODELRUNNER_MIRRORS: {entry[:100]!r} is not REGISTRY=ADDRESS",
+                hint="write docker.io=https://mirror.example.com, several with commas",
+            )
+        found[registry] = (*found.get(registry, ()), address)
+    return found
+
+
+def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, RegistrySettings]:
+    """What is said of registries.
+
+    Raises:
+        ConfigError: It is not understood.
+    """
+    found = {}
+    for registry, entry in written.get("registries", {}).items():
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{path}: registries.{registry!r} should be a table")
+        for key, value in entry.items():
+            if key not in _REGISTRY or not isinstance(value, _REGISTRY[key]):
+                raise ConfigError(
+                    f"{path}: {key!r} of registry {registry} is not understood",
+                    hint=f"there are {', '.join(_REGISTRY)}",
+                )
+        found[registry] = RegistrySettings(
+            insecure=entry.get("insecure", False),
+            realms=tuple(str(realm) for realm in entry.get("realms", ())),
+            ca_file=entry.get("ca_file"),
+            client_cert=entry.get("client_cert"),
+            client_key=entry.get("client_key"),
+        )
+    return found
