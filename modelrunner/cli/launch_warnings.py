@@ -5,11 +5,7 @@ from collections.abc import Iterable
 from modelrunner.cli.context import Context
 from modelrunner.operations.launch import LaunchPlan
 from modelrunner.runtime.runtime import LaunchSpec
-
-RPC_WARNING = (
-    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
-    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
-)
+from modelrunner.runtime.settings import RPC_WARNING
 
 
 def warn_of(context: Context, plan: LaunchPlan) -> None:

@@ -20,6 +20,11 @@ Value: TypeAlias = int | float | bool | str
 
 _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _MOST = 2**31 - 1
+RPC_WARNING = (
+    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
+    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
+)
+
 # llama.cpp splits at the first colon: it takes no IPv6 address
 _PLACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?:([0-9]{1,5})")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.launch_warnings import RPC_WARNING
+from modelrunner.runtime.settings import RPC_WARNING
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
 from tests.support.stores import put

@@ -18,7 +18,7 @@ from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
 from tests.support.terminal import Terminal, chatting, in_terminal
-from tests.support.waiting import wait_until
+from tests.support.waiting import alive, wait_until
 
 pytestmark = pytest.mark.model
 
@@ -525,16 +525,6 @@ def offspring(pid: int) -> list[int]:
         found += children
         waiting += children
     return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    # whose parent was killed may wait for somebody to notice its end
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def nothing_left(models: CommandLine) -> bool:

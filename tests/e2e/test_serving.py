@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CommandLine
+from tests.support.waiting import alive, wait_until
 
 pytestmark = pytest.mark.model
 
@@ -612,21 +613,6 @@ def offspring(pid: int) -> list[int]:
     """The children of a process and theirs."""
     found = children_of(pid)
     return found + [each for child in found for each in offspring(child)]
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
 
 
 def test_a_port_that_somebody_else_has_is_a_runtime_error(models: CommandLine) -> None:

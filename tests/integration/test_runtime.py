@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from modelrunner.runtime.select import select
 from modelrunner.tools.tool import Tool, Toolbox
 from tests.support.fixtures import script
 from tests.support.llama_image import IMAGE
+from tests.support.waiting import until
 
 models = script("models")
 SUPPORT = Path(__file__).parents[1] / "support" / "llama_server.py"
@@ -160,16 +160,6 @@ def answers_at(address, port):
         socket.create_connection((address, port), timeout=2).close()
     except OSError:
         return False
-    return True
-
-
-def until(condition, seconds=5.0):
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
     return True
 
 

@@ -210,11 +210,3 @@ def gateway(
             running.end()
             thread.join(30)
         assert not any(server.running for _, server in runtime.starts)
-
-
-def eventually(holds: Any, seconds: float = 10.0) -> None:
-    """Waits until something holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)

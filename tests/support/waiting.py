@@ -8,11 +8,19 @@ BLOCK = 512
 """What `st_blocks` counts in."""
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(happened: Callable[[], object], seconds: float = 20) -> None:
+    """Returns when something has happened; where it does not in time, the test fails."""
+    assert until(happened, seconds), "it never happened"
+
+
+def until(happened: Callable[[], object], seconds: float = 5) -> bool:
+    """Whether something happens in time."""
     end = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < end, "it never happened"
+        if time.monotonic() > end:
+            return False
         time.sleep(0.02)
+    return True
 
 
 def partial_bytes(ingest: Path) -> int:
@@ -24,3 +32,12 @@ def partial_bytes(ingest: Path) -> int:
         except FileNotFoundError:
             continue
     return sizes
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits for its end to be noticed does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

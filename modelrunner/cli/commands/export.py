@@ -10,12 +10,11 @@ import typer
 from modelrunner import __version__
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import estimator_for
-from modelrunner.cli.launch_warnings import RPC_WARNING
 from modelrunner.cli.options import Rpc
 from modelrunner.errors import UsageError
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
-from modelrunner.runtime.settings import value_of
+from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.store.files import disk_errors
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")

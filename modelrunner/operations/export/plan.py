@@ -15,6 +15,7 @@ from modelrunner.errors import UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.runtime import arguments
 from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 
@@ -123,9 +124,8 @@ class ExportPlan:
         if self.rpc is None:
             return []
         said = (
-            "RPC is a proof of concept, fragile and insecure, say llama.cpp's authors: keep its"
-            " servers off any network that is not yours alone. What serves has to be built with"
-            " GGML_RPC=ON; the memory of other machines is not counted above."
+            f"{RPC_WARNING}. What serves has to be built with GGML_RPC=ON; the memory of other"
+            " machines is not counted above."
         )
         return [said]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.runtime.process import Child, Command
+from tests.support.waiting import until
 
 HOLD = """
 import fcntl, os, signal, sys, time
@@ -45,16 +46,6 @@ def start(tmp_path):
     yield start
     for child in children:
         child.stop(grace_s=0)
-
-
-def until(condition, seconds=5.0):
-    """Whether it became true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def is_released(file):

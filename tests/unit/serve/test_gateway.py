@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.openai_server import Reply, breaks_off, event, refuses, says, waits
-from tests.support.serving import Scripted, eventually, gateway, model
+from tests.support.serving import Scripted, gateway, model
+from tests.support.waiting import wait_until
 
 ONE, TWO, THREE = model("ai/one"), model("ai/two"), model("ai/three")
 
@@ -188,8 +189,8 @@ def test_a_client_that_leaves_while_a_model_loads_does_not_stop_the_load() -> No
     runtime = Scripted(load_s=0.5)
     with gateway(runtime, ONE) as running:
         leave_at_once(running.url)
-        eventually(lambda: running.states() == {"ai/one:latest": "loaded"})
-        eventually(lambda: in_progress(running) == 0)
+        wait_until(lambda: running.states() == {"ai/one:latest": "loaded"})
+        wait_until(lambda: in_progress(running) == 0)
         assert not runtime.last.answers.requests
 
 
@@ -207,7 +208,7 @@ def test_the_end_does_not_wait_for_a_load() -> None:
     begun = time.monotonic()
     with gateway(runtime, ONE) as running:
         leave_at_once(running.url)
-        eventually(lambda: bool(runtime.starts))
+        wait_until(lambda: bool(runtime.starts))
     assert time.monotonic() - begun < 10
 
 
@@ -218,7 +219,7 @@ def test_what_nobody_asks_for_is_unloaded() -> None:
     runtime = Scripted()
     with gateway(runtime, ONE, keep_alive=0.2) as running:
         assert running.chat("one").status == 200
-        eventually(lambda: running.states() == {"ai/one:latest": "idle"})
+        wait_until(lambda: running.states() == {"ai/one:latest": "idle"})
         assert not runtime.last.running
         assert running.chat("one").status == 200
     assert runtime.started == ["ai/one:latest"] * 2
@@ -248,7 +249,7 @@ def test_a_model_that_answers_is_waited_for_when_its_room_is_needed() -> None:
     runtime = Scripted(scripts={"ai/one:latest": [says(*"abcdef", pause=0.1)]})
     with gateway(runtime, ONE, TWO, budget=1) as running, ThreadPoolExecutor() as pool:
         first = pool.submit(running.chat, "one")
-        eventually(lambda: bool(runtime.starts and runtime.last.answers.requests))
+        wait_until(lambda: bool(runtime.starts and runtime.last.answers.requests))
         assert running.chat("two").status == 200
         assert first.result().body.endswith(b"data: [DONE]\n\n")
     assert runtime.started == ["ai/one:latest", "ai/two:latest"]
@@ -311,7 +312,7 @@ def test_a_client_that_goes_away_ends_the_work_of_the_runtime() -> None:
         reply.close()
         connection.close()
         assert runtime.last.answers.gone.wait(10)
-        eventually(lambda: in_progress(running) == 0)
+        wait_until(lambda: in_progress(running) == 0)
 
 
 def test_a_slow_client_holds_back_its_runtime_and_nobody_else() -> None:
@@ -344,7 +345,7 @@ def test_stopping_the_last_model_ends_the_server() -> None:
     with gateway(Scripted(), ONE) as running:
         assert running.chat("one").status == 200
         assert running.control("POST", "stop", {"model": "one"}).json["left"] == []
-        eventually(lambda: not answers(running.url))
+        wait_until(lambda: not answers(running.url))
 
 
 def test_docker_model_runners_clients_see_and_unload_what_runs() -> None:
@@ -384,7 +385,7 @@ def test_no_thread_is_left_behind() -> None:
     before = set(threading.enumerate())
     with gateway(Scripted(), ONE) as running:
         running.chat("one")
-    eventually(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 # Helpers.
