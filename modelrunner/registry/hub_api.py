@@ -116,8 +116,7 @@ class HubApi:
             "expand": ("downloads", "likes", "gated", "gguf", "siblings"),
         }
         url = f"{self.endpoint.base}/api/models?{urlencode(query, doseq=True)}"
-        what = Reference(HUGGING_FACE, "search", None)
-        entries, _ = self._backoff.run(lambda: self._json(url, what))
+        entries, _ = self._backoff.run(lambda: self._json(url, None))
         return tuple(hits_in(entries))[:limit]
 
     def open(
@@ -137,14 +136,14 @@ class HubApi:
             self._exchange.close()
 
     def error(
-        self, response: "requests.Response", reference: Reference, what: str
+        self, response: "requests.Response", reference: Reference | None, what: str
     ) -> ModelRunnerError:
-        """What a refusal stands for."""
+        """What a refusal stands for; a search is of no repository."""
         return refusal(
             response,
             what=what,
             hub=self.endpoint.label,
-            repository=repository_of(reference),
+            repository="" if reference is None else repository_of(reference),
             with_token=self._token is not None,
         )
 
@@ -172,10 +171,11 @@ class HubApi:
                 break
         return Listing(commit, tuple(files))
 
-    def _json(self, url: str, reference: Reference) -> tuple[Any, str | None]:
+    def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         with finishing(self._send(url, {"Accept": "application/json"})) as response:
             if response.status_code != HTTPStatus.OK:
-                raise self.error(response, reference, reference.short)
+                what = "a search" if reference is None else reference.short
+                raise self.error(response, reference, what)
             raw = read_limited(response, _LISTING_LIMIT, self.endpoint.label)
             link = response.links.get("next", {}).get("url")
         try:
