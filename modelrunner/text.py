@@ -1,7 +1,4 @@
-"""Foreign text made safe to show: no control, escape or direction character gets through.
-
-And addresses, as they are written.
-"""
+"""Foreign text made safe to show: no control, escape or direction character gets through."""
 
 import re
 
@@ -23,8 +20,3 @@ def sanitize_line(text: str, limit: int = 500) -> str:
     """Text as one safe line of at most `limit` characters: for names and registry messages."""
     line = " ".join(sanitize(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def http_url(host: str, port: int) -> str:
-    """The address of a server on plain http; IPv6 stands in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -17,6 +17,7 @@ import typer
 
 from modelrunner.cli.context import Context
 from modelrunner.errors import PortInUseError
+from modelrunner.net import is_loopback
 from modelrunner.operations.serve import ServeOrder, name_of, serve
 from modelrunner.serve.records import running
 from modelrunner.store.files import disk_errors
@@ -108,8 +109,6 @@ def serve_detached(
 
 def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
     """Where it is, what is open to whom, and how it is used."""
-    from modelrunner.serve.access import is_loopback
-
     console, names = context.console, [model.name for model in order.models]
     if console.json:
         # one line: whoever starts this reads it while the server goes on

@@ -26,11 +26,12 @@ from modelrunner.errors import (
     RateLimitedError,
     RegistryAnswerError,
 )
+from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.registry.docker_hub_list import DockerHubRepository, next_page, repositories_in
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited
-from modelrunner.registry.guard import is_loopback_name, origin
+from modelrunner.registry.guard import origin
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
 
@@ -152,7 +153,7 @@ def docker_hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint
             f"hub_api: {address[:200]!r} is no address",
             hint="write https://hub.docker.com, without user and password",
         )
-    if parts.scheme == "http" and not is_loopback_name(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
             f"hub_api: {address[:200]} would be spoken to in plain http",
             hint="that is for this machine alone: write https://",

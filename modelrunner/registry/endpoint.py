@@ -6,8 +6,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from modelrunner.errors import ConfigError
+from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB
-from modelrunner.registry.guard import is_loopback_name
 from modelrunner.registry.settings import ClientCertificate, RegistrySettings
 
 _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
@@ -44,7 +44,7 @@ class Endpoint:
         """A registry's own address; plain http for this machine, or where it is allowed."""
         authority = _ADDRESSES.get(registry, registry)
         host = _host(authority)
-        scheme = "http" if insecure or is_loopback_name(host) else "https"
+        scheme = "http" if insecure or is_loopback(host) else "https"
         return cls(registry, scheme, authority, realms=realms, ca_file=ca_file, client=client)
 
     @classmethod
@@ -74,7 +74,7 @@ class Endpoint:
                 hint="write docker.io=https://mirror.example.com, without user and password",
             )
         said = (registries or {}).get(parts.netloc, RegistrySettings())
-        if parts.scheme == "http" and not (said.insecure or is_loopback_name(parts.hostname)):
+        if parts.scheme == "http" and not (said.insecure or is_loopback(parts.hostname)):
             raise ConfigError(
                 f"the mirror {address[:200]} would be spoken to in plain http",
                 hint="if that is meant, allow it in config.toml:"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 from modelrunner.errors import ConfigError, RegistryAnswerError
+from modelrunner.net import is_loopback
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import check_redirect, is_loopback_name, origin
+from modelrunner.registry.guard import check_redirect, origin
 from modelrunner.registry.narrow import narrowed
 from modelrunner.registry.responses import BODY_LIMIT
 from modelrunner.registry.tokens import Form, Headers, Tokens
@@ -239,7 +240,7 @@ def read_limited(response: "requests.Response", limit: int, label: str) -> bytes
 def _past_proxies(url: str) -> dict[str, str] | None:
     """This machine is spoken to directly, whatever proxy stands before the others."""
     host = origin(url)[1]
-    return {"no_proxy": host} if is_loopback_name(host) else None
+    return {"no_proxy": host} if is_loopback(host) else None
 
 
 def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":

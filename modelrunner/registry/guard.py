@@ -7,13 +7,13 @@
   otherwise a hostile registry could make us talk to services behind the firewall.
 """
 
-import ipaddress
 import re
 import socket
 from enum import IntEnum
 from urllib.parse import SplitResult, urlsplit
 
 from modelrunner.errors import RegistryAnswerError, RegistryUnavailableError
+from modelrunner.net import IPAddress, ip_of, is_loopback
 from modelrunner.oci.reference import DOCKER_HUB
 
 _REALMS = {
@@ -34,16 +34,6 @@ class Reach(IntEnum):
     PRIVATE = 1
     LOOPBACK = 2
     LINK_LOCAL = 3
-
-
-def is_loopback_name(host: str) -> bool:
-    """Whether a host is this machine by its very name: what may be spoken to in plain http."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -138,12 +128,11 @@ def check_redirect(source: str, target: str, registry: str, *, resolve: bool) ->
 
 
 def _reach(host: str, *, resolve: bool) -> Reach:
-    try:
-        return _classify(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        pass
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_loopback(host):
         return Reach.LOOPBACK
+    address = ip_of(host)
+    if address is not None:
+        return _classify(address)
     if not resolve:
         return Reach.PUBLIC
     try:
@@ -152,13 +141,11 @@ def _reach(host: str, *, resolve: bool) -> Reach:
         raise RegistryUnavailableError(
             f"the name {host[:200]} is not known here", hint="check the name and the network"
         ) from exc
-    addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
-    return max(_classify(ipaddress.ip_address(address)) for address in addresses)
+    addresses = {str(entry[4][0]) for entry in found}
+    return max(_classify(ip) for address in addresses if (ip := ip_of(address)))
 
 
-def _classify(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Reach:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+def _classify(address: IPAddress) -> Reach:
     if address.is_link_local:
         return Reach.LINK_LOCAL
     if address.is_loopback or address.is_unspecified:
@@ -171,18 +158,10 @@ def _belongs(host: str, registry: str) -> bool:
 
     Siblings are not: `a.azurecr.io` and `b.azurecr.io` are strangers.
     """
-    if _is_address(host) or _is_address(registry):
+    if ip_of(host) or ip_of(registry):
         return False
     deep = host.count(".") >= _DOTS_OF_A_SITE and registry.endswith(f".{host}")
     return host.endswith(f".{registry}") or registry == f"registry.{host}" or deep
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _refused_realm(registry: str, place: str) -> RegistryAnswerError:

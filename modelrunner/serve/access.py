@@ -7,11 +7,11 @@ name that its owner points there. It cannot choose the headers Host and Origin: 
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelrunner.net import host_in, is_loopback
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import RefusalError, refuse
 
@@ -65,7 +65,7 @@ class Door:
         # beyond loopback, names are many, and the key keeps strangers out
         if said is None or not is_loopback(self.host):
             return
-        name = _host_of(said.decode("latin-1"))
+        name = host_in(said.decode("latin-1"))
         if name is None or not is_loopback(name):
             raise RefusalError(
                 403, "this server is for this machine: ask localhost or 127.0.0.1", "host"
@@ -76,21 +76,11 @@ class Door:
             return
         origin = said.decode("latin-1")
         parts = urlsplit(origin)
-        own = parts.scheme in {"http", "https"} and is_loopback(_host_of(parts.netloc) or "")
+        own = parts.scheme in {"http", "https"} and is_loopback(host_in(parts.netloc) or "")
         if not own and origin not in self.origins:
             raise RefusalError(
                 403, "web pages of this origin may not ask: `--allow-origin` lets them", "origin"
             )
-
-
-def is_loopback(name: str) -> bool:
-    """Whether only this machine is behind an address or name."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +121,6 @@ def _telling(send: Send, origin: bytes) -> Send:
 
 def _of(origin: bytes) -> list[tuple[bytes, bytes]]:
     return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-
-
-def _host_of(netloc: str) -> str | None:
-    try:
-        # with `@` in it, a name would hide behind another
-        return None if "@" in netloc else urlsplit(f"//{netloc}").hostname
-    except ValueError:
-        return None
 
 
 def _carries(said: str, key: str) -> bool:

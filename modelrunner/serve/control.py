@@ -11,9 +11,10 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
+from modelrunner.net import http_url
 from modelrunner.runtime import probe
 from modelrunner.serve.records import CONTROL, Record, running
-from modelrunner.text import http_url, sanitize_line
+from modelrunner.text import sanitize_line
 
 _ASK_S = 10.0
 _END_S = 10.0

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import uvicorn
 
 from modelrunner.errors import PortInUseError
+from modelrunner.net import http_url
 from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
 from modelrunner.serve.fleet import Fleet
-from modelrunner.text import http_url
 
 _GOODBYE_S = 3
 _IDLE_CONNECTION_S = 75

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from modelrunner.errors import ModelRunnerError, PortInUseError
+from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci.digest import Digest
 from modelrunner.share.repositories import (
     RefusalError,
@@ -29,13 +30,11 @@ from modelrunner.share.repositories import (
     unknown_blob,
 )
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.text import http_url
 
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>[^/]+)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
-_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +63,11 @@ class ShareServer(ThreadingHTTPServer):
     def address(self) -> str:
         """Where it listens, as an address."""
         return http_url(str(self.server_address[0]), self.server_address[1])
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(str(self.server_address[0]))
 
     def server_bind(self) -> None:
         """Binds without looking our own name up, which can take seconds and is of no use."""
@@ -131,12 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_host(self) -> None:
         """A web page must not read the store through a name that it points at this machine."""
-        bound = str(self.server.server_address[0])
-        if bound not in _LOOPBACK_NAMES:
-            return
         said = self.headers.get("Host", "")
-        host = said.rpartition(":")[0] if not said.endswith("]") and ":" in said else said
-        if said and host.lower() not in _LOOPBACK_NAMES:
+        if said and self.server.is_private and not is_loopback(host_in(said) or ""):
             raise RefusalError(
                 HTTPStatus.FORBIDDEN, "DENIED", "this server is for this machine only"
             )

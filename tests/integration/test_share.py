@@ -228,6 +228,18 @@ def test_server_listens_on_this_machine_only(shared):
     assert shared.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("bound", ["127.0.0.1", "127.0.0.2"])
+def test_names_of_elsewhere_are_refused_at_every_address_of_this_machine(store, bound):
+    put(store, MODEL, "ai/smollm2:1")
+    with sharing(store, bound) as server:
+        own = ["localhost", "LOCALHOST:80", "127.0.0.1:5001", bound, "[::1]:80", "x.localhost"]
+        assert [get(server, "/v2/_catalog", Host=name).status for name in own] == [200] * len(own)
+        others = ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "10.0.0.1"]
+        for name in others:
+            answer = get(server, "/v2/_catalog", Host=name)
+            assert (answer.status, answer.code) == (403, "DENIED")
+
+
 def test_port_that_is_taken_is_told(shared, store):
     port = shared.server_address[1]
     with pytest.raises(PortInUseError, match=str(port)):

@@ -33,6 +33,7 @@ from modelrunner.cli.options import (
 from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices import Device, devices
+from modelrunner.net import is_loopback
 from modelrunner.operations.serve import (
     ServeOrder,
     ServePlan,
@@ -208,8 +209,6 @@ def _chosen(
 
 def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str | None]:
     """The API key, and once more if it was made here."""
-    from modelrunner.serve.access import is_loopback
-
     wanted = said if said is not None else context.environ.get(_KEY_VARIABLE) or None
     if wanted == _GENERATED or (wanted is None and not is_loopback(host)):
         made = secrets.token_urlsafe(32)

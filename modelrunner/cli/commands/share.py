@@ -8,6 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.share.server import ShareServer
+from modelrunner.units import counted
 
 
 @command(
@@ -48,7 +49,8 @@ def share(
 
             addresses = stack.enter_context(announced(where, server.server_address[1]))
             console.say(f"announced at {', '.join(addresses)}: `modelrunner pull --lan` finds it")
-        console.say(f"sharing {len(context.store.models())} models read-only; Ctrl-C ends it")
-        if not server.address.startswith(("http://127.", "http://localhost", "http://[::1]")):
+        shared = counted(len(context.store.models()), "model")
+        console.say(f"sharing {shared} read-only; Ctrl-C ends it")
+        if not server.is_private:
             console.warn(f"everybody who reaches {server.address} can read every model")
         server.serve_forever()

@@ -1,0 +1,50 @@
+"""Hosts and addresses: what is this machine, and how an address is written."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def ip_of(host: str) -> IPAddress | None:
+    """Return the address that a host is written as, None for a name.
+
+    Brackets and a zone are left out; an IPv4 address that is mapped into IPv6 counts as IPv4.
+    """
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without its port, is this machine by its name or address alone.
+
+    127.0.0.0/8, ::1, `localhost` and names below it (RFC 6761), in any case. No name is looked up:
+    what a name server says today can be another machine tomorrow.
+    """
+    address = ip_of(host)
+    if address is not None:
+        return address.is_loopback
+    name = host.lower().removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def host_in(authority: str) -> str | None:
+    """Return the host of a `Host` header or of an address, in lower case and without the port.
+
+    None where there is none, or where `@` would hide one name behind another.
+    """
+    try:
+        return None if "@" in authority else urlsplit(f"//{authority}").hostname
+    except ValueError:
+        return None
+
+
+def http_url(host: str, port: int) -> str:
+    """The address of a server on plain http; IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

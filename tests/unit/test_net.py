@@ -1,0 +1,77 @@
+"""What is this machine, by its name or address alone."""
+
+import pytest
+
+from modelrunner.net import host_in, http_url, is_loopback
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost",
+        "localhost.",
+        "registry.localhost",
+        "Registry.LOCALHOST",
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.255.255.254",
+        "::1",
+        "[::1]",
+        "::1%lo",
+        "0:0:0:0:0:0:0:1",
+        "::ffff:127.0.0.1",
+        "[::ffff:127.0.0.2]",
+        "::ffff:7f00:1",
+    ],
+)
+def test_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ".",
+        "localhost.example",
+        "notlocalhost",
+        "xlocalhost",
+        "127.0.0.1.example",
+        "127.0.0.1:80",
+        "127.1",
+        "0.0.0.0",
+        "::",
+        "10.0.0.1",
+        "128.0.0.1",
+        "::ffff:10.0.0.1",
+        "::2",
+        "::127.0.0.1",
+        "[127.0.0.1",
+        "registry.example.com",
+    ],
+)
+def test_another_machine(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("LOCALHOST:80", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]:80", "::1"),
+        ("", None),
+        (":80", None),
+        ("localhost@evil.example", None),
+        ("evil.example@localhost:80", None),
+        ("[::1", None),
+    ],
+)
+def test_host_in_a_header(authority: str, host: str | None) -> None:
+    assert host_in(authority) == host
+
+
+def test_ipv6_stands_in_brackets() -> None:
+    assert http_url("::1", 80) == "http://[::1]:80"
+    assert http_url("127.0.0.1", 80) == "http://127.0.0.1:80"
