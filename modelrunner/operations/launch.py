@@ -25,10 +25,11 @@ from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
 
-_SHORT_CONTEXT = 8192
+SHORT_CONTEXT = 8192
 """Tokens below which a cache that is packed tighter is worth what it costs."""
 
-_USUAL_CACHE, _TIGHT_CACHE = "f16", "q8_0"
+_USUAL_CACHE = "f16"
+TIGHT_CACHE = "q8_0"
 _MICRO_BATCH = 512
 
 
@@ -92,6 +93,7 @@ class LaunchPlan:
         fit: Whether there is so much.
         available: The devices of this machine.
         seen: What it took when it was started like this before.
+        budget: Bytes that were set as its limit and are enough; None for what the devices have.
     """
 
     name: str
@@ -102,6 +104,7 @@ class LaunchPlan:
     fit: Fit
     available: Sequence[Device]
     seen: Observation | None = None
+    budget: int | None = None
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -120,13 +123,18 @@ class LaunchPlan:
         template = given.read_text("utf-8", "replace") if given else self.metadata.chat_template
         return "tools" in (template or "")
 
-    def line(self) -> str:
-        """One sentence: which model, whether and where it fits, and with which context."""
+    def line(self, needed_bytes: int | None = None) -> str:
+        """One sentence: which model, whether and where it fits, and with which context.
+
+        Args:
+            needed_bytes: What it takes, where that is not what was estimated or seen.
+        """
         quantization = (self.metadata.quantization or "").removeprefix("MOSTLY_")
         # many tags say it already
         told = quantization.lower() in self.name.lower()
         what = self.name if told else f"{self.name} {quantization}"
-        needed = format_size(self.seen.observed if self.seen else self.estimate.total)
+        known = self.seen.observed if self.seen else self.estimate.total
+        needed = format_size(known if needed_bytes is None else needed_bytes)
         context = f"context {self.spec.context}"
         if self.trained_context and self.spec.context < self.trained_context:
             context += f" of {self.trained_context}"
@@ -149,6 +157,8 @@ class LaunchPlan:
                 return f"needs at least {needed} of {place}, how much more is not known"
 
     def _place(self) -> str:
+        if self.budget is not None and self.fit.verdict != "no":
+            return f"the {format_size(self.budget)} budget"
         budget = self.fit.budget_bytes or Budget.of(self.available).together
         on_gpu = any(device.kind == "gpu" for device in self.available) and self.fit.gpu_layers
         return f"{format_size(budget)} {'GPU memory' if on_gpu else 'memory'}"
@@ -240,16 +250,20 @@ def chosen(
 
     usual = with_context(wish)
     free = wish.kv_type is None and wish.kv_type_v is None and wish.load(1).flash_attention
-    if not free or (usual.context or 0) >= min(_SHORT_CONTEXT, shape.context or _SHORT_CONTEXT):
+    if not free or (usual.context or 0) >= min(SHORT_CONTEXT, shape.context or SHORT_CONTEXT):
         return usual
-    if not all(_packs(layer.key_size) and _packs(layer.value_size) for layer in shape.layers):
+    if not is_packable(shape):
         return usual
-    tight = with_context(replace(wish, kv_type=_TIGHT_CACHE))
+    tight = with_context(replace(wish, kv_type=TIGHT_CACHE))
     return tight if (tight.context or 0) > (usual.context or 0) else usual
 
 
-def _packs(size: int) -> bool:
-    return size % CACHE_TYPES[_TIGHT_CACHE][0] == 0
+def is_packable(shape: ModelShape) -> bool:
+    """Whether the tighter cache's type takes the keys and values of every layer."""
+    block = CACHE_TYPES[TIGHT_CACHE][0]
+    return all(
+        layer.key_size % block == 0 and layer.value_size % block == 0 for layer in shape.layers
+    )
 
 
 def _file(view: Path, path: object) -> Path | None:

@@ -3,19 +3,27 @@
 import importlib.util
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget
+from modelrunner.memory.fit import Budget, longest_context
+from modelrunner.memory.load import PADDING, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
-from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
+from modelrunner.operations.launch import (
+    SHORT_CONTEXT,
+    TIGHT_CACHE,
+    LaunchPlan,
+    LaunchWish,
+    is_packable,
+    plan_launch,
+)
 from modelrunner.operations.rows import row_of
 from modelrunner.processes import process_start
 from modelrunner.runtime.runtime import LaunchSpec, Runtime
@@ -57,6 +65,8 @@ class ServeOrder:
         origins: Web pages that may ask.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         budget: Bytes of memory for all models together.
+        strict: Whether a model that needs more than the budget alone is refused: where somebody
+            has set it. One that needs more than was free at the start is tried alone.
         state: The folder for records and logs.
     """
 
@@ -67,6 +77,7 @@ class ServeOrder:
     origins: frozenset[str]
     keep_alive: float | None
     budget: int | None
+    strict: bool
     state: Path
 
 
@@ -89,8 +100,9 @@ def plan_serving(
     available: Sequence[Device],
     *,
     several: bool = True,
+    budget: int | None = None,
 ) -> ServePlan:
-    """Decides how to serve a model: one that writes, or one that makes vectors.
+    """Decide how to serve a model: one that writes, or one that makes vectors.
 
     Args:
         store: Where it is.
@@ -100,23 +112,127 @@ def plan_serving(
         available: The devices of this machine.
         several: Whether the runtime answers several requests at the same time; where the wish
             does not say how many, it is as many as fit, up to four.
+        budget: Bytes that the model may take; None for what the devices have.
 
     Raises:
         CorruptStoreError, MalformedGGUFError, UnsupportedArtifactError: It cannot be served.
+        DoesNotFitError: It needs more than the budget, even with a short context.
     """
     found = headers.of_stored(model)
+    demand = _Demand(
+        ModelShape.from_header(found.first, shards=found.shards[1:]),
+        found.projector_bytes,
+        _draft_shape(wish),
+    )
     if found.metadata.is_embedding:
-        return _plan_vectors(model, name, wish, found, available)
+        return _plan_vectors(model, name, wish, found, demand, available, budget)
     plan = plan_launch(store, model, name, wish, available)
+    if budget is not None:
+        needed = demand.bytes(plan.load)
+        if needed > budget:
+            wish = _narrowed(name, wish, demand, budget, needed)
+            plan = plan_launch(store, model, name, wish, available)
+        plan = replace(plan, budget=budget)
     if several and "parallel" not in wish.more:
-        shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-        room = plan.fit.budget_bytes
+        room = min(_known(budget, plan.fit.budget_bytes), default=None)
         for count in _SEVERAL:
             load = replace(plan.load, context=plan.load.context * count, sequences=count)
-            needed = _total(estimate(shape, load, projector=found.projector_bytes))
-            if needed is None or room is None or needed <= room:
-                return _planned(model, plan, replace(plan.spec, parallel=count), needed)
-    return _planned(model, plan, plan.spec, _total(plan.estimate))
+            if not demand.is_known or room is None or demand.bytes(load) <= room:
+                return _planned(model, plan, replace(plan.spec, parallel=count), demand, load)
+    return _planned(model, plan, plan.spec, demand, plan.load)
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What a model takes of memory, with all that is loaded beside it.
+
+    Attributes:
+        shape: The model.
+        projector: Bytes of the projector's file, where there is one.
+        draft: The draft model, where there is one.
+    """
+
+    shape: ModelShape
+    projector: int | None = None
+    draft: ModelShape | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether more is known than the size of the weights."""
+        return self.shape.is_known and (self.draft is None or self.draft.is_known)
+
+    def bytes(self, load: Load) -> int:
+        """The most that it will take; what the weights take where no more is known."""
+        own = _most(estimate(self.shape, load, projector=self.projector))
+        return own if self.draft is None else own + _most(estimate(self.draft, load))
+
+    def longest(self, load: Load, budget: int) -> int | None:
+        """The longest context of one conversation for which a budget is enough."""
+        count = load.sequences
+
+        def holds(tokens: int) -> bool:
+            return self.bytes(replace(load, context=tokens * count)) <= budget
+
+        return longest_context(self.shape, holds) if self.is_known else None
+
+
+def _most(needed: Estimate) -> int:
+    return needed.total if needed.high is None else needed.high
+
+
+def _draft_shape(wish: LaunchWish) -> ModelShape | None:
+    draft = wish.more.get("draft_model")
+    if draft is None:
+        return None
+    found = headers.of_file(draft)
+    return ModelShape.from_header(found.first, shards=found.shards[1:])
+
+
+def _known(*values: int | None) -> list[int]:
+    return [value for value in values if value is not None]
+
+
+def _narrowed(name: str, wish: LaunchWish, demand: _Demand, budget: int, needed: int) -> LaunchWish:
+    """The wish with a context for which a budget is enough.
+
+    Raises:
+        DoesNotFitError: There is none, or another one was asked for.
+    """
+    longest = demand.longest(wish.load(1), budget)
+    if wish.context is not None:
+        raise _too_large(
+            f"{name} with context {wish.context}",
+            needed,
+            budget,
+            f"use --context {longest} or less" if longest else _larger(demand, wish),
+        )
+    free = wish.kv_type is None and wish.kv_type_v is None
+    if free and (longest or 0) < min(SHORT_CONTEXT, demand.shape.context or SHORT_CONTEXT):
+        tight = replace(wish, kv_type=TIGHT_CACHE)
+        packed = demand.longest(tight.load(1), budget) if is_packable(demand.shape) else None
+        if (packed or 0) > (longest or 0):
+            wish, longest = tight, packed
+    if longest is None:
+        least = demand.bytes(replace(wish.load(1), context=PADDING * wish.load(1).sequences))
+        raise _too_large(name, least, budget, _larger(demand, wish))
+    return replace(wish, context=longest)
+
+
+def _larger(demand: _Demand, wish: LaunchWish) -> str:
+    """What helps where no context is short enough."""
+    load = wish.load(1)
+    least = demand.bytes(replace(load, context=PADDING * load.sequences))
+    parts = " or a lower --parallel" if load.sequences > 1 else ""
+    return f"raise --budget to {format_size(least)} at least, or use a smaller variant{parts}"
+
+
+def _too_large(what: str, needed: int, budget: int, hint: str) -> DoesNotFitError:
+    return DoesNotFitError(
+        f"{what} needs {format_size(needed)}, the budget is {format_size(budget)}",
+        hint=hint,
+        needed_bytes=needed,
+        budget_bytes=budget,
+    )
 
 
 def budget_of(available: Sequence[Device]) -> int:
@@ -148,7 +264,9 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
         control_key=control_key,
         models=tuple(model.name for model in order.models),
     )
-    fleet = Fleet(order.runtime, order.models, logs, order.budget, order.keep_alive)
+    fleet = Fleet(
+        order.runtime, order.models, logs, order.budget, order.keep_alive, strict=order.strict
+    )
     door = Door(order.host, order.api_key, control_key, order.origins)
     with recorded(order.state, record):
         return Gateway(listener, fleet, door).run()
@@ -164,11 +282,23 @@ def _plan_vectors(
     name: str,
     wish: LaunchWish,
     found: headers.Headers,
+    demand: _Demand,
     available: Sequence[Device],
+    budget: int | None,
 ) -> ServePlan:
     metadata = found.metadata
-    context = wish.context or min(metadata.context_length or _LONGEST_TEXT, _LONGEST_TEXT)
-    # an encoder sees its text whole
+    trained = metadata.context_length or _LONGEST_TEXT
+    # no runtime takes a longer text than the model was trained for
+    context = min(wish.context or _LONGEST_TEXT, trained)
+
+    def load_of(tokens: int) -> Load:
+        # an encoder sees its text whole
+        return replace(wish, more={"micro_batch": tokens, **wish.more}).load(tokens)
+
+    needed = demand.bytes(load_of(context))
+    if budget is not None and needed > budget:
+        context = _shorter_text(name, context, wish, demand, load_of, budget)
+        needed = demand.bytes(load_of(context))
     wish = replace(wish, more={"batch": context, "micro_batch": context, **wish.more})
     keys, values = wish.cache_types
     spec = LaunchSpec(
@@ -184,32 +314,60 @@ def _plan_vectors(
         ranking=metadata.is_ranking,
         **wish.more,
     )
-    shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-    needed = _total(estimate(shape, wish.load(context)))
-    room = budget_of(available)
-    fits = needed is None or needed <= room
+    there = budget_of(available)
+    fits = not demand.is_known or needed <= there
     verdict = "fits" if fits else "does not fit"
-    told = f"{verdict}, needs {format_size(needed)}" if needed is not None else "memory not known"
+    told = f"{verdict}, needs {format_size(needed)}" if demand.is_known else "memory not known"
+    place = f"{format_size(there)} memory"
+    if budget is not None and fits:
+        place = f"the {format_size(budget)} budget"
     does = "scores documents of" if metadata.is_ranking else "makes vectors of"
-    line = f"{name}: {told} of {format_size(room)} memory; {does} {context} tokens"
+    line = f"{name}: {told} of {place}; {does} {context} tokens"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"
-    return ServePlan(_served(model, name, spec, needed, kind), line, fits)
+    memory = needed if demand.is_known else None
+    return ServePlan(_served(model, name, spec, memory, kind), line, fits)
+
+
+def _shorter_text(
+    name: str,
+    context: int,
+    wish: LaunchWish,
+    demand: _Demand,
+    load_of: Callable[[int], Load],
+    budget: int,
+) -> int:
+    """The longest text for which a budget is enough.
+
+    Raises:
+        DoesNotFitError: There is none, or another one was asked for.
+    """
+
+    def holds(tokens: int) -> bool:
+        return tokens <= context and demand.bytes(load_of(tokens)) <= budget
+
+    longest = longest_context(demand.shape, holds) if demand.is_known else None
+    if longest is None or wish.context is not None:
+        needed = demand.bytes(load_of(context if longest else min(context, PADDING)))
+        raise _too_large(
+            name,
+            needed,
+            budget,
+            f"use --context {longest} or less"
+            if longest
+            else f"raise --budget to {format_size(needed)} at least",
+        )
+    return longest
 
 
 def _planned(
-    model: StoredModel, plan: LaunchPlan, spec: LaunchSpec, needed: int | None
+    model: StoredModel, plan: LaunchPlan, spec: LaunchSpec, demand: _Demand, load: Load
 ) -> ServePlan:
-    line = plan.line()
+    needed = demand.bytes(load) if demand.is_known else None
+    line = plan.line(needed)
     if spec.parallel > 1:
-        room = f" take {format_size(needed)}" if needed is not None else ""
-        line = f"{line}; {spec.parallel} requests at a time{room}"
+        line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
     return ServePlan(_served(model, plan.name, spec, needed, "chat"), line, fits)
-
-
-def _total(found: Estimate) -> int | None:
-    """The bytes of an estimate that knows all of them."""
-    return found.total if found.is_complete else None
 
 
 def _served(

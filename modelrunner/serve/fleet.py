@@ -20,13 +20,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from modelrunner.errors import ModelNotFoundError, ModelRunnerError, RuntimeFailedError
+from modelrunner.errors import (
+    DoesNotFitError,
+    ModelNotFoundError,
+    ModelRunnerError,
+    RuntimeFailedError,
+)
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.server import Server
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.lineup import Served
 from modelrunner.serve.records import log_of
-from modelrunner.units import format_duration
+from modelrunner.units import format_duration, format_size
 
 READY_WITHIN_S = 600.0
 _ROOM_WITHIN_S = 120.0
@@ -89,6 +94,7 @@ class Fleet:
         logs: The folder for what runtimes print, and the beginning of the files' names.
         budget: Bytes that all of them may take together; None for no limit.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
+        strict: Whether a model that needs more than the budget is refused instead of tried alone.
     """
 
     runtime: Runtime
@@ -96,6 +102,7 @@ class Fleet:
     logs: Path
     budget: int | None
     keep_alive: float | None
+    strict: bool = False
     figures: Figures = field(default_factory=Figures)
     seats: dict[str, Seat] = field(init=False)
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -234,6 +241,13 @@ class Fleet:
             server.log.replace(server.log.with_suffix(".before"))
 
     async def _make_room(self, seat: Seat) -> None:
+        claim = seat.model.claim
+        if self.strict and self.budget is not None and claim > self.budget:
+            raise DoesNotFitError(
+                f"{seat.model.name} needs {format_size(claim)},"
+                f" the budget is {format_size(self.budget)}",
+                hint="start the server with a larger --budget, or ask for a smaller model",
+            )
         end = time.monotonic() + _ROOM_WITHIN_S
         while others := self._in_the_way(seat):
             free = [other for other in others if not other.users]
@@ -255,8 +269,8 @@ class Fleet:
     def _in_the_way(self, seat: Seat) -> list[Seat]:
         """The models that are loaded, if they leave too little room for one more."""
         loaded = [other for other in self.seats.values() if other.server is not None]
-        needed = seat.model.memory or 0
-        taken = sum(other.model.memory or 0 for other in loaded)
+        needed = seat.model.claim
+        taken = sum(other.model.claim for other in loaded)
         if self.budget is None or needed + taken <= self.budget:
             return []
         return loaded

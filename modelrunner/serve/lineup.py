@@ -33,7 +33,7 @@ class Served:
         references: All its names.
         kind: What it is asked for: answers, or vectors and ranks.
         spec: How it is started.
-        memory: Bytes that it takes once it is loaded; None if not known.
+        memory: Bytes that it takes at most once it is loaded; None if not known.
         facts: What lists say of it.
     """
 
@@ -44,6 +44,11 @@ class Served:
     spec: LaunchSpec
     memory: int | None
     facts: Facts = field(default_factory=Facts)
+
+    @property
+    def claim(self) -> int:
+        """Bytes that count against a budget: of a model that is not known, those of its files."""
+        return (self.facts.size_bytes or 0) if self.memory is None else self.memory
 
     def is_called(self, text: str) -> bool:
         """Whether this is one of the ways to write it: an ID, a name, a name with a digest."""

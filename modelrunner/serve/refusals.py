@@ -7,6 +7,9 @@ from starlette.types import Send
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+FINAL = (b"x-should-retry", b"false")
+"""The header by which OpenAI's and Anthropic's clients know that a retry does not help."""
+
 
 class RefusalError(Exception):
     """A request that is answered with an error.

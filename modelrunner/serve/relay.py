@@ -16,12 +16,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.errors import ModelRunnerError, NotFoundError
+from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
 from modelrunner.runtime.server import Server
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.fleet import BusyError, Fleet
 from modelrunner.serve.lineup import Kind, Served, find
-from modelrunner.serve.refusals import RefusalError, refuse
+from modelrunner.serve.refusals import FINAL, RefusalError, refuse
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.text import sanitize_line
 
@@ -287,8 +287,10 @@ def _not_loaded(error: ModelRunnerError) -> RefusalError:
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     if isinstance(error, BusyError):
         return RefusalError(503, message, "busy", [(b"retry-after", b"10")])
+    if isinstance(error, CapacityError):
+        return RefusalError(507, message, error.code, [FINAL])
     status = 404 if isinstance(error, NotFoundError) else 500
-    return RefusalError(status, message, error.code)
+    return RefusalError(status, message, error.code, [FINAL])
 
 
 def _broken_off(model: Served, *, died: bool) -> RefusalError:

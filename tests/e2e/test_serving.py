@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from modelrunner.units import format_size
 from tests.conftest import CommandLine
 from tests.support.waiting import alive, wait_until
 
@@ -357,6 +358,24 @@ def test_a_model_unused_is_unloaded_and_one_in_the_way_too(models: CommandLine) 
         assert endpoint.ask("/v1/embeddings", {"model": VECTORS, "input": "x"})[0] == 200
         assert states(models)[f"{TALKER}:latest"] == "idle"
         wait_until(lambda: set(states(models).values()) == {"idle"})
+
+
+def test_a_budget_binds_a_single_model(models: CommandLine) -> None:
+    done = models("serve", TALKER, "--port", "0", "--budget", "100KiB")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert re.fullmatch(
+        rf"error: {TALKER}:latest needs [\d.]+ MiB, the budget is 100.00 KiB\n"
+        r"hint: raise --budget to [\d.]+ MiB at least, or use a smaller variant\n",
+        done.stderr,
+    )
+    with serving(models, TALKER, "--budget", "2MiB") as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
+        (state,) = json.loads(models("ps", "--json").stdout)
+        endpoint.process.terminate()
+        _, said = endpoint.process.communicate(timeout=20)
+    needed = format_size(state["memory_bytes"])
+    assert state["memory_bytes"] <= 2 * 1024 * 1024
+    assert f"fits, needs {needed} of the 2.00 MiB budget; context {state['context']} of" in said
 
 
 # In the background.

@@ -193,11 +193,12 @@ def gateway(
     host: str = "127.0.0.1",
     origins: frozenset[str] = frozenset(),
     budget: int | None = None,
+    strict: bool = False,
     keep_alive: float | None = None,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
-        fleet = Fleet(runtime, models, Path(folder) / "0", budget, keep_alive)
+        fleet = Fleet(runtime, models, Path(folder) / "0", budget, keep_alive, strict=strict)
         running = Gateway(listener, fleet, Door(host, api_key, CONTROL_KEY, origins))
         thread = threading.Thread(target=running.run)
         thread.start()

@@ -133,7 +133,7 @@ def serve_models(
     memory = bytes_of(budget)
     chosen = runtime_for(context, runtime, needs)
     with listening(context, host, context.settings.port if port is None else port) as listener:
-        planner = _Planner(context, chosen, launch, devices())
+        planner = _Planner(context, chosen, launch, devices(), memory)
         models = _chosen(context, references or [], everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
         warn_of_rpc(context, [plan.served.spec for plan in plans])
@@ -144,7 +144,8 @@ def serve_models(
             api_key=key,
             origins=pages,
             keep_alive=kept,
-            budget=memory or budget_of(planner.available),
+            budget=budget_of(planner.available) if memory is None else memory,
+            strict=memory is not None,
             state=context.settings.servers,
         )
         if detach:
@@ -161,6 +162,7 @@ class _Planner:
     runtime: Runtime
     launch: LaunchOptions
     available: Sequence[Device]
+    budget: int | None
 
     def all_of(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
         """The plans of models, each of which has to be served."""
@@ -179,7 +181,15 @@ class _Planner:
     def _plan(self, model: StoredModel, name: str) -> ServePlan:
         wish = wish_for(self.context, self.runtime, model, name, self.launch)
         several = Ability.PARALLEL in self.runtime.abilities
-        plan = plan_serving(self.context.store, model, name, wish, self.available, several=several)
+        plan = plan_serving(
+            self.context.store,
+            model,
+            name,
+            wish,
+            self.available,
+            several=several,
+            budget=self.budget,
+        )
         require_for(self.runtime, plan.served.spec)
         self.context.console.say(plan.line)
         if not plan.fits:

@@ -5,9 +5,11 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from modelrunner.serve.lineup import Facts
 from tests.support.openai_server import Reply, breaks_off, event, refuses, says, waits
 from tests.support.serving import Scripted, gateway, model
 from tests.support.waiting import wait_until
@@ -260,6 +262,31 @@ def test_a_model_larger_than_all_memory_is_tried_alone() -> None:
         assert running.chat("one").status == 200
         assert running.chat("huge").status == 200
         assert running.states() == {"ai/one:latest": "idle", "ai/huge:latest": "loaded"}
+
+
+def test_a_model_larger_than_a_budget_that_was_set_is_never_loaded() -> None:
+    runtime = Scripted()
+    huge = model("ai/huge", memory=3 * 1024**3)
+    with gateway(runtime, ONE, huge, budget=2 * 1024**3, strict=True) as running:
+        assert running.chat("one").status == 200
+        answer = running.chat("huge")
+        assert (answer.status, answer.json["error"]["code"]) == (507, "does_not_fit")
+        assert answer.headers["x-should-retry"] == "false"
+        assert answer.error == (
+            "ai/huge:latest needs 3.00 GiB, the budget is 2.00 GiB;"
+            " start the server with a larger --budget, or ask for a smaller model"
+        )
+        assert running.states() == {"ai/one:latest": "loaded", "ai/huge:latest": "idle"}
+    assert runtime.started == ["ai/one:latest"]
+
+
+def test_a_model_whose_memory_is_not_known_counts_with_its_files() -> None:
+    runtime = Scripted()
+    unknown = replace(model("ai/unknown", memory=None), facts=Facts(size_bytes=2))
+    with gateway(runtime, ONE, unknown, budget=2) as running:
+        assert running.chat("one").status == 200
+        assert running.chat("unknown").status == 200
+        assert running.states() == {"ai/one:latest": "idle", "ai/unknown:latest": "loaded"}
 
 
 # Ends.
