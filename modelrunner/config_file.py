@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelrunner.errors import ConfigError
+from modelrunner.errors import ConfigError, InvalidReferenceError
 from modelrunner.registry.settings import RegistrySettings
 
 _TOP = {
@@ -116,7 +116,7 @@ def read_mirrors(
         addresses = [entry] if isinstance(entry, str) else entry
         if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
             raise ConfigError(f"{path}: mirrors of {registry} should be a list of addresses")
-        found[registry] = tuple(addresses)
+        found[_registry(registry, f"{path}: mirrors")] = tuple(addresses)
     return found, str(path) if found else "default"
 
 
@@ -129,8 +129,27 @@ def _mirrors_of(text: str) -> Mapping[str, tuple[str, ...]]:
                 f"MODELRUNNER_MIRRORS: {entry[:100]!r} is not REGISTRY=ADDRESS",
                 hint="write docker.io=https://mirror.example.com, several with commas",
             )
-        found[registry] = (*found.get(registry, ()), address)
+        name = _registry(registry.strip(), "MODELRUNNER_MIRRORS")
+        found[name] = (*found.get(name, ()), address)
     return found
+
+
+def _registry(text: str, where: str) -> str:
+    """A registry as references name it: another spelling of it would never be looked up.
+
+    Raises:
+        ConfigError: It is not a registry.
+    """
+    # most people configure none
+    from modelrunner.oci.reference import parse_registry
+
+    try:
+        return parse_registry(text)
+    except InvalidReferenceError as exc:
+        raise ConfigError(
+            f"{where}: {text[:100]!r} is not a registry",
+            hint="write a host, with a port where it needs one: docker.io, localhost:5000",
+        ) from exc
 
 
 def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, RegistrySettings]:
@@ -149,7 +168,7 @@ def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, Regi
                     f"{path}: {key!r} of registry {registry} is not understood",
                     hint=f"there are {', '.join(_REGISTRY)}",
                 )
-        found[registry] = RegistrySettings(
+        found[_registry(registry, f"{path}: registries")] = RegistrySettings(
             insecure=entry.get("insecure", False),
             realms=tuple(str(realm) for realm in entry.get("realms", ())),
             ca_file=entry.get("ca_file"),

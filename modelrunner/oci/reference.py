@@ -21,6 +21,10 @@ DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
 DEFAULT_NAMESPACE = "ai"
 DEFAULT_TAG = "latest"
+LOCAL = "local"
+"""The namespace of names made on this machine. It is written as one of Docker Hub's, and no
+registry is ever asked for it."""
+
 ANY_REPOSITORY = "_"
 """The repository of a shared store that has all its content; no real one is called so."""
 
@@ -115,6 +119,11 @@ class Reference:
         return text.removeprefix(f"{DOCKER_HUB}/")
 
     @property
+    def is_local(self) -> bool:
+        """Whether the name was made on this machine, and stands for nothing at any registry."""
+        return self.registry == DOCKER_HUB and self.repository.startswith(f"{LOCAL}/")
+
+    @property
     def pinned(self) -> bool:
         """Whether a digest says exactly which content is meant."""
         return self.digest is not None
@@ -134,6 +143,34 @@ class Reference:
         if self.digest is not None:
             text += f"@{self.digest}"
         return text
+
+
+def parse_registry(text: str) -> str:
+    """Return a registry as references name it: in lower case, one spelling for each registry.
+
+    Raises:
+        InvalidReferenceError: It is not a host with an optional port.
+    """
+    registry = text.lower() if text.isascii() else text
+    registry = _ALIASES.get(registry, registry)
+    _check_registry(registry, text)
+    return registry
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Split a repository's full name into its registry and its path there.
+
+    Unlike `Reference.parse`, no namespace is filled in: a path on the wire is a whole one.
+    """
+    registry, path = _split_registry(text)
+    return _ALIASES.get(registry, registry), path
+
+
+def listed_name(registry: str, repository: str) -> str:
+    """Return the shortest name that `split_name` takes apart into this registry and path."""
+    if registry == DOCKER_HUB and _split_registry(repository)[1] == repository:
+        return repository
+    return f"{registry}/{repository}"
 
 
 def match_id(text: str) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from modelrunner.errors import ConfigError
 from modelrunner.net import is_loopback
@@ -20,7 +20,8 @@ class Endpoint:
     `registry` is the name in references, `scheme` and `authority` are what is connected to,
     `prefix` comes before `/v2` (a mirror may live below a path), `realms` are further hosts at
     which a token may be asked for, `ca_file` is a bundle for this registry alone, `client` the
-    certificate that we show.
+    certificate that we show, `namespace` the registry that a mirror is asked to stand for: what it
+    has of another one under the same path is another model.
     """
 
     registry: str
@@ -30,6 +31,7 @@ class Endpoint:
     realms: tuple[str, ...] = ()
     ca_file: str | None = None
     client: ClientCertificate = field(default=None, repr=False)
+    namespace: str | None = None
 
     @classmethod
     def of_registry(
@@ -55,6 +57,7 @@ class Endpoint:
         *,
         registries: Mapping[str, RegistrySettings] | None = None,
         ca_file: str | None = None,
+        namespace: str | None = None,
     ) -> Self:
         """A mirror of a registry, given as an address; `registries` may say more of its host.
 
@@ -90,7 +93,22 @@ class Endpoint:
             said.realms,
             certificates,
             said.client,
+            namespace,
         )
+
+    def with_namespace(self, url: str) -> str:
+        """Return an address of a mirror with `?ns=REGISTRY`, as containerd sends it.
+
+        A path alone does not say which registry it is a path of.
+        """
+        if self.namespace is None:
+            return url
+        parts = urlsplit(url)
+        query = parse_qs(parts.query, keep_blank_values=True)
+        if "ns" in query:
+            return url
+        said = urlencode({"ns": self.namespace})
+        return parts._replace(query=f"{parts.query}&{said}" if parts.query else said).geturl()
 
     @property
     def host(self) -> str:

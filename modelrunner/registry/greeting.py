@@ -55,6 +55,8 @@ def greet(
         read_timeout_s=timeout_s,
     )
     url = f"{endpoint.base}/v2/{path}"
+    if path:
+        url = endpoint.with_namespace(url)
     with (
         session,
         finishing(exchange.send("HEAD", url, scope=scope, headers={"Accept": _ACCEPT})) as answer,

@@ -231,7 +231,7 @@ class OciRegistry:
     ) -> "requests.Response":
         return self._exchange.send(
             method,
-            url,
+            self.endpoint.with_namespace(url),
             scope=scope or scope_of(reference.repository, "pull"),
             headers=headers,
             content=content,

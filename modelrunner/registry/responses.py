@@ -21,6 +21,7 @@ from modelrunner.text import sanitize_line
 BODY_LIMIT = 64 * 1024
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
 _SERVER_ERROR = 500
+_MOST_NEAR = 5
 _SPENT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b")
 
 
@@ -40,7 +41,7 @@ def error_for(
     said = f" ({message})" if message else ""
     facts: dict[str, Any] = {"registry": registry, "status": status}
     if status == _NOT_FOUND:
-        return _not_found(codes, what, registry)
+        return _not_found(codes, what, registry, _near(body))
     if status == _UNAUTHORIZED or (status == _FORBIDDEN and "UNAUTHORIZED" in codes):
         return UnauthorizedError(
             f"{what}: not found or private: {registry} does not say which without a login",
@@ -73,7 +74,16 @@ def web_page(what: str, registry: str) -> RegistryAnswerError:
     )
 
 
-def _not_found(codes: set[str], what: str, registry: str) -> ManifestNotFoundError:
+def _not_found(codes: set[str], what: str, registry: str, near: list[str]) -> ManifestNotFoundError:
+    if "NAME_UNKNOWN" in codes and near:
+        names = " or ".join(f"`{registry}/{name}`" for name in near)
+        return ManifestNotFoundError(
+            f"{what}: no such repository on {registry}",
+            hint=f"did you mean {names}?",
+            registry=registry,
+            missing="repository",
+            near=[f"{registry}/{name}" for name in near],
+        )
     if "NAME_UNKNOWN" in codes:
         return ManifestNotFoundError(
             f"{what}: no such repository on {registry}",
@@ -115,6 +125,15 @@ def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
     # the IETF's draft for rate limits, which the Hugging Face Hub follows: "api";r=0;t=55
     spent = _SPENT.search(headers.get("RateLimit", ""))
     return {"retry_after_s": int(spent[1])} if spent else {}
+
+
+def _near(body: bytes) -> list[str]:
+    """Repositories that may be meant, as our own `share` names them in an error's detail."""
+    try:
+        near = json.loads(body)["errors"][0]["detail"]["near"]
+        return [sanitize_line(name, 255) for name in near[:_MOST_NEAR] if isinstance(name, str)]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return []
 
 
 def _spec_errors(body: bytes) -> tuple[set[str], str]:

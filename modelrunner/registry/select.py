@@ -160,7 +160,13 @@ class Places:
             ConfigError: A mirror's address is none.
         """
         return tuple(
-            Endpoint.of_mirror(registry, address, registries=self.registries, ca_file=self.ca_file)
+            Endpoint.of_mirror(
+                registry,
+                address,
+                registries=self.registries,
+                ca_file=self.ca_file,
+                namespace=registry,
+            )
             for address in self.mirrors.get(registry, ())
         )
 

@@ -1,12 +1,23 @@
-"""The store as a registry's clients see it: repositories, by their paths, and what they have."""
+"""The store as a registry's clients see it: repositories, by their full names.
 
-from collections.abc import Mapping, Sequence
+A model is its full name: `/v2/ghcr.io/ai/x` is that of `ghcr.io`, and `/v2/ai/x` that of
+`docker.io` alone. Where a request says with `?ns=` whose mirror it takes this server for, as
+containerd does, the path is one of that registry.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from modelrunner.errors import MalformedManifestError
+from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import ANY_REPOSITORY, Reference
+from modelrunner.oci.reference import (
+    ANY_REPOSITORY,
+    Reference,
+    listed_name,
+    parse_registry,
+    split_name,
+)
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -17,14 +28,24 @@ class RefusalError(Exception):
     status: HTTPStatus
     code: str
     message: str
+    detail: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """The models that have names under a path, whatever their registries."""
+    """The models that have names in one repository of one registry.
 
+    The one that has all content of the store has no registry, and no tags.
+    """
+
+    registry: str | None
     path: str
     models: Sequence[StoredModel]
+
+    @property
+    def name(self) -> str:
+        """The name by which it can be asked for without `?ns=`."""
+        return self.path if self.registry is None else listed_name(self.registry, self.path)
 
     def tags(self) -> list[str]:
         """All tags, sorted."""
@@ -54,7 +75,21 @@ class Repository:
     def _names(self, reference: Reference) -> bool:
         """Whether a tag of the reference is one here: a revision's is another model's."""
         other = reference.digest is not None or reference.revision is not None
-        return reference.repository == self.path and not other
+        return (reference.registry, reference.repository) == (
+            self.registry,
+            self.path,
+        ) and not other
+
+    def digest(self, name: str) -> Digest:
+        """The digest that is written so.
+
+        Raises:
+            RefusalError: It is not a digest.
+        """
+        try:
+            return Digest.parse(name)
+        except MalformedManifestError as exc:
+            raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
 
     def blob(self, name: str) -> Digest:
         """The blob of this digest, where one of the models has it.
@@ -62,37 +97,88 @@ class Repository:
         Raises:
             RefusalError: None has, or it is no digest.
         """
-        try:
-            digest = Digest.parse(name)
-        except MalformedManifestError as exc:
-            raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
+        digest = self.digest(name)
         for model in self.models:
             if any(blob.digest == digest for blob in model.manifest.blobs):
                 return digest
         raise unknown_blob(name)
 
 
-def repositories(store: Store) -> Mapping[str, Repository]:
-    """All of a store, by path."""
-    found: dict[str, list[StoredModel]] = {}
+def repositories(store: Store) -> Sequence[Repository]:
+    """All repositories of a store."""
+    found: dict[tuple[str, str], list[StoredModel]] = {}
     for model in store.models():
-        for path in {reference.repository for reference in model.references}:
-            found.setdefault(path, []).append(model)
-    return {path: Repository(path, models) for path, models in found.items()}
+        for place in {(name.registry, name.repository) for name in model.references}:
+            found.setdefault(place, []).append(model)
+    return [Repository(*place, models) for place, models in found.items()]
 
 
-def repository(store: Store, path: str) -> Repository:
-    """The repository of this path; the one that has all content has no tags.
+def catalog(store: Store, namespace: str | None) -> list[str]:
+    """The names of all repositories, as they can be asked for; of one registry its paths.
 
     Raises:
-        RefusalError: There is none.
+        RefusalError: The namespace is not a registry.
     """
+    found = repositories(store)
+    if namespace is None:
+        return sorted(entry.name for entry in found)
+    registry = _registry(namespace)
+    return sorted(entry.path for entry in found if _is_of(entry, registry))
+
+
+def repository(store: Store, path: str, namespace: str | None) -> Repository:
+    """The repository that a path means.
+
+    Args:
+        store: The store.
+        path: What stands between `/v2/` and the kind of content.
+        namespace: The registry that the request names with `?ns=`.
+
+    Raises:
+        RefusalError: There is none, or the namespace is not a registry.
+    """
+    registry = None if namespace is None else _registry(namespace)
     if path == ANY_REPOSITORY:
-        return Repository(path, store.models())
-    found = repositories(store).get(path)
-    if found is None:
-        raise RefusalError(HTTPStatus.NOT_FOUND, "NAME_UNKNOWN", f"no repository {path} here")
-    return found
+        return Repository(None, path, store.models())
+    found = repositories(store)
+    for place in _places(path, registry):
+        for entry in found:
+            if (entry.registry, entry.path) == place and _is_of(entry, registry):
+                return entry
+    wanted = _places(path, registry)[0]
+    others = sorted(entry.name for entry in found if entry.path == wanted[1])
+    hint = f"; this store has {', '.join(others)}" if others else ""
+    raise RefusalError(
+        HTTPStatus.NOT_FOUND,
+        "NAME_UNKNOWN",
+        f"no repository {'/'.join(wanted)}{hint}",
+        {"near": others} if others else None,
+    )
+
+
+def _places(path: str, registry: str | None) -> list[tuple[str, str]]:
+    """What a path may mean, as registry and repository, the likeliest first."""
+    named = split_name(path)
+    if registry is None:
+        return [named]
+    # a client that is told to ask below a path sends the full name, and the registry too
+    return [(registry, path), named] if named[0] == registry else [(registry, path)]
+
+
+def _is_of(entry: Repository, registry: str | None) -> bool:
+    """Whether a registry's mirror has it: what was named on this machine is of no registry."""
+    return registry is None or (
+        entry.registry == registry and not Reference(registry, entry.path, None).is_local
+    )
+
+
+def _registry(namespace: str) -> str:
+    try:
+        return parse_registry(namespace)
+    except InvalidReferenceError as exc:
+        raise RefusalError(
+            HTTPStatus.BAD_REQUEST, "NAME_INVALID", f"ns: {namespace[:100]!r} is not a registry"
+        ) from exc
 
 
 def unknown_blob(name: str) -> RefusalError:

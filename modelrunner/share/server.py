@@ -1,9 +1,10 @@
 """A read-only OCI registry over the local store: a fixture, a mirror, a LAN cache.
 
 It answers what clients of the distribution specification ask when they pull: the version check,
-manifests by tag and digest, blobs with ranges, the tags of a repository, the catalogue. Every
-repository of the store is served under its path without the registry's name, so that this server
-can stand in as a mirror. It only reads; whatever would write is refused.
+manifests by tag and digest, blobs with ranges, the tags of a repository, the catalogue, what refers
+to a manifest (nothing does). Every repository of the store is served under its full name, and those
+of a registry under their own paths to whoever takes this server for its mirror; see `repositories`.
+It only reads; whatever would write is refused.
 """
 
 import json
@@ -18,23 +19,27 @@ from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
 from threading import Thread
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from modelrunner.errors import ModelRunnerError, PortInUseError
 from modelrunner.net import host_in, http_url, is_loopback
+from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.share.repositories import (
     RefusalError,
-    repositories,
+    catalog,
     repository,
     unknown_blob,
 )
 from modelrunner.store.store import Store, StoredModel
 
-_ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>[^/]+)")
+_ROUTE = re.compile(
+    r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<name>[^/]+)"
+)
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
+_NO_REFERRERS = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
 _log = logging.getLogger(__name__)
 
 
@@ -143,11 +148,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self) -> None:
         parts = urlsplit(self.path)
-        path, query = unquote(parts.path), parse_qs(parts.query)
+        path, query = unquote(parts.path), parse_qs(parts.query, keep_blank_values=True)
         if path in ("/v2", "/v2/"):
             self._send_json({})
         elif path == "/v2/_catalog":
-            self._send_page("repositories", sorted(repositories(self.server.store)), query, {})
+            names = catalog(self.server.store, _namespace(query))
+            self._send_page("repositories", names, query, {})
         else:
             match = _ROUTE.fullmatch(path)
             if match is None:
@@ -155,13 +161,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(match["repository"], match["kind"], match["name"], query)
 
     def _content(self, path: str, kind: str, name: str, query: Mapping[str, list[str]]) -> None:
-        found = repository(self.server.store, path)
+        found = repository(self.server.store, path, _namespace(query))
         if kind == "tags" and name == "list":
             self._send_page("tags", found.tags(), query, {"name": path})
         elif kind == "manifests":
             self._send_manifest(found.manifest(name))
         elif kind == "blobs":
             self._send_blob(found.blob(name))
+        elif kind == "referrers":
+            found.digest(name)
+            # nothing in a store refers to a manifest, and that is an answer too
+            self._send_json(_NO_REFERRERS, headers={"Content-Type": media_types.OCI_INDEX})
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
 
@@ -242,9 +252,11 @@ class _Handler(BaseHTTPRequestHandler):
         limit = int(text) if _COUNT.fullmatch(text) else len(names)
         page, headers = names[:limit], {}
         if len(names) > limit and page:
-            headers["Link"] = (
-                f'<{self.path.partition("?")[0]}?n={limit}&last={page[-1]}>; rel="next"'
+            namespace = _namespace(query)
+            more_query = f"n={limit}&last={page[-1]}" + (
+                "" if namespace is None else f"&ns={quote(namespace, safe='')}"
             )
+            headers["Link"] = f'<{self.path.partition("?")[0]}?{more_query}>; rel="next"'
         self._send_json({**more, key: page}, headers=headers)
 
     def _send_json(
@@ -265,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = refusal.message
         if refusal.status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers |= {"Allow": "GET, HEAD", "Connection": "close"}
-        error = {"code": refusal.code, "message": refusal.message, "detail": None}
+        error = {"code": refusal.code, "message": refusal.message, "detail": refusal.detail}
         self._send_json({"errors": [error]}, refusal.status, headers)
 
     def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
@@ -278,3 +290,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Requests are for `--debug`."""
         _log.info(format, *args)
+
+
+def _namespace(query: Mapping[str, list[str]]) -> str | None:
+    """The registry that `?ns=` names, as it is written.
+
+    Raises:
+        RefusalError: Several are named.
+    """
+    said = query.get("ns")
+    if said is None:
+        return None
+    if len(set(said)) > 1:
+        raise RefusalError(HTTPStatus.BAD_REQUEST, "NAME_INVALID", "ns is given more than once")
+    return said[0]

@@ -1,8 +1,11 @@
 """Mirrors before a registry: the first that delivers does, and a bad one costs no model."""
 
+from contextlib import closing
+
 import pytest
 
 from modelrunner.errors import ConfigError, DigestMismatchError, ManifestNotFoundError
+from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
@@ -56,6 +59,24 @@ def test_model_that_is_here_costs_the_mirror_one_request(pulling, origin, mirror
     assert pull(pulling, origin).status == "up-to-date"
     assert len(mirror.requests) == 1
     assert origin.requests == []
+
+
+def test_mirror_is_told_whose_mirror_it_is_and_the_registry_is_not(pulling, origin, mirror):
+    mirror.add(MODEL, "ai/smollm2", tags=["360M"])
+    # the address of its second page does not name the registry
+    mirror.page_size = 1
+    mirror.answer(404, times=None, on="blob")
+    pull(pulling, origin)
+    reference = Reference.parse(origin.reference(NAME))
+    with closing(pulling.places.source_for(reference)) as source:
+        assert source.tags(reference) == ("135M", "360M")
+    asked = [(request.method, request.kind) for request in mirror.requests]
+    wanted = [("HEAD", "manifest"), ("GET", "manifest"), ("GET", "blob"), ("GET", "tags")]
+    assert set(asked) == set(wanted)
+    assert asked.count(("GET", "tags")) == 2
+    assert {request.query["ns"] for request in mirror.requests} == {origin.host}
+    assert origin.requests
+    assert [request for request in origin.requests if "ns" in request.query] == []
 
 
 def test_mirror_that_is_down_is_passed_over(pulling, origin, mirror):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from modelrunner.errors import PortInUseError
+from modelrunner.errors import ManifestNotFoundError, PortInUseError
 from modelrunner.oci.reference import Reference
 from modelrunner.share.server import ShareServer, sharing
 from modelrunner.store.store import Store
@@ -149,7 +149,7 @@ def test_page_size_that_is_none_breaks_nothing(shared, n):
 
 def test_catalogue_lists_every_repository(shared):
     assert get(shared, "/v2/_catalog").json == {
-        "repositories": ["ai/shards", "ai/smollm2", "org/copy"]
+        "repositories": ["ai/shards", "ai/smollm2", "ghcr.io/org/copy"]
     }
     assert get(shared, "/v2/_catalog?n=1").json == {"repositories": ["ai/shards"]}
 
@@ -271,7 +271,188 @@ def test_our_own_pull_takes_it_for_a_mirror(shared, tmp_path, name):
 
 
 def test_pull_of_a_fixed_number_of_requests(shared, host, tmp_path):
-    assert Pulling(Store(tmp_path / "other")).pull(f"{host}/org/copy:1").status == "pulled"
+    pulling = Pulling(Store(tmp_path / "other"))
+    assert pulling.pull(f"{host}/ai/smollm2:135M").status == "pulled"
+
+
+# Names: a model is its full name.
+
+
+TWIN = docker_artifact(b"GGUF another model of the same name", license=b"not as you like")
+NAMESAKES = {
+    "docker.io": "ai/smollm2:135M",
+    "ghcr.io": "ghcr.io/ai/smollm2:135M",
+    "localhost:5000": "localhost:5000/ai/smollm2:135M",
+}
+
+
+@pytest.fixture
+def namesakes(store):
+    """One path at three registries, three models; the store lists docker.io's second."""
+    models = {
+        "docker.io": MODEL,
+        "ghcr.io": TWIN,
+        "localhost:5000": docker_artifact(b"GGUF a third one"),
+    }
+    for registry in ("localhost:5000", "docker.io", "ghcr.io"):
+        put(store, models[registry], NAMESAKES[registry])
+    with sharing(store) as server:
+        yield server, {registry: model.digest for registry, model in models.items()}
+
+
+def digest_at(server, path, method="GET"):
+    answer = get(server, path, method)
+    return answer.headers["Docker-Content-Digest"] if answer.status == 200 else answer.status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_path_is_a_full_name_and_a_short_one_is_docker_hubs(namesakes, method):
+    server, digests = namesakes
+    found = {
+        path: digest_at(server, f"/v2/{path}/manifests/135M", method)
+        for path in (
+            "ai/smollm2",
+            "docker.io/ai/smollm2",
+            "index.docker.io/ai/smollm2",
+            "ghcr.io/ai/smollm2",
+            "localhost:5000/ai/smollm2",
+            "quay.io/ai/smollm2",
+            "smollm2",
+        )
+    }
+    assert found == {
+        "ai/smollm2": digests["docker.io"],
+        "docker.io/ai/smollm2": digests["docker.io"],
+        "index.docker.io/ai/smollm2": digests["docker.io"],
+        "ghcr.io/ai/smollm2": digests["ghcr.io"],
+        "localhost:5000/ai/smollm2": digests["localhost:5000"],
+        "quay.io/ai/smollm2": 404,
+        "smollm2": 404,
+    }
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("kind", ["manifests", "blobs", "tags", "referrers"])
+@pytest.mark.parametrize(
+    ("query", "registry"),
+    [
+        ("ns=docker.io", "docker.io"),
+        ("ns=registry-1.docker.io", "docker.io"),
+        ("ns=GHCR.io", "ghcr.io"),
+        ("ns=localhost%3A5000", "localhost:5000"),
+        ("ns=ghcr.io&ns=ghcr.io", "ghcr.io"),
+    ],
+)
+def test_namespace_of_the_request_decides(namesakes, query, registry, kind, method):
+    server, digests = namesakes
+    tail = {
+        "manifests": f"manifests/{digests[registry]}",
+        "blobs": f"blobs/{sha256(WEIGHTS)}",
+        "tags": "tags/list",
+        "referrers": f"referrers/{digests[registry]}",
+    }[kind]
+    wanted = 404 if kind == "blobs" and registry != "docker.io" else 200
+    assert get(server, f"/v2/ai/smollm2/{tail}?{query}", method).status == wanted
+    other = "ghcr.io" if registry != "ghcr.io" else "docker.io"
+    elsewhere = get(server, f"/v2/ai/smollm2/manifests/{digests[other]}?{query}", method)
+    assert elsewhere.status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "code"),
+    [
+        ("ai/smollm2", "ns=quay.io", 404, "NAME_UNKNOWN"),
+        ("ghcr.io/ai/smollm2", "ns=docker.io", 404, "NAME_UNKNOWN"),
+        ("docker.io/ai/smollm2", "ns=ghcr.io", 404, "NAME_UNKNOWN"),
+        ("ai/smollm2", "ns=", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=a%20b", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=ghcr.io/ai", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=https://ghcr.io", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=ghcr.io:99999", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=..%2F..", 400, "NAME_INVALID"),
+        ("ai/smollm2", "ns=docker.io&ns=ghcr.io", 400, "NAME_INVALID"),
+        ("_", "ns=a%20b", 400, "NAME_INVALID"),
+    ],
+)
+def test_namespace_that_is_unknown_or_none_is_refused(namesakes, path, query, status, code):
+    server, _ = namesakes
+    answer = get(server, f"/v2/{path}/manifests/135M?{query}")
+    assert (answer.status, answer.code) == (status, code)
+
+
+def test_full_name_and_the_same_namespace_agree(namesakes):
+    server, digests = namesakes
+    path = "/v2/ghcr.io/ai/smollm2/manifests/135M?ns=ghcr.io"
+    assert digest_at(server, path) == digests["ghcr.io"]
+
+
+def test_another_registrys_model_is_not_served_and_its_name_is_told(store, tmp_path):
+    put(store, TWIN, "ghcr.io/ai/smollm2:135M")
+    with sharing(store) as server:
+        answer = get(server, "/v2/ai/smollm2/manifests/135M")
+        assert answer.status == 404
+        assert answer.json["errors"] == [
+            {
+                "code": "NAME_UNKNOWN",
+                "message": "no repository docker.io/ai/smollm2; this store has ghcr.io/ai/smollm2",
+                "detail": {"near": ["ghcr.io/ai/smollm2"]},
+            }
+        ]
+        host = server.address.removeprefix("http://")
+        with pytest.raises(ManifestNotFoundError) as caught:
+            Pulling(Store(tmp_path / "other")).pull(f"{host}/ai/smollm2:135M")
+        assert caught.value.hint == f"did you mean `{host}/ghcr.io/ai/smollm2`?"
+
+
+def test_catalogue_lists_names_as_they_can_be_pulled(namesakes, tmp_path):
+    server, digests = namesakes
+    names = get(server, "/v2/_catalog").json["repositories"]
+    assert names == ["ai/smollm2", "ghcr.io/ai/smollm2", "localhost:5000/ai/smollm2"]
+    found = [digest_at(server, f"/v2/{name}/manifests/135M") for name in names]
+    assert found == list(digests.values())
+    assert get(server, "/v2/_catalog?ns=ghcr.io").json == {"repositories": ["ai/smollm2"]}
+    host = server.address.removeprefix("http://")
+    pulling = Pulling(Store(tmp_path / "other"))
+    pulled = [pulling.pull(f"{host}/{name}:135M").model.digest for name in names[:2]]
+    assert [str(digest) for digest in pulled] == [digests["docker.io"], digests["ghcr.io"]]
+
+
+def test_pages_keep_the_namespace(store):
+    put(store, TWIN, "ghcr.io/ai/x:1", "ghcr.io/ai/x:2", "ai/x:3")
+    with sharing(store) as server:
+        page = get(server, "/v2/ai/x/tags/list?n=1&ns=ghcr.io")
+        assert page.headers["Link"] == '</v2/ai/x/tags/list?n=1&last=1&ns=ghcr.io>; rel="next"'
+
+
+@pytest.mark.parametrize("registry", ["docker.io", "ghcr.io", "localhost:5000"])
+def test_mirror_of_one_registry_never_serves_another_ones_model(namesakes, tmp_path, registry):
+    server, digests = namesakes
+    pulling = Pulling(Store(tmp_path / "other"), mirrors={registry: (server.address,)})
+    assert str(pulling.pull(NAMESAKES[registry]).model.digest) == digests[registry]
+
+
+def test_name_made_on_this_machine_is_no_registrys(store):
+    put(store, MODEL, "local/own:1")
+    with sharing(store) as server:
+        assert get(server, "/v2/_catalog").json == {"repositories": ["local/own"]}
+        assert digest_at(server, "/v2/local/own/manifests/1") == MODEL.digest
+        assert digest_at(server, "/v2/local/own/manifests/1?ns=docker.io") == 404
+
+
+def test_nothing_refers_to_a_manifest(shared):
+    answer = get(shared, f"/v2/ai/smollm2/referrers/{MODEL.digest}")
+    assert (answer.status, answer.headers["Content-Type"]) == (
+        200,
+        "application/vnd.oci.image.index.v1+json",
+    )
+    assert answer.json == {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [],
+    }
+    assert get(shared, f"/v2/ai/smollm2/referrers/sha256:{'0' * 64}").status == 200
+    wrong = [get(shared, f"/v2/{tail}") for tail in ("ai/smollm2/referrers/x", "no/x/referrers/x")]
+    assert [answer.code for answer in wrong] == ["DIGEST_INVALID", "NAME_UNKNOWN"]
 
 
 @needs_skopeo

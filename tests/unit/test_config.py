@@ -5,6 +5,7 @@ import pytest
 
 from modelrunner.config import Settings
 from modelrunner.errors import ConfigError
+from modelrunner.registry.settings import RegistrySettings
 
 
 @pytest.fixture
@@ -42,6 +43,18 @@ def test_the_environment_wins_over_the_file(home: Path) -> None:
 def test_an_empty_variable_says_nothing(home: Path) -> None:
     found = load(home, 'runtime = "xllamacpp"\n', MODELRUNNER_RUNTIME="", MODELRUNNER_MIRRORS="")
     assert (found.runtime, found.mirrors) == ("xllamacpp", {})
+
+
+def test_registry_is_known_by_every_spelling_of_it(home: Path) -> None:
+    text = "index.docker.io=http://a,Docker.io=http://b,GHCR.io=http://c"
+    assert load(home, MODELRUNNER_MIRRORS=text).mirrors == {
+        "docker.io": ("http://a", "http://b"),
+        "ghcr.io": ("http://c",),
+    }
+    written = '[registries."Registry-1.Docker.io"]\nrealms = ["auth.example.com"]\n'
+    assert load(home, written).registries == {
+        "docker.io": RegistrySettings(realms=("auth.example.com",))
+    }
 
 
 def test_mirrors_keep_their_order(home: Path) -> None:
@@ -87,6 +100,8 @@ def test_docker_says_where_its_configuration_is(home: Path) -> None:
         ("runtime = 1", "runtime should be text"),
         ("mirrors = 1", "mirrors should be a table"),
         ('[mirrors]\n"docker.io" = 1', "should be a list of addresses"),
+        ('[mirrors]\n"docker.io/ai" = "http://a"', "'docker.io/ai' is not a registry"),
+        ('[registries."a b"]\ninsecure = true', "'a b' is not a registry"),
         ("[registries]\nr = 1", "should be a table"),
         ("[registries.r]\ninsecure = 'yes'", "'insecure' of registry r is not understood"),
         ("[registries.r]\nsecure = true", "'secure' of registry r is not understood"),

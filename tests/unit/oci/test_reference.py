@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, InvalidReferenceError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, listed_name, match_id, split_name
 
 HEX = "0123456789abcdef" * 4
 SHA = f"sha256:{HEX}"
@@ -237,3 +237,39 @@ def test_a_digest_pins_and_a_tag_unpins():
 )
 def test_an_id_has_twelve_or_sixty_four_digits(text, digits):
     assert match_id(text) == digits
+
+
+@pytest.mark.parametrize(
+    ("text", "registry", "path"),
+    [
+        ("ai/x", "docker.io", "ai/x"),
+        ("x", "docker.io", "x"),
+        ("docker.io/ai/x", "docker.io", "ai/x"),
+        ("Index.Docker.io/ai/x", "docker.io", "ai/x"),
+        ("ghcr.io/ai/x", "ghcr.io", "ai/x"),
+        ("hf.co/org/repo", "huggingface.co", "org/repo"),
+        ("localhost:5000/x", "localhost:5000", "x"),
+        ("docker.io/my.org/x", "docker.io", "my.org/x"),
+    ],
+)
+def test_full_name_on_the_wire_is_a_registry_and_a_path(text, registry, path):
+    assert split_name(text) == (registry, path)
+    assert split_name(listed_name(registry, path)) == (registry, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("local/x:1", True),
+        ("Local/x", True),
+        ("docker.io/local/x", True),
+        ("local", False),
+        ("localx/y", False),
+        ("ai/local", False),
+        ("localhost/local/x", False),
+        ("ghcr.io/local/x", False),
+        ("hf.co/local/x", False),
+    ],
+)
+def test_name_made_on_this_machine_is_recognized(text, local):
+    assert Reference.parse(text).is_local is local
