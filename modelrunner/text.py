@@ -1,6 +1,16 @@
-"""Foreign text made safe to show: no control, escape or direction character gets through."""
+"""Foreign text made safe to show: no control, escape or direction character gets through.
+
+And what to suggest for a name that does not exist.
+"""
 
 import re
+from collections.abc import Iterable, Sequence
+
+_ALIKE = 0.65
+"""How similar two names are that may be mistaken for each other, see `difflib`."""
+_BESIDE_THE_BEST = 0.1
+_COMPARED = 100
+_PREFIX = 3
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e"
@@ -20,3 +30,53 @@ def sanitize_line(text: str, limit: int = 500) -> str:
     """Text as one safe line of at most `limit` characters: for names and registry messages."""
     line = " ".join(sanitize(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def by_likeness(wanted: str, known: Iterable[str]) -> list[tuple[float, str]]:
+    """The names with their likeness to `wanted`, from 1 for the same; case does not count."""
+    # most runs end without a mistake
+    from difflib import SequenceMatcher
+
+    matcher = SequenceMatcher(autojunk=False)
+    matcher.set_seq2(wanted.casefold()[:_COMPARED])
+
+    def likeness(name: str) -> float:
+        matcher.set_seq1(name.casefold()[:_COMPARED])
+        return matcher.ratio()
+
+    return sorted(((likeness(name), name) for name in known), key=lambda each: (-each[0], each[1]))
+
+
+def closest(wanted: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """The names that may have been meant by one that does not exist, best first.
+
+    Of what is alike only that counts which is nearly as much so as the best; then come names that
+    begin with what was typed.
+    """
+    ordered = by_likeness(wanted, known)
+    least = max(_ALIKE, ordered[0][0] - _BESIDE_THE_BEST) if ordered else 1.0
+    typed = wanted.casefold()
+    alike = [name for likeness, name in ordered if likeness >= least]
+    begun = [name for _, name in ordered if name.casefold().startswith(typed)]
+    return list(dict.fromkeys((*alike, *(begun if len(typed) >= _PREFIX else ()))))[:limit]
+
+
+def did_you_mean(names: Sequence[str]) -> str | None:
+    """The one form of the question, for names that `closest` has found; None for no name."""
+    quoted = [f"`{sanitize_line(name, 200)}`" for name in names]
+    if not quoted:
+        return None
+    head, last = ", ".join(quoted[:-1]), quoted[-1]
+    return f"did you mean {head} or {last}?" if head else f"did you mean {last}?"
+
+
+def suggest(wanted: str, known: Iterable[str], limit: int = 3) -> str | None:
+    """A hint that names what is spelled like `wanted`, None where nothing is."""
+    return did_you_mean(closest(wanted, known, limit))
+
+
+def available(names: Sequence[str], limit: int = 8) -> str:
+    """A hint that lists what could have been meant, and counts the rest of a long list."""
+    shown = ", ".join(f"`{sanitize_line(name, 200)}`" for name in names[:limit])
+    more = len(names) - limit
+    return f"available: {shown}" + (f" and {more} more" if more > 0 else "")

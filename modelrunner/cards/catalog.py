@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import CardNotFoundError
+from modelrunner.text import closest, did_you_mean
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Card
@@ -61,24 +62,17 @@ class Catalog:
         card = self.get(reference)
         if card is not None:
             return card
-        near = self.near(reference)
-        hint = f"did you mean {' or '.join(f'ai/{name}' for name in near)}" if near else None
+        near = [f"ai/{name}" for name in self.near(reference)]
         raise CardNotFoundError(
             f"{reference}: no such card in the catalogue",
-            hint=hint or "run `modelrunner cards` to see all of them",
+            hint=did_you_mean(near) or "run `modelrunner cards` to see all of them",
             reference=reference,
-            near_misses=[f"ai/{name}" for name in near],
+            near_misses=near,
         )
 
     def near(self, reference: str, limit: int = 3) -> tuple[str, ...]:
         """Names that are spelled like this one, the likeliest first."""
-        from difflib import get_close_matches
-
-        wanted = _last_part(reference)
-        names = self.names()
-        begun = [name for name in names if wanted and name.startswith(wanted)]
-        alike = get_close_matches(wanted[:100], names, n=limit, cutoff=0.6)
-        return tuple(dict.fromkeys((*begun, *alike)))[:limit]
+        return tuple(closest(_last_part(reference), self.names(), limit))
 
     def cards(self) -> "Iterator[Card]":
         """Every card, in the order of the names; each is read when its turn comes."""

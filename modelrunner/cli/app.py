@@ -7,7 +7,6 @@ JSON, with its exit code. Anything else is a bug and looks like one.
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, TextIO
@@ -19,14 +18,13 @@ from modelrunner.cli.command_table import CommandTable
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import GlobalOptions, console_for, shared_options
 from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
+from modelrunner.text import suggest
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _HELP = """Pull language models as OCI artifacts, know whether they fit, and talk to them.
 
 No daemon, no Docker needed."""
-
-_ALIKE = 0.7
 
 app = typer.Typer(
     name="modelrunner",
@@ -35,14 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"modelrunner {__version__}")
-        raise typer.Exit
 
 
 @app.callback(epilog="Run `modelrunner COMMAND --help` for a command's options and examples.")
@@ -55,16 +48,17 @@ def root(
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback has acted
-        bool,
-        typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
-        ),
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     """Options that come before a command's name."""
     said = shared_options(json, quiet, progress, offline, debug)
     ctx.ensure_object(GlobalOptions).add(said)
+    if version:
+        if json:
+            console_for(said).emit({"version": __version__})
+        else:
+            typer.echo(f"modelrunner {__version__}")
+        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,17 +109,10 @@ def _usage(error: BaseException, fallback: GlobalOptions, said: GlobalOptions) -
     possible = getattr(error, "possibilities", None)
     if possible:
         message = str(getattr(error, "message", message))
-        hint = _near(str(getattr(error, "option_name", "")), possible) or hint
+        hint = suggest(str(getattr(error, "option_name", "")), possible) or hint
     told = UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)
     _tell(told, fallback, said)
     return ExitStatus.USAGE
-
-
-def _near(option: str, possible: Sequence[str]) -> str | None:
-    from difflib import get_close_matches
-
-    near = get_close_matches(option, possible, cutoff=_ALIKE)
-    return f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else None
 
 
 def _end_on_signals() -> None:

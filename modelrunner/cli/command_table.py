@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from modelrunner.errors import UsageError
+from modelrunner.text import closest, did_you_mean, sanitize_line
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -69,19 +70,52 @@ COMMANDS = {
     "configure": Entry("configure:configure", "Keep settings of one model."),
     "config": Entry("version:config", "Show every setting and where it comes from."),
     "doctor": Entry("doctor:doctor", "Look for what is wrong here, and say what to do."),
+    "help": Entry("help:show_help", "Show the commands, or the options of one."),
     "version": Entry("version:version", "Print the version of this program."),
 }
 
 
-_ELSEWHERE = {
+ALIASES = {
     "chat": "run",
-    "delete": "rm",
     "images": "list",
-    "models": "list",
     "remove": "rm",
+    "rmi": "rm",
     "show": "inspect",
+    "status": "ps",
+    "unload": "stop",
 }
-"""What commands are called in other programs."""
+"""Names of commands in Docker Model Runner, Docker and Ollama that mean one of ours."""
+
+_ELSEWHERE = {
+    "build": "package",
+    "catalog": "cards",
+    "catalogue": "cards",
+    "compose": "export compose",
+    "convert": "package",
+    "cp": "tag",
+    "create": "package",
+    "delete": "rm",
+    "env": "config",
+    "examples": "help",
+    "find": "search",
+    "info": "inspect",
+    "install": "pull",
+    "install-runner": "runtimes",
+    "kill": "stop",
+    "models": "list",
+    "purge": "prune",
+    "restart-runner": "serve",
+    "settings": "config",
+    "start": "serve",
+    "start-runner": "serve",
+    "stats": "ps",
+    "stop-runner": "stop --all",
+    "system": "doctor",
+    "top": "ps",
+    "unset": "configure",
+    "upgrade": "update",
+}
+"""What other programs call what is a little different here, or needs other arguments."""
 
 
 class CommandTable(TyperGroup):
@@ -98,7 +132,8 @@ class CommandTable(TyperGroup):
             UsageError: There is none; the near ones are named.
         """
         wanted = args[0]
-        if wanted not in COMMANDS and not wanted.startswith("-") and not ctx.resilient_parsing:
+        known = wanted in COMMANDS or wanted in ALIASES
+        if not known and not wanted.startswith("-") and not ctx.resilient_parsing:
             raise _unknown(wanted)
         return super().resolve_command(ctx, args)
 
@@ -114,7 +149,7 @@ class CommandTable(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> "TyperCommand | None":  # noqa: ANN401, ARG002
         """Loads a command."""
-        entry = COMMANDS.get(cmd_name)
+        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
         if entry is None:
             return None
         module, _, name = entry.place.partition(":")
@@ -140,12 +175,14 @@ def _reader_may_leave() -> Iterator[None]:
 
 
 def _unknown(wanted: str) -> UsageError:
-    from difflib import get_close_matches
-
     shown = [name for name, entry in COMMANDS.items() if not entry.hidden]
-    near = [_ELSEWHERE[wanted]] if wanted in _ELSEWHERE else get_close_matches(wanted, shown)
-    names = " or ".join(f"`modelrunner {name}`" for name in near)
+    if wanted in _ELSEWHERE:
+        near = [_ELSEWHERE[wanted]]
+    else:
+        alike = closest(wanted, [*shown, *ALIASES])
+        near = list(dict.fromkeys(ALIASES.get(name, name) for name in alike))
     return UsageError(
-        f"there is no command `{wanted[:100]}`",
-        hint=f"did you mean {names}?" if names else "`modelrunner --help` lists the commands",
+        f"unknown command `{sanitize_line(wanted, 100)}`",
+        hint=did_you_mean([f"modelrunner {name}" for name in near])
+        or "`modelrunner help` lists the commands",
     )

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from modelrunner.cli.console import Console, ProgressMode
-from modelrunner.errors import NotInStoreError, UsageError
+from modelrunner.errors import ExitStatus, ModelRunnerError, NotInStoreError, UsageError
 
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
@@ -56,12 +56,23 @@ class GlobalOptions:
 
 @dataclass(frozen=True)
 class Context:
-    """What a command works with."""
+    """What a command works with; `invocation` is how it was called."""
 
     options: GlobalOptions
     console: Console
-    settings: "Settings"
+    invocation: typer.Context = field(repr=False)
     environ: "os._Environ[str]" = field(default_factory=lambda: os.environ, repr=False)
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """All settings.
+
+        Raises:
+            ConfigError: The configuration cannot be understood.
+        """
+        from modelrunner.config import Settings
+
+        return Settings.load(self.environ)
 
     @cached_property
     def store(self) -> "Store":
@@ -143,6 +154,19 @@ class Context:
             self.__dict__["places"] = replace(self.places, neighbours=Neighbours(find))
         self.__dict__["places"] = replace(self.places, also=tuple(others))
 
+    def explained(self, error: ModelRunnerError) -> ModelRunnerError:
+        """The error; of a model that was not found, with the names that may have been meant."""
+        if error.exit_code not in (ExitStatus.NOT_FOUND, ExitStatus.ACCESS):
+            return error
+        from modelrunner.cards.catalog import Catalog
+        from modelrunner.operations.suggestions import with_near_models
+
+        try:
+            return with_near_models(error, self.store, Catalog.load())
+        except ModelRunnerError:
+            # a store that cannot be read helps nobody
+            return error
+
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.
 
@@ -207,17 +231,11 @@ def shared_options(
     return GlobalOptions(json, quiet, progress, offline, debug)
 
 
-def build(options: GlobalOptions) -> Context:
-    """The context of this process.
-
-    Raises:
-        ConfigError: The configuration cannot be understood.
-    """
-    from modelrunner.config import Settings
-
+def build(options: GlobalOptions, invocation: typer.Context) -> Context:
+    """The context of this process."""
     if options.debug:
         _log_everything()
-    return Context(options, console_for(options), Settings.load(os.environ))
+    return Context(options, console_for(options), invocation)
 
 
 def console_for(options: GlobalOptions) -> Console:
@@ -244,8 +262,14 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
         values.pop("github", None)
         options = ctx.find_root().ensure_object(GlobalOptions)
         options.add(said)
-        context = build(options)
-        function(context, **values)
+        context = build(options, ctx)
+        try:
+            function(context, **values)
+        except ModelRunnerError as exc:
+            better = context.explained(exc)
+            if better is exc:
+                raise
+            raise better from exc
         context.console.flush()
 
     keyword = inspect.Parameter.KEYWORD_ONLY

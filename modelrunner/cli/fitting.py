@@ -20,6 +20,7 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
 from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.text import available, suggest
 from modelrunner.units import counted, format_size, parse_size
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def gpu_named(name: str | None) -> Device | None:
 
     found = gpu_by_name(name)
     if found is None:
-        raise UsageError(f"--for: no GPU {name[:100]!r} is known", hint=_near(name))
+        raise UsageError(f"--for: unknown GPU {name[:100]!r}", hint=_near(name))
     return found
 
 
@@ -206,12 +207,8 @@ def _at_hand(context: Context, found: "Variants") -> "Variants":
 
 
 def _near(name: str) -> str:
-    from difflib import get_close_matches
-
     from modelrunner.memory.gpus import known_gpus
 
-    names = {known.casefold(): known for known in known_gpus()}
-    near = get_close_matches(name.casefold()[:100], names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(names[entry] for entry in near)}?"
-    return f"there are {', '.join(known_gpus())}; or give --budget"
+    known = known_gpus()
+    found = suggest(name, known)
+    return found or f"{available(known, 5)}; or give its memory: --budget 24GiB"

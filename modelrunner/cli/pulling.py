@@ -87,14 +87,18 @@ def pull_many(
             found[str(reference)] = here
     rest = [reference for reference in references if str(reference) not in found]
 
+    explained: dict[int, Failed] = {}
+
     def tell(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
-            tell_failure(context, outcome)
+            better = Failed(outcome.reference, context.explained(outcome.error))
+            explained[id(outcome)] = better
+            tell_failure(context, better)
 
     with _shown(context) as listener:
         puller = _puller(context, listener, limits, tells_need=tells_need)
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=tell)
-    found |= {str(outcome.reference): outcome for outcome in outcomes}
+    found |= {str(outcome.reference): explained.get(id(outcome), outcome) for outcome in outcomes}
     return tuple({str(reference): found[str(reference)] for reference in references}.values())
 
 

@@ -14,7 +14,7 @@ from modelrunner.cli.repl_session import Session, describe, describe_times, desc
 from modelrunner.cli.repl_settings import change, settings
 from modelrunner.cli.tool_rounds import ask_person, describe_call, describe_tools
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize, sanitize_line
+from modelrunner.text import closest, did_you_mean, sanitize, sanitize_line
 from modelrunner.tools.files import load_tools
 from modelrunner.tools.tool import Toolbox
 from modelrunner.units import counted, format_size
@@ -73,8 +73,6 @@ def run_command(session: Session, line: str, say: Say) -> Next:
 
 
 def _unknown(name: str, line: str) -> UsageError:
-    from difflib import get_close_matches
-
     shown = sanitize_line(name, 80)
     if any(_is_path(text) for text in (name, line)):
         path = sanitize_line(line if _is_path(line) else name)
@@ -83,9 +81,12 @@ def _unknown(name: str, line: str) -> UsageError:
             f"`{path}` is no command but a path, and nothing was sent",
             hint=f"`{mention}` stands for a file's content; a space before `/` sends the line",
         )
-    near = get_close_matches(name, _COMMANDS, n=1)
-    guess = f"did you mean `{near[0]}`? " if near else ""
-    return UsageError(f"unknown command `{shown}`", hint=f"{guess}`/?` for help")
+    # the slash that all have in common makes nothing alike
+    near = closest(name[1:], [known[1:] for known in _COMMANDS], 1)
+    guess = did_you_mean([f"/{word}" for word in near])
+    return UsageError(
+        f"unknown command `{shown}`", hint=f"{guess} `/?` for help" if guess else "`/?` for help"
+    )
 
 
 def _is_path(text: str) -> bool:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
+from modelrunner.text import available, suggest
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
 _ITEM = re.compile(r"\s*\{")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_NEAR_ENOUGH = 0.6
 _WIDTH = 200
 _LONGEST_LINE = 8192
 """A key of a hundred thousand parts would keep the parser busy for minutes."""
@@ -79,18 +79,13 @@ class Document:
         """Refuses a table with keys that mean nothing here; the near ones are named."""
         for key in table:
             if key not in known:
-                message = f"{key[:80]!r} is no key here"
+                message = f"unknown key {key[:80]!r}"
                 self.refuse(*path, key, message=message, hint=near(key, known))
 
 
 def near(word: str, known: Sequence[str]) -> str:
     """A hint: what was meant, or everything that could have been."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word[:80], known, n=2, cutoff=_NEAR_ENOUGH)
-    if found:
-        return f"did you mean {' or '.join(f'`{name}`' for name in found)}?"
-    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(f'`{name}`' for name in known)}"
+    return suggest(word, known, 2) or available(known)
 
 
 def read_document(path: Path, kind: Kind) -> Document | None:

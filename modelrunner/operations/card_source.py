@@ -21,6 +21,7 @@ from modelrunner.cards.parser import parse_card, read_card
 from modelrunner.errors import CardNotFoundError, NotInStoreError, TransferError
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.store.files import write_lightly
+from modelrunner.text import did_you_mean
 
 FRESH_S = 24 * 3600.0
 """Seconds for which a copy is as good as Hub's own."""
@@ -170,8 +171,7 @@ class CardSource:
         return [f"ai/{name}" for name in self.catalog.near(reference.name)]
 
     def _near_hint(self, reference: Reference) -> str | None:
-        near = self._near(reference)
-        return f"did you mean {' or '.join(near)}?" if near else None
+        return did_you_mean(self._near(reference))
 
 
 def _name(reference: Reference) -> str:

@@ -32,6 +32,7 @@ from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.size_fit import row_verdict
+from modelrunner.operations.suggestions import pin
 from modelrunner.store.store import Store, StoredModel
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Estimator:
             return self.of_row(reference.short, card, variant, wish)
         try:
             source = self.source_for(reference)
-            pinned = reference.with_digest(source.resolve(reference))
+            pinned = pin(source, reference)
             return self.of_remote(source, pinned, wish, Facts(reference.short, variant=variant))
         except UNREACHED:
             if variant is None or not _answers(card, variant, wish):

@@ -13,6 +13,7 @@ from modelrunner.operations.estimate import variant_of
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.rows import row_of, utc
+from modelrunner.operations.suggestions import pin
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 
@@ -42,7 +43,7 @@ def inspect_remote(
         ManifestNotFoundError, AccessError, TransferError: The registry says no, or nothing.
         UnsupportedArtifactError: It is no model.
     """
-    pinned = reference.with_digest(source.resolve(reference))
+    pinned = pin(source, reference)
     artifact = artifact_at(source, pinned)
     config = configs.of_remote(source, pinned, artifact)
     value: dict[str, object] = {

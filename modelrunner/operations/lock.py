@@ -13,7 +13,6 @@ from modelrunner.errors import (
     ConfigError,
     CorruptStoreError,
     DiskFullError,
-    ManifestNotFoundError,
     ModelRunnerError,
     NotFoundError,
     NotInStoreError,
@@ -25,8 +24,8 @@ from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.reader import parse_lock
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull import with_near_tags
 from modelrunner.operations.remote import artifact_at
+from modelrunner.operations.suggestions import pin
 from modelrunner.registry.source import Source
 from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.store.store import Store
@@ -119,10 +118,7 @@ class Locker:
 
     def _there(self, reference: Reference) -> ModelArtifact:
         source = self.source_for(reference)
-        try:
-            pinned = reference.with_digest(source.resolve(reference))
-        except ManifestNotFoundError as exc:
-            raise with_near_tags(exc, reference, source) from exc
+        pinned = pin(source, reference)
         stored = self.store.find(pinned)
         if stored is not None:
             try:

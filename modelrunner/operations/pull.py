@@ -6,26 +6,22 @@ meanwhile changes nothing. What is here already is not moved again.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import (
-    MalformedManifestError,
-    ManifestNotFoundError,
-    ModelRunnerError,
-)
+from modelrunner.errors import MalformedManifestError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_files import VariantNotFoundError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.nearby import Find, bring, nowhere
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.room import Room
+from modelrunner.operations.suggestions import pin
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
@@ -95,11 +91,7 @@ class Puller:
         if reference.digest is not None and self.store.complete(reference) is not None:
             return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
-        try:
-            exact = reference.with_digest(source.resolve(reference))
-        except ManifestNotFoundError as exc:
-            raise with_near_tags(exc, reference, source) from exc
-        return Pinned(reference, exact, source, begun)
+        return Pinned(reference, pin(source, reference), source, begun)
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
@@ -209,50 +201,6 @@ class Puller:
         """The names to give: a digest of a repository that names the model already adds none."""
         known = there.references if there is not None and reference.pinned else ()
         return known if any(name.name == reference.name for name in known) else [reference]
-
-
-def with_near_tags(
-    error: ManifestNotFoundError, reference: Reference, source: Source
-) -> ManifestNotFoundError:
-    """The error with the tags that there are, the near ones first."""
-    if error.facts.get("missing") == "repository" or reference.tag is None:
-        return error
-    if isinstance(error, VariantNotFoundError):
-        # the source knows more of what there is than its names
-        from modelrunner.memory.devices import devices
-        from modelrunner.operations.size_fit import with_fit
-
-        return with_fit(error, devices())
-    try:
-        tags = source.tags(reference)
-    except ModelRunnerError:
-        # the list is a courtesy: the error stands without it
-        return error
-    if not tags:
-        return error
-    near = near_tags(reference.tag, tags)
-    names = ", ".join(f"`{tag}`" for tag in near)
-    more = f" and {len(tags) - len(near)} more" if len(tags) > len(near) else ""
-    return ManifestNotFoundError(
-        f"{reference.short}: no such tag on {source.name}",
-        hint=f"there are {names}{more}",
-        registry=source.name,
-        missing="tag",
-        near=list(near),
-    )
-
-
-def near_tags(wanted: str, tags: Iterable[str], limit: int = 8) -> tuple[str, ...]:
-    """The tags most like the wanted one, minding neither case nor the kind of hyphen."""
-    from difflib import SequenceMatcher
-
-    from modelrunner.text import sanitize_line
-
-    def likeness(tag: str) -> float:
-        return SequenceMatcher(None, wanted.lower(), tag.lower()).ratio()
-
-    ordered = sorted(tags, key=lambda tag: (-likeness(tag), tag))
-    return tuple(sanitize_line(tag, 128) for tag in ordered[:limit])
 
 
 def _origins(results: Sequence[Fetched]) -> dict[str, int]:

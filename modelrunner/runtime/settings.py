@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.runtime import CACHE_TYPES, LAST_PORT
-from modelrunner.text import sanitize_line
+from modelrunner.text import sanitize_line, suggest
 
 Value: TypeAlias = int | float | bool | str
 
@@ -216,14 +216,11 @@ def known(key: str) -> Setting:
     """
     setting = KNOWN.get(canonical(key))
     if setting is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(canonical(key), KNOWN) or KNOWN
         raise UsageError(
-            f"there is no setting {sanitize_line(key, 80)!r}",
-            hint=f"did you mean {' or '.join(near)}?" if near is not KNOWN
-            else f"settings are {', '.join(KNOWN)}",
-        )  # fmt: skip
+            f"unknown setting {sanitize_line(key, 80)!r}",
+            hint=suggest(canonical(key), KNOWN)
+            or "`modelrunner configure --help` lists the settings",
+        )
     return setting
 
 

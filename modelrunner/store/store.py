@@ -17,12 +17,14 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
+from modelrunner.oci.near import near_names
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
 from modelrunner.store.lock import held, try_lock
 from modelrunner.store.views import ensure_view
+from modelrunner.text import did_you_mean, sanitize_line
 
 
 @dataclass(frozen=True)
@@ -251,23 +253,17 @@ class Store:
         return None
 
     def _not_found(self, text: str) -> ModelNotFoundError:
-        near = self._near(text)
-        hint = f"did you mean {', '.join(f'`{name}`' for name in near)}?" if near else None
+        near = [] if match_id(text) else near_names(Reference.parse(text), self._names())
         return ModelNotFoundError(
-            f"{text[:200]}: no such model here",
-            hint=hint or "`modelrunner list` shows what is here, `modelrunner pull` fetches more",
+            f"{sanitize_line(text, 200)}: not in the local store",
+            hint=did_you_mean(near)
+            or "`modelrunner list` lists local models, `modelrunner pull` downloads others",
+            reference=text,
             near=near,
         )
 
-    def _near(self, text: str) -> list[str]:
-        from difflib import get_close_matches
-
-        names = {name.short: name for model in self.models() for name in model.references}
-        if match_id(text) or not names:
-            return []
-        wanted = Reference.parse(text)
-        same = [short for short, name in names.items() if name.repository == wanted.repository]
-        return same[:5] or get_close_matches(wanted.short, list(names), n=3, cutoff=0.6)
+    def _names(self) -> Iterator[Reference]:
+        return (name for model in self.models() for name in model.references)
 
 
 def _same_tag(name: Reference, wanted: Reference) -> bool:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
+
+from modelrunner.text import suggest
 
 _REFUSED = "The user does not allow this call."
 
@@ -76,9 +77,8 @@ class Toolbox:
 
     def missing(self, name: str) -> Result:
         """What a model is told that asks for something that does not exist."""
-        near = get_close_matches(name, self.names, n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
-        return Result.failed(f"there is no function {name[:100]}{guess}")
+        guess = suggest(name, self.names, 1)
+        return Result.failed(f"unknown function {name[:100]}" + (f"; {guess}" if guess else ""))
 
     def fields(self) -> dict[str, object]:
         """The fields of a request that tell of the tools; none where there are none."""

@@ -47,7 +47,10 @@ def test_the_help_of_every_command_ends_in_examples(cli: CommandLine, name: str)
 
 
 def test_the_version_is_one_line(cli: CommandLine) -> None:
-    assert cli("--version").stdout == f"modelrunner {__version__}\n"
+    for option in ("--version", "-V"):
+        assert cli(option).stdout == f"modelrunner {__version__}\n"
+    for order in (("--version", "--json"), ("--json", "--version")):
+        assert json.loads(cli(*order).stdout) == {"version": __version__}
     version = json.loads(cli("version", "--json").stdout)
     assert list(version) == ["version", "python", "platform"]
 
@@ -55,9 +58,12 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["lst"], "there is no command `lst`", "did you mean `modelrunner list`?"),
-        (["remove", "x"], "there is no command `remove`", "did you mean `modelrunner rm`?"),
-        (["xyzzy"], "there is no command `xyzzy`", "`modelrunner --help` lists the commands"),
+        (["lst"], "unknown command `lst`", "did you mean `modelrunner list`?"),
+        (["unlod"], "unknown command `unlod`", "did you mean `modelrunner stop`?"),
+        (["start"], "unknown command `start`", "did you mean `modelrunner serve`?"),
+        (["catalog"], "unknown command `catalog`", "did you mean `modelrunner cards`?"),
+        (["xyzzy"], "unknown command `xyzzy`", "`modelrunner help` lists the commands"),
+        (["help", "lst"], "unknown command `lst`", "did you mean `modelrunner list`?"),
         (["list", "--jsn"], "no such option: --jsn", "did you mean `--json`?"),
         (["list", "--xyzzy"], "no such option: --xyzzy", "see `modelrunner list --help`"),
         (["path"], "missing argument 'REF'", "see `modelrunner path --help`"),

@@ -40,10 +40,10 @@ def test_settings_are_of_one_tag_alone(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "contxt=1"], "there is no setting 'contxt'"),
+        (["--set", "contxt=1"], "unknown setting 'contxt'"),
         (["--set", "context=no"], "context should be a whole number from 1 on, not 'no'"),
         (["--kv-type", "q9"], "kv-type should be one of f32, f16, "),
-        (["--unset", "contxt"], "there is no setting 'contxt'"),
+        (["--unset", "contxt"], "unknown setting 'contxt'"),
         (["--set", "mmap=on", "--unset", "mmap"], "mmap is set and unset at once"),
         (["--show", "--context", "5"], "--show changes nothing, and there is a change"),
     ],

@@ -236,7 +236,7 @@ def test_a_refused_connection_names_what_is_alike(tmp_path, clock):
         with pytest.raises(RegistryUnavailableError) as raised:
             source.find(Reference.parse("ai/granite-4.0-mcro"))
     assert "cannot be reached" in raised.value.message
-    assert "did you mean ai/granite-4.0-micro" in raised.value.hint
+    assert "did you mean `ai/granite-4.0-micro`" in raised.value.hint
 
 
 @pytest.mark.parametrize("document", [[], "text", 1, None, {"message": "x"}])

@@ -83,7 +83,7 @@ def test_a_function_that_does_not_exist_is_told_with_a_near_one(server: OpenAISe
     server.next(calls(("ecko", "{}")), says("ok"))
     ask(server, Caller(Toolbox((ECHO,)), allowed=True))
     assert json.loads(server.requests[1].body["messages"][-1]["content"]) == {
-        "error": "there is no function ecko; did you mean echo?"
+        "error": "unknown function ecko; did you mean `echo`?"
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.text import sanitize, sanitize_line
+from modelrunner.text import available, closest, did_you_mean, sanitize, sanitize_line
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,44 @@ def test_a_line_is_one_line_and_not_too_long(foreign: str) -> None:
 def test_a_line_that_is_cut_says_so() -> None:
     assert sanitize_line("abcdef ghi", 6) == "abcde…"
     assert sanitize_line("  a \n b\t c ") == "a b c"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "found"),
+    [
+        ("lst", ["list", "load", "lock"], ["list"]),
+        ("Smolm2", ["smollm2", "smollm3", "smolvlm"], ["smollm2"]),
+        ("rtx 4071", ["RTX 4070", "RTX 4090", "L4"], ["RTX 4070"]),
+        ("gran", ["granite-4.0-micro", "gemma3"], ["granite-4.0-micro"]),
+        ("gr", ["granite-4.0-micro", "gemma3"], []),
+        ("status", ["tags", "stop"], []),
+        ("foo", ["tools", "load"], []),
+        ("", ["a"], []),
+        ("a", [], []),
+    ],
+)
+def test_what_is_spelled_alike_is_found(wanted: str, known: list[str], found: list[str]) -> None:
+    assert closest(wanted, known) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "question"),
+    [
+        ([], None),
+        (["a"], "did you mean `a`?"),
+        (["a", "b"], "did you mean `a` or `b`?"),
+        (["a", "b", "c"], "did you mean `a`, `b` or `c`?"),
+    ],
+)
+def test_the_question_has_one_form(names: list[str], question: str | None) -> None:
+    assert did_you_mean(names) == question
+
+
+def test_a_long_list_is_counted_not_printed() -> None:
+    assert (
+        available([str(number) for number in range(96)], 3)
+        == "available: `0`, `1`, `2` and 93 more"
+    )
+    numbers = [str(number) for number in range(96)]
+    assert available(numbers, 3) == "available: `0`, `1`, `2` and 93 more"
+    assert available(["a"]) == "available: `a`"

@@ -12,6 +12,7 @@ from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.configure import Configurations
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
+from modelrunner.operations.suggestions import about
 from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
 from modelrunner.runtime.settings import to_dict
 from modelrunner.store.store import StoredModel
@@ -107,7 +108,8 @@ def tags(
 
     name = Reference.parse(reference)
     source = context.source_for(name)
-    names = source.tags(name)
+    with about(name):
+        names = source.tags(name)
     found = describe_tags(name, names, context.store, card_source(context).known(name))
     if details:
         found = with_details(source, name, found)

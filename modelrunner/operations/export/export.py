@@ -23,6 +23,7 @@ from modelrunner.operations import headers
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.operations.suggestions import pin
 from modelrunner.runtime.container_spec import IMAGES
 from modelrunner.store.store import Store, StoredModel
 
@@ -150,7 +151,7 @@ class Exporter:
                 hint=f"`modelrunner pull {reference.short}`",
             )
         source = self.source_for(reference)
-        pinned = reference.with_digest(source.resolve(reference))
+        pinned = pin(source, reference)
         artifact = artifact_at(source, pinned)
         # an index names the model, and what is pulled is the model's own manifest
         pinned = pinned.with_digest(artifact.manifest.digest)

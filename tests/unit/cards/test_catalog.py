@@ -45,7 +45,7 @@ def test_a_missing_card_names_what_is_spelled_alike(catalog):
     with pytest.raises(CardNotFoundError) as caught:
         catalog.find("ai/alpa-mini:1B")
     assert caught.value.message == "ai/alpa-mini:1B: no such card in the catalogue"
-    assert caught.value.hint == "did you mean ai/alpha-mini"
+    assert caught.value.hint == "did you mean `ai/alpha-mini`?"
     assert caught.value.facts["near_misses"] == ["ai/alpha-mini"]
 
 

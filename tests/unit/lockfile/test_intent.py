@@ -69,15 +69,15 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
     [
         ("", "modelrunner.toml:1: it names no models", "name one, such as"),
         ("[models]\n", "modelrunner.toml:1: it names no models", "name one, such as"),
-        ('[modles]\na = "ai/m"', "modelrunner.toml:1: 'modles' is no key here", "`models`?"),
+        ('[modles]\na = "ai/m"', "modelrunner.toml:1: unknown key 'modles'", "`models`?"),
         (
             '[models.a]\nref = "ai/m"\noutptu = "x"',
-            "modelrunner.toml:3: 'outptu' is no key here",
+            "modelrunner.toml:3: unknown key 'outptu'",
             "did you mean `output`?",
         ),
         (
             '[models.a]\nref = "ai/m"\nfit = {vram = "1GiB", contxt = 1}',
-            "modelrunner.toml:3: 'contxt' is no key here",
+            "modelrunner.toml:3: unknown key 'contxt'",
             "did you mean `context`?",
         ),
         (

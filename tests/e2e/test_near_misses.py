@@ -1,0 +1,110 @@
+"""A name that is spelled wrong: every command says which one may have been meant."""
+
+import json
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.artifacts import Artifact
+from tests.support.registry import Registry
+
+
+@pytest.fixture
+def local(cli: CommandLine, registry: Registry, tiny: Artifact) -> CommandLine:
+    """A store with `team/tiny:1`, out of a registry that has only that."""
+    registry.add(tiny, "team/tiny", tags=["1"])
+    assert cli("pull", registry.reference("team/tiny:1")).returncode == 0
+    assert cli("tag", registry.reference("team/tiny:1"), "team/tiny:1").returncode == 0
+    assert cli("rm", registry.reference("team/tiny:1")).returncode == 0
+    return cli
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["pull"],
+        ["run", "--runtime", "http://127.0.0.1:9"],
+        ["estimate"],
+        ["inspect", "--remote"],
+        ["export", "compose"],
+        ["tags"],
+    ],
+    ids=" ".join,
+)
+def test_a_model_that_no_registry_has_is_looked_up_in_the_catalogue(
+    local: CommandLine, registry: Registry, command: list[str]
+) -> None:
+    prompt = ["hello"] if command[0] == "run" else []
+    done = local(*command, registry.reference("ai/smolm2"), *prompt)
+    assert done.stderr.splitlines()[-1] == "hint: did you mean `ai/smollm2`?"
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect"],
+        ["path"],
+        ["push"],
+        ["rm"],
+        ["save", "-o", "x.tar"],
+        ["verify"],
+        ["tag"],
+    ],
+    ids=" ".join,
+)
+def test_a_model_that_the_store_does_not_have_is_looked_up_in_it(
+    local: CommandLine, command: list[str]
+) -> None:
+    more = ["other"] if command == ["tag"] else []
+    done = local(*command, "team/tini:1", *more)
+    assert done.stderr.splitlines()[-1] == "hint: did you mean `team/tiny:1`?"
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("name", ["smolm2", "local/smolm2", "ghcr.io/team/smolm2"])
+def test_the_name_counts_whatever_its_namespace(cli: CommandLine, name: str) -> None:
+    done = cli("inspect", name)
+    assert done.stderr == (
+        f"error: {name}: not in the local store\n"
+        "hint: did you mean `ai/smollm2`? `modelrunner pull ai/smollm2` downloads it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ai/smolm2:135M-Q4_K_M", "did you mean `ai/smollm2:135M-Q4_K_M`?"),
+        ("ai/smollm2:135M-Q4_KM", "did you mean `ai/smollm2:135M-Q4_K_M` or "),
+        ("ai/smollm2:135M-Q4_K_M", "download it: `modelrunner pull ai/smollm2:135M-Q4_K_M`"),
+    ],
+)
+def test_tags_of_cards_are_known_too(cli: CommandLine, name: str, hint: str) -> None:
+    assert cli("inspect", name).stderr.splitlines()[-1].removeprefix("hint: ").startswith(hint)
+
+
+def test_of_several_models_each_failure_has_its_own_names(
+    local: CommandLine, registry: Registry
+) -> None:
+    names = [registry.reference(name) for name in ("ai/smolm2", "team/tiny:2")]
+    done = local("pull", *names)
+    assert "hint: did you mean `ai/smollm2`?" in done.stderr
+    assert "hint: available: `1`" in done.stderr
+    assert done.returncode == 3
+
+
+def test_scripts_get_the_names_as_data(local: CommandLine, registry: Registry) -> None:
+    name = registry.reference("ai/smolm2")
+    error = json.loads(local("pull", "--json", name).stderr)["error"]
+    assert (error["code"], error["near"]) == ("manifest_not_found", ["ai/smollm2"])
+
+
+def test_a_registry_that_does_not_say_whether_a_model_exists_is_helped_too(
+    local: CommandLine, registry: Registry
+) -> None:
+    registry.answer(401, times=None, on="manifest")
+    done = local("pull", registry.reference("ai/smolm2"))
+    hint = done.stderr.splitlines()[-1]
+    assert hint.startswith("hint: did you mean `ai/smollm2`? Otherwise ")
+    assert "modelrunner login" in hint
+    assert done.returncode == 4
