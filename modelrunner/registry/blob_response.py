@@ -70,7 +70,5 @@ def blob_stream(
     return BlobStream(
         start_of(response, part, descriptor, what),
         reader(response, endpoint.label),
-        endpoint.label if home else origin(response.url)[1],
-        response.headers.get("ETag", ""),
         abort=breaker(response),
     )

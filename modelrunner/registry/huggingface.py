@@ -87,7 +87,7 @@ class HuggingFaceHub:
             # all but the config are files
             config = self._made(reference, listing).config
             if descriptor.digest == Digest.of(config):
-                yield _in_memory(config, part, self.name)
+                yield _in_memory(config, part)
                 return
             raise ManifestNotFoundError(
                 f"{reference.short}: no file has the digest {descriptor.digest.short} any more",
@@ -151,7 +151,7 @@ class HuggingFaceHub:
         return self._listings[latest]
 
 
-def _in_memory(content: bytes, part: Part, name: str) -> BlobStream:
+def _in_memory(content: bytes, part: Part) -> BlobStream:
     offset, stop = part
     rest = memoryview(content)[offset:stop]
 
@@ -161,4 +161,4 @@ def _in_memory(content: bytes, part: Part, name: str) -> BlobStream:
         buffer[:count], rest = rest[:count], rest[count:]
         return count
 
-    return BlobStream(offset, readinto, name)
+    return BlobStream(offset, readinto)

@@ -24,16 +24,12 @@ class BlobStream:
     Attributes:
         offset: The place of the first byte.
         readinto: Fills a buffer with what follows, as far as it comes; 0 at the end.
-        origin: Who delivers: the host, where that is another than the one that was asked.
-        validator: Tells files apart that the same address delivers: an ETag, or empty.
         place: For people: which of several places was asked; empty where there is one.
         abort: Breaks the connection off; may be called from another thread.
     """
 
     offset: int
     readinto: Callable[[memoryview], int] = field(repr=False)
-    origin: str
-    validator: str = ""
     place: str = ""
     abort: Callable[[], None] = field(default=_nothing, repr=False)
 

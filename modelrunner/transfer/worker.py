@@ -47,7 +47,6 @@ class Shared:
     lock: Lock = field(default_factory=Lock)
     downloaded: int = 0
     origins: dict[str, int] = field(default_factory=dict)
-    validators: dict[str, str] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
     connections: int = 0
     whole: bool = False
@@ -151,21 +150,9 @@ class Worker(Thread):
                 if shared.stop.is_set():
                     # whoever breaks connections off has been here before there was a stream
                     return
-                self._check_validator(stream)
                 self._drain(stream, run, stream.place or source.name)
             finally:
                 self._stream = None
-
-    def _check_validator(self, stream: BlobStream) -> None:
-        """All parts must be of one and the same file."""
-        with self._shared.lock:
-            known = self._shared.validators.setdefault(stream.origin, stream.validator)
-            if known == stream.validator:
-                return
-            self._shared.validators[stream.origin] = stream.validator
-        raise InterruptedTransferError(
-            f"blob {self._shared.descriptor.digest.short}: {stream.origin} serves another file now"
-        )
 
     def _drain(self, stream: BlobStream, run: Run, place: str) -> None:
         shared, pieces = self._shared, self._shared.pieces

@@ -1,9 +1,7 @@
 """The engine over real HTTP against a registry that misbehaves: right bytes or a clean error."""
 
-import itertools
 import os
 import random
-import time
 
 import pytest
 
@@ -24,7 +22,8 @@ from modelrunner.registry.select import Places
 from modelrunner.store.journal import noted_bytes
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
-from modelrunner.transfer.limits import Limits
+from modelrunner.transfer.limits import Limits, Throttle
+from tests.support.clock import Clock
 from tests.support.registry import Cdn, Registry
 
 PIECE = 64 * 1024
@@ -45,7 +44,7 @@ class Harness:
         self.reference = Reference.parse(f"{registry.host}/ai/big:1")
         store.layout.create()
 
-    def fetch(self, connections=4, rate=None, backoff=QUICK):
+    def fetch(self, connections=4, backoff=QUICK, budget=None):
         places = Places(DockerCredentials(None), backoff=backoff)
         fetcher = Fetcher(
             self.reference,
@@ -53,7 +52,7 @@ class Harness:
             self.store.blobs,
             self.events.append,
             backoff,
-            Budget(Limits(connections, rate)),
+            budget or Budget(Limits(connections)),
             PIECE,
         )
         return fetcher.fetch(self.descriptor, "blob")
@@ -222,23 +221,31 @@ def test_partial_that_is_longer_than_the_blob_heals(harness):
 
 
 def test_crawling_connection_does_not_hold_up_the_others(harness, registry):
-    registry.slow(20_000, times=1)
+    # alone, its share of the blob would take the crawling connection an hour
+    registry.slow(200, times=1)
 
-    begun = time.monotonic()
     harness.fetch(connections=4)
 
-    # alone, the crawling connection's share would take it half a minute
-    assert time.monotonic() - begun < 10
     assert harness.stored == CONTENT
 
 
-def test_stalled_connection_is_left_to_its_time_out_and_the_others_finish(harness, registry):
-    registry.stall_after(1000, 20.0, times=1)
+def test_crawling_connection_is_made_anew(harness, registry):
+    registry.slow(2_000, times=1)
+    # slow enough for the crawling one to be told from the others before they have done it all
+    registry.slow(400_000)
 
-    begun = time.monotonic()
+    harness.fetch(connections=2)
+
+    assert harness.stored == CONTENT
+    assert harness.heard(Retrying)
+
+
+def test_stalled_connection_is_left_to_its_time_out_and_the_others_finish(harness, registry):
+    stall = registry.stall_after(1000, 600.0, times=1)
+
     harness.fetch(connections=4)
 
-    assert time.monotonic() - begun < 15
+    stall.wait()
     assert harness.stored == CONTENT
 
 
@@ -295,22 +302,24 @@ def test_blob_announced_with_another_size_is_refused(harness, registry):
     assert harness.stored is None
 
 
-def test_file_that_changes_under_way_is_not_mixed(harness, registry):
-    registry.etag_changes(times=1)
+def test_servers_that_give_the_same_file_other_etags_are_all_good(harness, registry):
+    registry.etag_changes(times=None)
+    registry.cut_after(3 * PIECE, times=5)
 
     harness.fetch()
 
     assert harness.stored == CONTENT
 
 
-def test_rate_limit_is_kept_within_five_percent(harness):
-    rate = 2_000_000
+def test_every_byte_passes_the_rate_limit(harness):
+    clock = Clock()
+    budget = Budget(Limits(4, 2_000_000))
+    budget.throttle = Throttle(2_000_000, clock, clock.sleep)
+    begun = clock.now
 
-    begun = time.monotonic()
-    harness.fetch(rate=rate)
+    harness.fetch(budget=budget)
 
-    took = time.monotonic() - begun
-    assert took == pytest.approx(len(CONTENT) / rate, rel=0.05, abs=0.1)
+    assert clock.now - begun == pytest.approx(len(CONTENT) / 2_000_000, rel=0.05, abs=0.3)
 
 
 def test_server_error_passes_when_it_passes(harness, registry):
@@ -324,9 +333,14 @@ def test_server_error_passes_when_it_passes(harness, registry):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
-    """Many runs over a small blob: never a wrong blob, a hang, or a lost partial."""
+    """Many runs over a small blob: never a wrong blob or a hang, and most get through.
+
+    Where one ends in an error, what it has left is no hindrance: the next, undisturbed, succeeds.
+    """
+    whole = 0
+    runs = int(os.environ.get("MODELRUNNER_FAULT_RUNS", "200"))
     content = random.Random(2).randbytes(8 * 4096 + 17)
-    for seed in range(int(os.environ.get("MODELRUNNER_FAULT_RUNS", "200"))):
+    for seed in range(runs):
         chance = random.Random(seed)
         with Registry() as registry:
             digest = registry.add_blob(content, "ai/small")
@@ -345,19 +359,19 @@ def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
                 Budget(Limits(chance.choice([1, 2, 4]))),
                 4096,
             )
-            begun = time.monotonic()
+            path = store.blobs.path(descriptor.digest)
             try:
                 fetcher.fetch(descriptor, "blob")
             except ModelRunnerError:
-                assert not store.blobs.path(descriptor.digest).exists(), seed
+                assert not path.exists(), seed
+                registry.calm()
+                fetcher.fetch(descriptor, "blob")
             else:
-                path = store.blobs.path(descriptor.digest)
-                assert path.read_bytes() == content, seed
-                path.unlink()
-            assert time.monotonic() - begun < 20, seed
-            if chance.random() < 0.5:
-                for path in itertools.chain(store.layout.ingest.glob("*.*")):
-                    path.unlink()
+                whole += 1
+            assert path.read_bytes() == content, seed
+            assert list(store.layout.ingest.glob("*.*")) == [], seed
+            path.unlink()
+    assert whole > runs / 3
 
 
 _FAULTS = [
