@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,12 +60,10 @@ class TestAlso:
         limited(registry, large)
         with hugging_face() as hub:
             hub.repositories["Org/Large-GGUF"] = Repository({"Large-Q4_0.gguf": large.layers[0]})
-            begun = time.monotonic()
             done = cli(
                 "pull", name, "--also", "hf.co/Org/Large-GGUF", "--json", HF_ENDPOINT=hub.url
             )
         assert done.returncode == 0, done.stderr
-        assert time.monotonic() - begun < 30
         told = json.loads(done.stdout)
         assert told["source"] == registry.host
         assert told["origins"] == {hub.url: len(large.layers[0]), registry.host: len(large.config)}

@@ -1,7 +1,6 @@
 """Pulls over real HTTP from a registry that misbehaves: a right model, or a clean error."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -421,14 +420,12 @@ def test_blob_that_is_too_short_is_refused(registry, pulling):
 
 def test_blob_without_an_end_is_read_no_further_than_its_size(registry, pulling):
     registry.endless(sha256(WEIGHTS))
-    begun = time.monotonic()
     try:
         pulling.pull(registry.reference(NAME))
     except IntegrityError:
         assert pulling.store.models() == ()
     else:
         assert_stored(pulling)
-    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("digest", [sha256(WEIGHTS), sha256(MODEL.config), MODEL.digest])
@@ -615,10 +612,8 @@ def test_redirect_to_where_a_registry_has_no_business_is_refused(
     registry, pulling, target, says, what
 ):
     registry.redirect_to(target, on=what)
-    begun = time.monotonic()
     with pytest.raises(TransferError, match=says):
         pulling.pull(registry.reference(NAME))
-    assert time.monotonic() - begun < 5
     assert pulling.store.models() == ()
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -95,18 +94,16 @@ def test_a_tool_that_misbehaves_costs_only_its_answer(nvidia_smi, script):
 
 
 def test_a_tool_that_hangs_is_given_up(nvidia_smi):
-    root = nvidia_smi("exec sleep 60")
-    start = time.monotonic()
+    root = nvidia_smi("exec sleep 600")
     assert [device.kind for device in devices(root, deadline=0.3)] == ["host"]
-    assert time.monotonic() - start < 5
 
 
 def test_no_tool_is_started_where_there_is_no_driver(root, nvidia_smi):
-    nvidia_smi("exec sleep 60")
+    started = root / "started"
+    nvidia_smi(f"touch {started}")
     (root / "dev/nvidiactl").unlink()
-    start = time.monotonic()
     assert [device.kind for device in devices(root)] == ["host"]
-    assert time.monotonic() - start < 2
+    assert not started.exists()
 
 
 def test_without_the_tool_the_library_is_asked_by_a_child(root, monkeypatch):
@@ -161,19 +158,17 @@ def test_an_integrated_gpu_has_no_more_than_the_host(root):
     [
         ("import os; os.kill(os.getpid(), 11)", "was ended by signal 11"),
         ("raise SystemExit(3)", "failed with exit code 3"),
-        ("import time; time.sleep(60)", "did not answer in time"),
+        ("import time; time.sleep(600)", "did not answer in time"),
         ("while True: print('garbage' * 1000)", "printed more than a list of devices"),
-        ("import os; os.close(1); import time; time.sleep(60)", "did not answer in time"),
-        ("import os; os.fork() or __import__('time').sleep(60)", "did not answer in time"),
+        ("import os; os.close(1); import time; time.sleep(600)", "did not answer in time"),
+        ("import os; os.fork() or __import__('time').sleep(600)", "did not answer in time"),
     ],
     ids=["crashes", "fails", "hangs", "babbles", "hangs silently", "leaves a child that hangs"],
 )
 def test_a_runtime_that_misbehaves_costs_only_its_answer_and_is_named(root, code, note):
     bad = Probe("runtime", (sys.executable, "-c", code), lambda lines: of_ggml(lines, "runtime"))
     good = saying(listing(total=GIB, free=GIB), name="good")
-    start = time.monotonic()
-    found = survey(root, [bad, good], deadline=2)
-    assert time.monotonic() - start < 4.5
+    found = survey(root, [bad, good], deadline=5)
     assert [device.sources for device in found.devices] == [("good",), ("meminfo",)]
     assert found.notes == (f"runtime {note}: its GPUs are not listed",)
 
@@ -183,12 +178,20 @@ def test_a_runtime_that_cannot_be_started_is_named(root):
     assert found.notes == ("runtime cannot be started: its GPUs are not listed",)
 
 
-def test_the_probes_share_one_deadline(root):
-    slow = (sys.executable, "-c", "import time; time.sleep(60)")
-    probes = [Probe(f"slow {i}", slow, lambda _: iter(())) for i in range(3)]
-    start = time.monotonic()
-    assert len(survey(root, probes, deadline=0.5).notes) == 3
-    assert time.monotonic() - start < 1.4
+def test_the_probes_run_at_the_same_time(root):
+    code = """if True:
+        import pathlib, sys, time
+        here, me = map(pathlib.Path, sys.argv[1:])
+        (here / me).touch()
+        while len([*here.glob("probe-*")]) < 3:
+            time.sleep(0.01)
+    """
+    names = [f"probe-{number}" for number in range(3)]
+    probes = [
+        Probe(name, (sys.executable, "-c", code, str(root), name), lambda _: iter(()))
+        for name in names
+    ]
+    assert survey(root, probes, deadline=60).notes == ()
 
 
 def test_llama_server_lists_what_it_can_use(root, monkeypatch):

@@ -206,12 +206,10 @@ def test_a_model_that_does_not_load_is_an_error_with_the_reason() -> None:
 
 
 def test_the_end_does_not_wait_for_a_load() -> None:
-    runtime = Scripted(load_s=60)
-    begun = time.monotonic()
+    runtime = Scripted(load_s=600)
     with gateway(runtime, ONE) as running:
         leave_at_once(running.url)
         wait_until(lambda: bool(runtime.starts))
-    assert time.monotonic() - begun < 10
 
 
 # Room.

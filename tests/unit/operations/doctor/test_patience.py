@@ -1,7 +1,6 @@
 """Questions asked side by side, none of which may keep the others waiting."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,10 +21,8 @@ def test_who_does_not_answer_fails_and_the_others_are_heard() -> None:
         Question("disk", silent, "mount", ExitStatus.USAGE),
         Question("version", lambda: [well("version", "1")], "pip", ExitStatus.FAILURE),
     ]
-    begun = time.monotonic()
     found = ask_all(questions, 0.2)
     forever.set()
-    assert time.monotonic() - begun < 5
     assert found == (
         Finding("disk", "fail", "no answer within 0.2 seconds", "mount", ExitStatus.USAGE),
         well("version", "1"),
