@@ -186,7 +186,7 @@ def estimate(
     Args:
         subject: A model, here or in its registry, or the path of a file.
         home: The folder that everything lies in; that of the command line where it is None.
-        context: Tokens; as long as trained, fits and is usual where it is None.
+        context: Tokens; None for the default: as packaged, as trained, as fits, as is usual.
         kv_type: What the KV cache is kept in.
         budget: Bytes to fit into; those of this machine where it is None.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def show_report(console: Console, report: Report, *, graph: bool) -> None:
     """One model."""
-    found, fit, variant = report.estimate, report.fit, report.facts.variant
+    fit, variant = report.fit, report.facts.variant
     say = console.print
     say(report.line())
     rows = [
@@ -29,7 +29,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
         size = variant.size_bytes
         text = f", size {format_size(size)}" if size is not None else ""
         say(f"the card says: VRAM {format_size(variant.vram_bytes)} at 4096{text}")
-    for note in found.notes:
+    for note in report.notes:
         say(f"note: {note}")
     if graph:
         from modelrunner.cli import plot

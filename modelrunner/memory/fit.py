@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from modelrunner.memory.context import DEFAULT_CEILING
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.kv_cache import layer_cache_bytes, layer_state_bytes
@@ -14,9 +15,6 @@ Verdict = Literal["fits", "partial", "no", "unknown"]
 
 GPU_RESERVE = 330 * 1024 * 1024
 """What a GPU's driver takes for itself before the first byte of a model: context and kernels."""
-
-DEFAULT_CEILING = 32768
-"""Tokens beyond which nobody is given a longer context unasked."""
 
 _FALLBACK_CONTEXT = 4096
 _LONGEST = 1 << 24
@@ -164,12 +162,13 @@ def choose_context(
     load: Load | None = None,
     projector: int | None = None,
 ) -> int:
-    """A context to start with: as trained, as fits, and not longer than the ceiling.
+    """A context to start with, for all conversations: as trained, as fits, up to the ceiling.
 
     One that leaves the whole model on the GPU is better than a longer one that does not. Where
     even a short one does not fit, it is that: the runtime will say what is missing.
     """
-    most = min(shape.context or ceiling, ceiling)
+    sequences = load.sequences if load else 1
+    most = min(shape.context * sequences or ceiling, ceiling)
     wanted = replace(load, context=most) if load else Load(most)
     found = fit(shape, wanted, available, projector=projector)
     if found.verdict in ("fits", "unknown"):

@@ -22,7 +22,19 @@ _MAX_CONTEXT = 10**11
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The facts of a config blob; None is unknown."""
+    """The facts of a config blob; None is unknown.
+
+    Attributes:
+        family: Whose config it is.
+        format: The format of the weights.
+        architecture: The model's architecture.
+        parameters: Their number, as text.
+        quantization: How the weights are quantized.
+        context_length: `context_size`, or else the trained length among the copied GGUF values.
+        created: When the artifact was made.
+        gguf: Values copied from the GGUF header.
+        context_size: The context that the packager sets; ModelPack has no such field.
+    """
 
     family: Family
     format: str | None = None
@@ -32,6 +44,7 @@ class ModelConfig:
     context_length: int | None = None
     created: str | None = None
     gguf: Mapping[str, str] = field(default_factory=dict, hash=False)
+    context_size: int | None = None
 
     @classmethod
     def from_bytes(cls, raw: bytes, family: Family) -> Self:
@@ -54,9 +67,10 @@ class ModelConfig:
             architecture=architecture or _text(descriptor, "family"),
             parameters=_squeezed(_text(config, "parameters") or _text(config, "paramSize")),
             quantization=_text(config, "quantization"),
-            context_length=_context(config, gguf, architecture),
+            context_length=_context_size(config) or _trained(gguf, architecture),
             created=_text(descriptor, "created") or _text(descriptor, "createdAt"),
             gguf=gguf,
+            context_size=_context_size(config),
         )
 
     def to_docker(self, diff_ids: Sequence[Digest], size: str) -> bytes:
@@ -120,12 +134,13 @@ def _squeezed(text: str | None) -> str | None:
     return text.replace(" ", "") if text else None
 
 
-def _context(
-    config: Mapping[str, Any], gguf: Mapping[str, str], architecture: str | None
-) -> int | None:
+def _context_size(config: Mapping[str, Any]) -> int | None:
     size = config.get("context_size")
-    if isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _MAX_CONTEXT:
-        return size
+    sane = isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _MAX_CONTEXT
+    return size if sane else None
+
+
+def _trained(gguf: Mapping[str, str], architecture: str | None) -> int | None:
     text = gguf.get(f"{architecture}.context_length", "")
     sane = text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_CONTEXT))
     return (int(text) or None) if sane else None

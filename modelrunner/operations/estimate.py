@@ -20,6 +20,7 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
+from modelrunner.memory.context import ContextSource, default_context, running_context
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
@@ -120,6 +121,7 @@ class Estimator:
             return self.of_row(name, card, variant, wish)
         if wish.source == "config":
             return self.of_config(facts, model.artifact, model.config, wish)
+        wish = _as_packaged(wish, lambda: model.config)
         report = self._of_headers(facts, headers.of_stored(model), wish)
         if wish.source == "measured":
             return _measured(report, model.weights())
@@ -133,14 +135,14 @@ class Estimator:
             TransferError: The registry does not deliver, or not in parts.
         """
         # what is here is estimated without what a registry takes
+        from modelrunner.operations import configs
         from modelrunner.operations.remote import artifact_at
 
         artifact = artifact_at(source, pinned)
         if wish.source == "config":
-            from modelrunner.operations import configs
-
             config = configs.of_remote(source, pinned, artifact)
             return self.of_config(facts, artifact, config, wish)
+        wish = _as_packaged(wish, lambda: configs.of_remote(source, pinned, artifact))
         report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
         return self._corrected(report, artifact, wish)
 
@@ -149,6 +151,7 @@ class Estimator:
     ) -> Report:
         """For an artifact by what its config says, and the sizes of its layers."""
         weights = sum(layer.descriptor.size for layer in artifact.weights)
+        wish = _as_packaged(wish, lambda: config)
         shape = ModelShape.from_strings(config.gguf, weights=weights)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
@@ -176,6 +179,7 @@ class Estimator:
                 hint="`modelrunner cards` lists those that there are",
             )
         context = wish.context or wish.usual or CARD_CONTEXT
+        decided: ContextSource = "usual" if wish.context is None else "requested"
         found = estimate_from_card(variant.vram_bytes, variant.size_bytes, context=context)
         available = self.devices()
         budget = wish.budget if wish.budget is not None else Budget.of(available).together
@@ -186,6 +190,8 @@ class Estimator:
             Fit(row_verdict(found, budget), None, None, budget),
             available,
             variant.context_tokens,
+            requested=wish.context,
+            context_source=decided,
         )
 
     def card(self, text: str, tags: Collection[str] = ()) -> "Card | None":
@@ -220,11 +226,7 @@ class Estimator:
             wish.micro_batch,
             gpu_layers=wish.gpu_layers,
         )
-        context = wish.context
-        if context is None and wish.usual is not None:
-            context = min(wish.usual, shape.context or wish.usual)
-        elif context is None:
-            context = choose_context(shape, room, load=load, projector=projector)
+        context, decided = _context(wish, shape, room, load, projector)
         load = replace(load, context=context)
         if not load.cells:
             raise UsageError(
@@ -241,7 +243,38 @@ class Estimator:
             shape.context or None,
             shape,
             projector,
+            requested=wish.context,
+            context_source=decided,
         )
+
+
+def _as_packaged(wish: Wish, config: Callable[[], ModelConfig]) -> Wish:
+    """The use with the artifact's own context, where neither a context nor a usual one is given."""
+    if wish.context is not None or wish.usual is not None:
+        return wish
+    return replace(wish, packaged=config().context_size)
+
+
+def _context(
+    wish: Wish,
+    shape: ModelShape,
+    room: Sequence[Device] | int,
+    load: Load,
+    projector: int | None,
+) -> tuple[int, ContextSource]:
+    """The context to estimate for, as llama.cpp runs it, and what decided it."""
+    trained = shape.context or None
+    if wish.context is not None:
+        # of several conversations it is the sum, which llama.cpp rounds for each
+        alone = load.sequences == 1
+        return running_context(wish.context, trained) if alone else wish.context, "requested"
+    if wish.usual is not None:
+        default = default_context(trained, wish.packaged, wish.usual)
+        return default.tokens, default.source
+    default = default_context(trained, wish.packaged)
+    most = default.tokens * load.sequences
+    tokens = choose_context(shape, room, ceiling=most, load=load, projector=projector)
+    return running_context(tokens, trained), default.source if tokens >= most else "memory"
 
 
 def variant_of(card: "Card | None", names: Sequence[str]) -> "Variant | None":

@@ -1,7 +1,7 @@
 """Launch: from a stored model to a server that answers; planned first, then started.
 
-The context is what was asked for, or else as long as the model was trained for, as fits into this
-machine, and as is usual. It is told, and never silently less.
+The context is what was asked for, or else as long as the artifact says, as the model was trained
+for, as fits into this machine, and as is usual. It is told as it will run, and never silently less.
 """
 
 import secrets
@@ -12,10 +12,16 @@ from typing import Any, Self
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.gguf.metadata import Metadata
+from modelrunner.memory.context import (
+    ContextSource,
+    DefaultContext,
+    default_context,
+    running_context,
+)
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
-from modelrunner.memory.load import CACHE_TYPES, Load
+from modelrunner.memory.load import CACHE_TYPES, PADDING, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
 from modelrunner.operations.calibration import Observation, judged
@@ -92,6 +98,8 @@ class LaunchPlan:
         estimate: The memory that it takes, as computed.
         fit: Whether there is so much.
         available: The devices of this machine.
+        requested: The context that was asked for; None for the default one.
+        context_source: What decided the context.
         seen: What it took when it was started like this before.
         budget: Bytes that were set as its limit and are enough; None for what the devices have.
     """
@@ -103,6 +111,8 @@ class LaunchPlan:
     estimate: Estimate
     fit: Fit
     available: Sequence[Device]
+    requested: int | None = None
+    context_source: ContextSource = "requested"
     seen: Observation | None = None
     budget: int | None = None
 
@@ -115,6 +125,11 @@ class LaunchPlan:
     def trained_context(self) -> int | None:
         """Tokens that the model was trained for."""
         return self.metadata.context_length
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the runtime runs a longer context than was asked for."""
+        return self.requested is not None and self.spec.context != self.requested
 
     @property
     def knows_tools(self) -> bool:
@@ -135,9 +150,12 @@ class LaunchPlan:
         what = self.name if told else f"{self.name} {quantization}"
         known = self.seen.observed if self.seen else self.estimate.total
         needed = format_size(known if needed_bytes is None else needed_bytes)
-        context = f"context {self.spec.context}"
+        rounded = "rounded up to " if self.is_rounded else ""
+        context = f"context {rounded}{self.spec.context}"
         if self.trained_context and self.spec.context < self.trained_context:
             context += f" of {self.trained_context}"
+        if self.context_source == "packaged":
+            context += ", as packaged"
         if self.spec.cache_type_k != _USUAL_CACHE:
             context += f", its cache {self.spec.cache_type_k}"
         verdict = self._verdict(needed) + (", as seen here before" if self.seen else "")
@@ -199,8 +217,11 @@ def plan_launch(
             architecture=metadata.architecture,
         )
     shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-    wish = chosen(wish, shape, available, found.projector_bytes)
-    context = wish.context or 1
+    requested = wish.context
+    default = default_context(shape.context or None, model.config.context_size)
+    wish = chosen(wish, shape, available, found.projector_bytes, default)
+    tokens = wish.context or 1
+    context = running_context(tokens, shape.context or None)
     load = wish.load(context)
     keys, values = wish.cache_types
     view = model.view()
@@ -226,11 +247,24 @@ def plan_launch(
         estimate(shape, load, projector=found.projector_bytes),
         fit(shape, load, available, projector=found.projector_bytes),
         available,
+        requested,
+        source_of(requested, tokens, default),
     )
 
 
+def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:
+    """What decided that a context has so many tokens."""
+    if requested is not None:
+        return "requested"
+    return default.source if tokens >= default.tokens else "memory"
+
+
 def chosen(
-    wish: LaunchWish, shape: ModelShape, available: Sequence[Device], projector: int | None = None
+    wish: LaunchWish,
+    shape: ModelShape,
+    available: Sequence[Device],
+    projector: int | None = None,
+    default: DefaultContext | None = None,
 ) -> LaunchWish:
     """The wish with a context, and a tighter cache where that makes a context worth while.
 
@@ -239,18 +273,26 @@ def chosen(
         shape: The model.
         available: The devices of this machine.
         projector: Bytes of the projector's file, where there is one.
+        default: The context where memory allows it; None for that of the shape.
     """
     if wish.context is not None:
         return wish
+    most = (default or default_context(shape.context or None, None)).tokens
 
     def with_context(wish: LaunchWish) -> LaunchWish:
         load = wish.load(1)
-        tokens = choose_context(shape, available, load=load, projector=projector)
-        return replace(wish, context=max(1, tokens // load.sequences))
+        # a context is that of one conversation
+        ceiling = most * load.sequences
+        tokens = choose_context(shape, available, ceiling=ceiling, load=load, projector=projector)
+        each = min(most, tokens // load.sequences)
+        if PADDING < each < most:
+            # it would run with more, for which there may be no room
+            each -= each % PADDING
+        return replace(wish, context=max(1, each))
 
     usual = with_context(wish)
     free = wish.kv_type is None and wish.kv_type_v is None and wish.load(1).flash_attention
-    if not free or (usual.context or 0) >= min(SHORT_CONTEXT, shape.context or SHORT_CONTEXT):
+    if not free or (usual.context or 0) >= min(SHORT_CONTEXT, most):
         return usual
     if not is_packable(shape):
         return usual

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT
+from modelrunner.memory.context import ContextSource
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Fit
-from modelrunner.memory.load import Load
+from modelrunner.memory.load import PADDING, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.units import format_size
 
@@ -34,6 +35,7 @@ class Wish:
         source: What to ask; `auto` is the best that is at hand and quick.
         usual: Where there is no context: this one, shorter only where trained for less. Several
             models can be compared at it.
+        packaged: Where there is no context: the one that the artifact's config sets, if it does.
     """
 
     context: int | None = None
@@ -44,6 +46,7 @@ class Wish:
     budget: int | None = None
     source: AskedSource = "auto"
     usual: int | None = None
+    packaged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Report:
         shape: What other uses can be computed from; None where only a card's row is known.
         projector: Bytes of the projector's file, where one is used too.
         seen: Whether the total is what a runtime reported when the model ran here.
+        requested: The context that was asked for; None for the default one.
+        context_source: What decided the context.
     """
 
     facts: Facts
@@ -81,6 +86,8 @@ class Report:
     shape: ModelShape | None = None
     projector: int | None = None
     seen: bool = False
+    requested: int | None = None
+    context_source: ContextSource = "requested"
 
     @property
     def name(self) -> str:
@@ -97,6 +104,18 @@ class Report:
             needed += ", as seen here before"
         return f"{self.name}: {needed}: {verdict}{room}"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is to be said: of the estimate, and of the context that it is for."""
+        more = []
+        if self.requested is not None and self.requested < self.load.context:
+            more.append(
+                f"context rounded up to {self.load.context}: llama.cpp runs multiples of {PADDING}"
+            )
+        if self.context_source == "packaged":
+            more.append(f"the artifact sets a context of {self.load.context}")
+        return (*self.estimate.notes, *more)
+
     def at(self, context: int) -> tuple[Load, Estimate] | None:
         """The same use with another context; None where nothing tells."""
         if self.shape is None or not self.shape.is_known:
@@ -111,6 +130,7 @@ class Report:
             "reference": self.name,
             "source": found.source,
             "context": self.load.context,
+            "context_source": self.context_source,
             "kv_type": self.load.kv_type,
             "bytes": {"total": found.total} if found.source == "card" else _parts(found),
             "low_bytes": found.low,
@@ -130,7 +150,7 @@ class Report:
                 "budget_bytes": self.fit.budget_bytes,
             },
             "trained_context": self.trained,
-            "notes": list(found.notes),
+            "notes": list(self.notes),
         }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
+from modelrunner.memory.context import DefaultContext, default_context, running_context
 from modelrunner.memory.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
@@ -130,8 +131,10 @@ def plan_serving(
     if budget is not None:
         needed = demand.bytes(plan.load)
         if needed > budget:
-            wish = _narrowed(name, wish, demand, budget, needed)
+            wish = _narrowed(name, wish, demand, budget, needed, most=plan.spec.context)
             plan = plan_launch(store, model, name, wish, available)
+            # what the budget allows, nobody has asked for
+            plan = replace(plan, requested=None, context_source="memory")
         plan = replace(plan, budget=budget)
     if several and "parallel" not in wish.more:
         room = min(_known(budget, plan.fit.budget_bytes), default=None)
@@ -192,8 +195,10 @@ def _known(*values: int | None) -> list[int]:
     return [value for value in values if value is not None]
 
 
-def _narrowed(name: str, wish: LaunchWish, demand: _Demand, budget: int, needed: int) -> LaunchWish:
-    """The wish with a context for which a budget is enough.
+def _narrowed(
+    name: str, wish: LaunchWish, demand: _Demand, budget: int, needed: int, *, most: int
+) -> LaunchWish:
+    """The wish with a context, no longer than `most`, for which a budget is enough.
 
     Raises:
         DoesNotFitError: There is none, or another one was asked for.
@@ -207,7 +212,7 @@ def _narrowed(name: str, wish: LaunchWish, demand: _Demand, budget: int, needed:
             f"use --context {longest} or less" if longest else _larger(demand, wish),
         )
     free = wish.kv_type is None and wish.kv_type_v is None
-    if free and (longest or 0) < min(SHORT_CONTEXT, demand.shape.context or SHORT_CONTEXT):
+    if free and (longest or 0) < min(SHORT_CONTEXT, most):
         tight = replace(wish, kv_type=TIGHT_CACHE)
         packed = demand.longest(tight.load(1), budget) if is_packable(demand.shape) else None
         if (packed or 0) > (longest or 0):
@@ -215,7 +220,7 @@ def _narrowed(name: str, wish: LaunchWish, demand: _Demand, budget: int, needed:
     if longest is None:
         least = demand.bytes(replace(wish.load(1), context=PADDING * wish.load(1).sequences))
         raise _too_large(name, least, budget, _larger(demand, wish))
-    return replace(wish, context=longest)
+    return replace(wish, context=min(longest, most))
 
 
 def _larger(demand: _Demand, wish: LaunchWish) -> str:
@@ -288,8 +293,9 @@ def _plan_vectors(
 ) -> ServePlan:
     metadata = found.metadata
     trained = metadata.context_length or _LONGEST_TEXT
+    default = default_context(trained, model.config.context_size, _LONGEST_TEXT)
     # no runtime takes a longer text than the model was trained for
-    context = min(wish.context or _LONGEST_TEXT, trained)
+    context = running_context(min(wish.context or default.tokens, trained), trained)
 
     def load_of(tokens: int) -> Load:
         # an encoder sees its text whole
@@ -299,6 +305,7 @@ def _plan_vectors(
     if budget is not None and needed > budget:
         context = _shorter_text(name, context, wish, demand, load_of, budget)
         needed = demand.bytes(load_of(context))
+    requested = wish.context
     wish = replace(wish, more={"batch": context, "micro_batch": context, **wish.more})
     keys, values = wish.cache_types
     spec = LaunchSpec(
@@ -322,7 +329,8 @@ def _plan_vectors(
     if budget is not None and fits:
         place = f"the {format_size(budget)} budget"
     does = "scores documents of" if metadata.is_ranking else "makes vectors of"
-    line = f"{name}: {told} of {place}; {does} {context} tokens"
+    why = _why(requested, context, default)
+    line = f"{name}: {told} of {place}; {does} {context} tokens{why}"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"
     memory = needed if demand.is_known else None
     return ServePlan(_served(model, name, spec, memory, kind), line, fits)
@@ -357,6 +365,14 @@ def _shorter_text(
             else f"raise --budget to {format_size(needed)} at least",
         )
     return longest
+
+
+def _why(requested: int | None, context: int, default: DefaultContext) -> str:
+    """Why a text may have so many tokens, where that is not what one would expect."""
+    if requested is None:
+        packaged = default.source == "packaged" and context == default.tokens
+        return ", as packaged" if packaged else ""
+    return f" (context rounded up to {context})" if context > requested else ""
 
 
 def _planned(

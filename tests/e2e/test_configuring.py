@@ -75,14 +75,14 @@ class TestStart:
     def test_option_beats_configuration_and_that_beats_the_file(self, models: CommandLine) -> None:
         (models.home / "config.toml").write_text("context = 300\nthreads = 1\n")
         plain = models("run", SMOLLM2, "hi", "--max-tokens", "1")
-        assert "context 300 of 8192, 1 threads" in plain.stderr
+        assert "context rounded up to 512 of 8192, 1 threads" in plain.stderr
         models("configure", SMOLLM2, "--context", "400", "--kv-type", "q8_0")
         configured = models("run", SMOLLM2, "hi", "--max-tokens", "1", "--json", "-q")
         assert json.loads(configured.stdout)["context"] == 512  # as llama.cpp rounds it
         configured = models("run", SMOLLM2, "hi", "--max-tokens", "1")
-        assert "context 400 of 8192, its cache q8_0, 1 threads" in configured.stderr
+        assert "context rounded up to 512 of 8192, its cache q8_0, 1 threads" in configured.stderr
         asked = models("run", SMOLLM2, "hi", "--max-tokens", "1", "--set", "context=600")
-        assert "context 600 of 8192, its cache q8_0" in asked.stderr
+        assert "context rounded up to 768 of 8192, its cache q8_0" in asked.stderr
         shown = json.loads(models("inspect", SMOLLM2).stdout)["configuration"]
         assert shown == {"kv_type": "q8_0", "context": 400}
 

@@ -14,8 +14,8 @@ from tests.support.registry import Registry
 
 MIB = 1024 * 1024
 KEYS = [
-    *("reference", "source", "context", "kv_type", "bytes", "low_bytes", "high_bytes", "card"),
-    *("devices", "fit", "trained_context", "notes"),
+    *("reference", "source", "context", "context_source", "kv_type", "bytes", "low_bytes"),
+    *("high_bytes", "card", "devices", "fit", "trained_context", "notes"),
 ]
 
 
@@ -46,6 +46,7 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         "reference": str(file),
         "source": "header",
         "context": 512,
+        "context_source": "requested",
         "kv_type": "f16",
         "card": None,
         "fit": {"verdict": "fits", "gpu_layers": 3, "max_context": 2048, "budget_bytes": 2**33},

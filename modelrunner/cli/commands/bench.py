@@ -30,6 +30,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
+from modelrunner.memory.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.launch import plan_launch
@@ -96,7 +97,8 @@ def bench(
     asked = wish_for(context, chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
     parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1
-    asked = replace(asked, context=wish.context, more={**asked.more, "parallel": parallel})
+    room = padded(wish.context)
+    asked = replace(asked, context=room, more={**asked.more, "parallel": parallel})
     plan = plan_launch(context.store, model, name, asked, devices())
     context.console.say(plan.line())
     warn_of_rpc(context, [plan.spec])

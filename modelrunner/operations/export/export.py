@@ -17,9 +17,10 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.gguf.metadata import Metadata
+from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference
-from modelrunner.operations import headers
+from modelrunner.operations import configs, headers
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.report import Facts, Report, Wish
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from modelrunner.registry.source import Source
 
 USUAL_CONTEXT = 8192
-"""Tokens, where no context is asked for and the model was trained for as many: what the machine has
-that it is exported for is not known here."""
+"""Tokens, where neither the user nor the artifact sets a context and the model was trained for as
+many: the memory of the machine that it is exported for is not known."""
 
 
 class Kind(StrEnum):
@@ -108,7 +109,7 @@ class Exporter:
         name = wish.name and checked_name(wish.name)
         stored = self.store.lookup(text)
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
-        report = found.estimated(_use(wish, found.metadata))
+        report = found.estimated(_use(wish, found))
         plan = ExportPlan(
             pinned=found.pinned,
             name=name or name_for(found.pinned),
@@ -138,7 +139,11 @@ class Exporter:
         def estimated(wish: Wish) -> Report:
             return self.estimator.of_stored(model, name.short, wish, card)
 
-        return _Found(name.with_digest(model.digest), model.artifact, metadata, estimated)
+        def context_size() -> int | None:
+            return model.config.context_size
+
+        pinned = name.with_digest(model.digest)
+        return _Found(pinned, model.artifact, metadata, context_size, estimated)
 
     def _remote(self, kind: Kind, text: str) -> "_Found":
         if text.startswith("sha256:"):
@@ -160,7 +165,10 @@ class Exporter:
         def estimated(wish: Wish) -> Report:
             return self.estimator.of_remote(source, pinned, wish, Facts(reference.short))
 
-        return _Found(pinned, artifact, metadata, estimated)
+        def context_size() -> int | None:
+            return configs.of_remote(source, pinned, artifact).context_size
+
+        return _Found(pinned, artifact, metadata, context_size, estimated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +205,7 @@ class _Found:
     pinned: Reference
     artifact: ModelArtifact
     metadata: Metadata
+    context_size: Callable[[], int | None]
     estimated: Callable[[Wish], Report]
 
 
@@ -221,12 +230,17 @@ def _parsed(text: str) -> Reference | None:
         return None
 
 
-def _use(wish: ExportWish, metadata: Metadata) -> Wish:
+def _use(wish: ExportWish, found: _Found) -> Wish:
     """What memory is estimated for."""
+    metadata = found.metadata
+    # where it goes, memory is not known: the artifact's word counts, and else what is usual
+    packaged = None if wish.context is not None else found.context_size()
     if not (metadata.is_embedding or metadata.is_ranking):
-        return Wish(wish.context, wish.kv_type, usual=USUAL_CONTEXT)
+        return Wish(wish.context, wish.kv_type, usual=USUAL_CONTEXT, packaged=packaged)
     # an encoder computes its text at once
-    context = wish.context or min(metadata.context_length or USUAL_CONTEXT, USUAL_CONTEXT)
+    trained = metadata.context_length
+    tokens = wish.context or default_context(trained, packaged, USUAL_CONTEXT).tokens
+    context = running_context(tokens, trained)
     return Wish(context, wish.kv_type, micro_batch=context)
 
 

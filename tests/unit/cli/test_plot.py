@@ -56,7 +56,7 @@ def test_a_context_beyond_the_trained_one_widens_the_curve(
 
 
 @pytest.mark.parametrize(
-    ("context", "pointer"), [(256, "^ 256"), (1024, "^ 1024"), (1500, "1500 ^"), (2048, "2048 ^")]
+    ("context", "pointer"), [(256, "^ 256"), (1024, "^ 1024"), (1500, "1536 ^"), (2048, "2048 ^")]
 )
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_text_is_as_wide_as_the_terminal_plain_and_has_the_budget(

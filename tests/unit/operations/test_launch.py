@@ -1,5 +1,6 @@
 """What is decided before a model is started."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +19,18 @@ HOST = Device(name="x86_64", kind="host", backend="cpu", total_bytes=16 * GIB, f
 WISH = LaunchWish(threads=4)
 
 
-def stored(store: Store, folder: Path, name: str = "ai/x:1", **fields: object) -> StoredModel:
+def stored(
+    store: Store,
+    folder: Path,
+    name: str = "ai/x:1",
+    *,
+    packaged: int | None = None,
+    **fields: object,
+) -> StoredModel:
     file = tiny_gguf(folder / "x.gguf", **fields)  # type: ignore[arg-type]
     moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return package(store, Ingredients(file), Reference.parse(name), family="docker", created=moment)
+    ingredients = Ingredients(file, context_length=packaged)
+    return package(store, ingredients, Reference.parse(name), family="docker", created=moment)
 
 
 def plan(
@@ -40,6 +49,73 @@ def test_the_context_is_what_was_asked_for_or_trained_and_usual(
     model = stored(store, tmp_path, context_length=trained)
     found = plan(store, model, LaunchWish(context=asked, threads=4))
     assert (found.spec.context, found.trained_context) == (given, trained)
+
+
+@pytest.mark.parametrize(
+    ("trained", "packaged", "given", "source"),
+    [
+        (8192, 1024, 1024, "packaged"),
+        (131072, 65536, 65536, "packaged"),
+        (2048, 2048, 2048, "trained"),
+        (2048, 4096, 2048, "trained"),
+        (131072, 131072, 32768, "usual"),
+    ],
+)
+def test_the_packaged_context_is_the_default_up_to_the_trained_one(
+    store: Store, tmp_path: Path, trained: int, packaged: int, given: int, source: str
+) -> None:
+    model = stored(store, tmp_path, context_length=trained, packaged=packaged)
+    found = plan(store, model)
+    assert (found.spec.context, found.context_source) == (given, source)
+    assert found.load.context == given
+
+
+def test_what_is_asked_for_beats_the_packaged_context(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, context_length=8192, packaged=1024)
+    found = plan(store, model, LaunchWish(context=4096, threads=4))
+    assert (found.spec.context, found.context_source) == (4096, "requested")
+    assert found.line().endswith("; context 4096 of 8192, 4 threads")
+
+
+def test_a_packaged_context_is_shortened_until_it_fits(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, context_length=1048576, packaged=524288)
+    small = replace(HOST, free_bytes=24 * 1024**2)
+    found = plan_launch(store, model, "ai/x:1", LaunchWish(kv_type="f16"), [small])
+    assert found.spec.context < 524288
+    assert (found.context_source, found.fit.verdict) == ("memory", "fits")
+
+
+def test_a_packaged_context_is_that_of_each_conversation(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, context_length=8192, packaged=4096)
+    found = plan(store, model, LaunchWish(threads=4, more={"parallel": 4}))
+    assert (found.spec.context, found.spec.parallel, found.load.context) == (4096, 4, 16384)
+
+
+def test_the_sentence_says_that_the_context_is_the_packaged_one(
+    store: Store, tmp_path: Path
+) -> None:
+    line = plan(store, stored(store, tmp_path, context_length=8192, packaged=1024)).line()
+    assert line.endswith("; context 1024 of 8192, as packaged, 4 threads")
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "given", "told"),
+    [
+        (8192, 300, 512, "context rounded up to 512 of 8192, 4 threads"),
+        (8192, 1, 256, "context rounded up to 256 of 8192, 4 threads"),
+        (8192, 512, 512, "context 512 of 8192, 4 threads"),
+        # a conversation gets no more than was trained for, however the cache is rounded
+        (300, 300, 300, "context 300, 4 threads"),
+        (300, 280, 300, "context rounded up to 300, 4 threads"),
+    ],
+)
+def test_the_context_is_told_as_it_will_run(
+    store: Store, tmp_path: Path, trained: int, asked: int, given: int, told: str
+) -> None:
+    model = stored(store, tmp_path, context_length=trained)
+    found = plan(store, model, LaunchWish(context=asked, threads=4))
+    assert found.spec.context == given
+    assert found.line().endswith(f"; {told}")
 
 
 def test_one_sentence_says_whether_and_how_it_fits(store: Store, tmp_path: Path) -> None:
