@@ -67,7 +67,9 @@ def folders(folder: Path | None, references: Sequence[Reference]) -> list[Path |
         return [None for _ in references]
     last = [reference.repository.rpartition("/")[2] for reference in references]
     tagged = [
-        f"{name}-{reference.tag or (reference.digest.short if reference.digest else '')}"
+        f"{name}-{reference.tag or (reference.digest.short if reference.digest else '')}".replace(
+            "/", "-"
+        )
         for name, reference in zip(last, references, strict=True)
     ]
     whole = [str(reference).translate(str.maketrans("/:@", "---")) for reference in references]

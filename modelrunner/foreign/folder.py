@@ -7,7 +7,8 @@ from pathlib import Path
 
 from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
 from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
-from modelrunner.oci.hub_files import choose, labels, quantization_of
+from modelrunner.oci.hub_files import choose, labels
+from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.naming import SHARD, shard_names
 from modelrunner.oci.reference import Reference
 

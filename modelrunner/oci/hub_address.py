@@ -2,14 +2,17 @@
 
 ```
 https://huggingface.co/ORG/REPO                                hf.co/ORG/REPO
-https://huggingface.co/ORG/REPO/tree/REVISION[/FOLDER]         hf.co/ORG/REPO@REVISION[:FOLDER]
-https://huggingface.co/ORG/REPO/resolve/REVISION/PATH          hf.co/ORG/REPO@REVISION:FILE
-https://huggingface.co/ORG/REPO?show_file_info=PATH            hf.co/ORG/REPO:FILE
-hf://ORG/REPO[@REVISION][/PATH]                                hf.co/ORG/REPO[@REVISION][:FILE]
+https://huggingface.co/ORG/REPO/tree/REVISION[/DIRECTORY]      hf.co/ORG/REPO@REVISION[:DIRECTORY]
+https://huggingface.co/ORG/REPO/resolve/REVISION/PATH          hf.co/ORG/REPO@REVISION:PATH
+https://huggingface.co/ORG/REPO?show_file_info=PATH            hf.co/ORG/REPO:PATH
+hf://ORG/REPO[@REVISION][/PATH]                                hf.co/ORG/REPO[@REVISION][:PATH]
 ```
 
-A revision is a branch, a tag or a commit; the branch `main` is what is meant without one.
+A revision is a branch, a tag or a commit; the branch `main` is what is meant without one. A path is
+kept whole: files of one name may lie in several directories.
 """
+
+import re
 
 from modelrunner.errors import InvalidReferenceError
 
@@ -22,6 +25,7 @@ _NO_MODELS = {"datasets": "a dataset", "spaces": "a space", "collections": "a co
 _SCHEMES = frozenset({"http", "https"})
 _NAME = 2
 """Parts of a repository's name."""
+_PLAIN_TAG = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 def reference_at(text: str) -> str | None:
@@ -54,14 +58,24 @@ def reference_at(text: str) -> str | None:
             shown = parse_qs(query).get("show_file_info", [""])[0]
             return _reference(organisation, name, MAIN, shown)
         case [organisation, name, kind, revision, *path] if kind in _FILES and path:
-            return _reference(organisation, name, revision, path[-1])
+            return _reference(organisation, name, *_revision_of(revision, path))
         case [organisation, name, kind, revision, *path] if kind in _FOLDERS:
-            return _reference(organisation, name, revision, path[-1] if path else "")
+            return _reference(organisation, name, *_revision_of(revision, path))
         case _:
             raise InvalidReferenceError(
                 f"{text[:200]!r} is no model on the Hugging Face Hub",
                 hint="write hf.co/ORG/REPO, or the address of a repository or of one of its files",
             )
+
+
+def tag_of(path: str) -> str:
+    """A path as a tag of a reference can have it: what is unusual in it is percent-encoded."""
+    if _PLAIN_TAG.fullmatch(path):
+        return path
+    # few names need it
+    from urllib.parse import quote
+
+    return quote(path, safe="/+,=()[]!~")
 
 
 def _of_scheme(rest: str, text: str) -> str:
@@ -80,5 +94,12 @@ def _of_scheme(rest: str, text: str) -> str:
 
 def _reference(organisation: str, name: str, revision: str, path: str) -> str:
     at = "" if revision == MAIN else f"@{revision}"
-    last = path.rpartition("/")[2]
-    return f"hf.co/{organisation}/{name}{at}" + (f":{last}" if last else "")
+    tag = tag_of(path.strip("/"))
+    return f"hf.co/{organisation}/{name}{at}" + (f":{tag}" if tag else "")
+
+
+def _revision_of(revision: str, path: list[str]) -> tuple[str, str]:
+    """The revision and the path; a pull request's is written with slashes: `refs/pr/1`."""
+    if revision == "refs" and len(path) >= _NAME and path[0] in {"pr", "convert", "heads", "tags"}:
+        return "/".join((revision, *path[:_NAME])), "/".join(path[_NAME:])
+    return revision, "/".join(path)

@@ -1,12 +1,14 @@
 """The artifact that a model of the Hugging Face Hub is made into, the same wherever it is made."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelrunner.oci import media_types
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_files import HubFile, HubModel
+from modelrunner.oci.hub_files import HubFile, HubModel, every
+from modelrunner.oci.hub_names import Kind, said_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.units import format_size
 
@@ -27,6 +29,19 @@ def hub_artifact(model: HubModel[HubFile]) -> HubArtifact:
         layers.append(_layer(model.projector, media_types.DOCKER_PROJECTOR))
     about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(config), len(config))
     return HubArtifact(Manifest.build(about, layers), config)
+
+
+def hub_artifacts(files: Sequence[HubFile]) -> Iterator[HubArtifact]:
+    """Every artifact that a repository's files may have been made into, by any rule.
+
+    Which projector goes with a model, and what a name says of its quantization, are rules that get
+    better; what was pinned by an older one is still found.
+    """
+    projectors = [file for file in files if said_of(file.path).kind is Kind.PROJECTOR]
+    for model in every(files):
+        for projector in dict.fromkeys((model.projector, None, *projectors)):
+            for quantization in dict.fromkeys((model.quantization, None)):
+                yield hub_artifact(HubModel(quantization, model.files, projector))
 
 
 def _config(model: HubModel[HubFile]) -> bytes:

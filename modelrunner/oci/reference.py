@@ -2,8 +2,9 @@
 
 The first part is a registry where it has a dot or a colon, or is `localhost`. Defaults are
 `docker.io`, the namespace `ai` (on Docker Hub only) and the tag `latest`. Names are lower-cased,
-tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[@REVISION][:QUANT]`, or an
-address on its site; its own spelling of the repository is kept for its API, which minds the case.
+tags keep their case. Models of the Hugging Face Hub are `hf.co/ORG/REPO[@REVISION][:TAG]`, where a
+tag is a quantization or a path, or an address on its site; its own spelling of the repository is
+kept for its API, which minds the case.
 
 A model in the store has an ID too, its manifest's digest: `sha256:<64 hex>`, 64 hex, or 12 hex.
 The store looks for an ID first, see `modelrunner.store.store.Store.resolve`.
@@ -15,7 +16,7 @@ from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at
+from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
@@ -44,6 +45,7 @@ _HF_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _REVISION = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?")
 _ALGORITHM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_HF_TAG = re.compile(r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}")
 _MAX_NAME = 255
 _MAX_PORT = 65_535
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})")
@@ -194,6 +196,9 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
 
 
 def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
+    if _on_hub(rest):
+        name, _, tag = rest.partition(":")
+        return name, _hub_tag(tag, text) if tag else None
     head, slash, last = rest.rpartition("/")
     last, colon, tag = last.partition(":")
     if not colon or not tag:
@@ -205,6 +210,22 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
             " none of `.` and `-`",
         )
     return f"{head}{slash}{last}", tag
+
+
+def _hub_tag(tag: str, text: str) -> str:
+    """A tag on the Hugging Face Hub: a quantization, or a path, percent-encoded where need be."""
+    if not _TAG.fullmatch(tag):
+        # few tags need it
+        from urllib.parse import unquote
+
+        tag = tag_of(unquote(tag).strip("/"))
+    if not _HF_TAG.fullmatch(tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
+        raise InvalidReferenceError(
+            f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
+            hint="write a quantization, a directory, or the path of a file in the repository:"
+            " hf.co/ORG/REPO:Q4_K_M, hf.co/ORG/REPO:13B/model-Q4_K_M.gguf",
+        )
+    return tag
 
 
 def _split_registry(name: str) -> tuple[str, str]:

@@ -13,7 +13,8 @@ from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.hub_artifact import hub_artifact
-from modelrunner.oci.hub_files import HubFile, HubModel, quantization_of
+from modelrunner.oci.hub_files import HubFile, HubModel
+from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.taking import TakenFile

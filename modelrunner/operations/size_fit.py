@@ -31,4 +31,4 @@ def with_fit(error: "VariantNotFoundError", devices: Sequence[Device]) -> "Varia
     if not budget:
         return error
     verdicts = [size_verdict(size, budget) for _, size in error.choices]
-    return type(error)(error.message, error.choices, verdicts)
+    return type(error)(error.message, error.choices, verdicts, error.repository)

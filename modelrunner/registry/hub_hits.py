@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from modelrunner.oci.hub_files import quantization_of
+from modelrunner.oci.hub_files import quantizations
 from modelrunner.text import sanitize_line
 
 _MOST_PARAMETERS = 10**14
@@ -53,14 +53,11 @@ def hits_in(entries: object) -> Iterator[HubHit]:
 
 
 def _quantizations(siblings: object) -> Iterator[str]:
-    found: dict[str, None] = {}
-    for entry in siblings if isinstance(siblings, list) else []:
-        name = entry.get("rfilename") if isinstance(entry, Mapping) else None
-        if isinstance(name, str) and name.lower().endswith(".gguf") and "mmproj" not in name:
-            quantization = quantization_of(name)
-            if quantization is not None:
-                found[quantization] = None
-    yield from found
+    names = [
+        entry.get("rfilename") if isinstance(entry, Mapping) else None
+        for entry in (siblings if isinstance(siblings, list) else [])
+    ]
+    yield from quantizations(name for name in names if isinstance(name, str))
 
 
 def _count(value: object) -> int:

@@ -6,13 +6,17 @@ the same digest is not fetched again, and nothing is believed that does not matc
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from modelrunner.errors import MalformedManifestError, ManifestNotFoundError
+from modelrunner.errors import (
+    MalformedManifestError,
+    ManifestNotFoundError,
+    UnsupportedArtifactError,
+)
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_artifact import HubArtifact, hub_artifact
+from modelrunner.oci.hub_artifact import HubArtifact, hub_artifact, hub_artifacts
 from modelrunner.oci.hub_files import choose, labels
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
@@ -46,7 +50,7 @@ class HuggingFaceHub:
             ManifestNotFoundError: No such repository or quantisation; what there is is named.
             AccessError, TransferError: The Hub says no, or nothing.
         """
-        return reference.digest or self._made(reference, self._listing(reference)).manifest.digest
+        return reference.digest or self._chosen(reference, self._listing(reference)).manifest.digest
 
     def manifest(self, reference: Reference) -> Manifest:
         """The manifest that the listing makes.
@@ -54,18 +58,17 @@ class HuggingFaceHub:
         Raises:
             ManifestNotFoundError: As with `resolve`; or the repository has moved on since.
         """
-        made = self._made(reference, self._listing(reference)).manifest
-        if reference.digest in (None, made.digest):
-            return made
-        earlier = self._earlier(reference)
-        if earlier is None:
+        made = self._made(reference, self._listing(reference))
+        if made is None:
+            made = self._earlier(reference)
+        if made is None:
             raise ManifestNotFoundError(
                 f"{reference.short}: {self.name} has other files now",
                 hint="pull it without the digest, or `modelrunner lock --update` it",
                 registry=self.name,
                 missing="manifest",
             )
-        return earlier
+        return made.manifest
 
     @contextmanager
     def open_blob(
@@ -85,9 +88,9 @@ class HuggingFaceHub:
         file = next((each for each in listing.files if each.digest == descriptor.digest), None)
         if file is None:
             # all but the config are files
-            config = self._made(reference, listing).config
-            if descriptor.digest == Digest.of(config):
-                yield _in_memory(config, part)
+            made = self._made(reference, listing)
+            if made is not None and descriptor.digest == Digest.of(made.config):
+                yield _in_memory(made.config, part)
                 return
             raise ManifestNotFoundError(
                 f"{reference.short}: no file has the digest {descriptor.digest.short} any more",
@@ -121,10 +124,21 @@ class HuggingFaceHub:
         """Lets go of the connections."""
         self._api.close()
 
-    def _made(self, reference: Reference, listing: Listing) -> HubArtifact:
-        return hub_artifact(choose(listing.files, reference.tag, reference.short))
+    def _chosen(self, reference: Reference, listing: Listing) -> HubArtifact:
+        return hub_artifact(choose(listing.files, reference.tag, _repository(reference)))
 
-    def _earlier(self, reference: Reference) -> Manifest | None:
+    def _made(self, reference: Reference, listing: Listing) -> HubArtifact | None:
+        """The artifact that a reference names; of a pinned one None where no files make it."""
+        if reference.digest is None:
+            return self._chosen(reference, listing)
+        with suppress(ManifestNotFoundError, MalformedManifestError, UnsupportedArtifactError):
+            made = self._chosen(reference, listing)
+            if made.manifest.digest == reference.digest:
+                return made
+        found = hub_artifacts(listing.files)
+        return next((made for made in found if made.manifest.digest == reference.digest), None)
+
+    def _earlier(self, reference: Reference) -> HubArtifact | None:
         """What the repository had when it had the reference's digest; it is listed from then on.
 
         A repository that has moved on keeps what it had, as a registry keeps a manifest that has
@@ -132,11 +146,8 @@ class HuggingFaceHub:
         """
         for commit in self._api.commits(reference)[1:_MOST_COMMITS]:
             listing = self._api.listing_at(reference, commit)
-            try:
-                made = self._made(reference, listing).manifest
-            except (ManifestNotFoundError, MalformedManifestError):
-                continue
-            if made.digest == reference.digest:
+            made = self._made(reference, listing)
+            if made is not None:
                 self._listings[reference] = listing
                 return made
         return None
@@ -149,6 +160,10 @@ class HuggingFaceHub:
         if latest not in self._listings:
             self._listings[latest] = self._api.listing(reference)
         return self._listings[latest]
+
+
+def _repository(reference: Reference) -> str:
+    return replace(reference, tag=None, digest=None).short
 
 
 def _in_memory(content: bytes, part: Part) -> BlobStream:

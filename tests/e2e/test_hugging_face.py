@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.lockfile.lock import Lock, LockedModel
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_artifact import hub_artifact
+from modelrunner.oci.hub_files import HubFile, HubModel
+from modelrunner.oci.reference import Reference
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.hugging_face import COMMIT, Hub, Repository, hugging_face
@@ -236,8 +242,8 @@ def test_where_a_quantisation_says_not_which_the_files_are_named(here, hub: Hub,
     hub.repositories["org/both"] = Repository(files)
     done = here("pull", "hf.co/org/both")
     assert done.returncode == 3
-    assert "there are several models" in done.stderr
-    assert "One-Q4_K_M.gguf (" in done.stderr
+    assert "hf.co/org/both has several models" in done.stderr
+    assert "hf.co/org/both:One-Q4_K_M.gguf (" in done.stderr
     assert here("pull", "hf.co/org/both:Q4_K_M").returncode == 3
     assert here("pull", "hf.co/org/both:Two-Q4_K_M.gguf").returncode == 0
     path = Path(here("path", "hf.co/org/both:Two-Q4_K_M.gguf").stdout.strip())
@@ -309,3 +315,79 @@ def test_what_there_is_is_told_with_what_fits(here, hub: Hub, tiny: Repository) 
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert error["fit"] == ["fits"] * 3
     assert error["hint"].count(", fits)") == 3
+
+
+@pytest.fixture
+def sizes(hub: Hub, weights: list[bytes]) -> Repository:
+    """A directory for each model, with files of the same names in both."""
+    files = {
+        "7B/model-Q4_K_M.gguf": weights[0],
+        "13B/model-Q4_K_M.gguf": weights[1],
+        "7B/mmproj-f16.gguf": b"seven",
+        "13B/mmproj-f16.gguf": b"thirteen",
+    }
+    hub.repositories["org/sizes"] = Repository(files)
+    return hub.repositories["org/sizes"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://huggingface.co/org/sizes/blob/main/13B/model-Q4_K_M.gguf",
+        "hf.co/org/sizes/resolve/main/13B%2Fmodel-Q4_K_M.gguf?download=true",
+        "https://huggingface.co/org/sizes/tree/main/13B",
+        "hf://org/sizes/13B/model-Q4_K_M.gguf",
+        "hf.co/org/sizes:13B/model-Q4_K_M.gguf",
+        "hf.co/org/sizes:13B/Q4_K_M",
+        "hf.co/org/sizes:13B",
+    ],
+)
+def test_of_files_with_one_name_the_one_that_is_asked_for_comes_with_its_projector(
+    here, sizes: Repository, weights: list[bytes], name: str
+) -> None:
+    done = here("pull", name, "--json")
+    assert done.returncode == 0, done.stderr
+    path = Path(json.loads(done.stdout)["path"])
+    assert path.read_bytes() == weights[1]
+    assert (path.parent / "mmproj-f16.gguf").read_bytes() == b"thirteen"
+    assert Path(here("path", name).stdout.strip()) == path
+    assert here("tags", "hf.co/org/sizes", "-q").stdout.split() == ["13B/Q4_K_M", "7B/Q4_K_M"]
+
+
+@pytest.mark.parametrize("name", ["hf.co/org/sizes", "hf.co/org/sizes:Q4_K_M"])
+def test_of_several_models_none_is_taken_and_the_names_can_be_pasted(
+    here, sizes: Repository, name: str
+) -> None:
+    done = here("pull", name)
+    assert done.returncode == 3
+    for choice in ("hf.co/org/sizes:13B/Q4_K_M", "hf.co/org/sizes:7B/Q4_K_M"):
+        assert f"{choice} (" in done.stderr
+        assert here("pull", choice).returncode == 0
+
+
+def test_a_lock_of_an_older_rule_is_still_found(
+    here, sizes: Repository, weights: list[bytes], tmp_path: Path, monkeypatch
+) -> None:
+    """Pinned when a projector of any directory was taken, and some quantizations not understood."""
+    sizes.files["13B/model-fp16.gguf"] = weights[2]
+    listed = {path: HubFile(path, len(raw), Digest.of(raw)) for path, raw in sizes.files.items()}
+    model = HubModel(None, (listed["13B/model-fp16.gguf"],), listed["7B/mmproj-f16.gguf"])
+    made = hub_artifact(model)
+    reference = Reference.parse("hf.co/org/sizes:13B/model-fp16.gguf")
+    artifact = ModelArtifact.from_manifest(made.manifest)
+    lock = Lock((LockedModel.of("a", reference, artifact, None),))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\na = "{reference.short}"\n')
+    (tmp_path / "modelrunner.lock").write_text(lock.emit())
+    done = here("pull", "--locked", "--json")
+    assert done.returncode == 0, done.stderr
+    path = Path(json.loads(done.stdout)[0]["path"])
+    assert path.read_bytes() == weights[2]
+    assert (path.parent / "mmproj-f16.gguf").read_bytes() == b"seven"
+
+
+def test_a_file_that_is_no_model_is_refused_by_what_it_is(here, tiny: Repository) -> None:
+    done = here("pull", f"https://huggingface.co/{NAME}/blob/main/mmproj-F16.gguf")
+    assert done.returncode == 10
+    assert "is not a model but a projector (mmproj) by its name" in done.stderr
+    assert "hint: " in done.stderr
