@@ -80,3 +80,13 @@ def available(names: Sequence[str], limit: int = 8) -> str:
     shown = ", ".join(f"`{sanitize_line(name, 200)}`" for name in names[:limit])
     more = len(names) - limit
     return f"available: {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def encodable(text: str) -> str:
+    """Text without lone surrogates, which neither a server nor a terminal takes."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def http_url(host: str, port: int) -> str:
+    """The address of a server on plain http; IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

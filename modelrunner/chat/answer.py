@@ -5,13 +5,23 @@ llama-server puts `usage` and `timings` in a last chunk without choices; other s
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.chat.tool_call import ToolCall
+from modelrunner.text import encodable
 
 Chunk = Mapping[str, Any]
+
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""The fields in which servers send thoughts, the first that has any counts."""
+
+_TEXTS = ("text", "content", "thinking", "reasoning", "summary", "refusal")
+"""The fields in which a part of a content has its text."""
+
+_THOUGHT = re.compile("think|reason", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +92,55 @@ def json_object(raw: str | bytes) -> Chunk:
 
 
 def delta_of(chunk: Chunk) -> Delta:
-    """The text and reasoning that a chunk adds; both may be empty."""
+    """The text and reasoning that a chunk adds; both may be empty.
+
+    Content is a string, or a list of parts: text, thoughts, and others, of which the type is named.
+    """
     match chunk:
-        case {"choices": [{"delta": {} as delta}, *_]}:
-            reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-            return Delta(encodable(str(delta.get("content") or "")), encodable(str(reasoning)))
+        case {"choices": [{"delta": {} as delta}, *_]} | {
+            "choices": [{"message": {} as delta}, *_]
+        }:
+            text, thoughts = _content(delta.get("content"))
+            told = (_text(delta.get(key)) for key in _REASONING)
+            reasoning = next((found for found in told if found), "")
+            return Delta(
+                encodable(text or _text(delta.get("refusal"))), encodable(reasoning or thoughts)
+            )
         case _:
             return Delta("", "")
+
+
+def _content(content: object) -> tuple[str, str]:
+    """The text and the thoughts of a message's content."""
+    if not isinstance(content, list):
+        return _text(content), ""
+    text = thoughts = ""
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and _THOUGHT.search(kind):
+            thoughts += _text(part)
+        else:
+            text += _text(part)
+    return text, thoughts
+
+
+def _text(value: object) -> str:
+    """What is text in a value; something else is named by its type."""
+    match value:
+        case None | False:
+            return ""
+        case str():
+            return value
+        case list():
+            return "".join(map(_text, value))
+        case {}:
+            for key in _TEXTS:
+                if isinstance(value.get(key), str | list):
+                    return _text(value[key])
+            kind = value.get("type")
+            return f"[{kind}]" if isinstance(kind, str) and kind else ""
+        case _:
+            return str(value)
 
 
 def finish_reason_of(chunk: Chunk) -> str | None:
@@ -123,8 +175,3 @@ def timings_of(chunk: Chunk) -> Timings | None:
             return Timings(prompt_n, float(prompt_ms), predicted_n, float(predicted_ms))
         case _:
             return None
-
-
-def encodable(text: str) -> str:
-    """Text without lone surrogates, which neither a server nor a terminal takes."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")

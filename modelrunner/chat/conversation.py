@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from modelrunner.chat.answer import encodable
 from modelrunner.chat.tool_call import ToolCall
+from modelrunner.text import encodable
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -64,8 +64,25 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Everything that the model shall see: the system prompt first, if there is one."""
-        return (*([Message("system", self.system)] if self.system else []), *self._turns)
+        """Everything that is sent to the model: the system prompt first, if there is one.
+
+        A question with an empty answer is left out, with its answer: many chat templates refuse an
+        empty turn, and two questions after each other.
+        """
+        sent: list[Message] = [Message("system", self.system)] if self.system else []
+        begun = len(sent)
+        for turn in self._turns:
+            if turn.role == "user":
+                begun = len(sent)
+            sent.append(turn)
+            if turn.role == "assistant" and not turn.calls and not turn.content.strip():
+                del sent[begun:]
+        return tuple(sent)
+
+    @property
+    def call_ids(self) -> frozenset[str]:
+        """The ids of all calls so far."""
+        return frozenset(call.id for turn in self._turns for call in turn.calls)
 
     def add_user(self, content: str, images: Sequence[str] = ()) -> None:
         """The user says something, and shows pictures."""

@@ -2,15 +2,40 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.render import AnswerWriter, Writer, let_go, write
+from modelrunner.cli.repl_answer import writer_for
 from modelrunner.cli.tool_rounds import Caller
+from modelrunner.errors import AnswerCutError
 
 _DEFAULTS = SamplingOptions()
+
+ONLY_THOUGHTS = "the answer ended inside its thoughts"
+"""What is said of thoughts without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How an answer is shown.
+
+    Attributes:
+        colour: Whether there may be colour on a terminal.
+        drawn: Whether Markdown is drawn on a terminal.
+        opening: What the prompt says of thoughts.
+    """
+
+    colour: bool = False
+    drawn: bool = False
+    opening: Opening = Opening.UNKNOWN
+
+
+_PLAIN = Display()
 
 
 def answer_once(
@@ -22,7 +47,7 @@ def answer_once(
     err: TextIO,
     options: SamplingOptions = _DEFAULTS,
     caller: Caller | None = None,
-    colour: bool = False,
+    display: Display = _PLAIN,
 ) -> Done:
     """Ask, and stream the answer to `out`: the answer, a line feed, and nothing else.
 
@@ -37,29 +62,52 @@ def answer_once(
         err: Where thoughts go, and the note that an answer was cut.
         options: How the answer is chosen.
         caller: Who calls the tools that the model asks for.
-        colour: Whether `err` may have colour.
+        display: How the answer is shown.
 
     Raises:
+        AnswerCutError: There are thoughts and no answer.
         ContextExceededError: The prompt is longer than the context.
         RuntimeFailedError: The server refuses or breaks off.
     """
     caller = caller or Caller()
+    writer: Writer | None = None
 
     def ask() -> tuple[Done, str]:
-        writer = AnswerWriter(out, err if err.isatty() else None, colour=colour)
+        nonlocal writer
+        writer = _writer_for(out, err, display)
         stream = client.stream(conversation.messages, options, caller.box.fields())
         with closing(stream) as pieces, writer:
-            return show(pieces, writer), writer.text
+            done = show(pieces, writer)
+        return done, writer.text
 
     try:
         done = caller.converse(ask, conversation)
     except BrokenPipeError:
         let_go(out)
         return Done("closed")
+    if writer is not None and not writer.text.strip() and not done.calls:
+        if writer.thought:
+            raise AnswerCutError(ONLY_THOUGHTS, hint=_more_room(done, options))
+        write(err, "the answer is empty\n")
     note = cut_note(done, options, context)
     if note is not None:
         write(err, f"{note}\n")
     return done
+
+
+def _writer_for(out: TextIO, err: TextIO, display: Display) -> Writer:
+    colour, opening = display.colour, display.opening
+    if display.drawn and out.isatty():
+        return writer_for(out, markdown=True, thinking="fold", colour=colour, opening=opening)
+    return AnswerWriter(out, err if err.isatty() else None, colour=colour, opening=opening)
+
+
+def _more_room(done: Done, options: SamplingOptions) -> str:
+    if done.finish_reason != "length":
+        return "ask again, with another --seed or --temperature"
+    if options.max_tokens is not None:
+        return f"raise --max-tokens, which is {options.max_tokens}"
+    return "give it more room: a larger --context"
 
 
 def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
@@ -71,6 +119,7 @@ def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
                 writer.write(text, reasoning)
             case Done():
                 done = piece
+                writer.finish(done)
     return done
 
 

@@ -12,7 +12,7 @@ from modelrunner.chat.answer import Done
 from modelrunner.chat.client import SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.tool_call import ToolCall
-from modelrunner.cli.answer import answer_once
+from modelrunner.cli.answer import Display, answer_once
 from modelrunner.cli.context import Context
 from modelrunner.cli.json_schema import unmeetable
 from modelrunner.cli.repl_session import Session, describe
@@ -158,7 +158,7 @@ class Asking:
                 err=console.err,
                 options=options,
                 caller=session.caller,
-                colour=console.colour,
+                display=Display(console.colour, console.bars, session.opening),
             )
         except RuntimeFailedError as exc:
             told = str(exc.facts.get("told") or "")

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
@@ -14,6 +15,8 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 # terminals that know it show all of a change at once; the others pass over it
 _HOLD, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
 _CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
+_REMEMBERED = 200
+"""Settled lines that may be recalled: more than a screen has."""
 
 
 @contextmanager
@@ -39,6 +42,8 @@ class Region:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lines: list[str] = []
+        self._settled: deque[str] = deque(maxlen=_REMEMBERED)
+        self._forgotten = False
 
     @property
     def size(self) -> os.terminal_size:
@@ -57,9 +62,30 @@ class Region:
         """Show these instead, for good: what is drawn from now on is below them."""
         if lines:
             self._replace([*lines, ""])
+            self._forgotten |= len(self._settled) + len(lines) > _REMEMBERED
+            self._settled.extend(lines)
         elif self._lines:
             self._replace([])
         self._lines = []
+
+    def mark(self) -> None:
+        """What is settled from now on may be recalled."""
+        self._settled.clear()
+        self._forgotten = False
+
+    def recall(self) -> bool:
+        """Clear what was settled since the mark; False, and no change, if it has scrolled away."""
+        self.draw([])
+        up = sum(map(self._rows, self._settled))
+        if self._forgotten or up > self.size.lines - 1:
+            return False
+        if up:
+            # line by line, see `_replace`
+            cleared = f"{_CLEAR_LINE}\n" * up + _CLEAR_LINE
+            with _undisturbed():
+                write(self._out, f"{_HOLD}\r\x1b[{up}A{cleared}\x1b[{up}A\r{_SHOW}")
+        self.mark()
+        return True
 
     def _replace(self, lines: list[str]) -> None:
         if lines == self._lines:

@@ -2,10 +2,13 @@
 
 import os
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol, Self, TextIO
 
-from modelrunner.chat.thoughts import ThoughtSplitter
+from modelrunner.chat.answer import Done
+from modelrunner.chat.thoughts import Opening, Part, ThoughtSplitter
 from modelrunner.text import sanitize
 
 # A terminal ends CSI at its final byte, a string (OSC, DCS, ..) at ST or BEL, and both at another
@@ -19,6 +22,7 @@ _SEQUENCE = re.compile(f"{_COMPLETE}|(?P<open>{_OPEN})")
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _MARGIN = "| "
+RECANTED = "(the text above is the model's thoughts; its answer follows)"
 
 
 class StreamSanitizer:
@@ -59,15 +63,95 @@ class Writer(Protocol):
     def text(self) -> str:
         """The answer so far, without thoughts."""
 
+    @property
+    def thought(self) -> bool:
+        """Whether there were thoughts."""
+
     def write(self, text: str, reasoning: str) -> None:
         """Show the next piece of either."""
+
+    def finish(self, done: Done) -> None:
+        """Take in how the answer ended."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
 
 
-class AnswerWriter:
+class SplittingWriter(ABC):
+    """Splits an answer into thoughts and words, and has both shown.
+
+    Args:
+        opening: What the prompt says of thoughts.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self._splitter = ThoughtSplitter(opening)
+        self._complete = False
+        self._parts: list[str] = []
+        self.thought = False
+
+    @property
+    def text(self) -> str:
+        """The answer so far as the model gave it, without thoughts: to be sent back."""
+        return "".join(self._parts)
+
+    def write(self, text: str, reasoning: str) -> None:
+        """Show the next piece of either."""
+        self._take(self._splitter.feed(text, reasoning))
+
+    def finish(self, done: Done) -> None:
+        """Take in how the answer ended."""
+        self._complete = done.finish_reason != "length"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, OSError):
+            return
+        self._take(self._splitter.flush(complete=self._complete and kind is None))
+        self._end()
+
+    def _take(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            match part.kind:
+                case "words":
+                    self._parts.append(part.text)
+                    self._say(part.text)
+                case "thoughts":
+                    self.thought = True
+                    self._think(part.text)
+                case "words_were_thoughts":
+                    words, self.thought = self.text, True
+                    self._parts.clear()
+                    self._recant(words)
+                case "thoughts_were_words":
+                    self._parts.append(part.text)
+                    self._restore(part.text)
+
+    @abstractmethod
+    def _say(self, words: str) -> None:
+        """Show words."""
+
+    @abstractmethod
+    def _think(self, thoughts: str) -> None:
+        """Show thoughts."""
+
+    @abstractmethod
+    def _recant(self, words: str) -> None:
+        """Show all words so far as thoughts."""
+
+    @abstractmethod
+    def _restore(self, words: str) -> None:
+        """Show the thoughts since the last words as words."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Show what was held back, and end the line."""
+
+
+class AnswerWriter(SplittingWriter):
     """Writes an answer and the thoughts before it, each piece as soon as it is here.
 
     ```
@@ -77,53 +161,82 @@ class AnswerWriter:
     Hello!
     ```
 
-    Leaving the `with` block ends the line, whatever happened, unless nobody reads any more.
+    A file or a pipe cannot take words back: they are written once it is certain that they are no
+    thoughts. Leaving the `with` block ends the line, whatever happened, unless nobody reads any
+    more.
 
     Args:
         out: Where the answer goes.
         thoughts: Where the reasoning goes; None drops it.
         colour: Whether reasoning may be dimmed.
+        opening: What the prompt says of thoughts.
     """
 
-    def __init__(self, out: TextIO, thoughts: TextIO | None, *, colour: bool) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        thoughts: TextIO | None,
+        *,
+        colour: bool,
+        opening: Opening = Opening.UNKNOWN,
+    ) -> None:
+        super().__init__(opening)
         self._out = out
         self._thoughts = thoughts
         self._colour = colour
-        self._splitter = ThoughtSplitter()
+        self._waits = not out.isatty()
+        self._held: list[str] = []
         self._answer = StreamSanitizer()
         self._reasoning = StreamSanitizer()
         self._thinking = False
         self._last = "\n"
-        self._parts: list[str] = []
 
-    @property
-    def text(self) -> str:
-        """The answer so far as the model gave it, without thoughts: to be sent back."""
-        return "".join(self._parts)
+    def _take(self, parts: Iterable[Part]) -> None:
+        parts = list(parts)
+        if self._splitter.certain and all(part.kind != "words_were_thoughts" for part in parts):
+            self._waits = False
+            self._let_go()
+        super()._take(parts)
+        if self._splitter.certain:
+            self._waits = False
+            self._let_go()
 
-    def write(self, text: str, reasoning: str) -> None:
-        """Show the next piece of either."""
-        words, thoughts = self._splitter.feed(text)
-        self._take(words, reasoning + thoughts)
+    def _say(self, words: str) -> None:
+        if self._waits:
+            self._held.append(words)
+        else:
+            self._let_go()
+            self._speak(self._answer.feed(words))
 
-    def _take(self, words: str, thoughts: str) -> None:
-        self._parts.append(words)
-        self._think(self._reasoning.feed(thoughts))
+    def _let_go(self) -> None:
+        held, self._held = "".join(self._held), []
+        self._speak(self._answer.feed(held))
+
+    def _recant(self, words: str) -> None:
+        if self._held:
+            self._held.clear()
+            self._think(words)
+        elif words and (self._thoughts is not None or self._out.isatty()):
+            self._speak(self._answer.flush())
+            start = "" if self._last == "\n" else "\n"
+            write(self._thoughts or self._out, f"{start}{RECANTED}\n\n")
+            self._last = "\n"
+
+    def _restore(self, words: str) -> None:
+        self._let_go()
         self._speak(self._answer.feed(words))
 
-    def __enter__(self) -> Self:
-        return self
+    def _end(self) -> None:
+        try:
+            self._let_go()
+            self._speak(self._answer.flush())
+            self._stop_thinking()
+        finally:
+            if self._last != "\n":
+                write(self._out, "\n")
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, OSError):
-            return
-        self._take(*self._splitter.flush())
-        self._speak(self._answer.flush())
-        self._stop_thinking()
-        if self._last != "\n":
-            write(self._out, "\n")
-
-    def _think(self, safe: str) -> None:
+    def _think(self, thoughts: str) -> None:
+        safe = self._reasoning.feed(thoughts)
         if self._thoughts is None or not safe:
             return
         if not self._thinking:

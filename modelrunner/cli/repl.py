@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
-from modelrunner.cli.answer import cut_note, show
+from modelrunner.cli.answer import ONLY_THOUGHTS, cut_note, show
 from modelrunner.cli.render import Writer, let_go, send_nowhere, write
 from modelrunner.cli.repl_answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.repl_commands import LEAVING, Next, run_command, send
@@ -183,12 +183,16 @@ class _Chat:
             if turns and turns[-1].role != "assistant":
                 session.conversation.add_assistant(writer.text, stopped=stopped)
         if not stopped and session.last is not None:
-            self._remark(session.last)
+            self._remark(session.last, writer)
 
     def _writer(self) -> Writer:
         session = self.session
         return writer_for(
-            self.out, markdown=session.markdown, thinking=session.thinking, colour=self.colour
+            self.out,
+            markdown=session.markdown,
+            thinking=session.thinking,
+            colour=self.colour,
+            opening=session.opening,
         )
 
     def _ask(self, writer: Writer) -> Done:
@@ -217,12 +221,15 @@ class _Chat:
         self._say("the runtime died and was started again: here is the answer from its beginning")
         return True
 
-    def _remark(self, done: Done) -> None:
+    def _remark(self, done: Done, writer: Writer) -> None:
         """Say what the answer does not: that it was cut, that room gets short, the numbers."""
         session = self.session
         if session.verbose:
             times = describe_times(session)
             self._say("; ".join(filter(None, [times, describe(done, session.context)])))
+        if not writer.text.strip():
+            why = ONLY_THOUGHTS if writer.thought else "the answer is empty"
+            self._say(f"{why}; `/retry` asks again")
         note = cut_note(done, session.options, session.context)
         used = 0 if done.usage is None else done.usage.total_tokens
         if note is not None:

@@ -14,12 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal, Self, TextIO
+from typing import Literal, TextIO
 
-from modelrunner.chat.thoughts import ThoughtSplitter
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.markdown import Blocks, renderer
 from modelrunner.cli.markdown_region import Region
-from modelrunner.cli.render import AnswerWriter, StreamSanitizer, Writer, write
+from modelrunner.cli.render import (
+    RECANTED,
+    AnswerWriter,
+    SplittingWriter,
+    StreamSanitizer,
+    Writer,
+    write,
+)
 from modelrunner.units import counted
 
 Thinking = Literal["show", "fold", "hide"]
@@ -34,12 +41,22 @@ _LONGEST_FRAME_S = 0.3
 _UTF8 = {"utf-8", "utf8"}
 
 
-def writer_for(out: TextIO, *, markdown: bool, thinking: Thinking, colour: bool) -> Writer:
+def writer_for(
+    out: TextIO,
+    *,
+    markdown: bool,
+    thinking: Thinking,
+    colour: bool,
+    opening: Opening = Opening.UNKNOWN,
+) -> Writer:
     """What shows an answer on `out`: drawn if that is a terminal, else as it is."""
     encoding = (getattr(out, "encoding", None) or "").lower()
     if out.isatty() and encoding in _UTF8:
-        return ScreenWriter(out, markdown=markdown, thinking=thinking, colour=colour)
-    return AnswerWriter(out, out if thinking == "show" else None, colour=colour and out.isatty())
+        return ScreenWriter(
+            out, markdown=markdown, thinking=thinking, colour=colour, opening=opening
+        )
+    thoughts = out if thinking == "show" else None
+    return AnswerWriter(out, thoughts, colour=colour and out.isatty(), opening=opening)
 
 
 def warm_up() -> None:
@@ -47,54 +64,71 @@ def warm_up() -> None:
     renderer(colour=True)("*a*\n\n```python\n1\n```", 80)
 
 
-class ScreenWriter:
+class ScreenWriter(SplittingWriter):
     """Draws an answer and the thoughts before it on a terminal.
+
+    Thoughts amid the words are seen only where all of them are to be: elsewhere they would tear a
+    sentence apart.
 
     Args:
         out: The terminal.
         markdown: Whether to draw Markdown, or show it as it was written.
         thinking: What is to be seen of thoughts.
         colour: Whether there may be colours.
+        opening: What the prompt says of thoughts.
     """
 
-    def __init__(self, out: TextIO, *, markdown: bool, thinking: Thinking, colour: bool) -> None:
-        self._splitter = ThoughtSplitter()
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        markdown: bool,
+        thinking: Thinking,
+        colour: bool,
+        opening: Opening = Opening.UNKNOWN,
+    ) -> None:
+        super().__init__(opening)
         self._words = StreamSanitizer()
         self._thoughts = StreamSanitizer()
         region = Region(out)
+        self._mode = thinking
         self._folder = _Thoughts(region, thinking, colour=colour)
         self._page = _Page(region, colour=colour) if markdown else _Plain(out)
-        self._parts: list[str] = []
+        self._spoken = False
 
-    @property
-    def text(self) -> str:
-        """The answer so far as the model gave it, without thoughts."""
-        return "".join(self._parts)
-
-    def write(self, text: str, reasoning: str) -> None:
-        """Show the next piece of either."""
-        words, thoughts = self._splitter.feed(text)
-        self._take(words, reasoning + thoughts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, OSError):
-            return
-        self._take(*self._splitter.flush())
-        self._folder.feed(self._thoughts.flush())
-        self._folder.end()
-        self._page.feed(self._words.flush())
-        self._page.end()
-
-    def _take(self, words: str, thoughts: str) -> None:
-        self._parts.append(words)
-        self._folder.feed(self._thoughts.feed(thoughts))
+    def _say(self, words: str) -> None:
         shown = self._words.feed(words)
         if shown:
             self._folder.end()
             self._page.feed(shown)
+            self._spoken = True
+
+    def _think(self, thoughts: str) -> None:
+        shown = self._thoughts.feed(thoughts)
+        if self._spoken and self._mode != "show":
+            return
+        if self._spoken:
+            self._page.end()
+            self._spoken = False
+        self._folder.feed(shown)
+
+    def _recant(self, words: str) -> None:
+        self._words.flush()
+        whole, begun = self._page.recall()
+        self._spoken = False
+        if whole:
+            self._folder.feed(self._thoughts.feed(words), begun)
+
+    def _restore(self, words: str) -> None:
+        self._folder.discard()
+        self._say(words)
+
+    def _end(self) -> None:
+        if not self._spoken:
+            self._folder.feed(self._thoughts.flush())
+        self._folder.end()
+        self._page.feed(self._words.flush())
+        self._page.end()
 
 
 class _Pace:
@@ -155,10 +189,24 @@ class _Page:
         self._render = renderer(colour=colour)
         self._pace = _Pace(lambda: region.draw(self._lines(self._blocks.open)))
         self._empty = True
+        self._begun: float | None = None
+
+    def recall(self) -> tuple[bool, float | None]:
+        """Take all of it from the screen: whether that was possible, and when it began."""
+        self._pace.stop()
+        self._blocks.open = ""
+        whole = self._region.recall()
+        if not whole:
+            self._region.settle([RECANTED, ""])
+        begun, self._begun, self._empty = self._begun, None, True
+        return whole, begun
 
     def feed(self, text: str) -> None:
         if not text:
             return
+        if self._begun is None:
+            self._begun = time.monotonic()
+            self._region.mark()
         with self._pace.change():
             for block in self._blocks.feed(text):
                 self._settle(block)
@@ -185,6 +233,13 @@ class _Plain:
         self._out = out
         self._last = "\n"
 
+    def recall(self) -> tuple[bool, float | None]:
+        """What is written stays; it is said what it is."""
+        start = "" if self._last == "\n" else "\n"
+        write(self._out, f"{start}{RECANTED}\n\n")
+        self._last = "\n"
+        return False, None
+
     def feed(self, text: str) -> None:
         if text:
             # before the write: a Ctrl-C right after it shall find the line unfinished
@@ -208,13 +263,20 @@ class _Thoughts:
         self._begun: float | None = None
         self._pace = _Pace(self._draw)
 
-    def feed(self, text: str) -> None:
+    def feed(self, text: str, begun: float | None = None) -> None:
         if not text:
             return
         with self._pace.change():
             if self._begun is None:
-                self._begun = time.monotonic()
+                self._begun = begun or time.monotonic()
             self._text += text
+
+    def discard(self) -> None:
+        """These were no thoughts."""
+        self._pace.stop()
+        if self._begun is not None:
+            self._begun, self._text = None, ""
+            self._region.draw([])
 
     def end(self) -> None:
         self._pace.stop()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from modelrunner.chat.answer import Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.repl_answer import Thinking
 from modelrunner.cli.tool_rounds import Caller
 from modelrunner.errors import UsageError
@@ -27,6 +28,7 @@ class Session:
         no_images: Why the model takes no pictures; None if it does.
         no_tools: Why the runtime takes no tools; None if it does.
         deaf_to_tools: What to warn of where the model may never hear of tools.
+        opening: What the model's prompts say of thoughts.
         caller: Who calls the tools that the model asks for.
         texts: Files that go with the next message.
         images: Pictures that go with the next message, as data URIs.
@@ -49,6 +51,7 @@ class Session:
     no_images: str | None = None
     no_tools: UsageError | None = None
     deaf_to_tools: str | None = None
+    opening: Opening = Opening.UNKNOWN
     caller: Caller = field(default_factory=Caller)
     texts: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)

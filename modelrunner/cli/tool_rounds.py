@@ -9,7 +9,7 @@ from typing import TextIO
 
 from modelrunner.chat.answer import Done
 from modelrunner.chat.conversation import Conversation
-from modelrunner.chat.tool_call import ToolCall
+from modelrunner.chat.tool_call import ToolCall, with_own_ids
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.text import sanitize_line
 from modelrunner.tools.call import call
@@ -67,15 +67,16 @@ class Caller:
             done, text = ask()
             if not done.calls or not self._can_answer(done.calls):
                 return done
-            conversation.add_assistant(text, calls=done.calls)
-            results = [Result.refused()] * len(done.calls)
+            calls = with_own_ids(done.calls, conversation.call_ids)
+            conversation.add_assistant(text, calls=calls)
+            results = [Result.refused()] * len(calls)
             try:
-                for index, wanted in enumerate(done.calls):
+                for index, wanted in enumerate(calls):
                     results[index] = self._answer(wanted)
                     self.called.append(Called(wanted, results[index]))
             finally:
                 # most templates want a result of each call, whatever came between
-                for wanted, result in zip(done.calls, results, strict=True):
+                for wanted, result in zip(calls, results, strict=True):
                     conversation.add_result(wanted, result.text)
         raise RuntimeFailedError(
             f"the model called functions {MOST_ROUNDS} times without an answer",
@@ -92,6 +93,9 @@ class Caller:
         # whoever allows a call has to see all of it
         shown = describe_call(wanted, _SHOWN if self.allowed else _ASKED)
         tool = self.box.find(wanted.name)
+        if wanted.problem is not None:
+            self.say(f"the model calls {shown}: {wanted.problem}")
+            return Result.failed(wanted.problem)
         if tool is None:
             self.say(f"the model calls {shown}, which does not exist")
             return self.box.missing(wanted.name)

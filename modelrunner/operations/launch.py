@@ -134,9 +134,13 @@ class LaunchPlan:
     @property
     def knows_tools(self) -> bool:
         """Whether the chat template speaks of tools; a model without it is never told of any."""
+        return "tools" in (self.chat_template or "")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template that lays out a conversation; None where the model has none."""
         given = self.spec.chat_template
-        template = given.read_text("utf-8", "replace") if given else self.metadata.chat_template
-        return "tools" in (template or "")
+        return given.read_text("utf-8", "replace") if given else self.metadata.chat_template
 
     def line(self, needed_bytes: int | None = None) -> str:
         """One sentence: which model, whether and where it fits, and with which context.

@@ -120,6 +120,7 @@ class Ability(StrEnum):
     TELLS_PROGRESS = "signs of life while a prompt is read"
     RAW_FLAGS = "flags of llama-server"
     RPC = "computing on other machines"
+    SPLITS_THOUGHTS = "thoughts apart from the answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,18 @@ import pytest
 from modelrunner.chat.answer import Done, Timings, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.answer import answer_once
-from modelrunner.errors import RuntimeFailedError
-from tests.support.openai_server import OpenAIServer, breaks_off, says, waits
+from modelrunner.errors import AnswerCutError, RuntimeFailedError
+from tests.support.openai_server import (
+    OpenAIServer,
+    Reply,
+    breaks_off,
+    ending,
+    event,
+    says,
+    waits,
+)
 
 END = Done("stop", Usage(20, 10), Timings(20, 100.0, 10, 200.0))
 
@@ -106,20 +115,28 @@ PROGRAM = """
 import sys
 from modelrunner.chat.client import ChatClient
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.answer import answer_once
+from modelrunner.chat.thoughts import Opening
+from modelrunner.cli.answer import Display, answer_once
 conversation = Conversation()
 conversation.add_user("hi")
 client = ChatClient(sys.argv[1], None, "m")
-done = answer_once(client, conversation, context=None, out=sys.stdout, err=sys.stderr)
+done = answer_once(
+    client,
+    conversation,
+    context=None,
+    out=sys.stdout,
+    err=sys.stderr,
+    display=Display(opening=Opening[sys.argv[2]]),
+)
 print(done.finish_reason, file=sys.stderr)
 """
 
 
-def a_script(server: OpenAIServer) -> subprocess.Popen[bytes]:
+def a_script(server: OpenAIServer, opening: Opening = Opening.NEVER) -> subprocess.Popen[bytes]:
     # buffered as it is for everyone: what is left in a buffer may fail when the interpreter ends
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, server.url],
+        [sys.executable, "-c", PROGRAM, server.url, opening.name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environ,
@@ -147,3 +164,53 @@ def test_ctrl_c_stops_the_server_and_ends_the_line(server: OpenAIServer) -> None
         assert child.stdout.read() == b"\n"
         assert child.wait(10) == -signal.SIGINT
     assert server.gone.wait(5)
+
+
+def test_a_pipe_never_gets_thoughts_that_nothing_opened(server: OpenAIServer) -> None:
+    server.next(says("Hm.", "\n</think>\n\n", "Hel", "lo"))
+    with a_script(server, Opening.UNKNOWN) as child:
+        assert child.communicate(timeout=30) == (b"Hello\n", b"stop\n")
+
+
+def test_content_in_parts_is_text_and_thoughts(server: OpenAIServer) -> None:
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+        {"type": "text", "text": "Hel"},
+        "lo",
+        {"type": "image_url", "image_url": {"url": "x"}},
+    ]
+    server.next(
+        Reply(
+            (
+                event({"choices": [{"delta": {"content": parts}}]}),
+                event({"choices": [{"delta": {"content": [], "thinking": "So."}}]}),
+                event({"choices": [{"delta": {"reasoning_details": [{"text": "Yes."}]}}]}),
+                *ending(),
+            )
+        )
+    )
+    _, out, err = ask(server, Terminal())
+    assert (out, err) == ("Hello[image_url]\n", "thinking\n| Hm.\n\n\nthinking\n| So.Yes.\n\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "limit", "hint"),
+    [
+        (says("<think>Hm", finish="length"), 5, "raise --max-tokens, which is 5"),
+        (says(thinks=("Hm",), finish="length"), None, "give it more room: a larger --context"),
+        (says("<think>Hm"), None, "ask again, with another --seed or --temperature"),
+        (says("<think>Hm</think>\n"), None, "ask again, with another --seed or --temperature"),
+    ],
+)
+def test_thoughts_without_an_answer_are_an_error(
+    server: OpenAIServer, reply: Reply, limit: int | None, hint: str
+) -> None:
+    server.next(reply)
+    with pytest.raises(AnswerCutError, match="ended inside its thoughts") as caught:
+        ask(server, options=SamplingOptions(max_tokens=limit))
+    assert caught.value.hint == hint
+
+
+def test_an_empty_answer_is_not_silent(server: OpenAIServer) -> None:
+    server.next(says())
+    assert ask(server) == (END, "", "the answer is empty\n")

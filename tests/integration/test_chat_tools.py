@@ -153,3 +153,32 @@ def test_a_call_too_long_to_be_read_is_not_asked_about(server: OpenAIServer) -> 
     ask(server, Caller(Toolbox((ECHO,)), ask=lambda question: asked.append(question) or "y"))
     assert asked == []
     assert "too long to be shown" in server.requests[1].body["messages"][-1]["content"]
+
+
+def test_a_call_that_cannot_be_made_is_valid_in_the_next_request(server: OpenAIServer) -> None:
+    server.next(
+        calls(("echo", "not json"), ("", "{}"), ("e cho", "[]")),
+        calls(("echo", '{"a": 1}')),
+        says("ok"),
+    )
+    told = []
+    ask(server, Caller(Toolbox((ECHO,)), told.append, allowed=True))
+    sent = server.requests[2].body["messages"]
+    assert [turn["role"] for turn in sent] == [
+        "user", "assistant", "tool", "tool", "tool", "assistant", "tool"
+    ]  # fmt: skip
+    wanted = [call["function"] for call in sent[1]["tool_calls"]]
+    assert wanted == [
+        {"name": "echo", "arguments": '{"invalid_arguments": "not json"}'},
+        {"name": "unnamed", "arguments": "{}"},
+        {"name": "e_cho", "arguments": '{"invalid_arguments": "[]"}'},
+    ]
+    assert [json.loads(turn["content"])["error"] for turn in sent[2:5]] == [
+        "the arguments are not a JSON object: invalid JSON at character 1",
+        "the call does not name a function",
+        "the arguments are not a JSON object: expected an object, got an array",
+    ]
+    ids = [call["id"] for turn in sent for call in turn.get("tool_calls", ())]
+    assert [turn["tool_call_id"] for turn in sent if turn["role"] == "tool"] == ids
+    assert len(set(ids)) == 4
+    assert told[0].endswith("the arguments are not a JSON object: invalid JSON at character 1")

@@ -10,6 +10,7 @@ import typer
 
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.thoughts import Opening, opening_of
 from modelrunner.cli.asking import AnswerForm, Asking, question_of
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launch_warnings import warn_of
@@ -152,6 +153,7 @@ def run(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
         session.caller, session.load_s = caller, load_s
+        session.opening = _opening(chosen, plan)
         if question is None:
             session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
             if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
@@ -163,6 +165,17 @@ def run(
                 _chat(context, session)
         else:
             asking.answer(context, session, question)
+
+
+def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
+    """What a prompt says of thoughts, as far as they are not split by the server."""
+    if isinstance(runtime, ExternalRuntime):
+        return Opening.UNKNOWN
+    opening = opening_of(plan.chat_template)
+    if opening is Opening.BY_PROMPT and Ability.SPLITS_THOUGHTS in runtime.abilities:
+        # an answer without a thought may be whole then
+        return Opening.UNKNOWN
+    return opening
 
 
 def _deaf_to_tools(runtime: Runtime, plan: LaunchPlan) -> str | None:

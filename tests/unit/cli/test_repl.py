@@ -19,6 +19,7 @@ from prompt_toolkit.output import DummyOutput
 
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation, Message
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.repl import chat
 from modelrunner.cli.repl_input import TerminalPrompt
 from modelrunner.cli.repl_session import Session
@@ -42,6 +43,7 @@ def server() -> Iterator[OpenAIServer]:
 
 def session_with(server: OpenAIServer, system: str | None = None, **fields: Any) -> Session:
     client = ChatClient(server.url, "k", "m")
+    fields.setdefault("opening", Opening.BY_MODEL)
     return Session(client, Conversation(system), "ai/smollm2", 512, **fields)
 
 
@@ -313,3 +315,21 @@ def test_importing_the_chat_loads_neither_prompt_toolkit_nor_http() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert json.loads(told.stdout) == []
+
+
+def test_an_empty_answer_is_said_and_not_sent_back(server: OpenAIServer) -> None:
+    server.next(says(), says(thinks=("Hm.",)), says("Yes."), says("No."))
+    session = session_with(server)
+    assert talk(session, "one", "two", "three", "/retry") == (
+        "the answer is empty; `/retry` asks again\n"
+        "the answer ended inside its thoughts; `/retry` asks again\n"
+        "Yes.\nNo.\n"
+    )
+    for request in server.requests[2:]:
+        assert request.body["messages"] == [{"role": "user", "content": "three"}]
+
+
+def test_an_empty_answer_can_be_asked_for_again(server: OpenAIServer) -> None:
+    server.next(says(), says("Yes."))
+    talk(session_with(server), "one", "/retry")
+    assert server.requests[1].body["messages"] == [{"role": "user", "content": "one"}]

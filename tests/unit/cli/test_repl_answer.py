@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from modelrunner.chat.answer import Done
 from modelrunner.cli.render import AnswerWriter
 from modelrunner.cli.repl_answer import ScreenWriter, Thinking, writer_for
 from tests.support.screen import Screen
@@ -65,3 +66,44 @@ def test_what_came_last_is_drawn_though_nothing_follows() -> None:
             assert time.monotonic() < end
             time.sleep(0.01)
     assert writer.text == "one two"
+
+
+def test_words_that_turn_out_to_be_thoughts_are_folded() -> None:
+    screen = answer(("I think\n\nso.", ""), ("\n</think>\n\nYes.", ""))
+    assert screen.rows() == ["thought for 0 s, 3 words", "", "Yes.", ""]
+    screen = answer(("I think\n\nso.", ""), ("\n</think>\n\nYes.", ""), thinking="hide")
+    assert screen.rows() == ["Yes.", ""]
+
+
+def test_thoughts_that_scrolled_away_before_it_was_known_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "4")
+    paragraphs = "".join(f"{number}.\n\n" for number in "abcdef")
+    rows = answer((paragraphs, ""), ("</think>Yes.", "")).rows()
+    assert rows[-4:] == [
+        "(the text above is the model's thoughts; its answer follows)",
+        "",
+        "Yes.",
+        "",
+    ]
+    plain = answer(("I think.</think>Yes.", ""), markdown=False).getvalue()
+    assert plain == (
+        "I think.\n(the text above is the model's thoughts; its answer follows)\n\nYes.\n"
+    )
+
+
+def test_thoughts_that_turn_out_to_be_the_answer_are_drawn_as_one() -> None:
+    screen = Screen()
+    writer = ScreenWriter(screen, markdown=True, thinking="fold", colour=False)
+    with writer:
+        writer.write("Here is my thought process: *a*, b.", "")
+        writer.finish(Done("stop"))
+    assert screen.rows() == ["Here is my thought process: a, b.", ""]
+    assert writer.text == "Here is my thought process: *a*, b."
+
+
+def test_a_thought_amid_a_sentence_does_not_tear_it_apart() -> None:
+    pieces = (("<think>a</think>Hello <think>b", ""), ("</think>you", ""))
+    assert answer(*pieces).rows() == ["thought for 0 s, 1 word", "", "Hello you", ""]
