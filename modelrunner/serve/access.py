@@ -4,23 +4,31 @@ A page from anywhere that the user looks at can send requests to loopback, by it
 name that its owner points there. It cannot choose the headers Host and Origin: those tell.
 """
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.net import host_in, is_loopback
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import RefusalError, refuse
+from modelrunner.text import sanitize_line
 
-_OPEN = ("/health", "/v1/health")
-_ALLOWED = (
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-    (b"access-control-allow-headers", b"authorization, content-type"),
-    (b"access-control-max-age", b"600"),
-)
+OPEN = ("/health", "/v1/health")
+"""Addresses that are answered without a key, and however many requests are under way."""
+
+CONTAINER_HOSTS = frozenset({"host.docker.internal", "host.containers.internal"})
+"""Names by which containers reach this machine; nobody can point them elsewhere from outside."""
+
+ANY_ORIGIN = "*"
+_ALWAYS_ALLOWED = b"authorization, content-type, x-api-key"
+_HEADER_NAMES = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z, \t]{1,4096}")
+_EXPOSED = b"request-id, retry-after, www-authenticate, x-request-id, x-should-retry"
+_VARY = (b"vary", b"Origin")
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,56 +39,70 @@ class Door:
         host: The address that the server listens on.
         api_key: What requests must carry; None for nothing.
         control_key: What requests under `CONTROL` must carry.
-        origins: Web pages that may send requests, besides those on loopback.
+        origins: Web pages that may send requests, besides those on loopback: `https://a.example`,
+            `app://*` for every host of a scheme, or `*`.
+        hosts: Names by which a server on loopback may be asked, besides those of this machine.
     """
 
     host: str
     api_key: str | None = field(repr=False)
     control_key: str = field(repr=False)
     origins: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
 
     def check(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Lets a request in.
+        """Let a request in.
 
         Raises:
             RefusalError: It is not to be answered.
         """
         self._check_host(headers.get(b"host"))
-        self._check_origin(headers.get(b"origin"))
-        said = headers.get(b"authorization", b"").decode("latin-1")
+        origin = headers.get(b"origin")
+        if origin is not None and not self.allows(origin):
+            shown = sanitize_line(origin.decode("latin-1"), 100)
+            raise RefusalError(
+                403,
+                f"pages of the origin {shown} are not allowed:"
+                f" start the server with `--allow-origin {shown}` to allow them",
+                "origin",
+            )
         if path.startswith(CONTROL):
-            if not _carries(said, self.control_key):
+            if not _carries(headers, self.control_key):
                 raise RefusalError(404, f"no such address: {path}", "not_found")
             return
-        is_open = self.api_key is None or path in _OPEN or method == "OPTIONS"
-        if not is_open and not _carries(said, self.api_key or ""):
+        is_open = self.api_key is None or path in OPEN or method == "OPTIONS"
+        if not is_open and not _carries(headers, self.api_key or ""):
             raise RefusalError(
                 401,
-                "the API key is missing or wrong: send it as `Authorization: Bearer KEY`",
+                "the API key is missing or wrong: send it as `Authorization: Bearer KEY`"
+                " or `x-api-key: KEY`",
                 "invalid_api_key",
                 [(b"www-authenticate", b"Bearer")],
             )
+
+    def allows(self, origin: bytes) -> bool:
+        """Whether pages of an origin may send requests."""
+        said = origin.decode("latin-1")
+        scheme, _, rest = said.partition("://")
+        if said in self.origins or ANY_ORIGIN in self.origins:
+            return True
+        if rest and f"{scheme}://*" in self.origins:
+            return True
+        name = host_in(rest) if scheme in {"http", "https"} else None
+        return name is not None and (is_loopback(name) or name in self.hosts)
 
     def _check_host(self, said: bytes | None) -> None:
         # beyond loopback, names are many, and the key keeps strangers out
         if said is None or not is_loopback(self.host):
             return
         name = host_in(said.decode("latin-1"))
-        if name is None or not is_loopback(name):
-            raise RefusalError(
-                403, "this server is for this machine: ask localhost or 127.0.0.1", "host"
-            )
-
-    def _check_origin(self, said: bytes | None) -> None:
-        if said is None:
+        if name is not None and (is_loopback(name) or name in CONTAINER_HOSTS | self.hosts):
             return
-        origin = said.decode("latin-1")
-        parts = urlsplit(origin)
-        own = parts.scheme in {"http", "https"} and is_loopback(host_in(parts.netloc) or "")
-        if not own and origin not in self.origins:
-            raise RefusalError(
-                403, "web pages of this origin may not ask: `--allow-origin` lets them", "origin"
-            )
+        shown = sanitize_line(name or "", 100)
+        allow = f", or start the server with `--allow-host {shown}`" if shown else ""
+        raise RefusalError(
+            403, f"the host {shown!r} is not allowed: use localhost or 127.0.0.1{allow}", "host"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,39 +113,67 @@ class Guarded:
     door: Door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or refuses it."""
+        """Answer a request, or refuse it."""
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
-        method = scope["method"]
+        if origin is not None and self.door.allows(origin):
+            # a page can read a refusal only if that carries the headers too
+            send = _with_headers(send, _of(origin))
         try:
-            self.door.check(method, scope["path"], headers)
+            self.door.check(scope["method"], scope["path"], headers)
         except RefusalError as exc:
-            await refuse(send, exc)
+            await refuse(scope, send, exc)
             return
-        if origin is None:
-            await self.app(scope, receive, send)
-        elif method == "OPTIONS":
-            allowed = [*_of(origin), *_ALLOWED]
-            await send({"type": "http.response.start", "status": 204, "headers": allowed})
+        if origin is not None and scope["method"] == "OPTIONS":
+            await send(
+                {"type": "http.response.start", "status": 204, "headers": _preflight(headers)}
+            )
             await send({"type": "http.response.body", "body": b""})
-        else:
-            await self.app(scope, receive, _telling(send, origin))
+            return
+        await self.app(scope, receive, send)
 
 
-def _telling(send: Send, origin: bytes) -> Send:
-    async def tell(message: Message) -> None:
+def _preflight(headers: Mapping[bytes, bytes]) -> Headers:
+    """What a page of an allowed origin may send: whatever it wants to.
+
+    Clients' own headers are many and new ones come with every release; what a page may do does not
+    depend on them.
+    """
+    asked = headers.get(b"access-control-request-headers", b"")
+    private = headers.get(b"access-control-request-private-network") == b"true"
+    return [
+        (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (
+            b"access-control-allow-headers",
+            asked if _HEADER_NAMES.fullmatch(asked) else _ALWAYS_ALLOWED,
+        ),
+        (b"access-control-max-age", b"600"),
+        (b"vary", b"Access-Control-Request-Headers"),
+        # a page of the internet that asks loopback: browsers want it said
+        *([(b"access-control-allow-private-network", b"true")] if private else ()),
+    ]
+
+
+def _with_headers(send: Send, more: Headers) -> Send:
+    async def extended(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *_of(origin)]
+            message["headers"] = [*message.get("headers", ()), *more]
         await send(message)
 
-    return tell
+    return extended
 
 
-def _of(origin: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+def _of(origin: bytes) -> Headers:
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", _EXPOSED),
+        _VARY,
+    ]
 
 
-def _carries(said: str, key: str) -> bool:
-    kind, _, value = said.partition(" ")
-    given = value.strip().encode("latin-1")
-    return kind.lower() == "bearer" and secrets.compare_digest(given, key.encode())
+def _carries(headers: Mapping[bytes, bytes], key: str) -> bool:
+    """Whether a key is in one of the headers where clients put it."""
+    kind, _, value = headers.get(b"authorization", b"").partition(b" ")
+    given = [value.strip()] if kind.lower() == b"bearer" else []
+    given += [headers[b"x-api-key"].strip()] if b"x-api-key" in headers else []
+    return any(secrets.compare_digest(each, key.encode()) for each in given)

@@ -10,8 +10,7 @@ GET  /health, /metrics
 ```
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -24,12 +23,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from modelrunner.serve.access import Door, Guarded
+from modelrunner.serve.arrival import Arrival
+from modelrunner.serve.dialects import dialect_of
 from modelrunner.serve.figures import joined
 from modelrunner.serve.fleet import Fleet, Seat
+from modelrunner.serve.limits import Limited, Limits
 from modelrunner.serve.lineup import Served, find
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import RefusalError
 from modelrunner.serve.relay import ENDPOINTS, Relay
+from modelrunner.serve.request import Body, GoneError, read_body
 from modelrunner.units import format_moment, format_size
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
@@ -38,16 +41,20 @@ _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 _CONTROL_LIMIT = 65536
 
 
-def application(fleet: Fleet, door: Door, end: Callable[[], None]) -> ASGIApp:
+def application(
+    fleet: Fleet, door: Door, end: Callable[[], None], limits: Limits | None = None
+) -> ASGIApp:
     """The whole of it.
 
     Args:
         fleet: What is served.
         door: Who may ask.
         end: Called when nothing is left to serve.
+        limits: How much of it clients may hold; None for the usual ones.
     """
-    lists, control = _Lists(fleet), _Control(fleet, end)
-    relays = {endpoint: Relay(fleet, fleet.figures, endpoint) for endpoint in ENDPOINTS}
+    limits = limits or Limits()
+    lists, control = _Lists(fleet), _Control(fleet, end, limits)
+    relays = {endpoint: Relay(fleet, fleet.figures, endpoint, limits) for endpoint in ENDPOINTS}
     routes = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
         for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
@@ -72,7 +79,9 @@ def application(fleet: Fleet, door: Door, end: Callable[[], None]) -> ASGIApp:
         Route(f"{CONTROL}stop", control.stop, methods=["POST"]),
     ]
     errors = {HTTPException: _http_error, RefusalError: _refusal}
-    return Guarded(Starlette(routes=routes, exception_handlers=errors), door)
+    app = Starlette(routes=routes, exception_handlers=errors)
+    app.router.redirect_slashes = False
+    return Arrival(Guarded(Limited(app, limits), door))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,7 @@ class _Control:
 
     fleet: Fleet
     end: Callable[[], None]
+    limits: Limits
 
     async def models(self, _request: Request) -> Response:
         """Everything that `modelrunner ps` shows."""
@@ -144,7 +154,7 @@ class _Control:
 
     async def stop(self, request: Request) -> Response:
         """Serves a model no more; with the last one the server ends."""
-        model = _seat(self.fleet, str((await _fields(request)).get("model", ""))).model
+        model = _seat(self.fleet, str((await _fields(request, self.limits)).get("model", ""))).model
         await self.fleet.retire(model)
         left = [other.name for other in self.fleet.served]
         if not left:
@@ -153,7 +163,7 @@ class _Control:
 
     async def unload(self, request: Request) -> Response:
         """Takes models out of memory; the next request loads them again."""
-        fields = await _fields(request)
+        fields = await _fields(request, self.limits)
         wanted = fields.get("models")
         names = [str(name) for name in wanted] if isinstance(wanted, list) else []
         chosen = [
@@ -188,28 +198,23 @@ def _seat(fleet: Fleet, text: str) -> Seat:
     model = find(fleet.served, text)
     if model is None:
         names = ", ".join(each.name for each in fleet.served)
-        raise RefusalError(404, f"{text[:200]} is not served here: there is {names}", "not_found")
+        raise RefusalError(
+            404, f"model not found: {text[:200]}; this server has {names}", "not_found"
+        )
     return fleet.seats[model.name]
 
 
-async def _fields(request: Request) -> dict[str, object]:
-    """A small JSON object.
+async def _fields(request: Request, limits: Limits) -> Mapping[str, object]:
+    """A small JSON object; an empty body is an empty one.
 
     Raises:
         RefusalError: It is none, or not small.
     """
-    raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > _CONTROL_LIMIT:
-            raise RefusalError(413, "the request is too large", "request_too_large")
     try:
-        value = json.loads(raw or b"{}")
-    except (ValueError, RecursionError) as exc:
-        raise RefusalError(400, "the request is no JSON", "invalid_json") from exc
-    if not isinstance(value, dict):
-        raise RefusalError(400, "the request is no JSON object", "invalid_json")
-    return value
+        raw = await read_body(request.scope, request.receive, limits, _CONTROL_LIMIT)
+    except GoneError as exc:
+        raise RefusalError(499, "the client went away", "gone") from exc
+    return Body.parse(raw or b"{}").fields
 
 
 def _openai(seat: Seat) -> dict[str, object]:
@@ -253,10 +258,12 @@ def _time(seconds: float) -> str:
     return format_moment(datetime.fromtimestamp(seconds, UTC))
 
 
-async def _refusal(_request: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, RefusalError):
         raise TypeError("the handler of another error") from error
-    return Response(error.body, error.status, media_type="application/json")
+    body = dialect_of(request.scope).body(error.failure(request.scope))
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(body, error.status, headers, media_type="application/json")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -266,5 +273,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     path = request.url.path[:200]
     message = f"no such address: {path}" if missing else f"{path} does not take {request.method}"
     refusal = RefusalError(error.status_code, message, "not_found" if missing else "method")
-    headers = dict(error.headers or {})
-    return Response(refusal.body, refusal.status, headers, media_type="application/json")
+    refusal.headers = [(k.encode(), v.encode()) for k, v in (error.headers or {}).items()]
+    return await _refusal(request, refusal)

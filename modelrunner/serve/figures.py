@@ -1,7 +1,9 @@
 """What the gateway counts, as Prometheus reads it."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -16,14 +18,44 @@ _HELP = {
     "model_loaded": ("gauge", "Whether a model is in memory."),
     "model_memory_bytes": ("gauge", "Memory that a loaded model takes, as estimated."),
     "requests_in_progress": ("gauge", "Requests that are being answered."),
+    "request_duration_seconds": ("histogram", "Seconds from a request to the end of its answer."),
+    "time_to_first_token_seconds": (
+        "histogram",
+        "Seconds from a request to the first piece of a streamed answer, loading included.",
+    ),
 }
+
+_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0)
+"""Upper bounds of a histogram's buckets, in seconds."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How often values were at most so large."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    total: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.buckets[bisect_left(_BOUNDS, value)] += 1
+        self.total += value
+
+    def lines(self, name: str, labels: Labels) -> Iterator[str]:
+        """The lines of one histogram."""
+        counted = list(accumulate(self.buckets))
+        for bound, count in zip([*map(_number, _BOUNDS), "+Inf"], counted, strict=True):
+            yield _line(f"{name}_bucket", (*labels, ("le", bound)), count)
+        yield _line(f"{name}_sum", labels, self.total)
+        yield _line(f"{name}_count", labels, counted[-1])
 
 
 @dataclass(slots=True)
 class Figures:
-    """Counters, by name and labels."""
+    """Counters and histograms, by name and labels."""
 
     counts: dict[str, dict[Labels, float]] = field(default_factory=dict)
+    histograms: dict[str, dict[Labels, Histogram]] = field(default_factory=dict)
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Counts something that has happened."""
@@ -31,20 +63,37 @@ class Figures:
         key = tuple(sorted(labels.items()))
         counter[key] = counter.get(key, 0) + amount
 
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Count a value in a histogram."""
+        key = tuple(sorted(labels.items()))
+        self.histograms.setdefault(name, {}).setdefault(key, Histogram()).add(value)
+
     def text(self, gauges: Mapping[str, Mapping[Labels, float]]) -> str:
         """Everything in Prometheus' text format, with what is measured just now."""
         lines: list[str] = []
         for name, values in ({**self.counts, **gauges}).items():
-            kind, about = _HELP[name]
-            lines += [f"# HELP modelrunner_{name} {about}", f"# TYPE modelrunner_{name} {kind}"]
+            lines += _heading(name)
             lines += [_line(name, labels, value) for labels, value in values.items()]
+        for name, histograms in self.histograms.items():
+            lines += _heading(name)
+            for labels, histogram in histograms.items():
+                lines += histogram.lines(name, labels)
         return "\n".join([*lines, ""])
+
+
+def _heading(name: str) -> list[str]:
+    kind, about = _HELP[name]
+    return [f"# HELP modelrunner_{name} {about}", f"# TYPE modelrunner_{name} {kind}"]
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6g}"
 
 
 def _line(name: str, labels: Labels, value: float) -> str:
     inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
-    number = str(int(value)) if value == int(value) else f"{value:.6g}"
-    return f"modelrunner_{name}{{{inside}}} {number}" if inside else f"modelrunner_{name} {number}"
+    labelled = f"{{{inside}}}" if inside else ""
+    return f"modelrunner_{name}{labelled} {_number(value)}"
 
 
 def _escaped(text: str) -> str:

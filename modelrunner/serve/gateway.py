@@ -9,8 +9,9 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import uvicorn
 
@@ -18,12 +19,14 @@ from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url
 from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
+from modelrunner.serve.arrival import HEADERS_LIMIT
+from modelrunner.serve.connections import Connections
 from modelrunner.serve.fleet import Fleet
+from modelrunner.serve.limits import Limits
 
 _GOODBYE_S = 3
-_IDLE_CONNECTION_S = 75
-_HEADERS_LIMIT = 64 * 1024
-_CONNECTIONS = 512
+_DESCRIPTORS = 4096
+"""Open files that a full gateway may have: two for each request, and what runtimes need."""
 
 
 @dataclass(slots=True)
@@ -34,12 +37,14 @@ class Gateway:
         listener: Where it listens, see `listen`.
         fleet: What it serves.
         door: Who may ask.
+        limits: How much of it clients may hold.
         ended_by: The signal that ended it; None where nothing was left to serve.
     """
 
     listener: socket.socket
     fleet: Fleet
     door: Door
+    limits: Limits = field(default_factory=Limits)
     ended_by: signal.Signals | None = field(default=None, init=False)
     _server: "_Server | None" = field(default=None, init=False)
 
@@ -54,20 +59,20 @@ class Gateway:
             self._server.should_exit = True
 
     async def _serve(self) -> None:
+        _allow_descriptors()
         self._server = _Server(
             uvicorn.Config(
-                application(self.fleet, self.door, self.end),
-                # it limits the size of headers
-                http="h11",
-                h11_max_incomplete_event_size=_HEADERS_LIMIT,
+                application(self.fleet, self.door, self.end, self.limits),
+                # called like the class that it makes connections of
+                http=cast("Any", Connections(self.limits)),
+                h11_max_incomplete_event_size=HEADERS_LIMIT,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_CONNECTIONS,
-                timeout_keep_alive=_IDLE_CONNECTION_S,
+                timeout_keep_alive=cast("Any", self.limits.idle_s),
                 timeout_graceful_shutdown=_GOODBYE_S,
             )
         )
@@ -101,6 +106,19 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Captures none."""
         yield
+
+
+def _allow_descriptors() -> None:
+    """Allow as many open files as a full gateway needs, where the system lets us."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:

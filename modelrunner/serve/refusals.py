@@ -1,11 +1,12 @@
-"""Answers that are not the model's: errors, as OpenAI's clients expect them."""
+"""Answers that are not the model's: errors, in the shape of the API that was asked.
 
-import json
-from collections.abc import Sequence
+A `RefusalError` says what is wrong; how it is written is for the `Dialect` of the request, see
+`modelrunner.serve.dialects`.
+"""
 
-from starlette.types import Send
+from starlette.types import Scope, Send
 
-Headers = Sequence[tuple[bytes, bytes]]
+from modelrunner.serve.dialects import Failure, Headers, dialect_of
 
 FINAL = (b"x-should-retry", b"false")
 """The header by which OpenAI's and Anthropic's clients know that a retry does not help."""
@@ -28,35 +29,30 @@ class RefusalError(Exception):
         self.code = code
         self.headers = headers
 
-    @property
-    def body(self) -> bytes:
-        """The JSON."""
-        return json.dumps({"error": self.to_dict()}).encode()
-
-    def to_dict(self) -> dict[str, object]:
-        """The error in OpenAI's words."""
-        kind = _KINDS.get(self.status) or (
-            "server_error" if self.status >= 500 else "invalid_request_error"  # noqa: PLR2004
-        )
-        return {"message": self.message, "type": kind, "param": None, "code": self.code}
-
-    @property
-    def event(self) -> bytes:
-        """The same as the last event of a stream: whatever was cut off before it ends here."""
-        return b"\n\ndata: " + self.body + b"\n\n"
+    def failure(self, scope: Scope) -> Failure:
+        """The error as a dialect writes it for a request."""
+        return Failure(self.status, self.message, self.code, request_id_of(scope))
 
 
-_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:
+    """Answer with an error.
 
-
-async def refuse(send: Send, refusal: RefusalError) -> None:
-    """Answers with an error; the connection is closed, for the body may not have been read."""
-    body = refusal.body
+    The connection stays open: what is left of the request's body is read and dropped, or the
+    client would see a reset connection instead of the answer.
+    """
+    body = dialect_of(scope).body(refusal.failure(scope))
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
         *refusal.headers,
     ]
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # whoever waits for a `100 Continue` does not send the body now, and may never
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def request_id_of(scope: Scope) -> str:
+    """The ID of a request, empty before it has one."""
+    return str(scope.get("state", {}).get("request_id", ""))

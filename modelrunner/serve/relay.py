@@ -6,40 +6,43 @@ A client that goes away takes its request with it.
 """
 
 import asyncio
-import json
 import logging
-import re
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
 from modelrunner.runtime.server import Server
+from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.serve.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.fleet import BusyError, Fleet
+from modelrunner.serve.limits import Limits
 from modelrunner.serve.lineup import Kind, Served, find
-from modelrunner.serve.refusals import FINAL, RefusalError, refuse
+from modelrunner.serve.refusals import FINAL, RefusalError, refuse, request_id_of
+from modelrunner.serve.request import Body, GoneError, read_body, shown
+from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
-from modelrunner.text import sanitize_line
-
-BODY_LIMIT = 64 * 1024 * 1024
-"""Bytes of one request: several photographs, which JSON makes a third larger."""
-
-_SILENCE_S = 30.0
-"""How long a client may take for the next piece of its request."""
+from modelrunner.serve.usage import Usage
 
 _DEAF_S = 300.0
 """How long a client may take none of its answer."""
 
-_TAIL = 4096
-_PROMPT = re.compile(rb'"(?:prompt_tokens|prompt_n|input_tokens)":\s*(\d{1,12})')
-_COMPLETION = re.compile(rb'"(?:completion_tokens|predicted_n|output_tokens)":\s*(\d{1,12})')
+_KEPT = 4096
+"""Bytes that are kept of the beginning and the end of a stream."""
+
+_ERROR_LIMIT = 256 * 1024
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+_EVENT_LIMIT = 4 * 1024 * 1024
+"""Bytes of an event that is held back until it is complete; one that is longer is not."""
+
 _PASSED = (b"content-type", b"content-length", b"cache-control", b"x-accel-buffering")
 _EVENTS = b"text/event-stream"
 _NORMAL = range(200, 300)
+_FIRST_ERROR = 400
 _log = logging.getLogger(__name__)
 
 ENDPOINTS: dict[str, Kind] = {
@@ -54,17 +57,25 @@ ENDPOINTS: dict[str, Kind] = {
 """What can be asked, under every prefix, and which kind of model answers it."""
 
 
-class GoneError(Exception):
-    """The client went away."""
-
-
 @dataclass(slots=True)
 class Course:
     """How far an answer has come."""
 
     status: int = 0
     streams: bool = False
+    head: bytes = b""
     tail: bytes = b""
+    first: float | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, piece: bytes) -> None:
+        """Note a piece of the answer."""
+        if self.first is None:
+            self.first = time.monotonic()
+        if len(self.head) < _KEPT:
+            self.head += piece[: _KEPT - len(self.head)]
+        self.tail = (self.tail + piece)[-_KEPT:] if len(piece) < _KEPT else piece[-_KEPT:]
+        self.usage.add(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +85,39 @@ class Relay:
     fleet: Fleet
     figures: Figures
     endpoint: str
+    limits: Limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         begun = time.monotonic()
         course, name = Course(), ""
         try:
-            body = await _read(scope, receive)
+            body = Body.parse(await read_body(scope, receive, self.limits))
             model = self._model(body)
             name = model.name
-            await _while_there(receive, self._answer(scope, model, body, send, course))
+            if not isinstance(self.fleet.runtime, ExternalRuntime):
+                body.check_for(model, self.endpoint)
+            await _while_there(receive, self._answer(scope, model, body.raw, send, course))
         except RefusalError as exc:
-            await self._end(send, course, exc)
+            await self._end(scope, send, course, exc)
         except GoneError:
             # as web servers note it: the client has closed its request
             course.status = 499
         finally:
-            self._count(course, name, time.monotonic() - begun)
+            self._count(course, name, begun)
+            _log.info(
+                "%s %s %s %.2f s %s",
+                course.status,
+                self.endpoint,
+                name or "-",
+                time.monotonic() - begun,
+                request_id_of(scope),
+            )
 
-    def _model(self, body: bytes) -> Served:
+    def _model(self, body: Body) -> Served:
         """The model that is asked for, if it is one for this endpoint."""
         served = self.fleet.served
-        wanted = _model_in(body)
+        wanted = body.model
         if wanted is None and len(served) == 1:
             model: Served | None = served[0]
         elif wanted is None:
@@ -103,9 +125,10 @@ class Relay:
         else:
             model = find(served, wanted)
         if model is None:
-            shown = sanitize_line(wanted or "", 200)
             raise RefusalError(
-                404, f"{shown} is not served here: {_names(served)}", "model_not_found"
+                404,
+                f"model not found: {shown(wanted or '')}; {_names(served)}",
+                "model_not_found",
             )
         if model.kind != ENDPOINTS[self.endpoint]:
             raise RefusalError(400, _wrong_kind(model), "wrong_endpoint")
@@ -140,7 +163,7 @@ class Relay:
         url = f"{server.base_url}/{self.endpoint}"
         try:
             async with asked(url, body, headers, api_key=server.api_key) as reply:
-                await _hand_on(reply, send, course)
+                await _hand_on(reply, model, dialect_of(scope), send, course)
         except BrokenOffError as exc:
             died = await self.fleet.died(server)
             if course.status or not died:
@@ -148,45 +171,99 @@ class Relay:
             return True
         return False
 
-    async def _end(self, send: Send, course: Course, refusal: RefusalError) -> None:
-        """Tells the client what went wrong, as far as it can still be told."""
+    async def _end(self, scope: Scope, send: Send, course: Course, refusal: RefusalError) -> None:
+        """Report what went wrong, as far as the client can still be told."""
         if not course.status:
             course.status = refusal.status
-            await refuse(send, refusal)
+            await refuse(scope, send, refusal)
             return
         _log.warning("%s", refusal.message)
         if course.streams:
-            await send({"type": "http.response.body", "body": refusal.event})
+            sent = Sent(course.head, course.tail)
+            last = dialect_of(scope).ending(refusal.failure(scope), sent)
+            await send({"type": "http.response.body", "body": last})
         # else the body ends before its length says so, and that is the message
 
-    def _count(self, course: Course, model: str, took: float) -> None:
+    def _count(self, course: Course, model: str, begun: float) -> None:
         self.figures.add(
             "requests_total", model=model, endpoint=self.endpoint, status=str(course.status)
         )
-        if course.status in _NORMAL:
-            for figure, pattern in (("prompt", _PROMPT), ("completion", _COMPLETION)):
-                found = pattern.findall(course.tail)
-                if found:
-                    self.figures.add(f"{figure}_tokens_total", int(found[-1]), model=model)
-        _log.info("%s %s %s %.2f s", course.status, self.endpoint, model or "-", took)
+        if course.status not in _NORMAL:
+            return
+        # what is only counted is not computed
+        if self.endpoint != "messages/count_tokens":
+            usage = course.usage
+            for figure, tokens in (("prompt", usage.prompt), ("completion", usage.completion)):
+                if tokens is not None:
+                    self.figures.add(f"{figure}_tokens_total", tokens, model=model)
+        labels = {"model": model, "endpoint": self.endpoint}
+        self.figures.observe("request_duration_seconds", time.monotonic() - begun, **labels)
+        if course.streams and course.first is not None:
+            self.figures.observe("time_to_first_token_seconds", course.first - begun, **labels)
 
 
 _ASKED = (b"content-type", b"accept")
 
 
-async def _hand_on(reply: Reply, send: Send, course: Course) -> None:
+async def _hand_on(
+    reply: Reply, model: Served, dialect: Dialect, send: Send, course: Course
+) -> None:
+    """Hand an answer on as it comes; an error in the shape that the client understands."""
+    body = reply.body
+    if reply.status >= _FIRST_ERROR and not reply.header(b"content-type").startswith(_EVENTS):
+        raw, body = await _beginning(reply.body)
+        answer = RuntimeAnswer(reply.status, raw)
+        refusal = answer.refusal(model)
+        if refusal is not None and (dialect is ANTHROPIC or answer.is_final):
+            raise refusal
     headers = [pair for pair in reply.headers if pair[0] in _PASSED]
     course.streams = reply.header(b"content-type").startswith(_EVENTS)
     course.status = reply.status
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    async for chunk in reply.body:
-        course.tail = (course.tail + chunk)[-_TAIL:] if len(chunk) < _TAIL else chunk[-_TAIL:]
+    async for chunk in _whole_events(body) if course.streams else body:
+        course.add(chunk)
         try:
             async with asyncio.timeout(_DEAF_S):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError as exc:
             raise GoneError from exc
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The bytes of a stream, none of an event before the event is complete.
+
+    A runtime that dies within an event would leave half of it, on which clients fail before they
+    read the error that follows.
+    """
+    rest = b""
+    async for piece in body:
+        rest += piece
+        end = max(rest.rfind(mark) + len(mark) if mark in rest else 0 for mark in _EVENT_ENDS)
+        if not end and len(rest) > _EVENT_LIMIT:
+            end = len(rest)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+    if rest:
+        yield rest
+
+
+async def _beginning(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
+    """The beginning of a body, which of an error is all of it, and the body once more."""
+    pieces: list[bytes] = []
+    async for piece in body:
+        pieces.append(piece)
+        if sum(map(len, pieces)) > _ERROR_LIMIT:
+            break
+
+    async def again() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        async for piece in body:
+            yield piece
+
+    return b"".join(pieces), again()
 
 
 async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -213,64 +290,8 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes:
-    """The body of a request.
-
-    Raises:
-        RefusalError: It is too large, or does not come.
-        GoneError: The client went away.
-    """
-    said = dict(scope["headers"]).get(b"content-length", b"0")
-    if int(said) > BODY_LIMIT:
-        raise _too_large()
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        try:
-            async with asyncio.timeout(_SILENCE_S):
-                message = await receive()
-        except TimeoutError as exc:
-            raise RefusalError(408, "the request does not come to its end", "timeout") from exc
-        if message["type"] == "http.disconnect":
-            raise GoneError
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if size > BODY_LIMIT:
-            raise _too_large()
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return b"".join(pieces)
-
-
-def _model_in(body: bytes) -> str | None:
-    """The field `model` of a request.
-
-    Raises:
-        RefusalError: The request is no JSON object, or its model no text.
-    """
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise RefusalError(400, f"the request is no JSON: {_shown(exc)}", "invalid_json") from exc
-    if not isinstance(value, dict):
-        raise RefusalError(400, "the request is no JSON object", "invalid_json")
-    model = value.get("model")
-    if model is not None and not isinstance(model, str):
-        raise RefusalError(400, "the field `model` is no text", "invalid_model")
-    return model or None
-
-
-def _shown(error: Exception) -> str:
-    return "too deep" if isinstance(error, RecursionError) else sanitize_line(str(error), 200)
-
-
-def _too_large() -> RefusalError:
-    limit = BODY_LIMIT // (1024 * 1024)
-    return RefusalError(413, f"the request has more than {limit} MiB", "request_too_large")
-
-
 def _names(served: list[Served]) -> str:
-    return f"there is {', '.join(model.name for model in served)}"
+    return f"this server has {', '.join(model.name for model in served)}"
 
 
 def _wrong_kind(model: Served) -> str:

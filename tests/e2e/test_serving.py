@@ -214,7 +214,7 @@ def test_the_openai_package_chats_streams_calls_tools_and_embeds(models: Command
         assert len(vectors.data) == 2
         listed = [model.id for model in client.models.list()]
         assert listed == [SMOLLM2, f"{VECTORS}:latest", f"{CALLER}:latest"]
-        with pytest.raises(openai.NotFoundError, match="is not served here"):
+        with pytest.raises(openai.NotFoundError, match="model not found"):
             client.chat.completions.create(**settings | {"model": "gpt-4o"})
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="wrong").models.list()
@@ -324,6 +324,24 @@ def test_a_runtime_killed_in_mid_answer_ends_the_stream_and_comes_back(
         assert endpoint.chat(SMOLLM2, max_tokens=1)[0] == 200
     said = models("logs", "-n", "20").stdout
     assert f"WARNING {SMOLLM2}: its runtime has ended; it is started again" in said
+
+
+def test_anthropics_client_raises_when_the_runtime_is_killed_in_mid_answer(
+    models: CommandLine,
+) -> None:
+    anthropic = pytest.importorskip("anthropic")
+    with (
+        serving(models, SMOLLM2) as endpoint,
+        anthropic.Anthropic(base_url=endpoint.url, api_key="none", max_retries=0) as client,
+    ):
+        message = {"role": "user", "content": "Count from 1 to 1000."}
+        with client.messages.create(
+            model=SMOLLM2, messages=[message], max_tokens=1000, stream=True
+        ) as stream:
+            assert next(stream).type == "message_start"
+            kill_runtimes(endpoint)
+            with pytest.raises(anthropic.APIStatusError, match="ended in the middle"):
+                list(stream)
 
 
 def test_a_runtime_killed_while_idle_comes_back_unnoticed(models: CommandLine) -> None:

@@ -26,6 +26,7 @@ from modelrunner.runtime.server import Progress, Server, unheard
 from modelrunner.serve.access import Door
 from modelrunner.serve.fleet import Fleet
 from modelrunner.serve.gateway import Gateway, listen, url_of
+from modelrunner.serve.limits import Limits
 from modelrunner.serve.lineup import Kind, Served
 from tests.support.openai_server import OpenAIServer
 
@@ -195,11 +196,14 @@ def gateway(
     budget: int | None = None,
     strict: bool = False,
     keep_alive: float | None = None,
+    hosts: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
         fleet = Fleet(runtime, models, Path(folder) / "0", budget, keep_alive, strict=strict)
-        running = Gateway(listener, fleet, Door(host, api_key, CONTROL_KEY, origins))
+        door = Door(host, api_key, CONTROL_KEY, origins, hosts)
+        running = Gateway(listener, fleet, door, limits or Limits())
         thread = threading.Thread(target=running.run)
         thread.start()
         url = url_of(listener)

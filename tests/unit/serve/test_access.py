@@ -50,6 +50,116 @@ def test_web_pages_of_this_machine_and_those_that_are_let_in_may_ask(origin: str
         assert "access-control-allow-credentials" not in each.headers
 
 
+SDK_HEADERS = {
+    "openai": "authorization, content-type, openai-beta, openai-organization, openai-project,"
+    " x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-retry-count,"
+    " x-stainless-runtime, x-stainless-timeout",
+    "anthropic": "anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-version,"
+    " content-type, x-api-key",
+    "axios": "content-type,x-requested-with",
+    "of tomorrow": "x-something-new",
+}
+
+
+@pytest.mark.parametrize("asked", SDK_HEADERS.values(), ids=SDK_HEADERS)
+def test_a_page_that_may_ask_may_send_every_header(asked: str) -> None:
+    with gateway(Scripted(), ONE, api_key="secret") as running:
+        answer = running.ask(
+            "OPTIONS",
+            "/v1/chat/completions",
+            Origin="http://localhost:3000",
+            Access_Control_Request_Method="POST",
+            Access_Control_Request_Headers=asked,
+        )
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["access-control-allow-headers"] == asked
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "access-control-allow-private-network" not in answer.headers
+
+
+def test_a_preflight_that_asks_for_no_header_or_for_nonsense_gets_the_usual_ones() -> None:
+    with gateway(Scripted(), ONE) as running:
+        for asked in ({}, {"Access_Control_Request_Headers": "a: b;c"}):
+            answer = running.ask("OPTIONS", "/", Origin="http://localhost", **asked)
+            assert answer.headers["access-control-allow-headers"] == (
+                "authorization, content-type, x-api-key"
+            )
+
+
+def test_a_page_of_the_internet_that_is_let_in_may_ask_a_private_address() -> None:
+    with gateway(Scripted(), ONE, origins=frozenset({"https://web.example"})) as running:
+        asked = {"Access_Control_Request_Private_Network": "true"}
+        answer = running.ask("OPTIONS", "/v1/models", Origin="https://web.example", **asked)
+        assert answer.headers["access-control-allow-private-network"] == "true"
+        assert running.ask("OPTIONS", "/v1/models", Origin="https://b.example", **asked).status == (
+            403
+        )
+
+
+def test_a_page_that_may_ask_can_read_why_it_is_refused() -> None:
+    origin = "http://localhost:3000"
+    with gateway(Scripted(), ONE, api_key="secret") as running:
+        answers = [
+            running.chat("one", Origin=origin),
+            running.chat("four", Origin=origin, Authorization="Bearer secret"),
+            running.get("/nowhere", Origin=origin, Authorization="Bearer secret"),
+            running.get("/v1/models", Origin=origin, Host="evil.example"),
+        ]
+    assert [answer.status for answer in answers] == [401, 404, 404, 403]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["access-control-expose-headers"] == (
+            "request-id, retry-after, www-authenticate, x-request-id, x-should-retry"
+        )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "status"),
+    [
+        ("app://obsidian.md", "app://obsidian.md", 200),
+        ("app://obsidian.md", "app://other", 403),
+        ("vscode-webview://*", "vscode-webview://0abc", 200),
+        ("vscode-webview://*", "app://0abc", 403),
+        ("*", "https://any.example", 200),
+        ("*", "null", 200),
+    ],
+)
+def test_pages_of_programs_and_of_everywhere_are_let_in_on_demand(
+    allowed: str, origin: str, status: int
+) -> None:
+    with gateway(Scripted(), ONE, origins=frozenset({allowed})) as running:
+        assert running.chat("one", Origin=origin).status == status
+
+
+@pytest.mark.parametrize("host", ["host.docker.internal:12434", "llm.example", "LLM.example:443"])
+def test_containers_and_hosts_that_are_let_in_may_ask(host: str) -> None:
+    with gateway(Scripted(), ONE, hosts=frozenset({"llm.example"})) as running:
+        assert running.get("/v1/models", Host=host).status == 200
+        assert running.get("/v1/models", Host="other.example").status == 403
+        # and so may the pages that are served under such a name
+        page = {"Host": "llm.example", "Origin": "https://llm.example"}
+        assert running.chat("one", **page).status == 200
+
+
+def test_a_host_that_is_refused_is_named_with_what_lets_it_in() -> None:
+    with gateway(Scripted(), ONE) as running:
+        answer = running.get("/v1/models", Host="box.example:80")
+    assert answer.error == (
+        "the host 'box.example' is not allowed: use localhost or 127.0.0.1,"
+        " or start the server with `--allow-host box.example`"
+    )
+
+
+def test_the_key_may_come_in_anthropics_header() -> None:
+    with gateway(Scripted(), ONE, api_key="secret") as running:
+        assert running.get("/v1/models", X_Api_Key="secret").status == 200
+        assert running.get("/v1/models", X_Api_Key="wrong").status == 401
+        # clients that have a key of their own in the one send ours in the other
+        both = {"X_Api_Key": "secret", "Authorization": "Bearer other"}
+        assert running.get("/v1/models", **both).status == 200
+        assert running.get("/_modelrunner/models", X_Api_Key="secret").status == 404
+
+
 def test_with_a_key_nothing_is_open_but_the_health() -> None:
     with gateway(Scripted(), ONE, api_key="secret") as running:
         for path in ("/v1/models", "/models", "/metrics", "/engines/ps", "/", "/nowhere"):

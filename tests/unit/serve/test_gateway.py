@@ -94,7 +94,7 @@ def test_an_unknown_model_is_not_found_and_the_known_are_named(name: str) -> Non
     with gateway(runtime, ONE, TWO) as running:
         answer = running.chat(name)
     assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found")
-    assert answer.error == f"{name} is not served here: there is ai/one:latest, ai/two:latest"
+    assert answer.error == f"model not found: {name}; this server has ai/one:latest, ai/two:latest"
     assert runtime.started == []
 
 

@@ -1,0 +1,174 @@
+"""Connections of clients: each has to bring a request in time, or make room for one that does.
+
+uvicorn waits for headers as long as a client likes. A connection without a request costs next to
+nothing, but descriptors end: so it has a deadline, and where many wait, the oldest is closed. A
+connection whose request is being answered is left alone, however long that takes.
+"""
+
+import asyncio
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from modelrunner.serve.dialects import OPENAI, Failure
+from modelrunner.serve.limits import Limits
+
+_FIRST_ERROR = 400
+
+
+@dataclass(slots=True)
+class Connections:
+    """All connections of a server; called by uvicorn for each new one.
+
+    Attributes:
+        limits: How many there may be, and for how long.
+        waiting: Those without a request, the one that waits longest first.
+    """
+
+    limits: Limits
+    waiting: "dict[Connection, None]" = field(default_factory=dict)
+    count: int = 0
+
+    def __call__(self, **settings: Any) -> "Connection":  # noqa: ANN401 - uvicorn's own
+        """A new connection."""
+        return Connection(self, **settings)
+
+    def make_room(self) -> None:
+        """Close one that waits, if there are too many: of the address with the most, the oldest."""
+        limits = self.limits
+        if len(self.waiting) <= limits.waiting and self.count <= limits.connections:
+            return
+        peers = Counter(each.peer for each in self.waiting)
+        if peers:
+            busiest, _ = peers.most_common(1)[0]
+            next(each for each in self.waiting if each.peer == busiest).drop()
+
+
+class Connection(H11Protocol):
+    """A connection with a deadline for each request's headers."""
+
+    def __init__(self, connections: Connections, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(**settings)
+        self._all = connections
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def peer(self) -> str:
+        """The address of the client."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._has_asked and not self.cycle.response_complete
+
+    @property
+    def _has_asked(self) -> bool:
+        """Whether there has been a request."""
+        # uvicorn's annotation leaves out that there may be none yet
+        return bool(self.cycle)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for a request."""
+        super().connection_made(transport)
+        self._all.count += 1
+        self._all.waiting[self] = None
+        self._start_deadline()
+        self._all.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._all.count -= 1
+        self._all.waiting.pop(self, None)
+        self._stop_deadline()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; the first byte of a request starts its time."""
+        if not self._is_busy:
+            self._start_deadline()
+        super().data_received(data)
+        self._settle()
+
+    def handle_events(self) -> None:
+        """Start the request that has arrived, if it is complete."""
+        super().handle_events()
+        self._settle()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for what is left of this one's body."""
+        super().on_response_complete()
+        self._settle()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, as JSON; uvicorn calls it while it handles the error."""
+        error = sys.exception()
+        status = getattr(error, "error_status_hint", _FIRST_ERROR)
+        self._refuse(status, f"invalid HTTP request: {error}" if error else msg)
+
+    def drop(self) -> None:
+        """Close the connection, without an answer to what it has not asked."""
+        self._all.waiting.pop(self, None)
+        self.transport.abort()
+
+    def _settle(self) -> None:
+        """Set the timers for the state that the connection is in now."""
+        if self.transport.is_closing():
+            return
+        if self._is_busy:
+            self._all.waiting.pop(self, None)
+            self._stop_deadline()
+            return
+        self._all.waiting.setdefault(self)
+        if self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]:
+            # a body that nobody needs any more, or the beginning of a request
+            self._start_deadline()
+        elif self._has_asked:
+            self._stop_deadline()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            seconds = self._all.limits.headers_s
+            self._deadline = self.loop.call_later(seconds, self._on_deadline)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._refuse(408, "the headers of the request did not arrive in time")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer with an error and close the connection."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            body = OPENAI.body(Failure(status, message, "invalid_http"))
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"),
+            ]
+            reason = HTTPStatus(status).phrase.encode()
+            for event in (
+                h11.Response(status_code=status, headers=headers, reason=reason),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
