@@ -6,6 +6,7 @@ comes here, or is sanitised here.
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -42,6 +43,7 @@ class Console:
         colour: Whether `err` may have colours.
         terminal: Whether `err` is a terminal that can redraw a line.
         bars: Whether it should, unasked.
+        columns: The width of the terminal that results go to; None where they go to none.
     """
 
     out: TextIO
@@ -52,6 +54,7 @@ class Console:
     colour: bool = False
     terminal: bool = False
     bars: bool = False
+    columns: int | None = None
 
     @classmethod
     def on_terminal(
@@ -76,6 +79,7 @@ class Console:
             colour=terminal and not in_ci and not environ.get("NO_COLOR"),
             terminal=terminal,
             bars=terminal and not in_ci,
+            columns=_columns(sys.stdout),
         )
 
     def print(self, text: str) -> None:
@@ -110,13 +114,19 @@ class Console:
         else:
             self.err.write(f"{self._bold('warning:', 33)} {text}\n")
 
-    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Columns without borders, headings in upper case, as Docker prints them."""
-        lines = [headings, *([sanitize_line(cell, 200) for cell in row] for row in rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-        for line in lines:
-            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            self.print("  ".join(cells).rstrip())
+    def table(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        drop: Sequence[str] = (),
+        cut: Sequence[str] = (),
+    ) -> None:
+        """Columns under headings, see `Table`; on a terminal they are no wider than it is."""
+        from modelrunner.cli.table import Table
+
+        for line in Table(headings, rows, drop, cut).lines(self.columns):
+            self.print(line)
 
     def error(self, error: ModelRunnerError) -> None:
         """What went wrong and what to do, or both as one JSON object."""
@@ -141,6 +151,14 @@ def _unwritable_results() -> Iterator[None]:
     except OSError as exc:
         kind = DiskFullError if exc.errno in _FULL else ModelRunnerError
         raise kind(f"the result cannot be written to stdout: {exc.strerror}") from exc
+
+
+def _columns(stream: TextIO) -> int | None:
+    try:
+        # a terminal that does not know its width says 0
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _safe(text: str) -> str:

@@ -21,7 +21,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
         for name, size, about in _places(report)
         if size is not None and (size or name == "weights")
     ]
-    console.table(("WHERE", "SIZE", ""), [*rows, _total(report)])
+    console.table(("WHERE", "SIZE", ""), [*rows, _total(report)], cut=("",))
     if fit.max_context:
         trained = f" of {report.trained} trained" if report.trained else ""
         say(f"longest context that fits: {fit.max_context}{trained}")
@@ -49,7 +49,8 @@ def show_variants(console: Console, found: "Variants") -> None:
     name = found.repository.short.removesuffix(":latest")
     say(f"{name}: {counted(len(found.candidates), 'variant')}{at}{room}")
     headings = ("TAG", "QUANT", "SIZE", "NEEDS", "VERDICT", "MAX CONTEXT")
-    console.table(headings, [_row(entry) for entry in found.candidates])
+    rows = [_row(entry) for entry in found.candidates]
+    console.table(headings, rows, drop=("QUANT", "SIZE", "MAX CONTEXT"))
     for entry in found.candidates:
         if entry.problem is not None:
             say(f"note: {entry.reference.tag}: {entry.problem}")

@@ -131,7 +131,7 @@ def _show(context: Context, server: Server, model: str, wish: BenchWish) -> None
             }
         )
         return
-    context.console.table(_HEADINGS, [_row(speed) for speed in found])
+    context.console.table(_HEADINGS, [_row(speed) for speed in found], drop=("FIRST TOKEN",))
 
 
 def _row(speed: Speed) -> tuple[str, ...]:

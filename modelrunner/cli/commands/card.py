@@ -106,7 +106,9 @@ def cards(
         context.console.say("no variant is as wanted: leave an option out, or allow for more")
     headings = ("MODEL", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE", "TOOLS")
     fit = ("FITS",) if asked else ()
-    context.console.table((*headings, *fit), [_row(offer)[: 8 if asked else 7] for offer in found])
+    rows = [_row(offer)[: 8 if asked else 7] for offer in found]
+    dropped = ("TOOLS", "VRAM", "PARAMETERS", "CONTEXT", "QUANTIZATION")
+    context.console.table((*headings, *fit), rows, drop=dropped)
 
 
 def card_source(context: Context) -> CardSource:

@@ -5,6 +5,8 @@ from modelrunner.memory.devices import runtime_probes, survey
 from modelrunner.operations.report import device_to_dict
 from modelrunner.units import format_size
 
+_HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "TOLD BY")
+
 
 @command(examples="  modelrunner devices --json", name="devices")
 def show_devices(context: Context) -> None:
@@ -36,4 +38,4 @@ def show_devices(context: Context) -> None:
         )
         for device in found.devices
     ]
-    context.console.table(("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "TOLD BY"), rows)
+    context.console.table(_HEADINGS, rows, drop=("TOLD BY", "BACKEND"), cut=("NAME",))

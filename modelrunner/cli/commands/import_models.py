@@ -150,7 +150,7 @@ def _show(context: Context, found: Sequence[Found], *, dry_run: bool) -> None:
         else:
             here = "here" if importer.is_here(model) else ""
             rows.append((model.title, format_size(model.size), model.reference.short, here))
-    context.console.table(_HEADINGS, rows)
+    context.console.table(_HEADINGS, rows, drop=("SIZE",), cut=("MODEL",))
     if found and not dry_run:
         context.console.say("name those that are wanted, or import them with --all")
 

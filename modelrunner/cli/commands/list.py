@@ -19,6 +19,7 @@ _HEADINGS = (
     "CONTEXT",
     "SIZE",
 )
+_DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", "SIZE")
 
 
 @command(examples="  modelrunner list\n  modelrunner list granite\n  modelrunner list -q")
@@ -36,9 +37,17 @@ def list_models(
         for row in found:
             context.console.print(_short(row.id))
     else:
-        context.console.table(_HEADINGS, [line for row in found for line in _lines(row)])
+        lines = [line for row in found for line in _lines(row)]
+        if context.console.columns is not None:
+            # short, and as people write it; programs read what the model's config says
+            lines = [tuple(cell.removeprefix("MOSTLY_") for cell in line) for line in lines]
+        context.console.table(_HEADINGS, lines, drop=_DROPPED)
         if not found and filter_ is None:
-            context.console.say("no models here yet: `modelrunner pull ai/smollm2` fetches one")
+            context.console.say(
+                "no models in the local store yet: `modelrunner pull ai/smollm2` downloads one"
+            )
+        elif not found:
+            context.console.say(f"no model in the local store has {filter_!r} in its name")
 
 
 def _matches(row: Row, wanted: str | None) -> bool:

@@ -16,7 +16,8 @@ def ps(context: Context) -> None:
     if context.console.json:
         context.console.emit([state.to_dict() for state in found])
         return
-    context.console.table(_HEADINGS, [_row(state) for state in found])
+    rows = [_row(state) for state in found]
+    context.console.table(_HEADINGS, rows, drop=("RUNTIME", "CONTEXT", "MEMORY", "UNTIL"))
     if not found:
         context.console.say("nothing is served now: `modelrunner serve REF --detach` starts it")
 

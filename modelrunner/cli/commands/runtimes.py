@@ -45,7 +45,8 @@ def runtimes(context: Context) -> None:
         )
         for row in rows
     ]
-    context.console.table(("RUNTIME", "HERE", "VERSION", "DEVICES", "USED, OR WHY NOT"), table)
+    headings = ("RUNTIME", "HERE", "VERSION", "DEVICES", "USED, OR WHY NOT")
+    context.console.table(headings, table, drop=("DEVICES", "VERSION"), cut=headings[-1:])
     for row in rows:
         if row["hint"]:
             context.console.say(f"{row['name']}: {row['hint']}")

@@ -69,7 +69,11 @@ def search(
         for hit in found:
             context.console.print(hit.name)
     else:
-        context.console.table(_HEADINGS, [_row(hit) for hit in found])
+        context.console.table(
+            _HEADINGS,
+            [_row(hit) for hit in found],
+            drop=("STARS", "DOWNLOADS", "DESCRIPTION", "PARAMETERS", "FITS", "SIZE"),
+        )
         if not found:
             context.console.say("nothing is found; `modelrunner cards` has what is known here")
 

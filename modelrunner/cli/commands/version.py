@@ -27,7 +27,7 @@ def config(context: Context) -> None:
         )
         return
     rows = [(entry.name, _text(entry.value), entry.origin) for entry in shown]
-    context.console.table(("SETTING", "VALUE", "FROM"), rows)
+    context.console.table(("SETTING", "VALUE", "FROM"), rows, cut=("VALUE",))
 
 
 def _text(value: object) -> str:
