@@ -29,6 +29,16 @@ def format_size(size: int) -> str:
     return f"{size} B" if unit == 0 else f"{value:.2f} {_BINARY[unit]}"
 
 
+def format_share(done: int, total: int) -> str:
+    """How much of a number of bytes is there, both in the unit of the whole: `18.9/96.0 MiB`."""
+    unit = 0
+    while total >= 1024 ** (unit + 1) and unit < len(_BINARY) - 1:
+        unit += 1
+    digits = 1 if unit else 0
+    parts = (f"{size / 1024**unit:.{digits}f}" for size in (done, total))
+    return f"{'/'.join(parts)} {_BINARY[unit]}"
+
+
 def parse_size(text: str) -> int:
     """Bytes from `8GiB`, `20 MB`, `512k` or a plain number.
 

@@ -12,10 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError
 from modelrunner.text import sanitize_line
+
+if TYPE_CHECKING:
+    from modelrunner.cli.status_line import StatusLine
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -30,7 +34,7 @@ class ProgressMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Console:
     """What commands write to.
 
@@ -55,6 +59,13 @@ class Console:
     terminal: bool = False
     bars: bool = False
     columns: int | None = None
+
+    @cached_property
+    def line(self) -> "StatusLine":
+        """The line that is drawn over again on `err`, where that is a terminal."""
+        from modelrunner.cli.status_line import StatusLine
+
+        return StatusLine(self.err)
 
     @classmethod
     def on_terminal(
@@ -84,6 +95,7 @@ class Console:
 
     def print(self, text: str) -> None:
         """A result, as it is."""
+        self._make_way()
         with _unwritable_results():
             self.out.write(text + "\n")
 
@@ -104,11 +116,17 @@ class Console:
     def say(self, text: str) -> None:
         """Talk, for people; not with `--quiet`, nor where JSON is asked for."""
         if not self.quiet and not self.json:
-            self.err.write(text + "\n")
-            self.err.flush()
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """A line on `err` in every case, above what is drawn there."""
+        self._make_way()
+        self.err.write(text + "\n")
+        self.err.flush()
 
     def warn(self, text: str) -> None:
         """Something that people should know, even with `--quiet`."""
+        self._make_way()
         if self.json:
             self.err.write(json.dumps({"warning": text}, ensure_ascii=False) + "\n")
         else:
@@ -130,12 +148,17 @@ class Console:
 
     def error(self, error: ModelRunnerError) -> None:
         """What went wrong and what to do, or both as one JSON object."""
+        self._make_way()
         if self.json:
             self.err.write(json.dumps({"error": error.to_dict()}, ensure_ascii=False) + "\n")
             return
         self.err.write(f"{self._bold('error:', 31)} {_safe(error.message)}\n")
         if error.hint:
             self.err.write(f"{self._bold('hint:', 36)} {_safe(error.hint)}\n")
+
+    def _make_way(self) -> None:
+        if self.terminal:
+            self.line.erase()
 
     def _bold(self, word: str, colour: int) -> str:
         return f"\x1b[1;{colour}m{word}\x1b[0m" if self.colour else word

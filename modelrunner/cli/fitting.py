@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import Context
-from modelrunner.cli.progress import has_bar
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices import Device, devices
@@ -187,11 +186,7 @@ def tell_need(
         return
     if report.shape is None or not report.shape.is_known:
         return
-    # a bar stands on the line that the cursor is on
-    console.say(f"{_CLEAR if has_bar(context.console) else ''}{report.line()}")
-
-
-_CLEAR = "\r\x1b[2K"
+    console.say(report.line())
 
 
 def _at_hand(context: Context, found: "Variants") -> "Variants":

@@ -11,8 +11,8 @@ from modelrunner.events import Listener, ignore
 
 
 @contextmanager
-def progress(console: Console, *, verb: str = "pulling") -> Iterator[Listener]:
-    """The block in which a transfer is shown, in the form that the console asks for."""
+def progress(console: Console, *, verb: str = "pulling", models: int = 1) -> Iterator[Listener]:
+    """The block in which a transfer of so many models is shown, as the console asks for."""
     mode = console.progress
     if mode is ProgressMode.JSON:
         from modelrunner.cli.progress_json import JsonListener
@@ -20,10 +20,10 @@ def progress(console: Console, *, verb: str = "pulling") -> Iterator[Listener]:
         yield JsonListener(console)
     elif mode is ProgressMode.NONE or ((console.quiet or console.json) and mode is mode.AUTO):
         yield ignore
-    elif has_bar(console):
+    elif _has_bar(console):
         from modelrunner.cli.progress_bar import bar
 
-        with bar(console, verb=verb) as listener:
+        with bar(console, verb=verb, models=models) as listener:
             yield listener
     else:
         from modelrunner.cli.progress_plain import PlainListener
@@ -31,7 +31,7 @@ def progress(console: Console, *, verb: str = "pulling") -> Iterator[Listener]:
         yield PlainListener(console, verb=verb)
 
 
-def has_bar(console: Console) -> bool:
+def _has_bar(console: Console) -> bool:
     """Whether a transfer that is shown is shown as a bar."""
     mode = console.progress
     return console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars

@@ -1,18 +1,16 @@
-"""A transfer as a bar on a terminal, drawn by Rich."""
+"""A transfer as one bar on a terminal: over all blobs, and all models.
+
+It is gone when the transfer ends, however that is: the result says what became of it.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from modelrunner.cli.console import Console
-from modelrunner.cli.progress_tally import (
-    Tally,
-    plan_text,
-    retry_text,
-    skipped_text,
-    waiting_text,
-)
+from modelrunner.cli.progress_tally import Tally, plan_text, retry_text, waiting_text
+from modelrunner.cli.table import cell_width
 from modelrunner.events import (
     Advanced,
     Event,
@@ -26,78 +24,96 @@ from modelrunner.events import (
     Waiting,
 )
 from modelrunner.text import sanitize_line
-from modelrunner.units import format_size
+from modelrunner.units import format_duration, format_share, format_size
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+_REDRAWN_S = 0.1
+_WIDEST, _NARROWEST = 40, 10
+_LABEL = 40
+_COLOR, _DIM, _PLAIN = "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 
 @contextmanager
-def bar(console: Console, *, verb: str = "pulling") -> Iterator[Listener]:
-    """One bar for all blobs, with total, speed and time to go, drawn by Rich."""
-    from rich.console import Console as RichConsole
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        # not the column that Rich has for it: that one counts in MB, beside MiB
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(compact=True),
-    )
-    terminal = RichConsole(file=console.err, force_terminal=True, no_color=not console.colour)
-    with Progress(*columns, console=terminal, transient=False) as drawn:
-        yield _BarListener(drawn, verb)
+def bar(console: Console, *, verb: str = "pulling", models: int = 1) -> Iterator[Listener]:
+    """The block in which a transfer of so many models is shown as a bar."""
+    try:
+        yield _BarListener(console, verb, models)
+    finally:
+        console.line.erase()
 
 
 class _BarListener:
-    def __init__(self, drawn: "Progress", verb: str) -> None:
-        self._drawn = drawn
+    def __init__(
+        self,
+        console: Console,
+        verb: str,
+        models: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
         self._verb = verb
-        self._tally = Tally(time.monotonic)
-        self._task: TaskID | None = None
+        self._models = models
+        self._clock = clock
+        self._tally = Tally(clock)
+        self._label = verb
+        self._drawn_at = float("-inf")
 
     def __call__(self, event: Event) -> None:
         self._tally.hear(event)
         match event:
             case Planned():
                 self._say(f"{self._verb} {event.reference}: {plan_text(event)}")
-                if self._task is None:
-                    self._task = self._drawn.add_task(self._verb, total=None, speed="")
-                total = self._tally.total or 1
-                self._drawn.update(self._task, total=total, completed=self._tally.done)
-            case Skipped():
-                self._say(skipped_text(event))
+                self._label = self._named(event.reference)
+                self._draw()
             case Waiting():
                 self._say(waiting_text(event))
             case Retrying():
                 self._say(retry_text(event))
-            case Started():
-                self._update(sanitize_line(event.title, 40))
-            case Advanced() | Verified():
-                self._update(None)
+            case Advanced() | Started() | Verified() | Skipped():
+                if self._clock() - self._drawn_at >= _REDRAWN_S:
+                    self._draw()
             case Finished():
-                self._update("done")
+                self._label = self._named(event.reference)
+                self._draw()
             case _:
                 assert_never(event)
 
-    def _update(self, description: str | None) -> None:
-        if self._task is None:
+    def _named(self, reference: str) -> str:
+        if self._models > 1:
+            return f"{self._verb}: {self._tally.finished} of {self._models} models done"
+        return sanitize_line(f"{self._verb} {reference}", _LABEL)
+
+    def _draw(self) -> None:
+        self._drawn_at = self._clock()
+        tally, line = self._tally, self._console.line
+        total = max(tally.total, 1)
+        share = min(1.0, tally.done / total) if tally.total else 1.0
+        parts = [format_share(tally.done, tally.total)]
+        if tally.speed:
+            parts.append(f"{format_size(round(tally.speed))}/s")
+        if tally.speed and tally.remaining_s:
+            parts.append(f"{format_duration(tally.remaining_s)} left")
+        label, width = self._label, line.width
+        # the least useful goes first where the terminal is narrow
+        while len(parts) > 1 and _taken(label, parts) + _NARROWEST > width:
+            parts.pop()
+        if _taken(label, parts) + _NARROWEST > width:
+            label = self._verb
+        room = width - _taken(label, parts)
+        if room < _NARROWEST:
+            line.show("  ".join((label, *parts))[:width])
             return
-        speed = f"{format_size(round(self._tally.speed))}/s" if self._tally.speed else ""
-        self._drawn.update(
-            self._task,
-            completed=self._tally.done,
-            speed=speed,
-            description=None if description is None else description.replace("[", "\\["),
+        cells = min(room, _WIDEST)
+        done, rest = "━" * int(cells * share), "─" * (cells - int(cells * share))
+        styled = f"{_COLOR}{done}{_PLAIN}{_DIM}{rest}{_PLAIN}" if self._console.colour else None
+        line.show(
+            "  ".join((label, done + rest, *parts)),
+            "  ".join((label, styled, *parts)) if styled else None,
         )
 
     def _say(self, text: str) -> None:
-        self._drawn.console.print(sanitize_line(text), markup=False, highlight=False)
+        self._console.note(sanitize_line(text))
+
+
+def _taken(label: str, parts: list[str]) -> int:
+    """How much of a line is not the bar."""
+    return cell_width(label) + 2 + sum(2 + len(part) for part in parts)

@@ -1,7 +1,7 @@
 """A transfer as lines in a log: few of them, however long it takes and whatever goes wrong.
 
-There is a line every ten seconds or ten percent, whichever comes later. What is here already is
-named for a few files only. Trouble is told at once a few times, and then ever more rarely.
+There is a line every ten seconds or ten percent, whichever comes later. Trouble is told at once a
+few times, and then ever more rarely.
 """
 
 import time
@@ -13,7 +13,6 @@ from modelrunner.cli.progress_tally import (
     Tally,
     plan_text,
     retry_text,
-    skipped_text,
     waiting_text,
 )
 from modelrunner.events import (
@@ -31,8 +30,6 @@ from modelrunner.text import sanitize_line
 
 _LINE_SECONDS = 10.0
 _LINE_PERCENT = 10.0
-_NAMED = 8
-"""So many files that are here already are named."""
 _TROUBLES = 4
 """So often trouble is told at once."""
 _TROUBLE_S = 10.0
@@ -54,7 +51,6 @@ class PlainListener:
         self._tally = Tally(clock)
         self._clock = clock
         self._last = (clock(), 0.0)
-        self._named = 0
         self._troubles = 0
         self._trouble_at = clock()
 
@@ -65,17 +61,13 @@ class PlainListener:
             case Planned():
                 self._say(f"{self._verb} {event.reference}: {plan_text(event)}")
                 self._last = (self._clock(), self._tally.percent)
-            case Skipped():
-                self._named += 1
-                if self._named <= _NAMED:
-                    self._say(skipped_text(event))
             case Waiting():
                 self._say(waiting_text(event))
             case Retrying():
                 self._retry(event)
             case Advanced():
                 self._advance()
-            case Started() | Verified() | Finished():
+            case Started() | Skipped() | Verified() | Finished():
                 pass
             case _:
                 assert_never(event)
@@ -96,5 +88,4 @@ class PlainListener:
         self._say(retry_text(event))
 
     def _say(self, text: str) -> None:
-        self._console.err.write(f"{sanitize_line(text)}\n")
-        self._console.err.flush()
+        self._console.note(sanitize_line(text))

@@ -27,6 +27,8 @@ class Tally:
     clock: Callable[[], float]
     total: int = 0
     settled: int = 0
+    planned: int = 0
+    finished: int = 0
     moving: dict[str, int] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
     samples: list[tuple[float, int]] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Tally:
         match event:
             case Planned():
                 self.total += event.total_bytes
+                self.planned += 1
                 self._jump(event.present_bytes)
                 self.settled += event.present_bytes
                 self._sample()
@@ -54,7 +57,12 @@ class Tally:
                     self.awaited.discard(event.digest)
                     self._jump(event.size)
                     self.settled += event.size
-            case Retrying() | Verified() | Finished():
+            case Finished():
+                self.finished += 1
+                if self.finished == self.planned:
+                    # what was planned as missing and found here is there too
+                    self.settled = self.total - sum(self.moving.values())
+            case Retrying() | Verified():
                 pass
             case _:
                 assert_never(event)
@@ -110,7 +118,7 @@ def plan_text(event: Planned) -> str:
     if event.present_bytes:
         parts.append(f"{format_size(event.present_bytes)} already there")
     if event.resumed_bytes:
-        parts.append(f"resuming, {format_size(event.resumed_bytes)} here from an earlier try")
+        parts.append(f"resuming, {format_size(event.resumed_bytes)} kept from an earlier try")
     return ", ".join(parts)
 
 
@@ -124,8 +132,3 @@ def retry_text(event: Retrying) -> str:
 def waiting_text(event: Waiting) -> str:
     """What is waited for."""
     return f"{event.title}: it is on its way already, waiting for it"
-
-
-def skipped_text(event: Skipped) -> str:
-    """What need not come."""
-    return f"{event.title}: {format_size(event.size)}, already there"

@@ -13,11 +13,8 @@ from typing import assert_never
 import typer
 
 from modelrunner.cli.context import Context
-from modelrunner.cli.progress import has_bar
 from modelrunner.operations.pulled import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
-
-_CLEAR = "\r\x1b[2K"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,6 @@ def tell_failure(context: Context, failed: Failed) -> None:
     console = context.console
     if console.json:
         return
-    # a bar stands on the line that the cursor is on
-    console.err.write(_CLEAR if has_bar(console) else "")
     console.error(failed.named())
 
 

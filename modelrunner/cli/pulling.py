@@ -95,7 +95,7 @@ def pull_many(
             explained[id(outcome)] = better
             tell_failure(context, better)
 
-    with _shown(context) as listener:
+    with _shown(context, len({str(reference) for reference in rest})) as listener:
         puller = _puller(context, listener, limits, tells_need=tells_need)
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=tell)
     found |= {str(outcome.reference): explained.get(id(outcome), outcome) for outcome in outcomes}
@@ -122,11 +122,11 @@ def _puller(
 
 
 @contextmanager
-def _shown(context: Context) -> Iterator[Listener]:
+def _shown(context: Context, models: int = 1) -> Iterator[Listener]:
     """The block of a transfer; where it is ended from outside, it says what is kept."""
     begun: dict[str, int] = {}
     try:
-        with progress(context.console) as show:
+        with progress(context.console, models=models) as show:
 
             def listen(event: Event) -> None:
                 if isinstance(event, Started):

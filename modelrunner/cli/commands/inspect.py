@@ -121,8 +121,8 @@ def tags(
             context.console.print(sanitize_line(tag, 128))
     else:
         headings = ("TAG", "SIZE", "QUANTIZATION", "PARAMETERS", "CONTEXT", "HERE")
-        rows = [_tag_row(tag) for tag in found]
-        context.console.table(headings, rows, drop=("PARAMETERS", "CONTEXT", "QUANTIZATION"))
+        table = [_tag_row(tag) for tag in found]
+        context.console.table(headings, table, drop=("PARAMETERS", "CONTEXT", "QUANTIZATION"))
 
 
 def _tag_row(tag: Tag) -> tuple[str, ...]:

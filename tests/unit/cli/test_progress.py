@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from modelrunner.cli.progress_bar import bar
 from modelrunner.cli.progress_json import JsonListener
 from modelrunner.cli.progress_plain import PlainListener
 from modelrunner.cli.progress_tally import Tally
+from modelrunner.cli.status_line import StatusLine
 from modelrunner.events import (
     Advanced,
     Event,
@@ -21,6 +23,7 @@ from modelrunner.events import (
     Verified,
     Waiting,
 )
+from tests.support.screen import Screen
 
 MIB = 1024 * 1024
 BLOB, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -43,6 +46,22 @@ class Clock:
     def __call__(self) -> float:
         self.now += self.step
         return self.now
+
+
+class Narrow(Screen):
+    """A terminal of so many columns."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.columns = columns
+
+
+@pytest.fixture(autouse=True)
+def widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    def columns(line: StatusLine) -> int:
+        return getattr(line.stream, "columns", 80)
+
+    monkeypatch.setattr(StatusLine, "_columns", columns)
 
 
 def console(**fields: object) -> Console:
@@ -88,14 +107,11 @@ def test_a_log_has_few_lines() -> None:
     for event in PULL:
         listener(event)
     said = lines(found)
-    assert said[:2] == [
-        (
-            "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
-            " resuming, 20.00 MiB here from an earlier try"
-        ),
-        "config: 10.00 MiB, already there",
-    ]
-    assert all(line.startswith((" 60 %", "100 %")) for line in said[2:])
+    assert said[0] == (
+        "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
+        " resuming, 20.00 MiB kept from an earlier try"
+    )
+    assert [line[:5] for line in said[1:]] == ["100 %"]
 
 
 def test_a_fast_pull_says_one_line() -> None:
@@ -168,14 +184,84 @@ def test_who_wants_silence_gets_it(fields: dict[str, object], silent: bool) -> N
 def test_a_bar_shows_what_is_foreign_as_it_is_and_safe() -> None:
     found = console(terminal=True, bars=True)
     with bar(found) as listener:
-        for event in (PULL[0], Started(BLOB, 90 * MIB, 0, "[red]x[/red]\x1b[5m.gguf"), *PULL[3:]):
+        for event in (
+            Planned("[red]x[/red]\x1b[5my", 100 * MIB, 10 * MIB, 20 * MIB),
+            *PULL[1:],
+        ):
             listener(event)
     drawn = found.err.getvalue()  # type: ignore[attr-defined]
-    assert "pulling ai/x:1: 100.00 MiB" in drawn
-    assert "100.0/100.0 MiB" in drawn
-    assert "\x1b[5m" not in drawn
-    # the colours were not asked for
-    assert "\x1b[38" not in drawn
+    assert "pulling [red]x[/red]y: 100.00 MiB" in drawn
+    assert "━" * 40 + "  100.0/100.0 MiB" in drawn
+    # no colors were asked for
+    assert not re.search(r"\x1b\[[0-9;]*m", drawn)
+
+
+def test_a_bar_is_gone_in_the_end_and_what_is_said_stays_above_it() -> None:
+    screen = Screen()
+    found = Console(io.StringIO(), screen, terminal=True, bars=True)
+    with pytest.raises(KeyboardInterrupt), bar(found) as listener:
+        for event in (*PULL[:4], Retrying(BLOB, "503", 1, 0.5)):
+            listener(event)
+        assert screen.rows()[-2:] == ["503; trying again in 0.5 s", ""]
+        listener(PULL[-1])
+        assert screen.rows()[-1].startswith("pulling ai/x:1  ━━━━")
+        # the terminal prints it where the cursor is
+        screen.write("^C")
+        raise KeyboardInterrupt
+    assert screen.rows() == [
+        (
+            "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
+            " resuming, 20.00 MiB kept from an earlier try"
+        ),
+        "503; trying again in 0.5 s",
+        "",
+    ]
+
+
+def test_a_bar_over_several_models_says_how_many_are_done() -> None:
+    screen = Screen()
+    found = Console(io.StringIO(), screen, terminal=True, bars=True)
+    with bar(found, models=3) as listener:
+        listener(Planned("ai/x:1", 90 * MIB, 0, 0))
+        listener(Planned("ai/y:1", 10 * MIB, 10 * MIB, 0))
+        assert screen.rows()[-1].startswith("pulling: 0 of 3 models done  ━━━━─")
+        listener(Finished("ai/y:1", OTHER, 10 * MIB))
+        assert screen.rows()[-1].startswith("pulling: 1 of 3 models done  ━━━━─")
+        assert screen.rows()[-1].endswith("10.0/100.0 MiB")
+
+
+def test_what_was_here_after_all_makes_the_bar_full() -> None:
+    screen = Screen()
+    found = Console(io.StringIO(), screen, terminal=True, bars=True)
+    with bar(found, verb="loading") as listener:
+        for event in (
+            Planned("ai/x:1", 100 * MIB, 0, 0),
+            Skipped(BLOB, 100 * MIB, "model.gguf"),
+            Finished("ai/x:1", BLOB, 100 * MIB),
+        ):
+            listener(event)
+        assert screen.rows()[-1].endswith("━━  100.0/100.0 MiB")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_bar_never_fills_its_row(width: int) -> None:
+    screen = Narrow(width)
+    found = Console(io.StringIO(), screen, terminal=True, bars=True)
+    with bar(found, models=12) as listener:
+        for event in PULL[:5]:
+            listener(event)
+            assert len(screen.rows()[-1]) <= width - 4
+
+
+def test_a_bar_is_found_again_where_the_window_became_narrower() -> None:
+    screen = Narrow(80)
+    line = Console(io.StringIO(), screen, terminal=True).line
+    line.show("x" * 76)
+    screen.columns = 30
+    screen.truncate(0)
+    line.show("y")
+    # 76 characters are three rows of 30
+    assert screen.getvalue().lstrip("\0") == "\r\x1b[2A\x1b[Jy"
 
 
 GIB = 1024 * MIB
