@@ -32,7 +32,8 @@ class Table:
 
     def lines(self, width: int | None = None) -> Iterator[str]:
         """The lines, headings first; None for a width puts no limit to them."""
-        if not self.rows:
+        if not self.rows and width is not None:
+            # people have nothing to read; programs count on the headings
             return
         cells = [
             list(self.headings),

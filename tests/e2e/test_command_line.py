@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -258,9 +259,10 @@ def test_a_closed_stream_is_no_trouble(cli: CommandLine, closed: str) -> None:
 # On a terminal.
 
 
-def on_terminal(cli: CommandLine, *arguments: str, **environ: str) -> str:
+def on_terminal(cli: CommandLine, *arguments: str, columns: int = 80, **environ: str) -> str:
     """What a command writes to a terminal, stdout and stderr as they come."""
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
     with subprocess.Popen(
         cli.argv(*arguments),
         stdin=slave,
@@ -315,6 +317,21 @@ def test_no_color_leaves_the_bar_and_takes_the_colours(cli: CommandLine, slow_mo
     seen = on_terminal(cli, "pull", slow_model, NO_COLOR="1")
     assert "━" in seen
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", seen)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_table_is_no_wider_than_the_terminal(models: CommandLine, columns: int) -> None:
+    for name in ("list", "cards", "config", "devices"):
+        seen = on_terminal(models, name, columns=columns).replace("\r\n", "\n")
+        assert max(len(line) for line in seen.splitlines()) <= columns, seen
+    ids = {model["id"].removeprefix("sha256:")[:12] for model in listed(models)}
+    seen = on_terminal(models, "list", columns=columns)
+    assert ids == {word for line in seen.splitlines() for word in line.split() if word in ids}
+
+
+def listed(models: CommandLine) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(models("list", "--json").stdout)
+    return found
 
 
 def test_plain_progress_is_plain_on_a_terminal(cli: CommandLine, slow_model: str) -> None:

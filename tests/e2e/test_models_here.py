@@ -42,7 +42,7 @@ def test_an_empty_list_is_its_headings_and_a_way_on(cli: CommandLine) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         HEADINGS,
-        "no models here yet: `modelrunner pull ai/smollm2` fetches one\n",
+        "no models in the local store yet: `modelrunner pull ai/smollm2` downloads one\n",
     )
     assert cli("list", "--json").stdout == "[]\n"
     assert not cli.home.exists()

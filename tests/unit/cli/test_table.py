@@ -47,7 +47,7 @@ def test_a_narrow_terminal_loses_the_least_useful_columns(width: int, headings: 
 
 
 def test_prose_is_shortened_last() -> None:
-    assert list(TABLE.lines(50))[1] == "ai/smollm2:135M-Q4_1  0a418260a4a1  a small mode…"
+    assert list(TABLE.lines(50))[1] == "ai/smollm2:135M-Q4_1  0a418260a4a1  a small model…"
 
 
 def test_names_and_ids_stay_whole_on_every_terminal() -> None:
@@ -55,8 +55,9 @@ def test_names_and_ids_stay_whole_on_every_terminal() -> None:
     assert lines[1].split()[:2] == ["ai/smollm2:135M-Q4_1", "0a418260a4a1"]
 
 
-def test_no_rows_are_no_table() -> None:
+def test_without_rows_only_a_pipe_gets_headings() -> None:
     assert list(Table(("A", "B"), ()).lines(80)) == []
+    assert list(Table(("A", "B"), ()).lines()) == ["A  B"]
 
 
 def test_what_a_cell_says_is_one_safe_line() -> None:
