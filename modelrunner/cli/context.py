@@ -79,7 +79,14 @@ class Context:
         """The local store."""
         from modelrunner.store.store import Store
 
-        return Store(self.settings.store)
+        said: set[str] = set()
+
+        def assumed(name: "Reference") -> None:
+            if name.short not in said:
+                said.add(name.short)
+                self.console.say(f"using {name.short}, the only tag of {name.repository}")
+
+        return Store(self.settings.store, assumed)
 
     @cached_property
     def places(self) -> "Places":
@@ -90,8 +97,11 @@ class Context:
         """Where to pull from.
 
         Raises:
+            ModelNotFoundError: It is a name under `local/`; the near ones are named.
             NotInStoreError: `--offline` rules the network out.
         """
+        if reference.is_local:
+            raise self.store.unregistered(reference)
         self.require_network(reference.short)
         return self.places.source_for(reference)
 

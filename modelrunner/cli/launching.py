@@ -12,8 +12,12 @@ from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.pulling import pull_one, reference_to_pull
-from modelrunner.errors import InvalidReferenceError, RuntimeFailedError, UsageError
-from modelrunner.oci.reference import DEFAULT_TAG, Reference
+from modelrunner.errors import (
+    InvalidReferenceError,
+    RuntimeFailedError,
+    UsageError,
+)
+from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
 from modelrunner.operations.configure import Configurations
 from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
@@ -221,11 +225,14 @@ def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
         )
         model = pull_one(context, reference).model
         return model, reference.short
-    return model, _name_of(model, text)
+    return model, _name_of(context, model, text)
 
 
-def _name_of(model: StoredModel, text: str) -> str:
+def _name_of(context: Context, model: StoredModel, text: str) -> str:
     """What the user calls it, spelled out; of a model asked for by ID its first name."""
+    only = context.store.only_name(text) if match_id(text) is None else None
+    if only is not None:
+        return only.short
     if any(_is(name, text) for name in model.references):
         return Reference.parse(text).short
     return model.references[0].short if model.references else model.digest.short

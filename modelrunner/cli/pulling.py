@@ -13,7 +13,7 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations import pull_many as together
 from modelrunner.operations.nearby import nowhere, programs
 from modelrunner.operations.pull import Puller
@@ -25,17 +25,24 @@ from modelrunner.units import format_size
 
 
 def reference_to_pull(context: Context, text: str) -> Reference:
-    """What the text names; an ID names only what is here."""
+    """What the text names; an ID names only what is here.
+
+    Raises:
+        ModelNotFoundError: It is an ID, or a name under `local/`, of nothing in the store.
+    """
     if match_id(text):
         model = context.store.lookup(text)
         if model is not None and model.references:
             return model.references[0].with_digest(model.digest)
-        if text.startswith("sha256:"):
+        if is_whole_id(text):
             raise ModelNotFoundError(
-                f"{text}: no such model here, and an ID does not say where to get it",
+                f"{text}: not in the local store, and an ID does not say where to get it",
                 hint="pull it by name: REPOSITORY@sha256:HEX",
             )
-    return Reference.parse(text)
+    reference = Reference.parse(text)
+    if reference.is_local and context.store.lookup(text) is None:
+        raise context.store.not_found(text)
+    return context.store.only_name(text) or reference
 
 
 def pull_one(

@@ -19,7 +19,7 @@ from modelrunner.foreign.found import Found, FoundModel, Kept, Unusable, read_ob
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_manifest
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.text import sanitize_line
 
 
@@ -66,5 +66,5 @@ def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     if any(not path.is_file() for path in blobs.values()):
         return Unusable(title, "some of its files are not there")
     if not references:
-        references = [Reference.parse(f"local/{digest.hex[:12]}")]
+        references = [Reference.parse(f"{LOCAL}/{digest.hex[:12]}")]
     return FoundModel(title, references[0], kept=Kept(raw, blobs), others=tuple(references[1:]))

@@ -10,10 +10,7 @@ from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.oci.hub_files import choose, labels
 from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.naming import SHARD, shard_names
-from modelrunner.oci.reference import Reference
-
-NAMESPACE = "local"
-"""Where models are named that come from nowhere: no name of a registry's is taken."""
+from modelrunner.oci.reference import LOCAL, Reference
 
 _UNUSUAL = re.compile(r"[^a-z0-9]+")
 
@@ -44,7 +41,7 @@ def name_of(file: str) -> str:
     if quantization is not None and stem.upper().endswith(quantization):
         stem = stem[: -len(quantization)]
     name = _UNUSUAL.sub("-", stem.lower()).strip("-") or "model"
-    return f"{NAMESPACE}/{name}" + (f":{quantization}" if quantization else "")
+    return f"{LOCAL}/{name}" + (f":{quantization}" if quantization else "")
 
 
 def _is_gguf(path: Path) -> bool:

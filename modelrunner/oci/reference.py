@@ -7,7 +7,8 @@ tag is a quantization or a path, or an address on its site; its own spelling of 
 kept for its API, which minds the case.
 
 A model in the store has an ID too, its manifest's digest: `sha256:<64 hex>`, 64 hex, or 12 hex.
-The store looks for an ID first, see `modelrunner.store.store.Store.resolve`.
+The store looks for an ID first, see `modelrunner.store.store.Store.resolve`; no registry is asked
+for one.
 """
 
 import re
@@ -77,6 +78,11 @@ class Reference:
         on_site = reference_at(text)
         if on_site is not None:
             return cls.parse(on_site)
+        if is_whole_id(text):
+            raise InvalidReferenceError(
+                f"{text} is the ID of a model, not a name",
+                hint="write NAME@sha256:HEX to ask a registry for exactly this content",
+            )
         if "://" in text:
             scheme = text.split("://", 1)[0]
             raise InvalidReferenceError(
@@ -173,6 +179,17 @@ def listed_name(registry: str, repository: str) -> str:
     if registry == DOCKER_HUB and _split_registry(repository)[1] == repository:
         return repository
     return f"{registry}/{repository}"
+
+
+def names_tag(text: str) -> bool:
+    """Whether a reference is written with a tag, and not completed with the default one."""
+    return _split_tag(_split_digest(text)[0], text)[1] is not None
+
+
+def is_whole_id(text: str) -> bool:
+    """Whether the text is a whole ID, with `sha256:` or without: never the name of a model."""
+    match = _ID.fullmatch(text)
+    return match is not None and match[1] is not None
 
 
 def match_id(text: str) -> str | None:

@@ -120,7 +120,7 @@ class CardSource:
     def _place(self, reference: Reference) -> Path | None:
         """Where a copy would be; only Docker Hub has descriptions."""
         parts = reference.repository.split("/")
-        if reference.registry != DOCKER_HUB or len(parts) != _NAME_PARTS:
+        if reference.registry != DOCKER_HUB or reference.is_local or len(parts) != _NAME_PARTS:
             return None
         return self.cache / parts[0] / f"{parts[1]}.md"
 

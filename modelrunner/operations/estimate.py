@@ -28,7 +28,7 @@ from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations import headers
 from modelrunner.operations.headers import Headers
 from modelrunner.operations.report import Facts, Report, Wish
@@ -88,7 +88,7 @@ class Estimator:
             names = [reference.tag or "" for reference in stored.references]
             return self.of_stored(stored, text, wish, self.card(text, names))
         card = self.card(text)
-        if match_id(text) and text.startswith("sha256:"):
+        if is_whole_id(text):
             self.store.resolve(text)
         reference = Reference.parse(text)
         variant = variant_of(card, [reference.short])

@@ -102,6 +102,8 @@ class Locker:
     def _pin(self, intent: Intent, wanted: Wanted) -> LockedModel:
         with _placed(intent, wanted):
             reference = self.choose(wanted) if wanted.is_chosen else wanted.reference
+            if reference.is_local:
+                raise self.store.unregistered(reference)
             artifact = self._here(reference) if self.offline else self._there(reference)
             if wanted.fit is not None and not wanted.is_chosen:
                 self.check(wanted, reference.with_digest(artifact.manifest.digest))

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.foreign.folder import NAMESPACE
 from modelrunner.lockfile.changes import Change
 from modelrunner.lockfile.lock import LockedModel
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.oci.reference import Reference
 from modelrunner.operations.remote import artifact_at
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
@@ -104,5 +103,4 @@ def _look(source: Source, reference: Reference, model: StoredModel, *, diff: boo
 
 
 def _has_source(reference: Reference) -> bool:
-    local = reference.registry == DOCKER_HUB and reference.repository.startswith(f"{NAMESPACE}/")
-    return not local and reference.registry not in _NO_SOURCE
+    return not reference.is_local and reference.registry not in _NO_SOURCE

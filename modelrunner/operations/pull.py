@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import MalformedManifestError
+from modelrunner.errors import CorruptStoreError, MalformedManifestError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
@@ -85,9 +85,12 @@ class Puller:
 
         Raises:
             ManifestNotFoundError: No such tag; the near ones are named.
+            ModelNotFoundError: It is a name under `local/`, and not here.
             AccessError, TransferError: The registry does not tell.
         """
         begun = self.clock()
+        if reference.is_local:
+            return Pinned(reference, self._local(reference), None, begun)
         if reference.digest is not None and self.store.complete(reference) is not None:
             return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
@@ -110,6 +113,18 @@ class Puller:
             if there is not None:
                 return self._found(pinned, there)
         return self._fetch(pinned, source, artifact)
+
+    def _local(self, reference: Reference) -> Reference:
+        """A name made on this machine, pinned to what is here: nobody else is asked for it."""
+        model = self.store.complete(reference)
+        if model is None:
+            if self.store.find(reference) is None:
+                raise self.store.not_found(reference.short)
+            raise CorruptStoreError(
+                f"{reference.short} is damaged, and no registry has it",
+                hint="import or package it again",
+            )
+        return reference.with_digest(model.digest)
 
     def _found(self, pinned: Pinned, there: StoredModel) -> Pulled:
         self.check(pinned.reference, there.manifest)

@@ -32,7 +32,7 @@ def plan_removal(store: Store, text: str, *, force: bool) -> RemovalPlan:
         ModelNotFoundError: There is no such model.
         UsageError: An ID with several names, without force.
     """
-    model = store.resolve(text)
+    model = store.resolve(text, exact=True)
     by_id = match_id(text) is not None and _is_id_of(text, model)
     if by_id:
         if len(model.references) > 1 and not force:

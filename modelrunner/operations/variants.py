@@ -12,6 +12,7 @@ from itertools import islice
 from modelrunner.cards.card import Card
 from modelrunner.errors import (
     IntegrityError,
+    ModelNotFoundError,
     ModelRunnerError,
     NotFoundError,
     UnsupportedArtifactError,
@@ -125,7 +126,7 @@ def variants(estimator: Estimator, text: str, wish: Wish) -> Variants:
     try:
         source = estimator.source_for(reference)
         tags = source.tags(reference)
-    except UNREACHED:
+    except (*UNREACHED, ModelNotFoundError):
         found = _without_registry(estimator, reference, card, wish)
         if not found:
             raise

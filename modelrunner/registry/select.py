@@ -6,7 +6,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Self
 
-from modelrunner.errors import UnsupportedArtifactError
+from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
@@ -71,6 +71,7 @@ class Places:
         Raises:
             ConfigError: An address of a mirror, of the Hugging Face Hub or of a store is none.
             InvalidReferenceError: What is to be asked too is no reference.
+            ModelNotFoundError: It is a name under `local/`.
         """
         main = self._main(reference)
         if self.neighbours is None and not self.also:
@@ -99,6 +100,7 @@ class Places:
         return Elsewhere(self._main(reference), reference)
 
     def _main(self, reference: Reference) -> Source:
+        _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
             return HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
         registry = self.sink_for(reference)
@@ -116,7 +118,9 @@ class Places:
 
         Raises:
             UnsupportedArtifactError: The place is known and cannot be spoken to.
+            ModelNotFoundError: It is a name under `local/`.
         """
+        _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
             raise UnsupportedArtifactError(
                 f"{reference.short}: the Hugging Face Hub is no OCI registry",
@@ -129,7 +133,9 @@ class Places:
 
         Raises:
             UnsupportedArtifactError: The place keeps no such thing.
+            ModelNotFoundError: It is a name under `local/`.
         """
+        _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
             raise UnsupportedArtifactError(
                 f"{reference.short}: the Hugging Face Hub keeps no signatures of artifacts"
@@ -176,4 +182,13 @@ class Places:
             self.credentials,
             backoff=backoff or self.backoff,
             known=self.known.setdefault(endpoint.base, {}),
+        )
+
+
+def _refuse_local(reference: Reference) -> None:
+    """A stranger may own that namespace at a registry: what it has there is another model."""
+    if reference.is_local:
+        raise ModelNotFoundError(
+            f"{reference.short} is a name of this machine: no registry is asked for it",
+            hint="`modelrunner list` shows what is here",
         )

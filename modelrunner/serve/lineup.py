@@ -6,7 +6,7 @@ from typing import Literal
 
 from modelrunner.errors import InvalidReferenceError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.runtime import LaunchSpec
 
 Kind = Literal["chat", "embedding", "ranking"]
@@ -73,4 +73,17 @@ def find(models: Sequence[Served], text: str) -> Served | None:
         by_id = [model for model in models if model.digest.hex.startswith(match_id(text) or "")]
         if by_id:
             return by_id[0]
-    return next((model for model in models if model.is_called(text)), None)
+    found = next((model for model in models if model.is_called(text)), None)
+    return found or _only_tag(models, text)
+
+
+def _only_tag(models: Sequence[Served], text: str) -> Served | None:
+    """The model that a name under `local/` without a tag means, as in the store."""
+    try:
+        wanted = Reference.parse(text)
+    except InvalidReferenceError:
+        return None
+    if not wanted.is_local or wanted.pinned or names_tag(text):
+        return None
+    named = [model for model in models for name in model.references if name.name == wanted.name]
+    return named[0] if len(named) == 1 else None

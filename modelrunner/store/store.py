@@ -5,7 +5,7 @@ read all the same. A name appears last, when everything under it is there and ve
 first: what is interrupted in between is found by `prune`, never by `find`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.near import near_names
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import DEFAULT_NAMESPACE, Reference, is_whole_id, match_id, names_tag
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
@@ -90,18 +90,28 @@ class StoredModel:
 
 def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
     """The error for a blob that a stored model should have."""
-    name = model.references[0].short if model.references else str(model.digest)
+    known = [name for name in model.references if not name.is_local]
+    name = next((name.short for name in (*known, *model.references)), str(model.digest))
     return CorruptStoreError(
         f"{name}: the blob {descriptor.digest} is missing or damaged",
-        hint=f"run `modelrunner pull {name}`: only what is missing is fetched",
+        hint=f"run `modelrunner pull {name}`: only what is missing is fetched"
+        if known
+        else "no registry has it: import or package it again",
         digest=str(descriptor.digest),
     )
 
 
 class Store:
-    """The models under one folder; see `modelrunner.store.layout` for what lies where."""
+    """The models under one folder; see `modelrunner.store.layout` for what lies where.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The folder.
+        on_assumed: Called with the name that a text without a tag was completed to, where that is
+            not the default tag; see `lookup`.
+    """
+
+    def __init__(self, folder: Path, on_assumed: Callable[[Reference], None] | None = None) -> None:
+        self._on_assumed = on_assumed
         self.layout = Layout.under(folder)
         self.blobs = BlobStore(self.layout)
 
@@ -114,26 +124,58 @@ class Store:
             grouped.setdefault(entry.descriptor.digest, []).append(entry)
         return tuple(self._model(entries) for entries in grouped.values())
 
-    def resolve(self, text: str) -> StoredModel:
+    def resolve(self, text: str, *, exact: bool = False) -> StoredModel:
         """The one resolver: a model by ID, by name, or by name and digest.
+
+        Args:
+            text: The ID or name.
+            exact: Take no other tag than the one written, or the default: for what removes.
 
         Raises:
             InvalidReferenceError: The text is neither an ID nor a name.
             ModelNotFoundError: There is no such model; the near ones are named.
         """
-        model = self.lookup(text)
+        model = self.lookup(text, exact=exact)
         if model is None:
-            raise self._not_found(text)
+            raise self.not_found(text)
         return model
 
-    def lookup(self, text: str) -> StoredModel | None:
-        """Like `resolve`, None where there is no such model."""
+    def lookup(self, text: str, *, exact: bool = False) -> StoredModel | None:
+        """Like `resolve`, None where there is no such model.
+
+        A name under `local/` without a tag means the only one that there is: what makes such names
+        sets a tag by itself, and no registry could have another one.
+        """
         wanted = match_id(text)
         if wanted is not None:
             by_id = self._by_id(wanted)
             if by_id is not None or text.startswith("sha256:"):
                 return by_id
-        return self.find(Reference.parse(text))
+        if is_whole_id(text):
+            # no reference, but another tool may have called a model so
+            return self.find(Reference.parse(f"{DEFAULT_NAMESPACE}/{text}"))
+        found = self.find(Reference.parse(text))
+        if found is not None or exact:
+            return found
+        only = self.only_name(text)
+        if only is None:
+            return None
+        if self._on_assumed is not None:
+            self._on_assumed(only)
+        return self.find(only)
+
+    def only_name(self, text: str) -> Reference | None:
+        """The name that a text under `local/` without a tag stands for, where there is just one."""
+        wanted = Reference.parse(text)
+        if not wanted.is_local or wanted.pinned or names_tag(text):
+            return None
+        names = [
+            name
+            for model in self.models()
+            for name in model.references
+            if name.name == wanted.name and not name.pinned
+        ]
+        return names[0] if len(names) == 1 else None
 
     def find(self, reference: Reference) -> StoredModel | None:
         """The model of this name; with a digest, exactly that content."""
@@ -252,14 +294,41 @@ class Store:
                 return model
         return None
 
-    def _not_found(self, text: str) -> ModelNotFoundError:
-        near = [] if match_id(text) else near_names(Reference.parse(text), self._names())
+    def tags_of(self, reference: Reference) -> tuple[str, ...]:
+        """The tags that a repository has in the store, sorted."""
+        found = {
+            name.tag
+            for name in self._names()
+            if name.name == reference.name and name.tag is not None and not name.pinned
+        }
+        return tuple(sorted(found))
+
+    def not_found(self, text: str) -> ModelNotFoundError:
+        """The error for a model that is not in the store; the near ones are named."""
+        wanted = None if match_id(text) else Reference.parse(text)
+        near = [] if wanted is None else near_names(wanted, self._names())
+        hint = "`modelrunner list` lists local models, `modelrunner pull` downloads others"
+        if wanted is not None and wanted.is_local:
+            hint = (
+                "`modelrunner list` lists local models; names under local/ are made by"
+                " `modelrunner import` and `modelrunner package`, and no registry has them"
+            )
         return ModelNotFoundError(
             f"{sanitize_line(text, 200)}: not in the local store",
-            hint=did_you_mean(near)
-            or "`modelrunner list` lists local models, `modelrunner pull` downloads others",
+            hint=did_you_mean(near) or hint,
             reference=text,
             near=near,
+        )
+
+    def unregistered(self, reference: Reference) -> ModelNotFoundError:
+        """The error for a name under `local/` where only a registry could help."""
+        if self.find(reference) is None:
+            return self.not_found(reference.short)
+        return ModelNotFoundError(
+            f"{reference.short} was named on this machine: no registry has it",
+            hint=f"`modelrunner tag {reference.short} REGISTRY/NAMESPACE/NAME:TAG` gives it a name"
+            " at a registry",
+            near=[],
         )
 
     def _names(self) -> Iterator[Reference]:

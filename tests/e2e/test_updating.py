@@ -124,9 +124,10 @@ def test_what_has_no_registry_is_left_out(
     assert cli("import", str(tmp_path / "own-Q8_0.gguf")).returncode == 0
     listed = json.loads(cli("outdated", "--all", "--json").stdout)
     assert {entry["reference"] for entry in listed} == {name, registry.reference("team/n:1")}
-    done = cli("update", "local/own:Q8_0")
-    assert done.returncode == 2
-    assert "no registry has it under a tag" in done.stderr
+    for command in ("update", "outdated"):
+        done = cli(command, "local/own:Q8_0")
+        assert done.returncode == 3
+        assert "local/own:Q8_0 was named on this machine: no registry has it" in done.stderr
 
 
 def test_one_that_fails_takes_nothing_from_the_others(

@@ -13,7 +13,7 @@ from modelrunner.cli.card_view import card_text, render_card
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices import devices
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations.card_source import CardSource, FoundCard
 from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
 from modelrunner.operations.compare import stored_differences
@@ -153,7 +153,7 @@ def _reference(context: Context, subject: str) -> Reference:
     """The model that is meant: by its name, or by the ID of one that is here."""
     if match_id(subject):
         stored = context.store.lookup(subject)
-        if stored is None and subject.startswith("sha256:"):
+        if stored is None and is_whole_id(subject):
             stored = context.store.resolve(subject)
         if stored is not None and stored.references:
             return stored.references[0]

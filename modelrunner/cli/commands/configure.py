@@ -67,7 +67,10 @@ def _named(context: Context, text: str) -> Reference:
         model = context.store.lookup(text)
         if model is not None and model.references:
             return model.references[0]
-    return tagged(Reference.parse(text))
+    reference = Reference.parse(text)
+    if reference.is_local and context.store.lookup(text) is not None:
+        reference = context.store.only_name(text) or reference
+    return tagged(reference)
 
 
 def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:

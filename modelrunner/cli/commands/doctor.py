@@ -33,6 +33,8 @@ def doctor(
 ) -> None:
     """Look for what is wrong here, and say what to do."""
     model = Reference.parse(ref) if ref is not None else None
+    if model is not None and model.is_local:
+        raise context.store.unregistered(context.store.only_name(ref or "") or model)
     settings = context.settings
     named, ailing = _registries(settings)
     wanted = [*(registry or ())] or ([] if model is not None else named)

@@ -107,11 +107,17 @@ def tags(
     from modelrunner.cli.commands.card import card_source
 
     name = Reference.parse(reference)
-    source = context.source_for(name)
-    with about(name):
-        names = source.tags(name)
+    source = None
+    if name.is_local:
+        names = context.store.tags_of(name)
+        if not names:
+            raise context.store.not_found(reference)
+    else:
+        source = context.source_for(name)
+        with about(name):
+            names = source.tags(name)
     found = describe_tags(name, names, context.store, card_source(context).known(name))
-    if details:
+    if details and source is not None:
         found = with_details(source, name, found)
     if context.console.json:
         rows = [tag.to_dict() for tag in found]

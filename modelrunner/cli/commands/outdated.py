@@ -98,6 +98,8 @@ def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Referenc
     for text in texts:
         model = context.store.resolve(text)
         wanted = Reference.parse(text)
+        if wanted.is_local:
+            raise context.store.unregistered(context.store.only_name(text) or wanted)
         meant = [entry for entry in known if entry[1].digest == model.digest]
         named = [entry for entry in meant if str(entry[0]) == str(wanted)] or meant
         if not named:

@@ -10,7 +10,7 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
 from modelrunner.errors import UsageError
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.package import Ingredients, package
 from modelrunner.operations.push import Pusher
 from modelrunner.units import format_size
@@ -78,7 +78,16 @@ def package_model(
 def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
     """Send a model to its registry; what is there already is not sent again."""
     model = context.store.resolve(reference)
-    name = Reference.parse(reference)
+    digits = match_id(reference)
+    if digits is not None and model.digest.hex.startswith(digits):
+        known = ", ".join(f"`{name.short}`" for name in model.references)
+        raise UsageError(
+            f"{reference} is the ID of a model, and a push needs a name",
+            hint=f"push one of its names: {known}" if known else "give it one with `tag`",
+        )
+    name = context.store.only_name(reference) or Reference.parse(reference)
+    if name.is_local:
+        raise context.store.unregistered(name)
     context.require_network(name.short)
     sink = context.places.sink_for(name)
     with progress(context.console, verb="pushing") as listener:

@@ -49,5 +49,5 @@ def _remove_all(store: Store, texts: Sequence[str], *, force: bool) -> list[Remo
     return [
         remove(store, plan_removal(store, text, force=force))
         for text in texts
-        if store.lookup(text) is not None
+        if store.lookup(text, exact=True) is not None
     ]

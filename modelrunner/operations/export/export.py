@@ -19,7 +19,7 @@ from modelrunner.errors import (
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.artifact import Layer, ModelArtifact
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations import configs, headers
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
 from modelrunner.operations.remote import artifact_at
@@ -109,6 +109,12 @@ class Exporter:
         name = wish.name and checked_name(wish.name)
         stored = self.store.lookup(text)
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
+        if found.pinned.is_local and kind not in _NEED_FILES:
+            raise UsageError(
+                f"{found.pinned.short.partition('@')[0]} was named on this machine, and elsewhere"
+                " it is pulled by name",
+                hint="`modelrunner tag` gives it the name that its registry has it by",
+            )
         report = found.estimated(_use(wish, found))
         plan = ExportPlan(
             pinned=found.pinned,
@@ -146,8 +152,8 @@ class Exporter:
         return _Found(pinned, model.artifact, metadata, context_size, estimated)
 
     def _remote(self, kind: Kind, text: str) -> "_Found":
-        if text.startswith("sha256:"):
-            # an ID, which no registry knows a model by
+        if is_whole_id(text):
+            # no registry knows a model by it
             self.store.resolve(text)
         reference = Reference.parse(text)
         if kind in _NEED_FILES:

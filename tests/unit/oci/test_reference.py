@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, InvalidReferenceError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.reference import Reference, listed_name, match_id, split_name
+from modelrunner.oci.reference import Reference, listed_name, match_id, names_tag, split_name
 
 HEX = "0123456789abcdef" * 4
 SHA = f"sha256:{HEX}"
@@ -85,7 +85,6 @@ DIGESTS = st.none() | st.just(Digest(HEX))
         (f"localhost:5000/m@{SHA}", f"localhost:5000/m@{SHA}"),
         ("0123456789ab", "docker.io/ai/0123456789ab:latest"),
         ("deadbeef0123:7B", "docker.io/ai/deadbeef0123:7B"),
-        (HEX, f"docker.io/ai/{HEX}:latest"),
         ("a__b/c-d.e_f---g", "docker.io/a__b/c-d.e_f---g:latest"),
         (f"m:{'t' * 128}", f"docker.io/ai/m:{'t' * 128}"),
         ("localhost:5000", "docker.io/ai/localhost:5000"),
@@ -99,6 +98,8 @@ def test_a_reference_is_completed(text, canonical):
     ("text", "hint"),
     [
         ("https://hub.docker.com/r/ai/smollm2", "leave out https://"),
+        (HEX, "write NAME@sha256:HEX"),
+        (SHA, "write NAME@sha256:HEX"),
         ("http://localhost:5000/o/m", "leave out http://"),
         ("oci://ai/smollm2", "leave out oci://"),
         ("ai/smollm2:-tag", "a tag has letters"),
@@ -288,3 +289,20 @@ def test_full_name_on_the_wire_is_a_registry_and_a_path(text, registry, path):
 )
 def test_name_made_on_this_machine_is_recognized(text, local):
     assert Reference.parse(text).is_local is local
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("local/x", False),
+        ("local/x:", False),
+        ("local/x:latest", True),
+        ("localhost:5000/x", False),
+        ("localhost:5000/x:1", True),
+        (f"x@{SHA}", False),
+        (f"x:1@{SHA}", True),
+        ("hf.co/a/b@main:Q8_0", True),
+    ],
+)
+def test_tag_is_written_or_the_default(text, written):
+    assert names_tag(text) is written

@@ -23,6 +23,7 @@ from tests.support.artifacts import (
     image_artifact,
     modelpack_artifact,
 )
+from tests.support.stores import put
 from tests.support.work import opened_files
 
 MISSING = f"sha256:{'e' * 64}"
@@ -100,6 +101,47 @@ def test_near_names_are_offered(store, model):
             store.resolve(text)
         assert "ai/m:1" in (caught.value.hint or "")
         assert "ai/m:1" in caught.value.facts["near"]
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("smol-v1", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("smol-v1:latest", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("ghcr.io/team/smol-v1", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("local/smol-v1:F16", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("local/smol-v1", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("ai/m", ["ai/m:1"]),
+        ("local/m", ["ai/m:1"]),
+        ("team/smol_v1", ["local/smol-v1:Q4_1", "local/smol-v1:Q8_0"]),
+        ("nothing-alike", []),
+    ],
+)
+def test_near_names_are_found_across_namespaces(store, add, text, near):
+    add(docker_artifact(b"one"), "ai/m:1")
+    add(docker_artifact(b"two"), "local/smol-v1:Q4_1")
+    add(docker_artifact(b"three"), "local/smol-v1:Q8_0")
+    with pytest.raises(ModelNotFoundError) as caught:
+        store.resolve(text)
+    assert sorted(caught.value.facts["near"]) == near
+
+
+def test_name_made_on_this_machine_means_its_only_tag(tmp_path):
+    said = []
+    store = Store(tmp_path / "other", said.append)
+    one = put(store, docker_artifact(b"one"), "local/x:Q4_1")
+    put(store, docker_artifact(b"two"), "ai/y:Q4_1")
+    assert store.resolve("local/x").digest == one.digest
+    assert [name.short for name in said] == ["local/x:Q4_1"]
+    # names of registries are completed with `latest` alone
+    assert store.lookup("ai/y") is None
+    assert store.lookup("local/x:latest") is None
+    assert store.lookup("local/x", exact=True) is None
+    put(store, docker_artifact(b"three"), "local/x:Q8_0")
+    assert store.lookup("local/x") is None
+    latest = put(store, docker_artifact(b"four"), "local/x:latest")
+    assert store.resolve("local/x").digest == latest.digest
+    assert len(said) == 1
 
 
 def test_a_name_moves_from_one_model_to_the_next(store, add, model):
