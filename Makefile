@@ -3,28 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint types floors check fmt fuzz cards-check fixtures build wheel-check bench accuracy clean
+.PHONY: FORCE help run test test-fast lint types floors check fmt fuzz cards-check fixtures build wheel-check bench accuracy clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+# checked each time: an environment that was left half-made, or that lost its Python, is built again.
+# `.run` has what a user installs, and nothing that needs a compiler
+$(VENV)/.run $(VENV)/.dev: FORCE
+	@GOAL='$(MAKECMDGOALS)' sh registry-fixtures/environment.sh '$(PYTHON)' '$(firstword $(origin PYTHON))' $(VENV) $(@:$(VENV)/.%=%)
 
-# what a user installs, and nothing that needs a compiler
-$(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[embedded]'
-	@touch $@
-
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[embedded,dev]'
-	@touch $@ $(VENV)/.run
+FORCE:
 
 run: $(VENV)/.run ## Pull a real small model as an artifact and let it answer.
-	@$(BIN)/python registry-fixtures/make.py $(RUN)/registry --only smollm2
+	@$(BIN)/python registry-fixtures/make.py $(RUN)/registry --only smollm2 --quiet
 	@sh registry-fixtures/run.sh $(BIN) $(RUN)
 
 test: $(VENV)/.dev ## Run all tests.
@@ -57,7 +51,7 @@ build: $(VENV)/.dev ## Build sdist and wheel.
 	rm -rf dist && $(BIN)/python -m build --outdir dist .
 
 wheel-check: build ## Install the wheel in an empty venv and use it there.
-	rm -rf $(RUN)/wheel && $(PYTHON) -m venv $(RUN)/wheel
+	rm -rf $(RUN)/wheel && $(BIN)/python -m venv $(RUN)/wheel
 	$(RUN)/wheel/bin/python -m pip --disable-pip-version-check --quiet install dist/*.whl
 	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner card ai/granite-4.0-micro >/dev/null
 	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner list >/dev/null

@@ -107,13 +107,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", choices=["smollm2"])
     parser.add_argument("--update", action="store_true", help="write digests.json anew")
+    parser.add_argument("--quiet", action="store_true", help="print no digests")
     options = parser.parse_args()
     try:
         made = make(options.folder, options.only)
     except ModelRunnerError as exc:
         print(f"error: {exc}\nhint: {exc.hint}", file=sys.stderr)
         return int(exc.exit_code)
-    for name, digest in made.items():
+    for name, digest in () if options.quiet else made.items():
         print(f"{digest.removeprefix('sha256:')[:12]}  {name}")
     pinned = HERE / "digests.json"
     if options.update:

@@ -1,33 +1,58 @@
 #!/bin/sh
 # Serves the fixture store as a mirror of Docker Hub and runs a model from it, by the same code path
-# as on the internet. On a terminal it then stays in the chat. Its server ends with it.
+# as on the internet. On a terminal it then stays in the chat. Several may run at once.
 set -eu
 bin=$1
 folder=$(cd "$2" && pwd)
+question='What is the capital of France?'
 
-MODELRUNNER_HOME="$folder/registry" "$bin/modelrunner" share --port 0 --quiet \
-    >"$folder/share.address" 2>"$folder/share.log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+# of this run alone: what an earlier one left says nothing about this one
+work=$(mktemp -d "$folder/run.XXXXXX")
+mkfifo "$work/alive"
+exec 3<>"$work/alive"
+
+# the server ends with this process, however that ends: `kill -9` too closes descriptor 3, and then
+# the read below returns
+(
+    (
+        MODELRUNNER_HOME="$folder/registry" "$bin/modelrunner" share --port 0 --quiet \
+            >"$work/address" 2>"$work/log" &
+        # only now: a signal that is ignored here is ignored by what is started here
+        trap '' INT TERM HUP
+        echo $! >"$work/pid"
+        wait $! || true
+        : >"$work/ended"
+    ) 3>&- &
+    trap '' INT TERM HUP
+    { exec 3>&-; read -r _ || true; } <"$work/alive"
+    until [ -s "$work/pid" ]; do sleep 0.1; done
+    kill "$(cat "$work/pid")" || true
+    wait
+    rm -rf "$work"
+) >/dev/null 2>&1 &
+keeper=$!
+
+trap 'exec 3>&-; wait "$keeper" || true' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 tries=0
-while [ ! -s "$folder/share.address" ]; do
+until grep -q . "$work/address" 2>/dev/null; do
     tries=$((tries + 1))
-    if [ "$tries" -gt 100 ] || ! kill -0 "$server" 2>/dev/null; then
-        echo "the local registry did not start:" >&2
-        cat "$folder/share.log" >&2
+    if [ "$tries" -gt 600 ] || [ -e "$work/ended" ]; then
+        echo "error: the local registry did not start:" >&2
+        cat "$work/log" >&2
         exit 1
     fi
     sleep 0.1
 done
 
 MODELRUNNER_HOME="$folder/home"
-MODELRUNNER_MIRRORS="docker.io=$(cat "$folder/share.address")"
+MODELRUNNER_MIRRORS="docker.io=$(cat "$work/address")"
 export MODELRUNNER_HOME MODELRUNNER_MIRRORS
 
-"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "What is the capital of France?" </dev/null
+echo "> $question"
+"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$question" </dev/null 3>&-
 if [ -t 0 ] && [ -t 1 ]; then
-    "$bin/modelrunner" run ai/smollm2:135M-Q4_1
+    "$bin/modelrunner" run ai/smollm2:135M-Q4_1 3>&-
 fi
