@@ -32,6 +32,11 @@ def sanitize_line(text: str, limit: int = 500) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def with_article(noun: str) -> str:
+    """A noun with its indefinite article: `a model`, `an adapter`."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
 def by_likeness(wanted: str, known: Iterable[str]) -> list[tuple[float, str]]:
     """The names with their likeness to `wanted`, from 1 for the same; case does not count."""
     # most runs end without a mistake

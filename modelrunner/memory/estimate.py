@@ -7,6 +7,7 @@ from modelrunner.memory.graph import compute_bytes
 from modelrunner.memory.kv_cache import kv_cache_bytes, recurrent_bytes
 from modelrunner.memory.load import Load
 from modelrunner.memory.shape import ModelShape
+from modelrunner.units import format_size
 
 Source = Literal["measured", "header", "config", "card"]
 
@@ -100,6 +101,8 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
         notes.append(f"{name} is not a known architecture: computed like a plain transformer")
     if shape.weights.unknown:
         notes.append(f"{shape.weights.unknown} tensors have unknown types and are not counted")
+    if shape.weights.adapter:
+        notes.append(f"weights include an adapter (LoRA) of {format_size(shape.weights.adapter)}")
     if shape.context and load.context > shape.context:
         notes.append(f"a context of {load.context} is beyond the {shape.context} of its training")
     if shape.wiring.encoder:

@@ -91,6 +91,7 @@ class Weights:
         lookups: Of other tables that are only looked up in, and stay there too.
         tied: Whether the token embeddings are the output matrix too.
         unknown: How many tensors have a type whose size is not known here, and count nothing.
+        adapter: Of an adapter's file, which is part of the total.
     """
 
     total: int
@@ -98,3 +99,4 @@ class Weights:
     lookups: int = 0
     tied: bool = False
     unknown: int = 0
+    adapter: int = 0

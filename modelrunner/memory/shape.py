@@ -89,6 +89,11 @@ class ModelShape:
         shape = _from_hyperparameters(hyper, vocabulary, {})
         return replace(shape, weights=Weights(total=weights, tied=tied), source=source)
 
+    def with_adapter(self, size: int) -> "ModelShape":
+        """The shape with an adapter (LoRA) beside its weights, whose file has so many bytes."""
+        weights = replace(self.weights, total=self.weights.total + size, adapter=size)
+        return replace(self, weights=weights)
+
     @property
     def is_known(self) -> bool:
         """Whether there is enough to say more than what the weights take."""

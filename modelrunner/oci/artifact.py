@@ -55,7 +55,10 @@ class ModelArtifact:
         found = [layer_of(entry) for entry in manifest.layers]
         if not any(layer.role is Role.WEIGHTS for layer in found):
             raise _no_weights(found)
-        return cls(manifest, family, name_layers(found))
+        layers = name_layers(found)
+        for role in (Role.PROJECTOR, Role.ADAPTER):
+            _require_one(role, layers)
+        return cls(manifest, family, layers)
 
     @property
     def weights(self) -> tuple[Layer, ...]:
@@ -71,6 +74,11 @@ class ModelArtifact:
     def template(self) -> Layer | None:
         """The chat template that replaces the one in the GGUF, if there is one."""
         return next(iter(self._with(Role.TEMPLATE)), None)
+
+    @property
+    def adapter(self) -> Layer | None:
+        """The adapter (LoRA) that is applied to the weights, if there is one."""
+        return next(iter(self._with(Role.ADAPTER)), None)
 
     @property
     def licenses(self) -> tuple[Layer, ...]:
@@ -94,6 +102,19 @@ class ModelArtifact:
 
     def _with(self, role: Role) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.role is role)
+
+
+def _require_one(role: Role, layers: Sequence[Layer]) -> None:
+    """Refuse several projectors or adapters: no format says which one is meant."""
+    names = {layer.descriptor.digest: str(layer.path) for layer in layers if layer.role is role}
+    if len(names) > 1:
+        listed = sorted(names.values())
+        raise UnsupportedArtifactError(
+            f"the artifact has {len(names)} {role}s, and nothing says which one to use:"
+            f" {', '.join(listed[:5])}",
+            hint=f"ask whoever published it for an artifact with one {role}",
+            files=listed[:50],
+        )
 
 
 def _is_untold(layer: Layer) -> bool:

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
-from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.layers import Layer, Role
 
@@ -53,7 +52,7 @@ class _Names:
 
     def __init__(self, given: Iterable[PurePosixPath | None]) -> None:
         self._given = frozenset(given)
-        self._taken: dict[PurePosixPath, Descriptor] = {}
+        self._taken: dict[PurePosixPath, Layer] = {}
         self._unnamed: set[tuple[Role, Digest]] = set()
         self._numbers: Counter[PurePosixPath] = Counter()
 
@@ -67,12 +66,19 @@ class _Names:
                 return None
             self._unnamed.add((layer.role, layer.descriptor.digest))
             path = self._free(_DEFAULT_NAMES[layer.role])
-        there = self._taken.setdefault(path, layer.descriptor)
-        if there.digest != layer.descriptor.digest:
+        there = self._taken.setdefault(path, layer)
+        if there.descriptor.digest != layer.descriptor.digest:
             raise MalformedManifestError(
-                f"two layers want to be the file {str(path)!r}", path=str(path)
+                f"two layers want to be the file {str(path)!r}",
+                hint="the artifact is broken; tell whoever published it",
+                path=str(path),
             )
-        return None if there is not layer.descriptor else Layer(layer.descriptor, layer.role, path)
+        if there is layer:
+            return Layer(layer.descriptor, layer.role, path)
+        if there.role is layer.role or layer.role not in _DEFAULT_NAMES:
+            return None
+        # one file in two roles, such as a license that is the chat template too
+        return self.place(Layer(layer.descriptor, layer.role, None))
 
     def check_nesting(self) -> None:
         """Raises where one file would have to be the folder of another."""

@@ -139,8 +139,9 @@ class Experience:
 
 
 def weights_key(artifact: ModelArtifact) -> str:
-    """What weights are known by, under whatever names and with whatever config."""
-    digests = [str(layer.descriptor.digest) for layer in artifact.weights]
+    """What weights are known by, with their adapter, under whatever names and config."""
+    loaded = [*artifact.weights, *filter(None, [artifact.adapter])]
+    digests = [str(layer.descriptor.digest) for layer in loaded]
     if len(digests) == 1:
         return digests[0]
     return f"sha256:{sha256(' '.join(digests).encode()).hexdigest()}"

@@ -153,6 +153,8 @@ class Estimator:
         weights = sum(layer.descriptor.size for layer in artifact.weights)
         wish = _as_packaged(wish, lambda: config)
         shape = ModelShape.from_strings(config.gguf, weights=weights)
+        if artifact.adapter is not None:
+            shape = shape.with_adapter(artifact.adapter.descriptor.size)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
         told = replace(facts, quantization=config.quantization)
@@ -211,8 +213,7 @@ class Estimator:
     def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
         metadata = found.metadata
         told = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
-        shape = ModelShape.from_header(found.first, shards=found.shards[1:])
-        return self._of_shape(told, shape, wish, projector=found.projector_bytes)
+        return self._of_shape(told, found.shape, wish, projector=found.projector_bytes)
 
     def _of_shape(
         self, facts: Facts, shape: ModelShape, wish: Wish, *, projector: int | None = None

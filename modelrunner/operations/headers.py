@@ -18,6 +18,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.store.store import StoredModel, missing
 
 if TYPE_CHECKING:
+    from modelrunner.memory.shape import ModelShape
     from modelrunner.registry.source import BlobStream, Source
 
 REMOTE_LIMIT = 16 * 1024 * 1024
@@ -26,10 +27,11 @@ REMOTE_LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """The headers of one model: all shards in order, and the size of its projector's file."""
+    """The headers of one model: all shards in order, and the sizes of what is loaded beside it."""
 
     shards: Sequence[Header]
     projector_bytes: int | None = None
+    adapter_bytes: int = 0
 
     @property
     def first(self) -> Header:
@@ -45,6 +47,15 @@ class Headers:
         """
         return Metadata.from_header(self.first, shards=self.shards[1:])
 
+    @property
+    def shape(self) -> "ModelShape":
+        """What the model's need of memory depends on, with its adapter."""
+        # `inspect` and `list` read headers without it
+        from modelrunner.memory.shape import ModelShape
+
+        shape = ModelShape.from_header(self.first, shards=self.shards[1:])
+        return shape.with_adapter(self.adapter_bytes) if self.adapter_bytes else shape
+
 
 def of_stored(model: StoredModel) -> Headers:
     """The headers of a stored model.
@@ -59,8 +70,7 @@ def of_stored(model: StoredModel) -> Headers:
         if not path.exists():
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))
-    projector = model.artifact.projector
-    return Headers(found, projector.descriptor.size if projector else None)
+    return _with_sizes(found, model.artifact)
 
 
 def of_file(path: Path) -> Headers:
@@ -84,8 +94,16 @@ def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -
     """
     weights = [layer.descriptor for layer in artifact.weights]
     shards = [_remote(source, reference, descriptor) for descriptor in weights]
-    projector = artifact.projector
-    return Headers(shards, projector.descriptor.size if projector else None)
+    return _with_sizes(shards, artifact)
+
+
+def _with_sizes(shards: Sequence[Header], artifact: ModelArtifact) -> Headers:
+    projector, adapter = artifact.projector, artifact.adapter
+    return Headers(
+        shards,
+        projector.descriptor.size if projector else None,
+        adapter.descriptor.size if adapter else 0,
+    )
 
 
 def _named(path: Path, name: str) -> Header:

@@ -18,6 +18,7 @@ from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.taking import TakenFile
+from modelrunner.text import with_article
 
 
 def metadata_of(found: FoundModel) -> Metadata:
@@ -32,7 +33,7 @@ def metadata_of(found: FoundModel) -> Metadata:
     metadata = Metadata.from_header(headers[0], shards=headers[1:])
     if metadata.kind != "model":
         raise UnsupportedArtifactError(
-            f"{weights[0].file} is a {metadata.kind}, not a model",
+            f"{weights[0].file} is {with_article(metadata.kind)}, not a model",
             hint="name the model that it belongs to",
         )
     return metadata

@@ -29,6 +29,7 @@ from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing
+from modelrunner.text import with_article
 from modelrunner.units import format_size
 
 SHORT_CONTEXT = 8192
@@ -163,7 +164,8 @@ class LaunchPlan:
         if self.spec.cache_type_k != _USUAL_CACHE:
             context += f", its cache {self.spec.cache_type_k}"
         verdict = self._verdict(needed) + (", as seen here before" if self.seen else "")
-        return f"{what}: {verdict}; {context}, {self.spec.threads} threads"
+        adapter = ", adapter applied" if self.spec.adapter else ""
+        return f"{what}: {verdict}; {context}{adapter}, {self.spec.threads} threads"
 
     def _verdict(self, needed: str) -> str:
         place = self._place()
@@ -208,6 +210,7 @@ def plan_launch(
             raise missing(model, blob)
     found = headers.of_stored(model)
     metadata = found.metadata
+    require_model(metadata, name)
     if metadata.is_ranking:
         raise UnsupportedArtifactError(
             f"{name} is a reranking model: it scores documents, it does not chat",
@@ -220,7 +223,7 @@ def plan_launch(
             hint=f"`modelrunner serve {name}` answers POST /v1/embeddings with them",
             architecture=metadata.architecture,
         )
-    shape = ModelShape.from_header(found.first, shards=found.shards[1:])
+    shape = found.shape
     requested = wish.context
     default = default_context(shape.context or None, model.config.context_size)
     wish = chosen(wish, shape, available, found.projector_bytes, default)
@@ -240,6 +243,7 @@ def plan_launch(
         cache_type_k=keys,
         cache_type_v=values,
         mmproj=_file(view, artifact.projector and artifact.projector.path),
+        adapter=adapter_file(model),
         chat_template=_file(view, artifact.template and artifact.template.path),
         **wish.more,
     )
@@ -254,6 +258,20 @@ def plan_launch(
         requested,
         source_of(requested, tokens, default),
     )
+
+
+def require_model(metadata: Metadata, name: str) -> None:
+    """Accept the weights of a model.
+
+    Raises:
+        UnsupportedArtifactError: They are a file that belongs to a model; the message says which.
+    """
+    if metadata.kind != "model":
+        raise UnsupportedArtifactError(
+            f"{name} is {with_article(metadata.kind)}, not a model",
+            hint="run the model that it belongs to",
+            kind=metadata.kind,
+        )
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:
@@ -310,6 +328,12 @@ def is_packable(shape: ModelShape) -> bool:
     return all(
         layer.key_size % block == 0 and layer.value_size % block == 0 for layer in shape.layers
     )
+
+
+def adapter_file(model: StoredModel) -> Path | None:
+    """The file of a model's adapter, if it has one."""
+    adapter = model.artifact.adapter
+    return _file(model.view(), adapter and adapter.path)
 
 
 def _file(view: Path, path: object) -> Path | None:

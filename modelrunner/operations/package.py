@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelrunner.errors import MalformedGGUFError, UsageError
+from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError, UsageError
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
@@ -22,6 +22,7 @@ from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.taking import take
+from modelrunner.text import with_article
 from modelrunner.units import format_moment
 
 
@@ -104,14 +105,18 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
     headers = [read_header(path) for path in shards]
     metadata = Metadata.from_header(headers[0], shards=headers[1:])
     if metadata.kind != "model":
-        raise UsageError(
-            f"{shards[0].name} is a {metadata.kind}, not a model",
-            hint="give a projector with --mmproj beside the model that it belongs to",
+        raise UnsupportedArtifactError(
+            f"{shards[0].name} is {with_article(metadata.kind)}, not a model",
+            hint="name the model that it belongs to"
+            + (", and give this file with --mmproj" if metadata.kind == "projector" else ""),
         )
     if ingredients.projector is not None:
         projector = Metadata.from_header(read_header(_existing(ingredients.projector)))
         if projector.kind != "projector":
-            raise UsageError(f"{ingredients.projector.name} is a {projector.kind}, no projector")
+            raise UsageError(
+                f"{ingredients.projector.name} is {with_article(projector.kind)}, not a projector",
+                hint="give the projector of the model with --mmproj, or leave the option out",
+            )
     return metadata
 
 

@@ -22,8 +22,10 @@ from modelrunner.operations.launch import (
     TIGHT_CACHE,
     LaunchPlan,
     LaunchWish,
+    adapter_file,
     is_packable,
     plan_launch,
+    require_model,
 )
 from modelrunner.operations.rows import row_of
 from modelrunner.processes import process_start
@@ -120,8 +122,9 @@ def plan_serving(
         DoesNotFitError: It needs more than the budget, even with a short context.
     """
     found = headers.of_stored(model)
+    require_model(found.metadata, name)
     demand = _Demand(
-        ModelShape.from_header(found.first, shards=found.shards[1:]),
+        found.shape,
         found.projector_bytes,
         _draft_shape(wish),
     )
@@ -188,7 +191,7 @@ def _draft_shape(wish: LaunchWish) -> ModelShape | None:
     if draft is None:
         return None
     found = headers.of_file(draft)
-    return ModelShape.from_header(found.first, shards=found.shards[1:])
+    return found.shape
 
 
 def _known(*values: int | None) -> list[int]:
@@ -317,6 +320,7 @@ def _plan_vectors(
         gpu_layers=wish.gpu_layers,
         cache_type_k=keys,
         cache_type_v=values,
+        adapter=adapter_file(model),
         embedding=not metadata.is_ranking,
         ranking=metadata.is_ranking,
         **wish.more,

@@ -10,6 +10,8 @@ def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
     """What a spec asks of a runtime; not `parallel`, as requests may wait for each other."""
     if spec.mmproj is not None:
         yield Ability.PROJECTOR
+    if spec.adapter is not None:
+        yield Ability.ADAPTER
     if spec.embedding:
         yield Ability.EMBEDDING
     if spec.ranking:

@@ -43,6 +43,8 @@ def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]
         line += ["--flash-attn", spec.flash_attention]
     if spec.mmproj is not None:
         line += ["--mmproj", str(spec.mmproj.absolute())]
+    if spec.adapter is not None:
+        line += ["--lora", str(spec.adapter.absolute())]
     if spec.chat_template is not None:
         line += ["--chat-template-file", str(spec.chat_template.absolute())]
     if spec.embedding:

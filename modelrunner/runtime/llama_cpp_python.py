@@ -38,7 +38,7 @@ class LlamaCppPython(PythonRuntime):
     extra = "llama-cpp-python"
     # it shows tools to the model, and gives a call back as text
     # a schema that it cannot follow it takes as if there were none: so it is not offered
-    abilities = frozenset({Ability.PROJECTOR, Ability.EMBEDDING, Ability.ROPE})
+    abilities = frozenset({Ability.PROJECTOR, Ability.ADAPTER, Ability.EMBEDDING, Ability.ROPE})
 
 
 def main() -> None:
@@ -109,6 +109,8 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         settings["rope_freq_scale"] = 1 / spec.rope_scale
     if spec.rope_freq_base is not None:
         settings["rope_freq_base"] = spec.rope_freq_base
+    if spec.adapter is not None:
+        settings["lora_path"] = str(spec.adapter)
     if spec.mmproj is not None:
         settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
     elif spec.chat_template is not None:

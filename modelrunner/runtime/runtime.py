@@ -49,6 +49,7 @@ class LaunchSpec:
         batch: Tokens of a prompt handed over at once.
         micro_batch: Tokens of a prompt computed at once.
         mmproj: The projector of a multimodal model.
+        adapter: A LoRA that is applied to the weights.
         chat_template: A Jinja template that takes the place of the model's own.
         embedding: Whether to serve embeddings instead of completions.
         ranking: Whether to serve scores of documents instead.
@@ -77,6 +78,7 @@ class LaunchSpec:
     batch: int = 2048
     micro_batch: int = 512
     mmproj: Path | None = None
+    adapter: Path | None = None
     chat_template: Path | None = None
     embedding: bool = False
     ranking: bool = False
@@ -102,7 +104,7 @@ class LaunchSpec:
             raise ValueError("an API key is made of visible ASCII characters without commas")
 
 
-PATHS = ("model", "mmproj", "chat_template", "draft_model")
+PATHS = ("model", "mmproj", "adapter", "chat_template", "draft_model")
 """Those of its fields that name files."""
 
 
@@ -112,6 +114,7 @@ class Ability(StrEnum):
     TOOLS = "tool calls"
     SCHEMA = "answers by a JSON Schema"
     PROJECTOR = "images"
+    ADAPTER = "adapters (LoRA)"
     EMBEDDING = "embeddings"
     RANKING = "reranking"
     DRAFT = "a draft model"

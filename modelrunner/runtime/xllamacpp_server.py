@@ -50,6 +50,7 @@ def main() -> NoReturn:
 
 def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     import xllamacpp
+    from xllamacpp.xllamacpp import CommonAdapterLoraInfo
 
     params = xllamacpp.CommonParams()
     params.model.path = str(spec.model)
@@ -73,6 +74,8 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
         params.n_gpu_layers = spec.gpu_layers
     if spec.mmproj is not None:
         params.mmproj.path = str(spec.mmproj)
+    if spec.adapter is not None:
+        params.lora_adapters = [CommonAdapterLoraInfo(str(spec.adapter))]
     if spec.chat_template is not None:
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
     _guess(params, spec)

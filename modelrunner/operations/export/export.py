@@ -252,10 +252,12 @@ def _use(wish: ExportWish, found: _Found) -> Wish:
 
 def _files(artifact: ModelArtifact) -> Files:
     first, projector, template = artifact.weights[0], artifact.projector, artifact.template
+    adapter = artifact.adapter
     return Files(
         _path(first),
         _path(projector) if projector else None,
         _path(template) if template else None,
+        _path(adapter) if adapter else None,
     )
 
 

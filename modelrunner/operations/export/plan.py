@@ -45,6 +45,7 @@ class Files:
     weights: PurePosixPath
     projector: PurePosixPath | None = None
     template: PurePosixPath | None = None
+    adapter: PurePosixPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +159,7 @@ class ExportPlan:
             cache_type_k=self.kv_type,
             cache_type_v=self.kv_type,
             mmproj=Path(folder / files.projector) if files.projector else None,
+            adapter=Path(folder / files.adapter) if files.adapter else None,
             chat_template=Path(folder / files.template) if files.template else None,
             embedding=self.embedding,
             ranking=self.ranking,
