@@ -104,11 +104,16 @@ def _existing(path: Path) -> Path:
 def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
     headers = [read_header(path) for path in shards]
     metadata = Metadata.from_header(headers[0], shards=headers[1:])
+    if metadata.kind == "projector":
+        raise UsageError(
+            f"{shards[0].name} is a projector, not a model",
+            hint="give it with --mmproj beside the model that it belongs to",
+        )
     if metadata.kind != "model":
         raise UnsupportedArtifactError(
             f"{shards[0].name} is {with_article(metadata.kind)}, not a model",
-            hint="name the model that it belongs to"
-            + (", and give this file with --mmproj" if metadata.kind == "projector" else ""),
+            hint="name the model that it belongs to",
+            kind=metadata.kind,
         )
     if ingredients.projector is not None:
         projector = Metadata.from_header(read_header(_existing(ingredients.projector)))

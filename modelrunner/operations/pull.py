@@ -6,7 +6,7 @@ meanwhile changes nothing. What is here already is not moved again.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError
@@ -17,6 +17,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.contents import require_gguf
 from modelrunner.operations.nearby import Find, bring, nowhere
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.remote import artifact_at
@@ -190,11 +191,23 @@ class Puller:
         results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
         self._check_config(reference, artifact)
         rest = [entry for entry in absent if entry not in first]
+        # what is here already may be of an earlier pull that was refused
+        self._check_files(reference, artifact, set(manifest.blobs) - set(absent))
         for entry in rest:
             title = titles[entry.digest]
             near = bring(self.store.blobs, self.listener, self.nearby, entry, title)
             results.append(near or fetcher.fetch(entry, title))
+            self._check_files(reference, artifact, {entry})
         return results
+
+    def _check_files(
+        self, reference: Reference, artifact: ModelArtifact, entries: Set[Descriptor]
+    ) -> None:
+        """Look at what has to be GGUF, before anything gets the model's name."""
+        digests = {entry.digest for entry in entries}
+        for layer in artifact.layers:
+            if layer.descriptor.digest in digests:
+                require_gguf(self.store.blobs, reference, layer)
 
     def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
         try:

@@ -1,12 +1,15 @@
 """What an artifact says of its model is what commands do, or they say that it is not."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from modelrunner.gguf.reader import read_header
+from modelrunner.units import format_size
 from tests.conftest import CommandLine
-from tests.support.artifacts import docker_artifact
+from tests.support.artifacts import DOCKER_AI, Layer, docker_artifact, modelpack_artifact
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 from tests.support.stores import put
@@ -91,3 +94,163 @@ def test_run_takes_the_packaged_context_unless_another_is_configured(
     assert json.loads(models(*question, "--json", "-q").stdout)["context"] == 2048
     asked = models(*question, "--context", "300", "--json", "-q")
     assert json.loads(asked.stdout)["context"] == 512
+
+
+# Adapters.
+
+
+def adapter_for(weights: Path, folder: Path) -> bytes:
+    """A LoRA that changes every answer of a model: large values on one of its matrices."""
+    import gguf
+    import numpy as np
+
+    header = read_header(weights)
+    matrix = next(each for each in header.tensors if each.name == "blk.0.ffn_down.weight")
+    wide, high = matrix.shape
+    path = folder / "lora.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    writer.add_tensor(f"{matrix.name}.lora_a", np.full((4, wide), 3, np.float32))
+    values = np.arange(high * 4, dtype=np.float32).reshape(high, 4) % 7 - 3
+    writer.add_tensor(f"{matrix.name}.lora_b", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def adapter(tiny_models: Mapping[str, Path | list[Path]], tmp_path: Path) -> bytes:
+    llama = tiny_models["llama"]
+    assert isinstance(llama, Path)
+    return adapter_for(llama, tmp_path)
+
+
+@pytest.mark.model
+def test_an_adapter_in_the_artifact_is_applied(
+    models: CommandLine, tiny_models: Mapping[str, Path | list[Path]], adapter: bytes
+) -> None:
+    weights = tiny_models["llama"].read_bytes()
+    put(models.store, docker_artifact(weights), "ai/plain:1")
+    put(models.store, docker_artifact(weights, adapter=adapter), "ai/styled:1")
+    question = ("hi", "--max-tokens", "8")
+    plain, styled = (models("run", f"ai/{name}:1", *question) for name in ("plain", "styled"))
+    assert (plain.returncode, styled.returncode) == (0, 0), styled.stderr
+    assert plain.stdout.startswith("Hello! I am")
+    assert styled.stdout != plain.stdout
+    assert "adapter applied" in styled.stderr
+    assert "adapter" not in plain.stderr
+
+
+def test_an_adapter_counts_in_the_estimate_and_is_exported(
+    cli: CommandLine, weights: bytes, adapter: bytes
+) -> None:
+    put(cli.store, docker_artifact(weights), "ai/plain:1")
+    put(cli.store, docker_artifact(weights, adapter=adapter), "ai/styled:1")
+    plain, styled = (
+        json.loads(cli("estimate", f"ai/{name}:1", "--json").stdout) for name in ("plain", "styled")
+    )
+    assert styled["bytes"]["weights"] == plain["bytes"]["weights"] + len(adapter)
+    assert f"weights include an adapter (LoRA) of {format_size(len(adapter))}" in styled["notes"]
+    assert "--lora" in cli("export", "compose", "ai/styled:1").stdout
+    assert "--lora" not in cli("export", "compose", "ai/plain:1").stdout
+
+
+def test_an_adapter_alone_is_refused(
+    cli: CommandLine, registry: Registry, adapter: bytes, tmp_path: Path
+) -> None:
+    registry.add(docker_artifact(adapter, filenames=["style.gguf"]), "team/lora", ["1"])
+    name = registry.reference("team/lora:1")
+    done = cli("pull", name, "--json")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (done.returncode, error["message"]) == (
+        10,
+        f"{name}: style.gguf is an adapter, not a model",
+    )
+    assert cli("list", "-q").stdout == ""
+    (tmp_path / "style.gguf").write_bytes(adapter)
+    file = str(tmp_path / "style.gguf")
+    for command in (["package", file, "mine"], ["import", file]):
+        done = cli(*command)
+        assert done.returncode == 10, command
+        assert "style.gguf is an adapter, not a model\n" in done.stderr
+
+
+def test_an_adapter_that_is_in_the_store_as_a_model_is_not_run(
+    cli: CommandLine, adapter: bytes
+) -> None:
+    put(cli.store, docker_artifact(adapter), "ai/lora:1")
+    done = cli("run", "ai/lora:1", "hi")
+    assert done.returncode == 10
+    assert done.stderr.splitlines()[0] == "error: ai/lora:1 is an adapter, not a model"
+
+
+# What the layers contain.
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"nothing that anybody knows", ""),
+        (bytes(100), " but empty or zeros"),
+        (b"PK\x03\x04" + bytes(100), " but a zip archive"),
+        (b"\x40\0\0\0\0\0\0\0" + b'{"a": 1}' + bytes(100), " but a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", " but a pointer of Git LFS"),
+    ],
+)
+@pytest.mark.parametrize("family", ["docker", "modelpack"])
+def test_weights_that_are_not_gguf_are_refused_at_pull(
+    cli: CommandLine, registry: Registry, content: bytes, what: str, family: str
+) -> None:
+    made = docker_artifact if family == "docker" else modelpack_artifact
+    registry.add(made(content, filenames=["model.gguf"]), "team/bad", ["1"])
+    name = registry.reference("team/bad:1")
+    for _ in range(2):
+        done = cli("pull", name)
+        assert done.returncode == 6
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert errors == [f"error: {name}: model.gguf is not a GGUF file{what}"]
+        assert cli("list", "-q").stdout == ""
+
+
+def test_a_projector_that_is_not_gguf_is_refused_at_pull(
+    cli: CommandLine, registry: Registry, weights: bytes
+) -> None:
+    registry.add(docker_artifact(weights, mmproj=b"no projector"), "team/bad", ["1"])
+    done = cli("pull", registry.reference("team/bad:1"))
+    assert done.returncode == 6
+    assert "mmproj-model-f16.gguf is not a GGUF file\n" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["mmproj", "gguf.v3.lora"])
+def test_a_second_projector_or_adapter_is_refused_before_a_blob_moves(
+    cli: CommandLine, registry: Registry, weights: bytes, kind: str
+) -> None:
+    more = [Layer(f"{DOCKER_AI}.{kind}", f"GGUF{n}".encode(), f"{n}.gguf") for n in (1, 2)]
+    registry.add(docker_artifact(weights, more=more), "team/two", ["1"])
+    done = cli("pull", registry.reference("team/two:1"))
+    assert done.returncode == 10
+    role = "projector" if kind == "mmproj" else "adapter"
+    assert (
+        f"error: the artifact has 2 {role}s, and nothing says which one to use: 1.gguf, 2.gguf\n"
+        in done.stderr
+    )
+    assert registry.count("GET", "blob") == 0
+
+
+def test_one_file_may_be_license_and_template_at_once(cli: CommandLine, weights: bytes) -> None:
+    text = b"{{ messages }}"
+    both = [
+        Layer(f"{DOCKER_AI}.license", text, "chat.txt"),
+        Layer(f"{DOCKER_AI}.chat.template.jinja", text, "chat.txt"),
+    ]
+    for at, more in enumerate((both, both[::-1])):
+        model = put(cli.store, docker_artifact(weights, more=more), f"ai/both:{at}")
+        assert model.artifact.template is not None
+        assert len(model.artifact.licenses) == 1
+        template = model.view() / str(model.artifact.template.path)
+        assert template.read_bytes() == text
+        assert "--chat-template-file" in cli("export", "compose", f"ai/both:{at}").stdout

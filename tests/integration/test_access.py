@@ -18,7 +18,7 @@ from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling, docker_config
 from tests.support.registry import Cdn, Registry, TokenServer, sha256
 
-WEIGHTS = bytes(range(256)) * 800
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 800)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
 USER, PASSWORD = "reader", "p4ssw0rd-of-reader"
 NAME = "team/model:1"

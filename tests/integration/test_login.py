@@ -32,7 +32,7 @@ kept.write_text(json.dumps(known))
 @pytest.fixture
 def registry():
     with Registry() as made:
-        made.add(docker_artifact(b"weights"), "team/model", tags=["1"])
+        made.add(docker_artifact(b"GGUF weights"), "team/model", tags=["1"])
         made.demand_token(users={"ann": SECRET}, private={"team/model"})
         yield made
 

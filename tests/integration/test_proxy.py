@@ -40,7 +40,7 @@ class Forward(BaseHTTPRequestHandler):
 @pytest.fixture
 def registry():
     with Registry() as made:
-        made.add(docker_artifact(b"weights" * 1000), "team/model", tags=["1"])
+        made.add(docker_artifact(b"GGUF weights" * 1000), "team/model", tags=["1"])
         yield made
 
 

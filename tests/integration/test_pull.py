@@ -36,7 +36,7 @@ from tests.support.artifacts import (
 from tests.support.pulling import Pulling
 from tests.support.registry import Cdn, Registry, can_make_certificates, sha256
 
-WEIGHTS = bytes(range(256)) * 400
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 400)[4:]
 LICENSE = b"do as you like"
 MODEL = docker_artifact(WEIGHTS, license=LICENSE)
 NAME = "ai/smollm2:135M"
@@ -78,9 +78,9 @@ def assert_nothing_stored(pulling, registry, *, blobs=0):
     [
         MODEL,
         docker_artifact(WEIGHTS, version="v0.2"),
-        docker_artifact([b"one", b"two", b"three"], annotations=False),
+        docker_artifact([b"GGUF one", b"GGUF two", b"GGUF three"], annotations=False),
         modelpack_artifact(WEIGHTS, license=LICENSE, template=b"{{ x }}", mmproj=b"GGUF p"),
-        modelpack_artifact([b"one", b"two"], extra_files={"docs/README.md": b"# m"}),
+        modelpack_artifact([b"GGUF one", b"GGUF two"], extra_files={"docs/README.md": b"# m"}),
     ],
 )
 def test_model_of_either_family_comes(registry, pulling, artifact):

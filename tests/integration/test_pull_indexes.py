@@ -16,9 +16,9 @@ from tests.support.artifacts import (
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry
 
-WEIGHTS = bytes(range(256)) * 900
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 900)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
-OTHER = docker_artifact(WEIGHTS[::-1], filenames=["other-Q8_0.gguf"])
+OTHER = docker_artifact(b"GGUF" + WEIGHTS[:3:-1], filenames=["other-Q8_0.gguf"])
 IMAGE = image_artifact()
 AMD, ARM = ({"os": "linux", "architecture": name} for name in ("amd64", "arm64"))
 UNKNOWN = {"os": "unknown", "architecture": "unknown"}

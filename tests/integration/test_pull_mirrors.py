@@ -11,7 +11,7 @@ from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry, sha256
 
-WEIGHTS = bytes(range(256)) * 400
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 400)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
 NAME = "ai/smollm2:135M"
 

@@ -17,7 +17,7 @@ from tests.support.mounts import small_disk as mounted
 from tests.support.registry import Registry, sha256
 
 MIB = 1024 * 1024
-WEIGHTS = random.Random(4).randbytes(20 * MIB)
+WEIGHTS = b"GGUF" + random.Random(4).randbytes(20 * MIB)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
 NAME = "ai/big:1"
 

@@ -10,7 +10,7 @@ from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry, sha256
 
-WEIGHTS = bytes(range(256)) * 100
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 100)[4:]
 LICENSE = b"do as you like"
 ONE = docker_artifact(WEIGHTS, license=LICENSE)
 TWO = docker_artifact(b"GGUF other weights", license=LICENSE)

@@ -433,7 +433,7 @@ class TestDockerRegistry:
         "artifact",
         [
             docker_artifact(b"GGUF weights", license=b"free"),
-            docker_artifact([b"one", b"two"], annotations=False, version="v0.2"),
+            docker_artifact([b"GGUF one", b"GGUF two"], annotations=False, version="v0.2"),
             modelpack_artifact(b"GGUF weights", license=b"free"),
         ],
     )

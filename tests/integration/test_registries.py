@@ -12,7 +12,7 @@ from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling, docker_config
 from tests.support.registry_profiles import IDENTITY, PASSWORD, PROFILES, like
 
-WEIGHTS = bytes(range(256)) * 9000
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 9000)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
 TAGS = [f"v{number}" for number in range(120)]
 

@@ -20,7 +20,7 @@ from tests.support.registry import sha256
 from tests.support.registry_client import ask
 from tests.support.stores import put
 
-WEIGHTS = bytes(range(256)) * 400
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 400)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
 SHARDS = modelpack_artifact([b"one", b"two", b"three"])
 BLOB = f"/v2/ai/smollm2/blobs/{sha256(WEIGHTS)}"
@@ -483,7 +483,7 @@ def test_many_clients_at_once(shared):
 
 
 def test_client_that_vanishes_hinders_nobody(store, shared, capfd):
-    large = docker_artifact(bytes(32 * 1024 * 1024))
+    large = docker_artifact(b"GGUF" + bytes(32 * 1024 * 1024 - 4))
     put(store, large, "ai/large:1")
     port = shared.server_address[1]
     path = f"/v2/ai/large/blobs/{large.layer_digests[0]}"

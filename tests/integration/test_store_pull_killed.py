@@ -13,7 +13,7 @@ from modelrunner.store.sweep import leftovers
 from tests.support.artifacts import docker_artifact
 from tests.support.registry import Registry
 
-WEIGHTS = random.Random(3).randbytes(64 * 1024 * 1024)
+WEIGHTS = b"GGUF" + random.Random(3).randbytes(64 * 1024 * 1024)[4:]
 
 
 @pytest.mark.slow

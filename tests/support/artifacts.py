@@ -97,6 +97,8 @@ def docker_artifact(
     license: bytes | None = None,  # noqa: A002 - the layer's name
     template: bytes | None = None,
     mmproj: bytes | None = None,
+    adapter: bytes | None = None,
+    more: Iterable["Layer"] = (),
     extra_files: Mapping[str, bytes] | None = None,
     config: Mapping[str, object] | None = None,
 ) -> Artifact:
@@ -104,6 +106,7 @@ def docker_artifact(
 
     Args:
         annotations: Whether layers say their file names; artifacts from early 2025 do not.
+        more: Other layers.
         config: Replaces keys of the inner `config`; None removes one.
     """
     shards = _shards(weights)
@@ -117,7 +120,9 @@ def docker_artifact(
         layers.append(Layer(f"{DOCKER_AI}.chat.template.jinja", template, "chat_template.jinja"))
     if license is not None:
         layers.append(Layer(f"{DOCKER_AI}.license", license, "LICENSE"))
-    layers += _model_files(extra_files)
+    if adapter is not None:
+        layers.append(Layer(f"{DOCKER_AI}.gguf.v3.lora", adapter, "style-lora.gguf"))
+    layers += [*more, *_model_files(extra_files)]
     facts: dict[str, object] = {
         "format": "gguf",
         "quantization": "MOSTLY_Q4_K_M",

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-WEIGHTS = bytes(range(256)) * 40
+WEIGHTS = b"GGUF" + (bytes(range(256)) * 40)[4:]
 
 
 @dataclass

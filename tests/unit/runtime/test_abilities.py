@@ -18,6 +18,7 @@ ASKED = [
     ({"rope_scaling": "yarn"}, Ability.ROPE),
     ({"rope_freq_base": 1e6}, Ability.ROPE),
     ({"mmproj": Path("/p.gguf")}, Ability.PROJECTOR),
+    ({"adapter": Path("/l.gguf")}, Ability.ADAPTER),
     ({"embedding": True}, Ability.EMBEDDING),
     ({"raw_flags": ("--no-warmup",)}, Ability.RAW_FLAGS),
     ({"rpc": "gpu-1:50052"}, Ability.RPC),

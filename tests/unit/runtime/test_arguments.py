@@ -55,6 +55,7 @@ def test_every_conversation_gets_the_context_asked_for():
         ({"flash_attention": "on"}, ["--flash-attn", "on"]),
         ({"flash_attention": "off"}, ["--flash-attn", "off"]),
         ({"mmproj": Path("/models/p.gguf")}, ["--mmproj", "/models/p.gguf"]),
+        ({"adapter": Path("/models/l.gguf")}, ["--lora", "/models/l.gguf"]),
         ({"chat_template": Path("/t.jinja")}, ["--chat-template-file", "/t.jinja"]),
         ({"embedding": True}, ["--embeddings"]),
         ({"draft_model": Path("/models/d.gguf")}, ["--model-draft", "/models/d.gguf"]),

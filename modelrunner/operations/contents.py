@@ -1,0 +1,82 @@
+"""What the files of an artifact contain, held against what its manifest says of them."""
+
+from pathlib import Path
+
+from modelrunner.errors import IntegrityError, MalformedGGUFError, UnsupportedArtifactError
+from modelrunner.oci.layers import Layer, Role
+from modelrunner.oci.reference import Reference
+from modelrunner.store.blobs import BlobStore
+from modelrunner.text import with_article
+
+_MAGIC = b"GGUF"
+_GGUF_ROLES = (Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER)
+_BEGINNINGS = (
+    (b"version https://git-lfs", "a pointer of Git LFS"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"(\xb5/\xfd", "a zstd archive"),
+    (b"ggml", "a file of llama.cpp's old format GGML"),
+    (b"ggjt", "a file of llama.cpp's old format GGML"),
+    (b"lmgg", "a file of llama.cpp's old format GGML"),
+    (b"tjgg", "a file of llama.cpp's old format GGML"),
+    (b"fmgg", "a file of llama.cpp's old format GGML"),
+)
+_TAR = (257, b"ustar")
+_SAFETENSORS = (8, b"{")
+_FRONT = 512
+
+
+def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
+    """Accept a layer whose blob is in the store, if it is what its role says.
+
+    Raises:
+        MalformedGGUFError: It should be GGUF, and is something else.
+        UnsupportedArtifactError: The weights are GGUF, but an adapter or the like.
+    """
+    if layer.role not in _GGUF_ROLES:
+        return
+    path = blobs.path(layer.descriptor.digest)
+    with path.open("rb") as file:
+        front = file.read(_FRONT)
+    what = f"{reference.short}: {layer.path or layer.role}"
+    if not front.startswith(_MAGIC):
+        found = _named(front)
+        raise MalformedGGUFError(
+            f"{what} is not a GGUF file{f' but {found}' if found else ''}",
+            hint="the artifact is broken; tell whoever published it",
+            digest=str(layer.descriptor.digest),
+        )
+    if layer.role is Role.WEIGHTS:
+        _require_model(path, what)
+
+
+def _require_model(path: Path, what: str) -> None:
+    # a pull of what is no model any more need not know the format
+    from modelrunner.gguf.metadata import Metadata
+    from modelrunner.gguf.reader import read_header
+
+    try:
+        kind = Metadata.from_header(read_header(path)).kind
+    except IntegrityError:
+        # whoever runs it says what is wrong with it
+        return
+    if kind in ("adapter", "projector", "imatrix"):
+        raise UnsupportedArtifactError(
+            f"{what} is {with_article(kind)}, not a model",
+            hint="pull the model that it belongs to",
+            kind=kind,
+        )
+
+
+def _named(front: bytes) -> str | None:
+    """What a file is, by how it begins."""
+    for beginning, name in _BEGINNINGS:
+        if front.startswith(beginning):
+            return name
+    if front[_TAR[0] :].startswith(_TAR[1]):
+        return "a tar archive"
+    if front[_SAFETENSORS[0] :].startswith(_SAFETENSORS[1]):
+        return "a safetensors file"
+    return None if front.strip(b"\0") else "empty or zeros"
