@@ -165,10 +165,10 @@ class Connection(H11Protocol):
                 (b"connection", b"close"),
             ]
             reason = HTTPStatus(status).phrase.encode()
-            for event in (
+            events = (
                 h11.Response(status_code=status, headers=headers, reason=reason),
                 h11.Data(data=body),
                 h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+            )
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
