@@ -58,6 +58,12 @@ _HINTS = (
         "this llama.cpp does not know an option: update the runtime, or choose another",
     ),
 )
+_UNSUPPORTED = re.compile(
+    r"unknown (?:model )?architecture|pre-tokenizer|wrong number of tensors|instruction that this"
+    r"|its chat template cannot be used|magic|key-value|file bounds|unexpectedly reached end"
+)
+"""What will be the same at the next start: the model is not for this runtime, or for none."""
+
 _SIGNALS = {
     132: "stopped by an instruction that this processor does not have",
     134: "crashed",
@@ -82,7 +88,13 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
     else:
         why = cause or f"ended with code {exit_code}"
     message = f"{runtime} cannot serve {model}: {why}"
-    return RuntimeFailedError(message, hint=_hint(message, log), log=str(log), exit_code=exit_code)
+    return RuntimeFailedError(
+        message,
+        hint=_hint(message, log),
+        log=str(log),
+        exit_code=exit_code,
+        unsupported=bool(_UNSUPPORTED.search(message)),
+    )
 
 
 def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:

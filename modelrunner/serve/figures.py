@@ -12,6 +12,7 @@ _HELP = {
     "prompt_tokens_total": ("counter", "Tokens of prompts, as the runtime counts them."),
     "completion_tokens_total": ("counter", "Tokens of answers, as the runtime counts them."),
     "loads_total": ("counter", "How often a model was loaded."),
+    "load_failures_total": ("counter", "How often a model could not be loaded."),
     "load_seconds_total": ("counter", "Seconds that loading took."),
     "unloads_total": ("counter", "How often a model was unloaded, by reason."),
     "runtime_deaths_total": ("counter", "How often a runtime ended that should not have."),

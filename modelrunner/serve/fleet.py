@@ -34,6 +34,9 @@ from modelrunner.serve.records import log_of
 from modelrunner.units import format_duration, format_size
 
 READY_WITHIN_S = 600.0
+_REFUSED_FOR_S = 300.0
+"""How long a model that the runtime does not know is not tried again."""
+
 _ROOM_WITHIN_S = 120.0
 _DEATH_S = 2.0
 _TICK_S = 0.05
@@ -62,6 +65,8 @@ class Seat:
         used_at: When somebody used it last, in seconds since the epoch.
         expiry: What unloads it when nobody asks for it.
         retired: Whether it is served no more.
+        failure: Why it cannot be loaded, where another try would end in the same way.
+        failed_at: When that was found, on the monotonic clock.
     """
 
     model: Served
@@ -71,6 +76,8 @@ class Seat:
     used_at: float = 0.0
     expiry: asyncio.TimerHandle | None = None
     retired: bool = False
+    failure: RuntimeFailedError | None = None
+    failed_at: float = 0.0
 
     @property
     def state(self) -> State:
@@ -185,6 +192,10 @@ class Fleet:
     async def _ready(self, seat: Seat) -> Server:
         if seat.server is not None and is_alive(seat.server):
             return seat.server
+        if seat.failure is not None:
+            if time.monotonic() - seat.failed_at < _REFUSED_FOR_S:
+                raise seat.failure.with_traceback(None)
+            seat.failure = None
         if seat.loading is None:
             seat.loading = asyncio.create_task(self._load(seat))
             seat.loading.add_done_callback(_told)
@@ -198,6 +209,11 @@ class Fleet:
                 await self._make_room(seat)
                 begun = time.monotonic()
                 server = await asyncio.to_thread(self._start, seat)
+        except RuntimeFailedError as exc:
+            self.figures.add("load_failures_total", model=seat.model.name)
+            if exc.facts.get("unsupported"):
+                seat.failure, seat.failed_at = exc, time.monotonic()
+            raise
         finally:
             seat.loading = None
         if seat.retired or self._closing:

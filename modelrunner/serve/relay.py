@@ -310,6 +310,9 @@ def _not_loaded(error: ModelRunnerError) -> RefusalError:
         return RefusalError(503, message, "busy", [(b"retry-after", b"10")])
     if isinstance(error, CapacityError):
         return RefusalError(507, message, error.code, [FINAL])
+    if error.facts.get("unsupported"):
+        # the request is right and will fail for as long as model and runtime are these
+        return RefusalError(422, message, "unsupported_model", [FINAL])
     status = 404 if isinstance(error, NotFoundError) else 500
     return RefusalError(status, message, error.code, [FINAL])
 

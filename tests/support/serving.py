@@ -97,6 +97,9 @@ class Scripted:
     mortals: int = 0
     """So many of the next servers end when they are asked something."""
     refuses: bool = False
+    unsupported: bool = False
+    """Whether it refuses because it does not know the model."""
+    tries: int = 0
     starts: list[tuple[str, ScriptedServer]] = field(default_factory=list)
     scripts: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -110,8 +113,11 @@ class Scripted:
         return None
 
     def start(self, spec: LaunchSpec, log: Path) -> ScriptedServer:
+        self.tries += 1
         if self.refuses:
-            raise RuntimeFailedError("it does not start", hint="update it")
+            raise RuntimeFailedError(
+                "it does not start", hint="update it", unsupported=self.unsupported
+            )
         server = ScriptedServer(spec, self.load_s, mortal=self.mortals > 0)
         self.mortals -= 1
         server.answers.next(*self.scripts.pop(spec.name, ()))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from modelrunner.serve.lineup import Facts
-from tests.support.openai_server import Reply, breaks_off, event, refuses, says, waits
+from tests.support.openai_server import Reply, breaks_off, chopped, event, refuses, says, waits
 from tests.support.serving import Scripted, gateway, model
 from tests.support.waiting import wait_until
 
@@ -203,6 +203,31 @@ def test_a_model_that_does_not_load_is_an_error_with_the_reason() -> None:
         assert (answer.status, answer.error) == (500, "it does not start; update it")
         runtime.refuses = False
         assert running.chat("one").status == 200
+
+
+def test_a_model_that_the_runtime_does_not_know_is_tried_once() -> None:
+    runtime = Scripted(refuses=True, unsupported=True)
+    with gateway(runtime, ONE) as running:
+        answers = [running.chat("one") for _ in range(3)]
+        for answer in answers:
+            assert (answer.status, answer.error) == (422, "it does not start; update it")
+            assert answer.json["error"]["code"] == "unsupported_model"
+            assert answer.headers["x-should-retry"] == "false"
+        assert b'modelrunner_load_failures_total{model="ai/one:latest"} 1\n' in metrics(running)
+    assert runtime.tries == 1
+
+
+def test_openais_client_does_not_ask_again_where_a_model_cannot_be_loaded() -> None:
+    openai = pytest.importorskip("openai")
+    for unsupported, kind in ((True, openai.UnprocessableEntityError), (False, openai.APIError)):
+        runtime = Scripted(refuses=True, unsupported=unsupported)
+        with (
+            gateway(runtime, ONE) as running,
+            openai.OpenAI(base_url=f"{running.url}/v1", api_key="none") as client,
+            pytest.raises(kind, match="it does not start"),
+        ):
+            client.chat.completions.create(model="one", messages=[])
+        assert runtime.tries == 1
 
 
 def test_the_end_does_not_wait_for_a_load() -> None:
@@ -406,6 +431,61 @@ def test_tokens_and_requests_are_counted() -> None:
         assert f"\n{line}\n" in text
 
 
+def test_prompt_tokens_are_those_that_clients_are_told() -> None:
+    chat = {"usage": {"prompt_tokens": 40, "completion_tokens": 3}, "timings": {"prompt_n": 1}}
+    messages = {"usage": {"cache_read_input_tokens": 30, "input_tokens": 1, "output_tokens": 4}}
+    responses = {"usage": {"input_tokens": 31, "output_tokens": 2}, "timings": {"prompt_n": 1}}
+    begun = {"message": messages}
+    stream = (
+        b"event: message_start\ndata: " + json.dumps(begun).encode() + b"\n\n",
+        *(event({"delta": {"text": "x" * 3000}}) for _ in range(5)),
+        event({"usage": {"output_tokens": 9}}),
+    )
+    timings = {"prompt_n": 1, "cache_n": 30, "predicted_n": 5}
+    said = json.dumps('a text with "prompt_tokens": 1000, in it').encode()
+    replies = {
+        "chat/completions": (whole(chat), 40, 3),
+        "completions": (Reply((event({"timings": timings}),)), 31, 5),
+        "responses": (whole(responses), 31, 2),
+        "messages": (Reply(stream), 31, 9),
+    }
+    for endpoint, (reply, prompt, completion) in replies.items():
+        told = replace(reply, pieces=(*reply.pieces[:-1], reply.pieces[-1] + b" " + said))
+        # in pieces that end anywhere
+        runtime = Scripted(scripts={"ai/one:latest": [chopped(told, 7)]})
+        with gateway(runtime, ONE) as running:
+            assert running.post(f"/v1/{endpoint}", {}).status == 200
+            text = metrics(running).decode()
+        assert f'\nmodelrunner_prompt_tokens_total{{model="ai/one:latest"}} {prompt}\n' in text
+        assert f'\nmodelrunner_completion_tokens_total{{model="ai/one:latest"}} {completion}\n' in (
+            text
+        )
+
+
+def test_tokens_that_are_only_counted_are_no_prompt() -> None:
+    reply = whole({"input_tokens": 31})
+    with gateway(Scripted(scripts={"ai/one:latest": [reply]}), ONE) as running:
+        assert running.post("/v1/messages/count_tokens", {}).json == {"input_tokens": 31}
+        assert b"prompt_tokens" not in metrics(running)
+
+
+def test_durations_are_counted_in_histograms_that_prometheus_reads() -> None:
+    with gateway(Scripted(), ONE) as running:
+        for _ in range(3):
+            assert running.chat("one").status == 200
+        text = metrics(running).decode()
+    labels = 'endpoint="chat/completions",model="ai/one:latest"'
+    for name in ("request_duration_seconds", "time_to_first_token_seconds"):
+        lines = [line for line in text.splitlines() if line.startswith(f"modelrunner_{name}")]
+        assert lines[-1] == f"modelrunner_{name}_count{{{labels}}} 3"
+        assert lines[-3] == f'modelrunner_{name}_bucket{{{labels},le="+Inf"}} 3'
+        assert lines[0].startswith(f'modelrunner_{name}_bucket{{{labels},le="0.05"}} ')
+        counts = [int(line.rpartition(" ")[2]) for line in lines if "_bucket" in line]
+        assert counts == sorted(counts)
+        assert float(lines[-2].rpartition(" ")[2]) > 0
+        assert f"# TYPE modelrunner_{name} histogram\n" in text
+
+
 def test_no_thread_is_left_behind() -> None:
     before = set(threading.enumerate())
     with gateway(Scripted(), ONE) as running:
@@ -414,6 +494,11 @@ def test_no_thread_is_left_behind() -> None:
 
 
 # Helpers.
+
+
+def whole(value: object) -> Reply:
+    """An answer that is no stream."""
+    return Reply((json.dumps(value).encode(),), kind="application/json")
 
 
 def address(url: str) -> tuple[str, int]:
