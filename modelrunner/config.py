@@ -97,6 +97,10 @@ class Settings:
             shown=tuple(shown),
         )
 
+    def origin_of(self, name: str) -> str:
+        """Who says what a setting is: a variable, a file, or `default`."""
+        return next((entry.origin for entry in self.shown if entry.name == name), "default")
+
     @property
     def store(self) -> Path:
         """Where models are kept."""
@@ -175,8 +179,8 @@ def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
     except RuntimeError as exc:
         # no HOME, and a user that the system does not know, as in a container
         raise ConfigError(
-            "there is no home directory to keep models in",
-            hint="set MODELRUNNER_HOME to a folder of yours",
+            "no home directory to keep models in",
+            hint="set MODELRUNNER_HOME to a directory of yours",
         ) from exc
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from modelrunner.errors import ConfigError, InvalidReferenceError
 from modelrunner.registry.settings import RegistrySettings
+from modelrunner.text import TOML_HINT, available, os_hint, os_reason, suggest, toml_fault
 
 _TOP = {
     "runtime": str,
@@ -39,7 +40,27 @@ _TOP = {
     "lan": bool,
 }
 _RANGES = {"context": range(1, 2**31), "threads": range(1, 4097), "port": range(65536)}
-_KINDS = {str: "text", int: "a whole number", dict: "a table", bool: "true or false"}
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    dict: "a table",
+    bool: "true or false",
+    list: "a list",
+}
+_LIKE = {
+    str: '{} = "text"',
+    int: "{} = 4096",
+    dict: "[{}]",
+    bool: "{} = true",
+    list: '{} = ["text"]',
+}
+_EXAMPLES = {
+    "runtime": 'runtime = "auto"',
+    "port": "port = 12434",
+    "threads": "threads = 4",
+    "mirrors": '[mirrors], and below it "docker.io" = ["https://mirror.example.com"]',
+    "registries": '[registries."registry.example.com"], and its settings below',
+}
 _TABLES = ("mirrors", "registries")
 _REGISTRY = {
     "insecure": bool,
@@ -62,21 +83,27 @@ def read_config(path: Path) -> Mapping[str, Any]:
         return {}
     except NotADirectoryError as exc:
         raise ConfigError(
-            f"{path.parent} is no folder, and models are to be kept in it",
-            hint="set MODELRUNNER_HOME to a folder of yours",
+            f"MODELRUNNER_HOME ({path.parent}) is not a directory",
+            hint="set MODELRUNNER_HOME to a directory of yours",
             path=str(path.parent),
         ) from exc
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+        raise ConfigError(
+            f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), path=str(path)
+        ) from exc
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path} is not UTF-8 text", path=str(path)) from exc
+        raise ConfigError(
+            f"{path}: {toml_fault(exc)}", hint="save it as UTF-8", path=str(path)
+        ) from exc
     # most people have no such file, and do not wait for its parser
     import tomllib
 
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
+        raise ConfigError(
+            f"{path}: {toml_fault(exc)}", hint=f"correct the file: {TOML_HINT}", path=str(path)
+        ) from exc
     for key, entry in value.items():
         _check(path, key, entry)
     return value
@@ -86,16 +113,23 @@ def _check(path: Path, key: str, entry: object) -> None:
     known = [*_TOP, *_TABLES, "ca_file"]
     if key not in known:
         raise ConfigError(
-            f"{path} sets {key!r}, which is no setting",
-            hint=f"settings are {', '.join(known)}",
+            f"{path}: unknown setting {key[:80]!r}",
+            hint=suggest(key, known) or available(known, len(known)),
+            path=str(path),
         )
     kind = dict if key in _TABLES else _TOP.get(key, str)
     if not isinstance(entry, kind) or (isinstance(entry, bool) and kind is not bool):
-        raise ConfigError(f"{path}: {key} should be {_KINDS[kind]}", path=str(path))
+        raise ConfigError(
+            f"{path}: {key} must be {_KINDS[kind]}",
+            hint=f"write it like {_EXAMPLES.get(key, _LIKE[kind].format(key))}",
+            path=str(path),
+        )
     allowed = _RANGES.get(key)
     if allowed is not None and entry not in allowed:
         raise ConfigError(
-            f"{path}: {key} should be between {allowed[0]} and {allowed[-1]}", path=str(path)
+            f"{path}: {key} must be from {allowed[0]} to {allowed[-1]}, got {entry}",
+            hint=f"correct {key} in the file, or remove the line for the default",
+            path=str(path),
         )
 
 
@@ -115,7 +149,11 @@ def read_mirrors(
     for registry, entry in table.items():
         addresses = [entry] if isinstance(entry, str) else entry
         if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
-            raise ConfigError(f"{path}: mirrors of {registry} should be a list of addresses")
+            raise ConfigError(
+                f"{path}: mirrors of {registry[:100]} must be a list of addresses",
+                hint='write "docker.io" = ["https://mirror.example.com"]',
+                path=str(path),
+            )
         found[_registry(registry, f"{path}: mirrors")] = tuple(addresses)
     return found, str(path) if found else "default"
 
@@ -161,12 +199,22 @@ def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, Regi
     found = {}
     for registry, entry in written.get("registries", {}).items():
         if not isinstance(entry, dict):
-            raise ConfigError(f"{path}: registries.{registry!r} should be a table")
+            raise ConfigError(
+                f"{path}: registries.{registry[:100]!r} must be a table",
+                hint='write [registries."registry.example.com"], and its settings below',
+                path=str(path),
+            )
         for key, value in entry.items():
             if key not in _REGISTRY or not isinstance(value, _REGISTRY[key]):
                 raise ConfigError(
-                    f"{path}: {key!r} of registry {registry} is not understood",
-                    hint=f"there are {', '.join(_REGISTRY)}",
+                    f"{path}: unknown key {key[:80]!r} of registry {registry[:100]}"
+                    if key not in _REGISTRY
+                    else f"{path}: {key} of registry {registry[:100]} must be"
+                    f" {_KINDS[_REGISTRY[key]]}",
+                    hint=suggest(key, _REGISTRY) or available(list(_REGISTRY))
+                    if key not in _REGISTRY
+                    else f"write it like {_LIKE[_REGISTRY[key]].format(key)}",
+                    path=str(path),
                 )
         found[_registry(registry, f"{path}: registries")] = RegistrySettings(
             insecure=entry.get("insecure", False),

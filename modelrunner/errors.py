@@ -78,11 +78,13 @@ class ModelRunnerError(Exception):
     exit_code: ClassVar[ExitStatus] = ExitStatus.FAILURE
     code: ClassVar[str] = "failure"
     retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str | None] = None
+    """What helps with any error of the class, where the place that raises it knows no better."""
 
     def __init__(self, message: str, *, hint: str | None = None, **facts: Fact) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.default_hint
         self.facts: Mapping[str, Fact] = facts
 
     def to_dict(self) -> dict[str, Fact]:
@@ -138,18 +140,21 @@ class ModelNotFoundError(NotFoundError):
     """The store has no such model."""
 
     code = "model_not_found"
+    default_hint = "`modelrunner list` lists the models of the local store"
 
 
 class ManifestNotFoundError(NotFoundError):
     """The registry has no such tag, digest or repository."""
 
     code = "manifest_not_found"
+    default_hint = "check the name and the tag: `modelrunner search` finds models"
 
 
 class CardNotFoundError(NotFoundError):
     """The catalogue has no card for this model."""
 
     code = "card_not_found"
+    default_hint = "`modelrunner cards` lists the catalogue"
 
 
 class AccessError(ModelRunnerError):
@@ -157,6 +162,7 @@ class AccessError(ModelRunnerError):
 
     exit_code = ExitStatus.ACCESS
     code = "access"
+    default_hint = "log in with `modelrunner login REGISTRY`"
 
 
 class UnauthorizedError(AccessError):
@@ -177,12 +183,14 @@ class TransferError(ModelRunnerError):
     exit_code = ExitStatus.TRANSFER
     code = "transfer"
     retryable = True
+    default_hint = "run the same command again: what was downloaded is kept"
 
 
 class RegistryUnavailableError(TransferError):
     """The registry cannot be reached."""
 
     code = "registry_unavailable"
+    default_hint = "check the name, the network and the proxy"
 
 
 class RegistryAnswerError(TransferError):
@@ -190,6 +198,7 @@ class RegistryAnswerError(TransferError):
 
     code = "registry_answer"
     retryable = False
+    default_hint = "is it a registry, or does a proxy answer for it? `--debug` logs every request"
 
 
 class RateLimitedError(TransferError):
@@ -209,6 +218,7 @@ class RangesUnsupportedError(TransferError):
 
     code = "ranges_unsupported"
     retryable = False
+    default_hint = "pull from another registry or mirror: this one cannot send parts of a file"
 
 
 class InterruptedTransferError(TransferError):
@@ -222,6 +232,7 @@ class IntegrityError(ModelRunnerError):
 
     exit_code = ExitStatus.INTEGRITY
     code = "integrity"
+    default_hint = "download it again; if it fails again, report it to its publisher"
 
 
 class DigestMismatchError(IntegrityError):
@@ -240,18 +251,21 @@ class MalformedManifestError(IntegrityError):
     """A manifest, index or config that breaks its specification."""
 
     code = "malformed_manifest"
+    default_hint = "the artifact is broken: report it to its publisher"
 
 
 class MalformedGGUFError(IntegrityError):
     """A file that is no GGUF, or a hostile one."""
 
     code = "malformed_gguf"
+    default_hint = "download the file again, or convert the model again"
 
 
 class CorruptStoreError(IntegrityError):
     """The store on disk is not what its index says."""
 
     code = "corrupt_store"
+    default_hint = "`modelrunner verify --deep` finds what is damaged; pull that model again"
 
 
 class UnverifiedError(IntegrityError):
@@ -277,6 +291,7 @@ class DiskFullError(CapacityError):
     """The disk is full, or would be."""
 
     code = "disk_full"
+    default_hint = "free some space: `modelrunner df`, `modelrunner prune`"
 
 
 class ContextExceededError(CapacityError):
@@ -296,6 +311,7 @@ class LaunchError(ModelRunnerError):
 
     exit_code = ExitStatus.RUNTIME
     code = "launch"
+    default_hint = "`modelrunner doctor` checks the runtimes"
 
 
 class RuntimeUnavailableError(LaunchError):
@@ -321,6 +337,7 @@ class LockError(ModelRunnerError):
 
     exit_code = ExitStatus.LOCK
     code = "lock"
+    default_hint = "`modelrunner lock --check` compares modelrunner.lock with modelrunner.toml"
 
 
 class LockOutdatedError(LockError):
@@ -340,3 +357,4 @@ class UnsupportedArtifactError(ModelRunnerError):
 
     exit_code = ExitStatus.UNSUPPORTED
     code = "unsupported_artifact"
+    default_hint = "`modelrunner search` finds models in GGUF format"

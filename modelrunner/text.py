@@ -92,6 +92,40 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def http_url(host: str, port: int) -> str:
-    """The address of a server on plain http; IPv6 stands in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def os_reason(error: OSError) -> str:
+    """Why a file could not be read or written, as part of a sentence: `permission denied`."""
+    reason = error.strerror or str(error)
+    return sanitize_line(reason[:1].lower() + reason[1:], 200)
+
+
+def os_hint(error: OSError) -> str:
+    """What to do where a file could not be read or written."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "check the path"
+    if isinstance(error, IsADirectoryError):
+        return "name a file, not a directory"
+    if isinstance(error, PermissionError):
+        return "check who owns it and its permissions: `ls -l`"
+    return "check the path and the disk that it is on"
+
+
+def json_fault(error: Exception) -> str:
+    """What is wrong with a text that is not JSON: `expected JSON at line 1`."""
+    if isinstance(error, RecursionError):
+        return "JSON nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected UTF-8 text, got other bytes at byte {error.start}"
+    line = getattr(error, "lineno", None)
+    return "expected JSON" if line is None else f"expected JSON at line {line}"
+
+
+def toml_fault(error: Exception) -> str:
+    """What is wrong with a text that is not TOML: `invalid TOML at line 3, column 7`."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected UTF-8 text, got other bytes at byte {error.start}"
+    place = re.search(r"\(at ([^()]+)\)$", str(error))
+    return "invalid TOML" + (f" at {place[1]}" if place else "")
+
+
+TOML_HINT = 'text needs quotes: key = "text"; tables are written [name]'
+"""What is wrong most often with TOML that people write."""

@@ -21,6 +21,10 @@ _FACTORS: dict[str, int] = {
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([a-zA-Z]*)\s*")
 
 
+SIZE_HINT = "write a number and a unit: 8GiB, 20MB or 512k"
+"""What to do about a size that is none."""
+
+
 def format_size(size: int) -> str:
     """A number of bytes for people, in binary units: `1.81 GiB`, `93.81 MiB`, `512 B`."""
     value, unit = float(size), 0
@@ -50,7 +54,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     factor = _FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        raise ValueError(f"{text!r} is no size: write it like 8GiB, 20MB or 512k")
+        raise ValueError(f"invalid size {text!r} (examples: 8GiB, 20MB, 512k)")
     return round(float(match[1]) * factor)
 
 

@@ -7,6 +7,7 @@ JSON, with its exit code. Anything else is a bug and looks like one.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, TextIO
@@ -14,11 +15,11 @@ from typing import Annotated, TextIO
 import typer
 
 from modelrunner import __version__
-from modelrunner.cli.command_table import CommandTable
+from modelrunner.cli.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import GlobalOptions, console_for, shared_options
+from modelrunner.cli.usage import hint_of, message_of
 from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
-from modelrunner.text import suggest
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(exc, fallback, said)
         status = exc.exit_code
     except _USAGE_ERROR as exc:
-        status = _usage(exc, fallback, said)
+        status = _usage(exc, arguments, fallback, said)
     except (KeyboardInterrupt, typer.Abort):
         status = ExitStatus.INTERRUPTED
     finally:
@@ -99,18 +100,23 @@ def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions)
             sys.stderr.write(f"{line}\n")
 
 
-def _usage(error: BaseException, fallback: GlobalOptions, said: GlobalOptions) -> ExitStatus:
+def _usage(
+    error: BaseException, arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions
+) -> ExitStatus:
     context = getattr(error, "ctx", None)
     message = str(getattr(error, "format_message", lambda: str(error))())
     if type(error).__name__ == "NoArgsIsHelpError":
         console_for(fallback).print(message)
         return ExitStatus.OK
-    hint = f"see `{context.command_path} --help`" if context is not None else None
-    possible = getattr(error, "possibilities", None)
-    if possible:
-        message = str(getattr(error, "message", message))
-        hint = suggest(str(getattr(error, "option_name", "")), possible) or hint
-    told = UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)
+    option = str(getattr(error, "option_name", "") or "")
+    possible = getattr(error, "possibilities", None) or ()
+    # of some mistakes the parser does not say in which command they are
+    names = [word for word in arguments if word in COMMANDS or word in ALIASES][:1]
+    command = context.command_path if context else " ".join(["modelrunner", *names])
+    told = UsageError(
+        message_of(message if not option or not possible else str(getattr(error, "message", ""))),
+        hint=hint_of(message, command, option, possible),
+    )
     _tell(told, fallback, said)
     return ExitStatus.USAGE
 

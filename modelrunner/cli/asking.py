@@ -19,7 +19,7 @@ from modelrunner.cli.repl_session import Session, describe
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.url import ExternalRuntime
-from modelrunner.text import sanitize_line
+from modelrunner.text import json_fault, os_reason, sanitize_line
 
 _REPEAT_PENALTY = 1.1
 _SCHEMA_LIMIT = 1024 * 1024
@@ -66,19 +66,27 @@ class AnswerForm:
         try:
             raw = Path(text).read_bytes()[: _SCHEMA_LIMIT + 1]
         except (OSError, ValueError) as exc:
-            reason = getattr(exc, "strerror", None) or "no such file"
+            why = os_reason(exc) if isinstance(exc, OSError) else "invalid file name"
             raise UsageError(
-                f"{shown} cannot be read: {reason}", hint="--format is `json` or a JSON Schema"
+                f"--format: cannot read {shown}: {why}",
+                hint="--format takes `json`, or the path of a file with a JSON Schema",
             ) from exc
         try:
             schema = json.loads(raw) if len(raw) <= _SCHEMA_LIMIT else None
         except (ValueError, RecursionError) as exc:
-            raise UsageError(f"{shown} is no JSON: {sanitize_line(str(exc))}") from exc
+            raise UsageError(
+                f"{shown}: {json_fault(exc)}", hint="--format takes a file with a JSON Schema"
+            ) from exc
         if not isinstance(schema, dict):
-            raise UsageError(f"{shown} is no JSON Schema: that is an object")
+            raise UsageError(
+                f"{shown} is not a JSON Schema: expected a JSON object",
+                hint='a schema looks like {"type": "object", "properties": {}}',
+            )
         reason = unmeetable(schema)
         if reason is not None:
-            raise UsageError(f"no answer can meet {shown}: {reason}")
+            raise UsageError(
+                f"no answer can match {shown}: {reason}", hint="correct that part of the schema"
+            )
         return cls(schema)
 
     def to_dict(self) -> dict[str, object]:
@@ -163,7 +171,10 @@ class Asking:
         except RuntimeFailedError as exc:
             told = str(exc.facts.get("told") or "")
             if self.has_schema and ("schema" in told or "grammar" in told):
-                raise UsageError(f"the runtime cannot follow the schema: {told}") from exc
+                raise UsageError(
+                    f"the runtime does not support the schema: {told}",
+                    hint="simplify the schema, or ask for any JSON: --format json",
+                ) from exc
             raise
         text = whole.getvalue().removesuffix("\n")
         if self.form is not None and not done.calls:

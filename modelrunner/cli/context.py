@@ -166,6 +166,8 @@ class Context:
 
     def explained(self, error: ModelRunnerError) -> ModelRunnerError:
         """The error; of a model that was not found, with the names that may have been meant."""
+        if "ca_file" in error.facts:
+            return self._with_origin(error, str(error.facts["ca_file"]))
         if error.exit_code not in (ExitStatus.NOT_FOUND, ExitStatus.ACCESS):
             return error
         from modelrunner.cards.catalog import Catalog
@@ -176,6 +178,20 @@ class Context:
         except ModelRunnerError:
             # a store that cannot be read helps nobody
             return error
+
+    def _with_origin(self, error: ModelRunnerError, ca_file: str) -> ModelRunnerError:
+        """The error about a file of certificates, with who names the file."""
+        settings = self.settings
+        naming = [
+            f"ca_file of {name} in {settings.home / 'config.toml'}"
+            for name, registry in settings.registries.items()
+            if registry.ca_file == ca_file
+        ]
+        if settings.ca_file == ca_file:
+            naming.insert(0, settings.origin_of("ca_file"))
+        if naming:
+            error.hint = f"correct the path in {' and '.join(naming)}, or remove it there"
+        return error
 
     def require_network(self, what: str) -> None:
         """Says no where `--offline` was asked for.

@@ -20,7 +20,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.text import available, suggest
-from modelrunner.units import counted, format_size, parse_size
+from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
 if TYPE_CHECKING:
     from modelrunner.operations.calibration import Experience
@@ -106,7 +106,7 @@ def bytes_of(budget: str | None) -> int | None:
     try:
         return parse_size(budget)
     except ValueError as exc:
-        raise UsageError(f"--budget: {exc}") from exc
+        raise UsageError(f"--budget: {exc}", hint=SIZE_HINT) from exc
 
 
 def fitted(context: Context, text: str, fitting: Fitting) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 from modelrunner.cli.pull_results import Result
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pulled import Failed, Pulled
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 from modelrunner.units import format_size
 
 _OUTPUT = "GITHUB_OUTPUT"
@@ -64,7 +64,11 @@ class Actions:
             if self.summary is not None:
                 _append(self.summary, summary(results))
         except OSError as exc:
-            raise UsageError(f"{exc.filename} cannot be written: {exc.strerror}") from exc
+            raise UsageError(
+                f"cannot write {exc.filename}: {os_reason(exc)}",
+                hint="GitHub Actions sets GITHUB_OUTPUT and GITHUB_STEP_SUMMARY; elsewhere leave"
+                " --github out",
+            ) from exc
 
 
 def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[str, str]:

@@ -30,6 +30,7 @@ from modelrunner.runtime.settings import Value
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.store.files import disk_errors
 from modelrunner.store.store import StoredModel
+from modelrunner.text import sanitize_line
 
 READY_WITHIN_S = 600.0
 _GGUF = ".gguf"
@@ -81,7 +82,7 @@ class LaunchOptions:
             "rpc": self.rpc,
         }
         said = {
-            key: settings.value_of(key, settings.as_text(value))
+            key: settings.value_of(key, settings.as_text(value), f"--{key}")
             for key, value in own.items()
             if value is not None
         }
@@ -105,6 +106,7 @@ def runtime_for(context: Context, choice: str | None, needs: Collection[Ability]
         environ=context.environ,
         image=context.settings.container_image,
         needs=needs,
+        origin="--runtime" if choice else context.settings.origin_of("runtime"),
     )
 
 
@@ -211,6 +213,11 @@ def _draft(context: Context, text: str) -> Path:
     file = Path(text)
     if text.endswith(_GGUF) and file.is_file():
         return file.absolute()
+    if text.endswith(_GGUF) or text.startswith((".", "/", "~")):
+        raise UsageError(
+            f"draft model {sanitize_line(text, 200)}: file not found",
+            hint="check the path, or name a model of the local store: `modelrunner list`",
+        )
     return context.store.resolve(text).weights()
 
 

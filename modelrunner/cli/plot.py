@@ -8,6 +8,7 @@ from modelrunner.cli.plot_shapes import HEIGHT, WIDTH, Area, Line, Shape, shapes
 from modelrunner.cli.plot_text import text
 from modelrunner.errors import UsageError
 from modelrunner.store.files import write_lightly
+from modelrunner.text import os_hint, os_reason
 
 __all__ = ["HEIGHT", "WIDTH", "Curve", "Point", "curve_of", "svg", "text", "write"]
 
@@ -30,7 +31,9 @@ def write(curve: Curve, path: Path) -> None:
     try:
         write_lightly(path, content)
     except OSError as exc:
-        raise UsageError(f"--plot: {path} cannot be written: {exc.strerror}") from exc
+        raise UsageError(
+            f"--plot: cannot write {path}: {os_reason(exc)}", hint=os_hint(exc)
+        ) from exc
 
 
 def svg(curve: Curve) -> str:

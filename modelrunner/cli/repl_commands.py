@@ -115,7 +115,7 @@ def _clear(session: Session, _argument: str, say: Say) -> Next:
 def _retry(session: Session, _argument: str, _say: Say) -> Next:
     conversation = session.conversation
     if not conversation.turns:
-        raise UsageError("there is nothing to ask again")
+        raise UsageError("nothing to ask again", hint="send a message first")
     while conversation.turns and conversation.turns[-1].role != "user":
         conversation.drop_last()
     return Next.ANSWER
@@ -178,7 +178,7 @@ def _attach_file(session: Session, argument: str, say: Say) -> Next:
 def _attach_image(session: Session, argument: str, say: Say) -> Next:
     path = _file(argument, "/image PATH")
     if session.no_images is not None:
-        raise UsageError(session.no_images)
+        raise UsageError(session.no_images, hint="chat with a vision model for pictures")
     session.images.append(read_picture(path))
     say(f"{sanitize_line(str(path))} goes with your next message")
     return Next.READ
@@ -219,7 +219,7 @@ def _copy(session: Session, _argument: str, say: Say) -> Next:
     turns = session.conversation.turns
     answer = next((turn.content for turn in reversed(turns) if turn.role == "assistant"), "")
     if not answer:
-        raise UsageError("there is no answer to copy yet")
+        raise UsageError("no answer to copy yet", hint="send a message first")
     say(copy(answer, sys.stdout, os.environ))
     return Next.READ
 
@@ -243,11 +243,14 @@ def _load(session: Session, argument: str, say: Say) -> Next:
 
 def _file(argument: str, usage: str) -> Path:
     if not argument:
-        raise UsageError("no file is named", hint=f"`{usage}`")
+        raise UsageError("no file given", hint=f"`{usage}`")
     try:
         return Path(argument.strip('"')).expanduser()
     except RuntimeError as exc:
-        raise UsageError(f"{sanitize_line(argument)} is in nobody's home directory") from exc
+        raise UsageError(
+            f"{sanitize_line(argument)}: unknown user",
+            hint="write the whole path",
+        ) from exc
 
 
 _COMMANDS: dict[str, _Command] = {

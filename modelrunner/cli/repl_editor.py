@@ -61,4 +61,6 @@ def _editor(environ: Mapping[str, str]) -> list[str]:
 
 
 def _failed(name: str, why: str) -> UsageError:
-    return UsageError(f"editor {sanitize_line(name, 80)}: {why}")
+    return UsageError(
+        f"editor {sanitize_line(name, 80)}: {why}", hint="set `EDITOR` to the one that you use"
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import format_size
 
 LIMIT = 256 * 1024
@@ -25,6 +25,7 @@ _PICTURES = (
 # at the start of a word only: an address like me@example.org names no file
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))')
 _PUNCTUATION = ".,;:!?)]}'"
+_TEXT_HINT = "send text or a picture: PNG, JPEG, GIF or BMP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,13 @@ def read_text(file: Path) -> str:
     name = sanitize_line(str(file))
     raw = _read(file, LIMIT)
     if b"\0" in raw:
-        raise UsageError(f"{name} is no text: it has NUL bytes in it")
+        raise UsageError(f"{name} is not a text file (it has NUL bytes)", hint=_TEXT_HINT)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as exc:
-        raise UsageError(f"{name} is no text: byte {exc.start} is not UTF-8") from exc
+        raise UsageError(
+            f"{name} is not a text file (invalid UTF-8 at byte {exc.start})", hint=_TEXT_HINT
+        ) from exc
 
 
 def read_picture(file: Path) -> str:
@@ -115,13 +118,17 @@ def _read(file: Path, limit: int) -> bytes:
     try:
         if not file.is_file():
             # a pipe or a device would be waited for
-            raise UsageError(f"{name} is no file" if file.exists() else f"{name} is not there")
+            raise UsageError(
+                f"{name} is not a file" if file.exists() else f"{name}: file not found",
+                hint="check the path",
+            )
         with file.open("rb") as stream:
             raw = stream.read(limit + 1)
     except OSError as exc:
-        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
+        raise UsageError(f"cannot read {name}: {os_reason(exc)}", hint=os_hint(exc)) from exc
     if len(raw) > limit:
         raise UsageError(
-            f"{name} is larger than {format_size(limit)}, the most that a message takes in"
+            f"{name} is larger than {format_size(limit)}, the limit of a message",
+            hint="send a part of it",
         )
     return raw

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from modelrunner.chat.conversation import Conversation
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize_line
+from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 
 _VERSION = 1
 _LIMIT = 16 * 1024 * 1024
+_HINT = "name a file that `/save` wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ def save(chat: SavedChat, path: Path) -> None:
             load(path)
         except UsageError as exc:
             name = sanitize_line(str(path))
-            raise UsageError(f"{name} is there already, and is no chat to be replaced") from exc
+            raise UsageError(
+                f"{name} exists and is not a saved chat", hint="save under another name"
+            ) from exc
     document = {"modelrunner_chat": _VERSION, "model": chat.model, **chat.conversation.to_dict()}
     text = json.dumps(document, indent=2) + "\n"
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -41,7 +44,9 @@ def save(chat: SavedChat, path: Path) -> None:
         beside.replace(path)
     except OSError as exc:
         beside.unlink(missing_ok=True)
-        raise UsageError(f"{sanitize_line(str(path))} cannot be written: {exc.strerror}") from exc
+        raise UsageError(
+            f"cannot write {sanitize_line(str(path))}: {os_reason(exc)}", hint=os_hint(exc)
+        ) from exc
 
 
 def load(path: Path) -> SavedChat:
@@ -55,18 +60,22 @@ def load(path: Path) -> SavedChat:
         with path.open("rb") as stream:
             raw = stream.read(_LIMIT + 1)
     except OSError as exc:
-        raise UsageError(f"{name} cannot be read: {exc.strerror}") from exc
+        raise UsageError(f"cannot read {name}: {os_reason(exc)}", hint=os_hint(exc)) from exc
     if len(raw) > _LIMIT:
-        raise UsageError(f"{name} is no saved chat: it is too large")
+        raise UsageError(f"{name} is not a saved chat: too large", hint=_HINT)
     try:
         document = json.loads(raw)
         if not isinstance(document, dict) or document.get("modelrunner_chat") != _VERSION:
-            raise UsageError(f"{name} is no saved chat")
+            raise UsageError(f"{name} is not a saved chat", hint=_HINT)
         return SavedChat(str(document.get("model")), Conversation.from_dict(document))
     except RecursionError as exc:
-        raise UsageError(f"{name} is no saved chat") from exc
+        raise UsageError(f"{name} is not a saved chat", hint=_HINT) from exc
+    except (json.JSONDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{name} is not a saved chat: {json_fault(exc)}", hint=_HINT) from exc
     except ValueError as exc:
-        raise UsageError(f"{name} is no saved chat: {sanitize_line(str(exc))}") from exc
+        raise UsageError(
+            f"{name} is not a saved chat: {sanitize_line(str(exc))}", hint=_HINT
+        ) from exc
 
 
 def _write(path: Path, text: str) -> None:

@@ -43,7 +43,10 @@ def _choice(key: str, name: str) -> object:
     choices = _CHOICES[key]
     if name not in choices:
         names = [f"`{choice}`" for choice in choices]
-        raise UsageError(f"`{key}` is {', '.join(names[:-1])} or {names[-1]}")
+        raise UsageError(
+            f"`{key}` must be {', '.join(names[:-1])} or {names[-1]}",
+            hint=f"`/set {key} {next(iter(choices))}`",
+        )
     return choices[name]
 
 

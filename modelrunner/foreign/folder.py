@@ -22,13 +22,19 @@ def find(place: Path) -> Iterator[Found]:
         UsageError: There is nothing there, or no GGUF file.
     """
     if not place.exists():
-        raise UsageError(f"{place}: no such file or folder")
+        raise UsageError(
+            f"{place}: file or directory not found",
+            hint="name a GGUF file or a directory of them; models of a registry are pulled",
+        )
     if not place.is_dir():
         yield _of_file(place)
         return
     folders = sorted({path.parent for path in place.rglob("*") if _is_gguf(path)})
     if not folders:
-        raise UsageError(f"{place} has no GGUF file", hint="safetensors and others do not run here")
+        raise UsageError(
+            f"{place}: no GGUF file found",
+            hint="other formats, such as safetensors, have to be converted to GGUF first",
+        )
     for folder in folders:
         yield from _of_folder(folder)
 

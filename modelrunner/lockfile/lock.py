@@ -179,7 +179,7 @@ def _escaped(character: str) -> str:
     if character.isprintable() or character == " ":
         return character
     if 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004
-        raise LockError("half a character cannot be written into modelrunner.lock")
+        raise LockError("cannot write modelrunner.lock: a name in it is not valid Unicode")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
 
 

@@ -47,10 +47,14 @@ class Load:
         for name in ("context", "sequences", "micro_batch"):
             if getattr(self, name) < 1:
                 label = name.replace("_", " ")
-                raise UsageError(f"a {label} of {getattr(self, name)} holds nothing")
+                raise UsageError(
+                    f"{label} must be at least 1, got {getattr(self, name)}",
+                    hint="leave it out for the default",
+                )
         if self.kv_type not in CACHE_TYPES:
             raise UsageError(
-                f"{self.kv_type!r} is no type of cache", hint=f"use one of {', '.join(CACHE_TYPES)}"
+                f"invalid type of KV cache {self.kv_type!r}",
+                hint=f"use one of {', '.join(CACHE_TYPES)}",
             )
 
     @property

@@ -207,7 +207,7 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
         return rest, Digest.parse(digest)
     except MalformedManifestError as exc:
         raise InvalidReferenceError(
-            f"{text[:200]!r}: the digest after @ is none",
+            f"{text[:200]!r}: invalid digest after @",
             hint="a digest is written sha256: and 64 lower-case hex digits",
         ) from exc
 
@@ -222,7 +222,7 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
         return f"{head}{slash}{last}", None
     if not _TAG.fullmatch(tag):
         raise InvalidReferenceError(
-            f"{text[:200]!r}: {tag[:140]!r} is no tag",
+            f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
             hint="a tag has letters, digits, `.`, `_` and `-`, 128 at most, and starts with"
             " none of `.` and `-`",
         )
@@ -264,8 +264,8 @@ def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str
         return repository, None
     if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision:
         raise InvalidReferenceError(
-            f"{text[:200]!r}: {revision[:140]!r} is no revision",
-            hint="a branch, a tag or a commit stands before the quantisation:"
+            f"{text[:200]!r}: {revision[:140]!r} is not a valid revision",
+            hint="a branch, a tag or a commit stands before the quantization:"
             " hf.co/ORG/REPO@REVISION:QUANT",
         )
     return repository, None if revision == MAIN else revision
@@ -275,7 +275,7 @@ def _check_registry(registry: str, text: str) -> None:
     match = _HOST.fullmatch(registry)
     if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
-            f"{text[:200]!r}: {registry[:100]!r} is no registry",
+            f"{text[:200]!r}: {registry[:100]!r} is not a valid registry",
             hint="a registry is a host name, with a port where it needs one: ghcr.io,"
             " localhost:5000",
         )
@@ -287,12 +287,12 @@ def _check_repository(registry: str, repository: str, text: str) -> None:
     good = all(component.fullmatch(part) and ".." not in part for part in parts)
     if not good or len(repository) > _MAX_NAME:
         raise InvalidReferenceError(
-            f"{text[:200]!r} is no model reference",
+            f"{text[:200]!r} is not a valid model reference",
             hint="write NAME:TAG, NAMESPACE/NAME:TAG or REGISTRY/NAMESPACE/NAME:TAG; names have"
             " lower-case letters and digits, with `.`, `_` or `-` between them",
         )
     if registry == HUGGING_FACE and len(parts) != 2:  # noqa: PLR2004
         raise InvalidReferenceError(
-            f"{text[:200]!r} is no repository of the Hugging Face Hub",
+            f"{text[:200]!r} is not a repository of the Hugging Face Hub",
             hint="write hf.co/ORG/REPO or hf.co/ORG/REPO:QUANT",
         )

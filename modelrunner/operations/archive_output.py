@@ -15,6 +15,7 @@ from typing import IO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError, UsageError
 from modelrunner.store.files import sync_directory, temporary_beside
+from modelrunner.text import os_hint, os_reason
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -77,7 +78,9 @@ def to_files(path: Path, part_bytes: int | None = None) -> Iterator[Output]:
     """
     if path.exists() and not S_ISREG(path.stat().st_mode):
         if path.is_dir() or part_bytes is not None:
-            raise UsageError(f"{path} is no file that an archive could replace")
+            raise UsageError(
+                f"{path} exists and is not a regular file", hint="name another file with -o"
+            )
         # a pipe or a device is written to, never replaced
         with _writing(str(path)), path.open("wb", buffering=0) as stream, to_stream(stream) as out:
             yield out
@@ -162,7 +165,10 @@ def _writing(place: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as exc:
-        raise ModelRunnerError("nobody reads the archive any more: it is not complete") from exc
+        raise ModelRunnerError(
+            "the reader of the archive has closed the pipe: the archive is not complete",
+            hint="see what the command behind the pipe says, or write to a file with -o FILE",
+        ) from exc
     except OSError as exc:
         if exc.errno in _FULL:
             raise DiskFullError(
@@ -176,4 +182,6 @@ def _writing(place: str) -> Iterator[None]:
                 hint="split the archive, as with --split 4000MB",
                 path=place,
             ) from exc
-        raise UsageError(f"{place} cannot be written: {exc.strerror}", path=place) from exc
+        raise UsageError(
+            f"cannot write {place}: {os_reason(exc)}", hint=os_hint(exc), path=place
+        ) from exc

@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 from modelrunner.errors import IntegrityError, UnsupportedArtifactError, UsageError
 from modelrunner.operations.archive_output import part
 from modelrunner.operations.archive_tar import Readable
+from modelrunner.text import os_hint, os_reason
 
 _BUFFER = 1024 * 1024
 _GZIP = b"\x1f\x8b"
@@ -37,11 +38,13 @@ def find_parts(paths: Sequence[Path]) -> tuple[Path, ...]:
     for path in paths:
         if path.is_dir():
             raise UsageError(
-                f"{path} is a folder, not an archive",
+                f"{path} is a directory, not an archive",
                 hint=f"pack it first: tar -C {path} -cf models.tar oci-layout index.json blobs",
             )
         if not path.exists():
-            raise UsageError(f"{path}: no such file")
+            raise UsageError(
+                f"{path}: file not found", hint="name an archive that `modelrunner save` wrote"
+            )
     return tuple(paths)
 
 
@@ -64,7 +67,9 @@ def open_parts(paths: Sequence[Path]) -> Iterator[Readable]:
         try:
             files = [stack.enter_context(path.open("rb", buffering=0)) for path in paths]
         except OSError as exc:
-            raise UsageError(f"{exc.filename} cannot be read: {exc.strerror}") from exc
+            raise UsageError(
+                f"cannot read {exc.filename}: {os_reason(exc)}", hint=os_hint(exc)
+            ) from exc
         joined = stack.enter_context(BufferedReader(_Joined(files), _BUFFER))
         yield plain(joined)
 
@@ -102,7 +107,7 @@ class _Joined(RawIOBase):
             try:
                 count = cast("int", self._files[0].readinto(buffer))  # type: ignore[attr-defined]
             except OSError as exc:
-                raise IntegrityError(f"the archive cannot be read: {exc.strerror}") from exc
+                raise IntegrityError(f"cannot read the archive: {os_reason(exc)}") from exc
             if count:
                 return count
             self._files.pop(0)
@@ -122,4 +127,4 @@ class _Gunzipped:
             # as a plain file would end
             return b""
         except (gzip.BadGzipFile, zlib.error) as exc:
-            raise IntegrityError("the compressed archive is damaged: nothing was named") from exc
+            raise IntegrityError("the compressed archive is damaged; nothing was loaded") from exc

@@ -60,7 +60,10 @@ def package(
         DiskFullError, StoreAccessError: It cannot be stored.
     """
     if reference.digest is not None:
-        raise UsageError(f"{reference.short}: a new artifact has a tag, not a digest")
+        raise UsageError(
+            f"{reference.short}: cannot package under a digest",
+            hint="name a tag: NAMESPACE/NAME:TAG",
+        )
     shards = shard_files(ingredients.weights)
     metadata = _metadata(shards, ingredients)
     config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
@@ -97,7 +100,10 @@ def shard_files(weights: Path) -> list[Path]:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(
+            f"{path} is a directory, not a file" if path.is_dir() else f"{path}: file not found",
+            hint="name a GGUF file" + (" in it" if path.is_dir() else ", or check the path"),
+        )
     return path
 
 

@@ -7,7 +7,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from modelrunner.errors import AccessError, TransferError
+from modelrunner.errors import AccessError, TransferError, UnauthorizedError
 from modelrunner.events import (
     Advanced,
     Finished,
@@ -59,8 +59,16 @@ class Pusher:
                 raise missing(model, blob)
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
         siblings = _siblings(model, reference)
-        uploaded = sum(self._push_blob(reference, blob, siblings) for blob in blobs)
-        self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
+        try:
+            uploaded = sum(self._push_blob(reference, blob, siblings) for blob in blobs)
+            self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
+        except UnauthorizedError as exc:
+            raise UnauthorizedError(
+                f"{reference.short}: login required to push to {reference.registry}",
+                hint=f"run `modelrunner login {reference.registry}`, and push to a repository"
+                " of yours",
+                **exc.facts,
+            ) from exc
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
         return Pushed(reference, str(manifest.digest), uploaded, manifest.total_bytes - uploaded)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ConfigError
+from modelrunner.text import os_reason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -46,10 +47,14 @@ class PublicKey:
             with path.open("rb") as file:
                 key = load_pem_public_key(file.read(_LIMIT))
         except OSError as exc:
-            raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+            raise ConfigError(
+                f"cannot read the public key {path}: {os_reason(exc)}",
+                hint="check the path where it is named: --key, or `keys` in verify.toml",
+                path=str(path),
+            ) from exc
         except (ValueError, UnsupportedAlgorithm) as exc:
             raise ConfigError(
-                f"{path} is no public key in PEM",
+                f"{path} is not a public key in PEM format",
                 hint="`cosign public-key --key cosign.key` prints one",
                 path=str(path),
             ) from exc

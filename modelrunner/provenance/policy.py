@@ -27,6 +27,7 @@ from typing import Any, Literal, get_args
 
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import Reference
+from modelrunner.text import TOML_HINT, os_hint, os_reason, toml_fault
 
 NAME = "verify.toml"
 VERSION = 1
@@ -84,11 +85,15 @@ def read_policy(path: Path) -> Policy | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}", path=str(path)) from exc
+        raise ConfigError(
+            f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), path=str(path)
+        ) from exc
     try:
         value = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise ConfigError(f"{path} is no TOML: {exc}", path=str(path)) from exc
+        raise ConfigError(
+            f"{path}: {toml_fault(exc)}", hint=f"correct the file: {TOML_HINT}", path=str(path)
+        ) from exc
     _check_keys(path, value, _TOP, "it")
     if value.get("version") != VERSION:
         raise ConfigError(
@@ -98,7 +103,9 @@ def read_policy(path: Path) -> Policy | None:
         )
     rules = value.get("rule", [])
     if not isinstance(rules, list):
-        raise ConfigError(f"{path}: rules are written [[rule]]", path=str(path))
+        raise ConfigError(
+            f"{path}: rule must be a list of tables", hint="write [[rule]]", path=str(path)
+        )
     return Policy(
         _mode(path, value.get("default", "off")), tuple(_rule(path, rule) for rule in rules)
     )
@@ -106,14 +113,20 @@ def read_policy(path: Path) -> Policy | None:
 
 def _rule(path: Path, value: object) -> Rule:
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: a rule is a table", path=str(path))
+        raise ConfigError(f"{path}: a rule must be a table", hint="write [[rule]]", path=str(path))
     _check_keys(path, value, _RULE, "a rule")
     for key in _TEXTS:
         if not isinstance(value.get(key, ""), str):
-            raise ConfigError(f"{path}: {key} should be text", path=str(path))
+            raise ConfigError(
+                f"{path}: {key} must be text", hint=f'write {key} = "text"', path=str(path)
+            )
     keys = value.get("keys", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ConfigError(f"{path}: keys should be a list of files", path=str(path))
+        raise ConfigError(
+            f"{path}: keys must be a list of files",
+            hint='write keys = ["cosign.pub"]',
+            path=str(path),
+        )
     if not value.get("match"):
         raise ConfigError(
             f"{path}: a rule matches nothing", hint='write match = "docker.io/ai/*"', path=str(path)

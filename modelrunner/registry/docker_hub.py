@@ -146,7 +146,10 @@ def docker_hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint
         parts = urlsplit(address)
         _ = parts.port  # a property that parses
     except ValueError as exc:
-        raise ConfigError(f"hub_api: {address[:200]!r} is no address") from exc
+        raise ConfigError(
+            f"hub_api: invalid URL {address[:200]!r}",
+            hint="the default is https://hub.docker.com; see `modelrunner config`",
+        ) from exc
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or parts.query:
         raise ConfigError(

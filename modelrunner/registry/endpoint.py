@@ -11,6 +11,7 @@ from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.settings import ClientCertificate, RegistrySettings
 
 _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
+_MIRROR_HINT = "write docker.io=https://mirror.example.com, without user and password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ class Endpoint:
             parts = urlsplit(text)
             _ = parts.port
         except ValueError as exc:
-            raise ConfigError(f"{address!r} is no address of a mirror") from exc
+            raise ConfigError(
+                f"invalid URL of a mirror {address[:200]!r}", hint=_MIRROR_HINT
+            ) from exc
         spaced = any(mark.isspace() for mark in text)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or spaced:
             raise ConfigError(
-                f"{address[:200]!r} is no address of a mirror",
-                hint="write docker.io=https://mirror.example.com, without user and password",
+                f"invalid URL of a mirror {address[:200]!r}",
+                hint=_MIRROR_HINT,
             )
         said = (registries or {}).get(parts.netloc, RegistrySettings())
         if parts.scheme == "http" and not (said.insecure or is_loopback(parts.hostname)):

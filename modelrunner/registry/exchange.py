@@ -54,8 +54,9 @@ class Exchange:
     ) -> None:
         if endpoint.ca_file and not Path(endpoint.ca_file).exists():
             raise ConfigError(
-                f"{endpoint.ca_file}: no such file of certificates",
-                hint="it is named by SSL_CERT_FILE or by ca_file in config.toml",
+                f"{endpoint.ca_file}: file of certificates not found",
+                hint="check the path in SSL_CERT_FILE, or in ca_file of config.toml",
+                ca_file=endpoint.ca_file,
             )
         self._endpoint = endpoint
         self._session = session

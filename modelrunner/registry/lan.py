@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import UsageError
+from modelrunner.text import os_reason
 
 if TYPE_CHECKING:
     from zeroconf import Zeroconf
@@ -131,7 +132,10 @@ def _network(addresses: Sequence[str] | None = None) -> "Iterator[Zeroconf]":
             else Zeroconf(interfaces=list(addresses), ip_version=IPVersion.V4Only)
         )
     except OSError as exc:
-        raise UsageError(f"the local network cannot be listened to: {exc.strerror}") from exc
+        raise UsageError(
+            f"cannot listen on the local network: {os_reason(exc)}",
+            hint="is there a network, and may this program use UDP port 5353? Else leave --lan out",
+        ) from exc
     try:
         yield network
     finally:

@@ -17,8 +17,12 @@ from modelrunner.errors import ConfigError, UnauthorizedError
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.oci import OciRegistry
+from modelrunner.text import json_fault, os_hint, os_reason
 
 _HUB_URL = "https://index.docker.io/v1/"
+
+_DAMAGED = "correct the file, or set DOCKER_CONFIG to another directory"
+"""It is Docker's file too, so nothing is overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,14 @@ class LoginStore:
             value = json.loads(self.config.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as exc:
-            raise ConfigError(f"{self.config} cannot be read: {exc}") from exc
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot read {self.config}: {os_reason(exc)}", hint=os_hint(exc)
+            ) from exc
+        except (ValueError, RecursionError) as exc:
+            raise ConfigError(f"{self.config}: {json_fault(exc)}", hint=_DAMAGED) from exc
         if not isinstance(value, dict):
-            raise ConfigError(f"{self.config} is no JSON object")
+            raise ConfigError(f"{self.config}: expected a JSON object", hint=_DAMAGED)
         return value
 
     def _write(self, value: Mapping[str, Any]) -> None:
@@ -83,7 +91,9 @@ class LoginStore:
             beside.write_text(json.dumps(value, indent=2) + "\n")
             beside.replace(self.config)
         except OSError as exc:
-            raise ConfigError(f"{self.config} cannot be written: {exc.strerror}") from exc
+            raise ConfigError(
+                f"cannot write {self.config}: {os_reason(exc)}", hint=os_hint(exc)
+            ) from exc
 
 
 def check_login(registry: OciRegistry) -> None:

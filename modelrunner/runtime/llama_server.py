@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,18 @@ _VERSION = re.compile(r"version:\s*(.+)")
 _TRIES = 3
 _OK = 200
 _STRANGER = (401, 403)
+
+
+def how_to_install(platform: str, environ: Mapping[str, str]) -> str:
+    """How people get the program on this system."""
+    if platform == "darwin" or shutil.which("brew", path=environ.get("PATH", "")):
+        return "`brew install llama.cpp`"
+    if platform == "win32":
+        return "`winget install llama.cpp`"
+    return (
+        "unpack a build from https://github.com/ggml-org/llama.cpp/releases and put its folder"
+        " on PATH"
+    )
 
 
 class LlamaServer:
@@ -44,8 +57,8 @@ class LlamaServer:
                 self.name,
                 available=False,
                 detail=f"no {_PROGRAM} on PATH",
-                hint="`brew install llama.cpp`, or `pip install 'modelrunner[embedded]'`"
-                " for the same code",
+                hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU alone"
+                " `pip install 'modelrunner[embedded]'` brings the same code",
             )
         return Availability(self.name, available=True, detail=program)
 

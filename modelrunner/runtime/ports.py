@@ -1,8 +1,10 @@
 """Ports on loopback: a free one, and whether one is taken."""
 
+import errno
 import socket
 
-from modelrunner.errors import PortInUseError
+from modelrunner.errors import LaunchError, PortInUseError
+from modelrunner.text import os_reason
 
 LOOPBACK = "127.0.0.1"
 
@@ -43,3 +45,19 @@ def port_in_use(port: int) -> PortInUseError:
         hint="choose another port, or 0 for any free one",
         port=port,
     )
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> LaunchError:
+    """Return the error for an address that a server of ours cannot listen on."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return LaunchError(
+            f"cannot listen on {place}: {host} is not an address of this machine",
+            hint="--host takes 127.0.0.1, the address of a network card, or 0.0.0.0 for all",
+            host=host,
+        )
+    if isinstance(error, PermissionError):
+        hint = "choose a port above 1023 with --port, or 0 for any free one"
+    else:
+        hint = "choose another port with --port, or 0 for any free one"
+    return PortInUseError(f"cannot listen on {place}: {os_reason(error)}", hint=hint, port=port)

@@ -10,7 +10,7 @@ from modelrunner.runtime.llama_server import LlamaServer
 from modelrunner.runtime.runtime import Ability, Availability, Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.runtime.xllamacpp_server import XLlamaCpp
-from modelrunner.text import sanitize_line
+from modelrunner.text import sanitize_line, suggest
 
 AUTO = "auto"
 QUICKEST = "pip install 'modelrunner[embedded]'"
@@ -24,6 +24,7 @@ def select(
     api_key: str = "",
     image: str = "",
     needs: Collection[Ability] = (),
+    origin: str = "--runtime",
 ) -> Runtime:
     """The runtime that was asked for, if it is there.
 
@@ -33,6 +34,7 @@ def select(
         api_key: The key of the server behind a URL.
         image: The image for a container; empty for llama.cpp's own.
         needs: What it has to be able to do: with `auto`, the first that can is taken.
+        origin: Where the choice was made, for messages.
 
     Raises:
         RuntimeUnavailableError: It is not installed; with `auto`, none is that can.
@@ -46,9 +48,10 @@ def select(
     for runtime in runtimes_known:
         if runtime.name == choice:
             return _require(runtime)
-    names = ", ".join(runtime.name for runtime in runtimes_known)
+    names = [AUTO, *(runtime.name for runtime in runtimes_known)]
     raise UsageError(
-        f"{sanitize_line(choice, 80)}: no such runtime", hint=f"choose {AUTO}, {names}, or a URL"
+        f"{origin}: unknown runtime {sanitize_line(choice, 80)!r}",
+        hint=suggest(choice, names) or f"use {', '.join(names)}, or the URL of a server",
     )
 
 
@@ -79,9 +82,20 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
             return runtime
         why = f"does not offer {lacking[0]}" if found.available else found.detail
         reasons.append(f"{found.name}: {why}")
+    what = f" with {needs_text}" if (needs_text := " and ".join(map(str, needs))) else ""
     raise RuntimeUnavailableError(
-        f"nothing here can run a model ({'; '.join(reasons)})", hint=QUICKEST
+        f"no runtime found that can run a model{what} ({'; '.join(reasons)})",
+        hint=_what_to_install(known, needs),
     )
+
+
+def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> str:
+    """What gives a runtime that can do all of this, the quickest first."""
+    able = [runtime for runtime in known if set(needs) <= runtime.abilities]
+    if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
+        return QUICKEST
+    hints = (runtime.availability().hint for runtime in able)
+    return next(filter(None, hints), "leave the option out that no runtime has")
 
 
 def _require(runtime: Runtime) -> Runtime:

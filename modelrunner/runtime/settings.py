@@ -49,6 +49,11 @@ class Whole:
             return f"a whole number from {self.least} on"
         return f"a whole number from {self.least} to {self.most}"
 
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "4096" if self.most == _MOST else str(min(self.most, max(self.least, 4)))
+
 
 @dataclass(frozen=True, slots=True)
 class Positive:
@@ -63,7 +68,12 @@ class Positive:
         return number if 0 < number < math.inf else None
 
     def __str__(self) -> str:
-        return "a number above 0"
+        return "a number greater than 0"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "1.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,11 @@ class Choice:
     def __str__(self) -> str:
         return f"one of {', '.join(self.words)}"
 
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return self.words[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -90,6 +105,11 @@ class Switch:
 
     def __str__(self) -> str:
         return "on or off"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,11 @@ class Name:
     def __str__(self) -> str:
         return "a model or a GGUF file"
 
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "ai/smollm2"
+
 
 @dataclass(frozen=True, slots=True)
 class Servers:
@@ -115,6 +140,11 @@ class Servers:
 
     def __str__(self) -> str:
         return "HOST:PORT,..., each host by its name or its IPv4 address"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "192.168.1.20:50052"
 
 
 def _is_place(text: str) -> bool:
@@ -195,8 +225,13 @@ def to_dict(settings: Mapping[str, Value]) -> dict[str, Value]:
     return {key.replace("-", "_"): value for key, value in settings.items()}
 
 
-def value_of(key: str, text: str) -> Value:
+def value_of(key: str, text: str, option: str | None = None) -> Value:
     """The value of a setting.
+
+    Args:
+        key: The setting.
+        text: The value as it was written.
+        option: The option of the command line that it was written for, where it is not `--set`.
 
     Raises:
         UsageError: The key is not known, or the value is not for it.
@@ -204,8 +239,18 @@ def value_of(key: str, text: str) -> Value:
     kind = known(key).kind
     value = kind.parse(text)
     if value is None:
-        raise UsageError(f"{key} should be {kind}, not {sanitize_line(text, 80)!r}", setting=key)
+        raise UsageError(
+            f"{option or key} must be {kind}, got {sanitize_line(text, 80)!r}",
+            hint=_hint(canonical(key), kind, text, option),
+            setting=key,
+        )
     return value
+
+
+def _hint(key: str, kind: Kind, text: str, option: str | None) -> str:
+    near = suggest(text, kind.words) if isinstance(kind, Choice) else None
+    written = f"--set {key}={kind.example}" if option is None else f"{option} {kind.example}"
+    return near or f"write it like {written}"
 
 
 def known(key: str) -> Setting:

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import uvicorn
 
-from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url
+from modelrunner.runtime.ports import cannot_listen
 from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
 from modelrunner.serve.arrival import HEADERS_LIMIT
@@ -125,7 +125,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        PortInUseError: Somebody else listens there, or we may not.
+        PortInUseError: Another program listens there, or we may not.
+        LaunchError: It is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -136,11 +137,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as exc:
         listener.close()
-        raise PortInUseError(
-            f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
-            hint="choose another port with --port, or 0 for any",
-            port=port,
-        ) from exc
+        raise cannot_listen(host, port, exc) from exc
     return listener
 
 

@@ -21,10 +21,11 @@ from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from modelrunner.errors import ModelRunnerError, PortInUseError
+from modelrunner.errors import ModelRunnerError
 from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
+from modelrunner.runtime.ports import cannot_listen
 from modelrunner.share.repositories import (
     RefusalError,
     catalog,
@@ -58,11 +59,7 @@ class ShareServer(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except OSError as exc:
-            raise PortInUseError(
-                f"{host}:{port} cannot be listened on: {exc.strerror or exc}",
-                hint="choose another port with --port, or 0 for any",
-                port=port,
-            ) from exc
+            raise cannot_listen(host, port, exc) from exc
 
     @property
     def address(self) -> str:

@@ -18,13 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize_line
+from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 from modelrunner.tools.call import run_bounded
 from modelrunner.tools.tool import Tool, Toolbox
 
 _LIMIT = 1024 * 1024
 _LOADS_WITHIN_S = 30.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FEWER = "leave functions out, or shorten what is said of them"
+_LIKE = (
+    'write a list of {"name": "...", "description": "...", "parameters": {"type": "object"}},'
+    " as OpenAI's API takes it"
+)
 
 
 def load_tools(file: Path) -> Toolbox:
@@ -35,7 +40,10 @@ def load_tools(file: Path) -> Toolbox:
     """
     shown = sanitize_line(str(file))
     if not file.is_file():
-        raise UsageError(f"{shown} is no file", hint="--tools takes a .py or a .json file")
+        raise UsageError(
+            f"{shown} is not a file" if file.exists() else f"{shown}: file not found",
+            hint="name a .py file with functions, or a .json file with their descriptions",
+        )
     if file.suffix == ".py":
         tools = _from_python(file, shown)
     elif file.suffix == ".json":
@@ -46,11 +54,17 @@ def load_tools(file: Path) -> Toolbox:
             hint="functions of a Python file, or a JSON list as OpenAI's API takes it",
         )
     if not tools:
-        raise UsageError(f"{shown} has no function for the model")
+        raise UsageError(
+            f"{shown} has no function for the model",
+            hint="define functions with a docstring and annotated parameters; names that begin"
+            " with _ do not count",
+        )
     names = [tool.name for tool in tools]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"{shown} describes {twice} twice")
+        raise UsageError(
+            f"{shown} describes {twice} twice", hint="give each function a name of its own"
+        )
     return Toolbox(tuple(tools))
 
 
@@ -58,12 +72,18 @@ def _from_python(file: Path, shown: str) -> list[Tool]:
     command = (sys.executable, "-m", "modelrunner.tools.python_tools", str(file.absolute()))
     ended = run_bounded(command, b"", _LOADS_WITHIN_S, _LIMIT)
     if ended.cut:
-        raise UsageError(f"{shown} describes more than {_LIMIT} bytes of tools")
+        raise UsageError(f"{shown} describes more than {_LIMIT} bytes of tools", hint=_FEWER)
     if ended.status is None:
-        raise UsageError(f"{shown} takes longer than {_LOADS_WITHIN_S:g} s to load")
+        raise UsageError(
+            f"{shown} takes longer than {_LOADS_WITHIN_S:g} s to load",
+            hint="move slow work from the module into its functions",
+        )
     if ended.status:
         said = ended.said.strip().splitlines()
-        raise UsageError(f"{shown} cannot be loaded: {sanitize_line(said[-1] if said else '?')}")
+        raise UsageError(
+            f"cannot load {shown}: {sanitize_line(said[-1] if said else '?')}",
+            hint=f"correct the file: `python {shown}` shows where it fails",
+        )
     return [
         Tool(found["name"], found["description"], found["parameters"], (*command, found["name"]))
         for found in json.loads(ended.text)
@@ -74,31 +94,33 @@ def _from_json(file: Path, shown: str) -> list[Tool]:
     try:
         raw = file.read_bytes()[: _LIMIT + 1]
     except OSError as exc:
-        raise UsageError(f"{shown} cannot be read: {exc.strerror}") from exc
+        raise UsageError(f"cannot read {shown}: {os_reason(exc)}", hint=os_hint(exc)) from exc
     if len(raw) > _LIMIT:
-        raise UsageError(f"{shown} is too large to describe tools")
+        raise UsageError(f"{shown} has more than {_LIMIT} bytes", hint=_FEWER)
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise UsageError(f"{shown} is no JSON: {sanitize_line(str(exc))}") from exc
+        raise UsageError(f"{shown}: {json_fault(exc)}", hint=_LIKE) from exc
     entries = document if isinstance(document, list) else [document]
     return [_tool(entry, f"{shown}[{at}]", file.parent) for at, entry in enumerate(entries)]
 
 
 def _tool(entry: object, where: str, folder: Path) -> Tool:
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} is no function")
+        raise UsageError(f"{where} is not the description of a function", hint=_LIKE)
     function = entry.get("function", entry)
     match function:
         case {"name": str(name)} if _NAME.fullmatch(name):
             parameters = function.get("parameters") or {"type": "object", "properties": {}}
             if not isinstance(parameters, dict):
-                raise UsageError(f"{where}: `parameters` is no schema of an object")
+                raise UsageError(
+                    f"{where}: `parameters` must be a JSON Schema of an object", hint=_LIKE
+                )
             about = str(function.get("description") or "")
             return Tool(name, about, parameters, _command(entry, where, folder))
         case _:
             raise UsageError(
-                f"{where} has no name that a function can have",
+                f"{where}: invalid function name",
                 hint="letters, digits, _ and -, at most 64",
             )
 
@@ -106,7 +128,10 @@ def _tool(entry: object, where: str, folder: Path) -> Tool:
 def _command(entry: Mapping[str, Any], where: str, folder: Path) -> tuple[str, ...]:
     command = entry.get("command", [])
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
-        raise UsageError(f"{where}: `command` is no list of words")
+        raise UsageError(
+            f"{where}: `command` must be a list of strings",
+            hint='write it like "command": ["./weather.sh", "--json"]',
+        )
     if command and "/" in command[0]:
         return (str((folder / command[0]).absolute()), *command[1:])
     return tuple(command)

@@ -41,7 +41,7 @@ def test_settings_are_of_one_tag_alone(cli: CommandLine) -> None:
     ("arguments", "message"),
     [
         (["--set", "contxt=1"], "unknown setting 'contxt'"),
-        (["--set", "context=no"], "context should be a whole number from 1 on, not 'no'"),
+        (["--set", "context=no"], "context must be a whole number from 1 on, got 'no'"),
         (["--kv-type", "q9"], "kv-type should be one of f32, f16, "),
         (["--unset", "contxt"], "unknown setting 'contxt'"),
         (["--set", "mmap=on", "--unset", "mmap"], "mmap is set and unset at once"),

@@ -215,4 +215,6 @@ def test_garbage_is_an_integrity_error(cli: CommandLine, tmp_path: Path, content
 def test_a_file_that_is_not_there_is_a_usage_error(cli: CommandLine) -> None:
     done = cli("estimate", "nowhere/model.gguf")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: nowhere/model.gguf: no such file\n"
+    assert done.stderr == (
+        "error: nowhere/model.gguf: file not found\nhint: name a GGUF file, or check the path\n"
+    )

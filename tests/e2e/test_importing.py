@@ -206,13 +206,13 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            ([], "nothing to import is named"),
-            (["nowhere.gguf"], "nowhere.gguf: no such file or folder"),
-            (["."], ". has no GGUF file"),
+            ([], "nothing to import: no file given"),
+            (["nowhere.gguf"], "nowhere.gguf: file or directory not found"),
+            (["."], ".: no GGUF file found"),
             (["--all"], "--all and --folder are about --from"),
             (["x", "--link", "--copy"], "contradict each other"),
             (["--from", "ollama", "--all", "x"], "contradict each other"),
-            (["--from", "ollama", "--folder", "nowhere"], "nowhere: no such folder"),
+            (["--from", "ollama", "--folder", "nowhere"], "nowhere: directory not found"),
             (["--from", "ollama"], "Ollama keeps no models at"),
         ],
     )

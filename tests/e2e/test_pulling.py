@@ -155,7 +155,7 @@ def test_an_unknown_tag_names_the_near_ones(cli: CommandLine, name: str) -> None
         "",
         (
             "error: HOST/team/tiny:1-q40: no such tag on HOST\n"
-            "hint: there are `1-Q4_0`, `1`, `latest`\n"
+            "hint: available: `1-Q4_0`, `1`, `latest`\n"
         ),
     )
 
@@ -251,7 +251,7 @@ def test_a_home_that_is_no_folder_is_a_configuration_error(
     done = cli("pull", name, MODELRUNNER_HOME=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "is no folder" in done.stderr
-    assert "hint: set MODELRUNNER_HOME to a folder of yours" in done.stderr
+    assert "hint: set MODELRUNNER_HOME to a directory of yours" in done.stderr
 
 
 def test_a_full_disk_is_a_capacity_error_before_a_byte_moves(

@@ -316,7 +316,7 @@ def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path:
         8,
         "",
         (
-            "error: nothing here can run a model (llama-server: no llama-server on PATH;"
+            "error: no runtime found that can run a model (llama-server: no llama-server on PATH;"
             " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module"
             " xllamacpp; docker: no daemon, /nowhere/docker.sock is not there)\n"
             "hint: pip install 'modelrunner[embedded]'\n"

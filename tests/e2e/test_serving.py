@@ -475,15 +475,15 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ((), 2, "it is not said what to serve"),
-        ((TALKER, "--all"), 2, "--all is every model already"),
+        ((), 2, "no model given"),
+        ((TALKER, "--all"), 2, "--all and model names cannot be combined"),
         ((TALKER, "--keep-alive", "soon"), 2, "'soon' is no time"),
         ((TALKER, "--keep-alive", "-5m"), 2, "'-5m' is no time"),
         ((TALKER, "--allow-origin", "evil"), 2, "'evil' is no origin of a web page"),
         ((TALKER, "--api-key", ""), 2, "an API key is made of visible ASCII characters"),
         ((TALKER, "--kv-type", "q9"), 2, "kv-type"),
         (("fixtures/none-of-this", "--offline"), 9, "fixtures/none-of-this:latest is not here"),
-        ((TALKER, "--host", "192.0.2.1"), 8, "192.0.2.1:0 cannot be listened on"),
+        ((TALKER, "--host", "192.0.2.1"), 8, "192.0.2.1 is not an address of this machine"),
     ],
 )
 def test_what_cannot_be_served_is_said(

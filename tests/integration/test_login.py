@@ -121,8 +121,8 @@ def test_helper_that_is_missing_is_an_error_with_its_name(cli, registry, docker_
     ("arguments", "said"),
     [
         (("login", "ghcr.io", "--password-stdin"), "--password-stdin needs --username"),
-        (("login", "ghcr.io"), "there is no terminal to ask on"),
-        (("login", "word", "-u", "x"), "'word' is no registry"),
+        (("login", "ghcr.io"), "cannot prompt for a password: stdin is not a terminal"),
+        (("login", "word", "-u", "x"), "'word' is not a valid registry"),
     ],
 )
 def test_login_that_cannot_work_is_a_usage_error(cli, arguments, said):

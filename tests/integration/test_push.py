@@ -149,7 +149,7 @@ def test_files_that_are_not_there_or_something_else_are_named(store, tmp_path, i
 
 
 def test_artifact_is_named_by_a_tag(store, ingredients):
-    with pytest.raises(UsageError, match="a tag, not a digest"):
+    with pytest.raises(UsageError, match="cannot package under a digest"):
         make(store, ingredients, f"ai/m@sha256:{'0' * 64}")
 
 

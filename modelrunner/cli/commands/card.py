@@ -17,8 +17,8 @@ from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations.card_source import CardSource, FoundCard
 from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
 from modelrunner.operations.compare import stored_differences
-from modelrunner.text import sanitize_line
-from modelrunner.units import format_context, format_size, parse_size
+from modelrunner.text import os_hint, os_reason, sanitize_line
+from modelrunner.units import SIZE_HINT, format_context, format_size, parse_size
 
 _BUDGET = "Memory to fit into, such as 8GiB, instead of this machine's."
 
@@ -146,7 +146,9 @@ def _of_file(path: Path) -> FoundCard:
     try:
         return FoundCard(read_card(path), "", "file")
     except OSError as exc:
-        raise UsageError(f"{path}: cannot be read: {exc.strerror}", path=str(path)) from exc
+        raise UsageError(
+            f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), path=str(path)
+        ) from exc
 
 
 def _reference(context: Context, subject: str) -> Reference:
@@ -161,7 +163,10 @@ def _reference(context: Context, subject: str) -> Reference:
         return Reference.parse(subject)
     except InvalidReferenceError as exc:
         if subject.startswith((".", "/", "~")) or subject.lower().endswith(".md"):
-            raise UsageError(f"{subject[:200]}: no such file") from exc
+            raise UsageError(
+                f"{sanitize_line(subject, 200)}: file not found",
+                hint="name a card file, or a model: `modelrunner card ai/smollm2`",
+            ) from exc
         raise
 
 
@@ -175,7 +180,7 @@ def _size(option: str, text: str | None) -> int | None:
     try:
         return parse_size(text)
     except ValueError as exc:
-        raise UsageError(f"{option}: {exc}") from exc
+        raise UsageError(f"{option}: {exc}", hint=SIZE_HINT) from exc
 
 
 def _row(offer: Offer) -> tuple[str, ...]:

@@ -108,7 +108,10 @@ def export_model(
 
 def _image(option: str, text: str | None) -> str | None:
     if text is not None and not _IMAGE.fullmatch(text):
-        raise UsageError(f"{option} {text[:80]!r} is no name of an image")
+        raise UsageError(
+            f"{option}: invalid image name {text[:80]!r}",
+            hint="write it like ghcr.io/ggml-org/llama.cpp:server",
+        )
     return text
 
 
@@ -118,7 +121,8 @@ def _program(context: Context, said: str | None) -> str | None:
     found = said or shutil.which(_PROGRAM, path=context.environ.get("PATH", ""))
     if found is not None and not (Path(found).is_absolute() and found.isprintable()):
         raise UsageError(
-            f"--program {found[:200]!r} is no absolute path", hint="systemd needs all of it"
+            f"--program {found[:200]!r} is not an absolute path",
+            hint="systemd needs one, such as /usr/bin/llama-server",
         )
     return found
 
@@ -127,7 +131,9 @@ def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
     """Writes files: one as it is called, or several into a folder."""
     single = len(files) == 1 and not output.is_dir()
     if single and not output.parent.is_dir():
-        raise UsageError(f"{output.parent}: no such folder")
+        raise UsageError(
+            f"{output.parent}: directory not found", hint="create it first, or write to another one"
+        )
     if not single and output.exists() and not output.is_dir():
         raise UsageError(
             f"{output} is a file, and there are {len(files)} to write", hint="name a folder"

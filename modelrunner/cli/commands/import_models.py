@@ -101,8 +101,8 @@ def _find(
             raise UsageError("--all and --folder are about --from", hint="add --from PROGRAM")
         if not names:
             raise UsageError(
-                "nothing to import is named",
-                hint="name a GGUF file or a folder, or a program with --from",
+                "nothing to import: no file given",
+                hint="name a GGUF file or a directory, or a program with --from",
             )
         places = [Path(name).expanduser() for name in names]
         return [model for place in places for model in _in_place(place)]
@@ -112,7 +112,10 @@ def _find(
     home = Path(context.environ.get("HOME") or "/")
     place = known.folder(home, context.environ) if folder is None else folder
     if not place.is_dir():
-        raise UsageError(f"{place}: no such folder")
+        raise UsageError(
+            f"{place}: directory not found; {known.title} keeps its models there",
+            hint=f"is {known.title} installed? If its models are elsewhere, add --folder DIR",
+        )
     with disk_errors(place):
         found = list(known.find(place))
     if not found:

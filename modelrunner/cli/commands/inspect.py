@@ -49,10 +49,11 @@ def inspect(
     """Print everything that is known about one model, as JSON."""
     catalog = Catalog.load()
     if (keys or identity or issuer) and not security:
-        raise UsageError("--key, --identity and --issuer are about --security")
+        raise UsageError("--key, --identity and --issuer need --security", hint="add --security")
     if security and remote:
         raise UsageError(
-            "--security reads what is here", hint="pull it first: nothing of it is run by that"
+            "--security and --remote cannot be combined",
+            hint="pull the model first: a pull runs nothing of it",
         )
     if remote:
         name = Reference.parse(reference)

@@ -57,7 +57,9 @@ def _registry(text: str) -> str:
     """The registry's name, as references have it."""
     host = (text.partition("://")[2] or text).rstrip("/").removesuffix("/v1")
     if "." not in host and ":" not in host and host != "localhost":
-        raise UsageError(f"{text!r} is no registry", hint="write its host, such as ghcr.io")
+        raise UsageError(
+            f"{text[:200]!r} is not a valid registry", hint="name its host, such as ghcr.io"
+        )
     return Reference.parse(f"{host}/login/check").registry
 
 
@@ -65,7 +67,7 @@ def _ask(username: str | None, *, password_stdin: bool) -> Credential:
     terminal = sys.stdin.isatty()
     if password_stdin:
         if username is None:
-            raise UsageError("--password-stdin needs --username")
+            raise UsageError("--password-stdin needs --username", hint="add -u USER")
         password = sys.stdin.read().rstrip("\r\n")
     elif terminal:
         from getpass import getpass
@@ -74,11 +76,13 @@ def _ask(username: str | None, *, password_stdin: bool) -> Credential:
         password = getpass("Password or token: ")
     else:
         raise UsageError(
-            "there is no terminal to ask on",
+            "cannot prompt for a password: stdin is not a terminal",
             hint="pipe the password in: modelrunner login REGISTRY -u USER --password-stdin",
         )
     if not username or not password:
-        raise UsageError("a login has a user and a password")
+        raise UsageError(
+            "empty user name or password", hint="type both, or use -u USER --password-stdin"
+        )
     return Credential(username=username, password=password)
 
 

@@ -113,4 +113,7 @@ def _created(epoch: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(epoch), UTC)
     except (ValueError, OverflowError, OSError) as exc:
-        raise UsageError(f"SOURCE_DATE_EPOCH is no time: {epoch[:40]!r}") from exc
+        raise UsageError(
+            f"invalid SOURCE_DATE_EPOCH {epoch[:40]!r}",
+            hint="set it to seconds since 1970, as in `git log -1 --format=%ct`, or unset it",
+        ) from exc

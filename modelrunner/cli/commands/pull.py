@@ -14,7 +14,8 @@ from modelrunner.cli.placing import Placing, folders, placing_of
 from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pulled import Failed, Outcome
-from modelrunner.units import parse_size
+from modelrunner.text import sanitize_line
+from modelrunner.units import SIZE_HINT, parse_size
 
 if TYPE_CHECKING:
     # where a lock has everything here, what fetches is not loaded
@@ -99,6 +100,11 @@ def pull(
     if deadline is not None:
         context.hurry(deadline)
     if ca_file is not None:
+        if not ca_file.is_file():
+            raise UsageError(
+                f"--ca-file {sanitize_line(str(ca_file), 200)}: file not found",
+                hint="name a file with certificates in PEM format",
+            )
         context.trust(ca_file)
     if also or lan or context.settings.lan:
         context.ask_also(also or (), lan=lan or context.settings.lan)
@@ -264,7 +270,7 @@ def _rate(text: str | None) -> int | None:
     try:
         rate = parse_size(text)
     except ValueError as exc:
-        raise UsageError(f"--limit-rate: {exc}") from exc
+        raise UsageError(f"--limit-rate: {exc}", hint=SIZE_HINT) from exc
     if rate <= 0:
-        raise UsageError("--limit-rate: nothing would ever come", hint="write it like 20M or 500k")
+        raise UsageError("--limit-rate must be greater than 0", hint=SIZE_HINT)
     return rate

@@ -11,7 +11,7 @@ from modelrunner.cli.progress import progress
 from modelrunner.errors import UsageError
 from modelrunner.operations.archive import Archive, Saved, choose
 from modelrunner.operations.archive_output import to_files, to_stream
-from modelrunner.units import format_size, parse_size
+from modelrunner.units import SIZE_HINT, format_size, parse_size
 
 _LEAST_PART = 64 * 1024
 _LATEST = 8**11 - 1
@@ -48,7 +48,9 @@ def save(
         return
     path = Path(output)
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder")
+        raise UsageError(
+            f"{path.parent}: directory not found", hint="create it first, or write to another one"
+        )
     if not path.exists() or path.is_file():
         archive.check_room(path.parent)
     with progress(context.console, verb="saving") as listener, to_files(path, part_bytes) as out:
@@ -58,10 +60,10 @@ def save(
 
 def _to_stdout(context: Context, archive: Archive, part_bytes: int | None) -> None:
     if part_bytes is not None:
-        raise UsageError("--split needs files: name one with -o")
+        raise UsageError("--split cannot write to stdout", hint="name a file with -o FILE")
     if sys.stdout.isatty():
         raise UsageError(
-            "an archive is nothing for a terminal",
+            "refusing to write an archive to a terminal",
             hint="write it to a file with -o FILE, or send stdout to one",
         )
     with progress(context.console, verb="saving") as listener, to_stream(sys.stdout.buffer) as out:
@@ -90,9 +92,12 @@ def _part_bytes(text: str | None) -> int | None:
     try:
         size = parse_size(text)
     except ValueError as exc:
-        raise UsageError(f"--split: {exc}") from exc
+        raise UsageError(f"--split: {exc}", hint=SIZE_HINT) from exc
     if size < _LEAST_PART:
-        raise UsageError(f"--split: parts have at least {format_size(_LEAST_PART)}")
+        raise UsageError(
+            f"--split must be at least {format_size(_LEAST_PART)}, got {text[:40]}",
+            hint="most file systems take --split 4GB",
+        )
     return size
 
 
@@ -101,5 +106,8 @@ def _mtime(epoch: str) -> int:
     if not epoch:
         return 0
     if not (epoch.isascii() and epoch.isdigit() and int(epoch) <= _LATEST):
-        raise UsageError(f"SOURCE_DATE_EPOCH is no time: {epoch[:40]!r}")
+        raise UsageError(
+            f"invalid SOURCE_DATE_EPOCH {epoch[:40]!r}",
+            hint="set it to seconds since 1970, as in `git log -1 --format=%ct`, or unset it",
+        )
     return int(epoch)

@@ -203,13 +203,15 @@ def _chosen(
     """Each model once, with the name that it is shown under."""
     if everything == bool(references):
         raise UsageError(
-            "it is not said what to serve" if not references else "--all is every model already",
-            hint="name models, or use --all for every model that is here",
+            "no model given" if not references else "--all and model names cannot be combined",
+            hint="name models, or use --all for every model of the local store",
         )
     if everything:
         named = [model for model in context.store.models() if model.references]
         if not named:
-            raise UsageError("no models here yet", hint="`modelrunner pull ai/smollm2`")
+            raise UsageError(
+                "no models in the local store", hint="download one: `modelrunner pull ai/smollm2`"
+            )
         return [(model, model.references[0].short) for model in named]
     found = [find_or_pull(context, text) for text in references]
     return list({str(model.digest): (model, name) for model, name in reversed(found)}.values())[
@@ -224,7 +226,11 @@ def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str
         made = secrets.token_urlsafe(32)
         return made, made
     if wanted is not None and not _KEY.fullmatch(wanted):
-        raise UsageError("an API key is made of visible ASCII characters, and of one at least")
+        raise UsageError(
+            f"invalid API key in {'--api-key' if said is not None else _KEY_VARIABLE}:"
+            " expected printable ASCII characters without blanks",
+            hint="`--api-key generated` creates one",
+        )
     return wanted, None
 
 

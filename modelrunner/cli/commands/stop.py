@@ -19,7 +19,10 @@ def stop(
     """Stop serving models; with its last model a server ends."""
     if everything == bool(references):
         raise UsageError(
-            "it is not said what to stop", hint="name models, or use --all; `modelrunner ps`"
+            "nothing to stop: no model given"
+            if not references
+            else "--all and model names cannot be combined",
+            hint="name a model, or use --all; `modelrunner ps` lists what runs",
         )
     folder = context.settings.servers
     if everything:

@@ -34,6 +34,8 @@ from tests.support.openai_server import (
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 
+RUNTIME_HINT = "hint: `modelrunner doctor` checks the runtimes\n"
+
 
 @pytest.fixture
 def server() -> Iterator[OpenAIServer]:
@@ -191,7 +193,9 @@ def test_a_server_that_breaks_off_leaves_what_it_said(server: OpenAIServer) -> N
 def test_a_message_without_any_answer_is_taken_back(server: OpenAIServer) -> None:
     server.next(fails_midway(message="boom"))
     session = session_with(server)
-    assert talk(session, "hi") == f"error: the server at {server.url} failed: boom\n"
+    assert talk(session, "hi") == (
+        f"error: the server at {server.url} failed: boom\n" + RUNTIME_HINT
+    )
     assert session.conversation.turns == ()
 
 
@@ -261,7 +265,8 @@ def test_files_are_inserted_and_missing_ones_told(
     Path("a.txt").write_text(r"alpha $1 \1")
     Path("b.bin").write_bytes(b"\xff")
     assert talk(session_with(server), "see @b.bin", "see @a.txt @b.txt") == (
-        "error: b.bin is no text: byte 0 is not UTF-8\n"
+        "error: b.bin is not a text file (invalid UTF-8 at byte 0)\n"
+        "hint: send text or a picture: PNG, JPEG, GIF or BMP\n"
         "no file b.txt: `@` is sent as typed\n"
         "You said: see alpha $1 \\1 @b.txt\n"
     )

@@ -81,7 +81,7 @@ def test_retry_takes_the_answer_back_and_asks_again(session: Session) -> None:
 
 def test_retry_needs_something_to_ask_again(session: Session) -> None:
     session.conversation.clear()
-    assert refused(session, "/retry") == ("there is nothing to ask again", None)
+    assert refused(session, "/retry") == ("nothing to ask again", "send a message first")
 
 
 def test_the_system_prompt_is_shown_set_and_removed(session: Session) -> None:
@@ -122,7 +122,7 @@ def test_settings_are_shown_set_and_unset(session: Session) -> None:
         ("max_tokens 0", "`max_tokens` is a whole number from 1"),
         ("max_tokens -5", "`max_tokens` is a whole number from 1"),
         ("max_tokens many", "`max_tokens` is a whole number from 1"),
-        ("verbose yes", "`verbose` is `on` or `off`"),
+        ("verbose yes", "`verbose` must be `on` or `off`"),
         ("num_ctx 5", "no setting `num_ctx`"),
     ],
 )
@@ -190,21 +190,21 @@ def test_saving_replaces_a_chat_and_nothing_else(session: Session, tmp_path: Pat
     run(session, f"/save {chat}")
     assert json.loads(chat.read_text())["messages"] == []
     assert refused(session, f"/save {other}") == (
-        f"{other} is there already, and is no chat to be replaced",
-        None,
+        f"{other} exists and is not a saved chat",
+        "save under another name",
     )
     assert other.read_text() == "alias ll='ls -l'"
     assert refused(session, f"/save {tmp_path}")[0] == (
-        f"{tmp_path} is there already, and is no chat to be replaced"
+        f"{tmp_path} exists and is not a saved chat"
     )
 
 
 def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> None:
     assert refused(session, f"/save {tmp_path}/no/chat") == (
-        f"{tmp_path}/no/chat cannot be written: No such file or directory",
-        None,
+        f"cannot write {tmp_path}/no/chat: no such file or directory",
+        "check the path",
     )
-    assert refused(session, "/save") == ("no file is named", "`/save FILE`")
+    assert refused(session, "/save") == ("no file given", "`/save FILE`")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> Non
         (b"{}", ""),
         (b"[]", ""),
         (b"[" * 100_000, ""),
-        (b"\xff", ": 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        (b"x", ": Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff", ": expected UTF-8 text, got other bytes at byte 0"),
+        (b"x", ": expected JSON at line 1"),
         (b'{"modelrunner_chat": 2, "system": null, "messages": []}', ""),
         (b'{"modelrunner_chat": 1}', ": there are no `system` and `messages`"),
         (
@@ -228,13 +228,13 @@ def test_another_file_is_not_loaded_and_changes_nothing(
 ) -> None:
     path, before = tmp_path / "x", session.conversation
     path.write_bytes(content)
-    assert refused(session, f"/load {path}")[0] == f"{path} is no saved chat{reason}"
+    assert refused(session, f"/load {path}")[0] == f"{path} is not a saved chat{reason}"
     assert session.conversation is before
 
 
 def test_a_file_that_is_not_there_is_not_loaded(session: Session, tmp_path: Path) -> None:
     assert refused(session, f"/load {tmp_path}/x")[0] == (
-        f"{tmp_path}/x cannot be read: No such file or directory"
+        f"cannot read {tmp_path}/x: no such file or directory"
     )
 
 
@@ -281,10 +281,10 @@ def test_pictures_are_saved_with_the_conversation(session: Session, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("nothing", None, "is not there"),
-        ("", None, "is no file"),
-        ("binary", b"a\0b", "is no text: it has NUL bytes in it"),
-        ("latin", b"caf\xe9", "is no text: byte 3 is not UTF-8"),
+        ("nothing", None, "file not found"),
+        ("", None, "is not a file"),
+        ("binary", b"a\0b", "is not a text file (it has NUL bytes)"),
+        ("latin", b"caf\xe9", "is not a text file (invalid UTF-8 at byte 3)"),
         ("large", b"x" * (256 * 1024 + 1), "is larger than 256.00 KiB"),
     ],
 )
@@ -318,7 +318,7 @@ def test_nothing_written_in_the_editor_sends_nothing(
 
 def test_there_is_nothing_to_copy_before_an_answer(session: Session) -> None:
     session.conversation.clear()
-    assert refused(session, "/copy")[0] == "there is no answer to copy yet"
+    assert refused(session, "/copy")[0] == "no answer to copy yet"
 
 
 def test_thoughts_and_markdown_are_set(session: Session) -> None:
@@ -326,7 +326,7 @@ def test_thoughts_and_markdown_are_set(session: Session) -> None:
     run(session, "/set markdown off")
     assert (session.thinking, session.markdown) == ("show", False)
     message, _ = refused(session, "/set thinking loud")
-    assert message == "`thinking` is `show`, `fold` or `hide`"
+    assert message == "`thinking` must be `show`, `fold` or `hide`"
 
 
 @pytest.fixture

@@ -71,16 +71,16 @@ def test_a_file_up_to_the_limit_is_taken_and_one_byte_more_is_not(tmp_path: Path
     with pytest.raises(UsageError) as caught:
         insert_files("@over", tmp_path)
     assert caught.value.message == (
-        f"{tmp_path}/over is larger than 256.00 KiB, the most that a message takes in"
+        f"{tmp_path}/over is larger than 256.00 KiB, the limit of a message"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"abc\xff", "byte 3 is not UTF-8"), (b"a\0b", "it has NUL bytes in it")],
+    [(b"abc\xff", "invalid UTF-8 at byte 3"), (b"a\0b", "it has NUL bytes")],
 )
 def test_a_binary_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.bin").write_bytes(content)
     with pytest.raises(UsageError) as caught:
         insert_files("what is @x.bin?", tmp_path)
-    assert caught.value.message == f"{tmp_path}/x.bin is no text: {reason}"
+    assert caught.value.message == f"{tmp_path}/x.bin is not a text file ({reason})"

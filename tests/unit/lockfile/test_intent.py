@@ -88,7 +88,11 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
         ('[models.a]\noutput = "x"', "modelrunner.toml:1: a has no reference", 'ref = "ai/..."'),
         ("[models]\na = 1", "modelrunner.toml:2: models.a should be a reference or a table", None),
         ('[models]\n"a b" = "ai/m"', "modelrunner.toml:2: 'a b' is no name for a model", "letters"),
-        ('[models.a]\nref = "AI:/m"', "modelrunner.toml:2: 'AI:/m': 'ai:' is no registry", "host"),
+        (
+            '[models.a]\nref = "AI:/m"',
+            "modelrunner.toml:2: 'AI:/m': 'ai:' is not a valid registry",
+            "host",
+        ),
         ('[models.a]\nref = "ai/m"\nfit = 1', "modelrunner.toml:3: fit should be a table", "vram"),
         (
             '[models.a]\nref = "ai/m"\nfit = {context = 1}',
@@ -97,7 +101,7 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
         ),
         (
             '[models.a]\nref = "ai/m"\nfit = {vram = "lots"}',
-            "modelrunner.toml:3: vram: 'lots' is no size: write it like 8GiB, 20MB or 512k",
+            "modelrunner.toml:3: vram: invalid size 'lots' (examples: 8GiB, 20MB, 512k)",
             None,
         ),
         (

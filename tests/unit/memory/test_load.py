@@ -9,10 +9,10 @@ from modelrunner.memory.load import Load
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"context": 0}, "a context of 0 holds nothing"),
-        ({"context": 4096, "sequences": 0}, "a sequences of 0 holds nothing"),
-        ({"context": 4096, "micro_batch": -1}, "a micro batch of -1 holds nothing"),
-        ({"context": 4096, "kv_type": "q3_z"}, "'q3_z' is no type of cache"),
+        ({"context": 0}, "context must be at least 1, got 0"),
+        ({"context": 4096, "sequences": 0}, "sequences must be at least 1, got 0"),
+        ({"context": 4096, "micro_batch": -1}, "micro batch must be at least 1, got -1"),
+        ({"context": 4096, "kv_type": "q3_z"}, "invalid type of KV cache 'q3_z'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given, message):

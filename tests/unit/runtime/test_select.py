@@ -9,7 +9,7 @@ import pytest
 
 import modelrunner
 from modelrunner.errors import RuntimeUnavailableError, UsageError
-from modelrunner.runtime.llama_server import LlamaServer
+from modelrunner.runtime.llama_server import LlamaServer, how_to_install
 from modelrunner.runtime.runtime import Ability
 from modelrunner.runtime.select import runtimes, select
 
@@ -38,10 +38,15 @@ def test_llama_server_that_is_not_executable_is_not_there(path_with_llama_server
     with pytest.raises(RuntimeUnavailableError) as caught:
         select("llama-server", environ={"PATH": path_with_llama_server})
     assert caught.value.message == "llama-server: no llama-server on PATH"
-    assert (
-        caught.value.hint
-        == "`brew install llama.cpp`, or `pip install 'modelrunner[embedded]'` for the same code"
-    )
+    assert "`pip install 'modelrunner[embedded]'` brings the same code" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("platform", "hint"),
+    [("darwin", "brew install"), ("win32", "winget install"), ("linux", "llama.cpp/releases")],
+)
+def test_llama_server_is_installed_as_on_each_system(platform, hint):
+    assert hint in how_to_install(platform, {"PATH": ""})
 
 
 @pytest.mark.parametrize(
@@ -70,10 +75,10 @@ def test_url_is_the_runtime_that_runs_already():
 def test_unknown_runtime_is_named_with_the_known_ones():
     with pytest.raises(UsageError) as caught:
         select("olama", environ={})
-    assert caught.value.message == "olama: no such runtime"
+    assert caught.value.message == "--runtime: unknown runtime 'olama'"
     assert (
         caught.value.hint
-        == "choose auto, llama-server, llama-cpp-python, xllamacpp, docker, or a URL"
+        == "use auto, llama-server, llama-cpp-python, xllamacpp, docker, or the URL of a server"
     )
 
 
@@ -107,7 +112,7 @@ except RuntimeUnavailableError as error:
 """)
     assert error == {
         "code": "runtime_unavailable",
-        "message": "nothing here can run a model (llama-server: no llama-server on PATH;"
+        "message": "no runtime found that can run a model (llama-server: no llama-server on PATH;"
         " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module xllamacpp;"
         " docker: no daemon, /nowhere/docker.sock is not there)",
         "hint": "pip install 'modelrunner[embedded]'",

@@ -33,14 +33,14 @@ def test_value_has_the_type_of_its_setting(text, key, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("context=0", "context should be a whole number from 1 on, not '0'"),
-        ("context=1e3", "context should be a whole number from 1 on, not '1e3'"),
-        ("threads=9999", "threads should be a whole number from 1 to 4096, not '9999'"),
-        ("mmap=maybe", "mmap should be on or off, not 'maybe'"),
-        ("rope-scale=nan", "rope-scale should be a number above 0, not 'nan'"),
-        ("rope-scale=inf", "rope-scale should be a number above 0, not 'inf'"),
-        ("rope-scaling=longer", "rope-scaling should be one of none, linear, yarn, not 'longer'"),
-        ("draft=", "draft should be a model or a GGUF file, not ''"),
+        ("context=0", "context must be a whole number from 1 on, got '0'"),
+        ("context=1e3", "context must be a whole number from 1 on, got '1e3'"),
+        ("threads=9999", "threads must be a whole number from 1 to 4096, got '9999'"),
+        ("mmap=maybe", "mmap must be on or off, got 'maybe'"),
+        ("rope-scale=nan", "rope-scale must be a number greater than 0, got 'nan'"),
+        ("rope-scale=inf", "rope-scale must be a number greater than 0, got 'inf'"),
+        ("rope-scaling=longer", "rope-scaling must be one of none, linear, yarn, got 'longer'"),
+        ("draft=", "draft must be a model or a GGUF file, got ''"),
         ("context", "'context' is not KEY=VALUE"),
         ("=4", "unknown setting ''"),
     ],
@@ -59,7 +59,7 @@ def test_value_that_is_not_for_it_is_refused_with_what_would_be(text, message):
     ],
 )
 def test_what_is_no_list_of_servers_is_refused(text):
-    with pytest.raises(UsageError, match=r"rpc should be HOST:PORT,\.\.\."):
+    with pytest.raises(UsageError, match=r"rpc must be HOST:PORT,\.\.\."):
         settings.parse([f"rpc={text}"])
 
 

@@ -119,20 +119,20 @@ def test_json_names_the_program_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.json", "{", "is no JSON"),
+        ("a.json", "{", "a.json: expected JSON at line 1"),
         ("a.json", "[]", "has no function for the model"),
-        ("a.json", "[1]", "a.json[0] is no function"),
-        ("a.json", '[{"name": "a b"}]', "a.json[0] has no name that a function can have"),
-        ("a.json", '[{"function": 3}]', "a.json[0] has no name that a function can have"),
-        ("a.json", '[{"name": "a", "parameters": 3}]', "`parameters` is no schema"),
-        ("a.json", '[{"name": "a", "command": "ls"}]', "`command` is no list of words"),
+        ("a.json", "[1]", "a.json[0] is not the description of a function"),
+        ("a.json", '[{"name": "a b"}]', "a.json[0]: invalid function name"),
+        ("a.json", '[{"function": 3}]', "a.json[0]: invalid function name"),
+        ("a.json", '[{"name": "a", "parameters": 3}]', "`parameters` must be a JSON Schema"),
+        ("a.json", '[{"name": "a", "command": "ls"}]', "`command` must be a list of strings"),
         ("a.json", '[{"name": "a"}, {"name": "a"}]', "describes a twice"),
-        ("a.json", "[" * 100_000, "is no JSON"),
-        ("a.json", " " * 1_100_000, "is too large"),
+        ("a.json", "[" * 100_000, "a.json: JSON nested too deeply"),
+        ("a.json", " " * 1_100_000, "has more than"),
         ("a.py", "x = 1", "has no function for the model"),
-        ("a.py", "def f(:", "cannot be loaded: SyntaxError"),
-        ("a.py", "import nowhere_to_be_found", "cannot be loaded: ModuleNotFoundError"),
-        ("a.py", "raise SystemExit(3)", "cannot be loaded"),
+        ("a.py", "def f(:", "a.py: SyntaxError"),
+        ("a.py", "import nowhere_to_be_found", "a.py: ModuleNotFoundError"),
+        ("a.py", "raise SystemExit(3)", "cannot load"),
         ("a.txt", "", "is neither .py nor .json"),
     ],
 )
@@ -144,5 +144,5 @@ def test_what_describes_no_tools_is_refused(tmp_path: Path, name, content, says)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="file not found"):
         load_tools(tmp_path / "a.py")

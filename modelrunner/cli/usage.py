@@ -1,0 +1,113 @@
+"""What is wrong with a command line, in the words of this program rather than its parser's."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from modelrunner.cli.command_table import ALIASES
+from modelrunner.text import available, sanitize_line, suggest
+
+_ELSEWHERE = {
+    ("run", "-d"): "`modelrunner serve REF --detach` starts a model in the background",
+    ("run", "--detach"): "`modelrunner serve REF --detach` starts a model in the background",
+    ("run", "--openaiurl"): "a server that runs already is named with --runtime URL",
+    ("run", "--color"): "leave it out; set NO_COLOR=1 for no colors",
+    ("list", "--all"): "leave it out: all local models are listed",
+    ("list", "-a"): "leave it out: all local models are listed",
+    ("list", "--openai"): "use --json",
+    ("inspect", "--openai"): "leave it out: the result is JSON",
+    ("ps", "-a"): "leave it out: everything that is served is listed",
+    ("ps", "--all"): "leave it out: everything that is served is listed",
+    ("pull", "--platform"): "leave it out: models are the same on every platform",
+    ("pull", "-a"): "name the tags: `modelrunner tags REF` lists them",
+    ("pull", "--all-tags"): "name the tags: `modelrunner tags REF` lists them",
+    ("logs", "--no-engines"): "leave it out: only the log of the runtime is printed",
+    ("package", "--gguf"): "name the file first: `modelrunner package FILE.gguf REF`",
+}
+"""Options of Docker Model Runner and Docker that are not needed, or are called differently here."""
+
+_NUMBER = {"int": "a whole number", "float": "a number"}
+_Rule = tuple[str, Callable[["re.Match[str]"], str]]
+_RULES: Sequence[_Rule] = (
+    (
+        r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not in the range (?P<range>.+)",
+        lambda part: f"{_name(part['what'])} must be {_range(part['range'])}, got {part['got']}",
+    ),
+    (
+        r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not a valid (?P<kind>int|float)\w*.*",
+        lambda part: f"{_name(part['what'])} must be {_NUMBER[part['kind']]}, got {part['got']}",
+    ),
+    (
+        r"Invalid value for (?P<what>\S.*?): (?P<got>'[^']*') is not one of .+",
+        lambda part: f"{_name(part['what'])}: invalid value {part['got']}",
+    ),
+    (
+        r"Invalid value for (?P<what>\S.*?): (?P<why>.+)",
+        lambda part: f"{_name(part['what'])}: {part['why']}",
+    ),
+    (r"No such option: (?P<what>\S+).*", lambda part: f"unknown option {part['what']}"),
+    (
+        r"Missing (?P<kind>argument|option) (?P<what>'[^']+').*",
+        lambda part: f"missing {part['kind']} {_name(part['what'])}",
+    ),
+    (
+        r"Option (?P<what>'[^']+') requires .+",
+        lambda part: f"option {_name(part['what'])} needs a value",
+    ),
+    (
+        r"Option (?P<what>'[^']+') does not take a value",
+        lambda part: f"option {_name(part['what'])} takes no value",
+    ),
+    (
+        r"Got unexpected extra argument(?:s|\(s\))? \((?P<what>.*)\)",
+        lambda part: f"unexpected argument {sanitize_line(part['what'], 200)}",
+    ),
+)
+"""The parser's messages, the narrower first, and what they become."""
+
+
+def message_of(text: str) -> str:
+    """Return a message of the parser as this program would say it."""
+    text = text.strip().rstrip(".")
+    for pattern, said in _RULES:
+        found = re.fullmatch(pattern, text, re.DOTALL)
+        if found is not None:
+            return said(found)
+    return text[:1].lower() + text[1:]
+
+
+def hint_of(text: str, command: str, option: str, possible: Sequence[str]) -> str:
+    """Return what to do about it.
+
+    Args:
+        text: The parser's message.
+        command: The command as it was typed, such as `modelrunner run`.
+        option: The option that does not exist, or empty.
+        possible: Options that are spelled like it.
+    """
+    name = command.rpartition(" ")[2]
+    name = ALIASES.get(name, name)
+    if (name, option) in _ELSEWHERE:
+        return _ELSEWHERE[name, option]
+    near = suggest(option, possible) if possible else None
+    choices = re.search(r"('[^']*') is not one of (.+)", text)
+    if choices is not None:
+        known = re.findall(r"'([^']*)'", choices[2])
+        near = suggest(choices[1].strip("'"), known) or available(known)
+    return near or f"`{command} --help` lists its options"
+
+
+def _name(text: str) -> str:
+    """The last spelling of an option: `--quiet` of `'-q' / '--quiet'`."""
+    return text.rpartition(" / ")[2].strip("'")
+
+
+def _range(text: str) -> str:
+    """`x>=1` and `1<=x<=16` in words."""
+    low = re.search(r"([\d.e+-]+)<=?x|x>=?([\d.e+-]+)", text)
+    high = re.search(r"x<=?([\d.e+-]+)", text)
+    least = next(filter(None, low.groups()), None) if low else None
+    most = high[1] if high else None
+    # a limit of the type alone says nothing to people
+    if least and most and float(most) < 2**31 - 1:
+        return f"from {least} to {most}"
+    return f"at least {least}" if least else f"at most {most}"
