@@ -70,6 +70,7 @@ COMMANDS = {
     "configure": Entry("configure:configure", "Keep settings of one model."),
     "config": Entry("version:config", "Show every setting and where it comes from."),
     "doctor": Entry("doctor:doctor", "Look for what is wrong here, and say what to do."),
+    "completion": Entry("completion:completion", "Print the completion script of a shell."),
     "help": Entry("help:show_help", "Show the commands, or the options of one."),
     "version": Entry("version:version", "Print the version of this program."),
 }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from modelrunner.cli.completion import completer_for
 from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.errors import ExitStatus, ModelRunnerError, NotInStoreError, UsageError
 
@@ -298,12 +299,22 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
             raise better from exc
         context.console.flush()
 
+    for entry in own:
+        _complete(entry)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [before, *(entry.replace(kind=keyword) for entry in (*own, *shared))]
     signature = inspect.Signature(parameters, return_annotation=None)
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
     return wrapper
+
+
+def _complete(parameter: inspect.Parameter) -> None:
+    """Lets a shell complete what is called `REF` or `KEY=VALUE`, in every command alike."""
+    for facts in getattr(parameter.annotation, "__metadata__", ()):
+        metavar = getattr(facts, "metavar", None)
+        if getattr(facts, "autocompletion", None) is None and metavar is not None:
+            facts.autocompletion = completer_for(metavar)
 
 
 def _github_option(text: str) -> inspect.Parameter:
