@@ -1,8 +1,10 @@
 """Hosts and addresses: what is this machine, and how an address is written."""
 
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
+IPV4, IPV6 = 4, 6
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -43,6 +45,36 @@ def host_in(authority: str) -> str | None:
         return None if "@" in authority else urlsplit(f"//{authority}").hostname
     except ValueError:
         return None
+
+
+def local_host(host: str) -> str:
+    """Return the host by which this machine reaches a server that listens on `host`.
+
+    A server on every address (`0.0.0.0`, `::`) is asked on loopback: the address that it listens on
+    is no destination.
+    """
+    address = ip_of(host)
+    if address is None or not address.is_unspecified:
+        return host
+    return "::1" if address.version == IPV6 else "127.0.0.1"
+
+
+def outward_address(version: int = IPV4) -> str | None:
+    """Return the address that other machines know this one by, None where it has no route out.
+
+    Nothing is sent: the system only chooses the address that a packet to a documentation network
+    (RFC 5737, RFC 3849) would leave from.
+    """
+    family, target = (
+        (socket.AF_INET6, "2001:db8::1") if version == IPV6 else (socket.AF_INET, "192.0.2.1")
+    )
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            found = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if is_loopback(found) else found
 
 
 def http_url(host: str, port: int) -> str:

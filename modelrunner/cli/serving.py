@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import urlsplit
 
 import typer
 
 from modelrunner.cli.context import Context
 from modelrunner.errors import PortInUseError
-from modelrunner.net import is_loopback
+from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import ServeOrder, name_of, serve
 from modelrunner.serve.records import running
 from modelrunner.store.files import disk_errors
@@ -110,11 +111,13 @@ def serve_detached(
 def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
     """Where it is, what is open to whom, and how it is used."""
     console, names = context.console, [model.name for model in order.models]
+    port = urlsplit(server.url).port or 0
+    local = http_url(local_host(order.host), port)
     if console.json:
         # one line: whoever starts this reads it while the server goes on
         value = {
             "url": server.url,
-            "openai_url": f"{server.url}/v1",
+            "openai_url": f"{local}/v1",
             "models": names,
             "pid": server.pid,
             "api_key": server.made_key,
@@ -128,10 +131,27 @@ def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
         console.err.write(f"API key: {server.made_key}\n")
         console.err.flush()
     console.say(f"serving {', '.join(names)}; {server.ending}")
-    key = "..." if order.api_key else "none"
-    console.say(f"OPENAI_BASE_URL={server.url}/v1 OPENAI_API_KEY={key}")
+    key = server.made_key or ("YOUR_KEY" if order.api_key else "none")
+    console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={key}")
+    outward = _outward(order.host)
+    if outward is not None:
+        console.say(f"from other machines: OPENAI_BASE_URL={http_url(outward, port)}/v1")
     if not is_loopback(order.host):
         console.warn(f"whoever reaches {server.url} and has the key can use {', '.join(names)}")
+    elif order.hosts and order.api_key is None:
+        shown = ", ".join(sorted(order.hosts))
+        console.warn(
+            f"whoever reaches {shown} can use {', '.join(names)} without a key:"
+            " add `--api-key generated`"
+        )
+
+
+def _outward(host: str) -> str | None:
+    """The address by which other machines reach a server on all addresses."""
+    address = ip_of(host)
+    if address is None or not address.is_unspecified:
+        return None
+    return outward_address(address.version)
 
 
 def _log_file(order: ServeOrder, listener: socket.socket) -> Path:

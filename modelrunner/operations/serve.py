@@ -66,6 +66,7 @@ class ServeOrder:
         host: The address to listen on.
         api_key: What requests must carry; None for nothing.
         origins: Web pages that may ask.
+        hosts: Names by which a server on loopback may be asked, besides those of this machine.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         budget: Bytes of memory for all models together.
         strict: Whether a model that needs more than the budget alone is refused: where somebody
@@ -78,6 +79,7 @@ class ServeOrder:
     host: str
     api_key: str | None = field(repr=False)
     origins: frozenset[str]
+    hosts: frozenset[str]
     keep_alive: float | None
     budget: int | None
     strict: bool
@@ -275,7 +277,7 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
     fleet = Fleet(
         order.runtime, order.models, logs, order.budget, order.keep_alive, strict=order.strict
     )
-    door = Door(order.host, order.api_key, control_key, order.origins)
+    door = Door(order.host, order.api_key, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
         return Gateway(listener, fleet, door).run()
 

@@ -7,6 +7,7 @@ GET  /v1/models[/MODEL]               what is served, for OpenAI's clients
 GET  /models[/MODEL]                  the same for Docker Model Runner's
 GET  /engines/ps, POST /engines/unload
 GET  /health, /metrics
+GET  /                                for people: what is served, and how to ask
 ```
 """
 
@@ -18,7 +19,7 @@ from itertools import product
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -29,6 +30,7 @@ from modelrunner.serve.figures import joined
 from modelrunner.serve.fleet import Fleet, Seat
 from modelrunner.serve.limits import Limited, Limits
 from modelrunner.serve.lineup import Served, find
+from modelrunner.serve.page import Page
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import RefusalError
 from modelrunner.serve.relay import ENDPOINTS, Relay
@@ -74,7 +76,7 @@ def application(
         Route("/health", lists.health, methods=["GET"]),
         Route("/v1/health", lists.health, methods=["GET"]),
         Route("/metrics", lists.metrics, methods=["GET"]),
-        Route("/", lists.greeting, methods=["GET"]),
+        Route("/", lists.page, methods=["GET"]),
         Route(f"{CONTROL}models", control.models, methods=["GET"]),
         Route(f"{CONTROL}stop", control.stop, methods=["POST"]),
     ]
@@ -98,13 +100,14 @@ class _Lists:
         return JSONResponse(_openai(_seat(self.fleet, request.path_params["model"])))
 
     async def docker(self, _request: Request) -> Response:
-        return JSONResponse([_docker(model) for model in self.fleet.served])
+        return JSONResponse([_docker(seat) for seat in self.fleet.seats.values()])
 
     async def docker_one(self, request: Request) -> Response:
-        return JSONResponse(_docker(_seat(self.fleet, request.path_params["model"]).model))
+        return JSONResponse(_docker(_seat(self.fleet, request.path_params["model"])))
 
     async def status(self, _request: Request) -> Response:
-        return JSONResponse({"llama.cpp": f"running: {self.fleet.runtime.name}"})
+        # with a capital: Docker's client takes every other word for an error
+        return JSONResponse({"llama.cpp": f"Running: {self.fleet.runtime.name}"})
 
     async def running(self, _request: Request) -> Response:
         loaded = [seat for seat in self.fleet.seats.values() if seat.state == "loaded"]
@@ -124,8 +127,12 @@ class _Lists:
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def greeting(self, _request: Request) -> Response:
-        return PlainTextResponse("modelrunner is running\n")
+    async def page(self, request: Request) -> Response:
+        page = Page.of(request, list(self.fleet.seats.values()))
+        if "text/html" in request.headers.get("accept", ""):
+            headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+            return HTMLResponse(page.html(), headers=headers)
+        return PlainTextResponse(page.text())
 
     async def metrics(self, _request: Request) -> Response:
         seats = self.fleet.seats.values()
@@ -178,7 +185,6 @@ class _Control:
         keep_alive, server = self.fleet.keep_alive, seat.server
         loaded = seat.state == "loaded" and server is not None
         counting = loaded and keep_alive is not None and not seat.users
-        context = server.context if server is not None else None
         return {
             "model": seat.model.name,
             "id": str(seat.model.digest),
@@ -186,7 +192,7 @@ class _Control:
             "runtime": self.fleet.runtime.name,
             "state": seat.state,
             "memory_bytes": seat.model.memory,
-            "context": context or seat.model.spec.context,
+            "context": seat.context,
             "requests": seat.users,
             "until": _time(seat.used_at + (keep_alive or 0)) if counting else None,
             "pid": server.pid if loaded and server is not None else None,
@@ -225,7 +231,7 @@ def _openai(seat: Seat) -> dict[str, object]:
         "created": model.facts.created or 0,
         "owned_by": "modelrunner",
         "dmr": {
-            "context_window": model.spec.context,
+            "context_window": seat.context,
             "architecture": model.facts.architecture,
             "parameters": model.facts.parameters,
             "quantization": model.facts.quantization,
@@ -234,7 +240,8 @@ def _openai(seat: Seat) -> dict[str, object]:
     }
 
 
-def _docker(model: Served) -> dict[str, object]:
+def _docker(seat: Seat) -> dict[str, object]:
+    model = seat.model
     return {
         "id": str(model.digest),
         "tags": [str(name) for name in model.references],
@@ -245,6 +252,7 @@ def _docker(model: Served) -> dict[str, object]:
             "parameters": model.facts.parameters,
             "architecture": model.facts.architecture,
             "size": _size(model),
+            "context_size": seat.context,
         },
     }
 

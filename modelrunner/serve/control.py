@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
-from modelrunner.net import http_url
+from modelrunner.net import http_url, local_host
 from modelrunner.runtime import probe
 from modelrunner.serve.records import CONTROL, Record, running
 from modelrunner.text import sanitize_line
@@ -21,7 +21,6 @@ _END_S = 10.0
 _TICK_S = 0.05
 _OK = 200
 _NOT_FOUND = 404
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,27 +71,32 @@ def states(folder: Path) -> list[ModelState]:
     return [state for record in running(folder) for state in _states(record)]
 
 
-def stop(folder: Path, text: str) -> Stopped:
-    """Stops a model; with the last one its server.
+def stop(folder: Path, text: str) -> list[Stopped]:
+    """Stop a model wherever it is served; with its last model a server ends.
 
     Raises:
-        ModelNotFoundError: Nobody serves it.
+        ModelNotFoundError: No server has it.
         RuntimeFailedError: A server does not answer.
     """
     records = running(folder)
+    stopped = []
     for record in records:
         answer = _post(record, "stop", {"model": text})
         if answer.status == _OK:
             ended = not answer.body["left"]
             if ended:
                 _wait_for_end(record)
-            return Stopped((str(answer.body["stopped"]),), record.url, ended)
-        if answer.status != _NOT_FOUND:
+            stopped.append(Stopped((str(answer.body["stopped"]),), record.url, ended))
+        elif answer.status != _NOT_FOUND:
             raise _deaf(record)
+    if stopped:
+        return stopped
     served = [model for record in records for model in _names(record)]
     raise ModelNotFoundError(
-        f"{sanitize_line(text, 200)}: no such model is served",
-        hint=f"served are {', '.join(served)}" if served else "nothing is served now",
+        f"{sanitize_line(text, 200)} is not served by any server",
+        hint=f"served models: {', '.join(served)}"
+        if served
+        else "`modelrunner ps` lists what is served: nothing now",
         served=served,
     )
 
@@ -149,8 +153,7 @@ def _deaf(record: Record) -> RuntimeFailedError:
 
 def _address(record: Record) -> str:
     parts = urlsplit(record.url)
-    host = _ANYWHERE.get(parts.hostname or "", parts.hostname or "")
-    return http_url(host, parts.port or 0)
+    return http_url(local_host(parts.hostname or ""), parts.port or 0)
 
 
 def _wait_for_end(record: Record) -> None:

@@ -86,6 +86,12 @@ class Seat:
             return "loading"
         return "idle" if self.server is None or not is_alive(self.server) else "loaded"
 
+    @property
+    def context(self) -> int:
+        """Tokens of one conversation: as the runtime says once it runs, before that as planned."""
+        server = self.server
+        return (server.context if server is not None else None) or self.model.spec.context
+
 
 def is_alive(server: Server) -> bool:
     """Whether a server's process runs; one that is not ours is believed to."""

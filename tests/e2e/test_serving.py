@@ -271,13 +271,36 @@ def test_beyond_loopback_a_key_is_made_and_shown_once(models: CommandLine) -> No
     with serving(models, TALKER, "--host", "0.0.0.0") as endpoint:
         here = Endpoint(endpoint.url.replace("0.0.0.0", "127.0.0.1"), endpoint.process)
         assert here.ask("/v1/models")[0] == 401
-        said = [endpoint.process.stderr.readline() for _ in range(5)]
+        said = []
+        while not any("whoever reaches" in line for line in said):
+            said.append(endpoint.process.stderr.readline())
         key = next(line for line in said if line.startswith("API key: ")).split()[2]
         assert here.ask("/v1/models", Authorization=f"Bearer {key}")[0] == 200
         assert any("whoever reaches http://0.0.0.0:" in line for line in said)
+        assert f"OPENAI_BASE_URL={here.url}/v1 OPENAI_API_KEY={key}\n" in said
         # a child has a key of its own, and its port is on loopback only
         records = list((models.home / "state" / "serve").glob("*"))
         assert not any(key in path.read_text() for path in records)
+
+
+def test_a_reverse_proxy_and_programs_with_pages_may_ask_where_they_are_named(
+    models: CommandLine,
+) -> None:
+    options = ("--allow-host", "LLM.example", "--allow-origin", "HTTPS://Chat.example:443/")
+    with serving(models, TALKER, *options, "--allow-origin", "app://obsidian.md") as endpoint:
+        for asked, status in (
+            ({"Host": "llm.example"}, 200),
+            ({"Origin": "https://chat.example"}, 200),
+            ({"Origin": "app://obsidian.md"}, 200),
+            ({"Origin": "https://other.example"}, 403),
+        ):
+            assert endpoint.ask("/v1/models", **asked)[0] == status
+        endpoint.process.terminate()
+        _, said = endpoint.process.communicate(timeout=20)
+    assert (
+        f"whoever reaches llm.example can use {TALKER}:latest without a key:"
+        " add `--api-key generated`\n"
+    ) in said
 
 
 def test_a_web_page_cannot_ask(models: CommandLine) -> None:
@@ -432,7 +455,7 @@ def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: Comman
     gone = detached("stop", TALKER)
     assert (gone.returncode, gone.stdout) == (3, "")
     assert gone.stderr == (
-        f"error: {TALKER}: no such model is served\nhint: served are {VECTORS}:latest\n"
+        f"error: {TALKER} is not served by any server\nhint: served models: {VECTORS}:latest\n"
     )
     last = detached("stop", VECTORS)
     assert last.stderr == f"the server at {told['url']} has ended\n"
@@ -479,7 +502,9 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
         ((TALKER, "--all"), 2, "--all and model names cannot be combined"),
         ((TALKER, "--keep-alive", "soon"), 2, "'soon' is no time"),
         ((TALKER, "--keep-alive", "-5m"), 2, "'-5m' is no time"),
-        ((TALKER, "--allow-origin", "evil"), 2, "'evil' is no origin of a web page"),
+        ((TALKER, "--allow-origin", "evil"), 2, "invalid origin: 'evil'"),
+        ((TALKER, "--allow-origin", "null"), 2, "invalid origin: 'null'"),
+        ((TALKER, "--allow-host", "https://x"), 2, "invalid host name: 'https://x'"),
         ((TALKER, "--api-key", ""), 2, "an API key is made of visible ASCII characters"),
         ((TALKER, "--kv-type", "q9"), 2, "kv-type"),
         (("fixtures/none-of-this", "--offline"), 9, "fixtures/none-of-this:latest is not here"),

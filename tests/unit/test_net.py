@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.net import host_in, http_url, is_loopback
+from modelrunner.net import host_in, http_url, is_loopback, local_host, outward_address
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,25 @@ def test_host_in_a_header(authority: str, host: str | None) -> None:
 def test_ipv6_stands_in_brackets() -> None:
     assert http_url("::1", 80) == "http://[::1]:80"
     assert http_url("127.0.0.1", 80) == "http://127.0.0.1:80"
+
+
+@pytest.mark.parametrize(
+    ("listens", "asked"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("box.example", "box.example"),
+    ],
+)
+def test_a_server_on_every_address_is_asked_on_loopback(listens: str, asked: str) -> None:
+    assert local_host(listens) == asked
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_address_for_other_machines_is_not_this_machines_own_name_for_itself(
+    version: int,
+) -> None:
+    found = outward_address(version)
+    assert found is None or not is_loopback(found)

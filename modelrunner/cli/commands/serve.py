@@ -49,7 +49,10 @@ _GENERATED = "generated"
 _KEY_VARIABLE = "MODELRUNNER_API_KEY"
 _KEY = re.compile(r"[!-~]+")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
-_ORIGIN = re.compile(r"https?://[^/\s]+")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?", re.IGNORECASE)
+_ANY_ORIGIN = "*"
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 @command(
@@ -93,7 +96,21 @@ def serve_models(
     ] = "5m",
     origins: Annotated[
         list[str] | None,
-        typer.Option("--allow-origin", metavar="ORIGIN", help="A web page that may ask."),
+        typer.Option(
+            "--allow-origin",
+            metavar="ORIGIN",
+            help="Allow requests from web pages of this origin, such as https://chat.example.com,"
+            " app://obsidian.md or `*` for all; can be repeated.",
+        ),
+    ] = None,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Allow requests for this host name, as a reverse proxy sends them; can be"
+            " repeated.",
+        ),
     ] = None,
     parallel: Annotated[
         int | None,
@@ -122,7 +139,7 @@ def serve_models(
     require_libraries()
     kept = _seconds(keep_alive)
     key, made = _key(context, api_key, host)
-    pages = _origins(origins or [])
+    pages, names = _origins(origins or []), _hosts(hosts or [])
     if parallel is not None:
         assignments = [*(assignments or []), f"parallel={parallel}"]
     launch = LaunchOptions(
@@ -143,6 +160,7 @@ def serve_models(
             host=host,
             api_key=key,
             origins=pages,
+            hosts=names,
             keep_alive=kept,
             budget=budget_of(planner.available) if memory is None else memory,
             strict=memory is not None,
@@ -235,13 +253,31 @@ def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str
 
 
 def _origins(said: Sequence[str]) -> frozenset[str]:
+    """The origins as browsers send them: in lower case, without a slash or a usual port."""
+    found = set()
     for origin in said:
-        if not _ORIGIN.fullmatch(origin):
+        match = _ORIGIN.fullmatch(origin)
+        if match is None and origin != _ANY_ORIGIN:
             raise UsageError(
-                f"{origin[:100]!r} is no origin of a web page",
-                hint="write it like https://example.com",
+                f"invalid origin: {origin[:100]!r}",
+                hint="write it like https://example.com, or app://* for every host of a scheme",
             )
-    return frozenset(said)
+        if match is None:
+            found.add(origin)
+            continue
+        scheme, rest = match[1].lower(), match[2].lower()
+        found.add(f"{scheme}://{rest.removesuffix(_USUAL_PORTS.get(scheme, '/'))}")
+    return frozenset(found)
+
+
+def _hosts(said: Sequence[str]) -> frozenset[str]:
+    for name in said:
+        if not _HOST.fullmatch(name):
+            raise UsageError(
+                f"invalid host name: {name[:100]!r}",
+                hint="write it like llm.example.com, without a scheme and a port",
+            )
+    return frozenset(name.lower() for name in said)
 
 
 def _seconds(text: str) -> float | None:

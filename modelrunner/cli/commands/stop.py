@@ -16,7 +16,7 @@ def stop(
     references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that is served.")] = False,
 ) -> None:
-    """Stop serving models; with its last model a server ends."""
+    """Stop serving models, in every server that has them; with its last model a server ends."""
     if everything == bool(references):
         raise UsageError(
             "nothing to stop: no model given"
@@ -28,13 +28,15 @@ def stop(
     if everything:
         stopped = stop_all(folder)
     else:
-        stopped = [stop_one(folder, text) for text in references or []]
+        stopped = [each for text in references or [] for each in stop_one(folder, text)]
     if context.console.json:
         context.console.emit([entry.to_dict() for entry in stopped])
         return
+    several = len({entry.url for entry in stopped}) > 1
     for entry in stopped:
         for name in entry.models:
-            context.console.print(f"Stopped: {name}")
+            where = f" at {entry.url}" if several else ""
+            context.console.print(f"Stopped: {name}{where}")
         if entry.server_ended:
             context.console.say(f"the server at {entry.url} has ended")
     if not stopped:

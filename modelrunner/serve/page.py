@@ -1,0 +1,107 @@
+"""The page at `/`: what is served and how to ask it, for whoever opens the address."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from starlette.requests import Request
+
+from modelrunner import __version__
+from modelrunner.serve.fleet import Seat
+from modelrunner.serve.lineup import Kind
+
+_ENDPOINTS: dict[Kind, str] = {
+    "chat": "chat/completions",
+    "embedding": "embeddings",
+    "ranking": "rerank",
+}
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:3rem auto;padding:0 1rem;"
+    "color:#222;background:#fff}code,pre{font:14px/1.5 ui-monospace,monospace}pre{padding:1rem;"
+    "overflow:auto;background:#f3f3f3;border-radius:6px}table{border-collapse:collapse}th,td{"
+    "text-align:left;padding:.2rem 1.5rem .2rem 0}@media(prefers-color-scheme:dark){body{"
+    "color:#ddd;background:#1b1b1b}pre{background:#2a2a2a}a{color:#8ab4f8}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the page says.
+
+    Attributes:
+        url: The address of the server, as the client writes it.
+        needs_key: Whether requests have to carry a key.
+        seats: What is served.
+    """
+
+    url: str
+    needs_key: bool
+    seats: Sequence[Seat]
+
+    @classmethod
+    def of(cls, request: Request, seats: Sequence[Seat]) -> "Page":
+        """The page for a client; a key is asked for where it has sent one."""
+        headers = request.headers
+        # told by a proxy that speaks TLS for us; wrong or forged, it changes these words only
+        scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
+        keyed = "authorization" in headers or "x-api-key" in headers
+        return cls(f"{scheme}://{headers.get('host', 'localhost')}", keyed, seats)
+
+    def text(self) -> str:
+        """The page for a terminal."""
+        width = max((len(seat.model.name) for seat in self.seats), default=0)
+        models = [
+            f"  {seat.model.name:{width}}  {seat.model.kind:9}  context {seat.context}"
+            for seat in self.seats
+        ]
+        return "\n".join(
+            [
+                f"modelrunner {__version__}",
+                "The service is running.",
+                "",
+                f"OPENAI_BASE_URL={self.url}/v1",
+                "",
+                *models,
+                "",
+                self._example(),
+                "",
+            ]
+        )
+
+    def html(self) -> str:
+        """The page for a browser."""
+        rows = "".join(
+            f"<tr><td><code>{escape(seat.model.name)}</code><td>{seat.model.kind}"
+            f"<td>{seat.context}<td>{seat.state}"
+            for seat in self.seats
+        )
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>modelrunner</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+            f"<h1>modelrunner {escape(__version__)}</h1><p>The service is running.</p>"
+            f"<h2>Models</h2><table><tr><th>model<th>kind<th>context<th>state{rows}</table>"
+            f"<h2>Address</h2><p>For programs that speak OpenAI's API:</p>"
+            f"<pre>{escape(self.url)}/v1</pre>"
+            f"<h2>How to ask</h2><pre>{escape(self._example())}</pre>"
+            f'<p><a href="/v1/models">/v1/models</a> · <a href="/metrics">/metrics</a> ·'
+            f' <a href="/health">/health</a></p></html>\n'
+        )
+
+    def _example(self) -> str:
+        if not self.seats:
+            return "no models are served"
+        model = self.seats[0].model
+        asked: dict[str, object] = {"model": model.name}
+        match model.kind:
+            case "chat":
+                asked["messages"] = [{"role": "user", "content": "Hello"}]
+            case "embedding":
+                asked["input"] = "Hello"
+            case "ranking":
+                asked |= {"query": "greeting", "documents": ["Hello", "Goodbye"]}
+        key = " -H 'Authorization: Bearer KEY'" if self.needs_key else ""
+        return (
+            f"curl {self.url}/v1/{_ENDPOINTS[model.kind]}{key}"
+            f" -H 'Content-Type: application/json' \\\n  -d '{json.dumps(asked)}'"
+        )
