@@ -6,13 +6,14 @@
 granitehybrid   Granite 4.0 H Micro in small: recurrent layers, one with attention, Q4_K_M
 llama           a dense model, Q8_0
 llama-shards    the same in three files, named and marked as `llama-gguf-split` does
+base            the dense model without a chat template, Q8_0
 bert            an embedding model, F16
 ranker          a reranking model, F16
 projector       an image encoder for `llama` (mmproj), F16
 refused         a valid file of an architecture that no runtime knows
 ```
 
-The first three answer anything with one sentence; `weights.py` says how.
+The first four answer anything with one sentence; `weights.py` says how.
 """
 
 import argparse
@@ -29,6 +30,7 @@ MODELS: dict[str, tuple[str, Callable[[Path], GGUFWriter]]] = {
     "granitehybrid": ("granite-4.0-h-micro-Q4_K_M.gguf", talkers.granite_hybrid),
     "llama": ("tiny-llama-Q8_0.gguf", talkers.llama),
     "llama-shards": ("tiny-llama-Q8_0.gguf", talkers.llama_in_shards),
+    "base": ("tiny-base-Q8_0.gguf", talkers.base),
     "bert": ("tiny-bert-F16.gguf", encoders.bert),
     "ranker": ("tiny-ranker-F16.gguf", encoders.ranker),
     "projector": ("mmproj-tiny-llama-F16.gguf", encoders.projector),

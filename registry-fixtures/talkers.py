@@ -97,6 +97,35 @@ def llama_in_shards(path: Path) -> GGUFWriter:
     return _llama(GGUFWriter(path, "llama", split_max_tensors=7))
 
 
+def base(path: Path) -> GGUFWriter:
+    """A base model: no chat template, and behind its sentence it begins the next turn as text."""
+    return without_template(path, "Tiny Base", then="[INST]")
+
+
+def without_template(path: Path, name: str, *, then: str) -> GGUFWriter:
+    """A dense model without a chat template.
+
+    Args:
+        path: Where it goes.
+        name: Its name.
+        then: The text behind its sentence; it begins anew after that, for ever.
+    """
+    vocabulary = tokenizer.byte_level(
+        control=("<|endoftext|>",), defined=("[INST]",), end=then, walks=(("[INST]", "Hello"),)
+    )
+    writer = GGUFWriter(path, "llama")
+    _general(writer, name, "237K", LlamaFileType.MOSTLY_Q8_0)
+    _sizes(writer, LLAMA, vocabulary, context=8192)
+    writer.add_head_count(DENSE.heads)
+    writer.add_head_count_kv(DENSE.kv_heads)
+    writer.add_rope_dimension_count(DENSE.head_size)
+    tokenizer.describe(writer, "gpt2", "smollm", vocabulary)
+    writer.add_bos_token_id(vocabulary.number("<|endoftext|>"))
+    writer.add_eos_token_id(vocabulary.number("<|endoftext|>"))
+    writer.add_add_bos_token(value=False)
+    return _with_tensors(writer, LLAMA, vocabulary, _q8_0)
+
+
 def nonesuch(path: Path) -> GGUFWriter:
     """A file that any reader accepts and no runtime runs: its architecture does not exist."""
     vocabulary = tokenizer.byte_level(control=("<|endoftext|>",), end="<|endoftext|>")

@@ -82,6 +82,27 @@ class Done:
     calls: tuple[ToolCall, ...] = ()
 
 
+@dataclass(slots=True)
+class Count:
+    """What is known of an answer before its end: for one that is ended from outside.
+
+    Attributes:
+        usage: Tokens read and written; None where the server does not count as it writes.
+        timings: What the server measured so far.
+    """
+
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take what a chunk says."""
+        timings = timings_of(chunk)
+        if timings is not None:
+            cached = chunk["timings"].get("cache_n")
+            read = timings.prompt_n + (cached if isinstance(cached, int) else 0)
+            self.timings, self.usage = timings, Usage(read, timings.predicted_n)
+
+
 def json_object(raw: str | bytes) -> Chunk:
     """A JSON object; empty if the text is anything else."""
     try:
@@ -106,6 +127,8 @@ def delta_of(chunk: Chunk) -> Delta:
             return Delta(
                 encodable(text or _text(delta.get("refusal"))), encodable(reasoning or thoughts)
             )
+        case {"choices": [{"text": str(text)}, *_]}:
+            return Delta(encodable(text), "")
         case _:
             return Delta("", "")
 

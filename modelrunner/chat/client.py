@@ -2,6 +2,7 @@
 
 ```
 POST <base>/v1/chat/completions    {"stream": true, "messages": [..], ..}
+POST <base>/v1/completions         {"stream": true, "prompt": "..", ..}   to continue a text
 data: {"choices": [{"delta": {"reasoning_content": "Hm"}}]}     Delta("", "Hm")
 data: {"choices": [{"delta": {"content": "Hello"}}]}            Delta("Hello", "")
 data: {"choices": [{"finish_reason": "stop", "delta": {}}]}
@@ -16,10 +17,11 @@ meant for loopback cannot leave it by way of the environment.
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.answer import (
+    Count,
     Delta,
     Done,
     Timings,
@@ -31,15 +33,17 @@ from modelrunner.chat.answer import (
     usage_of,
 )
 from modelrunner.chat.conversation import Message
+from modelrunner.chat.repetition import until_repeated
 from modelrunner.chat.sse import DONE, Event, events
 from modelrunner.chat.tool_call import ToolCalls
+from modelrunner.chat.turn_end import STOP_TEXTS, until_turn_ends
 from modelrunner.errors import (
     ContextExceededError,
     ModelRunnerError,
     RuntimeFailedError,
     UnauthorizedError,
 )
-from modelrunner.text import sanitize_line
+from modelrunner.text import encodable, sanitize_line
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
@@ -63,6 +67,19 @@ class SamplingOptions:
     stop: tuple[str, ...] = ()
     repeat_penalty: float | None = None
     response_format: Mapping[str, object] | None = None
+
+    def to_completion(self) -> dict[str, object]:
+        """The fields of a request to continue a text: llama.cpp takes a schema by itself there."""
+        given = self.to_dict()
+        form = given.get("response_format")
+        match form:
+            case {"json_schema": {"schema": schema}}:
+                given["json_schema"] = schema
+            case {"type": "json_object"}:
+                given["json_schema"] = {"type": "object"}
+            case _:
+                pass
+        return given
 
     def to_dict(self) -> dict[str, object]:
         """The fields of a request: only those that are set."""
@@ -88,12 +105,19 @@ class ChatClient:
         model: Its name there.
         patience_s: Seconds without any sign after which it is given up. For a server that tells
             how far it has read a long prompt, as llama-server does; None waits as long as it takes.
+        completes: Whether the model continues the last message as text, without a chat template
+            and without what was said before.
+        stop_markers: Turn markers that end an answer wherever they stand.
+        own_markers: Turn markers that end an answer where they stand as between two turns.
     """
 
     base_url: str
     api_key: str | None = field(repr=False)
     model: str
     patience_s: float | None = None
+    completes: bool = False
+    stop_markers: tuple[str, ...] = ()
+    own_markers: frozenset[str] = frozenset()
 
     def stream(
         self,
@@ -115,23 +139,38 @@ class ChatClient:
         """
         from http.client import HTTPException
 
+        stops = options.stop + tuple(each for each in self.stop_markers if each in STOP_TEXTS)
+        path, asked = self._question(messages, replace(options, stop=stops), tools)
+        # a server that says how far it has read can count as it writes, too
+        counts = {"return_progress": True, "timings_per_token": True}
         body = {
             "model": self.model,
-            "messages": [message.to_dict() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            **({} if self.patience_s is None else {"return_progress": True}),
-            **options.to_dict(),
-            **tools,
+            **({} if self.patience_s is None else counts),
+            **asked,
         }
-        with closing(self._connect()) as connection, closing(self._post(connection, body)) as reply:
+        with (
+            closing(self._connect()) as connection,
+            closing(self._post(connection, path, body)) as reply,
+        ):
             self._check(reply)
             try:
-                yield from self._answer(events(_chunks(reply)))
+                yield from self._bounded(events(_chunks(reply)))
             except TimeoutError as exc:
                 raise self._silent() from exc
             except (OSError, HTTPException) as exc:
                 raise self._broken_off() from exc
+
+    def _question(
+        self, messages: Sequence[Message], options: SamplingOptions, tools: Mapping[str, object]
+    ) -> tuple[str, Mapping[str, object]]:
+        """Return where to ask, and the fields that are the question."""
+        if self.completes:
+            text = messages[-1].content if messages else ""
+            return "completions", {"prompt": encodable(text), **options.to_completion()}
+        said = [message.to_dict() for message in messages]
+        return "chat/completions", {"messages": said, **options.to_dict(), **tools}
 
     def _connect(self) -> "HTTPConnection":
         import socket
@@ -151,7 +190,9 @@ class ChatClient:
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
-    def _post(self, connection: "HTTPConnection", body: Mapping[str, object]) -> "HTTPResponse":
+    def _post(
+        self, connection: "HTTPConnection", endpoint: str, body: Mapping[str, object]
+    ) -> "HTTPResponse":
         from http.client import HTTPException
         from urllib.parse import urlsplit
 
@@ -160,7 +201,7 @@ class ChatClient:
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         try:
-            connection.request("POST", f"{path}/v1/chat/completions", json.dumps(body), headers)
+            connection.request("POST", f"{path}/v1/{endpoint}", json.dumps(body), headers)
             return connection.getresponse()
         except TimeoutError as exc:
             raise self._silent() from exc
@@ -185,7 +226,22 @@ class ChatClient:
             raw = b""  # the status alone has to do
         raise self._refusal(reply.status, json_object(raw).get("error"))
 
-    def _answer(self, stream: Iterator[Event]) -> Iterator[Delta | Done]:
+    def _bounded(self, stream: Iterator[Event]) -> Iterator[Delta | Done]:
+        """The answer up to the end of its turn, and until it repeats itself to no end."""
+        count = Count()
+        pieces = self._answer(stream, count)
+        if self.stop_markers:
+            pieces = until_turn_ends(pieces, self.stop_markers, anywhere=True)
+        if self.own_markers:
+            pieces = until_turn_ends(pieces, self.own_markers, anywhere=False)
+        for piece in until_repeated(pieces):
+            if isinstance(piece, Done) and piece.usage is None:
+                # it was not the server that ended it
+                yield replace(piece, usage=count.usage, timings=piece.timings or count.timings)
+            else:
+                yield piece
+
+    def _answer(self, stream: Iterator[Event], count: Count) -> Iterator[Delta | Done]:
         reason: str | None = None
         usage: Usage | None = None
         timings: Timings | None = None
@@ -201,6 +257,7 @@ class ChatClient:
                 )
             if event.name == "error" or chunk.get("error"):
                 raise self._refusal(None, chunk.get("error") or chunk)
+            count.feed(chunk)
             delta = delta_of(chunk)
             if delta.text or delta.reasoning:
                 yield delta

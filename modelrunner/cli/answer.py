@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.repetition import REPEATED
 from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.render import AnswerWriter, Writer, let_go, write
 from modelrunner.cli.repl_answer import writer_for
@@ -15,6 +16,7 @@ from modelrunner.cli.tool_rounds import Caller
 from modelrunner.errors import AnswerCutError
 
 _DEFAULTS = SamplingOptions()
+_MOST_TOKENS = 4096
 
 ONLY_THOUGHTS = "the answer ended inside its thoughts"
 """What is said of thoughts without an answer."""
@@ -60,7 +62,7 @@ def answer_once(
         context: How many tokens the model was started with, if that is known.
         out: Where the answer goes.
         err: Where thoughts go, and the note that an answer was cut.
-        options: How the answer is chosen.
+        options: How the answer is chosen; without a limit of tokens it gets one.
         caller: Who calls the tools that the model asks for.
         display: How the answer is shown.
 
@@ -71,11 +73,12 @@ def answer_once(
     """
     caller = caller or Caller()
     writer: Writer | None = None
+    limited = bounded(options, context)
 
     def ask() -> tuple[Done, str]:
         nonlocal writer
         writer = _writer_for(out, err, display)
-        stream = client.stream(conversation.messages, options, caller.box.fields())
+        stream = client.stream(conversation.messages, limited, caller.box.fields())
         with closing(stream) as pieces, writer:
             done = show(pieces, writer)
         return done, writer.text
@@ -87,11 +90,12 @@ def answer_once(
         return Done("closed")
     if writer is not None and not writer.text.strip() and not done.calls:
         if writer.thought:
-            raise AnswerCutError(ONLY_THOUGHTS, hint=_more_room(done, options))
+            raise AnswerCutError(ONLY_THOUGHTS, hint=_more_room(done, limited))
         write(err, "the answer is empty\n")
-    note = cut_note(done, options, context)
+    note = cut_note(done, limited, context)
     if note is not None:
-        write(err, f"{note}\n")
+        by_default = options.max_tokens is None and "max_tokens" in note
+        write(err, f"{note}{'; --max-tokens N allows more' if by_default else ''}\n")
     return done
 
 
@@ -110,6 +114,13 @@ def _more_room(done: Done, options: SamplingOptions) -> str:
     return "give it more room: a larger --context"
 
 
+def bounded(options: SamplingOptions, context: int | None) -> SamplingOptions:
+    """Return the options with a limit of tokens: a script is not to wait for an endless answer."""
+    if options.max_tokens is not None:
+        return options
+    return replace(options, max_tokens=min(context or _MOST_TOKENS, _MOST_TOKENS))
+
+
 def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
     """Write an answer to its end."""
     done = Done("stop")
@@ -125,6 +136,8 @@ def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
 
 def cut_note(done: Done, options: SamplingOptions, context: int | None) -> str | None:
     """Why there is no more of this answer; None if it came to its own end."""
+    if done.finish_reason == REPEATED:
+        return "the answer was stopped: it repeats itself"
     if done.finish_reason != "length":
         return None
     limit, usage = options.max_tokens, done.usage

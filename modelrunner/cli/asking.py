@@ -11,6 +11,7 @@ from typing import Any
 from modelrunner.chat.answer import Done
 from modelrunner.chat.client import SamplingOptions
 from modelrunner.chat.conversation import Conversation
+from modelrunner.chat.repetition import REPEATED
 from modelrunner.chat.tool_call import ToolCall
 from modelrunner.cli.answer import Display, answer_once
 from modelrunner.cli.context import Context
@@ -21,7 +22,9 @@ from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.text import json_fault, os_reason, sanitize_line
 
-_REPEAT_PENALTY = 1.1
+REPEAT_PENALTY = 1.1
+"""Without it small models go round in circles."""
+
 _SCHEMA_LIMIT = 1024 * 1024
 
 
@@ -104,10 +107,12 @@ class Asking:
     Attributes:
         count: How many answers.
         form: What they look like; None for text.
+        in_chat: Whether it is a chat instead, in which the person chooses.
     """
 
     count: int = 1
     form: AnswerForm | None = None
+    in_chat: bool = False
 
     @property
     def has_schema(self) -> bool:
@@ -120,13 +125,10 @@ class Asking:
         Several answers to one question are to differ, and are the model's own choice.
         """
         options = said
-        if options.temperature is None and self.count == 1:
+        if options.temperature is None and self.count == 1 and not self.in_chat:
             options = replace(options, temperature=0.0)
-        if options.temperature == 0 and options.repeat_penalty is None and self.form is None:
-            # greedy answers of small models go round in circles without it; a foreign server may
-            # not know the word
-            ours = not isinstance(runtime, ExternalRuntime)
-            options = replace(options, repeat_penalty=_REPEAT_PENALTY if ours else None)
+        if self.form is None:
+            options = against_loops(options, runtime)
         if self.form is not None:
             options = replace(options, response_format=self.form.to_dict())
         return options
@@ -189,11 +191,21 @@ class Asking:
         return _to_dict(session, text, done)
 
 
+def against_loops(options: SamplingOptions, runtime: Runtime) -> SamplingOptions:
+    """Return the options with a repeat penalty, unless they say one.
+
+    A server that is not ours may not know the word.
+    """
+    if options.repeat_penalty is not None or isinstance(runtime, ExternalRuntime):
+        return options
+    return replace(options, repeat_penalty=REPEAT_PENALTY)
+
+
 def _require_json(text: str, done: Done) -> None:
     try:
         json.loads(text)
     except ValueError as exc:
-        if done.finish_reason == "length":
+        if done.finish_reason in ("length", REPEATED):
             raise AnswerCutError(
                 "the answer was cut before its JSON was whole",
                 hint="give it more room: --max-tokens, or a larger --context",

@@ -22,6 +22,7 @@ from modelrunner.operations.configure import Configurations
 from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
+from modelrunner.runtime.chat_templates import checked, template_file
 from modelrunner.runtime.failure import broken_off
 from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
 from modelrunner.runtime.select import select
@@ -56,6 +57,7 @@ class LaunchOptions:
         rpc: `--rpc`.
         assignments: `--set KEY=VALUE`; the options above count more.
         raw_flags: What stands behind `--`.
+        chat_template: `--chat-template`: a name or a file.
     """
 
     context: int | None = None
@@ -66,6 +68,7 @@ class LaunchOptions:
     rpc: str | None = None
     assignments: Sequence[str] = ()
     raw_flags: Sequence[str] = ()
+    chat_template: str | None = None
 
     def settings(self) -> dict[str, Value]:
         """The settings that the options make.
@@ -80,13 +83,17 @@ class LaunchOptions:
             "kv-type": self.kv_type,
             "draft": self.draft,
             "rpc": self.rpc,
+            "chat-template": self.chat_template,
         }
         said = {
             key: settings.value_of(key, settings.as_text(value), f"--{key}")
             for key, value in own.items()
             if value is not None
         }
-        return settings.parse(self.assignments) | said
+        found = settings.parse(self.assignments) | said
+        if "chat-template" in found:
+            found["chat-template"] = checked(str(found["chat-template"]))
+        return found
 
 
 def runtime_for(context: Context, choice: str | None, needs: Collection[Ability] = ()) -> Runtime:
@@ -178,6 +185,9 @@ def wish_for(
         more["draft_model"] = _draft(context, str(draft))
     elif "draft-tokens" in wanted:
         raise UsageError("draft-tokens is for a draft model, and there is none", hint="add --draft")
+    template = wanted.pop("chat-template", None)
+    if template is not None:
+        more["chat_template"] = template_file(str(template))
     wish = LaunchWish.of(wanted, **more)
     if wish.more.get("parallel", 1) > 1:
         require(runtime, [Ability.PARALLEL])

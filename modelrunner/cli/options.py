@@ -34,6 +34,15 @@ Draft: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
 ]
+ChatTemplate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-template",
+        metavar="NAME|FILE",
+        help="Chat template to use: chatml, gemma, llama3, ..., or a Jinja file"
+        " (default: the model's own).",
+    ),
+]
 Assignments: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."),
@@ -53,7 +62,10 @@ RawFlags: TypeAlias = Annotated[
 Temperature: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        min=0.0, metavar="T", help="Default: 0 with a PROMPT, the runtime's own in a chat."
+        min=0.0,
+        max=2.0,
+        metavar="T",
+        help="Sampling temperature (default: 0 with a PROMPT, the runtime's own in a chat).",
     ),
 ]
 TopP: TypeAlias = Annotated[
@@ -62,10 +74,17 @@ TopP: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="For the same answer again.")
 ]
-MaxTokens: TypeAlias = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of an answer.")]
+MaxTokens: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Maximum number of tokens to generate (default: 4096 with a PROMPT).",
+    ),
+]
 RepeatPenalty: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0.0, metavar="P", help="Default: 1.1 where the temperature is 0."),
+    typer.Option(min=0.0, metavar="P", help="Repeat penalty; 1 is none (default: 1.1)."),
 ]
 Stop: TypeAlias = Annotated[
     list[str] | None,

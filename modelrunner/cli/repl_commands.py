@@ -29,8 +29,8 @@ HELP = '''\
 /tools [FILE]        functions that the model may ask for, from a .py or .json file; "" removes them
 /copy                put the last answer into the clipboard
 /system [TEXT]       show or set the system prompt; "" removes it
-/set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, verbose (on, off),
-                     markdown (on, off) or thinking (show, fold, hide)
+/set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, repeat_penalty,
+                     verbose (on, off), markdown (on, off) or thinking (show, fold, hide)
 /show                the model, the settings and the conversation
 /stats               tokens and speed of the last answer
 /save FILE           write the conversation to a file
@@ -122,6 +122,11 @@ def _retry(session: Session, _argument: str, _say: Say) -> Next:
 
 
 def _system(session: Session, argument: str, say: Say) -> Next:
+    if argument and session.client.completes:
+        raise UsageError(
+            "a model that continues text has no system prompt",
+            hint="start it with --chat-template to chat with it",
+        )
     if argument:
         session.conversation.system = None if argument in {'""', "''"} else argument
         say("the system prompt is set" if session.conversation.system else "no system prompt")
@@ -136,8 +141,8 @@ def _set(session: Session, argument: str, say: Say) -> Next:
 
 
 def _show(session: Session, _argument: str, say: Say) -> Next:
-    say(f"{'model':<12} {sanitize_line(session.model_label)}")
-    say(f"{'context':<12} {describe_use(session.last, session.context)}")
+    say(f"{'model':<14} {sanitize_line(session.model_label)}")
+    say(f"{'context':<14} {describe_use(session.last, session.context)}")
     say(settings(session))
     for message in session.conversation.messages:
         mark = " (stopped)" if message.stopped else ""

@@ -9,6 +9,9 @@ from modelrunner.cli.repl_session import Session
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize_line
 
+HOTTEST = 2.0
+"""The highest temperature that OpenAI's protocol has."""
+
 
 def change(session: Session, argument: str) -> str:
     """Sets `KEY VALUE`, and says so.
@@ -32,10 +35,10 @@ def change(session: Session, argument: str) -> str:
 def settings(session: Session) -> str:
     """Each setting and its value, a line each."""
     rows = {key: getattr(session.options, key) for key in _NUMBERS}
-    lines = [f"{key:<12} {'default' if value is None else value}" for key, value in rows.items()]
+    lines = [f"{key:<14} {'default' if value is None else value}" for key, value in rows.items()]
     for key, choices in _CHOICES.items():
         now = getattr(session, key)
-        lines.append(f"{key:<12} {next(name for name, value in choices.items() if value == now)}")
+        lines.append(f"{key:<14} {next(name for name, value in choices.items() if value == now)}")
     return "\n".join(lines)
 
 
@@ -52,8 +55,8 @@ def _choice(key: str, name: str) -> object:
 
 def _temperature(text: str) -> float:
     value = _number(text)
-    if not 0 <= value < math.inf:
-        raise _no_value("temperature", "a number from 0")
+    if not 0 <= value <= HOTTEST:
+        raise _no_value("temperature", f"a number from 0 to {HOTTEST:g}")
     return value
 
 
@@ -77,6 +80,13 @@ def _max_tokens(text: str) -> int:
     return int(text)
 
 
+def _repeat_penalty(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise _no_value("repeat_penalty", "a number above 0")
+    return value
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -93,6 +103,7 @@ _NUMBERS: dict[str, Callable[[str], float]] = {
     "top_p": _top_p,
     "seed": _seed,
     "max_tokens": _max_tokens,
+    "repeat_penalty": _repeat_penalty,
 }
 
 _SWITCH: dict[str, object] = {"on": True, "off": False}

@@ -122,6 +122,14 @@ class Metadata:
             return label
         return format_count(self.parameters)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the header has a chat template, the usual one or one of several by name."""
+        return any(
+            key.startswith("tokenizer.chat_template") and isinstance(value, str) and bool(value)
+            for key, value in self.values.items()
+        )
+
     def of_architecture(self, key: str) -> Value | None:
         """The value of `<architecture>.<key>`, such as `attention.head_count`."""
         return self.values.get(f"{self.architecture or ''}.{key}")

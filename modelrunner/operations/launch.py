@@ -103,6 +103,7 @@ class LaunchPlan:
         context_source: What decided the context.
         seen: What it took when it was started like this before.
         budget: Bytes that were set as its limit and are enough; None for what the devices have.
+        own_template: The chat template that the artifact brings beside the weights.
     """
 
     name: str
@@ -116,6 +117,7 @@ class LaunchPlan:
     context_source: ContextSource = "requested"
     seen: Observation | None = None
     budget: int | None = None
+    own_template: Path | None = None
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -126,6 +128,11 @@ class LaunchPlan:
     def trained_context(self) -> int | None:
         """Tokens that the model was trained for."""
         return self.metadata.context_length
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the model has no chat template of its own: it continues text."""
+        return self.own_template is None and not self.metadata.has_chat_template
 
     @property
     def is_rounded(self) -> bool:
@@ -233,6 +240,7 @@ def plan_launch(
     keys, values = wish.cache_types
     view = model.view()
     artifact = model.artifact
+    template = _file(view, artifact.template and artifact.template.path)
     spec = LaunchSpec(
         model=model.weights(),
         name=name,
@@ -244,8 +252,7 @@ def plan_launch(
         cache_type_v=values,
         mmproj=_file(view, artifact.projector and artifact.projector.path),
         adapter=adapter_file(model),
-        chat_template=_file(view, artifact.template and artifact.template.path),
-        **wish.more,
+        **{"chat_template": template, **wish.more},
     )
     return LaunchPlan(
         name,
@@ -257,6 +264,7 @@ def plan_launch(
         available,
         requested,
         source_of(requested, tokens, default),
+        own_template=template,
     )
 
 

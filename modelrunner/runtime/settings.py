@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
+from modelrunner.runtime.chat_templates import NAMES
 from modelrunner.runtime.runtime import CACHE_TYPES, LAST_PORT
 from modelrunner.text import sanitize_line, suggest
 
@@ -152,7 +153,19 @@ def _is_place(text: str) -> bool:
     return match is not None and 0 < int(match[1]) <= LAST_PORT
 
 
-Kind: TypeAlias = Whole | Positive | Choice | Switch | Name | Servers
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A chat template: its name, or the path of its file."""
+
+    def parse(self, text: str) -> str | None:
+        """The text; None where there is nothing to read. The file is read when it is used."""
+        return text if text and text.isprintable() else None
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(NAMES)}, or a file with a Jinja template"
+
+
+Kind: TypeAlias = Whole | Positive | Choice | Switch | Name | Servers | Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +207,7 @@ KNOWN: Mapping[str, Setting] = {
     ),
     "rope-scale": Setting(Positive(), ("rope_scale",), "how many times the context is stretched"),
     "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "base of the rotary frequencies"),
+    "chat-template": Setting(Template(), ("chat_template",), "chat template to use"),
     "rpc": Setting(Servers(), ("rpc",), "llama.cpp's RPC servers, which compute too"),
 }
 

@@ -23,6 +23,7 @@ DIGESTS = {
     "granite-4.0-h-micro-Q4_K_M.gguf": "5fcc545100a3f6b169222c02b92a57c6",
     "mmproj-tiny-llama-F16.gguf": "b0c999831034a89e91991ded947ce068",
     "nonesuch-F32.gguf": "8dffde8d6cc4fdb8821b92c32ad15162",
+    "tiny-base-Q8_0.gguf": "091dd9d46aafd2301a7ee67b12736217",
     "tiny-bert-F16.gguf": "63f47b908c3ddbe070ccbbe546e019c8",
     "tiny-llama-Q8_0-00001-of-00003.gguf": "9f10ece1e2ca99c74dcf0ad9d639910f",
     "tiny-llama-Q8_0-00002-of-00003.gguf": "9bc88ee2a7d34b2fd52c139271b3a901",

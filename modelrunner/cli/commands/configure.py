@@ -8,7 +8,15 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launching import LaunchOptions, tagged
-from modelrunner.cli.options import Assignments, ContextSize, Draft, GpuLayers, KvType, Threads
+from modelrunner.cli.options import (
+    Assignments,
+    ChatTemplate,
+    ContextSize,
+    Draft,
+    GpuLayers,
+    KvType,
+    Threads,
+)
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.configure import Configurations
@@ -36,6 +44,7 @@ def configure(
     gpu_layers: GpuLayers = None,
     kv_type: KvType = None,
     draft: Draft = None,
+    chat_template: ChatTemplate = None,
     assignments: Assignments = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", metavar="KEY", help="Leave it to others again.")
@@ -47,7 +56,13 @@ def configure(
     Without a setting it shows those that there are.
     """
     options = LaunchOptions(
-        context_size, threads, gpu_layers, kv_type, draft, assignments=assignments or ()
+        context_size,
+        threads,
+        gpu_layers,
+        kv_type,
+        draft,
+        chat_template=chat_template,
+        assignments=assignments or (),
     )
     add, remove = options.settings(), unset or []
     if show and (add or remove):

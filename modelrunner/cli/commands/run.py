@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from modelrunner.cli.learning import as_seen, learn
 from modelrunner.cli.options import (
     Answers,
     Assignments,
+    ChatTemplate,
     CommandWithFlags,
     ContextSize,
     Draft,
@@ -53,13 +55,14 @@ from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.operations.launch import LaunchPlan, plan_launch
+from modelrunner.operations.manner import Manner, manner_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.runtime import Ability, Runtime
+from modelrunner.runtime.server import Server
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.tools.files import load_tools
 
 _PATIENCE_S = 300.0
-_SYSTEM = "You are a helpful assistant."
 
 
 @command(
@@ -78,7 +81,7 @@ def run(
     ] = None,
     system: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help='The system prompt; "" leaves it to the model.'),
+        typer.Option(metavar="TEXT", help="System prompt (default: none but the model's own)."),
     ] = None,
     context_size: ContextSize = None,
     threads: Threads = None,
@@ -98,6 +101,13 @@ def run(
     form: Format = None,
     tools: Tools = None,
     yes_tools: YesTools = False,
+    chat_template: ChatTemplate = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="Continue the text as it is: no chat template, no system prompt."
+        ),
+    ] = False,
     runtime: RuntimeChoice = None,
     fit: Fit = False,
     require_fit: RequireFit = False,
@@ -111,8 +121,19 @@ def run(
     if question is None and context.console.json:
         raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
     launch = LaunchOptions(
-        context_size, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
+        context_size,
+        threads,
+        gpu_layers,
+        kv_type,
+        draft,
+        rpc,
+        chat_template=chat_template,
+        assignments=assignments or (),
+        raw_flags=raw_flags or (),
     )
+    needs_template = {"--system": system, "--tools": tools}
+    if raw:
+        _refuse_with_raw({"--chat-template": chat_template, **needs_template})
     # what is not understood, or nothing here can do, is said before anything is pulled
     asking = _asking(question, answers, form)
     caller = _caller(context, question, tools, yes_tools)
@@ -129,15 +150,16 @@ def run(
     plan = as_seen(context, chosen, model, plan)
     context.console.say(plan.line())
     warn_of(context, plan)
+    manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     deaf = _deaf_to_tools(chosen, plan)
     if tools is not None and deaf is not None:
         context.console.warn(deaf)
     said = system if system is not None else context.settings.system
+    conversation = Conversation(None if manner.completes else said or None)
     options = SamplingOptions(
         temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
     )
-    if question is not None:
-        options = asking.options(options, chosen)
+    options = asking.options(options, chosen)
     begun = time.monotonic()
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
@@ -146,25 +168,72 @@ def run(
             context.console.warn(
                 f"the runtime gives a context of {server.context}, not {plan.spec.context}"
             )
-        patience = _PATIENCE_S if Ability.TELLS_PROGRESS in chosen.abilities else None
-        client = ChatClient(server.base_url, server.api_key, plan.spec.name, patience)
-        conversation = Conversation(_SYSTEM if said is None else said or None)
+        client = _client(chosen, plan, server, manner)
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
         session.caller, session.load_s = caller, load_s
-        session.opening = _opening(chosen, plan)
-        if question is None:
-            session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
-            if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
-                session.no_images = f"{name} takes no pictures: it has no projector"
-            with ExitStack() as more:
-                session.restart = Restarter(
-                    more, server, client, lambda: started(context, chosen, plan)
-                )
-                _chat(context, session)
-        else:
+        session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan)
+        if question is not None:
             asking.answer(context, session, question)
+            return
+        session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
+        if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
+            session.no_images = f"{name} takes no pictures: it has no projector"
+        with ExitStack() as more:
+            session.restart = Restarter(
+                more, server, client, lambda: started(context, chosen, plan)
+            )
+            _chat(context, session)
+
+
+def _client(runtime: Runtime, plan: LaunchPlan, server: Server, manner: Manner) -> ChatClient:
+    return ChatClient(
+        server.base_url,
+        server.api_key,
+        plan.spec.name,
+        _PATIENCE_S if Ability.TELLS_PROGRESS in runtime.abilities else None,
+        manner.completes,
+        manner.stop_markers,
+        manner.own_markers,
+    )
+
+
+def _manner(
+    context: Context,
+    runtime: Runtime,
+    plan: LaunchPlan,
+    *,
+    raw: bool,
+    needs_template: Mapping[str, object],
+) -> Manner:
+    """How the model is asked; said where it is not as usual.
+
+    Raises:
+        UsageError: What was asked for needs a chat template, and there is none.
+    """
+    if isinstance(runtime, ExternalRuntime):
+        return Manner(completes=raw)
+    manner = manner_of(plan, raw=raw)
+    if manner.note is not None:
+        context.console.say(manner.note)
+    if manner.completes:
+        for option, value in needs_template.items():
+            if value:
+                raise UsageError(
+                    f"{option} needs a chat template, and {plan.name} has none",
+                    hint=f"add --chat-template {manner.template}, or remove {option}",
+                )
+    return manner
+
+
+def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
+    for option, value in needs_template.items():
+        if value:
+            raise UsageError(
+                f"{option} needs a chat template, and --raw uses none",
+                hint=f"remove --raw or {option}",
+            )
 
 
 def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
@@ -203,7 +272,8 @@ def _asking(question: str | None, answers: int | None, form: str | None) -> Aski
     if question is None and (answers, form) != (None, None):
         option = "-n" if form is None else "--format"
         raise UsageError(f"{option} is for one question", hint='ask it: run REF "..."')
-    return Asking(answers or 1, AnswerForm.read(form) if form is not None else None)
+    form_read = AnswerForm.read(form) if form is not None else None
+    return Asking(answers or 1, form_read, in_chat=question is None)
 
 
 def _caller(context: Context, question: str | None, tools: Path | None, allowed: bool) -> Caller:

@@ -20,6 +20,7 @@ from modelrunner.cli.launching import (
 )
 from modelrunner.cli.options import (
     Assignments,
+    ChatTemplate,
     CommandWithFlags,
     ContextSize,
     Draft,
@@ -128,6 +129,7 @@ def serve_models(
     kv_type: KvType = None,
     draft: Draft = None,
     rpc: Rpc = None,
+    chat_template: ChatTemplate = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
@@ -143,7 +145,15 @@ def serve_models(
     if parallel is not None:
         assignments = [*(assignments or []), f"parallel={parallel}"]
     launch = LaunchOptions(
-        context_size, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
+        context_size,
+        threads,
+        gpu_layers,
+        kv_type,
+        draft,
+        rpc,
+        chat_template=chat_template,
+        assignments=assignments or (),
+        raw_flags=raw_flags or (),
     )
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}

@@ -94,15 +94,27 @@ def test_the_system_prompt_is_shown_set_and_removed(session: Session) -> None:
 
 
 def test_settings_are_shown_set_and_unset(session: Session) -> None:
-    for line in ("/set temperature 0.5", "/set top_p 1", "/set seed -7", "/set max_tokens 9"):
+    for line in (
+        "/set temperature 0.5",
+        "/set top_p 1",
+        "/set seed -7",
+        "/set max_tokens 9",
+        "/set repeat_penalty 1.05",
+    ):
         assert run(session, line) == line.removeprefix("/set ")
     run(session, "/set verbose on")
-    assert session.options == SamplingOptions(0.5, 1.0, -7, 9)
+    assert session.options == SamplingOptions(0.5, 1.0, -7, 9, repeat_penalty=1.05)
     assert run(session, "/set") == (
-        "temperature  0.5\ntop_p        1.0\nseed         -7\nmax_tokens   9\nverbose      on\n"
-        "markdown     on\nthinking     fold"
+        "temperature    0.5\n"
+        "top_p          1.0\n"
+        "seed           -7\n"
+        "max_tokens     9\n"
+        "repeat_penalty 1.05\n"
+        "verbose        on\n"
+        "markdown       on\n"
+        "thinking       fold"
     )
-    for line in ("temperature", "top_p", "seed", "max_tokens"):
+    for line in ("temperature", "top_p", "seed", "max_tokens", "repeat_penalty"):
         run(session, f"/set {line} default")
     run(session, "/set verbose off")
     assert session.options == SamplingOptions()
@@ -112,16 +124,18 @@ def test_settings_are_shown_set_and_unset(session: Session) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("temperature -1", "`temperature` is a number from 0"),
-        ("temperature nan", "`temperature` is a number from 0"),
-        ("temperature inf", "`temperature` is a number from 0"),
-        ("temperature", "`temperature` is a number from 0"),
+        ("temperature -1", "`temperature` is a number from 0 to 2"),
+        ("temperature 3", "`temperature` is a number from 0 to 2"),
+        ("temperature nan", "`temperature` is a number from 0 to 2"),
+        ("temperature inf", "`temperature` is a number from 0 to 2"),
+        ("temperature", "`temperature` is a number from 0 to 2"),
         ("top_p 0", "`top_p` is a number above 0, at most 1"),
         ("top_p 1.1", "`top_p` is a number above 0, at most 1"),
         ("seed 1.5", "`seed` is a whole number"),
         ("max_tokens 0", "`max_tokens` is a whole number from 1"),
         ("max_tokens -5", "`max_tokens` is a whole number from 1"),
         ("max_tokens many", "`max_tokens` is a whole number from 1"),
+        ("repeat_penalty 0", "`repeat_penalty` is a number above 0"),
         ("verbose yes", "`verbose` must be `on` or `off`"),
         ("num_ctx 5", "no setting `num_ctx`"),
     ],
@@ -135,15 +149,16 @@ def test_a_value_that_makes_no_sense_changes_nothing(
 
 def test_show_shows_everything_made_safe(session: Session) -> None:
     assert run(session, "/show") == (
-        "model        ai/smollm2\n"
-        "context      40 of 512 tokens (8%)\n"
-        "temperature  default\n"
-        "top_p        default\n"
-        "seed         default\n"
-        "max_tokens   default\n"
-        "verbose      off\n"
-        "markdown     on\n"
-        "thinking     fold\n"
+        "model          ai/smollm2\n"
+        "context        40 of 512 tokens (8%)\n"
+        "temperature    default\n"
+        "top_p          default\n"
+        "seed           default\n"
+        "max_tokens     default\n"
+        "repeat_penalty default\n"
+        "verbose        off\n"
+        "markdown       on\n"
+        "thinking       fold\n"
         "\n"
         "system:\n"
         "be brief\n"

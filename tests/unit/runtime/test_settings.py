@@ -75,7 +75,7 @@ def test_unknown_setting_is_answered_with_near_names():
 
 def test_no_setting_moves_the_server_or_its_key():
     reachable = {field for setting in settings.KNOWN.values() for field in setting.fields}
-    assert not reachable & {"model", "name", "port", "api_key", "raw_flags", "chat_template"}
+    assert not reachable & {"model", "name", "port", "api_key", "raw_flags"}
     assert reachable <= {field.name for field in fields(LaunchSpec)}
 
 
@@ -90,7 +90,7 @@ def test_type_for_one_half_of_the_cache_beats_that_for_both_in_any_order():
 @pytest.mark.parametrize("key", settings.KNOWN)
 def test_every_value_reads_as_it_was_written(key):
     examples = {"draft": "ai/m", "flash-attention": "on", "rope-scaling": "yarn", "mmap": "off"}
-    examples |= {"rpc": "a.example:50052,b:1"}
+    examples |= {"rpc": "a.example:50052,b:1", "chat-template": "gemma"}
     examples |= {"kv-type": "q4_0", "kv-type-k": "q4_0", "kv-type-v": "bf16", "mlock": "on"}
     text = examples.get(key, "3")
     value = settings.value_of(key, text)
