@@ -115,10 +115,13 @@ def _more_room(done: Done, options: SamplingOptions) -> str:
 
 
 def bounded(options: SamplingOptions, context: int | None) -> SamplingOptions:
-    """Return the options with a limit of tokens: a script is not to wait for an endless answer."""
-    if options.max_tokens is not None:
+    """Return the options with a limit of tokens: a script is not to wait for an endless answer.
+
+    A context that is shorter is a limit by itself.
+    """
+    if options.max_tokens is not None or (context or _MOST_TOKENS + 1) <= _MOST_TOKENS:
         return options
-    return replace(options, max_tokens=min(context or _MOST_TOKENS, _MOST_TOKENS))
+    return replace(options, max_tokens=_MOST_TOKENS)
 
 
 def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:

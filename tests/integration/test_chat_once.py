@@ -214,3 +214,55 @@ def test_thoughts_without_an_answer_are_an_error(
 def test_an_empty_answer_is_not_silent(server: OpenAIServer) -> None:
     server.next(says())
     assert ask(server) == (END, "", "the answer is empty\n")
+
+
+@pytest.mark.parametrize(
+    ("context", "limit", "sent"),
+    [(None, None, 4096), (32_768, None, 4096), (4096, None, None), (32_768, 9000, 9000)],
+)
+def test_an_answer_has_a_limit_of_tokens(
+    server: OpenAIServer, context: int | None, limit: int | None, sent: int | None
+) -> None:
+    server.next(says("and then", finish="length", usage=(20, sent or 1)))
+    err = io.StringIO()
+    client = ChatClient(server.url, None, "m")
+    options = SamplingOptions(max_tokens=limit)
+    answer_once(client, asking("hi"), context=context, out=io.StringIO(), err=err, options=options)
+    assert server.requests[0].body.get("max_tokens") == sent
+    said = {
+        None: "the answer was cut: the context of 4096 tokens is full\n",
+        4096: "the answer was cut: `max_tokens` allows 4096 tokens; --max-tokens N allows more\n",
+        9000: "the answer was cut: `max_tokens` allows 9000 tokens\n",
+    }
+    assert err.getvalue() == said[sent]
+
+
+def test_an_answer_that_repeats_itself_is_stopped(server: OpenAIServer) -> None:
+    server.next(says(*["the same words again. "] * 1000))
+    done, out, err = ask(server)
+    assert (done.finish_reason, err) == (
+        "repetition",
+        "the answer was stopped: it repeats itself\n",
+    )
+    assert 2_000 < len(out) < 5_000
+
+
+def test_a_text_is_continued_without_a_template(server: OpenAIServer) -> None:
+    server.next(says("a mess</s>age"))
+    client = ChatClient(server.url, None, "m", None, True, ("<|im_end|>", "</s>"))
+    out, err = io.StringIO(), io.StringIO()
+    form = {"type": "json_object"}
+    options = SamplingOptions(stop=("END",), response_format=form)
+    answer_once(client, asking("Once"), context=512, out=out, err=err, options=options)
+    request = server.requests[0]
+    assert request.path == "/v1/completions"
+    assert request.body == {
+        "model": "m",
+        "prompt": "Once",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "stop": ["END", "<|im_end|>"],
+        "response_format": form,
+        "json_schema": {"type": "object"},
+    }
+    assert out.getvalue() == "a mess\n"
