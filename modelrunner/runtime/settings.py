@@ -164,6 +164,11 @@ class Template:
     def __str__(self) -> str:
         return f"one of {', '.join(NAMES)}, or a file with a Jinja template"
 
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return NAMES[0]
+
 
 Kind: TypeAlias = Whole | Positive | Choice | Switch | Name | Servers | Template
 
