@@ -240,8 +240,8 @@ def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
         context.console.say(
             f"Unable to find model '{reference.short}' locally. Pulling from the registry."
         )
-        model = pull_one(context, reference).model
-        return model, reference.short
+        pulled = pull_one(context, reference)
+        return pulled.model, pulled.name.short
     return model, _name_of(context, model, text)
 
 
@@ -250,17 +250,14 @@ def _name_of(context: Context, model: StoredModel, text: str) -> str:
     only = context.store.only_name(text) if match_id(text) is None else None
     if only is not None:
         return only.short
-    if any(_is(name, text) for name in model.references):
-        return Reference.parse(text).short
-    return model.references[0].short if model.references else model.digest.short
-
-
-def _is(name: Reference, text: str) -> bool:
     try:
-        return str(Reference.parse(text)) == str(name)
+        wanted = Reference.parse(text)
     except InvalidReferenceError:
         # an ID with its `sha256:`
-        return False
+        wanted = None
+    meant = None if wanted is None or wanted.pinned else model.name_for(wanted)
+    name = meant or next(iter(model.references), None)
+    return model.digest.short if name is None else name.short
 
 
 @contextmanager

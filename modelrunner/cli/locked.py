@@ -131,7 +131,8 @@ def _fetched(
 
 def _settled(context: Context, lock: Lock, locked: LockedModel, pulled: Pulled) -> Pulled:
     require_same(lock, locked, pulled.model)
-    model = settle(context.store, locked, pulled.model)
+    choice = pulled.choice
+    model = settle(context.store, locked, pulled.model, None if choice is None else choice.name)
     if locked.pinned != locked.reference:
         # the pull knew it by no other name
         context.store.untag([locked.pinned])

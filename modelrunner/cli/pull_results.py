@@ -96,7 +96,7 @@ def show_all(context: Context, results: Sequence[Result]) -> None:
 def to_dict(pulled: Pulled) -> dict[str, object]:
     """A pull as JSON has it."""
     return {
-        "reference": str(pulled.reference),
+        "reference": str(pulled.name),
         "digest": str(pulled.model.digest),
         "status": pulled.status,
         "path": str(pulled.model.weights()),
@@ -105,7 +105,18 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
         "resumed_bytes": pulled.resumed_bytes,
         "duration_s": round(pulled.duration_s, 3),
         "source": pulled.source,
-    } | ({"origins": dict(pulled.origins)} if _from_elsewhere(pulled) else {})
+        **({"origins": dict(pulled.origins)} if _from_elsewhere(pulled) else {}),
+        **_choice(pulled),
+    }
+
+
+def _choice(pulled: Pulled) -> dict[str, object]:
+    """What was asked for, and which files of a repository were taken for it."""
+    asked = {} if pulled.name == pulled.reference else {"requested": str(pulled.reference)}
+    choice = pulled.choice
+    if choice is None:
+        return dict(asked)
+    return {**asked, "file": choice.file, "projector": choice.projector}
 
 
 def _print(context: Context, result: Result) -> None:
@@ -136,7 +147,7 @@ def _sum_up(context: Context, results: Sequence[Result]) -> None:
 
 
 def _line(pulled: Pulled) -> str:
-    name, digest = pulled.reference.short, pulled.model.digest.short
+    name, digest = pulled.name.short, pulled.model.digest.short
     if pulled.status == "up-to-date":
         return f"{name}: up to date ({digest}, {format_size(pulled.model.size)})"
     resumed = f", {format_size(pulled.resumed_bytes)} resumed" if pulled.resumed_bytes else ""

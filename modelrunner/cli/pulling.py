@@ -13,12 +13,17 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import unquoted
+from modelrunner.oci.hub_names import normalized
+from modelrunner.oci.near import typed
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations import pull_many as together
 from modelrunner.operations.nearby import nowhere, programs
 from modelrunner.operations.pull import Puller
 from modelrunner.operations.pulled import Failed, Outcome, Pulled
+from modelrunner.registry.source import Choice
 from modelrunner.store.store import Store
+from modelrunner.text import sanitize_line
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.limits import Limits
 from modelrunner.units import format_size
@@ -116,12 +121,18 @@ def _puller(
         if tells_need:
             _tell_need(context, reference, artifact, config)
 
+    def on_choice(reference: Reference, choice: Choice) -> None:
+        said = _chosen(reference, choice)
+        if said:
+            context.console.say(said)
+
     return Puller(
         context.store,
         context.source_for,
         listener,
         context.places.backoff,
         Budget(limits),
+        on_choice=on_choice,
         on_config=on_config,
         nearby=programs(context.environ) if context.settings.reuse else nowhere,
         check=context.check,
@@ -145,6 +156,18 @@ def _shown(context: Context, models: int = 1) -> Iterator[Listener]:
         kept = format_size(_kept(context.store, begun))
         context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
         raise
+
+
+def _chosen(reference: Reference, choice: Choice) -> str | None:
+    """What is taken, where the name leaves that open; None where the name says it."""
+    tag, label = reference.tag or "", choice.name.tag or ""
+    named = normalized(tag) == label or label.lower() == tag.lower() or unquoted(tag) == choice.file
+    parts = [] if named else [label, sanitize_line(choice.file, 200)]
+    if choice.projector is not None and (choice.others or not named):
+        others = ", ".join(sanitize_line(path, 200) for path in choice.others)
+        also = f" (also available: {others})" if others else ""
+        parts.append(f"projector {sanitize_line(choice.projector, 200)}{also}")
+    return f"{typed(reference)}: using {', '.join(dict.fromkeys(parts))}" if parts else None
 
 
 def _tell_need(

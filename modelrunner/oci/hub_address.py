@@ -78,6 +78,16 @@ def tag_of(path: str) -> str:
     return quote(path, safe="/+,=()[]!~")
 
 
+def unquoted(tag: str) -> str:
+    """The path, or the quantization, that a tag stands for."""
+    if "%" not in tag:
+        return tag.strip("/")
+    # few names need it
+    from urllib.parse import unquote
+
+    return unquote(tag).strip("/")
+
+
 def _of_scheme(rest: str, text: str) -> str:
     organisation, _, place = rest.partition("/")
     name, _, path = place.partition("/")

@@ -1,7 +1,7 @@
 """The artifact that a model of the Hugging Face Hub is made into, the same wherever it is made."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelrunner.oci import media_types
 from modelrunner.oci.config import ModelConfig
@@ -15,10 +15,11 @@ from modelrunner.units import format_size
 
 @dataclass(frozen=True, slots=True)
 class HubArtifact:
-    """A manifest, and the config that it names."""
+    """A manifest, the config that it names, and what both are of."""
 
     manifest: Manifest
     config: bytes
+    model: HubModel[HubFile]
 
 
 def hub_artifact(model: HubModel[HubFile]) -> HubArtifact:
@@ -28,7 +29,7 @@ def hub_artifact(model: HubModel[HubFile]) -> HubArtifact:
     if model.projector is not None:
         layers.append(_layer(model.projector, media_types.DOCKER_PROJECTOR))
     about = Descriptor(media_types.DOCKER_CONFIG_V01, Digest.of(config), len(config))
-    return HubArtifact(Manifest.build(about, layers), config)
+    return HubArtifact(Manifest.build(about, layers), config, model)
 
 
 def hub_artifacts(files: Sequence[HubFile]) -> Iterator[HubArtifact]:
@@ -41,7 +42,9 @@ def hub_artifacts(files: Sequence[HubFile]) -> Iterator[HubArtifact]:
     for model in every(files):
         for projector in dict.fromkeys((model.projector, None, *projectors)):
             for quantization in dict.fromkeys((model.quantization, None)):
-                yield hub_artifact(HubModel(quantization, model.files, projector))
+                yield hub_artifact(
+                    replace(model, quantization=quantization, projector=projector, others=())
+                )
 
 
 def _config(model: HubModel[HubFile]) -> bytes:

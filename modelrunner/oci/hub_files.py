@@ -24,7 +24,7 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_address import tag_of
+from modelrunner.oci.hub_address import tag_of, unquoted
 from modelrunner.oci.hub_names import (
     Kind,
     kinds,
@@ -252,7 +252,7 @@ class _Contents(Generic[File]):
 
     def named(self, tag: str) -> HubModel[File]:
         """The model that a tag means."""
-        wanted = _unquoted(tag)
+        wanted = unquoted(tag)
         shown = sanitize_line(wanted, 200)
         for find in (self._by_path, self._by_name):
             found = find(wanted)
@@ -441,14 +441,6 @@ def _name(path: str) -> str:
 
 def _ancestors(path: str) -> frozenset[PurePosixPath]:
     return frozenset(PurePosixPath(path).parents)
-
-
-def _unquoted(tag: str) -> str:
-    if "%" not in tag:
-        return tag.strip("/")
-    from urllib.parse import unquote
-
-    return unquote(tag).strip("/")
 
 
 def _with_quantization(among: Sequence[HubModel[File]], wanted: str) -> list[HubModel[File]]:

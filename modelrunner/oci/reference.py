@@ -17,7 +17,7 @@ from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of
+from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of, unquoted
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
@@ -232,10 +232,7 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
 def _hub_tag(tag: str, text: str) -> str:
     """A tag on the Hugging Face Hub: a quantization, or a path, percent-encoded where need be."""
     if not _TAG.fullmatch(tag):
-        # few tags need it
-        from urllib.parse import unquote
-
-        tag = tag_of(unquote(tag).strip("/"))
+        tag = tag_of(unquoted(tag))
     if not _HF_TAG.fullmatch(tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
         raise InvalidReferenceError(
             f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",

@@ -64,11 +64,16 @@ def choose(store: Store, text: str) -> Chosen:
     if hexdigits is not None and model.digest.hex.startswith(hexdigits):
         return Chosen(model, model.references)
     wanted = Reference.parse(text)
-    same = [
-        name
-        for name in model.references
-        if name.name == wanted.name and wanted.tag in (None, name.tag)
-    ]
+    meant = model.name_for(wanted) if wanted.tag is not None else None
+    same = (
+        [meant]
+        if meant is not None
+        else [
+            name
+            for name in model.references
+            if name.name == wanted.name and wanted.tag in (None, name.tag)
+        ]
+    )
     return Chosen(model, tuple(same) or model.references)
 
 

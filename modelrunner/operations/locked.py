@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from modelrunner.errors import LockOutdatedError, NotInStoreError
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
+from modelrunner.oci.reference import Reference
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -65,15 +66,25 @@ def require_all(lock: Lock, found: Sequence[Lack]) -> None:
     )
 
 
-def settle(store: Store, locked: LockedModel, model: StoredModel) -> StoredModel:
+def settle(
+    store: Store, locked: LockedModel, model: StoredModel, name: Reference | None = None
+) -> StoredModel:
     """Makes a model that is all here findable by the name that the lock gives it.
+
+    Args:
+        store: Where it is.
+        locked: What the lock says of it.
+        model: The model.
+        name: The name that means it and no other, where the lock's leaves something open.
 
     Raises:
         StoreAccessError, DiskFullError: The name cannot be given.
     """
-    if str(locked.reference) in map(str, model.references):
+    if model.name_for(locked.reference) is not None:
         return model
-    return store.add(model.manifest, [locked.reference])
+    if name is None or str(name) == str(locked.reference):
+        return store.add(model.manifest, [locked.reference])
+    return store.add(model.manifest, [name], {locked.reference: name})
 
 
 def require_same(lock: Lock, locked: LockedModel, model: StoredModel) -> None:

@@ -6,7 +6,7 @@ meanwhile changes nothing. What is here already is not moved again.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError
@@ -24,7 +24,7 @@ from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.room import Room
 from modelrunner.operations.suggestions import pin
 from modelrunner.registry.retry import Backoff
-from modelrunner.registry.source import Source
+from modelrunner.registry.source import Choice, Chooser, Source
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetched, Fetcher
@@ -34,17 +34,27 @@ from modelrunner.transfer.fetch import Fetched, Fetcher
 class Pinned:
     """What a name stands for, and where that was found out; without a source it is here.
 
-    `begun` is when it was asked for.
+    `begun` is when it was asked for, and `choice` what is taken for a name that leaves something
+    open.
     """
 
     reference: Reference
     exact: Reference
     source: Source | None
     begun: float
+    choice: Choice | None = None
 
 
 def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConfig) -> None:
     pass
+
+
+def _unchosen(_reference: Reference, _choice: Choice) -> None:
+    pass
+
+
+def _choice(source: Source, reference: Reference) -> Choice | None:
+    return source.choice(reference) if isinstance(source, Chooser) else None
 
 
 def unchecked(_reference: Reference, _manifest: Manifest) -> None:
@@ -55,7 +65,8 @@ def unchecked(_reference: Reference, _manifest: Manifest) -> None:
 class Puller:
     """Pulls models into one store.
 
-    `on_config` hears what a model is before its weights move; `nearby` finds what other programs
+    `on_choice` is called with what is taken for a name that leaves something open, `on_config`
+    with what a model is before its weights move; `nearby` finds what other programs
     of this machine have; `check` raises where a model is not to be had, whatever is here of it.
     """
 
@@ -66,6 +77,7 @@ class Puller:
     budget: Budget = field(default_factory=Budget)
     room: Room = field(default_factory=Room)
     clock: Callable[[], float] = time.monotonic
+    on_choice: Callable[[Reference, Choice], None] = _unchosen
     on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
     nearby: Find = nowhere
     check: Callable[[Reference, Manifest], None] = unchecked
@@ -95,7 +107,11 @@ class Puller:
         if reference.digest is not None and self.store.complete(reference) is not None:
             return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
-        return Pinned(reference, pin(source, reference), source, begun)
+        exact = pin(source, reference)
+        choice = _choice(source, reference)
+        if choice is not None:
+            self.on_choice(reference, choice)
+        return Pinned(reference, exact, source, begun, choice)
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
@@ -104,6 +120,8 @@ class Puller:
             return self._found(pinned, there)
         source = pinned.source or self.source_for(pinned.exact)
         artifact = artifact_at(source, pinned.exact)
+        if pinned.choice is None:
+            pinned = replace(pinned, choice=_choice(source, pinned.exact))
         inside = artifact.manifest.digest
         if inside != pinned.exact.digest:
             # it was an index's digest: that of the model in it may be here
@@ -129,11 +147,12 @@ class Puller:
 
     def _found(self, pinned: Pinned, there: StoredModel) -> Pulled:
         self.check(pinned.reference, there.manifest)
-        self._name(there, pinned.reference)
+        there = self._name(there, pinned)
         there.view()
         origin = None if pinned.source is None else pinned.source.name
+        spent = self.clock() - pinned.begun
         return Pulled(
-            pinned.reference, there, "up-to-date", 0, 0, self.clock() - pinned.begun, origin
+            pinned.reference, there, "up-to-date", 0, 0, spent, origin, choice=pinned.choice
         )
 
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
@@ -155,8 +174,8 @@ class Puller:
                 self.store.blobs.tidy(entry)
             with self.room.taken(self.store, absent):
                 results = self._bring(reference, artifact, fetcher, absent)
-            names = self._names(self.store.find(exact), reference)
-            model = self.store.add(manifest, names)
+            names, aliases = self._names(self.store.find(exact), pinned)
+            model = self.store.add(manifest, names, aliases)
         # the files get their names now, for a store that is read-only later
         model.view()
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
@@ -169,6 +188,7 @@ class Puller:
             self.clock() - pinned.begun,
             source.name,
             _origins(results),
+            pinned.choice,
         )
 
     def _bring(
@@ -220,15 +240,28 @@ class Puller:
             ) from exc
         self.on_config(reference, artifact, config)
 
-    def _name(self, model: StoredModel, reference: Reference) -> None:
-        names = self._names(model, reference)
-        if set(map(str, names)) - set(map(str, model.references)):
-            self.store.add(model.manifest, names)
+    def _name(self, model: StoredModel, pinned: Pinned) -> StoredModel:
+        names, aliases = self._names(model, pinned)
+        new = set(map(str, names)) - set(map(str, model.references))
+        if not new and set(map(str, aliases)) <= model.aliases.keys():
+            return model
+        added = self.store.add(model.manifest, names, aliases)
+        return self.store.find(pinned.exact) or added
 
-    def _names(self, there: StoredModel | None, reference: Reference) -> Sequence[Reference]:
-        """The names to give: a digest of a repository that names the model already adds none."""
-        known = there.references if there is not None and reference.pinned else ()
-        return known if any(name.name == reference.name for name in known) else [reference]
+    def _names(
+        self, there: StoredModel | None, pinned: Pinned
+    ) -> tuple[Sequence[Reference], Mapping[Reference, Reference]]:
+        """The names to give, and other spellings of them.
+
+        A digest of a repository that names the model already adds none.
+        """
+        reference, choice = pinned.reference, pinned.choice
+        if reference.pinned:
+            known = there.references if there is not None else ()
+            return (known if any(n.name == reference.name for n in known) else [reference]), {}
+        if choice is None or str(choice.name) == str(reference):
+            return [reference], {}
+        return [choice.name], {reference: choice.name}
 
 
 def _origins(results: Sequence[Fetched]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull import Pinned, Puller
 from modelrunner.operations.pulled import Dropped, Failed, Outcome
+from modelrunner.registry.source import Choice
 from modelrunner.transfer.budget import CancelledError
 
 _AT_ONCE = 4
@@ -42,7 +43,7 @@ def pull_many(
     """Brings models here, side by side within the puller's budget; each once.
 
     Args:
-        puller: How; its listener and `on_config` are called by this thread only.
+        puller: How; its listener, `on_choice` and `on_config` are called by this thread only.
         references: Which; what is given twice is pulled once.
         fail_fast: Whether the first failure calls the others off.
         on_outcome: Hears what became of a model, at once.
@@ -65,7 +66,9 @@ class _Crew:
         self._heard: SimpleQueue[Outcome | BaseException | Callable[[], None]] = SimpleQueue()
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._told = puller
-        self._puller = replace(puller, listener=self._say, on_config=self._say_config)
+        self._puller = replace(
+            puller, listener=self._say, on_choice=self._say_choice, on_config=self._say_config
+        )
         self._wanted = wanted
         most = puller.budget.limits.connections or _AT_ONCE
         self._size = min(len(wanted), _AT_ONCE, most)
@@ -124,6 +127,9 @@ class _Crew:
 
     def _say(self, event: Event) -> None:
         self._heard.put(partial(self._told.listener, event))
+
+    def _say_choice(self, reference: Reference, choice: Choice) -> None:
+        self._heard.put(partial(self._told.on_choice, reference, choice))
 
     def _say_config(
         self, reference: Reference, artifact: ModelArtifact, config: ModelConfig

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.reference import Reference
+from modelrunner.registry.source import Choice
 from modelrunner.store.store import StoredModel
 
 
@@ -23,6 +24,7 @@ class Pulled:
         duration_s: Seconds.
         source: Who said what the name stands for; None where nobody was asked.
         origins: Bytes by the place that they came from, this machine's other programs among them.
+        choice: What was taken for a name that leaves something open, where the source has said it.
     """
 
     reference: Reference
@@ -33,6 +35,14 @@ class Pulled:
     duration_s: float
     source: str | None
     origins: Mapping[str, int] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    @property
+    def name(self) -> Reference:
+        """The name that it is listed under, in the spelling of lists."""
+        named = None if self.reference.pinned else self.model.name_for(self.reference)
+        name = named or self.reference
+        return replace(name, original_repository=name.repository)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ def plan_removal(store: Store, text: str, *, force: bool) -> RemovalPlan:
     if wanted.digest is not None:
         names_of = [name for name in model.references if name.name == wanted.name]
     else:
-        names_of = [name for name in model.references if str(name) == str(wanted)]
+        meant = model.name_for(wanted)
+        names_of = [] if meant is None else [meant]
     if not names_of:
         names = ", ".join(name.short for name in model.references) or str(model.digest)
         raise ModelNotFoundError(

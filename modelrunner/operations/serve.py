@@ -401,6 +401,7 @@ def _served(
         name=name,
         digest=model.digest,
         references=model.references,
+        aliases=frozenset(model.aliases),
         kind=kind,
         spec=replace(spec, api_key=""),
         memory=needed,

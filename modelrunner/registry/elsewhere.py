@@ -14,7 +14,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.preference import BlobsOfMany, Preference, worst
-from modelrunner.registry.source import BlobStream, Source
+from modelrunner.registry.source import BlobStream, Choice, Chooser, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,12 @@ class ManySources(BlobsOfMany[Source | Elsewhere]):
     def resolve(self, reference: Reference) -> Digest:
         """See `Source.resolve`."""
         return self._main.resolve(reference)
+
+    def choice(self, reference: Reference) -> Choice | None:
+        """See `Chooser.choice`; what is pinned may come from anywhere, and nobody is asked."""
+        if reference.digest is not None or not isinstance(self._main, Chooser):
+            return None
+        return self._main.choice(reference)
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
         """See `Source.tags`."""

@@ -22,7 +22,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_response import Part, blob_stream, range_header
 from modelrunner.registry.hub_api import HubApi, Listing
-from modelrunner.registry.source import BlobStream
+from modelrunner.registry.source import BlobStream, Choice
 
 _MOST_COMMITS = 50
 """Commits that are looked through for a digest that the latest has not."""
@@ -69,6 +69,19 @@ class HuggingFaceHub:
                 missing="manifest",
             )
         return made.manifest
+
+    def choice(self, reference: Reference) -> Choice | None:
+        """The file that is taken for a name, and the name that means it and no other.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
+        """
+        made = self._made(reference, self._listing(reference))
+        if made is None:
+            return None
+        model, name = made.model, replace(reference, tag=made.model.label, digest=None)
+        projector = None if model.projector is None else model.projector.path
+        return Choice(name, model.path, projector, tuple(file.path for file in model.others))
 
     @contextmanager
     def open_blob(

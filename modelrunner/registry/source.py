@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -40,6 +40,32 @@ class BlobStream:
         view = memoryview(buffer)
         while count := self.readinto(view):
             yield bytes(view[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a source takes for a name that leaves something open.
+
+    Attributes:
+        name: The name that means this content and no other.
+        file: The path of the first file in the repository.
+        projector: The path of the projector that comes with it.
+        others: Paths of further projectors that would go with it.
+    """
+
+    name: Reference
+    file: str
+    projector: str | None = None
+    others: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A source whose names may leave something open."""
+
+    def choice(self, reference: Reference) -> Choice | None:
+        """What is taken for a name; None where that cannot be told."""
+        ...
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """What is served: models, by every name that a request may call them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,6 +31,7 @@ class Served:
         name: What people call it.
         digest: Its ID.
         references: All its names.
+        aliases: Other spellings of them.
         kind: What it is asked for: answers, or vectors and ranks.
         spec: How it is started.
         memory: Bytes that it takes at most once it is loaded; None if not known.
@@ -43,6 +44,7 @@ class Served:
     kind: Kind
     spec: LaunchSpec
     memory: int | None
+    aliases: Collection[str] = ()
     facts: Facts = field(default_factory=Facts)
 
     @property
@@ -61,7 +63,7 @@ class Served:
             return False
         if reference.digest is not None:
             return reference.digest == self.digest
-        return any(
+        return str(reference) in self.aliases or any(
             name.digest is None and (name.name, name.tag) == (reference.name, reference.tag)
             for name in self.references
         )

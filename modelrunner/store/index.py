@@ -6,7 +6,7 @@ full reference. Changed under the store's lock and replaced in one step.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelrunner.errors import CorruptStoreError, InvalidReferenceError, MalformedManifestError
 from modelrunner.oci import media_types
@@ -23,6 +23,17 @@ class Entry:
 
     reference: Reference | None
     descriptor: Descriptor
+
+    @classmethod
+    def alias(cls, reference: Reference, of: Reference, descriptor: Descriptor) -> "Entry":
+        """An entry for another spelling of a name."""
+        told = {**descriptor.annotations, media_types.ANNOTATION_ALIAS: str(of)}
+        return cls(reference, replace(descriptor, annotations=told))
+
+    @property
+    def alias_of(self) -> str | None:
+        """The name that this one is another spelling of; None of a name that stands for itself."""
+        return self.descriptor.annotations.get(media_types.ANNOTATION_ALIAS)
 
     @property
     def is_nameless(self) -> bool:

@@ -5,9 +5,9 @@ read all the same. A name appears last, when everything under it is there and ve
 first: what is interrupted in between is found by `prune`, never by `find`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,9 +16,17 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_names import normalized
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.near import near_names
-from modelrunner.oci.reference import DEFAULT_NAMESPACE, Reference, is_whole_id, match_id, names_tag
+from modelrunner.oci.reference import (
+    DEFAULT_NAMESPACE,
+    HUGGING_FACE,
+    Reference,
+    is_whole_id,
+    match_id,
+    names_tag,
+)
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
@@ -34,11 +42,21 @@ class StoredModel:
     layout: Layout
     descriptor: Descriptor
     references: tuple[Reference, ...]
+    aliases: Mapping[str, Reference] = field(default_factory=dict)
+    """Other spellings of its names, each with the name that it stands for."""
 
     @property
     def digest(self) -> Digest:
         """The model's ID."""
         return self.descriptor.digest
+
+    def name_for(self, reference: Reference) -> Reference | None:
+        """The name of this model that a reference means, however it is spelled."""
+        bare = replace(reference, digest=None)
+        found = self.aliases.get(str(bare))
+        exact = (name for name in self.references if _same_tag(name, bare))
+        spelled = (name for name in self.references if _same_choice(name, bare))
+        return next(exact, None) or found or next(spelled, None)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -179,12 +197,14 @@ class Store:
 
     def find(self, reference: Reference) -> StoredModel | None:
         """The model of this name; with a digest, exactly that content."""
-        for model in self.models():
-            if reference.digest is not None:
-                if model.digest == reference.digest:
+        models = self.models()
+        if reference.digest is not None:
+            return next((model for model in models if model.digest == reference.digest), None)
+        # another spelling counts where no model has the very name
+        for means in (_is_named, _is_alias, _is_spelled):
+            for model in models:
+                if means(model, reference):
                     return model
-            elif any(_same_tag(name, reference) for name in model.references):
-                return model
         return None
 
     def complete(self, reference: Reference) -> StoredModel | None:
@@ -198,8 +218,19 @@ class Store:
             return None
         return model if good else None
 
-    def add(self, manifest: Manifest, references: Sequence[Reference]) -> StoredModel:
+    def add(
+        self,
+        manifest: Manifest,
+        references: Sequence[Reference],
+        aliases: Mapping[Reference, Reference] | None = None,
+    ) -> StoredModel:
         """Files a manifest whose blobs are all there, then gives it its names.
+
+        Args:
+            manifest: The model's manifest.
+            references: Its names; whatever had one of them loses it.
+            aliases: Other spellings, each of one of the names. They are found, but not listed, and
+                move and go with the name.
 
         Raises:
             CorruptStoreError: A blob is missing: nothing was named.
@@ -213,18 +244,29 @@ class Store:
         self.blobs.put(manifest.descriptor, manifest.raw)
         with self.changing() as entries:
             self._require_blobs(manifest)
-            names = [str(reference) for reference in references]
+            names = {str(reference): reference for reference in references}
+            spellings = {
+                str(entry.reference): (entry.reference, names[entry.alias_of])
+                for entry in entries
+                if entry.reference is not None and entry.alias_of in names
+            } | {str(alias): (alias, name) for alias, name in (aliases or {}).items()}
+            spellings = {text: pair for text, pair in spellings.items() if text not in names}
             kept = [
                 entry
                 for entry in entries
-                if str(entry.reference) not in names
+                if str(entry.reference) not in names.keys() | spellings.keys()
                 and not (entry.is_nameless and entry.descriptor.digest == manifest.digest)
             ]
             entries[:] = [
                 *kept,
                 *(Entry(reference, manifest.descriptor) for reference in references),
+                *(
+                    Entry.alias(alias, name, manifest.descriptor)
+                    for alias, name in spellings.values()
+                ),
             ]
-        return StoredModel(self.layout, manifest.descriptor, tuple(references))
+        known = {text: name for text, (_, name) in spellings.items()}
+        return StoredModel(self.layout, manifest.descriptor, tuple(references), known)
 
     def tag(self, model: StoredModel, reference: Reference) -> None:
         """Gives a model one more name; whoever had it loses it."""
@@ -234,7 +276,11 @@ class Store:
         """Takes names away; blobs stay until they are swept."""
         gone = {str(reference) for reference in references}
         with self.changing() as entries:
-            entries[:] = [entry for entry in entries if str(entry.reference) not in gone]
+            entries[:] = [
+                entry
+                for entry in entries
+                if str(entry.reference) not in gone and entry.alias_of not in gone
+            ]
 
     def forget(self, digest: Digest) -> None:
         """Takes all names of a model away, and the model from the index."""
@@ -285,8 +331,12 @@ class Store:
                 )
 
     def _model(self, entries: Sequence[Entry]) -> StoredModel:
-        references = tuple(entry.reference for entry in entries if entry.reference is not None)
-        return StoredModel(self.layout, entries[0].descriptor, references)
+        named = [(entry, entry.reference) for entry in entries if entry.reference is not None]
+        own = {str(name): name for entry, name in named if entry.alias_of is None}
+        aliases = {str(name): own[entry.alias_of] for entry, name in named if entry.alias_of in own}
+        # one whose name another program has taken away stands for itself
+        names = tuple(name for _, name in named if str(name) not in aliases)
+        return StoredModel(self.layout, entries[0].descriptor, names, aliases)
 
     def _by_id(self, wanted: str) -> StoredModel | None:
         for model in self.models():
@@ -333,6 +383,26 @@ class Store:
 
     def _names(self) -> Iterator[Reference]:
         return (name for model in self.models() for name in model.references)
+
+
+def _is_named(model: StoredModel, wanted: Reference) -> bool:
+    return any(_same_tag(name, wanted) for name in model.references)
+
+
+def _is_alias(model: StoredModel, wanted: Reference) -> bool:
+    return str(wanted) in model.aliases
+
+
+def _is_spelled(model: StoredModel, wanted: Reference) -> bool:
+    return any(_same_choice(name, wanted) for name in model.references)
+
+
+def _same_choice(name: Reference, wanted: Reference) -> bool:
+    """Whether two names of the Hugging Face Hub mean one model: `F16`, `f16` and `fp16` do."""
+    if name.registry != HUGGING_FACE or name.name != wanted.name or name.digest is not None:
+        return False
+    has, asked = name.tag or "", wanted.tag or ""
+    return has.lower() == asked.lower() or has == normalized(asked)
 
 
 def _same_tag(name: Reference, wanted: Reference) -> bool:

@@ -60,10 +60,10 @@ def test_the_usual_quantisation_is_pulled_and_runs_offline(
     done = here("pull", f"hf.co/{NAME}", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["reference"], told["status"]) == (
-        f"huggingface.co/{NAME.lower()}:latest",
-        "pulled",
-    )
+    name = f"huggingface.co/{NAME.lower()}"
+    assert (told["reference"], told["requested"]) == (f"{name}:Q4_K_M", f"{name}:latest")
+    assert (told["file"], told["projector"]) == ("Tiny-Q4_K_M.gguf", "mmproj-F16.gguf")
+    assert told["status"] == "pulled"
     path = Path(here("path", f"hf.co/{NAME}").stdout.strip())
     assert (path.name, path.read_bytes()) == ("Tiny-Q4_K_M.gguf", weights[0])
     # the projector that goes with it is the one of F16
@@ -391,3 +391,87 @@ def test_a_file_that_is_no_model_is_refused_by_what_it_is(here, tiny: Repository
     assert done.returncode == 10
     assert "is not a model but a projector (mmproj) by its name" in done.stderr
     assert "hint: " in done.stderr
+
+
+def references(here) -> list[list[str]]:
+    return [row["references"] for row in json.loads(here("list", "--json").stdout)]
+
+
+def test_what_was_chosen_is_said_and_is_part_of_the_name(here, tiny: Repository) -> None:
+    done = here("pull", f"hf.co/{NAME}")
+    assert done.stderr.splitlines()[0] == (
+        f"hf.co/{NAME}: using Q4_K_M, Tiny-Q4_K_M.gguf, projector mmproj-F16.gguf"
+        " (also available: mmproj-BF16.gguf)"
+    )
+    assert done.stdout.startswith("hf.co/org/tiny-gguf:Q4_K_M: pulled ")
+    assert here("list", "-q").stdout.count("\n") == 1
+    assert references(here) == [["huggingface.co/org/tiny-gguf:Q4_K_M"]]
+
+
+def test_nothing_is_said_where_the_name_says_all(here, hub: Hub, tiny: Repository) -> None:
+    del tiny.files["mmproj-BF16.gguf"]
+    assert "using" not in here("pull", f"hf.co/{NAME}:Q8_0").stderr
+    assert "using" not in here("pull", f"hf.co/{NAME}:q4_k_m").stderr
+    assert "using" not in here("pull", f"hf.co/{NAME}:Tiny-Q8_0.gguf").stderr
+
+
+def test_one_model_has_one_name_however_it_is_written(
+    here, cli, hub: Hub, tiny: Repository
+) -> None:
+    tiny.files = {"Tiny-F16.gguf": tiny.files["Tiny-Q8_0.gguf"], "Tiny-Q2_K.gguf": b"x"}
+    spellings = [
+        f"hf.co/{NAME}",
+        f"hf.co/{NAME}:F16",
+        f"hf.co/{NAME}:f16",
+        f"huggingface.co/{NAME.upper()}:fp16",
+        f"https://huggingface.co/{NAME}/blob/main/Tiny-F16.gguf",
+        f"hf://{NAME}/Tiny-F16.gguf",
+    ]
+    for spelling in spellings:
+        assert here("pull", spelling).returncode == 0
+    name = "huggingface.co/org/tiny-gguf:F16"
+    assert references(here) == [[name]]
+    # every one of them is found without the Hub
+    for spelling in spellings:
+        assert cli("path", spelling, "--offline").returncode == 0
+        done = cli("pull", spelling, "--offline", "--json")
+        assert json.loads(done.stdout)["reference"] == name
+    assert cli("tag", f"hf.co/{NAME}", "me/copy").returncode == 0
+    assert cli("rm", f"hf.co/{NAME}").stdout == "Untagged: hf.co/org/tiny-gguf:F16\n"
+    assert references(here) == [["docker.io/me/copy:latest"]]
+    for spelling in spellings:
+        assert cli("path", spelling).returncode == 3
+
+
+def test_spellings_move_with_the_name(here, tiny: Repository, weights: list[bytes]) -> None:
+    assert here("pull", f"hf.co/{NAME}").returncode == 0
+    tiny.files["Tiny-Q4_K_M.gguf"] = weights[2]
+    assert here("update", f"hf.co/{NAME}").returncode == 0
+    assert references(here) == [["huggingface.co/org/tiny-gguf:Q4_K_M"]]
+    path = Path(here("path", f"hf.co/{NAME}").stdout.strip())
+    assert path.read_bytes() == weights[2]
+
+
+def test_the_name_of_an_older_store_becomes_the_new_one(here, tiny: Repository) -> None:
+    assert here("pull", f"hf.co/{NAME}:Q4_K_M").returncode == 0
+    assert here("tag", f"hf.co/{NAME}:Q4_K_M", f"hf.co/{NAME}:latest").returncode == 0
+    assert here("rm", f"hf.co/{NAME}:Q4_K_M").returncode == 0
+    assert references(here) == [["huggingface.co/org/tiny-gguf:latest"]]
+    assert json.loads(here("outdated", "--json").stdout) == []
+    assert here("update", "--all").returncode == 0
+    assert references(here) == [["huggingface.co/org/tiny-gguf:Q4_K_M"]]
+
+
+def test_a_lock_without_a_tag_names_what_it_pulls(
+    here, cli, tiny: Repository, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "modelrunner.toml").write_text(f'[models]\na = "hf.co/{NAME}"\n')
+    assert here("lock").returncode == 0
+    assert here("lock", "--check").returncode == 0
+    done = here("pull", "--locked")
+    assert done.returncode == 0, done.stderr
+    assert references(here) == [["huggingface.co/org/tiny-gguf:Q4_K_M"]]
+    assert cli("pull", "--frozen").returncode == 0
+    assert cli("path", f"hf.co/{NAME}").returncode == 0
+    assert references(here) == [["huggingface.co/org/tiny-gguf:Q4_K_M"]]

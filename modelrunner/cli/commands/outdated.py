@@ -101,7 +101,7 @@ def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Referenc
         if wanted.is_local:
             raise context.store.unregistered(context.store.only_name(text) or wanted)
         meant = [entry for entry in known if entry[1].digest == model.digest]
-        named = [entry for entry in meant if str(entry[0]) == str(wanted)] or meant
+        named = [entry for entry in meant if entry[0] == model.name_for(wanted)] or meant
         if not named:
             raise UsageError(
                 f"{text}: no registry has it under a tag",

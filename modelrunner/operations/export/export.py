@@ -218,8 +218,11 @@ class _Found:
 def _name_of(text: str, model: StoredModel) -> Reference:
     """The name that it can be pulled by: the one that was typed, or else its first."""
     typed = _parsed(text)
-    if typed is not None and (typed.pinned or str(typed) in map(str, model.references)):
+    if typed is not None and typed.pinned:
         return typed
+    named = None if typed is None else model.name_for(typed)
+    if named is not None:
+        return named
     if not model.references:
         raise UsageError(
             f"{text[:200]} has no name, and elsewhere it is pulled by one",
