@@ -17,7 +17,7 @@ from modelrunner.oci.layers import Layer, Role, layer_of
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
 from modelrunner.oci.naming import SHARD, name_layers
 from modelrunner.oci.paths import annotated_path
-from modelrunner.text import sanitize_line
+from modelrunner.oci.unsupported import no_weights, unknown_family
 
 __all__ = ["SHARD", "Layer", "ModelArtifact", "Role"]
 
@@ -31,8 +31,12 @@ class ModelArtifact:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def from_manifest(cls, manifest: Manifest | Index) -> Self:
+    def from_manifest(cls, manifest: Manifest | Index, name: str = "REF") -> Self:
         """Understands a manifest, before any blob of it is asked for.
+
+        Args:
+            manifest: It.
+            name: The full reference that other tools can take, for hints.
 
         Raises:
             UnsupportedArtifactError: It is something else; the message says what.
@@ -47,14 +51,14 @@ class ModelArtifact:
             )
         family = family_of(manifest.config.media_type, manifest.artifact_type)
         if family is None:
-            raise _unsupported(manifest)
+            raise unknown_family(manifest, _named_layers(manifest), name)
         if manifest.config.size > MAX_BYTES:
             raise MalformedManifestError(
                 f"the model's config has {manifest.config.size} bytes, more than {MAX_BYTES}"
             )
         found = [layer_of(entry) for entry in manifest.layers]
         if not any(layer.role is Role.WEIGHTS for layer in found):
-            raise _no_weights(found)
+            raise no_weights(found, name)
         layers = name_layers(found)
         for role in (Role.PROJECTOR, Role.ADAPTER):
             _require_one(role, layers)
@@ -104,6 +108,17 @@ class ModelArtifact:
         return tuple(layer for layer in self.layers if layer.role is role)
 
 
+def _named_layers(manifest: Manifest) -> list[Layer]:
+    """The layers of what is not a model; of one whose path is not to be trusted, no path."""
+    found = []
+    for entry in manifest.layers:
+        try:
+            found.append(layer_of(entry))
+        except MalformedManifestError:
+            found.append(Layer(entry, Role.UNKNOWN, None))
+    return found
+
+
 def _require_one(role: Role, layers: Sequence[Layer]) -> None:
     """Refuse several projectors or adapters: no format says which one is meant."""
     names = {layer.descriptor.digest: str(layer.path) for layer in layers if layer.role is role}
@@ -121,88 +136,3 @@ def _is_untold(layer: Layer) -> bool:
     """Whether neither media type nor name says that the weights are GGUF."""
     raw = layer.descriptor.media_type == media_types.MODELPACK_WEIGHT
     return raw and annotated_path(layer.descriptor.annotations) is None
-
-
-def _no_weights(found: Sequence[Layer]) -> UnsupportedArtifactError:
-    """Why a model without GGUF weights cannot be run, and what would run it."""
-    error = next((error for layer in found if (error := _other_weights(layer)) is not None), None)
-    if error is not None:
-        return error
-    if any(layer.role is Role.ADAPTER for layer in found):
-        return UnsupportedArtifactError(
-            "this is an adapter (LoRA), not a model of its own",
-            hint="llama-server takes it beside its base model with --lora",
-            format="adapter",
-        )
-    return UnsupportedArtifactError(
-        "the artifact has no GGUF weights: there is nothing that llama.cpp could run",
-        layers=[sanitize_line(layer.descriptor.media_type, 120) for layer in found[:20]],
-    )
-
-
-def _other_weights(layer: Layer) -> UnsupportedArtifactError | None:
-    media_type = layer.descriptor.media_type
-    suffix = layer.path.suffix.lower() if layer.path else ""
-    if "safetensors" in media_type or suffix == ".safetensors":
-        return UnsupportedArtifactError(
-            "these weights are safetensors, which llama.cpp does not read",
-            hint="vLLM or SGLang would run it; `modelrunner cards` names models in GGUF",
-            format="safetensors",
-        )
-    if media_type == media_types.DOCKER_DDUF or suffix == ".dduf":
-        return UnsupportedArtifactError(
-            "this is a DDUF file, an image-generation model",
-            hint="the diffusers library would run it",
-            format="dduf",
-        )
-    if media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1.tar"):
-        return UnsupportedArtifactError(
-            f"the weights are packed in an archive ({sanitize_line(media_type, 120)})",
-            hint="unpack it with modctl, then `modelrunner package FILE.gguf REF`;"
-            " raw layers are what the specification recommends",
-            format="tar",
-        )
-    if (
-        media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1")
-        and layer.role is Role.FILE
-    ):
-        kind = suffix or "unnamed"
-        return UnsupportedArtifactError(
-            f"the weights are {kind} files, which llama.cpp does not read",
-            format=kind.lstrip("."),
-        )
-    return None
-
-
-def _unsupported(manifest: Manifest) -> UnsupportedArtifactError:
-    config = sanitize_line(manifest.config.media_type, 120)
-    if manifest.config.media_type in (
-        media_types.OCI_IMAGE_CONFIG,
-        media_types.DOCKER_IMAGE_CONFIG,
-    ):
-        return UnsupportedArtifactError(
-            "this is a container image, not a model",
-            hint="`docker run` or `podman run` would run it",
-            config_media_type=config,
-        )
-    if manifest.config.media_type == media_types.HELM_CONFIG:
-        return UnsupportedArtifactError(
-            "this is a Helm chart, not a model",
-            hint="`helm install` would use it",
-            config_media_type=config,
-        )
-    if manifest.config.media_type.startswith(
-        (media_types.DOCKER_CONFIG_PREFIX, media_types.MODELPACK_CONFIG_PREFIX)
-    ):
-        return UnsupportedArtifactError(
-            f"the model's config is of a newer kind than this program knows: {config}",
-            hint="upgrade modelrunner: pip install --upgrade modelrunner",
-            config_media_type=config,
-        )
-    kind = sanitize_line(manifest.artifact_type or "", 120)
-    return UnsupportedArtifactError(
-        f"this artifact is no model: its config is {config}{kind and f', its type {kind}'}",
-        hint="models have a config of application/vnd.docker.ai.model.config.v0.1+json, v0.2 or"
-        " application/vnd.cncf.model.config.v1+json",
-        config_media_type=config,
-    )

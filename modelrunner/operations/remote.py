@@ -5,9 +5,14 @@ model counts, whatever platform it is said to be for: weights have none. Attesta
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import IntegrityError, ManifestNotFoundError, UnsupportedArtifactError
+from modelrunner.errors import (
+    IntegrityError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    UnsupportedArtifactError,
+)
 from modelrunner.oci import media_types
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
@@ -29,7 +34,7 @@ class _Findings:
     """What an index has: models, and why the rest is none."""
 
     models: list[ModelArtifact] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    errors: list[ModelRunnerError] = field(default_factory=list)
     looked_at: int = 0
 
 
@@ -43,7 +48,7 @@ def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
     """
     manifest = source.manifest(reference)
     if not isinstance(manifest, Index):
-        return ModelArtifact.from_manifest(manifest)
+        return ModelArtifact.from_manifest(manifest, _for_others(reference))
     found = _Findings()
     _look(source, reference, manifest, found, 0)
     several = {tuple(layer.digest for layer in model.manifest.layers) for model in found.models}
@@ -52,10 +57,12 @@ def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
     count = counted(len(manifest.manifests), "manifest")
     digests = [str(entry.digest) for entry in manifest.manifests[:20]]
     if not found.models:
-        why = f", and none is a model: {found.reasons[0]}" if found.reasons else ""
+        first = found.errors[0] if found.errors else None
+        why = f", and none is a model: {first.message}" if first else ""
+        usual = "it may be an image for several platforms; a model has a manifest of its own"
         raise UnsupportedArtifactError(
             f"this is an index of {count}{why}",
-            hint="it may be an image for several platforms; a model has a manifest of its own",
+            hint=(first and first.hint) or usual,
             manifests=digests,
         )
     shown = ", ".join(_described(reference, model) for model in found.models[:_SHOWN])
@@ -74,11 +81,17 @@ def _look(source: Source, reference: Reference, index: Index, found: _Findings, 
         try:
             manifest = source.manifest(reference.with_digest(entry.digest))
             if not isinstance(manifest, Index):
-                found.models.append(ModelArtifact.from_manifest(manifest))
+                named = _for_others(reference)
+                found.models.append(ModelArtifact.from_manifest(manifest, named))
             elif depth < MAX_NESTING:
                 _look(source, reference, manifest, found, depth + 1)
         except (UnsupportedArtifactError, ManifestNotFoundError, IntegrityError) as exc:
-            found.reasons.append(exc.message)
+            found.errors.append(exc)
+
+
+def _for_others(reference: Reference) -> str:
+    """The reference as other programs take it: in full, by its tag where it has one."""
+    return str(replace(reference, digest=None) if reference.tag else reference)
 
 
 def _candidates(index: Index) -> Iterator[Descriptor]:

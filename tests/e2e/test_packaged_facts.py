@@ -9,7 +9,13 @@ import pytest
 from modelrunner.gguf.reader import read_header
 from modelrunner.units import format_size
 from tests.conftest import CommandLine
-from tests.support.artifacts import DOCKER_AI, Layer, docker_artifact, modelpack_artifact
+from tests.support.artifacts import (
+    DOCKER_AI,
+    Layer,
+    docker_artifact,
+    modelpack_artifact,
+    plain_artifact,
+)
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 from tests.support.stores import put
@@ -254,3 +260,23 @@ def test_one_file_may_be_license_and_template_at_once(cli: CommandLine, weights:
         template = model.view() / str(model.artifact.template.path)
         assert template.read_bytes() == text
         assert "--chat-template-file" in cli("export", "compose", f"ai/both:{at}").stdout
+
+
+# What is not a model.
+
+
+def test_a_plain_file_in_a_registry_is_refused_with_the_command_for_this_very_reference(
+    cli: CommandLine, registry: Registry
+) -> None:
+    plain = plain_artifact(b"GGUF", "tiny.gguf")
+    registry.add(plain, "team/plain", ["1"])
+    name = registry.reference("team/plain:1")
+    for command in ("pull", "run", "estimate", "inspect --remote"):
+        prompt = ["hi"] if command == "run" else []
+        done = cli(*command.split(), name, *prompt)
+        assert done.returncode == 10, command
+        assert done.stderr.splitlines()[-2:] == [
+            "error: this is GGUF pushed as a plain file (tiny.gguf), without the config of a model",
+            f"hint: `oras pull {name}` writes the file; then `modelrunner import tiny.gguf`",
+        ]
+    assert registry.count("GET", "blob") == 0

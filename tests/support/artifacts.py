@@ -254,6 +254,22 @@ def helm_like_artifact() -> Artifact:
     return _artifact([layer], ("application/vnd.cncf.helm.config.v1+json", _json(document)))
 
 
+def plain_artifact(content: bytes, name: str) -> Artifact:
+    """A file as `oras push` leaves it: an empty config, and the name as the layer's title."""
+    layer = _descriptor("application/octet-stream", content)
+    layer["annotations"] = {"org.opencontainers.image.title": name}
+    config = _descriptor("application/vnd.oci.empty.v1+json", b"{}")
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": "application/vnd.unknown.artifact.v1",
+        "config": config,
+        "layers": [layer],
+    }
+    blobs = {_digest(each): each for each in (b"{}", content)}
+    return Artifact(_json(document), OCI_MANIFEST, blobs)
+
+
 def index_artifact(
     *children: Artifact, platforms: Iterable[Mapping[str, str]] | None = None
 ) -> Artifact:

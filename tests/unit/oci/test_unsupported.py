@@ -1,0 +1,301 @@
+"""Artifacts of others, as their tools push them: each is named, with what reads it."""
+
+import hashlib
+import json
+
+import pytest
+
+from modelrunner.errors import ExitStatus, UnsupportedArtifactError
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.manifest import Manifest, parse_manifest
+
+NAME = "registry.example.com/team/thing:1"
+OCI = "application/vnd.oci.image.manifest.v1+json"
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_IMAGE = "application/vnd.docker.container.image.v1+json"
+OCI_IMAGE = "application/vnd.oci.image.config.v1+json"
+TITLE = "org.opencontainers.image.title"
+
+
+def descriptor(media_type: str, content: str, **annotations: str) -> dict[str, object]:
+    raw = content.encode()
+    entry: dict[str, object] = {
+        "mediaType": media_type,
+        "digest": f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        "size": len(raw),
+    }
+    return entry | ({"annotations": annotations} if annotations else {})
+
+
+def titled(media_type: str, name: str) -> dict[str, object]:
+    return descriptor(media_type, name, **{TITLE: name})
+
+
+def manifest(
+    config: str,
+    *layers: dict[str, object],
+    media_type: str = OCI,
+    artifact_type: str | None = None,
+    **more: object,
+) -> Manifest:
+    value: dict[str, object] = {"schemaVersion": 2, "mediaType": media_type}
+    if artifact_type is not None:
+        value["artifactType"] = artifact_type
+    value |= {"config": descriptor(config, "{}"), "layers": list(layers), **more}
+    found = parse_manifest(json.dumps(value).encode())
+    assert isinstance(found, Manifest)
+    return found
+
+
+OLLAMA = "application/vnd.ollama.image."
+KIT = "application/vnd.kitops.modelkit."
+WHOLE = {
+    # registry.ollama.ai, and any registry that its blobs were copied to
+    "ollama": (
+        manifest(
+            DOCKER_IMAGE,
+            descriptor(f"{OLLAMA}model", "w"),
+            descriptor(f"{OLLAMA}template", "t"),
+            descriptor(f"{OLLAMA}license", "l"),
+            descriptor(f"{OLLAMA}params", "p"),
+            media_type=DOCKER,
+        ),
+        "this is a model in Ollama's own format",
+        (
+            f"`ollama pull {NAME}` reads it; `modelrunner import --from ollama` takes the model"
+            " from there"
+        ),
+    ),
+    "kit pack": (
+        manifest(
+            f"{KIT}config.v1+json",
+            descriptor(f"{KIT}model.v1.tar+gzip", "w"),
+            descriptor(f"{KIT}docs.v1.tar+gzip", "d"),
+        ),
+        "this is a ModelKit of KitOps",
+        f"`kit unpack {NAME}` writes its files; then `modelrunner import FILE.gguf`",
+    ),
+    "oras push m.gguf": (
+        manifest(
+            EMPTY,
+            titled("application/vnd.oci.image.layer.v1.tar", "my model.gguf"),
+            artifact_type="application/vnd.unknown.artifact.v1",
+        ),
+        "this is GGUF pushed as a plain file (my model.gguf), without the config of a model",
+        f"`oras pull {NAME}` writes the file; then `modelrunner import 'my model.gguf'`",
+    ),
+    "oras push m.gguf:application/octet-stream": (
+        manifest(EMPTY, titled("application/octet-stream", "m.gguf"), artifact_type="x/y"),
+        "this is GGUF pushed as a plain file (m.gguf), without the config of a model",
+        f"`oras pull {NAME}` writes the file; then `modelrunner import m.gguf`",
+    ),
+    "old oras push m.gguf": (
+        manifest(
+            "application/vnd.unknown.config.v1+json",
+            titled("application/vnd.oci.image.layer.v1.tar", "m.gguf"),
+        ),
+        "this is GGUF pushed as a plain file (m.gguf), without the config of a model",
+        f"`oras pull {NAME}` writes the file; then `modelrunner import m.gguf`",
+    ),
+    "oras push with Docker's type": (
+        manifest(EMPTY, descriptor("application/vnd.docker.ai.gguf.v3", "w")),
+        "this is GGUF pushed as a plain file, without the config of a model",
+        f"`oras pull {NAME}` writes the file; then `modelrunner import FILE.gguf`",
+    ),
+    "podman artifact add": (
+        manifest(EMPTY, titled("application/octet-stream", "tiny.gguf")),
+        "this is GGUF pushed as a plain file (tiny.gguf), without the config of a model",
+        f"`oras pull {NAME}` writes the file; then `modelrunner import tiny.gguf`",
+    ),
+    "a folder of safetensors": (
+        manifest(
+            EMPTY,
+            titled("application/json", "config.json"),
+            titled("application/octet-stream", "model.safetensors"),
+        ),
+        "these are safetensors pushed as plain files, which llama.cpp does not read",
+        f"`oras pull {NAME}` writes the files; vLLM or SGLang would run them",
+    ),
+    "a DDUF file": (
+        manifest(EMPTY, titled("application/octet-stream", "flux.dduf")),
+        "these are DDUF pushed as plain files, which llama.cpp does not read",
+        f"`oras pull {NAME}` writes the files; the diffusers library would run them",
+    ),
+    "a file that is none of these": (
+        manifest(EMPTY, titled("text/plain", "README.md"), artifact_type="application/vnd.acme"),
+        (
+            f"this artifact is not a model with README.md: its config is {EMPTY}, its type"
+            " application/vnd.acme"
+        ),
+        f"`oras pull {NAME}` writes its files",
+    ),
+    "modelcar of RamaLama": (
+        manifest(
+            OCI_IMAGE,
+            descriptor("application/vnd.oci.image.layer.v1.tar+gzip", "w"),
+            annotations={"org.cncf.model.title": "tiny"},
+        ),
+        "this is a container image with a model in it (a modelcar), not a model artifact",
+        (
+            f"`ramalama pull oci://{NAME}` or KServe reads it; or `podman create --name m {NAME} x`"
+            " and `podman cp m:/models .`, then `modelrunner import models`"
+        ),
+    ),
+    "image": (
+        manifest(
+            DOCKER_IMAGE,
+            descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", "w"),
+            media_type=DOCKER,
+        ),
+        "this is a container image, not a model",
+        (
+            "`docker run` or `podman run` would run it; if it holds a model (a modelcar),"
+            f" `podman create --name m {NAME} x` and `podman cp m:/models .` copy that out"
+        ),
+    ),
+    "helm push": (
+        manifest(
+            "application/vnd.cncf.helm.config.v1+json",
+            descriptor("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "c"),
+        ),
+        "this is a Helm chart, not a model",
+        f"`helm install NAME oci://{NAME}` uses it",
+    ),
+}
+SIGNATURE = "this is a signature, not the model that it is about"
+SBOM = "this is a software bill of materials (SBOM), not a model"
+ATTESTATION = "this is an attestation, not the model that it is about"
+NAMED = {
+    "cosign sign, 2": (
+        manifest(
+            OCI_IMAGE, descriptor("application/vnd.dev.cosign.simplesigning.v1+json", "payload")
+        ),
+        SIGNATURE,
+    ),
+    "cosign sign, 3": (
+        manifest(
+            EMPTY,
+            descriptor("application/vnd.dev.sigstore.bundle.v0.3+json", "bundle"),
+            artifact_type="application/vnd.dev.sigstore.bundle.v0.3+json",
+        ),
+        SIGNATURE,
+    ),
+    "notation sign": (
+        manifest(
+            EMPTY,
+            descriptor("application/jose+json", "jws"),
+            artifact_type="application/vnd.cncf.notary.signature",
+        ),
+        SIGNATURE,
+    ),
+    "cosign attest": (
+        manifest(OCI_IMAGE, descriptor("application/vnd.dsse.envelope.v1+json", "statement")),
+        ATTESTATION,
+    ),
+    "buildkit's attestation": (
+        manifest(OCI_IMAGE, descriptor("application/vnd.in-toto+json", "statement")),
+        ATTESTATION,
+    ),
+    "oras attach, SPDX": (
+        manifest(
+            EMPTY, titled("application/spdx+json", "s.json"), artifact_type="application/spdx+json"
+        ),
+        SBOM,
+    ),
+    "cosign attach sbom": (
+        manifest(OCI_IMAGE, descriptor("application/vnd.cyclonedx+json", "sbom")),
+        SBOM,
+    ),
+    "wkg oci push": (
+        manifest("application/vnd.wasm.config.v0+json", descriptor("application/wasm", "w")),
+        "this is a WebAssembly module, not a model",
+    ),
+    "docker compose publish": (
+        manifest(
+            EMPTY,
+            descriptor("application/vnd.docker.compose.file+yaml", "c"),
+            artifact_type="application/vnd.docker.compose.project",
+        ),
+        "this is a Compose project, not a model",
+    ),
+    "docker plugin push": (
+        manifest("application/vnd.docker.plugin.v1+json", media_type=DOCKER),
+        "this is a plugin of Docker, not a model",
+    ),
+    "buildx cache": (
+        manifest("application/vnd.buildkit.cacheconfig.v0"),
+        "this is a build cache, not a model",
+    ),
+    "apptainer push": (
+        manifest(
+            "application/vnd.sylabs.sif.config.v1+json",
+            descriptor("application/vnd.sylabs.sif.layer.v1.sif", "s"),
+        ),
+        "this is an image of Apptainer (SIF), not a model",
+    ),
+    "flux push artifact": (
+        manifest("application/vnd.cncf.flux.config.v1+json"),
+        "this is a configuration for Flux, not a model",
+    ),
+    "before ModelPack": (
+        manifest("application/vnd.cnai.model.config.v1+json"),
+        "this is a model in the format that came before CNCF ModelPack",
+    ),
+}
+
+
+def refusal(found: Manifest, name: str = NAME) -> UnsupportedArtifactError:
+    with pytest.raises(UnsupportedArtifactError) as caught:
+        ModelArtifact.from_manifest(found, name)
+    assert caught.value.exit_code is ExitStatus.UNSUPPORTED
+    return caught.value
+
+
+@pytest.mark.parametrize(("found", "message", "hint"), WHOLE.values(), ids=WHOLE)
+def test_an_artifact_is_named_with_the_command_that_reads_it(
+    found: Manifest, message: str, hint: str
+) -> None:
+    error = refusal(found)
+    assert (error.message, error.hint) == (message, hint)
+    assert error.facts["config_media_type"] == found.config.media_type
+
+
+@pytest.mark.parametrize(("found", "message"), NAMED.values(), ids=NAMED)
+def test_what_goes_with_models_and_images_is_named(found: Manifest, message: str) -> None:
+    error = refusal(found)
+    assert error.message == message
+    assert error.hint
+
+
+def test_a_hostile_name_in_what_is_not_a_model_is_not_repeated() -> None:
+    error = refusal(manifest(EMPTY, titled("text/plain", "../../etc/passwd")))
+    assert "passwd" not in f"{error.message} {error.hint}"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "what", "runs"),
+    [
+        (".onnx", "the weights are ONNX, which", "onnxruntime"),
+        (".bin", "the weights are .bin files, which", "transformers"),
+        (".pt", "the weights are PyTorch files, which", "PyTorch"),
+        (".unheard", "the weights are .unheard files, which", "modelrunner search"),
+    ],
+)
+def test_weights_of_other_formats_are_named_with_what_runs_them(
+    suffix: str, what: str, runs: str
+) -> None:
+    config = "application/vnd.cncf.model.config.v1+json"
+    layer = titled("application/vnd.cncf.model.weight.v1.raw", f"model{suffix}")
+    error = refusal(manifest(config, layer))
+    assert error.message.startswith(what)
+    assert runs in (error.hint or "")
+
+
+def test_weights_in_an_archive_are_refused_with_the_command_that_unpacks_them() -> None:
+    config = "application/vnd.cncf.model.config.v1+json"
+    error = refusal(manifest(config, titled("application/vnd.cncf.model.weight.v1.tar", "m")))
+    assert error.hint == (
+        f"unpack it with `modctl pull {NAME} --extract-from-remote --extract-dir DIR`,"
+        " then `modelrunner import DIR/FILE.gguf`"
+    )
