@@ -3,8 +3,9 @@
 See `modelrunner.config_file` for what the file says.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,16 +53,22 @@ class Settings:
     shown: tuple[Setting, ...] = ()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> Self:
+    def load(cls, environ: Mapping[str, str], *, defaults: bool = False) -> Self:
         """Resolves the settings from an environment and the file that it leads to.
+
+        Args:
+            environ: The environment.
+            defaults: Leave `config.toml` and the mirrors out, for a diagnosis of what they say.
 
         Raises:
             ConfigError: The file or a variable says something that is not understood.
         """
         home, home_origin = _home(environ)
         path = home / "config.toml"
-        written = read_config(path)
+        written = {} if defaults else read_config(path)
         shown = [Setting("home", str(home), home_origin)]
+        exists = "" if path.exists() else " (does not exist)"
+        shown.append(Setting("config_file", f"{path}{exists}", home_origin))
 
         def chosen(name: str, variable: str | None, default: object) -> Any:  # noqa: ANN401
             found, origin = default, "default"
@@ -72,9 +79,15 @@ class Settings:
             shown.append(Setting(name, found, origin))
             return found
 
-        mirrors, mirrors_origin = read_mirrors(environ, written, path)
+        named = {} if defaults else environ
+        mirrors, mirrors_origin = read_mirrors(named, written, path)
         shown.append(Setting("mirrors", {k: list(v) for k, v in mirrors.items()}, mirrors_origin))
-        return cls(
+        registries = read_registries(written, path)
+        origin = str(path) if registries else "default"
+        shown.append(Setting("registries", dict(written.get("registries", {})), origin))
+        token, token_origin = _hf_token(environ)
+        docker_config = _docker_config(environ)
+        settings = cls(
             home=home,
             runtime=chosen("runtime", "MODELRUNNER_RUNTIME", "auto"),
             context=chosen("context", None, None),
@@ -84,18 +97,34 @@ class Settings:
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
             hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
-            hf_token=_hf_token(environ),
+            hf_token=token,
             reuse=chosen("reuse", None, True),  # noqa: FBT003
             lan=chosen("lan", None, False),  # noqa: FBT003
             mirrors=mirrors,
-            registries=read_registries(written, path),
-            docker_config=_docker_config(environ),
+            registries=registries,
+            docker_config=docker_config,
             ca_file=chosen("ca_file", "SSL_CERT_FILE", None),
             verify=Path(environ["MODELRUNNER_VERIFY"])
             if environ.get("MODELRUNNER_VERIFY")
             else None,
-            shown=tuple(shown),
         )
+        shown += [
+            Setting("verify", str(settings.policy), _variable(environ, "MODELRUNNER_VERIFY")),
+            Setting("api_key", *_secret(environ, "MODELRUNNER_API_KEY")),
+            Setting("hf_token", "set" if token else None, token_origin),
+            Setting(
+                "docker_config",
+                None if docker_config is None else str(docker_config),
+                _variable(environ, "DOCKER_CONFIG"),
+            ),
+            Setting(
+                "history",
+                not environ.get("MODELRUNNER_NOHISTORY"),
+                _variable(environ, "MODELRUNNER_NOHISTORY"),
+            ),
+            *(_proxy(environ, name) for name in ("https_proxy", "http_proxy", "no_proxy")),
+        ]
+        return replace(settings, shown=tuple(shown))
 
     def origin_of(self, name: str) -> str:
         """Who says what a setting is: a variable, a file, or `default`."""
@@ -147,14 +176,14 @@ class Settings:
         )
 
 
-def _hf_token(environ: Mapping[str, str]) -> str | None:
-    """The token of the Hugging Face Hub: HF_TOKEN, or where `hf auth login` keeps it.
+def _hf_token(environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """The token that the Hub's own tools would use, and where it is from.
 
-    The places are those of the package `huggingface_hub`.
+    It may lie in the file that `hf auth login` writes.
     """
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if environ.get(name, "").strip():
-            return environ[name].strip()
+            return environ[name].strip(), name
     if environ.get("HF_TOKEN_PATH"):
         file = Path(environ["HF_TOKEN_PATH"])
     elif environ.get("HF_HOME"):
@@ -163,9 +192,29 @@ def _hf_token(environ: Mapping[str, str]) -> str | None:
         cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
         file = Path(cache) / "huggingface" / "token"
     try:
-        return file.expanduser().read_text("ascii").strip() or None
+        file = file.expanduser()
+        token = file.read_text("ascii").strip()
     except (OSError, ValueError, RuntimeError):
-        return None
+        return None, "default"
+    return (token, str(file)) if token else (None, "default")
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    """Who says it: the variable, where it is set."""
+    return name if environ.get(name) else "default"
+
+
+def _secret(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
+    return ("set", name) if environ.get(name) else (None, "default")
+
+
+def _proxy(environ: Mapping[str, str], name: str) -> Setting:
+    """A proxy, without the password in its address."""
+    for variable in (name, name.upper()):
+        value = environ.get(variable)
+        if value:
+            return Setting(name, re.sub(r"//[^/@]*@", "//***@", value), variable)
+    return Setting(name, None, "default")
 
 
 def _home(environ: Mapping[str, str]) -> tuple[Path, str]:

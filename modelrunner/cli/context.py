@@ -17,7 +17,13 @@ from typer.core import TyperCommand
 
 from modelrunner.cli.completion import completer_for
 from modelrunner.cli.console import Console, ProgressMode
-from modelrunner.errors import ExitStatus, ModelRunnerError, NotInStoreError, UsageError
+from modelrunner.errors import (
+    ConfigError,
+    ExitStatus,
+    ModelRunnerError,
+    NotInStoreError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
@@ -74,6 +80,20 @@ class Context:
         from modelrunner.config import Settings
 
         return Settings.load(self.environ)
+
+    def settings_or_defaults(self) -> "tuple[Settings, ConfigError | None]":
+        """The settings; where they cannot be understood, the defaults and what is wrong.
+
+        Raises:
+            ConfigError: There is no home directory either.
+        """
+        from modelrunner.config import Settings
+
+        try:
+            return self.settings, None
+        except ConfigError as exc:
+            self.__dict__["settings"] = Settings.load(self.environ, defaults=True)
+            return self.settings, exc
 
     @cached_property
     def store(self) -> "Store":

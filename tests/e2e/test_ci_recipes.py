@@ -502,7 +502,8 @@ class TestOutput:
         assert (done.returncode, done.stderr) == (0, "")
         for key, value in tomllib.loads(text).items():
             if not isinstance(value, dict):
-                assert re.search(rf"\b{key}\b.*\b{value}\b.*config\.toml", done.stdout)
+                text = json.dumps(value).strip('"')
+                assert re.search(rf"\b{key}\b.*\b{text}\b.*config\.toml", done.stdout)
 
     def test_a_job_pulls_from_another_store(
         self, environ: Mapping[str, str], project: Path, tmp_path: Path

@@ -190,6 +190,41 @@ def test_config_says_where_each_value_comes_from(cli: CommandLine) -> None:
     assert lines[0].split() == ["SETTING", "VALUE", "FROM"]
 
 
+def test_config_shows_all_that_is_read_from_the_environment(cli: CommandLine) -> None:
+    cli.home.mkdir()
+    file = cli.home / "config.toml"
+    file.write_text('[registries."r.example:5000"]\ninsecure = true\n')
+    environ = {
+        "MODELRUNNER_API_KEY": "secret-1",
+        "MODELRUNNER_VERIFY": "/etc/verify.toml",
+        "MODELRUNNER_NOHISTORY": "1",
+        "HF_TOKEN": "secret-2",
+        "DOCKER_CONFIG": "/etc/docker",
+        "HTTPS_PROXY": "http://me:secret-3@proxy.example:3128",
+        "no_proxy": "localhost",
+    }
+    done = cli("config", "--json", **environ)
+    found = {
+        name: (entry["value"], entry["origin"]) for name, entry in json.loads(done.stdout).items()
+    }
+    assert found["config_file"] == (str(file), "MODELRUNNER_HOME")
+    assert found["registries"] == ({"r.example:5000": {"insecure": True}}, str(file))
+    assert found["api_key"] == ("set", "MODELRUNNER_API_KEY")
+    assert found["verify"] == ("/etc/verify.toml", "MODELRUNNER_VERIFY")
+    assert found["history"] == (False, "MODELRUNNER_NOHISTORY")
+    assert found["hf_token"] == ("set", "HF_TOKEN")
+    assert found["docker_config"] == ("/etc/docker/config.json", "DOCKER_CONFIG")
+    assert found["https_proxy"] == ("http://***@proxy.example:3128", "HTTPS_PROXY")
+    assert found["no_proxy"] == ("localhost", "no_proxy")
+    assert found["http_proxy"] == (None, "default")
+    table = {line.split()[0]: line.split() for line in cli("config", **environ).stdout.splitlines()}
+    assert table["registries"][1:4] == ["r.example:5000", "(insecure=true)", str(file)]
+    assert table["reuse"][1:] == ["true", "default"]
+    assert table["history"][1] == "false"
+    assert table["http_proxy"][1:] == table["container_image"][1:] == ["unset", "default"]
+    assert "secret" not in done.stdout + str(table)
+
+
 @pytest.mark.parametrize(
     ("environ", "config", "message"),
     [

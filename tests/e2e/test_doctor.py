@@ -347,3 +347,28 @@ def silent_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "message"),
+    [
+        ("context = [", {}, "FILE: invalid TOML at "),
+        ("contxt = 1", {}, "FILE: unknown setting 'contxt'; did you mean `context`?"),
+        ("", {"MODELRUNNER_MIRRORS": "docker.io="}, "MODELRUNNER_MIRRORS: "),
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_a_finding_and_the_rest_goes_on(
+    cli: CommandLine, config: str, environ: dict[str, str], message: str
+) -> None:
+    cli.home.mkdir()
+    file = cli.home / "config.toml"
+    file.write_text(config)
+    done = cli("doctor", "--offline", "--json", **environ)
+    found = {entry["check"]: entry for entry in json.loads(done.stdout)["findings"]}
+    assert found["config"]["status"] == "fail"
+    assert found["config"]["message"].replace(str(file), "FILE").startswith(message)
+    assert found["config"]["fix"] == (
+        "unset MODELRUNNER_MIRRORS" if environ else f"${{EDITOR:-vi}} {file}"
+    )
+    assert {"version", "home", "runtime", "device"} <= set(found)
+    assert done.returncode == 2

@@ -1,5 +1,6 @@
 """`modelrunner doctor`."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -35,8 +36,13 @@ def doctor(
     model = Reference.parse(ref) if ref is not None else None
     if model is not None and model.is_local:
         raise context.store.unregistered(context.store.only_name(ref or "") or model)
-    settings = context.settings
+    settings, misunderstood = context.settings_or_defaults()
     named, ailing = _registries(settings)
+    if misunderstood is not None:
+        variable, _, _ = misunderstood.message.partition(": ")
+        file = shlex.quote(str(settings.home / "config.toml"))
+        fix = f"unset {variable}" if variable in context.environ else f"${{EDITOR:-vi}} {file}"
+        ailing.insert(0, failed("config", misunderstood, fix))
     wanted = [*(registry or ())] or ([] if model is not None else named)
     if model is not None:
         wanted.insert(0, model.registry)

@@ -31,6 +31,16 @@ def config(context: Context) -> None:
 
 
 def _text(value: object) -> str:
+    """A value as people read it, and as `config.toml` has it."""
     if isinstance(value, dict):
-        return ", ".join(f"{key}={','.join(entry)}" for key, entry in value.items())
-    return "" if value is None else str(value)
+        entries = (f"{key} ({_entry(entry)})" for key, entry in value.items())
+        return ", ".join(entries) or "unset"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "unset" if value is None or value == "" else str(value)
+
+
+def _entry(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_text(entry)}" for key, entry in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
