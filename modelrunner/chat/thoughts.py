@@ -412,9 +412,12 @@ def _may_become_a_mark(lower: str) -> bool:
 
 def _overlap(text: str, marks: Sequence[str]) -> int:
     """How much of the end of a text may be the start of a mark."""
-    longest = min(len(text), max(map(len, marks)) - 1)
-    end = text[len(text) - longest :].lower() if longest else ""
-    for size in range(len(end), 0, -1):
-        if any(mark.startswith(end[-size:]) and len(mark) > size for mark in marks):
-            return size
+    longest = max(map(len, marks)) - 1
+    end = text[-longest:].lower()
+    firsts = {mark[0] for mark in marks}
+    for at, letter in enumerate(end):
+        if letter in firsts:
+            rest = end[at:]
+            if any(mark.startswith(rest) and mark != rest for mark in marks):
+                return len(rest)
     return 0

@@ -1,22 +1,67 @@
 """Markdown drawn while it is written: what is finished is printed once, the rest may still change.
 
 An answer is a row of blocks: paragraphs, lists, tables, code. As soon as a block begins the one
-before it is finished, and nothing that follows changes how that looks.
+before it is finished, and nothing that follows changes how that looks. A block that grows long is
+finished in parts, so that the work for an answer grows with its length and not with its square:
+
+```
+1. one                       a list, between two of its items
+   - a                       before what follows, the lines that open what it goes on with are
+   - b                       read once more: `1. one`; their rows are left out
+```
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
-    from rich.markdown import Markdown
+    from markdown_it.token import Token
 
 _TRAILING = re.compile(r"[ ]+((?:\x1b\[[0-9;]*m)*)$")
 _BLANK = re.compile(r"(?:\x1b\[[0-9;]*m|\s)*")
+_BLANK_SOURCE = re.compile(r"[\s>]*")
 
-Render = Callable[[str, int], Sequence[str]]
+_MOST = 64
+"""Lines of a block that is drawn as a whole; of a longer one, parts are finished."""
+_TAIL = 16
+"""Of these lines, so many stay open."""
+_CODE_BEFORE = 24
+"""Lines of code that are read once more, so that what they opened has its colours."""
+_BESIDE_A_CELL = 3
+"""Columns between two cells of a table, and around all of them."""
+_LEAST_CELL = 4
+_SPARE = 4
+"""Columns that a cell further down may take more than those in the first part of a table."""
+
+_CONTAINERS = {"list_item_open", "blockquote_open", "fence", "code_block", "table_open"}
+_LISTS = {"bullet_list_open", "ordered_list_open"}
+_BLOCKS = _CONTAINERS | _LISTS | {"paragraph_open", "heading_open", "hr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of an answer, or a part of one.
+
+    Attributes:
+        text: What was written.
+        before: Lines that are read before it and not shown again.
+        numbers: Where it begins amid ordered lists, the number of the next item of each.
+        goes_on: Whether it continues the block before it.
+        more: Whether more of it follows.
+    """
+
+    text: str
+    before: str = ""
+    numbers: tuple[int, ...] = ()
+    goes_on: bool = False
+    more: bool = False
+
+
+Render = Callable[[Block, int], Sequence[str]]
 """The lines of a block at a width."""
 
 
@@ -25,28 +70,174 @@ class Blocks:
 
     def __init__(self) -> None:
         self._parser = _parser()
-        self.open = ""
-        """What is not finished yet."""
+        self._block = Block("")
+        self._text: list[str] = []
+        self._line_ended = False
+        self.parsed = 0
+        """Lines that were read so far: a measure of the work."""
 
-    def feed(self, piece: str) -> list[str]:
+    @property
+    def open(self) -> Block:
+        """What is not finished yet."""
+        return self._with("".join(self._text))
+
+    def feed(self, piece: str) -> list[Block]:
         """The blocks that are finished with this piece."""
-        self.open += piece
-        if "\n" not in piece:
-            # a line that is not whole may become anything
-            return []
-        whole = self.open[: self.open.rfind("\n") + 1]
-        starts = [
-            token.map[0]
-            for token in self._parser.parse(whole)
-            if token.level == 0 and token.map is not None
-        ]
-        if len(starts) < 2:  # noqa: PLR2004 - the last one is not finished
-            return []
-        lines = whole.split("\n")
-        bounds = [0, *starts[1:]]
-        finished = ["\n".join(lines[start:end]) for start, end in pairwise(bounds)]
-        self.open = "\n".join(lines[starts[-1] :]) + self.open[len(whole) :]
+        self.add(piece)
+        return self.advance()
+
+    def add(self, piece: str) -> None:
+        """Take the next piece."""
+        self._text.append(piece)
+        # a line that is not whole may become anything
+        self._line_ended |= "\n" in piece
+
+    def clear(self) -> str:
+        """Forget what is open; it is returned."""
+        rest = "".join(self._text)
+        self._text, self._block, self._line_ended = [], Block(""), False
+        return rest
+
+    def advance(self) -> list[Block]:
+        """The blocks that are finished with what was added."""
+        finished: list[Block] = []
+        while self._line_ended:
+            text = "".join(self._text)
+            whole = text[: text.rfind("\n") + 1]
+            lines = (self._block.before + whole).split("\n")[:-1]
+            tokens = self._parse(lines)
+            first = self._block.before.count("\n")
+            starts = [t.map[0] for t in tokens if t.level == 0 and t.map is not None]
+            bounds = [first, *(start for start in starts[1:] if start > first)]
+            blocks = [self._with("\n".join(lines[a:b])) for a, b in pairwise(bounds)]
+            if blocks:
+                blocks[1:] = [Block(block.text) for block in blocks[1:]]
+                block, kept = Block(""), bounds[-1]
+            else:
+                block, kept = self._block, first
+            rest = "".join(f"{line}\n" for line in lines[kept:]) + text[len(whole) :]
+            cut = None
+            if not blocks and len(lines) - kept > _MOST:
+                cut = self._cut(tokens, lines, first)
+            if cut is not None:
+                at, block = cut
+                blocks = [self._with("\n".join(lines[kept:at]), more=True)]
+                rest = "".join(f"{line}\n" for line in lines[at:]) + text[len(whole) :]
+            # all at once: a Ctrl-C may come anywhere
+            self._text, self._block, self._line_ended = [rest], block, bool(blocks)
+            finished += blocks
         return finished
+
+    def _with(self, text: str, *, more: bool = False) -> Block:
+        block = self._block
+        return Block(text, block.before, block.numbers, block.goes_on, more)
+
+    def _parse(self, lines: Sequence[str]) -> "list[Token]":
+        self.parsed += len(lines)
+        tokens = self._parser.parse("".join(f"{line}\n" for line in lines))
+        _number(tokens, self._block.before.count("\n"), self._block.numbers)
+        return tokens
+
+    def _cut(
+        self, tokens: "Sequence[Token]", lines: Sequence[str], first: int
+    ) -> tuple[int, Block] | None:
+        """Where the open block can be cut, and what follows there, as yet without its text."""
+        for at in sorted(_places(tokens, lines), reverse=True):
+            if not first < at <= len(lines) - _TAIL:
+                continue
+            around = [t for t in tokens if t.type in _CONTAINERS and _is_around(t, at)]
+            quoted = any(t.type == "blockquote_open" for t in around)
+            if quoted and not lines[at].lstrip().startswith(">"):
+                continue
+            if _in_paragraph(tokens, at) and not self._begins_a_paragraph(lines[at]):
+                continue
+            again = sorted({number for token in around for number in _read_again(token, at)})
+            if again and _BLANK_SOURCE.fullmatch(lines[at - 1]):
+                again.append(at - 1)
+            before = "".join(f"{lines[number]}\n" for number in dict.fromkeys(again))
+            return at, Block("", before, tuple(_numbers_at(tokens, at)), goes_on=True)
+        return None
+
+    def _begins_a_paragraph(self, line: str) -> bool:
+        """Whether a line from amid a paragraph is one where it stands first."""
+        self.parsed += 1
+        tokens = self._parser.parse(line.lstrip("> \t"))
+        return bool(tokens) and tokens[0].type == "paragraph_open"
+
+
+def _places(tokens: "Sequence[Token]", lines: Sequence[str]) -> Iterator[int]:
+    """The lines at which something begins, or before which nothing is open that would be torn."""
+    previous = ""
+    for token in tokens:
+        if token.map is None:
+            continue
+        start, end = token.map
+        if token.type in {"fence", "code_block"}:
+            yield start
+            inner = range(start + 2, end - 1)
+            # blank lines at the end of code are not drawn
+            fenced = token.type == "fence"
+            yield from (
+                at for at in inner if lines[at - 1].strip() and (fenced or lines[at].strip())
+            )
+        elif (
+            token.type == "inline" and previous == "paragraph_open"
+        ) or token.type == "tbody_open":
+            yield from range(start + 1, end)
+        elif token.type in _BLOCKS:
+            yield start
+        previous = token.type
+
+
+def _is_around(token: "Token", at: int) -> bool:
+    return token.map is not None and token.map[0] < at < token.map[1]
+
+
+def _in_paragraph(tokens: "Iterable[Token]", at: int) -> bool:
+    return any(token.type == "paragraph_open" and _is_around(token, at) for token in tokens)
+
+
+def _read_again(token: "Token", at: int) -> Iterator[int]:
+    """The lines that open a container."""
+    start = token.map[0] if token.map is not None else 0
+    match token.type:
+        case "list_item_open":
+            yield start
+        case "table_open":
+            yield from (start, start + 1)
+        case "fence":
+            yield start
+            yield from range(max(start + 1, at - _CODE_BEFORE), at)
+        case _:
+            # each of their lines opens them
+            pass
+
+
+def _numbers_at(tokens: "Sequence[Token]", at: int) -> Iterator[int]:
+    """The numbers of the items before or in which a line stands, from the outer list inwards."""
+    for place, token in enumerate(tokens):
+        if token.type != "ordered_list_open" or not _is_around(token, at):
+            continue
+        number = int(token.attrs.get("start", 1))
+        for child in tokens[place + 1 :]:
+            if child.level <= token.level:
+                break
+            if child.type == "list_item_open" and child.level == token.level + 1:
+                number += child.map is not None and child.map[1] <= at
+        yield number
+
+
+def _number(tokens: "Iterable[Token]", line: int, numbers: Sequence[int]) -> None:
+    """Sets the first numbers of the ordered lists around a line."""
+    found = (
+        token
+        for token in tokens
+        if token.type == "ordered_list_open"
+        and token.map is not None
+        and token.map[0] <= line < token.map[1]
+    )
+    for token, number in zip(found, numbers, strict=False):
+        token.attrs["start"] = number
 
 
 def renderer(*, colour: bool) -> Render:
@@ -54,28 +245,67 @@ def renderer(*, colour: bool) -> Render:
 
     Markup that a terminal cannot show stays as it was written; a link shows where it leads.
     """
-    import io
+    return _Renderer(colour=colour)
 
-    from rich.console import Console
-    from rich.theme import Theme
 
-    # no background: it is made for a black terminal
-    theme = Theme({"markdown.code": "bold cyan"})
+class _Renderer:
+    def __init__(self, *, colour: bool) -> None:
+        from rich.theme import Theme
 
-    def render(block: str, width: int) -> Sequence[str]:
+        self._colour = colour
+        # no background: it is made for a black terminal
+        self._theme = Theme({"markdown.code": "bold cyan"})
+        self._parser = _parser()
+        self._document = _document_class(self)
+        self._shown: tuple[Block, int, int] | None = None
+        self.widths: list[int] | None = None
+        """Of the columns of a table that is drawn in parts."""
+        self.fixes_widths = False
+        self.drawn = 0
+        """Lines that were drawn so far: a measure of the work."""
+
+    def __call__(self, block: Block, width: int) -> Sequence[str]:
+        if not block.goes_on:
+            self.widths = None
+        self.fixes_widths = block.goes_on or block.more
+        line = block.before.count("\n")
+        rows = self._draw(block.before + block.text, line, block.numbers, width)
+        return rows[self._rows_before(block, width) :] if block.before else rows
+
+    def _rows_before(self, block: Block, width: int) -> int:
+        """How many rows show what was shown already."""
+        key = Block("", block.before, block.numbers, block.goes_on)
+        if self._shown is None or self._shown[:2] != (key, width):
+            line = block.before.count("\n") - 1
+            rows = self._draw(block.before, line, block.numbers, width)
+            self._shown = (key, width, len(rows))
+        return self._shown[2]
+
+    def _draw(self, text: str, line: int, numbers: Sequence[int], width: int) -> list[str]:
+        import io
+
+        from rich.console import Console
+
+        self.drawn += text.count("\n") + 1
+        tokens = self._parser.parse(text)
+        _number(tokens, line, numbers)
+        document = self._document(tokens)
+        for token in tokens:
+            for child in token.children or ():
+                if child.type == "softbreak":
+                    # who writes a poem means its lines
+                    child.type = "hardbreak"
         console = Console(
             file=io.StringIO(),
             force_terminal=True,
-            no_color=not colour,
+            no_color=not self._colour,
             width=width,
-            theme=theme,
+            theme=self._theme,
             legacy_windows=False,
         )
         with console.capture() as drawn:
-            console.print(_document(block))
+            console.print(document)
         return _trimmed(drawn.get().split("\n"))
-
-    return render
 
 
 def _trimmed(lines: Sequence[str]) -> list[str]:
@@ -92,13 +322,14 @@ def _parser() -> "MarkdownIt":
     return MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
 
-def _document(block: str) -> "Markdown":
+def _document_class(renderer: _Renderer) -> Any:  # noqa: ANN401 - a class of Rich, made here
     from typing import ClassVar
 
     from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
+    from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
     from rich.padding import Padding
     from rich.syntax import Syntax
+    from rich.table import Table
 
     class Code(CodeBlock):
         def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
@@ -109,19 +340,54 @@ def _document(block: str) -> "Markdown":
     class LeftHeading(Heading):
         LEVEL_ALIGN: ClassVar = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
 
+    class EvenTable(TableElement):
+        """Has columns of the same widths in each of its parts."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for table in super().__rich_console__(console, options):
+                if renderer.fixes_widths and isinstance(table, Table):
+                    self._fix(table, options.max_width)
+                yield table
+
+        def _fix(self, table: Table, width: int) -> None:
+            if renderer.widths is None or len(renderer.widths) != len(table.columns):
+                header = self.header.row.cells if self.header and self.header.row else []
+                rows = [header, *(row.cells for row in (self.body.rows if self.body else []))]
+                cells = zip(*rows, strict=True)
+                natural = [max(cell.content.cell_len for cell in column) for column in cells]
+                renderer.widths = _fitting(natural, width)
+            for column, fixed in zip(table.columns, renderer.widths, strict=True):
+                column.width = fixed
+
     class Document(Markdown):
         elements: ClassVar[dict[str, type[MarkdownElement]]] = {
             **Markdown.elements,
             "code_block": Code,
             "fence": Code,
             "heading_open": LeftHeading,
+            "table_open": EvenTable,
         }
 
-    document = Document("", code_theme="ansi_dark", hyperlinks=False)
-    document.parsed = _parser().parse(block)
-    for token in document.parsed:
-        for child in token.children or ():
-            if child.type == "softbreak":
-                # who writes a poem means its lines
-                child.type = "hardbreak"
-    return document
+        def __init__(self, tokens: "Sequence[Token]") -> None:
+            # not that of Rich, which makes a parser each time
+            self.parsed = list(tokens)
+            self.code_theme = self.inline_code_theme = "ansi_dark"
+            self.inline_code_lexer = self.justify = None
+            self.style, self.hyperlinks = "none", False
+
+    return Document
+
+
+def _fitting(widths: Sequence[int], width: int) -> list[int]:
+    """Widths of columns that fit, the widest made narrower."""
+    fitting = [each + _SPARE for each in widths]
+    room = max(width - _BESIDE_A_CELL * len(fitting), _LEAST_CELL * len(fitting))
+    while sum(fitting) > room:
+        widest = max(fitting)
+        if widest <= _LEAST_CELL:
+            break
+        second = max((each for each in fitting if each < widest), default=_LEAST_CELL)
+        count = fitting.count(widest)
+        narrower = max(second, _LEAST_CELL, widest - -(-(sum(fitting) - room) // count))
+        fitting = [min(each, narrower) for each in fitting]
+    return fitting

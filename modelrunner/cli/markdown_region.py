@@ -20,7 +20,7 @@ _REMEMBERED = 200
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ctrl-C waits until what is drawn and what we know of it agree again."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -82,7 +82,7 @@ class Region:
         if up:
             # line by line, see `_replace`
             cleared = f"{_CLEAR_LINE}\n" * up + _CLEAR_LINE
-            with _undisturbed():
+            with undisturbed():
                 write(self._out, f"{_HOLD}\r\x1b[{up}A{cleared}\x1b[{up}A\r{_SHOW}")
         self.mark()
         return True
@@ -102,7 +102,7 @@ class Region:
         # keeps the old one. Before the text: behind a full line the cursor stands on its last cell.
         last = _CLEAR_BELOW if sum(changed) > len(fresh) else _CLEAR_LINE
         drawn = "".join(f"{_CLEAR_LINE}{line}\n" for line in fresh[:-1]) + last + fresh[-1]
-        with _undisturbed():
+        with undisturbed():
             write(self._out, f"{_HOLD}{back}{drawn}{_SHOW}")
             self._lines = list(lines)
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from typing import Literal, TextIO
 
 from modelrunner.chat.thoughts import Opening
-from modelrunner.cli.markdown import Blocks, renderer
-from modelrunner.cli.markdown_region import Region
+from modelrunner.cli.markdown import Block, Blocks, renderer
+from modelrunner.cli.markdown_region import Region, undisturbed
 from modelrunner.cli.render import (
     RECANTED,
     AnswerWriter,
@@ -37,7 +37,7 @@ _MARGIN = "| "
 _THOUGHT_LINES = 6
 _FRAME_S = 0.03
 _IDLE_SHARE = 9
-_LONGEST_FRAME_S = 0.3
+_LONGEST_FRAME_S = 2.0
 _UTF8 = {"utf-8", "utf8"}
 
 
@@ -61,7 +61,7 @@ def writer_for(
 
 def warm_up() -> None:
     """Load what draws: an answer shall not wait for it."""
-    renderer(colour=True)("*a*\n\n```python\n1\n```", 80)
+    renderer(colour=True)(Block("*a*\n\n```python\n1\n```"), 80)
 
 
 class ScreenWriter(SplittingWriter):
@@ -187,14 +187,14 @@ class _Page:
         self._region = region
         self._blocks = Blocks()
         self._render = renderer(colour=colour)
-        self._pace = _Pace(lambda: region.draw(self._lines(self._blocks.open)))
+        self._pace = _Pace(self._draw)
         self._empty = True
         self._begun: float | None = None
 
     def recall(self) -> tuple[bool, float | None]:
         """Take all of it from the screen: whether that was possible, and when it began."""
         self._pace.stop()
-        self._blocks.open = ""
+        self._blocks.clear()
         whole = self._region.recall()
         if not whole:
             self._region.settle([RECANTED, ""])
@@ -208,22 +208,36 @@ class _Page:
             self._begun = time.monotonic()
             self._region.mark()
         with self._pace.change():
-            for block in self._blocks.feed(text):
-                self._settle(block)
+            self._blocks.add(text)
 
     def end(self) -> None:
         self._pace.stop()
-        rest, self._blocks.open = self._blocks.open, ""
+        self._settle_finished()
+        rest = self._blocks.open
+        self._blocks.clear()
         self._settle(rest)
 
-    def _settle(self, block: str) -> None:
-        lines = self._lines(block)
-        self._region.settle(lines)
-        self._empty = self._empty and not lines
+    def _draw(self) -> None:
+        self._settle_finished()
+        self._region.draw(self._lines(self._blocks.open))
 
-    def _lines(self, block: str) -> list[str]:
+    def _settle_finished(self) -> None:
+        with undisturbed():
+            finished = self._blocks.advance()
+            if finished:
+                self._settle(*finished)
+
+    def _settle(self, *blocks: Block) -> None:
+        settled: list[str] = []
+        for block in blocks:
+            lines = self._lines(block)
+            settled += lines
+            self._empty = self._empty and not lines
+        self._region.settle(settled)
+
+    def _lines(self, block: Block) -> list[str]:
         lines = list(self._render(block, self._region.size.columns))
-        return lines if self._empty or not lines else ["", *lines]
+        return lines if self._empty or block.goes_on or not lines else ["", *lines]
 
 
 class _Plain:
@@ -288,17 +302,24 @@ class _Thoughts:
             line = f"thought for {seconds:.0f} s, {counted(words, 'word')}"
             self._region.settle([f"{self._dim}{line}{self._plain}", ""])
         elif self._mode == "show":
-            self._region.settle([*self._lines(), ""])
+            self._region.settle([*self._lines(self._text), ""])
         self._text = ""
 
     def _draw(self) -> None:
-        if self._mode != "hide":
-            lines = self._lines()
-            self._region.draw(lines if self._mode == "show" else lines[-_THOUGHT_LINES:])
+        if self._mode == "hide":
+            return
+        size = self._region.size
+        count = size.lines if self._mode == "show" else _THOUGHT_LINES
+        # what is above these lines is not seen, and its length shall not matter; the window moves
+        # in steps, or each word would wrap the lines anew
+        window = size.columns * count
+        start = max(0, len(self._text) // window - 1) * window
+        lines = self._lines(self._text[start:])
+        self._region.draw(lines if self._mode == "show" else lines[-_THOUGHT_LINES:])
 
-    def _lines(self) -> list[str]:
+    def _lines(self, written: str) -> list[str]:
         width = max(20, self._region.size.columns - len(_MARGIN))
-        text = self._text.strip("\n").expandtabs()
+        text = written.strip("\n").expandtabs()
         lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
         return [
             f"{self._dim}{line}{self._plain}"
