@@ -12,7 +12,7 @@ lan = false                     # whether a pull asks shared stores on the local
 [mirrors]
 "docker.io" = ["https://mirror.example.com"]
 [registries."registry.example.com:5000"]
-insecure = true                 # plain http
+insecure = true                 # plain http; false is for TLS on this machine
 realms = ["auth.example.com"]   # where a token may be asked for
 ca_file = "/etc/ssl/company.pem"
 client_cert = "/etc/ssl/me.pem"  # and client_key, where it is a file of its own
@@ -217,7 +217,7 @@ def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, Regi
                     path=str(path),
                 )
         found[_registry(registry, f"{path}: registries")] = RegistrySettings(
-            insecure=entry.get("insecure", False),
+            insecure=entry.get("insecure"),
             realms=tuple(str(realm) for realm in entry.get("realms", ())),
             ca_file=entry.get("ca_file"),
             client_cert=entry.get("client_cert"),

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from modelrunner.oci.reference import DOCKER_HUB
 
-_HUB_KEY = "docker.io"
+# Docker's own name for it first; other tools log in to the host that is connected to
+_KEYS = {DOCKER_HUB: ("docker.io", "registry-1.docker.io", "registry.hub.docker.com")}
 # how the library fails on a file or a helper's answer that is not shaped as it expects
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OSError)
 _log = logging.getLogger(__name__)
@@ -65,17 +66,15 @@ class DockerCredentials:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 loaded = auth.load_config(config_path=str(self.config))
-                found = loaded.resolve_authconfig(_key(registry))
+                found = None
+                for key in _KEYS.get(registry, (registry,)):
+                    found = found or loaded.resolve_authconfig(key)
         except (errors.DockerException, *_UNREADABLE) as exc:
             # a public model can still be had; where a login is needed, the registry will say.
             # What a helper printed is not repeated: it may be the secret
             _log.info("the login of %s cannot be read: %s", registry, type(exc).__name__)
             return None
         return _credential(found or {})
-
-
-def _key(registry: str) -> str:
-    return _HUB_KEY if registry == DOCKER_HUB else registry
 
 
 def _credential(found: dict[str, str]) -> Credential | None:

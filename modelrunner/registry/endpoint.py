@@ -14,6 +14,22 @@ _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
 _MIRROR_HINT = "write docker.io=https://mirror.example.com, without user and password"
 
 
+@dataclass(slots=True)
+class Guess:
+    """How a server on this machine is spoken to, until it has shown what it speaks.
+
+    Plain http first, as almost all of them do: a login is only sent after such a server has asked
+    for one. A server that speaks TLS cannot answer http, and is asked again over https.
+
+    Attributes:
+        scheme: What is spoken.
+        settled: Whether the server has answered.
+    """
+
+    scheme: str = "http"
+    settled: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address of a registry, or of a mirror of it.
@@ -22,7 +38,8 @@ class Endpoint:
     `prefix` comes before `/v2` (a mirror may live below a path), `realms` are further hosts at
     which a token may be asked for, `ca_file` is a bundle for this registry alone, `client` the
     certificate that we show, `namespace` the registry that a mirror is asked to stand for: what it
-    has of another one under the same path is another model.
+    has of another one under the same path is another model. `guess` is there where the scheme
+    is still to be found out, and shared by all who speak to this authority; see `protocol`.
     """
 
     registry: str
@@ -33,22 +50,42 @@ class Endpoint:
     ca_file: str | None = None
     client: ClientCertificate = field(default=None, repr=False)
     namespace: str | None = None
+    guess: Guess | None = None
 
     @classmethod
     def of_registry(
         cls,
         registry: str,
         *,
-        insecure: bool = False,
+        insecure: bool | None = None,
         realms: tuple[str, ...] = (),
         ca_file: str | None = None,
         client: ClientCertificate = None,
+        guess: Guess | None = None,
     ) -> Self:
-        """A registry's own address; plain http for this machine, or where it is allowed."""
+        """A registry's own address.
+
+        Args:
+            registry: Its name in references.
+            insecure: Whether it is spoken to in plain http; without it that is found out for this
+                machine, and never done for another one.
+            realms: See the class.
+            ca_file: See the class.
+            client: See the class.
+            guess: What is known by now of a registry on this machine.
+        """
         authority = _ADDRESSES.get(registry, registry)
         host = _host(authority)
-        scheme = "http" if insecure or is_loopback(host) else "https"
-        return cls(registry, scheme, authority, realms=realms, ca_file=ca_file, client=client)
+        open_question = insecure is None and is_loopback(host)
+        return cls(
+            registry,
+            "http" if insecure or open_question else "https",
+            authority,
+            realms=realms,
+            ca_file=ca_file,
+            client=client,
+            guess=(guess or Guess()) if open_question else None,
+        )
 
     @classmethod
     def of_mirror(
@@ -124,14 +161,26 @@ class Endpoint:
         return self.registry if self._is_own else self.authority
 
     @property
+    def protocol(self) -> str:
+        """The scheme that is spoken by now."""
+        return self.scheme if self.guess is None else self.guess.scheme
+
+    @property
     def plain(self) -> bool:
         """Whether it is spoken to without encryption."""
-        return self.scheme == "http"
+        return self.protocol == "http"
+
+    def current(self, url: str) -> str:
+        """The same address, by the scheme that is spoken by now."""
+        parts = urlsplit(url)
+        if self.guess is None or parts.netloc != self.authority:
+            return url
+        return parts._replace(scheme=self.guess.scheme).geturl()
 
     @property
     def base(self) -> str:
         """The address before `/v2`, scheme included."""
-        return f"{self.scheme}://{self.authority}" + (f"/{self.prefix}" if self.prefix else "")
+        return f"{self.protocol}://{self.authority}" + (f"/{self.prefix}" if self.prefix else "")
 
     @property
     def label(self) -> str:

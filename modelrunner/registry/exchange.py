@@ -8,6 +8,8 @@ only where the registry itself asks. Trying again is up to the caller.
 import json as jsonlib
 import logging
 import math
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
-from modelrunner.errors import ConfigError, RegistryAnswerError
+from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
 from modelrunner.net import is_loopback
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Content = bytes | BinaryIO | None
 CONNECT_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 30.0
+_PROBE_S = 3.0
 _MAX_REDIRECTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 _log = logging.getLogger(__name__)
@@ -63,7 +66,10 @@ class Exchange:
         self._read_timeout_s = read_timeout_s
         self._remaining_s = remaining_s
         self._tokens = Tokens(endpoint, credential, self._ask_token, known)
-        self._home = origin(endpoint.base)
+
+    @property
+    def _home(self) -> tuple[str, str, int]:
+        return origin(self._endpoint.base)
 
     def send(
         self,
@@ -81,6 +87,7 @@ class Exchange:
             UnauthorizedError: The token service refuses the login.
         """
         sent = dict(headers or {})
+        url = self._endpoint.current(url)
         if origin(url) == self._home:
             known = self._tokens.header(scope)
             if known is not None:
@@ -100,7 +107,9 @@ class Exchange:
             return response
         if content is not None and not isinstance(content, bytes):
             content.seek(0)
-        return self._follow(method, url, {**sent, "Authorization": answer}, content)
+        return self._follow(
+            method, self._endpoint.current(url), {**sent, "Authorization": answer}, content
+        )
 
     def close(self) -> None:
         """Closes idle connections."""
@@ -110,7 +119,8 @@ class Exchange:
         self, method: str, url: str, headers: dict[str, str], content: Content
     ) -> "requests.Response":
         for _hop in range(_MAX_REDIRECTS):
-            response = self._once(method, url, headers, content)
+            response = self._first(method, url, headers, content)
+            url = response.url
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not target:
                 return response
@@ -124,6 +134,41 @@ class Exchange:
                 headers.pop("Authorization", None)
         raise RegistryAnswerError(
             f"{self._endpoint.label} redirects {_MAX_REDIRECTS} times and on: a loop"
+        )
+
+    def _first(
+        self, method: str, url: str, headers: Mapping[str, str], content: Content
+    ) -> "requests.Response":
+        """A request that also finds out what a server on this machine speaks, if that is open."""
+        guess = self._endpoint.guess
+        if guess is None or guess.settled or origin(url) != self._home:
+            return self._once(method, url, headers, content)
+        response = None
+        try:
+            response = self._once(method, url, headers, content)
+        except TransferError:
+            # to a server of TLS, http is a broken handshake
+            if not speaks_tls(url, min(_PROBE_S, self._remaining_s())):
+                raise
+        if response is not None:
+            if not self._asks_for_tls(response, url):
+                guess.settled = True
+                return response
+            finish(response)
+        _log.info("%s speaks TLS", self._endpoint.authority)
+        guess.scheme, guess.settled = "https", True
+        if content is not None and not isinstance(content, bytes):
+            content.seek(0)
+        return self._once(method, self._endpoint.current(url), headers, content)
+
+    def _asks_for_tls(self, response: "requests.Response", url: str) -> bool:
+        """Whether an answer to plain http is that of a server of TLS."""
+        target = response.headers.get("Location", "")
+        if response.status_code in _REDIRECTS and target.startswith("https://"):
+            own = target.removeprefix("https://").partition("/")[0] == self._endpoint.authority
+            return own and speaks_tls(url, min(_PROBE_S, self._remaining_s()))
+        return response.status_code == HTTPStatus.BAD_REQUEST and speaks_tls(
+            url, min(_PROBE_S, self._remaining_s())
         )
 
     def follow_to(self, url: str, target: str) -> str:
@@ -202,6 +247,31 @@ class Exchange:
         from requests.utils import get_environ_proxies
 
         return get_environ_proxies(url) if self._session.trust_env else {}
+
+
+def speaks_tls(url: str, timeout_s: float) -> bool:
+    """Whether a server answers a TLS handshake; nothing is sent beyond that, and nothing trusted.
+
+    Args:
+        url: Its address, whatever the scheme.
+        timeout_s: Seconds to wait for it.
+    """
+    _, host, port = origin(url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # whom to trust is decided by the request that follows
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return True
+    except ssl.SSLError as exc:
+        # it refuses us in the words of TLS
+        return "ALERT" in (exc.reason or "")
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -9,12 +9,16 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from modelrunner.errors import ConfigError, UnauthorizedError
-from modelrunner.oci.reference import DOCKER_HUB
+from modelrunner.errors import (
+    AccessError,
+    ConfigError,
+    InvalidReferenceError,
+    UnauthorizedError,
+)
+from modelrunner.oci.reference import DOCKER_HUB, parse_registry
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.oci import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
@@ -54,13 +58,13 @@ class LoginStore:
             ConfigError: The file or the helper does not let go of it.
         """
         value = self._read()
-        key = _key(registry)
-        known = key in _table(value, "auths")
+        mine = {name for name in _table(value, "auths") if _is_of(name, registry)}
+        known = bool(mine)
         helper = _helper(value, registry)
         if helper is not None:
             known = _ask_helper(helper, "erase", registry, Credential()) or known
-        auths = {name: entry for name, entry in _table(value, "auths").items() if name != key}
-        if key in _table(value, "auths"):
+        auths = {k: entry for k, entry in _table(value, "auths").items() if k not in mine}
+        if mine:
             self._write({**value, "auths": auths})
         return known
 
@@ -96,20 +100,24 @@ class LoginStore:
             ) from exc
 
 
-def check_login(registry: OciRegistry) -> None:
-    """Asks the registry whether it takes the login that it was made with.
+def check_login(registry: OciRegistry) -> bool:
+    """Ask the registry whether it takes the login that it was made with.
+
+    Returns:
+        Whether it has asked for it; what asks nobody takes any password.
 
     Raises:
-        UnauthorizedError: It does not.
-        TransferError: It does not answer.
+        UnauthorizedError: The registry or its token service refuses the login.
+        TransferError: No answer, or not that of a registry.
     """
-    status = registry.ping()
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    try:
+        return registry.ping()
+    except AccessError as exc:
         raise UnauthorizedError(
-            f"{registry.name} does not take this user and password",
-            hint="many registries want an access token instead of the account's password",
+            f"{registry.name} does not accept this user and password",
+            hint="many registries expect an access token instead of the account's password",
             registry=registry.name,
-        )
+        ) from exc
 
 
 def _helper(value: Mapping[str, Any], registry: str) -> str | None:
@@ -139,6 +147,15 @@ def _ask_helper(helper: str, verb: str, registry: str, credential: Credential) -
             hint="it is named in Docker's config.json; is it installed?",
         ) from exc
     return True
+
+
+def _is_of(key: str, registry: str) -> bool:
+    """Whether an entry of `auths` is a login of this registry, by whichever spelling."""
+    host = (key.partition("://")[2] or key).partition("/")[0]
+    try:
+        return parse_registry(host) == registry
+    except InvalidReferenceError:
+        return False
 
 
 def _key(registry: str) -> str:

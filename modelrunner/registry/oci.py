@@ -36,7 +36,7 @@ from modelrunner.registry.exchange import (
     read_limited,
 )
 from modelrunner.registry.guard import origin
-from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
+from modelrunner.registry.responses import BODY_LIMIT, error_for, is_web_page, web_page
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
 from modelrunner.registry.source import BlobStream
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 _MAX_TAG_PAGES = 100
+_NO_REGISTRY = (
+    "check the host and the port; a proxy or a login page may stand in between, see HTTPS_PROXY and"
+    " NO_PROXY"
+)
 _MAX_TAG_BYTES = 16 * 1024 * 1024
 
 
@@ -138,15 +142,43 @@ class OciRegistry:
         """
         return self._backoff.run(lambda: self._tags(reference))
 
-    def ping(self) -> int:
-        """The status with which the registry greets whoever is logged in, 200 where all is well.
+    def ping(self) -> bool:
+        """Make sure that a registry is there, and takes the login.
+
+        A registry answers its version check with success, by itself and not with a web page.
+
+        Returns:
+            Whether it has asked for the login.
 
         Raises:
-            TransferError, AccessError: It does not answer, or refuses the stored login.
+            UnauthorizedError, DeniedError: The registry or its token service refuses the login.
+            TransferError: No answer, or not that of a registry.
         """
         url = f"{self.endpoint.base}/v2/"
         with self._exchange.send("GET", url, scope="") as response:
-            return response.status_code
+            status, where = response.status_code, response.url
+            body = read_limited(response, BODY_LIMIT, self.name)
+        if origin(where) != origin(self.endpoint.base):
+            raise RegistryAnswerError(
+                f"{self.name} is not a registry: /v2/ redirects to {origin(where)[1]}",
+                hint=_NO_REGISTRY,
+            )
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or (
+            status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            raise error_for(status, response.headers, body, what="/v2/", registry=self.name)
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            error = error_for(status, response.headers, body, what="/v2/", registry=self.name)
+            raise RegistryAnswerError(
+                f"{self.name} is not a registry, or not one that can be asked so: {error.message}",
+                hint=error.hint or _NO_REGISTRY,
+                status=status,
+            )
+        if is_web_page(response.headers, body):
+            raise RegistryAnswerError(
+                f"{self.name} is not a registry: /v2/ is a web page", hint=_NO_REGISTRY
+            )
+        return "Authorization" in response.request.headers
 
     def distrust(self, places: Mapping[str, int]) -> None:
         """There is no other place to go to."""
@@ -209,7 +241,7 @@ class OciRegistry:
             found += _tag_names(body, self.name)
             if not link:
                 break
-            url = urljoin(url, link)
+            url = urljoin(self.endpoint.current(url), link)
             if origin(url) != origin(self.endpoint.base):
                 break
         return tuple(dict.fromkeys(found))
@@ -263,7 +295,7 @@ class OciRegistry:
 
     def _address(self, path: str) -> str:
         # oras leaves the scheme to its own request method
-        return f"{self.endpoint.scheme}://{path}"
+        return f"{self.endpoint.protocol}://{path}"
 
     def _url(self, reference: Reference) -> Any:  # noqa: ANN401 - oras has no types
         import oras.container

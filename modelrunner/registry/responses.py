@@ -21,6 +21,12 @@ from modelrunner.text import sanitize_line
 BODY_LIMIT = 64 * 1024
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
 _SERVER_ERROR = 500
+# what Go's servers, nginx and Apache answer to plain http on a port of TLS
+_TLS_SIGNS = (
+    b"client sent an http request to an https server",
+    b"plain http request was sent to https port",
+    b"speaking plain http to an ssl-enabled server port",
+)
 _MOST_NEAR = 5
 _SPENT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b")
 
@@ -62,7 +68,24 @@ def error_for(
             hint="the registry has a problem of its own; try again later",
             **{**facts, **_retry_after(headers)},
         )
+    if any(sign in body.lower() for sign in _TLS_SIGNS):
+        said = ": it speaks TLS, and was asked in plain http"
+        facts["hint"] = (
+            "write https:// in its address, or remove `insecure = true` for it from config.toml"
+        )
     return RegistryAnswerError(f"{what}: {registry} answers {status}{said}", **facts)
+
+
+def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a successful answer to the version check is a page for people.
+
+    What says that it is a registry is believed (Quay's body is `true`, as text/html); of the others
+    some send an empty body, some JSON.
+    """
+    if headers.get("Docker-Distribution-Api-Version", "").startswith("registry/"):
+        return body.lstrip()[:1] == b"<"
+    kind = headers.get("Content-Type", "")
+    return kind.startswith("text/html") or body.lstrip()[:1] == b"<"
 
 
 def web_page(what: str, registry: str) -> RegistryAnswerError:

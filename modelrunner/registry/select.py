@@ -11,7 +11,7 @@ from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.elsewhere import Elsewhere, ManySources
-from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.endpoint import Endpoint, Guess
 from modelrunner.registry.hub_api import HubAccess, HubApi
 from modelrunner.registry.huggingface import HuggingFaceHub, Listings
 from modelrunner.registry.mirrors import MirroredSource
@@ -57,6 +57,7 @@ class Places:
     backoff: Backoff = field(default_factory=Backoff)
     hub: HubAccess = field(default_factory=HubAccess)
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
+    guesses: dict[str, Guess] = field(default_factory=dict, repr=False)
     listings: Listings = field(default_factory=dict, repr=False)
     neighbours: Neighbours | None = None
     also: Sequence[str] = ()
@@ -157,6 +158,7 @@ class Places:
             realms=said.realms,
             ca_file=said.ca_file or self.ca_file,
             client=said.client,
+            guess=self.guesses.setdefault(registry, Guess()),
         )
 
     def mirrors_of(self, registry: str) -> tuple[Endpoint, ...]:

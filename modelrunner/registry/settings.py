@@ -12,14 +12,14 @@ class RegistrySettings:
     """How a registry may be spoken to.
 
     Attributes:
-        insecure: In plain http.
+        insecure: In plain http, or never so; None leaves it to the address.
         realms: Further hosts at which a token may be asked for.
         ca_file: A bundle of certificates for it alone.
         client_cert: The certificate that we show it, PEM; the key may be in the same file.
         client_key: The key to it.
     """
 
-    insecure: bool = False
+    insecure: bool | None = None
     realms: tuple[str, ...] = ()
     ca_file: str | None = None
     client_cert: str | None = None

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.artifacts import docker_artifact
 from tests.support.registry import Registry
+from tests.support.registry_messages import Reply
+from tests.support.registry_server import Origin
 
 SECRET = "s3cret-token"
 HELPER = """#!{python}
@@ -130,3 +132,111 @@ def test_login_that_cannot_work_is_a_usage_error(cli, arguments, said):
 
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}")
+
+
+class Answering(Origin):
+    """A server that answers everything in one way."""
+
+    def __init__(self, status, headers, content):
+        super().__init__()
+        self.reply = (status, headers, content)
+
+    def respond(self, request):
+        status, headers, content = self.reply
+        if headers.get("Location") == "/page" and request.path == "/page":
+            return Reply(200, {"Content-Type": "text/html"}, b"<html>log in here</html>")
+        return Reply(status, headers, content)
+
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json"}
+V2 = {"Docker-Distribution-Api-Version": "registry/2.0"}
+BEARER = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:1/token",service="x"'}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "content", "code"),
+    [
+        (200, HTML, b"<html>welcome</html>", 5),
+        (200, HTML, b"welcome", 5),
+        (200, {}, b"  <!doctype html><p>welcome", 5),
+        (200, {**V2, **HTML}, b"<html>welcome</html>", 5),
+        (302, {"Location": "/page"}, b"", 5),
+        (302, {"Location": "http://localhost:9/v2/"}, b"", 5),
+        (301, {}, b"", 5),
+        (400, JSON, b"{}", 5),
+        (404, HTML, b"<html>no such page</html>", 5),
+        (404, {**V2, **JSON}, b'{"errors": []}', 5),
+        (405, {}, b"", 5),
+        (418, {}, b"", 5),
+        (429, {}, b"", 5),
+        (500, {}, b"", 5),
+        (503, HTML, b"<html>try later</html>", 5),
+        (401, {}, b"", 4),
+        (401, {"WWW-Authenticate": 'Basic realm="x"'}, b"", 4),
+        (401, BEARER, b"", 5),
+        (403, {}, b"", 4),
+    ],
+)
+def test_only_a_registrys_own_success_is_a_login(
+    cli, docker_config, status, headers, content, code
+):
+    with Answering(status, headers, content) as server:
+        done = log_in(cli, server, docker_config)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("error: ")
+    assert "\nhint: " in done.stderr
+    assert "logged in" not in done.stderr
+    assert not (docker_config / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        (JSON, b"{}"),
+        (V2, b""),
+        ({}, b""),
+        # as Quay answers
+        ({**V2, **HTML}, b"true"),
+    ],
+)
+def test_registry_that_asks_nobody_is_told_of(cli, docker_config, headers, content):
+    with Answering(200, headers, content) as server:
+        done = log_in(cli, server, docker_config)
+    assert done.returncode == 0
+    assert f"{server.host} asks nobody for a login" in done.stderr
+
+
+def test_what_is_no_registry_is_told_so(cli, docker_config):
+    with Answering(200, HTML, b"<html>welcome</html>") as server:
+        done = log_in(cli, server, docker_config)
+    assert done.stderr.splitlines()[0] == (
+        f"error: {server.host} is not a registry: /v2/ is a web page"
+    )
+
+
+@pytest.mark.parametrize("basic", [True, False])
+@pytest.mark.parametrize("password", [SECRET, "wrong"])
+def test_login_over_tls_on_this_machine(cli, docker_config, basic, password):
+    with Registry(tls=True, host="localhost") as secure:
+        secure.add(docker_artifact(b"GGUF weights"), "team/model", tags=["1"])
+        if basic:
+            secure.demand_basic("ann", SECRET)
+        else:
+            secure.demand_token(users={"ann": SECRET}, private={"team/model"})
+        trusted = {"SSL_CERT_FILE": str(secure.ca_file)}
+        done = log_in(cli, secure, docker_config, password, **trusted)
+        assert done.returncode == (0 if password == SECRET else 4), done.stderr
+        assert (docker_config / "config.json").exists() == (password == SECRET)
+        environ = {"DOCKER_CONFIG": str(docker_config), **trusted}
+        pulled = cli("pull", f"{secure.host}/team/model:1", **environ)
+        assert pulled.returncode == (0 if password == SECRET else 4), pulled.stderr
+
+
+def test_logout_forgets_every_spelling_of_docker_hub(cli, docker_config):
+    keys = ("https://index.docker.io/v1/", "registry-1.docker.io", "docker.io", "ghcr.io")
+    auths = {key: {"auth": "YW5uOng="} for key in keys}
+    config = docker_config / "config.json"
+    config.write_text(json.dumps({"auths": auths}))
+    assert cli("logout", DOCKER_CONFIG=str(docker_config)).returncode == 0
+    assert list(json.loads(config.read_text())["auths"]) == ["ghcr.io"]

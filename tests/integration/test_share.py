@@ -22,7 +22,7 @@ from tests.support.stores import put
 
 WEIGHTS = b"GGUF" + (bytes(range(256)) * 400)[4:]
 MODEL = docker_artifact(WEIGHTS, license=b"do as you like")
-SHARDS = modelpack_artifact([b"one", b"two", b"three"])
+SHARDS = modelpack_artifact([b"GGUF one", b"GGUF two", b"GGUF three"])
 BLOB = f"/v2/ai/smollm2/blobs/{sha256(WEIGHTS)}"
 MANIFESTS = "/v2/ai/smollm2/manifests"
 
@@ -165,7 +165,7 @@ def test_catalogue_lists_every_repository(shared):
         (f"{MANIFESTS}/sha256:{'0' * 64}", 404, "MANIFEST_UNKNOWN"),
         (f"{MANIFESTS}/{SHARDS.digest}", 404, "MANIFEST_UNKNOWN"),
         (f"/v2/ai/smollm2/blobs/sha256:{'0' * 64}", 404, "BLOB_UNKNOWN"),
-        (f"/v2/ai/smollm2/blobs/{sha256(b'two')}", 404, "BLOB_UNKNOWN"),
+        (f"/v2/ai/smollm2/blobs/{sha256(b'GGUF two')}", 404, "BLOB_UNKNOWN"),
         ("/v2/ai/smollm2/blobs/md5:abc", 400, "DIGEST_INVALID"),
         ("/v2/ai/smollm2/blobs/sha256:../../../../etc/passwd", 404, "UNSUPPORTED"),
         ("/v2/ai/smollm2/blobs/..%2f..%2findex.json", 404, "UNSUPPORTED"),

@@ -32,12 +32,16 @@ def login(
     context.require_network(name)
     places = replace(context.places, credentials=OneCredential(name, credential), known={})
     with closing(places.sink_for(Reference(name, "login", None))) as endpoint:
-        check_login(endpoint)
+        asked = check_login(endpoint)
     place = _logins(context).save(name, credential)
     if context.console.json:
         context.console.emit({"registry": name, "username": credential.username, "stored": place})
     else:
         context.console.say(f"logged in to {name}; stored in {place}")
+    if not asked:
+        context.console.warn(
+            f"{name} asks nobody for a login: this user and password were not checked"
+        )
 
 
 @command(examples="  modelrunner logout ghcr.io")

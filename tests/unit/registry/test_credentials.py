@@ -52,7 +52,17 @@ def test_login_is_found_by_registry(tmp_path):
     assert found.find("docker.io") is None
 
 
-@pytest.mark.parametrize("key", [HUB_KEY, "index.docker.io", "docker.io"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        HUB_KEY,
+        "index.docker.io",
+        "docker.io",
+        "registry-1.docker.io",
+        "https://registry-1.docker.io/v2/",
+        "registry.hub.docker.com",
+    ],
+)
 def test_login_of_docker_hub_is_found_however_it_is_spelled(tmp_path, key):
     path = docker_config(tmp_path, {key: ("me", "word")})
     assert DockerCredentials(path).find("docker.io") == Credential("me", "word")

@@ -22,6 +22,19 @@ def test_only_this_machine_is_spoken_to_in_plain_http(registry, base):
     assert Endpoint.of_registry(registry).base == base
 
 
+@pytest.mark.parametrize(
+    ("insecure", "base", "is_open"),
+    [
+        (None, "http://localhost:5000", True),
+        (True, "http://localhost:5000", False),
+        (False, "https://localhost:5000", False),
+    ],
+)
+def test_configuration_says_what_this_machine_speaks_or_it_is_found_out(insecure, base, is_open):
+    endpoint = Endpoint.of_registry("localhost:5000", insecure=insecure)
+    assert (endpoint.base, endpoint.guess is not None) == (base, is_open)
+
+
 def test_plain_http_elsewhere_is_for_the_configuration_to_say():
     assert Endpoint.of_registry("r.example", insecure=True).base == "http://r.example"
 
