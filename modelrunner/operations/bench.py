@@ -5,8 +5,9 @@ A round sends its requests at the same moment and takes the time of every piece:
     |---- prompts are read ----|-------- answers are written --------|
     start          last request's first token          last request's end
 
-Prompts are made of common words in an order that no earlier request had, so that nothing is read
-out of a cache. What is told is the median of the rounds.
+The prompts of one length are made of the same words, as many as the model's tokenizer needs for
+it, in an order that no earlier request had, so that nothing is read out of a cache. What is told is
+the median of the rounds.
 """
 
 import json
@@ -21,7 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.sse import DONE, events
-from modelrunner.errors import RuntimeFailedError
+from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.runtime.server import Server
 from modelrunner.text import sanitize_line
 
@@ -37,6 +38,9 @@ _PATIENCE_S = 600.0
 _CHUNK = 65536
 _OK = 200
 _ERROR_LIMIT = 4096
+_FIRST_WORDS = 16
+_MOST_COUNTS = 5
+_NEAR = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +103,17 @@ class _Answer:
     generated: int
 
 
+def _nothing_skipped(_length: int, _context: int) -> None:
+    pass
+
+
 def bench(
-    server: Server, model: str, wish: BenchWish, told: Callable[[Speed], None]
+    server: Server,
+    model: str,
+    wish: BenchWish,
+    told: Callable[[Speed], None],
+    skipped: Callable[[int, int], None] = _nothing_skipped,
+    context: int | None = None,
 ) -> list[Speed]:
     """Measures a server.
 
@@ -108,15 +121,24 @@ def bench(
         server: It is ready.
         model: What it calls the model.
         wish: What is measured.
-        told: Hears each result as soon as it is there.
+        told: Hears each result as soon as it is there: what is measured is not lost by an error.
+        skipped: Hears of each length of prompt that does not fit the context.
+        context: Tokens that one request may have; None where that is not known.
 
     Raises:
         RuntimeFailedError: It refuses, or breaks off.
+        UsageError: No length fits.
     """
     client, seeds = _Client(server, model), count()
     found = []
     for length in wish.prompts:
+        if context is not None and length + wish.generate > context:
+            skipped(length, context)
+            continue
         words, tokens = client.words_for(length, seeds)
+        if context is not None and tokens + wish.generate > context:
+            skipped(length, context)
+            continue
         for parallel in wish.parallels:
             rounds = [
                 client.round(parallel, words, tokens, wish.generate, seeds)
@@ -125,6 +147,11 @@ def bench(
             speed = _median([_speed(answers) for answers in rounds[1:]])
             told(speed)
             found.append(speed)
+    if not found:
+        raise UsageError(
+            f"no prompt fits the context of {context} tokens beside an answer of {wish.generate}",
+            hint="use smaller numbers for --prompt or --generate",
+        )
     return found
 
 
@@ -134,11 +161,22 @@ class _Client:
     model: str
 
     def words_for(self, tokens: int, seeds: Iterator[int]) -> tuple[int, int]:
-        """How many words make about so many tokens, and how many tokens those are."""
-        words = tokens
-        actual = self._tokens_of(_prompt(words, next(seeds)))
-        words = max(1, round(words * tokens / max(1, actual)))
-        return words, self._tokens_of(_prompt(words, next(seeds)))
+        """How many words make about so many tokens, and how many tokens those are.
+
+        It is found by asking again: how many tokens a word has is for the model's tokenizer, and a
+        prompt has some tokens of its own. Of two that are as near the shorter one is taken.
+        """
+        words = min(tokens, _FIRST_WORDS)
+        tried: dict[int, int] = {}
+        for _ in range(_MOST_COUNTS):
+            tried[words] = self._tokens_of(_prompt(words, next(seeds)))
+            if abs(tried[words] - tokens) <= _NEAR * tokens:
+                break
+            words = _next_try(tried, tokens)
+            if words in tried:
+                break
+        best = min(tried, key=lambda each: (abs(tried[each] - tokens), tried[each]))
+        return best, tried[best]
 
     def round(
         self, parallel: int, words: int, tokens: int, generate: int, seeds: Iterator[int]
@@ -222,9 +260,22 @@ def _connection(url: str) -> "HTTPConnection":
     return kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
 
 
+def _next_try(tried: Mapping[int, int], tokens: int) -> int:
+    """A number of words that is to make so many tokens, by what others made."""
+    below = max((each for each in tried if tried[each] <= tokens), default=None)
+    above = min((each for each in tried if tried[each] > tokens), default=None)
+    if below is None or above is None or tried[above] == tried[below]:
+        latest = list(tried)[-1]
+        return max(1, round(latest * tokens / max(1, tried[latest])))
+    share = (tokens - tried[below]) / (tried[above] - tried[below])
+    return below + round(share * (above - below))
+
+
 def _prompt(words: int, seed: int) -> str:
+    chosen = random.Random(words).choices(_WORDS.split(), k=max(1, words - 1))  # noqa: S311
+    random.Random(seed).shuffle(chosen)  # noqa: S311 - no secret
     # the first word differs at once: nothing of it is in a cache
-    return " ".join([str(seed), *random.Random(seed).choices(_WORDS.split(), k=max(1, words - 1))])  # noqa: S311
+    return " ".join([str(seed), *chosen])
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ import pytest
 
 from modelrunner.units import format_size
 from tests.conftest import CommandLine
+from tests.support.openai_server import OpenAIServer, Reply, event, refuses
 from tests.support.waiting import alive, wait_until
 
 pytestmark = pytest.mark.model
@@ -589,6 +590,27 @@ def test_the_speed_of_a_server_that_runs_is_measured_too(models: CommandLine) ->
         done = models("bench", TALKER, *options, "--runtime", f"{endpoint.url}/v1", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runtime"] == "url"
+
+
+def test_rows_before_a_failure_are_shown_with_it(cli: CommandLine) -> None:
+    def count(tokens: int) -> Reply:
+        body = {"choices": [{"text": "x"}], "usage": {"prompt_tokens": tokens}}
+        return Reply((json.dumps(body).encode(),), kind="application/json")
+
+    written = Reply(tuple(event({"choices": [{"text": text}]}) for text in "ab"))
+    options = ("--prompt", "16,32", "--parallel", "1", "--rounds", "1")
+    with OpenAIServer() as server:
+        for flags in ((), ("--json",)):
+            server.next(count(16), written, written, refuses(500, message="broken"))
+            done = cli("bench", "m", *options, "--runtime", f"{server.url}/v1", *flags)
+            assert done.returncode == 8
+            assert "broken" in done.stderr
+            if not flags:
+                assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [["16", "1"]]
+                continue
+            found = json.loads(done.stdout)
+            assert [entry["prompt_tokens"] for entry in found["results"]] == [16]
+            assert "broken" in found["error"]["message"]
 
 
 def test_the_speed_is_that_with_the_settings_of_the_model(models: CommandLine) -> None:

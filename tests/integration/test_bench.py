@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from modelrunner.errors import RuntimeFailedError
+from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.operations.bench import BenchWish, bench
 from tests.support.openai_server import OpenAIServer, Reply, event, refuses
 
@@ -62,3 +62,39 @@ def test_nobody_there_is_a_runtime_error():
         pass
     with pytest.raises(RuntimeFailedError, match="does not answer"):
         measured(gone)
+
+
+def test_the_length_of_a_prompt_is_met_by_counting_again(server):
+    wish = BenchWish(prompts=[100], parallels=[1], generate=4, rounds=1)
+    server.next(counts(80), counts(130), counts(101), writes("a", "b"), writes("a", "b"))
+    ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
+    (speed,) = bench(ready, "m", wish, lambda _speed: None)
+    assert speed.prompt_tokens == 101
+    words = [len(request.body["prompt"].split()) for request in server.requests]
+    # 16 words have 80 tokens: 20 have 130, so 18 come next
+    assert words == [16, 20, 18, 18, 18]
+    first, again = [request.body["prompt"].split() for request in server.requests[-2:]]
+    assert first[0] != again[0]
+    assert sorted(first[1:]) == sorted(again[1:])
+
+
+def test_a_length_that_does_not_fit_the_context_is_skipped(server):
+    wish = BenchWish(prompts=[16, 600, 1000], parallels=[1], generate=4, rounds=1)
+    server.next(counts(16), writes("a", "b"), writes("a", "b"))
+    ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
+    skipped = []
+    found = bench(ready, "m", wish, lambda _speed: None, lambda *each: skipped.append(each), 512)
+    assert [speed.prompt_tokens for speed in found] == [16]
+    assert skipped == [(600, 512), (1000, 512)]
+    with pytest.raises(UsageError, match="no prompt fits the context of 8 tokens"):
+        bench(ready, "m", WISH, lambda _speed: None, context=8)
+
+
+def test_rows_before_a_failure_are_told(server):
+    wish = BenchWish(prompts=[16, 32], parallels=[1], generate=4, rounds=1)
+    server.next(counts(16), writes("a", "b"), writes("a", "b"), refuses(500, message="broken"))
+    ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
+    told = []
+    with pytest.raises(RuntimeFailedError, match="broken"):
+        bench(ready, "m", wish, told.append)
+    assert [speed.prompt_tokens for speed in told] == [16]

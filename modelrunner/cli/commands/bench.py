@@ -28,7 +28,7 @@ from modelrunner.cli.options import (
     RuntimeChoice,
     Threads,
 )
-from modelrunner.errors import UsageError
+from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices import devices
 from modelrunner.memory.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
@@ -103,7 +103,7 @@ def bench(
     context.console.say(plan.line())
     warn_of_rpc(context, [plan.spec])
     with started(context, chosen, plan) as server:
-        _show(context, server, plan.spec.name, wish)
+        _show(context, server, plan.spec.name, wish, plan.spec.context)
 
 
 def _refuse_own(launch: LaunchOptions) -> None:
@@ -113,25 +113,53 @@ def _refuse_own(launch: LaunchOptions) -> None:
             raise UsageError(f"{key} is what the requests need", hint=f"say it with {option}")
 
 
-def _show(context: Context, server: Server, model: str, wish: BenchWish) -> None:
+def _show(
+    context: Context, server: Server, model: str, wish: BenchWish, planned: int | None = None
+) -> None:
+    console = context.console
+    found: list[Speed] = []
+
     def told(speed: Speed) -> None:
-        context.console.say(
+        found.append(speed)
+        console.say(
             f"prompt {speed.prompt_tokens}, parallel {speed.parallel}:"
             f" {speed.generated_tokens_per_s:.1f} tokens/s"
         )
 
-    found = measure(server, model, wish, told)
-    if context.console.json:
-        context.console.emit(
+    lost: list[int] = []
+
+    def skipped(length: int, room: int) -> None:
+        lost.append(length)
+        console.warn(
+            f"prompt {length}: skipped, it does not fit the context of {room} tokens"
+            f" beside an answer of {wish.generate}"
+        )
+
+    def show(error: ModelRunnerError | None = None) -> None:
+        if not console.json:
+            console.table(_HEADINGS, [_row(speed) for speed in found], drop=("FIRST TOKEN",))
+            return
+        results = [speed.to_dict() for speed in found]
+        failed = {} if error is None else {"error": error.to_dict()}
+        console.emit(
             {
                 "reference": model,
                 "runtime": server.name,
                 "rounds": wish.rounds,
-                "results": [speed.to_dict() for speed in found],
+                "results": results,
+                "skipped_prompts": lost,
+                **failed,
             }
         )
-        return
-    context.console.table(_HEADINGS, [_row(speed) for speed in found], drop=("FIRST TOKEN",))
+
+    try:
+        measure(server, model, wish, told, skipped, server.context or planned)
+    except ModelRunnerError as exc:
+        # what was measured before is not lost
+        if found:
+            show(exc)
+        raise
+    show()
 
 
 def _row(speed: Speed) -> tuple[str, ...]:
