@@ -64,7 +64,9 @@ def main(venv: Path, kind: str) -> int:
             # whoever has the tools of `dev` has all of `run`
             for name in ("run", kind):
                 (venv / f".{name}").touch()
-        interrupted.unlink()
+        if done == 0 or (done > 0 and state in {"empty", "whole"}):
+            # an update that pip refuses leaves what was there
+            interrupted.unlink()
         return done
 
 

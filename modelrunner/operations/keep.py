@@ -1,6 +1,10 @@
-"""Keeping what is locked: every other model is planned for removal, shown, and then removed."""
+"""Keeping what is locked: every other model is planned for removal, shown, and then removed.
 
-from collections.abc import Collection
+A model that no registry is known to have, because it was packaged, imported or loaded on this
+machine and never pushed, is kept unless its removal is asked for.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from modelrunner.errors import IntegrityError
@@ -22,9 +26,43 @@ class Unlocked:
         return ", ".join(name.short for name in self.model.references) or self.model.digest.short
 
 
-def unlocked(store: Store, keep: Collection[Digest]) -> tuple[Unlocked, ...]:
-    """The models that are not to be kept; what several of them share is counted once."""
+@dataclass(frozen=True, slots=True)
+class RemovalPlan:
+    """The models to remove, and those that are kept only because no registry has them."""
+
+    models: tuple[Unlocked, ...] = ()
+    unpushed: tuple[StoredModel, ...] = ()
+
+    @property
+    def freed(self) -> int:
+        """The bytes that the removal frees."""
+        return sum(entry.freed for entry in self.models)
+
+
+def unlocked(store: Store, keep: Collection[Digest], *, unpushed: bool = False) -> RemovalPlan:
+    """The models that are not to be kept; what several of them share is counted once.
+
+    Args:
+        store: Where they are.
+        keep: The models of the locks.
+        unpushed: Whether to remove models too that no registry is known to have.
+    """
     models = store.models()
+    spared = (
+        ()
+        if unpushed
+        else tuple(model for model in models if not model.published and model.digest not in keep)
+    )
+    kept = {*keep, *(model.digest for model in spared)}
+    return RemovalPlan(_counted(models, kept), spared)
+
+
+def everything(store: Store) -> RemovalPlan:
+    """All models of the store."""
+    return RemovalPlan(_counted(store.models(), ()))
+
+
+def _counted(models: Sequence[StoredModel], keep: Collection[Digest]) -> tuple[Unlocked, ...]:
     counted = {digest for model in models if model.digest in keep for digest in _sizes(model)}
     found = []
     for model in models:
@@ -36,17 +74,17 @@ def unlocked(store: Store, keep: Collection[Digest]) -> tuple[Unlocked, ...]:
     return tuple(found)
 
 
-def remove_unlocked(store: Store, keep: Collection[Digest]) -> tuple[Unlocked, ...]:
-    """Removes them, names first; what that came to.
+def carry_out(store: Store, plan: RemovalPlan) -> RemovalPlan:
+    """Removes the models of a plan, names first; returns what that came to.
 
     Raises:
         StoreAccessError: The store may not be written.
     """
     removed = []
-    for planned in unlocked(store, keep):
+    for planned in plan.models:
         store.forget(planned.model.digest)
         removed.append(Unlocked(planned.model, remove_blobs_of(store, planned.model)))
-    return tuple(removed)
+    return RemovalPlan(tuple(removed), plan.unpushed)
 
 
 def _sizes(model: StoredModel) -> dict[Digest, int]:

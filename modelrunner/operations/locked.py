@@ -83,8 +83,8 @@ def settle(
     if model.name_for(locked.reference) is not None:
         return model
     if name is None or str(name) == str(locked.reference):
-        return store.add(model.manifest, [locked.reference])
-    return store.add(model.manifest, [name], {locked.reference: name})
+        return store.add(model.manifest, [locked.reference], published=True)
+    return store.add(model.manifest, [name], {locked.reference: name}, published=True)
 
 
 def require_same(lock: Lock, locked: LockedModel, model: StoredModel) -> None:

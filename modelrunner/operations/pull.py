@@ -175,7 +175,7 @@ class Puller:
             with self.room.taken(self.store, absent):
                 results = self._bring(reference, artifact, fetcher, absent)
             names, aliases = self._names(self.store.find(exact), pinned)
-            model = self.store.add(manifest, names, aliases)
+            model = self.store.add(manifest, names, aliases, published=True)
         # the files get their names now, for a store that is read-only later
         model.view()
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
@@ -244,8 +244,10 @@ class Puller:
         names, aliases = self._names(model, pinned)
         new = set(map(str, names)) - set(map(str, model.references))
         if not new and set(map(str, aliases)) <= model.aliases.keys():
+            if not pinned.reference.is_local:
+                self.store.note_published(model)
             return model
-        added = self.store.add(model.manifest, names, aliases)
+        added = self.store.add(model.manifest, names, aliases, published=True)
         return self.store.find(pinned.exact) or added
 
     def _names(

@@ -69,6 +69,7 @@ class Pusher:
                 " of yours",
                 **exc.facts,
             ) from exc
+        self.store.note_published(model)
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
         return Pushed(reference, str(manifest.digest), uploaded, manifest.total_bytes - uploaded)
 

@@ -19,10 +19,17 @@ from modelrunner.store.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name of one model; another tool may have written it without a name."""
+    """One name of one model; another tool may have written it without a name.
+
+    Attributes:
+        reference: The name.
+        descriptor: Of the manifest.
+        published: Whether a registry is known to have the model: it was pulled or pushed.
+    """
 
     reference: Reference | None
     descriptor: Descriptor
+    published: bool = False
 
     @classmethod
     def alias(cls, reference: Reference, of: Reference, descriptor: Descriptor) -> "Entry":
@@ -88,7 +95,12 @@ def _listed(raw: bytes) -> list[object]:
 def _entry(value: object) -> Entry:
     descriptor = Descriptor.from_dict(value, "an entry")
     name = descriptor.annotations.get(media_types.ANNOTATION_REFERENCE)
-    return Entry(_reference(name), descriptor)
+    if media_types.ANNOTATION_PUBLISHED not in descriptor.annotations:
+        return Entry(_reference(name), descriptor)
+    # says something of this store, not of the model
+    annotations = dict(descriptor.annotations)
+    published = annotations.pop(media_types.ANNOTATION_PUBLISHED) == "true"
+    return Entry(_reference(name), replace(descriptor, annotations=annotations), published)
 
 
 def _reference(name: str | None) -> Reference | None:
@@ -105,6 +117,8 @@ def _value(entry: Entry) -> dict[str, object]:
     annotations = dict(entry.descriptor.annotations)
     if entry.reference is not None:
         annotations[media_types.ANNOTATION_REFERENCE] = str(entry.reference)
+    if entry.published:
+        annotations[media_types.ANNOTATION_PUBLISHED] = "true"
     bare = Descriptor(
         entry.descriptor.media_type, entry.descriptor.digest, entry.descriptor.size, annotations
     )

@@ -6,12 +6,17 @@ first: what is interrupted in between is found by `prune`, never by `find`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from modelrunner.errors import CorruptStoreError, ModelNotFoundError
+from modelrunner.errors import (
+    CorruptStoreError,
+    DiskFullError,
+    ModelNotFoundError,
+    StoreAccessError,
+)
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
@@ -44,6 +49,8 @@ class StoredModel:
     references: tuple[Reference, ...]
     aliases: Mapping[str, Reference] = field(default_factory=dict)
     """Other spellings of its names, each with the name that it stands for."""
+    published: bool = False
+    """Whether a registry is known to have it: it was pulled from there, or pushed."""
 
     @property
     def digest(self) -> Digest:
@@ -223,6 +230,8 @@ class Store:
         manifest: Manifest,
         references: Sequence[Reference],
         aliases: Mapping[Reference, Reference] | None = None,
+        *,
+        published: bool = False,
     ) -> StoredModel:
         """Files a manifest whose blobs are all there, then gives it its names.
 
@@ -231,6 +240,7 @@ class Store:
             references: Its names; whatever had one of them loses it.
             aliases: Other spellings, each of one of the names. They are found, but not listed, and
                 move and go with the name.
+            published: Whether a registry has it; once noted, that stays.
 
         Raises:
             CorruptStoreError: A blob is missing: nothing was named.
@@ -251,22 +261,30 @@ class Store:
                 if entry.reference is not None and entry.alias_of in names
             } | {str(alias): (alias, name) for alias, name in (aliases or {}).items()}
             spellings = {text: pair for text, pair in spellings.items() if text not in names}
+            published |= _is_published(entries, manifest.digest)
             kept = [
-                entry
+                _noted(entry, manifest.digest) if published else entry
                 for entry in entries
                 if str(entry.reference) not in names.keys() | spellings.keys()
                 and not (entry.is_nameless and entry.descriptor.digest == manifest.digest)
             ]
             entries[:] = [
                 *kept,
-                *(Entry(reference, manifest.descriptor) for reference in references),
+                *(Entry(reference, manifest.descriptor, published) for reference in references),
                 *(
                     Entry.alias(alias, name, manifest.descriptor)
                     for alias, name in spellings.values()
                 ),
             ]
         known = {text: name for text, (_, name) in spellings.items()}
-        return StoredModel(self.layout, manifest.descriptor, tuple(references), known)
+        return StoredModel(self.layout, manifest.descriptor, tuple(references), known, published)
+
+    def note_published(self, model: StoredModel) -> None:
+        """Notes that a registry has a model; not in a store that cannot be written."""
+        if model.published:
+            return
+        with suppress(StoreAccessError, DiskFullError), self.changing() as entries:
+            entries[:] = [_noted(entry, model.digest) for entry in entries]
 
     def tag(self, model: StoredModel, reference: Reference) -> None:
         """Gives a model one more name; whoever had it loses it."""
@@ -336,7 +354,9 @@ class Store:
         aliases = {str(name): own[entry.alias_of] for entry, name in named if entry.alias_of in own}
         # one whose name another program has taken away stands for itself
         names = tuple(name for _, name in named if str(name) not in aliases)
-        return StoredModel(self.layout, entries[0].descriptor, names, aliases)
+        descriptor = entries[0].descriptor
+        published = _is_published(entries, descriptor.digest)
+        return StoredModel(self.layout, descriptor, names, aliases, published)
 
     def _by_id(self, wanted: str) -> StoredModel | None:
         for model in self.models():
@@ -403,6 +423,14 @@ def _same_choice(name: Reference, wanted: Reference) -> bool:
         return False
     has, asked = name.tag or "", wanted.tag or ""
     return has.lower() == asked.lower() or has == normalized(asked)
+
+
+def _is_published(entries: Iterable[Entry], digest: Digest) -> bool:
+    return any(entry.published for entry in entries if entry.descriptor.digest == digest)
+
+
+def _noted(entry: Entry, digest: Digest) -> Entry:
+    return replace(entry, published=True) if entry.descriptor.digest == digest else entry
 
 
 def _same_tag(name: Reference, wanted: Reference) -> bool:

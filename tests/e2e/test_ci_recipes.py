@@ -124,6 +124,7 @@ def test_every_snippet_is_run_below() -> None:
         ("JSON", "json"),
         ("Settings", "toml"),
         ("Locked models", "toml"),
+        ("Locked models", "console"),
         ("GitHub Actions", "yaml"),
         ("GitLab CI", "yaml"),
         ("pre-commit", "yaml"),

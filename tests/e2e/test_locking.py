@@ -422,7 +422,7 @@ def test_what_no_lock_names_is_pruned_and_what_it_shares_stays(
         [registry.reference("team/old:1")],
     )
     assert len(json.loads(cli("list", "--json").stdout)) == 2
-    done = cli("prune", "--keep-locked", "--lock", "modelrunner.lock")
+    done = cli("prune", "--keep-locked", "--lock", "modelrunner.lock", "--yes")
     assert done.stdout.startswith(f"model  {own / 1024:.2f} KiB  {registry.host}/team/old:1\n")
     assert [entry["id"] for entry in json.loads(cli("list", "--json").stdout)] == [new.digest]
     assert cli("verify", "--deep").returncode == 0
@@ -448,6 +448,6 @@ def test_several_locks_keep_what_each_names(
         cli("pull", registry.reference(f"team/{name}:1"))
     assert cli("prune", "--keep-locked", *locks).stdout == ""
     assert cli("prune", *locks).returncode == 2
-    done = cli("prune", "--keep-locked", "--lock", "a.lock")
+    done = cli("prune", "--keep-locked", "--lock", "a.lock", "-y")
     assert done.stdout.startswith("model  ")
     assert len(json.loads(cli("list", "--json").stdout)) == 1

@@ -5,22 +5,41 @@ from typing import Annotated
 
 import typer
 
+from modelrunner.cli.confirm import Yes, confirm
 from modelrunner.cli.context import Context, command
-from modelrunner.operations.remove import Removed, plan_removal, remove
+from modelrunner.errors import UsageError
+from modelrunner.operations.remove import RemovalPlan, Removed, plan_removal, remove
 from modelrunner.store.store import Store
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 
-@command(examples="  modelrunner rm ai/smollm2:135M-Q4_K_M\n  modelrunner rm 354bf30d0aa3")
+@command(
+    examples="  modelrunner rm ai/smollm2:135M-Q4_K_M\n  modelrunner rm 354bf30d0aa3\n"
+    "  modelrunner rm --all"
+)
 def rm(
     context: Context,
-    references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="By ID: remove every name of the model.")
     ] = False,
+    all_models: Annotated[
+        bool, typer.Option("--all", help="Remove every local model; asks for confirmation.")
+    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove models; one name of several is only taken away."""
-    results = _remove_all(context.store, references, force=force)
+    if all_models and references:
+        raise UsageError(
+            "--all removes every model, and a model is named too", hint="leave one of them out"
+        )
+    if not all_models and not references:
+        raise UsageError("no model given", hint="name one, or remove every model with --all")
+    results = (
+        _everything(context, yes=yes)
+        if all_models
+        else _remove_all(context.store, references or (), force=force)
+    )
     if context.console.json:
         context.console.emit(
             [
@@ -39,6 +58,26 @@ def rm(
         if result.plan.last:
             freed = format_size(result.freed)
             context.console.print(f"Deleted: {result.plan.model.digest} ({freed} freed)")
+
+
+def _everything(context: Context, *, yes: bool) -> list[Removed]:
+    from modelrunner.operations.keep import carry_out, everything
+
+    plan = everything(context.store)
+    if not plan.models:
+        context.console.say("no local models")
+        return []
+    lines = [
+        f"{entry.title}  {format_size(entry.freed)}"
+        + ("" if entry.model.published else "  (no registry is known to have it)")
+        for entry in plan.models
+    ]
+    action = f"remove {counted(len(plan.models), 'model')} ({format_size(plan.freed)})"
+    confirm(context, action, lines, yes=yes)
+    return [
+        Removed(RemovalPlan(entry.model, entry.model.references, last=True), entry.freed)
+        for entry in carry_out(context.store, plan).models
+    ]
 
 
 def _remove_all(store: Store, texts: Sequence[str], *, force: bool) -> list[Removed]:

@@ -1,0 +1,53 @@
+"""Asks before much is removed: on a terminal with a question, elsewhere `--yes` has to be given."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from modelrunner.cli.context import Context
+from modelrunner.errors import ExitStatus, UsageError
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def confirm(
+    context: Context, action: str, what: Sequence[str], *, yes: bool, hint: str = ""
+) -> None:
+    """Returns where the user agrees; asks where somebody can answer.
+
+    Args:
+        context: Where to ask.
+        action: What would be done: `remove 2 models (1.20 GiB)`.
+        what: What that concerns, a line each.
+        yes: Whether `--yes` was given.
+        hint: What else could be done than to add `--yes`.
+
+    Raises:
+        UsageError: Nobody can answer, and `--yes` was not given.
+        typer.Exit: The answer is no.
+    """
+    if yes:
+        return
+    console = context.console
+    asks = not console.json and sys.stdin is not None and sys.stdin.isatty()
+    asks = asks and console.err.isatty()
+    if not console.json:
+        for line in what:
+            console.note(line)
+    if not asks:
+        raise UsageError(
+            f"refusing to {action} without confirmation",
+            hint=f"add --yes{hint}",
+            would_remove=list(what),
+        )
+    console.err.write(f"{action[0].upper()}{action[1:]}? [y/N] ")
+    console.err.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        # Ctrl-D leaves the cursor behind the question
+        console.note("")
+    if answer.strip().lower() not in {"y", "yes"}:
+        console.note("canceled; nothing was removed")
+        raise typer.Exit(ExitStatus.INTERRUPTED)
