@@ -339,7 +339,9 @@ def _plan_vectors(
     line = f"{name}: {told} of {place}; {does} {context} tokens{why}"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"
     memory = needed if demand.is_known else None
-    return ServePlan(_served(model, name, spec, memory, kind), line, fits)
+    served = _served(model, name, spec, memory, kind)
+    facts = replace(served.facts, embedding_length=metadata.embedding_length)
+    return ServePlan(replace(served, facts=facts), line, fits)
 
 
 def _shorter_text(

@@ -11,6 +11,7 @@ GET  /                                for people: what is served, and how to ask
 ```
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,15 +33,16 @@ from modelrunner.serve.limits import Limited, Limits
 from modelrunner.serve.lineup import Served, find
 from modelrunner.serve.page import Page
 from modelrunner.serve.records import CONTROL
-from modelrunner.serve.refusals import RefusalError
+from modelrunner.serve.refusals import FINAL, RefusalError, request_id_of
 from modelrunner.serve.relay import ENDPOINTS, Relay
-from modelrunner.serve.request import Body, GoneError, read_body
+from modelrunner.serve.request import Bodies, Body, GoneError
 from modelrunner.units import format_moment, format_size
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
 # without a version, as Docker Model Runner has it
 _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 _CONTROL_LIMIT = 65536
+_log = logging.getLogger(__name__)
 
 
 def application(
@@ -55,8 +57,9 @@ def application(
         limits: How much of it clients may hold; None for the usual ones.
     """
     limits = limits or Limits()
-    lists, control = _Lists(fleet), _Control(fleet, end, limits)
-    relays = {endpoint: Relay(fleet, fleet.figures, endpoint, limits) for endpoint in ENDPOINTS}
+    bodies = Bodies(limits)
+    lists, control = _Lists(fleet), _Control(fleet, end, bodies)
+    relays = {endpoint: Relay(fleet, fleet.figures, endpoint, bodies) for endpoint in ENDPOINTS}
     routes = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
         for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
@@ -80,7 +83,7 @@ def application(
         Route(f"{CONTROL}models", control.models, methods=["GET"]),
         Route(f"{CONTROL}stop", control.stop, methods=["POST"]),
     ]
-    errors = {HTTPException: _http_error, RefusalError: _refusal}
+    errors = {HTTPException: _http_error, RefusalError: _refusal, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=errors)
     app.router.redirect_slashes = False
     return Arrival(Guarded(Limited(app, limits), door))
@@ -153,7 +156,7 @@ class _Control:
 
     fleet: Fleet
     end: Callable[[], None]
-    limits: Limits
+    bodies: Bodies
 
     async def models(self, _request: Request) -> Response:
         """Everything that `modelrunner ps` shows."""
@@ -161,7 +164,7 @@ class _Control:
 
     async def stop(self, request: Request) -> Response:
         """Serves a model no more; with the last one the server ends."""
-        model = _seat(self.fleet, str((await _fields(request, self.limits)).get("model", ""))).model
+        model = _seat(self.fleet, str((await _fields(request, self.bodies)).get("model", ""))).model
         await self.fleet.retire(model)
         left = [other.name for other in self.fleet.served]
         if not left:
@@ -170,7 +173,7 @@ class _Control:
 
     async def unload(self, request: Request) -> Response:
         """Takes models out of memory; the next request loads them again."""
-        fields = await _fields(request, self.limits)
+        fields = await _fields(request, self.bodies)
         wanted = fields.get("models")
         names = [str(name) for name in wanted] if isinstance(wanted, list) else []
         chosen = [
@@ -210,17 +213,17 @@ def _seat(fleet: Fleet, text: str) -> Seat:
     return fleet.seats[model.name]
 
 
-async def _fields(request: Request, limits: Limits) -> Mapping[str, object]:
+async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
     """A small JSON object; an empty body is an empty one.
 
     Raises:
         RefusalError: It is none, or not small.
     """
     try:
-        raw = await read_body(request.scope, request.receive, limits, _CONTROL_LIMIT)
+        async with bodies.read(request.scope, request.receive, _CONTROL_LIMIT) as raw:
+            return Body.parse(raw or b"{}").fields
     except GoneError as exc:
         raise RefusalError(499, "the client went away", "gone") from exc
-    return Body.parse(raw or b"{}").fields
 
 
 def _openai(seat: Seat) -> dict[str, object]:
@@ -272,6 +275,17 @@ async def _refusal(request: Request, error: Exception) -> Response:
     body = dialect_of(request.scope).body(error.failure(request.scope))
     headers = {name.decode(): value.decode() for name, value in error.headers}
     return Response(body, error.status, headers, media_type="application/json")
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    _log.error("%s in request %s", type(error).__name__, request_id_of(request.scope))
+    refusal = RefusalError(
+        500,
+        f"internal error: the log has more, with the request ID {request_id_of(request.scope)}",
+        "internal_error",
+        [FINAL],
+    )
+    return await _refusal(request, refusal)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

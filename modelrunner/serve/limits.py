@@ -20,6 +20,7 @@ class Limits:
         idle_s: For which a connection stays open between requests.
         silence_s: Between two pieces of a body.
         body_s: For a whole body.
+        bodies: Bytes of all bodies together.
         waiting: Connections without a request; of more, the oldest is closed.
         connections: All connections.
         requests: Requests that are answered at a time, waiting for a model included.
@@ -30,6 +31,7 @@ class Limits:
     idle_s: float = 75.0
     silence_s: float = 30.0
     body_s: float = 600.0
+    bodies: int = 512 * 1024 * 1024
     waiting: int = 256
     connections: int = 1024
     requests: int = 512

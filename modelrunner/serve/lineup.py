@@ -21,6 +21,7 @@ class Facts:
     parameters: str | None = None
     quantization: str | None = None
     size_bytes: int | None = None
+    embedding_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,10 +20,9 @@ from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.serve.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.fleet import BusyError, Fleet
-from modelrunner.serve.limits import Limits
 from modelrunner.serve.lineup import Kind, Served, find
 from modelrunner.serve.refusals import FINAL, RefusalError, refuse, request_id_of
-from modelrunner.serve.request import Body, GoneError, read_body, shown
+from modelrunner.serve.request import Bodies, Body, GoneError, shown
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage
@@ -85,19 +84,17 @@ class Relay:
     fleet: Fleet
     figures: Figures
     endpoint: str
-    limits: Limits
+    bodies: Bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.monotonic()
         course, name = Course(), ""
         try:
-            body = Body.parse(await read_body(scope, receive, self.limits))
-            model = self._model(body)
-            name = model.name
-            if not isinstance(self.fleet.runtime, ExternalRuntime):
-                body.check_for(model, self.endpoint)
-            await _while_there(receive, self._answer(scope, model, body.raw, send, course))
+            async with self.bodies.read(scope, receive) as raw:
+                model = self._understood(raw)
+                name = model.name
+                await _while_there(receive, self._answer(scope, model, raw, send, course))
         except RefusalError as exc:
             await self._end(scope, send, course, exc)
         except GoneError:
@@ -113,6 +110,18 @@ class Relay:
                 time.monotonic() - begun,
                 request_id_of(scope),
             )
+
+    def _understood(self, raw: bytes) -> Served:
+        """The model that a request is for; what is parsed of the request is not kept.
+
+        Raises:
+            RefusalError: It is for none, or what it asks for is not to be had.
+        """
+        body = Body.parse(raw)
+        model = self._model(body)
+        if not isinstance(self.fleet.runtime, ExternalRuntime):
+            body.check_for(model, self.endpoint)
+        return model
 
     def _model(self, body: Body) -> Served:
         """The model that is asked for, if it is one for this endpoint."""
@@ -147,7 +156,12 @@ class Relay:
             if not again:
                 return
             if last:
-                raise _broken_off(model, died=True)
+                raise RefusalError(
+                    502,
+                    f"the runtime of {model.name} ended twice before it answered this request",
+                    "runtime_failed",
+                    [FINAL],
+                )
 
     async def _ask(
         self,

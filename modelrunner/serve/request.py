@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from modelrunner.serve.limits import Limits
 from modelrunner.serve.lineup import Served
 from modelrunner.serve.refusals import FINAL, RefusalError
 from modelrunner.text import sanitize_line
+from modelrunner.units import counted
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of one request: several photographs, which JSON makes a third larger."""
@@ -27,6 +29,9 @@ _MEDIA = {
     "input_video": "video",
 }
 """Kinds of content that need a projector, in the words of all APIs."""
+
+_MOST_VALUES = 1_000_000
+"""Lists and objects of one request: each takes many times its bytes, and time of everybody's."""
 
 _MAY_HAVE_MEDIA = re.compile(rb'"(?:%s)"' % "|".join(_MEDIA).encode())
 
@@ -54,6 +59,12 @@ class Body:
         Raises:
             RefusalError: They are not a JSON object.
         """
+        if raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+            raise RefusalError(
+                400,
+                f"the request has more than {_MOST_VALUES:,} lists and objects",
+                "request_too_large",
+            )
         try:
             value = json.loads(raw)
         except UnicodeDecodeError as exc:
@@ -91,8 +102,33 @@ class Body:
             kind = self._media()
             if kind is not None:
                 raise no_media(model, kind)
-        if endpoint == "completions" and self.fields.get("echo") is True:
-            raise RefusalError(400, "`echo` is not supported: leave it out", "unsupported_field")
+        count = self.fields.get("n")
+        if endpoint in {"chat/completions", "completions"} and isinstance(count, int):
+            slots = model.spec.parallel
+            if count > slots:
+                raise _unsupported(
+                    f"`n` is {count}, and {model.name} answers {counted(slots, 'request')} at a"
+                    f" time: ask for fewer, or start the server with --parallel {count}"
+                )
+        if endpoint == "completions":
+            self._check_completions()
+        if endpoint == "embeddings":
+            self._check_dimensions(model)
+
+    def _check_completions(self) -> None:
+        if self.fields.get("echo") is True:
+            raise _unsupported("`echo` is not supported: leave it out")
+        if self.fields.get("logprobs"):
+            raise _unsupported(
+                "`logprobs` is not supported for completions: use it with /v1/chat/completions"
+            )
+
+    def _check_dimensions(self, model: Served) -> None:
+        wanted, length = self.fields.get("dimensions"), model.facts.embedding_length
+        if wanted is not None and length is not None and wanted != length:
+            raise _unsupported(
+                f"`dimensions` is not supported: {model.name} makes vectors of {length} numbers"
+            )
 
     def _media(self) -> str | None:
         """What the messages hold besides text."""
@@ -108,6 +144,10 @@ class Body:
         return None
 
 
+def _unsupported(message: str) -> RefusalError:
+    return RefusalError(400, message, "unsupported_field")
+
+
 def no_media(model: Served, kind: str) -> RefusalError:
     """The refusal of content that a model has no eyes or ears for."""
     return RefusalError(
@@ -119,28 +159,62 @@ def no_media(model: Served, kind: str) -> RefusalError:
     )
 
 
-async def read_body(
-    scope: Scope, receive: Receive, limits: Limits, most: int = BODY_LIMIT
-) -> bytes:
-    """The body of a request.
+@dataclass(slots=True)
+class Bodies:
+    """All bodies that are in memory, read or being read.
 
-    Args:
-        scope: The request.
-        receive: Where its body comes from.
-        limits: How long it may take.
-        most: How many bytes it may have.
-
-    Raises:
-        RefusalError: It is too large, or does not come.
-        GoneError: The client went away.
+    Attributes:
+        limits: How many bytes they may have together, and how long each may take.
+        held: How many they have.
     """
-    said = dict(scope["headers"]).get(b"content-length", b"0")
-    if int(said) > most:
-        raise _too_large(most)
-    pieces: list[bytes] = []
-    size = 0
-    end = asyncio.get_running_loop().time() + limits.body_s
-    while True:
+
+    limits: Limits
+    held: int = 0
+
+    @asynccontextmanager
+    async def read(
+        self, scope: Scope, receive: Receive, most: int = BODY_LIMIT
+    ) -> AsyncIterator[bytes]:
+        """The block in which the body of a request is in memory.
+
+        Args:
+            scope: The request.
+            receive: Where its body comes from.
+            most: How many bytes it may have.
+
+        Raises:
+            RefusalError: It is too large, or does not come, or there are too many.
+            GoneError: The client went away.
+        """
+        if int(dict(scope["headers"]).get(b"content-length", b"0")) > most:
+            raise _too_large(most)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in _pieces(receive, self.limits):
+                size += len(piece)
+                self.held += len(piece)
+                if size > most:
+                    raise _too_large(most)
+                if self.held > self.limits.bodies:
+                    raise RefusalError(
+                        503,
+                        "the requests under way are too large together: try again in a few seconds",
+                        "overloaded",
+                        [(b"retry-after", b"5")],
+                    )
+                pieces.append(piece)
+            raw = b"".join(pieces)
+            pieces.clear()
+            yield raw
+        finally:
+            self.held -= size
+
+
+async def _pieces(receive: Receive, limits: Limits) -> AsyncIterator[bytes]:
+    end = _now() + limits.body_s
+    more = True
+    while more:
         try:
             async with asyncio.timeout_at(min(end, _now() + limits.silence_s)):
                 message = await receive()
@@ -153,13 +227,8 @@ async def read_body(
             ) from exc
         if message["type"] == "http.disconnect":
             raise GoneError
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if size > most:
-            raise _too_large(most)
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return b"".join(pieces)
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
 
 
 def _now() -> float:

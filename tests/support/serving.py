@@ -102,6 +102,8 @@ class Scripted:
     tries: int = 0
     starts: list[tuple[str, ScriptedServer]] = field(default_factory=list)
     scripts: dict[str, list[Any]] = field(default_factory=dict)
+    again: dict[str, list[Any]] = field(default_factory=dict)
+    """The scripts of the servers after the first."""
 
     name = "scripted"
     abilities = frozenset(Ability)
@@ -121,6 +123,8 @@ class Scripted:
         server = ScriptedServer(spec, self.load_s, mortal=self.mortals > 0)
         self.mortals -= 1
         server.answers.next(*self.scripts.pop(spec.name, ()))
+        self.scripts |= self.again
+        self.again = {}
         self.starts.append((spec.name, server))
         return server
 
