@@ -3,13 +3,17 @@
 What is there already and right is left alone: a link to the blob, or a copy of its size that has
 the blob's time. Everything new is made beside and then renamed. A file that is neither the model's
 nor was put there by an earlier call, as `SHA256SUMS` tells, is never overwritten unasked.
+
+Beside their real names the files have stable ones, which a recipe can name whatever the model is:
+`model.gguf`, or `model-00001-of-00003.gguf` and so on for shards, and `mmproj.gguf`. These are
+links to the files beside them; each call renews them and removes those of the model before.
 """
 
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +25,12 @@ from modelrunner.store.sharing import share_blocks
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.store.taking import Way
+from modelrunner.store.views import place_file
 
 SUMS = "SHA256SUMS"
+STABLE_WEIGHTS = "model.gguf"
+STABLE_PROJECTOR = "mmproj.gguf"
+_STABLE = re.compile(r"(?:model(?:-\d{5}-of-\d{5})?|mmproj)\.gguf")
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 
 
@@ -43,6 +51,15 @@ class _File:
     target: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A stable name, and the file that it stands for."""
+
+    name: str
+    file: _File
+    target: Path
+
+
 def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = False) -> Placed:
     """Puts a model's files into a folder, which is made if it is not there.
 
@@ -59,19 +76,28 @@ def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = 
         CorruptStoreError: A blob is missing.
     """
     files = _files(model, folder)
+    links = _links(model, files, folder)
+    contents = _contents(files, links)
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sums = _read_sums(folder / SUMS, force=force)
         wrong = [file for file in files if not _is_right(file, way)]
-        for file in wrong:
-            if not (force or _is_ours(file, sums)):
+        missing_links = [link for link in links if not _is_linked(link)]
+        for target, ours in (
+            *((file.target, _is_ours(file, sums)) for file in wrong),
+            *((link.target, _is_our_link(link, sums)) for link in missing_links),
+        ):
+            if not (force or ours):
                 raise UsageError(
-                    f"{file.target} is there already, and is not from here",
-                    hint="move it away, choose another folder, or replace it with --force",
-                    path=str(file.target),
+                    f"{target} already exists and was not created by modelrunner",
+                    hint="move it away, choose another directory, or replace it with --force",
+                    path=str(target),
                 )
         _replace(wrong, way)
-        _write_sums(folder, sums, files)
+        _remove_stale_links(folder, sums, contents)
+        for link in missing_links:
+            _make_link(link)
+        _write_sums(folder, sums, contents)
     weights = folder / str(model.artifact.weights[0].path)
     return Placed(folder, weights, len(wrong))
 
@@ -91,6 +117,75 @@ def _files(model: StoredModel, folder: Path) -> Sequence[_File]:
             raise missing(model, layer.descriptor)
         found.append(_File(str(layer.path), layer.descriptor.digest, blob, folder / layer.path))
     return found
+
+
+def _contents(files: Sequence[_File], links: Sequence[_Link]) -> Mapping[str, Digest]:
+    """Every name in the directory, with the digest of its content."""
+    found = {file.name: file.digest for file in files}
+    return found | {link.name: link.file.digest for link in links}
+
+
+def _links(model: StoredModel, files: Sequence[_File], folder: Path) -> Sequence[_Link]:
+    """The stable names that no file of the model has itself."""
+    by_name = {file.name: file for file in files}
+    artifact = model.artifact
+    count = len(artifact.weights)
+    wanted = {
+        STABLE_WEIGHTS if count == 1 else f"model-{number:05d}-of-{count:05d}.gguf": layer
+        for number, layer in enumerate(artifact.weights, 1)
+    }
+    if artifact.projector is not None:
+        wanted[STABLE_PROJECTOR] = artifact.projector
+    taken = {name.casefold() for name in by_name}
+    return [
+        _Link(name, by_name[str(layer.path)], folder / name)
+        for name, layer in wanted.items()
+        if name.casefold() not in taken and layer.path is not None
+    ]
+
+
+def _is_linked(link: _Link) -> bool:
+    if link.target.is_symlink():
+        return str(link.target.readlink()) == link.file.name
+    try:
+        return link.target.samefile(link.file.target)
+    except FileNotFoundError:
+        return False
+
+
+def _is_our_link(link: _Link, sums: Mapping[str, str]) -> bool:
+    """Whether what has the name is nothing, or what an earlier call has put there."""
+    return _look(link.target) is None or _is_known(link.target, link.name, sums)
+
+
+def _is_known(path: Path, name: str, sums: Mapping[str, str]) -> bool:
+    """Whether an earlier call has put there what has this name now."""
+    if name not in sums:
+        return False
+    if path.is_symlink():
+        return str(path.readlink()) in sums
+    return path.is_file() and hash_file(path).hex == sums[name]
+
+
+def _make_link(link: _Link) -> None:
+    """Make a relative link, so that the directory may move; or else a hard link or a copy."""
+    beside = temporary_beside(link.target)
+    try:
+        try:
+            beside.symlink_to(link.file.name)
+        except OSError:
+            place_file(link.file.target, beside)
+        beside.replace(link.target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _remove_stale_links(folder: Path, sums: Mapping[str, str], wanted: Collection[str]) -> None:
+    """Removes the stable names of a model that was there before: they would name the wrong one."""
+    for name in sums.keys() - wanted:
+        path = folder / name
+        if _STABLE.fullmatch(name) and path.is_symlink() and _is_known(path, name, sums):
+            path.unlink()
 
 
 def _is_right(file: _File, way: Way) -> bool:
@@ -117,6 +212,9 @@ def _is_ours(file: _File, sums: Mapping[str, str]) -> bool:
     there = _look(file.target)
     if there is None:
         return True
+    if stat.S_ISLNK(there.st_mode):
+        # the stable name of another model
+        return bool(_STABLE.fullmatch(file.name)) and _is_known(file.target, file.name, sums)
     if not stat.S_ISREG(there.st_mode):
         return False
     return hash_file(file.target).hex in (sums.get(file.name), file.digest.hex)
@@ -191,10 +289,10 @@ def _read_sums(path: Path, *, force: bool) -> Mapping[str, str]:
     return {match[2]: match[1] for match in found if match}
 
 
-def _write_sums(folder: Path, sums: Mapping[str, str], files: Sequence[_File]) -> None:
+def _write_sums(folder: Path, sums: Mapping[str, str], files: Mapping[str, Digest]) -> None:
     """Writes the checksums of these files, and of others that are still there; if they differ."""
     kept = {name: digest for name, digest in sums.items() if (folder / name).exists()}
-    wanted = kept | {file.name: file.digest.hex for file in files}
+    wanted = kept | {name: digest.hex for name, digest in files.items()}
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(wanted.items()))
     content = text.encode(errors="surrogateescape")
     path = folder / SUMS

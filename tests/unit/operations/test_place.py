@@ -102,7 +102,9 @@ def test_a_file_of_somebody_else_is_never_overwritten_unasked(store, tmp_path, k
     else:
         target.write_bytes(b"m" * (len(WEIGHTS) if kind == "same size" else 10))
     before = listing(folder)
-    with pytest.raises(UsageError, match=r"model\.gguf is there already"):
+    with pytest.raises(
+        UsageError, match=r"model\.gguf already exists and was not created by modelrunner"
+    ):
         place(model, folder, "copy")
     assert listing(folder) == before
     if kind == "folder":
@@ -128,9 +130,104 @@ def test_checksums_of_other_files_stay_as_long_as_these_do(store, tmp_path):
     place(stored(store, filenames=["second.gguf"]), folder)
     names = [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
     assert names == ["LICENSE", "model.gguf", "second.gguf"]
-    (folder / "model.gguf").unlink()
-    place(stored(store, filenames=["second.gguf"]), folder)
-    assert "model.gguf" not in (folder / "SHA256SUMS").read_text()
+    (folder / "LICENSE").unlink()
+    place(put(store, docker_artifact(OTHER, filenames=["third.gguf"]), "ai/y:1"), folder)
+    names = [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert names == ["model.gguf", "second.gguf", "third.gguf"]
+
+
+SHARDS = [f"granite-{number:05d}-of-00002.gguf" for number in (1, 2)]
+STABLE_SHARDS = [f"model-{number:05d}-of-00002.gguf" for number in (1, 2)]
+
+
+def links(folder):
+    return {path.name: str(path.readlink()) for path in folder.iterdir() if path.is_symlink()}
+
+
+def agrees(folder):
+    """What `sha256sum -c` checks: every file and link, and nothing else is there."""
+    subprocess.run(
+        ["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, check=True
+    )
+    names = [line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    return names == sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+
+
+@pytest.mark.parametrize("way", ["auto", "link", "copy"])
+def test_weights_and_projector_have_a_stable_name_beside_their_own(store, tmp_path, way):
+    folder = tmp_path / "out"
+    model = stored(store, filenames=["granite-Q4.gguf"], mmproj=b"GGUF eye")
+    placed = place(model, folder, way)
+    assert placed.weights == folder / "granite-Q4.gguf"
+    assert links(folder) == {
+        "model.gguf": "granite-Q4.gguf",
+        "mmproj.gguf": "mmproj-model-f16.gguf",
+    }
+    assert (folder / "model.gguf").read_bytes() == WEIGHTS
+    assert agrees(folder)
+    before = looks(folder)
+    assert place(model, folder, way).changed == 0
+    assert looks(folder) == before
+
+
+def test_every_shard_has_a_stable_name_that_llama_cpp_finds_the_others_by(store, tmp_path):
+    folder = tmp_path / "out"
+    place(stored(store, [WEIGHTS, OTHER], filenames=SHARDS), folder)
+    assert links(folder) == dict(zip(STABLE_SHARDS, SHARDS, strict=True))
+    assert agrees(folder)
+
+
+def test_stable_names_follow_the_model(store, tmp_path):
+    folder = tmp_path / "out"
+    place(stored(store, filenames=["a.gguf"], mmproj=b"GGUF eye"), folder)
+    place(stored(store, OTHER, filenames=["b.gguf"]), folder)
+    assert links(folder) == {"model.gguf": "b.gguf"}
+    place(stored(store, [WEIGHTS, OTHER], filenames=SHARDS), folder)
+    assert links(folder) == dict(zip(STABLE_SHARDS, SHARDS, strict=True))
+    # now a file of the model is called so
+    place(stored(store, OTHER), folder)
+    assert links(folder) == {}
+    assert (folder / "model.gguf").read_bytes() == OTHER
+    place(stored(store, filenames=["a.gguf"]), folder)
+    assert links(folder) == {"model.gguf": "a.gguf"}
+    assert agrees(folder)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_a_stable_name_is_not_taken_from_somebody_else(store, tmp_path, kind):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    target = folder / "model.gguf"
+    if kind == "file":
+        target.write_bytes(b"mine")
+    elif kind == "link":
+        target.symlink_to("/elsewhere")
+    else:
+        target.mkdir()
+    model = stored(store, filenames=["a.gguf"])
+    with pytest.raises(UsageError, match=r"model\.gguf already exists and was not created"):
+        place(model, folder)
+    assert [path.name for path in folder.iterdir()] == ["model.gguf"]
+    if kind != "folder":
+        place(model, folder, force=True)
+        assert links(folder) == {"model.gguf": "a.gguf"}
+
+
+def test_without_symbolic_links_the_stable_name_is_a_hard_link(store, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    folder = tmp_path / "out"
+    model = stored(store, filenames=["a.gguf"])
+    place(model, folder)
+    assert (folder / "model.gguf").samefile(folder / "a.gguf")
+    assert agrees(folder)
+    before = looks(folder)
+    place(model, folder)
+    assert looks(folder) == before
+    place(stored(store, OTHER, filenames=["b.gguf"]), folder)
+    assert (folder / "model.gguf").samefile(folder / "b.gguf")
 
 
 def test_checksums_that_are_something_else_are_not_overwritten(store, tmp_path):
