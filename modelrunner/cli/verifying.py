@@ -1,16 +1,16 @@
 """The policy of this process: which models are kept out, and who is known to have signed what."""
 
-from contextlib import closing
+from collections.abc import Sequence
 
 from modelrunner.cli.context import Context
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.guard import Ask, Guard, guard_at
+from modelrunner.operations.guard import Guard, guard_at
 from modelrunner.operations.security import Signatures
-from modelrunner.operations.signed import Signers, signatures_of
+from modelrunner.operations.signed import Ask, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
-from modelrunner.registry.referrers import ReferrerSource
+from modelrunner.registry.referrers import ReferrerPlace
 
 
 def guard_of(context: Context) -> Guard | None:
@@ -39,14 +39,14 @@ def signatures_for(
         return Signatures(None, "--offline rules the network out", rule)
     signers = asked if asked.keys or asked.identity else Signers.of(rule)
     try:
-        with closing(context.places.referrers_of(reference)) as source:
-            return Signatures(signatures_of(source, reference, manifest, signers), None, rule)
+        places = context.places.referrers_of(reference)
+        return Signatures(signatures_of(places, manifest, signers), None, rule)
     except ModelRunnerError as exc:
         return Signatures(None, exc.message, rule)
 
 
 def _asking(context: Context) -> Ask:
-    def ask(reference: Reference) -> ReferrerSource:
+    def ask(reference: Reference) -> Sequence[ReferrerPlace]:
         context.require_network(f"the signature of {reference.short}")
         return context.places.referrers_of(reference)
 

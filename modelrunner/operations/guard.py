@@ -1,19 +1,20 @@
 """The policy at the door: models that nobody has signed whom `verify.toml` names stay out."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import UnsupportedArtifactError, UnverifiedError
+from modelrunner.errors import (
+    ModelNotFoundError,
+    ModelRunnerError,
+    UnsupportedArtifactError,
+    UnverifiedError,
+)
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.signed import Checked, Signers, signatures_of
-from modelrunner.provenance.policy import Policy, read_policy
-from modelrunner.registry.referrers import ReferrerSource
-
-Ask = Callable[[Reference], ReferrerSource]
-"""Opens a registry."""
+from modelrunner.operations.signed import Ask, Checked, Signers, signatures_of
+from modelrunner.provenance.policy import Policy, Rule, read_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Guard:
 
     Attributes:
         policy: The rules.
-        ask: Opens a registry.
+        ask: Opens the places that may keep signatures.
         records: A folder that notes what was verified, so that it need not be asked again.
         warn: Hears what is only to be warned of.
     """
@@ -44,14 +45,25 @@ class Guard:
         rule = self.policy.rule_for(reference)
         if rule.mode == "off":
             return
+        try:
+            self._check(rule, reference, manifest)
+        except ModelRunnerError as exc:
+            if rule.mode != "warn":
+                raise
+            # a warning stops nothing, whatever the reason
+            said = exc.message.removeprefix(f"{reference.short}: ")
+            self.warn(f"{reference.short}: {said}")
+
+    def _check(self, rule: Rule, reference: Reference, manifest: Manifest) -> None:
         signers = Signers.of(rule)
         record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
         if record.exists():
             return
         try:
-            with closing(self.ask(reference)) as source:
-                found = signatures_of(source, reference, manifest, signers)
-        except UnsupportedArtifactError as exc:
+            found = signatures_of(
+                self.ask(reference), manifest, signers, is_enough=lambda entry: entry.counts
+            )
+        except (ModelNotFoundError, UnsupportedArtifactError) as exc:
             found = [Checked(None, problem=exc.message)]
         if any(entry.counts for entry in found):
             # where nothing can be noted, it is asked again the next time
@@ -59,12 +71,8 @@ class Guard:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 record.touch()
             return
-        message = f"{reference.short}: {_why(found)}"
-        if rule.mode == "warn":
-            self.warn(message)
-            return
         raise UnverifiedError(
-            message,
+            f"{reference.short}: {_why(found)}",
             hint=f"the rule for {rule.match} in verify.toml asks for a signature; `modelrunner"
             f" inspect --security {reference.short}` tells what there is",
             digest=str(manifest.digest),

@@ -1,12 +1,18 @@
 """Who has signed a model: what its registry keeps, held against keys and identities."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from modelrunner.errors import (
+    AccessError,
     IntegrityError,
+    ModelRunnerError,
+    NotFoundError,
+    TransferError,
     UnsupportedArtifactError,
 )
 from modelrunner.oci.manifest import Manifest
@@ -15,9 +21,20 @@ from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.signatures import Evidence, evidence_in
-from modelrunner.registry.referrers import ReferrerSource
+from modelrunner.registry.preference import worst
+from modelrunner.registry.referrers import (
+    MOST_LISTED,
+    NotLookedAt,
+    ReferrerPlace,
+    ReferrerSource,
+)
 
-Ask = Callable[[Reference], ReferrerSource]
+Ask = Callable[[Reference], Sequence[ReferrerPlace]]
+"""Opens the places that may keep signatures of a model."""
+
+
+_CERTIFIED = "it was made with a certificate"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +108,57 @@ class Checked:
 
 
 def signatures_of(
-    source: ReferrerSource, reference: Reference, manifest: Manifest, signers: Signers
+    places: Sequence[ReferrerPlace],
+    manifest: Manifest,
+    signers: Signers,
+    *,
+    is_enough: Callable[[Checked], bool] = lambda _: False,
 ) -> list[Checked]:
-    """All signatures and attestations of a manifest, each held against the signers.
+    """The signatures and attestations of a manifest, each held against the signers.
+
+    All places are asked, since some may have none and others not be reached; what two of them keep
+    is told once.
+
+    Args:
+        places: Who may keep them; closed afterwards.
+        manifest: What was signed.
+        signers: Whose signatures count.
+        is_enough: Whether nothing more has to be looked for.
 
     Raises:
-        AccessError, TransferError: The registry does not tell.
+        AccessError, TransferError: A place does not tell, and no other has what is enough.
         ConfigError: Nothing is installed that checks them.
     """
-    return [
-        entry if isinstance(entry, Checked) else _check(entry, manifest, signers)
-        for entry in _evidence(source, reference, manifest)
-    ]
+    found: dict[object, Checked] = {}
+    failures: list[ModelRunnerError] = []
+    with ExitStack() as stack:
+        for place in places:
+            stack.callback(place.source.close)
+        for place in places:
+            try:
+                for entry in _evidence(place.source, place.reference, manifest):
+                    checked = (
+                        entry if isinstance(entry, Checked) else _check(entry, manifest, signers)
+                    )
+                    found.setdefault(checked.evidence or checked.problem, checked)
+                    if is_enough(checked):
+                        return list(found.values())
+            except (AccessError, NotFoundError, TransferError) as exc:
+                _log.info("%s: %s", place.source.name, exc)
+                failures.append(exc)
+    wanted = any(entry.counts for entry in found.values())
+    if failures and not wanted:
+        raise worst(failures)
+    return list(found.values())
 
 
 def _evidence(
     source: ReferrerSource, reference: Reference, manifest: Manifest
 ) -> Iterator[Evidence | Checked]:
     for referrer in source.referrers(reference, manifest.digest):
+        if isinstance(referrer, NotLookedAt):
+            yield Checked(None, problem=_left_out(referrer))
+            continue
         for layer in referrer.manifest.layers:
             try:
                 # what it is tells whether it is worth fetching
@@ -118,6 +168,11 @@ def _evidence(
                 yield from evidence_in(layer.media_type, layer.annotations, content, manifest.raw)
             except (IntegrityError, UnsupportedArtifactError) as exc:
                 yield Checked(None, problem=exc.message)
+
+
+def _left_out(found: NotLookedAt) -> str:
+    total = f"more than {MOST_LISTED}" if found.total is None else str(found.total)
+    return f"only {found.looked_at} of {total} things that refer to it were looked at"
 
 
 def _is_known(media_type: str) -> bool:
@@ -143,9 +198,9 @@ def _check(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
 
 def _check_identity(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
     if signers.identity is None:
-        return Checked(evidence, problem="it was made without a key, and no identity is named")
+        return Checked(evidence, problem=f"{_CERTIFIED}, and no identity is named")
     if evidence.bundle is None:
-        return Checked(evidence, problem="it was made without a key, and is no bundle of Sigstore")
+        return Checked(evidence, problem=f"{_CERTIFIED}, and is not a bundle of Sigstore")
     try:
         verify_bundle(
             evidence.bundle,

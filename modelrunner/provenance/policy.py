@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from modelrunner.errors import ConfigError
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.text import TOML_HINT, os_hint, os_reason, toml_fault
 
 NAME = "verify.toml"
@@ -69,9 +69,17 @@ class Policy:
     def rule_for(self, reference: Reference) -> Rule:
         """The first rule that matches a repository, else one that asks for nothing."""
         for rule in self.rules:
-            if fnmatchcase(reference.lowered, rule.match.lower()):
+            if fnmatchcase(reference.lowered, _full(rule.match.lower())):
                 return rule
         return Rule("*", self.default)
+
+
+def _full(match: str) -> str:
+    """A pattern of full names: a short one is Docker Hub's, as with names."""
+    first, slash, _ = match.partition("/")
+    if any(mark in first for mark in ".:*?[") or first == "localhost":
+        return match
+    return f"{DOCKER_HUB}/{match}" if slash else f"{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{match}"
 
 
 def read_policy(path: Path) -> Policy | None:

@@ -16,8 +16,8 @@ from modelrunner.registry.hub_api import HubAccess, HubApi
 from modelrunner.registry.huggingface import HuggingFaceHub, Listings
 from modelrunner.registry.mirrors import MirroredSource
 from modelrunner.registry.oci_sink import OciSink
-from modelrunner.registry.referrers import ReferrerSource
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.referrers import ReferrerPlace, ReferrerSource
+from modelrunner.registry.retry import NO_RETRY, Backoff
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
 from modelrunner.registry.tokens import Headers
@@ -84,10 +84,9 @@ class Places:
         return [self._neighbour(authority) for authority in found]
 
     def _neighbour(self, authority: str) -> Elsewhere:
-        # what comes is verified by digest, and nothing secret is sent
-        endpoint = Endpoint(f"http://{authority}", "http", authority)
+        endpoint, reference = _neighbour(authority)
         patience = replace(self.backoff, attempts=1)
-        return Elsewhere(self._open(endpoint, patience), Reference(authority, ANY_REPOSITORY, None))
+        return Elsewhere(self._open(endpoint, patience), reference)
 
     def _other(self, text: str) -> Elsewhere:
         if text.startswith(("http://", "https://")) and reference_at(text) is None:
@@ -129,8 +128,10 @@ class Places:
             )
         return self._open(self.endpoint_of(reference.registry))
 
-    def referrers_of(self, reference: Reference) -> ReferrerSource:
-        """The registry itself, to be asked what refers to a manifest.
+    def referrers_of(self, reference: Reference) -> Sequence[ReferrerPlace]:
+        """Who may keep signatures of a model: mirrors, its registry, and who else has content.
+
+        A signature proves itself, whoever keeps it.
 
         Raises:
             UnsupportedArtifactError: The place keeps no such thing.
@@ -141,13 +142,41 @@ class Places:
             raise UnsupportedArtifactError(
                 f"{reference.short}: the Hugging Face Hub keeps no signatures of artifacts"
             )
-        endpoint = self.endpoint_of(reference.registry)
-        return ReferrerSource(
+        own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
+        others = [place for text in self.also if (place := self._also_referrers(text))]
+        near = () if self.neighbours is None else self.neighbours.found
+        backoff = self.backoff
+        if mirrors or others or near:
+            # as with content: where there are several places to ask, none is worth a long wait
+            backoff = replace(backoff, attempts=min(2, backoff.attempts))
+        return [
+            *(self._referrers(endpoint, reference, backoff) for endpoint in (*mirrors, own)),
+            *others,
+            *(self._referrers(*_neighbour(authority), NO_RETRY) for authority in near),
+        ]
+
+    def _also_referrers(self, text: str) -> ReferrerPlace | None:
+        if text.startswith(("http://", "https://")) and reference_at(text) is None:
+            endpoint = Endpoint.of_mirror(
+                text, text, registries=self.registries, ca_file=self.ca_file
+            )
+            anywhere = Reference(endpoint.authority, ANY_REPOSITORY, None)
+            return self._referrers(endpoint, anywhere, NO_RETRY)
+        reference = Reference.parse(text)
+        if reference.registry == HUGGING_FACE or reference.is_local:
+            return None
+        return self._referrers(self.endpoint_of(reference.registry), reference, NO_RETRY)
+
+    def _referrers(
+        self, endpoint: Endpoint, reference: Reference, backoff: Backoff
+    ) -> ReferrerPlace:
+        source = ReferrerSource(
             endpoint,
             self.credentials,
-            backoff=self.backoff,
+            backoff=backoff,
             known=self.known.setdefault(endpoint.base, {}),
         )
+        return ReferrerPlace(source, reference)
 
     def endpoint_of(self, registry: str) -> Endpoint:
         """A registry's own address, with what is configured for it."""
@@ -185,6 +214,12 @@ class Places:
             backoff=backoff or self.backoff,
             known=self.known.setdefault(endpoint.base, {}),
         )
+
+
+def _neighbour(authority: str) -> tuple[Endpoint, Reference]:
+    """A shared store on the local network: what comes is verified, and nothing secret is sent."""
+    endpoint = Endpoint(f"http://{authority}", "http", authority)
+    return endpoint, Reference(authority, ANY_REPOSITORY, None)
 
 
 def _refuse_local(reference: Reference) -> None:

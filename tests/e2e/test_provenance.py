@@ -162,6 +162,73 @@ def test_a_warning_lets_it_pass(cli: CommandLine, registry: Registry, model, nam
     assert "nobody has signed it" in done.stderr
 
 
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_a_warning_stops_nothing_where_signatures_cannot_be_looked_for(
+    cli: CommandLine, registry: Registry, model, name, key, status
+) -> None:
+    registry.answer(status, times=None, on="referrers")
+    policy(cli, registry, key, "warn")
+    done = cli("pull", name)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {name}: " in done.stderr
+    policy(cli, registry, key, "enforce")
+    assert cli("pull", name).returncode in {4, 5}
+
+
+@pytest.mark.parametrize("mode", ["warn", "enforce"])
+@pytest.mark.parametrize("form", SIGNED)
+def test_a_mirrors_signatures_count_where_the_registry_is_away(
+    cli: CommandLine, registry: Registry, model, signer, key, mode: str, form: str
+) -> None:
+    keep(registry, model, SIGNED[form](signer, model))
+    away = "127.0.0.1:1"
+    path = policy(cli, registry, key, mode)
+    path.write_text(path.read_text().replace(registry.host, away))
+    mirrors = {"MODELRUNNER_MIRRORS": f"{away}={registry.url}"}
+    done = cli("pull", f"{away}/team/m:1", **mirrors)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    asked = [request for request in registry.requests if request.kind == "referrers"]
+    assert [request.query["ns"] for request in asked] == [away]
+
+
+def test_where_the_registry_is_away_and_the_mirror_has_no_signature(
+    cli: CommandLine, registry: Registry, model, key
+) -> None:
+    away = "127.0.0.1:1"
+    mirrors = {"MODELRUNNER_MIRRORS": f"{away}={registry.url}"}
+    path = policy(cli, registry, key, "enforce")
+    path.write_text(path.read_text().replace(registry.host, away))
+    # it may have one: that is to be tried again
+    assert cli("pull", f"{away}/team/m:1", **mirrors).returncode == 5
+    path.write_text(path.read_text().replace("enforce", "warn"))
+    done = cli("pull", f"{away}/team/m:1", **mirrors)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {away}/team/m:1: {away} cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize("page", [None, 7])
+@pytest.mark.parametrize("kind", ["application/spdx+json", ""])
+def test_a_signature_behind_many_other_referrers_is_found(
+    cli: CommandLine, registry: Registry, model, name, signer, key, page, kind
+) -> None:
+    for number in range(40):
+        registry.add(signature_artifact(b"%d" % number, kind or SIMPLE, model), "team/m")
+    keep(registry, model, (bundle(signer, model), None))
+    registry.referrers_page_size = page
+    policy(cli, registry, key)
+    done = cli("pull", name)
+    assert done.returncode == 0, done.stderr
+    looked = [
+        request
+        for request in registry.requests
+        if request.kind == "manifest" and request.method == "GET"
+    ]
+    if kind:
+        # that of the model, and that of the signature: others are looked at after it
+        assert len(looked) == 2
+
+
 def test_other_repositories_are_none_of_its_business(
     cli: CommandLine, registry: Registry, model, key
 ) -> None:
@@ -311,7 +378,7 @@ def test_a_registry_that_does_not_answer_takes_nothing_from_the_rest(
         ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkey = 'y'", "not understood"),
         ("version = 1\nrule = 7", "[[rule]]"),
         ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkeys = [7]", "list of files"),
-        ("\x00", "is no TOML"),
+        ("\x00", "invalid TOML"),
     ],
 )
 def test_a_policy_that_is_not_understood_keeps_everything_out(

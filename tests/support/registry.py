@@ -67,6 +67,7 @@ class Registry(Origin):
         self.storage = Storage()
         self.page_size = page_size
         self.referrers_supported = True
+        self.referrers_page_size: int | None = None
         self.tag_fields: Mapping[str, object] = {}
         self._uploads = Uploads(self.storage)
         self._auth: OpenDoor = OpenDoor()
@@ -284,8 +285,14 @@ class Registry(Origin):
             }
             if wanted in {None, descriptor["artifactType"]}:
                 descriptors.append(descriptor)
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
         headers = {"Content-Type": OCI_INDEX}
+        start = int(request.query.get("from", "0"))
+        size = self.referrers_page_size or len(descriptors)
+        if len(descriptors) > start + size:
+            query = urlencode({**request.query, "from": start + size})
+            headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+        page = descriptors[start : start + size]
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page}
         if wanted is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
         return Reply(200, headers, json.dumps(index).encode())
