@@ -4,7 +4,6 @@
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -148,7 +147,7 @@ def pull(
 
     places = settings.places()
     if timeout is not None:
-        places = places.until(time.monotonic() + timeout)
+        places = places.within(timeout)
     budget = Budget(Limits(connections, rate))
     puller = Puller(
         store,

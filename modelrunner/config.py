@@ -122,6 +122,11 @@ class Settings:
                 not environ.get("MODELRUNNER_NOHISTORY"),
                 _variable(environ, "MODELRUNNER_NOHISTORY"),
             ),
+            Setting(
+                "source_date_epoch",
+                environ.get("SOURCE_DATE_EPOCH") or None,
+                _variable(environ, "SOURCE_DATE_EPOCH"),
+            ),
             *(_proxy(environ, name) for name in ("https_proxy", "http_proxy", "no_proxy")),
         ]
         return replace(settings, shown=tuple(shown))

@@ -55,7 +55,10 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A try failed in a way that may pass; the next one starts after `delay` seconds."""
+    """A try failed in a way that may pass; the next one starts after `delay` seconds.
+
+    `digest` is empty where no blob was asked for, but a manifest or a list.
+    """
 
     digest: str
     reason: str

@@ -22,6 +22,7 @@ from modelrunner.errors import (
     ExitStatus,
     ModelRunnerError,
     NotInStoreError,
+    TransferError,
     UsageError,
 )
 
@@ -111,8 +112,21 @@ class Context:
 
     @cached_property
     def places(self) -> "Places":
-        """Every registry, and the mirrors before them."""
-        return self.settings.places()
+        """Every registry, and the mirrors before them; a request that is retried is reported."""
+        places = self.settings.places()
+        return replace(places, backoff=replace(places.backoff, on_retry=self._report_retry))
+
+    def _report_retry(self, error: TransferError, attempt: int, delay: float) -> None:
+        console = self.console
+        if console.progress is ProgressMode.JSON:
+            # progress is made of events, and this is one that is about no blob
+            from modelrunner.cli.progress_json import JsonListener
+            from modelrunner.events import Retrying
+
+            JsonListener(console)(Retrying("", error.message, attempt, delay))
+            return
+        tries = self.places.backoff.attempts
+        console.say(f"retrying in {delay:.1f} s (try {attempt + 1} of {tries}): {error.message}")
 
     def source_for(self, reference: "Reference") -> "Source":
         """Where to pull from.
@@ -154,9 +168,9 @@ class Context:
         """Trusts a bundle of certificates, for every registry that has none of its own."""
         self.__dict__["places"] = replace(self.places, ca_file=str(ca_file))
 
-    def hurry(self, deadline: float) -> None:
-        """Gives up on registries at a time of the monotonic clock."""
-        self.__dict__["places"] = self.places.until(deadline)
+    def hurry(self, seconds: float) -> None:
+        """Gives up on registries after so many seconds."""
+        self.__dict__["places"] = self.places.within(seconds)
 
     def ask_also(self, others: Sequence[str], *, lan: bool) -> None:
         """Takes content that is known by its digest from other places too.

@@ -48,7 +48,7 @@ class JsonListener:
             case Retrying():
                 self._write(
                     "retrying",
-                    event.digest,
+                    event.digest or None,
                     None,
                     None,
                     reason=event.reason,

@@ -50,7 +50,7 @@ def error_for(
         return _not_found(codes, what, registry, _near(body))
     if status == _UNAUTHORIZED or (status == _FORBIDDEN and "UNAUTHORIZED" in codes):
         return UnauthorizedError(
-            f"{what}: not found or private: {registry} does not say which without a login",
+            f"{what}: not found, or login required ({registry} does not distinguish)",
             hint=f"check the name; if it is private, log in: `modelrunner login {registry}`",
             **facts,
         )
@@ -64,8 +64,8 @@ def error_for(
         return rate_limited(headers, what, registry, facts)
     if status == _TIMEOUT or status >= _SERVER_ERROR:
         return RegistryUnavailableError(
-            f"{what}: {registry} answers {status}{said}",
-            hint="the registry has a problem of its own; try again later",
+            f"{what}: {registry} returned HTTP {status}{said}",
+            hint="the registry has a problem of its own: try again later",
             **{**facts, **_retry_after(headers)},
         )
     if any(sign in body.lower() for sign in _TLS_SIGNS):
@@ -73,7 +73,7 @@ def error_for(
         facts["hint"] = (
             "write https:// in its address, or remove `insecure = true` for it from config.toml"
         )
-    return RegistryAnswerError(f"{what}: {registry} answers {status}{said}", **facts)
+    return RegistryAnswerError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
 
 
 def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
@@ -129,9 +129,9 @@ def rate_limited(
 ) -> RateLimitedError:
     """The error for too many requests, with the seconds that are to be waited, if they are told."""
     wait = _retry_after(headers)
-    when = f" for {wait['retry_after_s']} s" if wait else ""
+    when = f", wait {wait['retry_after_s']} s" if wait else ""
     return RateLimitedError(
-        f"{what}: {registry} asks for patience{when}: its rate limit is reached",
+        f"{what}: {registry}: rate limit reached" + when,
         hint=hint or f"log in for a higher limit: `modelrunner login {registry}`",
         **{**facts, **wait},
     )

@@ -16,18 +16,37 @@ from typing import TypeVar
 from modelrunner.errors import DeadlineError, TransferError
 
 Result = TypeVar("Result")
+OnRetry = Callable[[TransferError, int, float], None]
 _log = logging.getLogger(__name__)
+
+
+def _unheard(_error: TransferError, _attempt: int, _delay: float) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How patient to be; `deadline` is on the monotonic clock. The functions are for tests."""
+    """How patient to be.
+
+    Attributes:
+        attempts: Tries of one request, the first included.
+        base_s: The first wait, about.
+        cap_s: The longest wait.
+        longest_retry_after_s: The longest wait that a registry may ask for.
+        deadline: On the monotonic clock: when to give up.
+        allowed_s: The seconds that the user has allowed until then, for messages.
+        on_retry: Called before each wait: the error, the number of tries so far, the seconds.
+        sleep: For tests.
+        uniform: For tests.
+    """
 
     attempts: int = 5
     base_s: float = 0.5
     cap_s: float = 30.0
     longest_retry_after_s: float = 120.0
     deadline: float | None = None
+    allowed_s: float | None = None
+    on_retry: OnRetry = field(default=_unheard, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     uniform: Callable[[float, float], float] = field(default=random.uniform, repr=False)
 
@@ -51,27 +70,42 @@ class Backoff:
             return math.inf
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineError(
-                "the time that --timeout allows is over",
-                hint="what arrived is kept: run the same command to go on",
-            )
+            raise self.timed_out()
         return left
+
+    def timed_out(self, reason: str | None = None, *, kept: bool = False) -> DeadlineError:
+        """The error for a deadline that is over.
+
+        Args:
+            reason: What went wrong until then, where something did.
+            kept: Whether something was downloaded.
+        """
+        allowed = "" if self.allowed_s is None else f" after {self.allowed_s:g} s (--timeout)"
+        again = "run the same command again" if kept else "try again later"
+        return DeadlineError(
+            f"timed out{allowed}" + (f": {reason}" if reason else ""),
+            hint=f"{'what was downloaded is kept: ' if kept else ''}{again}, or allow more time",
+        )
 
     def run(self, call: Callable[[], Result]) -> Result:
         """Calls until it works, or until the last attempt's error is passed on."""
         attempt = 0
+        last: TransferError | None = None
         while True:
             try:
                 return call()
             except TransferError as exc:
-                # where the time is over, that is what to tell
-                left = self.remaining_s()
+                if not isinstance(exc, DeadlineError):
+                    last = exc
+                if self.deadline is not None and self.deadline <= time.monotonic():
+                    raise self.timed_out(None if last is None else last.message) from exc
                 attempt += 1
                 delay = self.delay(attempt, exc)
                 if delay is None:
                     raise
                 _log.info("attempt %d failed (%s), next in %.1f s", attempt, exc, delay)
-                self.sleep(min(delay, left))
+                self.on_retry(exc, attempt, delay)
+                self.sleep(min(delay, self.remaining_s()))
 
 
 NO_RETRY = Backoff(attempts=1)

@@ -1,5 +1,6 @@
 """Which place a reference's model comes from, and goes to."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -62,9 +63,10 @@ class Places:
     neighbours: Neighbours | None = None
     also: Sequence[str] = ()
 
-    def until(self, deadline: float) -> Self:
-        """The same places, given up on at a time of the monotonic clock."""
-        return replace(self, backoff=replace(self.backoff, deadline=deadline))
+    def within(self, seconds: float) -> Self:
+        """The same places, given up on after so many seconds from now."""
+        deadline = time.monotonic() + seconds
+        return replace(self, backoff=replace(self.backoff, deadline=deadline, allowed_s=seconds))
 
     def source_for(self, reference: Reference) -> Source:
         """Where to pull from: the registry, behind its mirrors; and whoever has the same content.

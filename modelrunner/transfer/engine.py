@@ -129,7 +129,8 @@ class Engine:
                 told = done
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
-            self.backoff.remaining_s()
+            if self.backoff.deadline is not None and self.backoff.deadline <= time.monotonic():
+                raise self.backoff.timed_out(shared.reason, kept=done > 0)
             self.budget.check()
             flowing = sum(1 for worker in workers if worker.flowing)
             if flowing >= granted > 0:
@@ -178,6 +179,7 @@ class Engine:
         with shared.lock:
             notices, shared.notices = shared.notices, []
         for reason, attempt, delay in notices:
+            shared.reason = reason
             self.listener(Retrying(str(shared.descriptor.digest), reason, attempt, delay))
 
     def _part(self, shared: Shared, workers: list[Worker]) -> None:

@@ -48,6 +48,7 @@ class Shared:
     downloaded: int = 0
     origins: dict[str, int] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
+    reason: str | None = None
     connections: int = 0
     whole: bool = False
 

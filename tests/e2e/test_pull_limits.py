@@ -1,21 +1,25 @@
 """What a user may limit: time, rate, connections; and client certificates in the configuration."""
 
 import json
+import re
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.artifacts import docker_artifact
+from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def large(registry: Registry) -> str:
-    """A model of some pieces, whatever is in it."""
-    artifact = docker_artifact(bytes(range(256)) * (24 * MIB // 256))
+def large(registry: Registry, tmp_path: Path) -> str:
+    """A model of some pieces: a header, and then whatever is in it."""
+    header = tiny_gguf(tmp_path / "large.gguf").read_bytes()
+    artifact = docker_artifact(header + bytes(range(256)) * (24 * MIB // 256))
     registry.add(artifact, "team/large", tags=["1"])
     return f"{registry.host}/team/large:1"
 
@@ -78,3 +82,44 @@ def test_bundle_that_is_missing_is_told(cli: CommandLine) -> None:
 
     assert done.returncode == 2
     assert "/nowhere/ca.pem" in done.stderr
+
+
+def test_a_timeout_tells_what_went_wrong_until_then_and_that_nothing_came(
+    cli: CommandLine, registry: Registry, large: str
+) -> None:
+    registry.answer(503, times=None, on="manifest")
+
+    done = cli("pull", large, "--timeout", "1.5")
+
+    *retries, error, hint = done.stderr.splitlines()
+    assert error.startswith("error: timed out after 1.5 s (--timeout): ")
+    assert "returned HTTP 503" in error
+    assert hint == "hint: try again later, or allow more time"
+    assert retries
+    assert all("returned HTTP 503" in line for line in retries)
+    assert done.returncode == 5
+
+
+def test_a_manifest_that_is_asked_for_again_is_reported(
+    cli: CommandLine, registry: Registry, tiny: Artifact
+) -> None:
+    registry.add(tiny, "team/tiny", tags=["1"])
+    registry.answer(503, times=2, on="manifest")
+    name = registry.reference("team/tiny:1")
+    done = cli("pull", name)
+    told = [line for line in done.stderr.splitlines() if line.startswith("retrying in ")]
+    assert re.fullmatch(
+        rf"retrying in [\d.]+ s \(try 2 of 5\): {name}: {registry.host} returned HTTP 503", told[0]
+    )
+    assert done.returncode == 0
+
+
+def test_a_manifest_that_is_asked_for_again_is_an_event(
+    cli: CommandLine, registry: Registry, large: str
+) -> None:
+    # a HEAD that fails is followed by a GET at once
+    registry.answer(503, times=2, on="manifest")
+    done = cli("pull", large, "--progress", "json")
+    first = json.loads(done.stderr.splitlines()[0])
+    assert (first["event"], first["digest"], first["attempt"]) == ("retrying", None, 1)
+    assert "returned HTTP 503" in first["reason"]

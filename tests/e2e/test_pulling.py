@@ -174,7 +174,7 @@ def test_a_repository_that_wants_a_login_is_an_access_error(
     registry.demand_basic("user", "password")
     done = cli("pull", name)
     assert done.returncode == 4
-    assert "not found or private" in done.stderr
+    assert "not found, or login required" in done.stderr
 
 
 def test_a_registry_that_is_down_is_a_transfer_error(cli: CommandLine) -> None:

@@ -120,7 +120,7 @@ def test_wrong_password_is_told(store, registry, login):
 
 def test_no_login_is_told_and_what_to_do(store, registry):
     registry.demand_basic(USER, PASSWORD)
-    with pytest.raises(UnauthorizedError, match="not found or private") as caught:
+    with pytest.raises(UnauthorizedError, match="not found, or login required") as caught:
         pull(store, registry)
     assert f"modelrunner login {registry.host}" in (caught.value.hint or "")
 

@@ -256,7 +256,7 @@ def test_unknown_repository(registry, pulling):
 
 def test_unknown_repository_of_a_registry_with_tokens_is_not_found_or_private(registry, pulling):
     registry.demand_token()
-    with pytest.raises(UnauthorizedError, match="not found or private") as caught:
+    with pytest.raises(UnauthorizedError, match="not found, or login required") as caught:
         pulling.pull(registry.reference("ai/nothing:1"))
     assert caught.value.exit_code == ExitStatus.ACCESS == 4
 
@@ -325,7 +325,7 @@ def test_rate_limit_is_obeyed(registry, pulling):
 def test_rate_limit_that_asks_for_too_long_is_told_at_once(registry, pulling, what):
     later = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
     fault = registry.answer(429, times=None, headers={"Retry-After": later}, on=what)
-    with pytest.raises(RateLimitedError, match="asks for patience for 7") as caught:
+    with pytest.raises(RateLimitedError, match="rate limit reached, wait 7") as caught:
         pulling.pull(registry.reference(NAME))
     assert caught.value.exit_code == ExitStatus.TRANSFER == 5
     assert fault.hits <= 4

@@ -1,6 +1,5 @@
 """`modelrunner pull`."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +94,9 @@ def pull(
 ) -> None:
     """Fetch models, verify and store them; what is here already is not fetched again."""
     actions = _actions(context) if context.options.github else None
-    deadline = None if timeout is None else time.monotonic() + timeout
     rate = _rate(limit_rate)
-    if deadline is not None:
-        context.hurry(deadline)
+    if timeout is not None:
+        context.hurry(timeout)
     if ca_file is not None:
         if not ca_file.is_file():
             raise UsageError(

@@ -96,14 +96,14 @@ def _reachable(label: str, answer: Greeting, look: _Look, model: Reference | Non
     status = answer.status
     fix = f"curl -sSI {look.endpoint.base}/v2/"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        message = f"{label} asks for patience: its rate limit is reached"
+        message = f"{label}: rate limit reached"
         login = f"modelrunner login {look.endpoint.account}"
         return broken("registry", message, login, ExitStatus.TRANSFER)
     if answer.headers.get("content-type", "").startswith("text/html"):
         message = f"{label} answers with a web page: a proxy or a login page stands in between"
         return broken("registry", message, fix, ExitStatus.TRANSFER)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"{label} answers {status}: it has a problem of its own"
+        message = f"{label} returned HTTP {status}: it has a problem of its own"
         return broken("registry", message, fix, ExitStatus.TRANSFER)
     if model is not None and status in _MISSING:
         return _missing(label, status, model, look.endpoint.account)

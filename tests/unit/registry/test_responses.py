@@ -58,7 +58,7 @@ def test_status_has_its_error(status, body, kind):
 
 
 def test_private_and_absent_are_not_told_apart():
-    assert "not found or private" in answer(401).message
+    assert "not found, or login required" in answer(401).message
 
 
 def test_missing_repository_is_told_from_a_missing_tag():
@@ -69,7 +69,7 @@ def test_missing_repository_is_told_from_a_missing_tag():
 def test_rate_limit_says_how_long():
     error = answer(429, Retry_After="7")
     assert error.facts["retry_after_s"] == 7
-    assert "for 7 s" in error.message
+    assert "wait 7 s" in error.message
 
 
 def test_retry_after_may_be_a_date():
