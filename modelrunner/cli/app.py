@@ -47,12 +47,15 @@ def root(
     progress: Annotated[
         ProgressMode | None, typer.Option("--progress", help="How transfers are shown.")
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print lines only: no cursor movement, no drawing.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     """Options that come before a command's name."""
-    said = shared_options(json, quiet, progress, offline, debug)
+    said = shared_options(json, quiet, progress, plain, offline, debug)
     ctx.ensure_object(GlobalOptions).add(said)
     if version:
         if json:
@@ -68,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
     _open_streams()
     _end_on_signals()
     # as far as it is known before the arguments are understood
-    fallback = GlobalOptions(json="--json" in arguments, debug="--debug" in arguments)
+    fallback = GlobalOptions(
+        json="--json" in arguments, plain="--plain" in arguments, debug="--debug" in arguments
+    )
     said = GlobalOptions()
     try:
         status = typer.main.get_command(app).main(

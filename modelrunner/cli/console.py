@@ -47,6 +47,7 @@ class Console:
         colour: Whether `err` may have colours.
         terminal: Whether `err` is a terminal that can redraw a line.
         bars: Whether it should, unasked.
+        plain: Whether nothing may move the cursor, on either.
         columns: The width of the terminal that results go to; None where they go to none.
     """
 
@@ -58,6 +59,7 @@ class Console:
     colour: bool = False
     terminal: bool = False
     bars: bool = False
+    plain: bool = False
     columns: int | None = None
 
     @cached_property
@@ -75,11 +77,13 @@ class Console:
         json_output: bool,
         quiet: bool,
         progress: ProgressMode,
+        plain: bool = False,
     ) -> "Console":
-        """The console of this process."""
+        """The console of this process; with `TERM=dumb` it is plain."""
         _never_fail_to_print(sys.stdout)
         _never_fail_to_print(sys.stderr)
-        terminal = sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        plain = plain or environ.get("TERM") == "dumb"
+        terminal = sys.stderr.isatty() and not plain
         in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
         return cls(
             sys.stdout,
@@ -90,6 +94,7 @@ class Console:
             colour=terminal and not in_ci and not environ.get("NO_COLOR"),
             terminal=terminal,
             bars=terminal and not in_ci,
+            plain=plain,
             columns=_columns(sys.stdout),
         )
 

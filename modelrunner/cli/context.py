@@ -48,6 +48,7 @@ class GlobalOptions:
     json: bool = False
     quiet: bool = False
     progress: ProgressMode | None = None
+    plain: bool = False
     offline: bool = False
     debug: bool = False
     github: bool = False
@@ -57,6 +58,7 @@ class GlobalOptions:
         self.json |= other.json
         self.quiet |= other.quiet
         self.progress = other.progress or self.progress
+        self.plain |= other.plain
         self.offline |= other.offline
         self.debug |= other.debug
         self.github |= other.github
@@ -285,11 +287,14 @@ def shared_options(
         ProgressMode | None,
         typer.Option("--progress", help="How transfers are shown."),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print lines only: no cursor movement, no drawing.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
 ) -> GlobalOptions:
     """The global options, as a function whose signature is lent to every command."""
-    return GlobalOptions(json, quiet, progress, offline, debug)
+    return GlobalOptions(json, quiet, progress, plain, offline, debug)
 
 
 def build(options: GlobalOptions, invocation: typer.Context) -> Context:
@@ -306,6 +311,7 @@ def console_for(options: GlobalOptions) -> Console:
         json_output=options.json,
         quiet=options.quiet,
         progress=options.progress or ProgressMode.AUTO,
+        plain=options.plain,
     )
 
 

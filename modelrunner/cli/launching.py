@@ -287,7 +287,10 @@ def _log_file(context: Context, plan: LaunchPlan) -> Path:
 @contextmanager
 def _waiting(context: Context, name: str) -> Iterator[Callable[[float | None], None]]:
     """Shows on a terminal that the model is being loaded, and for how long."""
-    if context.console.quiet or context.console.json or not context.console.bars:
+    console = context.console
+    if console.quiet or console.json or not console.bars:
+        if console.plain and console.err.isatty():
+            console.say(f"loading {name}")
         yield lambda _fraction: None
         return
     from rich.console import Console as RichConsole

@@ -2,6 +2,8 @@
 
 import os
 import re
+import select
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,6 +24,7 @@ _SEQUENCE = re.compile(f"{_COMPLETE}|(?P<open>{_OPEN})")
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _MARGIN = "| "
+_STEP_S = 0.2
 RECANTED = "(the text above is the model's thoughts; its answer follows)"
 
 
@@ -170,6 +173,7 @@ class AnswerWriter(SplittingWriter):
         thoughts: Where the reasoning goes; None drops it.
         colour: Whether reasoning may be dimmed.
         opening: What the prompt says of thoughts.
+        folded: Whether of the reasoning no more is said than that there is some.
     """
 
     def __init__(
@@ -179,8 +183,10 @@ class AnswerWriter(SplittingWriter):
         *,
         colour: bool,
         opening: Opening = Opening.UNKNOWN,
+        folded: bool = False,
     ) -> None:
         super().__init__(opening)
+        self._folded = folded
         self._out = out
         self._thoughts = thoughts
         self._colour = colour
@@ -242,15 +248,18 @@ class AnswerWriter(SplittingWriter):
         if not self._thinking:
             self._thinking = True
             start = "" if self._last == "\n" else "\n"
-            write(self._thoughts, f"{start}{_DIM if self._colour else ''}thinking\n{_MARGIN}")
-        write(self._thoughts, safe.replace("\n", f"\n{_MARGIN}"))
+            dim = _DIM if self._colour and not self._folded else ""
+            write(self._thoughts, f"{start}{dim}thinking\n{'' if self._folded else _MARGIN}")
+        if not self._folded:
+            write(self._thoughts, safe.replace("\n", f"\n{_MARGIN}"))
 
     def _stop_thinking(self) -> None:
         if self._thoughts is None or not self._thinking:
             return
         self._thinking = False
         rest = self._reasoning.flush().replace("\n", f"\n{_MARGIN}")
-        write(self._thoughts, f"{rest}{_PLAIN if self._colour else ''}\n\n")
+        rest = "" if self._folded else f"{rest}{_PLAIN if self._colour else ''}\n"
+        write(self._thoughts, f"{rest}\n")
 
     def _speak(self, safe: str) -> None:
         if not safe:
@@ -266,6 +275,18 @@ def write(out: TextIO, text: str) -> None:
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, errors="replace").decode(encoding))
     out.flush()
+
+
+def await_line(stdin: TextIO) -> None:
+    """Waits for a line in short steps.
+
+    A Ctrl-C in the moment before a read begins is heard only when the read ends, which would be
+    when something else is typed.
+    """
+    if sys.platform == "win32" or not stdin.isatty():
+        return
+    while not select.select([stdin], [], [], _STEP_S)[0]:
+        pass
 
 
 def let_go(out: TextIO) -> None:

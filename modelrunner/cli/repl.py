@@ -7,6 +7,7 @@ something worth a `/save`.
 
 import errno
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from modelrunner.cli.answer import ONLY_THOUGHTS, cut_note, show
 from modelrunner.cli.render import Writer, let_go, send_nowhere, write
 from modelrunner.cli.repl_answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.repl_commands import LEAVING, Next, run_command, send
-from modelrunner.cli.repl_input import HistoryFile, Prompt, TerminalPrompt, unquote
+from modelrunner.cli.repl_input import HistoryFile, LinePrompt, Prompt, TerminalPrompt, unquote
 from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
 from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFailedError
 
@@ -43,6 +44,7 @@ def chat(
     prompt: Prompt | None = None,
     history: Path | None = None,
     colour: bool = False,
+    plain: bool = False,
 ) -> None:
     """Talk until the user leaves.
 
@@ -53,11 +55,15 @@ def chat(
         prompt: Where messages come from; the terminal by default.
         history: The file that remembers what was typed; None remembers nothing.
         colour: Whether thoughts may be dimmed.
+        plain: Whether nothing may move the cursor: lines are read and written as they come.
     """
-    remembered = None if history is None else HistoryFile(history)
-    if prompt is None:
+    remembered = None if history is None or plain else HistoryFile(history)
+    session.plain = plain
+    if prompt is None and plain:
+        prompt = LinePrompt(sys.stdin, err)
+    elif prompt is None:
         prompt = TerminalPrompt(remembered.load() if remembered is not None else ())
-    if out.isatty() and session.markdown:
+    if out.isatty() and session.markdown and not plain:
         threading.Thread(target=warm_up).start()
     talk = _Chat(session, prompt, remembered, out, err, colour)
     seen = [stream for stream in (out, err) if stream.isatty()]
@@ -193,6 +199,7 @@ class _Chat:
             thinking=session.thinking,
             colour=self.colour,
             opening=session.opening,
+            drawn=not session.plain,
         )
 
     def _ask(self, writer: Writer) -> Done:

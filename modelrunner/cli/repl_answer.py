@@ -48,15 +48,22 @@ def writer_for(
     thinking: Thinking,
     colour: bool,
     opening: Opening = Opening.UNKNOWN,
+    drawn: bool = True,
 ) -> Writer:
     """What shows an answer on `out`: drawn if that is a terminal, else as it is."""
     encoding = (getattr(out, "encoding", None) or "").lower()
-    if out.isatty() and encoding in _UTF8:
+    if drawn and out.isatty() and encoding in _UTF8:
         return ScreenWriter(
             out, markdown=markdown, thinking=thinking, colour=colour, opening=opening
         )
-    thoughts = out if thinking == "show" else None
-    return AnswerWriter(out, thoughts, colour=colour and out.isatty(), opening=opening)
+    seen = thinking == "show" or (thinking == "fold" and out.isatty())
+    return AnswerWriter(
+        out,
+        out if seen else None,
+        colour=colour and out.isatty(),
+        opening=opening,
+        folded=thinking == "fold",
+    )
 
 
 def warm_up() -> None:

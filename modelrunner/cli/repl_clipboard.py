@@ -15,13 +15,14 @@ _LIMIT = 74_994
 _WAIT_S = 5.0
 
 
-def copy(text: str, screen: TextIO, environ: Mapping[str, str]) -> str:
+def copy(text: str, screen: TextIO, environ: Mapping[str, str], *, plain: bool = False) -> str:
     """Put a text into the clipboard; says how.
 
     Args:
         text: What to copy.
         screen: The terminal, if that is one.
         environ: Tells which desktop this is.
+        plain: Whether the terminal takes nothing but text.
 
     Raises:
         UsageError: There is no clipboard to be had, or it takes no text of this length.
@@ -30,7 +31,7 @@ def copy(text: str, screen: TextIO, environ: Mapping[str, str]) -> str:
     for line in _programs(environ):
         if shutil.which(line[0]) and _taken(line, raw):
             return f"copied with {line[0]}"
-    if not screen.isatty():
+    if plain or not screen.isatty():
         raise UsageError(
             "there is no clipboard to copy to", hint="install wl-copy or xclip, or `/save FILE`"
         )

@@ -225,7 +225,7 @@ def _copy(session: Session, _argument: str, say: Say) -> Next:
     answer = next((turn.content for turn in reversed(turns) if turn.role == "assistant"), "")
     if not answer:
         raise UsageError("no answer to copy yet", hint="send a message first")
-    say(copy(answer, sys.stdout, os.environ))
+    say(copy(answer, sys.stdout, os.environ, plain=session.plain))
     return Next.READ
 
 

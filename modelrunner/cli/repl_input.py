@@ -9,7 +9,9 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from modelrunner.cli.render import await_line, write
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import AnyFormattedText
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _QUOTES = '"""'
 _KEPT = 1000
+
+PLACEHOLDER = "Send a message (/? for help)"
+"""What to do where nothing is typed yet."""
 
 
 class Prompt(Protocol):
@@ -77,13 +82,46 @@ class TerminalPrompt:
         return self._session.prompt()
 
 
+class LinePrompt:
+    """Messages typed as lines, with the terminal's own editing: for terminals that cannot redraw.
+
+    A program that reads the screen aloud meets nothing but text.
+
+    Args:
+        source: Where lines come from.
+        screen: Where it is said that one is awaited.
+    """
+
+    def __init__(self, source: TextIO, screen: TextIO) -> None:
+        self._source = source
+        self._screen = screen
+        self._greeting = f"{PLACEHOLDER}\n"
+
+    def read(self) -> str:
+        """The next message as typed; see `Prompt`."""
+        text = self._line(f"{self._greeting}> ")
+        self._greeting = ""
+        while is_open(text):
+            text += "\n" + self._line(". ")
+        return text
+
+    def _line(self, question: str) -> str:
+        write(self._screen, question)
+        await_line(self._source)
+        line = self._source.readline()
+        if not line:
+            write(self._screen, "\n")
+            raise EOFError
+        return line.removesuffix("\n")
+
+
 def _placeholder() -> "AnyFormattedText":
     """What to do here, while nothing is typed; it shall not stay on the screen."""
     from prompt_toolkit.application import get_app
 
     app = get_app()
     away = app.is_done or app.layout.is_searching
-    return [] if away else [("ansibrightblack", "Send a message (/? for help)")]
+    return [] if away else [("ansibrightblack", PLACEHOLDER)]
 
 
 def _key_bindings() -> "KeyBindings":

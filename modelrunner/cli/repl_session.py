@@ -24,6 +24,7 @@ class Session:
         options: How answers are chosen.
         verbose: Whether tokens and speed are told after each answer.
         markdown: Whether answers are drawn on a terminal, or shown as they were written.
+        plain: Whether nothing may move the cursor.
         thinking: What is to be seen of thoughts: all, one line on a terminal, or nothing.
         no_images: Why the model takes no pictures; None if it does.
         no_tools: Why the runtime takes no tools; None if it does.
@@ -47,6 +48,7 @@ class Session:
     options: SamplingOptions = field(default_factory=SamplingOptions)
     verbose: bool = False
     markdown: bool = True
+    plain: bool = False
     thinking: Thinking = "fold"
     no_images: str | None = None
     no_tools: UsageError | None = None

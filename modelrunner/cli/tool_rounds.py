@@ -1,7 +1,6 @@
 """A model asks for functions and goes on with what they answer, as far as the person allows."""
 
 import json
-import select
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import TextIO
 from modelrunner.chat.answer import Done
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.tool_call import ToolCall, with_own_ids
+from modelrunner.cli.render import await_line
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.text import sanitize_line
 from modelrunner.tools.call import call
@@ -18,7 +18,6 @@ from modelrunner.tools.tool import Result, Toolbox
 MOST_ROUNDS = 16
 _SHOWN = 400
 _ASKED = 20_000
-_STEP_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +125,8 @@ def ask_person(question: str, err: TextIO) -> str:
     """What the person at the terminal types; nothing at the end of input."""
     err.write(question)
     err.flush()
-    _await_line(sys.stdin)
+    await_line(sys.stdin)
     return sys.stdin.readline()
-
-
-def _await_line(stdin: TextIO) -> None:
-    """Waits for a line in short steps.
-
-    A Ctrl-C in the moment before a read begins is heard only when the read ends, which would be
-    when something else is typed.
-    """
-    if sys.platform == "win32" or not stdin.isatty():
-        return
-    while not select.select([stdin], [], [], _STEP_S)[0]:
-        pass
 
 
 def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:

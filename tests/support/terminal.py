@@ -25,6 +25,8 @@ class Terminal:
     def __init__(self, master: int) -> None:
         self.master = master
         self.seen = ""
+        self.raw = b""
+        """All that came, as it came."""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def type(self, keys: str) -> None:
@@ -37,12 +39,17 @@ class Terminal:
             ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
             assert ready, f"{text!r} never came, but {self.seen!r}"
             try:
-                self.seen += self._decoder.decode(os.read(self.master, 65536))
+                self.seen += self._decoder.decode(self._read())
             except OSError:
                 pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
             self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
         before, _, self.seen = self.seen.partition(text)
         return before
+
+    def _read(self) -> bytes:
+        chunk = os.read(self.master, 65536)
+        self.raw += chunk
+        return chunk
 
     def hang_up(self) -> None:
         """The terminal goes away, if it is there yet."""
@@ -55,7 +62,7 @@ class Terminal:
         seen = b""
         while True:
             try:
-                chunk = os.read(self.master, 65536)
+                chunk = self._read()
             except OSError as exc:
                 if exc.errno == errno.EIO:
                     return seen.decode()
@@ -74,14 +81,14 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @contextmanager
 def in_terminal(
-    command: list[str], environ: Mapping[str, str]
+    command: list[str], environ: Mapping[str, str], *, term: str = "xterm"
 ) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     """A program that has a terminal of its own; whatever is left of it is killed in the end."""
     master, slave = pty.openpty()
     terminal = Terminal(master)
     process = subprocess.Popen(
         [sys.executable, "-c", CONTROLLING, *command],
-        env={**environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        env={**environ, "TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1"},
         stdin=slave,
         stdout=slave,
         stderr=slave,

@@ -306,4 +306,5 @@ def _chat(context: Context, session: Session) -> None:
         err=context.console.err,
         history=context.settings.state / "history" if remember else None,
         colour=context.console.colour,
+        plain=context.console.plain,
     )
