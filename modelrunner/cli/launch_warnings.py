@@ -14,6 +14,8 @@ def warn_of(context: Context, plan: LaunchPlan) -> None:
         longest = plan.fit.max_context
         advice = f"; --context {longest} would fit" if longest else ""
         context.console.warn(f"this may fail or be slow: memory is short{advice}")
+    if plan.projector_problem is not None:
+        context.console.warn(plan.projector_problem)
     warn_of_rpc(context, [plan.spec])
     trained = plan.trained_context
     if trained and plan.spec.context > trained:

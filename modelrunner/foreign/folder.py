@@ -1,18 +1,31 @@
 """GGUF files that lie about: a file with its shards, or all below a folder."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
 from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
-from modelrunner.oci.hub_files import choose, labels
-from modelrunner.oci.hub_names import quantization_of
-from modelrunner.oci.naming import SHARD, shard_names
+from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.projector import misfit
+from modelrunner.gguf.reader import read_header
+from modelrunner.oci.hub_files import HubModel, check_shards, every, names_model
+from modelrunner.oci.hub_names import (
+    Kind,
+    around_quantization,
+    kinds,
+    quantization_of,
+    stem_of,
+    without_quantization,
+)
+from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import LOCAL, Reference
+from modelrunner.text import with_article
 
-_UNUSUAL = re.compile(r"[^a-z0-9]+")
+_UNUSUAL = re.compile(r"[^a-z0-9.]+")
+_DOUBLE = re.compile(r"[-.]{2,}")
 
 
 def find(place: Path) -> Iterator[Found]:
@@ -41,13 +54,61 @@ def find(place: Path) -> Iterator[Found]:
 
 def name_of(file: str) -> str:
     """`local/NAME:QUANT`, or `local/NAME`, for a file."""
-    match = SHARD.fullmatch(file)
-    stem = match["stem"] if match else file.rpartition(".")[0] or file
-    quantization = quantization_of(f"{stem}.gguf")
-    if quantization is not None and stem.upper().endswith(quantization):
-        stem = stem[: -len(quantization)]
-    name = _UNUSUAL.sub("-", stem.lower()).strip("-") or "model"
-    return f"{LOCAL}/{name}" + (f":{quantization}" if quantization else "")
+    quantization = quantization_of(file)
+    stem = "-".join(filter(None, around_quantization(stem_of(file))))
+    return f"{LOCAL}/{_part(stem)}" + (f":{quantization}" if quantization else "")
+
+
+def with_own_names(found: Sequence[Found]) -> list[Found]:
+    """The models, none of which has the name of another one.
+
+    Those of one name are told apart by their directories, those of one directory by a number.
+    """
+    models = [entry for entry in found if isinstance(entry, FoundModel)]
+    taken: set[str] = set()
+    named: dict[int, Reference] = {}
+    for model in models:
+        same = [other for other in models if str(other.reference) == str(model.reference)]
+        folders = {other.files[0].file.parent for other in same}
+        name = model.reference
+        if len(folders) > 1:
+            name = _prefixed(name, _distinct(model.files[0].file.parent, folders))
+        named[id(model)] = _numbered(name, taken)
+        taken.add(str(named[id(model)]))
+    return [
+        replace(entry, reference=named[id(entry)]) if isinstance(entry, FoundModel) else entry
+        for entry in found
+    ]
+
+
+def _distinct(folder: Path, folders: Collection[Path]) -> str:
+    """The shortest end of a directory's path that no other of them has."""
+    for depth in range(1, len(folder.parts) + 1):
+        end = folder.parts[-depth:]
+        if sum(other.parts[-depth:] == end for other in folders) == 1:
+            return "-".join(end)
+    return "-".join(folder.parts)
+
+
+def _prefixed(name: Reference, text: str) -> Reference:
+    own = name.repository.removeprefix(f"{LOCAL}/")
+    return _renamed(name, f"{_part(text)}-{own}")
+
+
+def _numbered(name: Reference, taken: Collection[str]) -> Reference:
+    own = name.repository.removeprefix(f"{LOCAL}/")
+    names = (_renamed(name, own if n == 1 else f"{own}-{n}") for n in count(1))
+    return next(each for each in names if str(each) not in taken)
+
+
+def _renamed(name: Reference, own: str) -> Reference:
+    repository = f"{LOCAL}/{own}"
+    return replace(name, repository=repository, original_repository=repository)
+
+
+def _part(text: str) -> str:
+    """A part of a repository's name: lower-case letters, digits, and single dots and hyphens."""
+    return _DOUBLE.sub("-", _UNUSUAL.sub("-", text.lower())).strip("-.") or "model"
 
 
 def _is_gguf(path: Path) -> bool:
@@ -63,24 +124,69 @@ def _of_file(file: Path) -> Found:
 
 
 def _of_folder(folder: Path) -> Iterator[Found]:
-    """Its models; a projector goes with the one that it has."""
+    """Its models, each with the projector that goes with it; drafts are models too."""
     files = [_found(path) for path in sorted(folder.iterdir()) if _is_gguf(path)]
-    names = labels(files)
-    for label in names:
-        title = str(folder / label)
+    said = kinds([file.path for file in files])
+    projectors = [file for file in files if said[file.path] is Kind.PROJECTOR]
+    models = every(files)
+    if not models:
+        for file in files:
+            yield Unusable(
+                str(file.file), f"it is {with_article(said[file.path])} by its name, not a model"
+            )
+        return
+    # quantizations of one model share what goes with it
+    several = len({without_quantization(stem_of(model.path)) for model in models}) > 1
+    others = [
+        f"{file.name}: {with_article(said[file.path])}"
+        for file in files
+        if not said[file.path].loads_alone and file not in projectors
+    ]
+    for model in models:
+        title = str(model.files[0].file)
         try:
-            model = choose(files, label, str(folder))
+            check_shards(model, str(folder))
         except ModelRunnerError as exc:
             yield Unusable(title, exc.message)
             continue
-        title = str(model.files[0].file)
-        if model.projector is None:
-            yield _named(title, model.files)
-        elif len(names) == 1:
-            yield _named(title, [*model.files, replace(model.projector, role="projector")])
-        else:
-            note = f"{model.projector.name}: several models are beside it"
-            yield _named(title, model.files, (note,))
+        projector, left_out = _projector(model, projectors, several=several)
+        found = [] if projector is None else [replace(projector, role="projector")]
+        yield _named(title, [*model.files, *found], (*left_out, *others))
+        others = []
+
+
+def _projector(
+    model: HubModel[FoundFile], projectors: Sequence[FoundFile], *, several: bool
+) -> tuple[FoundFile | None, tuple[str, ...]]:
+    """The projector that a model's header fits, and why others are left out."""
+    if model.kind is not Kind.MODEL:
+        return None, ()
+    usual = [] if model.projector is None else [model.projector, *model.others]
+    left_out: list[str] = []
+    for file in (*usual, *(file for file in projectors if file not in usual)):
+        problem = _problem(file.file, model.files[0].file)
+        if problem is None and several and not names_model(file.path, model.path):
+            problem = "several models are beside it, and its name does not say which it is for"
+        if problem is None:
+            return file, tuple(left_out)
+        left_out.append(f"{file.name}: {problem}")
+    return None, tuple(left_out)
+
+
+def _problem(projector: Path, model: Path) -> str | None:
+    try:
+        metadata = Metadata.from_header(read_header(model))
+    except ModelRunnerError:
+        # what is wrong with the model is said where it is read
+        return None
+    try:
+        header = read_header(projector)
+        kind = Metadata.from_header(header).kind
+    except ModelRunnerError as exc:
+        return exc.message
+    if kind != "projector":
+        return f"it is {with_article(kind)}, not a projector"
+    return misfit(header, metadata.embedding_length)
 
 
 def _found(path: Path) -> FoundFile:

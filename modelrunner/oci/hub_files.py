@@ -177,7 +177,7 @@ def choose(files: Sequence[File], tag: str | None, repository: str) -> HubModel[
     """
     contents = _Contents(files, repository)
     chosen = contents.usual() if tag in {None, "", "latest"} else contents.named(str(tag))
-    _check_shards(chosen, repository)
+    check_shards(chosen, repository)
     return chosen
 
 
@@ -185,6 +185,12 @@ def every(files: Sequence[File]) -> tuple[HubModel[File], ...]:
     """Every model that the files make up, and what else could be loaded as one."""
     contents = _Contents(files, "")
     return tuple(contents.complete(model) for model in (*contents.models, *contents.companions))
+
+
+def names_model(projector: str, model: str) -> bool:
+    """Whether a projector's name says that it is this model's, by the paths of both."""
+    own = _words_of_projector(projector)
+    return bool(own) and own <= _words_of(model)
 
 
 def labels(files: Sequence[Listed]) -> tuple[str, ...]:
@@ -534,7 +540,12 @@ def _shell_word(name: str) -> str:
     return shlex.quote(sanitize_line(name, 200))
 
 
-def _check_shards(model: HubModel[File], repository: str) -> None:
+def check_shards(model: HubModel[File], repository: str) -> None:
+    """Accept a model that has all its shards.
+
+    Raises:
+        MalformedManifestError: One is missing.
+    """
     match = SHARD.fullmatch(model.files[0].path)
     if match is None:
         return

@@ -103,8 +103,15 @@ def normalized(text: str) -> str | None:
 
 def without_quantization(stem: str) -> str:
     """A name before its quantization and what follows it: what the model itself is called."""
+    return around_quantization(stem)[0]
+
+
+def around_quantization(stem: str) -> tuple[str, str]:
+    """What a name has before its quantization, and behind it."""
     match = _found_in(stem)
-    return stem if match is None else stem[: match.start()].rstrip("-_. ")
+    if match is None:
+        return stem, ""
+    return stem[: match.start()].strip("-_. "), stem[match.end() :].strip("-_. ")
 
 
 def stem_of(path: str) -> str:

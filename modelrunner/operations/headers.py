@@ -4,18 +4,20 @@ A remote header is read by ranges of the blob, some megabytes of many gigabytes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import MalformedGGUFError, RangesUnsupportedError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import parse_header, read_header
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.store.store import StoredModel, missing
+from modelrunner.text import with_article
 
 if TYPE_CHECKING:
     from modelrunner.memory.shape import ModelShape
@@ -27,11 +29,19 @@ REMOTE_LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """The headers of one model: all shards in order, and the sizes of what is loaded beside it."""
+    """The headers of one model: all shards in order, and the sizes of what is loaded beside it.
+
+    Attributes:
+        shards: The headers of its weights.
+        projector_bytes: Bytes of the projector's file, where there is one that goes with it.
+        adapter_bytes: Bytes of the adapter's file.
+        projector_problem: Why the artifact's projector cannot be used with the weights.
+    """
 
     shards: Sequence[Header]
     projector_bytes: int | None = None
     adapter_bytes: int = 0
+    projector_problem: str | None = None
 
     @property
     def first(self) -> Header:
@@ -70,7 +80,35 @@ def of_stored(model: StoredModel) -> Headers:
         if not path.exists():
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))
-    return _with_sizes(found, model.artifact)
+    headers = _with_sizes(found, model.artifact)
+    problem = _projector_problem(model, headers)
+    return (
+        headers
+        if problem is None
+        else replace(headers, projector_bytes=None, projector_problem=problem)
+    )
+
+
+def projector_problem(projector: Header, model: Metadata) -> str | None:
+    """Why a file cannot be the projector of a model; None where it can."""
+    found = Metadata.from_header(projector)
+    if found.kind != "projector":
+        return f"it is {with_article(found.kind)}, not a projector"
+    return misfit(projector, model.embedding_length)
+
+
+def _projector_problem(model: StoredModel, found: Headers) -> str | None:
+    layer = model.artifact.projector
+    if layer is None or not found.shards:
+        return None
+    path = model.layout.blob(layer.descriptor.digest)
+    if not path.exists():
+        raise missing(model, layer.descriptor)
+    try:
+        problem = projector_problem(_named(path, str(layer.path)), found.metadata)
+    except MalformedGGUFError as exc:
+        problem = exc.message
+    return problem and f"{layer.path} is not used: {problem}"
 
 
 def of_file(path: Path) -> Headers:

@@ -118,7 +118,11 @@ class Importer:
 
     def _require_free(self, reference: Reference, manifest: Manifest) -> None:
         there = self.store.find(reference)
-        if there is not None and there.digest != manifest.digest:
+        if there is None or there.digest == manifest.digest:
+            return
+        has = {layer.digest for layer in manifest.layers}
+        # the same files, and more: a projector was put beside them
+        if not {layer.digest for layer in there.manifest.layers} < has:
             raise UsageError(
                 f"{reference.short} is another model here",
                 hint="give this one a name of its own with --name",

@@ -104,6 +104,7 @@ class LaunchPlan:
         seen: What it took when it was started like this before.
         budget: Bytes that were set as its limit and are enough; None for what the devices have.
         own_template: The chat template that the artifact brings beside the weights.
+        projector_problem: Why the artifact's projector is left out.
     """
 
     name: str
@@ -118,6 +119,7 @@ class LaunchPlan:
     seen: Observation | None = None
     budget: int | None = None
     own_template: Path | None = None
+    projector_problem: str | None = None
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -250,7 +252,9 @@ def plan_launch(
         gpu_layers=wish.gpu_layers,
         cache_type_k=keys,
         cache_type_v=values,
-        mmproj=_file(view, artifact.projector and artifact.projector.path),
+        mmproj=None
+        if found.projector_problem
+        else _file(view, artifact.projector and artifact.projector.path),
         adapter=adapter_file(model),
         **{"chat_template": template, **wish.more},
     )
@@ -265,6 +269,7 @@ def plan_launch(
         requested,
         source_of(requested, tokens, default),
         own_template=template,
+        projector_problem=found.projector_problem,
     )
 
 

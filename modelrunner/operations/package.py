@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError, UsageError
 from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
 from modelrunner.oci.config import Family
@@ -122,11 +123,18 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
             kind=metadata.kind,
         )
     if ingredients.projector is not None:
-        projector = Metadata.from_header(read_header(_existing(ingredients.projector)))
+        header = read_header(_existing(ingredients.projector))
+        projector = Metadata.from_header(header)
         if projector.kind != "projector":
             raise UsageError(
                 f"{ingredients.projector.name} is {with_article(projector.kind)}, not a projector",
                 hint="give the projector of the model with --mmproj, or leave the option out",
+            )
+        problem = misfit(header, metadata.embedding_length)
+        if problem is not None:
+            raise UsageError(
+                f"{ingredients.projector.name} is not the projector of {shards[0].name}: {problem}",
+                hint="give the projector of this model with --mmproj, or leave the option out",
             )
     return metadata
 

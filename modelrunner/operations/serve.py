@@ -54,6 +54,7 @@ class ServePlan:
     served: Served
     line: str
     fits: bool
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,7 +392,8 @@ def _planned(
     if spec.parallel > 1:
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
-    return ServePlan(_served(model, plan.name, spec, needed, "chat"), line, fits)
+    served = _served(model, plan.name, spec, needed, "chat")
+    return ServePlan(served, line, fits, plan.projector_problem)
 
 
 def _served(

@@ -13,7 +13,7 @@ from modelrunner.oci.hub_artifact import hub_artifact
 from modelrunner.oci.hub_files import HubFile, HubModel
 from modelrunner.oci.reference import Reference
 from tests.conftest import CommandLine
-from tests.support.gguf import tiny_gguf
+from tests.support.gguf import tiny_gguf, tiny_projector
 from tests.support.hugging_face import COMMIT, Hub, Repository, hugging_face
 
 NAME = "Org/Tiny-GGUF"
@@ -318,13 +318,18 @@ def test_what_there_is_is_told_with_what_fits(here, hub: Hub, tiny: Repository) 
 
 
 @pytest.fixture
-def sizes(hub: Hub, weights: list[bytes]) -> Repository:
+def projectors(tmp_path: Path) -> list[bytes]:
+    return [tiny_projector(tmp_path / f"p{n}.gguf", seed=n).read_bytes() for n in range(2)]
+
+
+@pytest.fixture
+def sizes(hub: Hub, weights: list[bytes], projectors: list[bytes]) -> Repository:
     """A directory for each model, with files of the same names in both."""
     files = {
         "7B/model-Q4_K_M.gguf": weights[0],
         "13B/model-Q4_K_M.gguf": weights[1],
-        "7B/mmproj-f16.gguf": b"seven",
-        "13B/mmproj-f16.gguf": b"thirteen",
+        "7B/mmproj-f16.gguf": projectors[0],
+        "13B/mmproj-f16.gguf": projectors[1],
     }
     hub.repositories["org/sizes"] = Repository(files)
     return hub.repositories["org/sizes"]
@@ -343,13 +348,13 @@ def sizes(hub: Hub, weights: list[bytes]) -> Repository:
     ],
 )
 def test_of_files_with_one_name_the_one_that_is_asked_for_comes_with_its_projector(
-    here, sizes: Repository, weights: list[bytes], name: str
+    here, sizes: Repository, weights: list[bytes], projectors: list[bytes], name: str
 ) -> None:
     done = here("pull", name, "--json")
     assert done.returncode == 0, done.stderr
     path = Path(json.loads(done.stdout)["path"])
     assert path.read_bytes() == weights[1]
-    assert (path.parent / "mmproj-f16.gguf").read_bytes() == b"thirteen"
+    assert (path.parent / "mmproj-f16.gguf").read_bytes() == projectors[1]
     assert Path(here("path", name).stdout.strip()) == path
     assert here("tags", "hf.co/org/sizes", "-q").stdout.split() == ["13B/Q4_K_M", "7B/Q4_K_M"]
 
@@ -366,7 +371,7 @@ def test_of_several_models_none_is_taken_and_the_names_can_be_pasted(
 
 
 def test_a_lock_of_an_older_rule_is_still_found(
-    here, sizes: Repository, weights: list[bytes], tmp_path: Path, monkeypatch
+    here, sizes: Repository, weights: list[bytes], projectors, tmp_path: Path, monkeypatch
 ) -> None:
     """Pinned when a projector of any directory was taken, and some quantizations not understood."""
     sizes.files["13B/model-fp16.gguf"] = weights[2]
@@ -383,7 +388,7 @@ def test_a_lock_of_an_older_rule_is_still_found(
     assert done.returncode == 0, done.stderr
     path = Path(json.loads(done.stdout)[0]["path"])
     assert path.read_bytes() == weights[2]
-    assert (path.parent / "mmproj-f16.gguf").read_bytes() == b"seven"
+    assert (path.parent / "mmproj-f16.gguf").read_bytes() == projectors[0]
 
 
 def test_a_file_that_is_no_model_is_refused_by_what_it_is(here, tiny: Repository) -> None:

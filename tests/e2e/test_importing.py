@@ -11,14 +11,14 @@ import pytest
 from tests.conftest import CommandLine
 from tests.support.artifacts import docker_artifact
 from tests.support.foreign_stores import docker_models, hugging_face_cache, ollama_model
-from tests.support.gguf import tiny_gguf, tiny_shards
+from tests.support.gguf import tiny_gguf, tiny_projector, tiny_shards
 from tests.support.hugging_face import Repository, hugging_face
 from tests.support.mounts import sharing_disk, small_disk
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> list[bytes]:
-    return [tiny_gguf(tmp_path / f"{seed}.gguf", seed=seed).read_bytes() for seed in range(3)]
+    return [tiny_gguf(tmp_path / f"{seed}.gguf", seed=seed).read_bytes() for seed in range(4)]
 
 
 def shape_of(folder: Path) -> dict[str, tuple[int, int, int, str]]:
@@ -137,20 +137,84 @@ class TestFiles:
         one, several = tmp_path / "models/one", tmp_path / "models/several"
         one.mkdir(parents=True)
         several.mkdir()
-        projector = tiny_gguf(tmp_path / "p.gguf", seed=9).read_bytes()
+        projector = tiny_projector(tmp_path / "p.gguf", seed=9).read_bytes()
         (one / "seer-Q4_K_M.gguf").write_bytes(weights[0])
         (one / "mmproj-F16.gguf").write_bytes(projector)
         (several / "b-Q8_0.gguf").write_bytes(weights[1])
-        (several / "b-Q4_0.gguf").write_bytes(weights[2])
+        (several / "c-Q4_0.gguf").write_bytes(weights[2])
         (several / "mmproj.gguf").write_bytes(projector)
         (several / "notes.txt").write_text("nothing")
         done = cli("import", str(tmp_path / "models"))
         assert done.returncode == 0, done.stderr
         names = {line.partition(": ")[0] for line in done.stdout.splitlines()}
-        assert names == {"local/seer:Q4_K_M", "local/b:Q8_0", "local/b:Q4_0"}
+        assert names == {"local/seer:Q4_K_M", "local/b:Q8_0", "local/c:Q4_0"}
         assert done.stderr.count("not taken: mmproj.gguf: several models are beside it") == 2
         seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
         assert (seen / "mmproj-F16.gguf").read_bytes() == projector
+
+    def test_a_projector_is_taken_where_its_header_fits(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        folder = tmp_path / "models"
+        folder.mkdir()
+        (folder / "seer-Q4_K_M.gguf").write_bytes(weights[0])
+        (folder / "seer-Q8_0.gguf").write_bytes(weights[1])
+        tiny_projector(folder / "mmproj-other-F16.gguf", width=96)
+        done = cli("import", str(folder))
+        assert done.returncode == 0, done.stderr
+        assert (
+            "seer-Q4_K_M.gguf: not taken: mmproj-other-F16.gguf: its output has 96 dimensions, the"
+            " model takes 32"
+        ) in done.stderr
+        seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
+        assert [path.name for path in seen.iterdir()] == ["seer-Q4_K_M.gguf"]
+        # with one that fits, all quantizations of the model get it
+        tiny_projector(folder / "mmproj-own-BF16.gguf")
+        done = cli("import", str(folder), "--json")
+        for told in json.loads(done.stdout):
+            files = {path.name for path in Path(told["path"]).parent.iterdir()}
+            assert "mmproj-own-BF16.gguf" in files
+            assert "mmproj-other-F16.gguf" not in files
+
+    def test_models_of_one_name_are_told_apart_as_the_dry_run_shows(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        for number, path in enumerate(("a/7B/m-Q8_0.gguf", "a/13B/m-Q8_0.gguf", "a/M-q8_0.gguf")):
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(weights[number])
+        (tmp_path / "a/M_-q8_0.gguf").write_bytes(weights[3])
+        shown = json.loads(cli("import", str(tmp_path / "a"), "--dry-run", "--json").stdout)
+        names = {Path(entry["title"]).relative_to(tmp_path).as_posix(): entry for entry in shown}
+        assert {path: entry["reference"] for path, entry in names.items()} == {
+            "a/13B/m-Q8_0.gguf": "docker.io/local/13b-m:Q8_0",
+            "a/7B/m-Q8_0.gguf": "docker.io/local/7b-m:Q8_0",
+            "a/M-q8_0.gguf": "docker.io/local/a-m:Q8_0",
+            "a/M_-q8_0.gguf": "docker.io/local/a-m-2:Q8_0",
+        }
+        done = cli("import", str(tmp_path / "a"), "--json")
+        assert done.returncode == 0, done.stderr
+        assert [entry["reference"] for entry in json.loads(done.stdout)] == [
+            entry["reference"] for entry in shown
+        ]
+        again = cli("import", str(tmp_path / "a"), "--json")
+        assert {entry["status"] for entry in json.loads(again.stdout)} == {"up-to-date"}
+
+    def test_what_goes_with_a_model_is_not_imported_as_one(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        folder = tmp_path / "models"
+        folder.mkdir()
+        (folder / "granite-4.0-h-micro-Q4_K_M.gguf").write_bytes(weights[0])
+        (folder / "granite-4.0-h-micro-draft-Q4_K_M.gguf").write_bytes(weights[1])
+        (folder / "imatrix.gguf").write_bytes(weights[2])
+        done = cli("import", str(folder))
+        assert done.returncode == 0, done.stderr
+        assert {line.partition(": ")[0] for line in done.stdout.splitlines()} == {
+            "local/granite-4.0-h-micro:Q4_K_M",
+            "local/granite-4.0-h-micro-draft:Q4_K_M",
+        }
+        assert "not taken: imatrix.gguf: an importance matrix" in done.stderr
 
     def test_shards_come_together_and_a_missing_one_is_told(
         self, cli: CommandLine, tmp_path: Path

@@ -144,6 +144,22 @@ def tiny_gguf(
     )
 
 
+def tiny_projector(path: Path, *, width: int = 32, seed: int = 0) -> Path:
+    """The header of a projector for models of this width, with one small tensor."""
+    return write_gguf(
+        path,
+        architecture="clip",
+        metadata={
+            "general.type": "mmproj",
+            "clip.has_vision_encoder": True,
+            "clip.projector_type": "gemma3",
+            "clip.vision.projection_dim": width,
+        },
+        tensors=[("mm.input_projection.weight", (width, 32), 0)],
+        seed=seed,
+    )
+
+
 def tiny_shards(folder: Path, *, stem: str = "tiny", layers: int = 2, seed: int = 0) -> list[Path]:
     """The same model split in one file per layer, named as llama.cpp wants them."""
     tensors = tiny_tensors(layers)

@@ -105,7 +105,7 @@ def _find(
                 hint="name a GGUF file or a directory, or a program with --from",
             )
         places = [Path(name).expanduser() for name in names]
-        return [model for place in places for model in _in_place(place)]
+        return plain_files.with_own_names([model for place in places for model in _in_place(place)])
     if all_ and names:
         raise UsageError("--all and names contradict each other", hint="leave one out")
     known = PROGRAMS[program.value]

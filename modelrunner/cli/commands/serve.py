@@ -220,6 +220,8 @@ class _Planner:
         )
         require_for(self.runtime, plan.served.spec)
         self.context.console.say(plan.line)
+        if plan.warning is not None:
+            self.context.console.warn(f"{name}: {plan.warning}")
         if not plan.fits:
             self.context.console.warn(f"{name} may fail or be slow: memory is short")
         return plan

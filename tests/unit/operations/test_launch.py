@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import CorruptStoreError, UnsupportedArtifactError
+from modelrunner.errors import CorruptStoreError, UnsupportedArtifactError, UsageError
 from modelrunner.memory.devices import Device
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.operations.package import Ingredients, package
 from modelrunner.store.store import Store, StoredModel
-from tests.support.gguf import tiny_gguf
+from tests.support.gguf import tiny_gguf, tiny_projector
 
 GIB = 1024**3
 HOST = Device(name="x86_64", kind="host", backend="cpu", total_bytes=16 * GIB, free_bytes=8 * GIB)
@@ -151,3 +155,69 @@ def test_every_start_has_a_key_of_its_own_that_is_not_shown(store: Store, tmp_pa
     one, other = plan(store, model), plan(store, model)
     assert one.spec.api_key != other.spec.api_key
     assert one.spec.api_key not in repr(one)
+
+
+def with_projector(store: Store, folder: Path, content: bytes) -> StoredModel:
+    """A model in the store whose artifact brings any bytes as its projector."""
+    manifest = stored(store, folder).manifest
+    layer = Descriptor(
+        media_types.DOCKER_PROJECTOR,
+        Digest.of(content),
+        len(content),
+        {media_types.ANNOTATION_PATH: "mmproj-F16.gguf"},
+    )
+    store.blobs.put(layer, content)
+    made = Manifest.build(manifest.config, [*manifest.layers, layer])
+    return store.add(made, [Reference.parse("ai/x:1")])
+
+
+def test_a_projector_that_fits_is_used(store: Store, tmp_path: Path) -> None:
+    content = tiny_projector(tmp_path / "p.gguf", width=32).read_bytes()
+    found = plan(store, with_projector(store, tmp_path, content))
+    assert found.projector_problem is None
+    assert found.spec.mmproj is not None
+    assert found.spec.mmproj.name == "mmproj-F16.gguf"
+
+
+@pytest.mark.parametrize(
+    ("width", "problem"),
+    [
+        (96, "its output has 96 dimensions, the model takes 32"),
+        (None, "it is a model, not a projector"),
+        (0, "mmproj-F16.gguf"),
+    ],
+)
+def test_a_projector_that_does_not_fit_is_left_out_with_a_reason(
+    store: Store, tmp_path: Path, width: int | None, problem: str
+) -> None:
+    content = (
+        tiny_gguf(tmp_path / "p.gguf", seed=7).read_bytes()
+        if width is None
+        else tiny_projector(tmp_path / "p.gguf", width=width).read_bytes()
+        if width
+        else b"no GGUF"
+    )
+    model = with_projector(store, tmp_path, content)
+    found = plan(store, model)
+    assert found.spec.mmproj is None
+    assert found.projector_problem is not None
+    assert found.projector_problem.startswith("mmproj-F16.gguf is not used: ")
+    assert problem in found.projector_problem
+    assert found.estimate.projector is None
+
+
+def test_a_projector_of_another_model_is_not_packaged(store: Store, tmp_path: Path) -> None:
+    weights = tiny_gguf(tmp_path / "x.gguf")
+    projector = tiny_projector(tmp_path / "mmproj-y.gguf", width=96)
+    with pytest.raises(UsageError) as caught:
+        package(
+            store,
+            Ingredients(weights, projector=projector),
+            Reference.parse("ai/x:1"),
+            family="docker",
+            created=datetime(2025, 1, 1, tzinfo=UTC),
+        )
+    assert caught.value.message == (
+        "mmproj-y.gguf is not the projector of x.gguf: its output has 96 dimensions, the model"
+        " takes 32"
+    )
