@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from modelrunner.serve.access import Door, Guarded
 from modelrunner.serve.arrival import Arrival
 from modelrunner.serve.dialects import dialect_of
-from modelrunner.serve.figures import joined
+from modelrunner.serve.figures import Labels, joined
 from modelrunner.serve.fleet import Fleet, Seat
 from modelrunner.serve.limits import Limited, Limits
 from modelrunner.serve.lineup import Served, find
@@ -58,7 +58,7 @@ def application(
     """
     limits = limits or Limits()
     bodies = Bodies(limits)
-    lists, control = _Lists(fleet), _Control(fleet, end, bodies)
+    lists, control = _Lists(fleet, bodies), _Control(fleet, end, bodies)
     relays = {endpoint: Relay(fleet, fleet.figures, endpoint, bodies) for endpoint in ENDPOINTS}
     routes = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
@@ -94,6 +94,7 @@ class _Lists:
     """What is served, in everybody's words."""
 
     fleet: Fleet
+    bodies: Bodies
 
     async def openai(self, _request: Request) -> Response:
         models = [_openai(seat) for seat in self.fleet.seats.values()]
@@ -140,10 +141,11 @@ class _Lists:
     async def metrics(self, _request: Request) -> Response:
         seats = self.fleet.seats.values()
         loaded = [seat for seat in seats if seat.state == "loaded"]
-        gauges = {
+        gauges: dict[str, Mapping[Labels, float]] = {
             "model_loaded": joined((seat.model.name, int(seat in loaded)) for seat in seats),
             "model_memory_bytes": joined((s.model.name, s.model.memory or 0) for s in loaded),
             "requests_in_progress": joined((seat.model.name, seat.users) for seat in seats),
+            "request_body_bytes": {(): self.bodies.held},
         }
         return PlainTextResponse(
             self.fleet.figures.text(gauges), media_type="text/plain; version=0.0.4"

@@ -19,6 +19,7 @@ _HELP = {
     "model_loaded": ("gauge", "Whether a model is in memory."),
     "model_memory_bytes": ("gauge", "Memory that a loaded model takes, as estimated."),
     "requests_in_progress": ("gauge", "Requests that are being answered."),
+    "request_body_bytes": ("gauge", "Bytes of the bodies of all requests under way."),
     "request_duration_seconds": ("histogram", "Seconds from a request to the end of its answer."),
     "time_to_first_token_seconds": (
         "histogram",

@@ -30,8 +30,12 @@ _MEDIA = {
 }
 """Kinds of content that need a projector, in the words of all APIs."""
 
-_MOST_VALUES = 1_000_000
-"""Lists and objects of one request: each takes many times its bytes, and time of everybody's."""
+_MOST_CONTAINERS = 1_000_000
+_MOST_VALUES = 8_000_000
+"""Values of one request: each takes several times its bytes, and time in which nobody is served.
+
+Counted by their marks, those within texts too: a text with so many is longer than any context.
+"""
 
 _MAY_HAVE_MEDIA = re.compile(rb'"(?:%s)"' % "|".join(_MEDIA).encode())
 
@@ -59,12 +63,13 @@ class Body:
         Raises:
             RefusalError: They are not a JSON object.
         """
-        if raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
-            raise RefusalError(
-                400,
-                f"the request has more than {_MOST_VALUES:,} lists and objects",
-                "request_too_large",
-            )
+        for marks, most, what in (
+            (b"[{", _MOST_CONTAINERS, "lists and objects"),
+            (b",", _MOST_VALUES, "values"),
+        ):
+            if sum(raw.count(mark) for mark in marks) > most:
+                message = f"the request has more than {most:,} {what}"
+                raise RefusalError(400, message, "request_too_large")
         try:
             value = json.loads(raw)
         except UnicodeDecodeError as exc:

@@ -121,7 +121,10 @@ def serve_models(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory for all models; default: what is free."),
+        typer.Option(
+            metavar="SIZE",
+            help="Limit the memory of all models together, and of each (default: what is free).",
+        ),
     ] = None,
     context_size: ContextSize = None,
     threads: Threads = None,
@@ -197,13 +200,20 @@ class _Planner:
         return [self._plan(model, name) for model, name in models]
 
     def all_that_can(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
-        """The plans of models, without those that cannot be served."""
-        plans = []
+        """The plans of models, without those that cannot be served.
+
+        Raises:
+            ModelRunnerError: None of them can.
+        """
+        plans, failure = [], None
         for model, name in models:
             try:
                 plans.append(self._plan(model, name))
             except ModelRunnerError as exc:
                 self.context.console.warn(f"not served: {exc.message}")
+                failure = exc
+        if failure is not None and not plans:
+            raise failure
         return plans
 
     def _plan(self, model: StoredModel, name: str) -> ServePlan:

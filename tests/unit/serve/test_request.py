@@ -83,6 +83,10 @@ def test_what_is_possible_passes(path: str, asked: dict[str, Any]) -> None:
             b'{"messages": [%b[]]}' % (b"[]," * 1_000_001),
             "the request has more than 1,000,000 lists and objects",
         ),
+        (
+            b'{"prompt": [%b1]}' % (b"1," * 8_000_001),
+            "the request has more than 8,000,000 values",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_body_is_said(body: bytes, message: str) -> None:
@@ -100,11 +104,10 @@ def test_bodies_have_a_limit_together_that_each_one_gives_back() -> None:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             slow.sendall(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:-1]))
 
-            def is_full() -> bool:
-                answer = running.ask("POST", "/v1/chat/completions", body)
-                return (answer.status, answer.headers.get("retry-after")) == (503, "5")
-
-            wait_until(is_full)
+            held = f"\nmodelrunner_request_body_bytes {len(body) - 1}\n".encode()
+            wait_until(lambda: held in running.get("/metrics").body)
+            answer = running.ask("POST", "/v1/chat/completions", body)
+            assert (answer.status, answer.headers["retry-after"]) == (503, "5")
             assert running.chat("one").status == 200
         wait_until(
             lambda: running.ask("POST", "/v1/chat/completions", body).status == 200,
