@@ -174,6 +174,8 @@ class Loader:
         known = set(map(str, there.references)) if there is not None else set()
         is_new = not set(map(str, one.names)) <= known
         model = self._store.add(one.manifest, one.names) if is_new or there is None else there
+        # the files get their names now, for a store that is read-only later
+        model.view()
         came = any(blob.digest in self._new for blob in one.manifest.blobs)
         return Loaded(model, one.names, is_new or came)
 

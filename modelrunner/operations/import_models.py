@@ -103,6 +103,8 @@ class Importer:
                 self._require_free(reference, manifest)
             others = () if name is not None else found.others
             model = self.store.add(manifest, [reference, *others])
+        # the files get their names now, for a store that is read-only later
+        model.view()
         return Imported(found, reference, model, new=there is None, bytes_by_way=ways)
 
     def _fuller(self, manifest: Manifest, reference: Reference) -> StoredModel | None:

@@ -62,7 +62,19 @@ def inspect_remote(
     }
     value |= _artifact(artifact, config)
     variant = variant_of(card, [reference.short])
-    value |= _header(lambda: headers.of_remote(source, pinned, artifact), variant)
+    header = _header(lambda: headers.of_remote(source, pinned, artifact), variant)
+    return _filled_in(value | header)
+
+
+def _filled_in(value: dict[str, object]) -> dict[str, object]:
+    """The facts with what the GGUF header says, where the config says nothing."""
+    found = value["gguf"]
+    if not isinstance(found, dict):
+        return value
+    keys = {key: key for key in ("architecture", "quantization", "context_length")}
+    for key, told in {**keys, "parameters": "parameters_text"}.items():
+        if value[key] is None:
+            value[key] = found.get(told)
     return value
 
 

@@ -1,10 +1,10 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.config import ModelConfig
+from modelrunner.operations.header_facts import header_facts
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
 
@@ -57,7 +57,7 @@ def row_of(model: StoredModel) -> Row:
     references = tuple(str(name) for name in names)
     short = tuple(name.short for name in names)
     try:
-        config = _filled_in(model.config, model)
+        config = filled_in(model.config, model)
         return Row(
             str(model.digest),
             references,
@@ -70,29 +70,24 @@ def row_of(model: StoredModel) -> Row:
             context_length=config.context_length,
             size_bytes=model.size,
             created=utc(config.created),
-            path=str(_path(model)),
+            path=_path(model),
         )
     except ModelRunnerError as exc:
         return Row(str(model.digest), references, short, problem=exc.message)
 
 
-def _filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
-    """The config with what the header says, where it does not say what the model is."""
-    if config.architecture is not None:
+def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
+    """The config with what the GGUF header says, where the config says nothing."""
+    told = (config.architecture, config.parameters, config.quantization, config.context_length)
+    if None not in told:
         return config
-    # most configs say it: reading headers is for those that do not
-    from modelrunner.operations import headers
-
-    try:
-        metadata = headers.of_stored(model).metadata
-    except ModelRunnerError:
-        return config
+    facts = header_facts(model)
     return replace(
         config,
-        architecture=metadata.architecture,
-        parameters=config.parameters or metadata.parameters_text,
-        quantization=config.quantization or metadata.quantization,
-        context_length=config.context_length or metadata.context_length,
+        architecture=config.architecture or facts.architecture,
+        parameters=config.parameters or facts.parameters,
+        quantization=config.quantization or facts.quantization,
+        context_length=config.context_length or facts.context_length,
     )
 
 
@@ -115,6 +110,7 @@ def utc(time: str | None) -> str | None:
     return format_moment(moment)
 
 
-def _path(model: StoredModel) -> Path:
-    """Where the weights are, without making the view."""
-    return model.layout.view(model.digest) / str(model.artifact.weights[0].path)
+def _path(model: StoredModel) -> str | None:
+    """Where the weights are; None where their view was not made, which this does not do."""
+    path = model.layout.view(model.digest) / str(model.artifact.weights[0].path)
+    return str(path) if path.exists() else None

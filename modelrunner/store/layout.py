@@ -6,6 +6,7 @@ store/v1/  oci-layout  index.json  lock  CACHEDIR.TAG
            ingest/<hex>.partial          arriving
            quarantine/<hex>              found damaged, moved out of the way
            stamps/<hex>                  how the file looked when its hash was made
+           stamps/<hex>.facts            what was read from its GGUF header
            views/<manifest hex>/...      real file names, hard-linked
 ```
 It is an OCI image layout, so `skopeo`, `oras` and `crane` read it; they pass over what the
@@ -113,6 +114,10 @@ class Layout:
     def stamp(self, digest: Digest) -> Path:
         """The stamp of a blob."""
         return self.stamps / digest.hex
+
+    def facts(self, digest: Digest) -> Path:
+        """What was read from a blob's GGUF header, for listings."""
+        return self.stamps / f"{digest.hex}.facts"
 
     def view(self, digest: Digest) -> Path:
         """The view of a model, by its manifest's digest."""

@@ -84,6 +84,7 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
                 freed += path.stat().st_size
                 path.unlink()
             store.layout.stamp(digest).unlink(missing_ok=True)
+            store.layout.facts(digest).unlink(missing_ok=True)
         return freed
 
 
@@ -196,7 +197,8 @@ def _remove(layout: Layout, entry: Leftover) -> bool:
     else:
         entry.path.unlink(missing_ok=True)
     if entry.kind == "blob":
-        (layout.stamps / entry.path.name).unlink(missing_ok=True)
+        for name in (entry.path.name, f"{entry.path.name}.facts"):
+            (layout.stamps / name).unlink(missing_ok=True)
     return True
 
 
