@@ -117,7 +117,7 @@ def test_server_that_says_what_it_wants_is_quoted(store):
         with pytest.raises(RegistryAnswerError) as caught:
             Pulling(store, registries=said).pull(f"{server.host}/team/m:1")
     assert caught.value.message == (
-        f"{server.host}/team/m:1: {server.host} answers 400: it speaks TLS, and was asked in"
+        f"{server.host}/team/m:1: {server.host} returned HTTP 400: it speaks TLS, and was asked in"
         " plain http"
     )
     assert "insecure = true" in (caught.value.hint or "")
@@ -125,5 +125,5 @@ def test_server_that_says_what_it_wants_is_quoted(store):
 
 def test_bad_request_of_a_plain_server_is_its_answer(store, plain):
     plain.answer(400, times=None)
-    with pytest.raises(RegistryAnswerError, match="answers 400"):
+    with pytest.raises(RegistryAnswerError, match="returned HTTP 400"):
         Pulling(store).pull(plain.reference("team/m:1"))
