@@ -506,10 +506,10 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
         ((TALKER, "--allow-origin", "evil"), 2, "invalid origin: 'evil'"),
         ((TALKER, "--allow-origin", "null"), 2, "invalid origin: 'null'"),
         ((TALKER, "--allow-host", "https://x"), 2, "invalid host name: 'https://x'"),
-        ((TALKER, "--api-key", ""), 2, "an API key is made of visible ASCII characters"),
-        ((TALKER, "--kv-type", "q9"), 2, "kv-type"),
+        ((TALKER, "--api-key", ""), 2, "invalid API key in --api-key: expected printable"),
+        ((TALKER, "--kv-type", "q9"), 2, "--kv-type must be one of f32, f16, "),
         (("fixtures/none-of-this", "--offline"), 9, "fixtures/none-of-this:latest is not here"),
-        ((TALKER, "--host", "192.0.2.1"), 8, "192.0.2.1 is not an address of this machine"),
+        ((TALKER, "--host", "192.0.2.1"), 8, "cannot listen on 192.0.2.1:0: 192.0.2.1 is not"),
     ],
 )
 def test_what_cannot_be_served_is_said(
@@ -708,4 +708,5 @@ def test_a_port_that_somebody_else_has_is_a_runtime_error(models: CommandLine) -
         done = models("serve", TALKER, "--port", str(port), "--json")
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, done.stdout, error["code"]) == (8, "", "port_in_use")
-    assert (error["port"], error["hint"]) == (port, "choose another port with --port, or 0 for any")
+    hint = "choose another port with --port, or 0 for any free one"
+    assert (error["port"], error["hint"]) == (port, hint)
