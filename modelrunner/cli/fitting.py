@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cards.catalog import Catalog
@@ -18,6 +19,7 @@ from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
+from modelrunner.operations.file_model import file_of
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.text import available, suggest
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
@@ -120,7 +122,12 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
         return text
     estimator = estimator_for(context, fitting.gpu)
     if not fitting.choose:
-        report = estimator.of_model(text, fitting.wish)
+        path = file_of(text)
+        report = (
+            estimator.of_file(Path(path), fitting.wish)
+            if path is not None
+            else estimator.of_model(text, fitting.wish)
+        )
     else:
         from modelrunner.operations.variants import names_repository, variants
 

@@ -19,6 +19,7 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
 from modelrunner.operations.configure import Configurations
+from modelrunner.operations.file_model import file_model
 from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
@@ -231,8 +232,15 @@ def _draft(context: Context, text: str) -> Path:
     return context.store.resolve(text).weights()
 
 
-def find_or_pull(context: Context, text: str) -> tuple[StoredModel, str]:
-    """The model, from the store or else the registry, and what people call it."""
+def find_or_pull(
+    context: Context, text: str, projector: Path | None = None
+) -> tuple[StoredModel, str]:
+    """The model, from a file, the store or else the registry, and what people call it."""
+    of_file = file_model(context.store, text, projector)
+    if of_file is not None:
+        name = sanitize_line(text)
+        context.console.say(f"{name}: using the file where it is, nothing is copied")
+        return of_file, name
     model = context.store.lookup(text)
     if model is None:
         reference = reference_to_pull(context, text)

@@ -43,6 +43,10 @@ ChatTemplate: TypeAlias = Annotated[
         " (default: the model's own).",
     ),
 ]
+Mmproj: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Projector (mmproj) of a GGUF file that takes images."),
+]
 Assignments: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."),

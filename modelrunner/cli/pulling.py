@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress import progress
 from modelrunner.cli.pull_results import tell_failure
-from modelrunner.errors import ModelNotFoundError
+from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
@@ -18,6 +19,7 @@ from modelrunner.oci.hub_names import normalized
 from modelrunner.oci.near import typed
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations import pull_many as together
+from modelrunner.operations.file_model import file_of
 from modelrunner.operations.nearby import nowhere, programs
 from modelrunner.operations.pull import Puller
 from modelrunner.operations.pulled import Failed, Outcome, Pulled
@@ -44,10 +46,31 @@ def reference_to_pull(context: Context, text: str) -> Reference:
                 f"{text}: not in the local store, and an ID does not say where to get it",
                 hint="pull it by name: REPOSITORY@sha256:HEX",
             )
+    path = file_of(text)
+    if path is not None:
+        raise _is_file(text)
     reference = Reference.parse(text)
     if reference.is_local and context.store.lookup(text) is None:
         raise context.store.not_found(text)
     return context.store.only_name(text) or reference
+
+
+def _is_file(text: str) -> UsageError:
+    shown = sanitize_line(text, 200)
+    try:
+        there = Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        there = False
+    if there:
+        return UsageError(
+            f"{shown} is a file, not the name of a model",
+            hint=f"`modelrunner run {shown}` runs it, `modelrunner import {shown}` adds it to the"
+            " local store",
+        )
+    return UsageError(
+        f"{shown} looks like a file: file not found",
+        hint="the model of a registry has a name such as ai/smollm2",
+    )
 
 
 def pull_one(

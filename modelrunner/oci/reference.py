@@ -47,6 +47,7 @@ _REVISION = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?")
 _ALGORITHM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HF_TAG = re.compile(r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}")
+_PATHS = ("./", "../", "/", "~", ".\\", "..\\")
 _MAX_NAME = 255
 _MAX_PORT = 65_535
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})")
@@ -88,6 +89,12 @@ class Reference:
             raise InvalidReferenceError(
                 f"{text[:200]!r} is an address, not a model reference",
                 hint=f"leave out {scheme}://",
+            )
+        if text.startswith(_PATHS):
+            raise InvalidReferenceError(
+                f"{text[:200]!r} is a path, not the name of a model",
+                hint="`modelrunner run FILE` runs a GGUF file, `modelrunner import FILE` adds it to"
+                " the local store",
             )
         rest, digest = _split_digest(text)
         name, tag = _split_tag(rest, text)

@@ -76,7 +76,7 @@ def of_stored(model: StoredModel) -> Headers:
     """
     found = []
     for layer in model.artifact.weights:
-        path = model.layout.blob(layer.descriptor.digest)
+        path = model.blob(layer.descriptor)
         if not path.exists():
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))

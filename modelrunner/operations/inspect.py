@@ -17,6 +17,18 @@ from modelrunner.operations.suggestions import pin
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 
+_NO_ARTIFACT: dict[str, object] = {
+    "id": None,
+    "references": [],
+    "family": None,
+    "manifest": None,
+    "config_digest": None,
+    "config_media_type": None,
+    "layers": [],
+    "config_gguf": {},
+}
+"""What a file has not."""
+
 
 def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -> dict[str, object]:
     """A stored model, as JSON has it; where its card is known, with what that says differently.
@@ -28,7 +40,11 @@ def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -
     artifact = model.artifact
     value = row_of(model).to_dict()
     value |= _artifact(artifact, model.config)
-    value["blobs_good"] = all(store.blobs.state(blob) == "good" for blob in model.manifest.blobs)
+    if not model.is_stored:
+        value |= _NO_ARTIFACT
+    else:
+        good = (store.blobs.state(blob) == "good" for blob in model.manifest.blobs)
+        value["blobs_good"] = all(good)
     names = [reference.short for reference in model.references]
     value |= _header(lambda: headers.of_stored(model), variant_of(card, names))
     return value

@@ -215,7 +215,7 @@ def plan_launch(
         UnsupportedArtifactError: It is no model to chat with.
     """
     for blob in model.manifest.blobs:
-        if store.blobs.state(blob) != "good":
+        if model.is_stored and store.blobs.state(blob) != "good":
             raise missing(model, blob)
     found = headers.of_stored(model)
     metadata = found.metadata
@@ -240,9 +240,8 @@ def plan_launch(
     context = running_context(tokens, shape.context or None)
     load = wish.load(context)
     keys, values = wish.cache_types
-    view = model.view()
     artifact = model.artifact
-    template = _file(view, artifact.template and artifact.template.path)
+    template = model.file(artifact.template)
     spec = LaunchSpec(
         model=model.weights(),
         name=name,
@@ -252,9 +251,7 @@ def plan_launch(
         gpu_layers=wish.gpu_layers,
         cache_type_k=keys,
         cache_type_v=values,
-        mmproj=None
-        if found.projector_problem
-        else _file(view, artifact.projector and artifact.projector.path),
+        mmproj=None if found.projector_problem else model.file(artifact.projector),
         adapter=adapter_file(model),
         **{"chat_template": template, **wish.more},
     )
@@ -345,9 +342,4 @@ def is_packable(shape: ModelShape) -> bool:
 
 def adapter_file(model: StoredModel) -> Path | None:
     """The file of a model's adapter, if it has one."""
-    adapter = model.artifact.adapter
-    return _file(model.view(), adapter and adapter.path)
-
-
-def _file(view: Path, path: object) -> Path | None:
-    return view / str(path) if path else None
+    return model.file(model.artifact.adapter)

@@ -112,5 +112,4 @@ def utc(time: str | None) -> str | None:
 
 def _path(model: StoredModel) -> str | None:
     """Where the weights are; None where their view was not made, which this does not do."""
-    path = model.layout.view(model.digest) / str(model.artifact.weights[0].path)
-    return str(path) if path.exists() else None
+    return str(model.path) if model.path.exists() else None

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from modelrunner.errors import (
     CorruptStoreError,
@@ -22,6 +23,7 @@ from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_names import normalized
+from modelrunner.oci.layers import Layer
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.near import near_names
 from modelrunner.oci.reference import (
@@ -51,6 +53,9 @@ class StoredModel:
     """Other spellings of its names, each with the name that it stands for."""
     published: bool = False
     """Whether a registry is known to have it: it was pulled from there, or pushed."""
+
+    is_stored: ClassVar[bool] = True
+    """Whether its files are blobs of the store."""
 
     @property
     def digest(self) -> Digest:
@@ -111,6 +116,19 @@ class StoredModel:
     def view(self) -> Path:
         """The folder with the model's files under their real names."""
         return ensure_view(self.layout, self.artifact)
+
+    @property
+    def path(self) -> Path:
+        """Where the weights are under their real name, without making the view."""
+        return self.layout.view(self.digest) / str(self.artifact.weights[0].path)
+
+    def blob(self, descriptor: Descriptor) -> Path:
+        """Where a layer lies, under its digest."""
+        return self.layout.blob(descriptor.digest)
+
+    def file(self, layer: Layer | None) -> Path | None:
+        """The file of a layer under its real name; None where it has none."""
+        return None if layer is None or layer.path is None else self.view() / str(layer.path)
 
 
 def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:

@@ -11,6 +11,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.configure import Configurations
+from modelrunner.operations.file_model import file_model
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
 from modelrunner.operations.suggestions import about
 from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
@@ -60,9 +61,14 @@ def inspect(
         source = context.source_for(name)
         context.console.emit(inspect_remote(source, name, catalog.get(name.short)))
         return
-    model = context.store.resolve(reference)
+    model = file_model(context.store, reference) or context.store.resolve(reference)
     names = (catalog.get(entry.short) for entry in model.references)
     card = next((found for found in names if found is not None), None)
+    if security and not model.is_stored:
+        raise UsageError(
+            "--security needs a stored model",
+            hint=f"add it to the local store: `modelrunner import {sanitize_line(reference)}`",
+        )
     if security:
         context.console.emit(_security(context, reference, model, card, keys, identity, issuer))
         return

@@ -36,6 +36,7 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     MaxTokens,
+    Mmproj,
     RawFlags,
     RepeatPenalty,
     RequireFit,
@@ -69,13 +70,16 @@ _PATIENCE_S = 300.0
     examples="  modelrunner run ai/granite-4.0-micro\n"
     '  modelrunner run ai/smollm2 "What is the capital of France?"\n'
     '  git diff | modelrunner run ai/granite-4.0-micro "Write a commit message."\n'
+    "  modelrunner run ./granite-4.0-micro-Q4_K_M.gguf\n"
     "  modelrunner run ai/granite-4.0-micro --tools weather.py\n"
     "  modelrunner run ai/qwen3 --set batch=512 --draft ai/qwen3:0.6B-Q4_0",
     cls=CommandWithFlags,
 )
 def run(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Model, pulled if missing, or a GGUF file.")
+    ],
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="[PROMPT...]", help="Answer once, then exit.")
     ] = None,
@@ -102,6 +106,7 @@ def run(
     tools: Tools = None,
     yes_tools: YesTools = False,
     chat_template: ChatTemplate = None,
+    mmproj: Mmproj = None,
     raw: Annotated[
         bool,
         typer.Option(
@@ -144,7 +149,7 @@ def run(
     if fit or require_fit:
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
-    model, name = find_or_pull(context, reference)
+    model, name = find_or_pull(context, reference, mmproj)
     wish = wish_for(context, chosen, model, name, launch)
     plan = plan_launch(context.store, model, name, wish, devices())
     plan = as_seen(context, chosen, model, plan)

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,7 @@ from modelrunner.cli.options import (
     Draft,
     GpuLayers,
     KvType,
+    Mmproj,
     RawFlags,
     Rpc,
     RuntimeChoice,
@@ -66,7 +68,8 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
 def serve_models(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Models; pulled if missing.")
+        list[str] | None,
+        typer.Argument(metavar="[REF...]", help="Models, pulled if missing, or GGUF files."),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every model that is here, instead of REFs.")
@@ -133,6 +136,7 @@ def serve_models(
     draft: Draft = None,
     rpc: Rpc = None,
     chat_template: ChatTemplate = None,
+    mmproj: Mmproj = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
@@ -164,7 +168,7 @@ def serve_models(
     chosen = runtime_for(context, runtime, needs)
     with listening(context, host, context.settings.port if port is None else port) as listener:
         planner = _Planner(context, chosen, launch, devices(), memory)
-        models = _chosen(context, references or [], everything=everything)
+        models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
         warn_of_rpc(context, [plan.served.spec for plan in plans])
         order = ServeOrder(
@@ -238,7 +242,7 @@ class _Planner:
 
 
 def _chosen(
-    context: Context, references: Sequence[str], *, everything: bool
+    context: Context, references: Sequence[str], mmproj: Path | None, *, everything: bool
 ) -> list[tuple[StoredModel, str]]:
     """Each model once, with the name that it is shown under."""
     if everything == bool(references):
@@ -253,10 +257,18 @@ def _chosen(
                 "no models in the local store", hint="download one: `modelrunner pull ai/smollm2`"
             )
         return [(model, model.references[0].short) for model in named]
-    found = [find_or_pull(context, text) for text in references]
-    return list({str(model.digest): (model, name) for model, name in reversed(found)}.values())[
-        ::-1
-    ]
+    if mmproj is not None and len(references) != 1:
+        raise UsageError(
+            f"--mmproj needs one GGUF file, got {len(references)} models",
+            hint="serve the file alone: serve FILE.gguf --mmproj FILE",
+        )
+    chosen: dict[str, tuple[StoredModel, str]] = {}
+    for text in references:
+        model, name = find_or_pull(context, text, mmproj)
+        # requests name a model, and a path is not the name of one
+        shown = name if model.is_stored else model.references[0].short
+        chosen.setdefault(str(model.digest), (model, shown))
+    return list(chosen.values())
 
 
 def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str | None]:

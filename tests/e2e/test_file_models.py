@@ -1,0 +1,121 @@
+"""Commands that take a GGUF file where they take the name of a model."""
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.fixtures import script
+
+SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say.\n"
+NAME = "tiny-llama-Q8_0.gguf"
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+) -> tuple[Path, CommandLine]:
+    """A folder with model files, in which commands run."""
+    folder = tmp_path / "models"
+    for name in ("llama", "llama-shards", "projector"):
+        script("models").write_model(name, folder)
+    (folder / "text.gguf").write_text("this is not a model at all")
+    (folder / "empty").mkdir()
+    monkeypatch.chdir(folder)
+    return folder, CommandLine(cli.home, {**cli.environ, "MODELRUNNER_RUNTIME": "xllamacpp"})
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", [f"./{NAME}", NAME, "absolute", "shards"])
+def test_a_file_runs_where_it_is(files: tuple[Path, CommandLine], how: str) -> None:
+    folder, command = files
+    text = {
+        "absolute": str(folder / NAME),
+        "shards": "./tiny-llama-Q8_0-00001-of-00003.gguf",
+    }.get(how, how)
+    done = command("run", text, "hi")
+    assert (done.returncode, done.stdout) == (0, SENTENCE)
+    first, second = done.stderr.splitlines()
+    assert first == f"{text}: using the file where it is, nothing is copied"
+    assert second.startswith(f"{text}: fits, needs ")
+    assert not (command.home / "store").exists()
+
+
+@pytest.mark.model
+def test_a_file_with_its_projector_takes_images(files: tuple[Path, CommandLine]) -> None:
+    _, command = files
+    done = command("run", f"./{NAME}", "hi", "--mmproj", "mmproj-tiny-llama-F16.gguf")
+    assert (done.returncode, done.stdout) == (0, SENTENCE)
+    wrong = command("run", f"./{NAME}", "hi", "--mmproj", NAME)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"error: --mmproj {NAME}: expected a projector, got a model\n")
+
+
+@pytest.mark.model
+def test_a_file_is_served_and_measured_and_inspected(files: tuple[Path, CommandLine]) -> None:
+    folder, command = files
+    served = subprocess.Popen(
+        command.argv("serve", f"./{NAME}", "--port", "0"),
+        env=command.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with served:
+        assert served.stdout is not None
+        url = served.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:
+            listed = json.load(answer)
+        served.terminate()
+    assert [model["id"] for model in listed["data"]] == ["local/tiny-llama:Q8_0"]
+    options = ("--prompt", "16", "--parallel", "1", "--generate", "4", "--rounds", "1", "--json")
+    found = json.loads(command("bench", f"./{NAME}", *options).stdout)
+    assert (found["reference"], len(found["results"])) == (f"./{NAME}", 1)
+    about = json.loads(command("inspect", f"./{NAME}").stdout)
+    assert (about["id"], about["path"]) == (None, str(folder / NAME))
+    assert about["architecture"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("run", "./no.gguf", "hi"), 2, "error: ./no.gguf looks like a file: file not found\n"),
+        (("pull", "./no.gguf"), 2, "error: ./no.gguf looks like a file: file not found\n"),
+        (
+            ("pull", NAME),
+            2,
+            f"error: {NAME} is a file, not the name of a model\nhint: `modelrunner run {NAME}` ",
+        ),
+        (("run", "./empty", "hi"), 2, "error: ./empty is a directory, not a GGUF file\n"),
+        (
+            ("run", ".", "hi"),
+            2,
+            "error: . is a directory, not a GGUF file\nhint: name a file in it, such as mmproj-",
+        ),
+        (("run", "./text.gguf", "hi"), 6, "error: text.gguf: is not a GGUF file\nhint: "),
+        (("run", "mmproj-tiny-llama-F16.gguf", "hi"), 10, "error: mmproj-tiny-llama-F16.gguf is"),
+        (("rm", "./x.gguf"), 2, "error: './x.gguf' is a path, not the name of a model\nhint: "),
+        (
+            ("run", "ai/none", "hi", "--mmproj", NAME),
+            2,
+            "error: --mmproj needs a GGUF file, and ai/none is the name of a model\nhint: ",
+        ),
+    ],
+)
+def test_what_is_no_model_file_is_told(
+    files: tuple[Path, CommandLine], arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    _, command = files
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told)
+
+
+def test_a_stored_model_comes_before_a_file_of_its_name(files: tuple[Path, CommandLine]) -> None:
+    folder, command = files
+    assert command("package", NAME, NAME).returncode == 0
+    about = json.loads(command("inspect", NAME).stdout)
+    assert about["references"] == [f"docker.io/ai/{NAME.lower()}:latest"]
+    assert json.loads(command("inspect", f"./{NAME}").stdout)["path"] == str(folder / NAME)
