@@ -101,7 +101,7 @@ def _projector_problem(model: StoredModel, found: Headers) -> str | None:
     layer = model.artifact.projector
     if layer is None or not found.shards:
         return None
-    path = model.layout.blob(layer.descriptor.digest)
+    path = model.blob(layer.descriptor)
     if not path.exists():
         raise missing(model, layer.descriptor)
     try:
