@@ -104,7 +104,6 @@ _ELSEWHERE = {
     "install-runner": "runtimes",
     "kill": "stop",
     "models": "list",
-    "purge": "prune",
     "restart-runner": "serve",
     "settings": "config",
     "start": "serve",
@@ -133,9 +132,13 @@ class CommandTable(TyperGroup):
             UsageError: There is none; the near ones are named.
         """
         wanted = args[0]
-        known = wanted in COMMANDS or wanted in ALIASES
+        known = wanted in COMMANDS or wanted in ALIASES or wanted == "purge"
         if not known and not wanted.startswith("-") and not ctx.resilient_parsing:
             raise _unknown(wanted)
+        if wanted == "purge":
+            # Docker Model Runner's: every model, asked for; its -f does not ask
+            forced = ["--yes" if word in ("-f", "--force") else word for word in args[1:]]
+            args = ["rm", "--all", *forced]
         return super().resolve_command(ctx, args)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - see above

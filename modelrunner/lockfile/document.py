@@ -173,7 +173,10 @@ def _lines_of(text: str) -> Mapping[str, int]:
             key = f"{table}.{_plain(word[1])}" if table else _plain(word[1])
         else:
             continue
-        found.setdefault(key, number)
+        # `[models.chat]` and `models.chat.ref = ...` make the tables above them too
+        parts = key.split(".")
+        for length in range(1, len(parts) + 1):
+            found.setdefault(".".join(parts[:length]), number)
     return found
 
 

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -49,10 +50,24 @@ def find_parts(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _numbered(path: Path) -> tuple[Path, ...]:
-    found: list[Path] = []
-    while (candidate := part(path, len(found))).is_file():
-        found.append(candidate)
-    return tuple(found)
+    """All parts of a split archive, from the first one on.
+
+    Raises:
+        UsageError: One in the middle is missing.
+    """
+    numbers = sorted(
+        int(beside.suffix[1:])
+        for beside in path.parent.glob(f"{escape(path.name)}.[0-9][0-9][0-9]")
+        if beside.is_file()
+    )
+    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers)) if numbers else []
+    if missing:
+        names = ", ".join(part(path, number).name for number in missing[:3])
+        raise UsageError(
+            f"{part(path, 0).name}: missing part {names} of the archive",
+            hint="copy every part into one directory, and name the first",
+        )
+    return tuple(part(path, number) for number in numbers)
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class TarStream:
         self._stream = stream
         self._left = 0
         self._padding = 0
+        self._begun = False
 
     def members(self) -> Iterator[Member]:
         """Every member; what was not read of one is passed over before the next.
@@ -94,7 +95,7 @@ class TarStream:
         name: str | None = None
         size: int | None = None
         while True:
-            block = self._exactly(BLOCKSIZE)
+            block = self._exactly(BLOCKSIZE) if self._begun else self._first()
             if not any(block):
                 return None
             found = _parse(block)
@@ -140,6 +141,19 @@ class TarStream:
             left -= len(piece)
         return b"".join(pieces)
 
+    def _first(self) -> bytes:
+        """The first block; a file that is shorter than one is not an archive."""
+        self._begun = True
+        found = b""
+        while len(found) < BLOCKSIZE and (more := self._stream.read(BLOCKSIZE - len(found))):
+            found += more
+        if len(found) < BLOCKSIZE and found and b"\0" not in found:
+            # the first fields of a tar are padded with zeros
+            raise _no_tar()
+        if len(found) < BLOCKSIZE:
+            raise _cut()
+        return found
+
     def _drain(self) -> None:
         """Reads what fills the last record, so that whoever writes a pipe is not cut off."""
         left = _TRAILING
@@ -151,7 +165,7 @@ def _parse(block: bytes) -> TarInfo:
     try:
         found = TarInfo.frombuf(block, "utf-8", "replace")
     except HeaderError as exc:
-        raise IntegrityError("this is no tar archive, or a damaged one") from exc
+        raise _no_tar() from exc
     if found.size < 0:
         raise IntegrityError("the archive has a member of negative size")
     return found
@@ -193,8 +207,14 @@ def _name(text: str) -> str:
     return "/".join(parts)
 
 
+def _no_tar() -> IntegrityError:
+    return IntegrityError(
+        "not a tar archive, or a damaged one", hint="name an archive that `modelrunner save` wrote"
+    )
+
+
 def _cut() -> SizeMismatchError:
     return SizeMismatchError(
-        "the archive ends in the middle: nothing of it was named",
+        "unexpected end of archive; nothing was loaded",
         hint="copy it again; of a split archive every part is needed, in order",
     )

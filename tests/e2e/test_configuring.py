@@ -42,7 +42,7 @@ def test_settings_are_of_one_tag_alone(cli: CommandLine) -> None:
     [
         (["--set", "contxt=1"], "unknown setting 'contxt'"),
         (["--set", "context=no"], "context must be a whole number from 1 on, got 'no'"),
-        (["--kv-type", "q9"], "kv-type should be one of f32, f16, "),
+        (["--kv-type", "q9"], "--kv-type must be one of f32, f16, "),
         (["--unset", "contxt"], "unknown setting 'contxt'"),
         (["--set", "mmap=on", "--unset", "mmap"], "mmap is set and unset at once"),
         (["--show", "--context", "5"], "--show changes nothing, and there is a change"),
@@ -162,3 +162,21 @@ class TestRuntimes:
         assert (rows[0]["chosen"], rows[0]["version"]) == (True, "6107 (abc)")
         here = [row["why_not"] for row in rows[1:] if row["available"]]
         assert set(here) <= {"llama-server comes first"}
+
+
+def test_a_name_that_is_spelled_wrong_is_not_kept(cli: CommandLine) -> None:
+    done = cli("configure", "ai/smolm2", "--context", "5")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        "error: ai/smolm2: not in the local store\n"
+        "hint: did you mean `ai/smollm2`? Or pull the model first\n"
+    )
+    assert cli("configure", "ai/smolm2", "--show").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["ghcr.io/acme/assistant", "ghcr.io/acme/smollm2"])
+def test_a_model_that_nobody_knows_yet_is_kept_with_a_warning(cli: CommandLine, name: str) -> None:
+    done = cli("configure", name, "--context", "512")
+    assert (done.returncode, done.stdout) == (0, "context=512\n")
+    assert f"{name}:latest is not in the local store" in done.stderr
+    assert cli("configure", "ai/smollm2", "--context", "512").stderr == ""

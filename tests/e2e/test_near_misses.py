@@ -1,11 +1,13 @@
 """A name that is spelled wrong: every command says which one may have been meant."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
+from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 
 
@@ -108,3 +110,60 @@ def test_a_registry_that_does_not_say_whether_a_model_exists_is_helped_too(
     assert hint.startswith("hint: did you mean `ai/smollm2`? Otherwise ")
     assert "modelrunner login" in hint
     assert done.returncode == 4
+
+
+# Names of other programs.
+
+
+def test_a_file_is_imported_under_a_name_as_it_is_packaged(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    assert cli("import", str(file), "team/mine:1").returncode == 0
+    assert cli("list", "-q").returncode == 0
+    assert "team/mine:1" in cli("list").stdout
+    done = cli("import", str(file), "nowhere.gguf")
+    assert done.stderr.startswith("error: nowhere.gguf: file or directory not found\n")
+
+
+def test_a_package_is_pushed_when_it_is_made(
+    cli: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    file, name = tiny_gguf(tmp_path / "tiny.gguf"), registry.reference("team/mine:1")
+    made = json.loads(cli("package", str(file), name, "--push", "--json").stdout)
+    assert (made["reference"], made["skipped_bytes"]) == (name, 0)
+    assert made["uploaded_bytes"] > 0
+    assert json.loads(cli("tags", name, "--json").stdout)["tags"] == ["1"]
+    offline = cli("package", str(file), registry.reference("team/mine:2"), "--push", "--offline")
+    assert offline.returncode == 9
+    assert "mine:2" not in cli("list").stdout
+
+
+def test_purge_removes_every_model_when_that_is_meant(local: CommandLine) -> None:
+    asked = local("purge")
+    assert asked.returncode == 2
+    assert "team/tiny:1" in local("list").stdout
+    assert local("purge", "-f").returncode == 0
+    assert local("list", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("alias", "command"),
+    [
+        (["show", "team/tiny:1"], ["inspect", "team/tiny:1"]),
+        (["status", "--json"], ["ps", "--json"]),
+        (["images"], ["list"]),
+        (["unload", "--all"], ["stop", "--all"]),
+    ],
+    ids=str,
+)
+def test_what_others_call_it_does_the_same(
+    local: CommandLine, alias: list[str], command: list[str]
+) -> None:
+    one, other = local(*alias), local(*command)
+    assert (one.stdout, one.returncode) == (other.stdout, other.returncode) != ("", 2)
+
+
+def test_rmi_removes(local: CommandLine) -> None:
+    assert local("rmi", "team/tiny:1").returncode == 0
+    assert local("list", "--json").stdout == "[]\n"

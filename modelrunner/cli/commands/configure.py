@@ -17,11 +17,12 @@ from modelrunner.cli.options import (
     KvType,
     Threads,
 )
-from modelrunner.errors import UsageError
+from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.configure import Configurations
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
+from modelrunner.text import did_you_mean
 
 _KNOWN = "\n".join(
     fill(
@@ -72,6 +73,8 @@ def configure(
         raise UsageError(f"{both[0]} is set and unset at once", hint="leave one out")
     name = _named(context, reference)
     configurations = Configurations(context.settings.state)
+    if add:
+        _require_plausible(context, name, reference)
     kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)
     _tell(context, name, kept)
 
@@ -86,6 +89,35 @@ def _named(context: Context, text: str) -> Reference:
     if reference.is_local and context.store.lookup(text) is not None:
         reference = context.store.only_name(text) or reference
     return tagged(reference)
+
+
+def _require_plausible(context: Context, name: Reference, text: str) -> None:
+    """Refuses a name that is most likely spelled wrong; one that nobody knows is kept.
+
+    Raises:
+        ModelNotFoundError: No model is called so, and one is called nearly so.
+    """
+    if context.store.find(name) is not None:
+        return
+    from modelrunner.cards.catalog import Catalog
+    from modelrunner.operations.suggestions import near_models
+
+    catalog = Catalog.load()
+    if catalog.get(name.short) is not None:
+        return
+    stored, known = near_models(name, context.store, catalog)
+    found = {entry: Reference.parse(entry).repository for entry in (*stored, *known)}
+    # the same model of another registry or namespace, or with another tag, says nothing
+    last = name.repository.rpartition("/")[2]
+    if found and all(repository.rpartition("/")[2] != last for repository in found.values()):
+        near = list(found)[:3]
+        raise ModelNotFoundError(
+            f"{text[:200]}: not in the local store",
+            hint=f"{did_you_mean(near)} Or pull the model first",
+            reference=name.short,
+            near=near,
+        )
+    context.console.warn(f"{name.short} is not in the local store; its settings are kept for later")
 
 
 def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:

@@ -14,6 +14,7 @@ from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish, device_to_dict
+from modelrunner.text import suggest
 
 if TYPE_CHECKING:
     from modelrunner.operations.variants import Variants
@@ -74,14 +75,17 @@ def estimate(
     ] = False,
     graph: Annotated[bool, typer.Option("--graph", help="Draw memory over context.")] = False,
     plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw it into a .svg, or a .png with Pillow."),
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Draw it into a .svg, or a .png with Pillow; can be repeated."
+        ),
     ] = None,
 ) -> None:
     """Tell how much memory a model needs, where each byte goes, and whether it fits."""
     if kv_type not in CACHE_TYPES:
         raise UsageError(
-            f"{kv_type!r} is no type of cache", hint=f"there are {', '.join(CACHE_TYPES)}"
+            f"--kv-type: invalid type of KV cache {kv_type[:40]!r}",
+            hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
     if budget is not None and gpu is not None:
         raise UsageError("--budget and --for are both something to fit into", hint="give one")
@@ -94,7 +98,8 @@ def estimate(
         _estimate_all(context, estimator, subject, wish, asked=asked)
         return
     report = _report(estimator, subject, wish)
-    _picture(context, report, plot)
+    for path in plot or ():
+        _picture(context, report, path)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
     # the answer is the answer, whether it fits or not: the exit code is for whoever only asks that
     if context.console.json:
@@ -111,9 +116,7 @@ def _report(estimator: Estimator, subject: str, wish: Wish) -> Report:
     return estimator.of_file(path, wish) if is_file else estimator.of_model(subject, wish)
 
 
-def _picture(context: Context, report: Report, path: Path | None) -> None:
-    if path is None:
-        return
+def _picture(context: Context, report: Report, path: Path) -> None:
     from modelrunner.cli import plot
 
     plot.write(plot.curve_of(report), path)

@@ -39,6 +39,7 @@ class From(StrEnum):
 
 @command(
     examples="  modelrunner import granite-4.0-micro-Q4_K_M.gguf\n"
+    "  modelrunner import granite-4.0-micro-Q4_K_M.gguf local/granite:micro\n"
     "  modelrunner import ~/models\n"
     "  modelrunner import --from ollama\n"
     "  modelrunner import --from ollama llama3.2:1b\n"
@@ -71,6 +72,9 @@ def import_models(
     """
     if link and copy:
         raise UsageError("--link and --copy contradict each other", hint="give one")
+    if from_ is None and name is None and _is_file_and_name(names or []):
+        # as Docker Model Runner's `package FILE NAME`
+        names, name = (names or [])[:1], (names or [])[1]
     found = _find(context, names or [], from_, folder, all_=all_)
     if dry_run or (from_ is not None and not names and not all_):
         _show(context, found, dry_run=dry_run)
@@ -91,6 +95,15 @@ def import_models(
         importer = Importer(context.store, way, listener)
         results = [(model, _take(importer, model, wanted)) for model in found]
     _tell(context, results)
+
+
+def _is_file_and_name(names: Sequence[str]) -> bool:
+    """Whether this is a file, and what it is to be called."""
+    if len(names) != 2 or not Path(names[0]).expanduser().is_file():  # noqa: PLR2004
+        return False
+    second = Path(names[1]).expanduser()
+    looks_like_a_path = names[1].startswith((".", "/", "~")) or names[1].endswith(".gguf")
+    return not looks_like_a_path and not second.exists()
 
 
 def _find(

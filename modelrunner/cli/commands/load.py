@@ -10,10 +10,11 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
-from modelrunner.errors import UsageError
+from modelrunner.errors import SizeMismatchError, UsageError
 from modelrunner.events import Planned
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive_load import Loaded, Loader
+from modelrunner.operations.archive_output import part
 from modelrunner.operations.archive_source import find_parts, open_parts, plain
 from modelrunner.operations.archive_tar import Readable
 from modelrunner.units import format_size
@@ -77,5 +78,12 @@ def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
         yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
         return
     paths = find_parts([Path(text) for text in files])
-    with open_parts(paths) as stream:
-        yield stream, sum(path.stat().st_size for path in paths) or None
+    try:
+        with open_parts(paths) as stream:
+            yield stream, sum(path.stat().st_size for path in paths) or None
+    except SizeMismatchError as exc:
+        # the parts that there are follow each other: what is missing comes after them
+        if paths[0].suffix == ".000":
+            following = part(paths[0].with_suffix(""), len(paths))
+            exc.hint = f"copy it again: {following.name} may be missing"
+        raise

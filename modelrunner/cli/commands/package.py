@@ -12,7 +12,8 @@ from modelrunner.cli.progress import progress
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.package import Ingredients, package
-from modelrunner.operations.push import Pusher
+from modelrunner.operations.push import Pushed, Pusher
+from modelrunner.store.store import StoredModel
 from modelrunner.units import format_size
 
 
@@ -25,7 +26,8 @@ class Format(StrEnum):
 
 @command(
     examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
-    "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1"
+    "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1\n"
+    "  modelrunner package granite.gguf registry.example.com/team/granite:1 --push"
 )
 def package_model(
     context: Context,
@@ -49,10 +51,18 @@ def package_model(
     format_: Annotated[Format, typer.Option("--format", help="The artifact's family.")] = (
         Format.DOCKER
     ),
+    push_: Annotated[
+        bool, typer.Option("--push", help="Push the model to its registry when it is made.")
+    ] = False,
 ) -> None:
     """Make an artifact from a GGUF file, in the store."""
     ingredients = Ingredients(file, licenses or (), mmproj, chat_template, context_size)
     name = Reference.parse(reference)
+    if push_:
+        # nothing is made that cannot be sent
+        if name.is_local:
+            raise context.store.unregistered(name)
+        context.require_network(name.short)
     model = package(
         context.store,
         ingredients,
@@ -61,17 +71,21 @@ def package_model(
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
     )
     path = model.weights()
-    if context.console.json:
-        context.console.emit(
-            {
-                "reference": str(name),
-                "digest": str(model.digest),
-                "path": str(path),
-                "size_bytes": model.size,
-            }
-        )
-    else:
+    value: dict[str, object] = {
+        "reference": str(name),
+        "digest": str(model.digest),
+        "path": str(path),
+        "size_bytes": model.size,
+    }
+    if not context.console.json:
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
+    if push_:
+        pushed = _push(context, model, name)
+        value |= _pushed_to_dict(pushed)
+        if not context.console.json:
+            context.console.print(_pushed_line(name, pushed))
+    if context.console.json:
+        context.console.emit(value)
 
 
 @command(examples="  modelrunner push registry.example.com/team/model:1")
@@ -86,24 +100,33 @@ def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF
             hint=f"push one of its names: {known}" if known else "give it one with `tag`",
         )
     name = context.store.only_name(reference) or Reference.parse(reference)
+    pushed = _push(context, model, name)
+    if context.console.json:
+        context.console.emit({"reference": str(name), **_pushed_to_dict(pushed)})
+    else:
+        context.console.print(_pushed_line(name, pushed))
+
+
+def _push(context: Context, model: StoredModel, name: Reference) -> Pushed:
     if name.is_local:
         raise context.store.unregistered(name)
     context.require_network(name.short)
     sink = context.places.sink_for(name)
     with progress(context.console, verb="pushing") as listener:
-        result = Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
-    if context.console.json:
-        context.console.emit(
-            {
-                "reference": str(name),
-                "digest": result.digest,
-                "uploaded_bytes": result.uploaded_bytes,
-                "skipped_bytes": result.skipped_bytes,
-            }
-        )
-    else:
-        sent, there = format_size(result.uploaded_bytes), format_size(result.skipped_bytes)
-        context.console.print(f"{name.short}: {result.digest} ({sent} sent, {there} there)")
+        return Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
+
+
+def _pushed_to_dict(pushed: Pushed) -> dict[str, object]:
+    return {
+        "digest": pushed.digest,
+        "uploaded_bytes": pushed.uploaded_bytes,
+        "skipped_bytes": pushed.skipped_bytes,
+    }
+
+
+def _pushed_line(name: Reference, pushed: Pushed) -> str:
+    sent, there = format_size(pushed.uploaded_bytes), format_size(pushed.skipped_bytes)
+    return f"{name.short}: {pushed.digest} ({sent} sent, {there} there)"
 
 
 def _created(epoch: str) -> datetime:

@@ -101,7 +101,7 @@ def test_an_archive_that_is_cut_anywhere_is_found_out():
     raw = packed(("one", b"1" * 700), ("n" * 200, b"2" * 10))
     whole = raw.rstrip(b"\0")
     for end in [*range(0, len(whole), 97), len(whole)]:
-        with pytest.raises(SizeMismatchError, match="ends in the middle"):
+        with pytest.raises(SizeMismatchError, match="unexpected end of archive"):
             read(raw[:end])
 
 
