@@ -158,7 +158,7 @@ class Asking:
         if index and options.seed is not None:
             options = replace(options, seed=options.seed + index)
         conversation = Conversation(session.conversation.system)
-        conversation.add_user(question)
+        conversation.add_user("\n\n".join([*session.texts, question]), session.images)
         try:
             done = answer_once(
                 session.client,

@@ -43,6 +43,16 @@ ChatTemplate: TypeAlias = Annotated[
         " (default: the model's own).",
     ),
 ]
+Files: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file", metavar="FILE", help="Text file to put before the PROMPT; can be repeated."
+    ),
+]
+Images: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--image", metavar="FILE", help="Image to send with the PROMPT; can be repeated."),
+]
 Mmproj: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Projector (mmproj) of a GGUF file that takes images."),

@@ -1,5 +1,6 @@
 """Commands that take a GGUF file where they take the name of a model."""
 
+import base64
 import json
 import subprocess
 import urllib.request
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.fixtures import script
+from tests.support.openai_server import OpenAIServer
 
 SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say.\n"
 NAME = "tiny-llama-Q8_0.gguf"
@@ -119,3 +121,66 @@ def test_a_stored_model_comes_before_a_file_of_its_name(files: tuple[Path, Comma
     about = json.loads(command("inspect", NAME).stdout)
     assert about["references"] == [f"docker.io/ai/{NAME.lower()}:latest"]
     assert json.loads(command("inspect", f"./{NAME}").stdout)["path"] == str(folder / NAME)
+
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_files_and_images_go_with_a_question(
+    files: tuple[Path, CommandLine], tmp_path: Path
+) -> None:
+    _, command = files
+    notes, picture = tmp_path / "notes.txt", tmp_path / "picture.dat"
+    notes.write_text("Buy milk.\n")
+    picture.write_bytes(PIXEL)
+    with OpenAIServer() as server:
+        done = command(
+            *("run", f"./{NAME}", "Sum up @notes.txt", "--runtime", f"{server.url}/v1"),
+            *("--file", str(notes), "--file", str(notes), "--image", str(picture)),
+        )
+        (request,) = server.requests
+    assert done.returncode == 0
+    data = base64.b64encode(PIXEL).decode()
+    assert request.body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+                {"type": "text", "text": "Buy milk.\n\n\nBuy milk.\n\n\nSum up @notes.txt"},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--file", "nowhere.txt"), "error: nowhere.txt: file not found\nhint: "),
+        (("--file", "."), "error: . is not a file\nhint: "),
+        (("--image", "text.gguf"), "error: text.gguf is no picture that can be sent\nhint: "),
+        (("--image", "x.png"), f"error: ./{NAME} takes no pictures: it has no projector\nhint: "),
+        (("--raw", "--image", "x.png"), "error: --image needs a chat template, and --raw uses no"),
+    ],
+)
+def test_what_cannot_go_with_a_question_is_told_before_a_start(
+    files: tuple[Path, CommandLine], option: tuple[str, ...], told: str
+) -> None:
+    folder, command = files
+    (folder / "x.png").write_bytes(PIXEL)
+    done = command("run", f"./{NAME}", "hi", *option, "-q")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(told)
+
+
+@pytest.mark.model
+def test_an_image_goes_to_a_model_with_a_projector(files: tuple[Path, CommandLine]) -> None:
+    folder, command = files
+    (folder / "x.png").write_bytes(PIXEL)
+    options = ("--mmproj", "mmproj-tiny-llama-F16.gguf", "--image", "x.png", "--json")
+    done = command("run", f"./{NAME}", "hi", *options)
+    plain = command("run", f"./{NAME}", "hi", "--json")
+    assert done.returncode == 0, done.stderr
+    seen, unseen = (json.loads(each.stdout)["prompt_tokens"] for each in (done, plain))
+    assert seen > unseen

@@ -31,9 +31,11 @@ from modelrunner.cli.options import (
     CommandWithFlags,
     ContextSize,
     Draft,
+    Files,
     Fit,
     Format,
     GpuLayers,
+    Images,
     KvType,
     MaxTokens,
     Mmproj,
@@ -50,6 +52,7 @@ from modelrunner.cli.options import (
     TopP,
     YesTools,
 )
+from modelrunner.cli.repl_files import read_picture, read_text
 from modelrunner.cli.repl_runtime import Restarter
 from modelrunner.cli.repl_session import Session
 from modelrunner.cli.tool_rounds import Caller, ask_person
@@ -71,6 +74,7 @@ _PATIENCE_S = 300.0
     '  modelrunner run ai/smollm2 "What is the capital of France?"\n'
     '  git diff | modelrunner run ai/granite-4.0-micro "Write a commit message."\n'
     "  modelrunner run ./granite-4.0-micro-Q4_K_M.gguf\n"
+    '  modelrunner run ai/gemma3 --image photo.jpg "What is this?"\n'
     "  modelrunner run ai/granite-4.0-micro --tools weather.py\n"
     "  modelrunner run ai/qwen3 --set batch=512 --draft ai/qwen3:0.6B-Q4_0",
     cls=CommandWithFlags,
@@ -105,6 +109,8 @@ def run(
     form: Format = None,
     tools: Tools = None,
     yes_tools: YesTools = False,
+    files: Files = None,
+    images: Images = None,
     chat_template: ChatTemplate = None,
     mmproj: Mmproj = None,
     raw: Annotated[
@@ -122,9 +128,7 @@ def run(
 
     With a PROMPT, or text on stdin, it answers once.
     """
-    question = question_of(prompt or [], terminal=sys.stdin.isatty())
-    if question is None and context.console.json:
-        raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
+    question = _question(context, prompt or [])
     launch = LaunchOptions(
         context_size,
         threads,
@@ -136,7 +140,9 @@ def run(
         assignments=assignments or (),
         raw_flags=raw_flags or (),
     )
-    needs_template = {"--system": system, "--tools": tools}
+    texts = [read_text(file) for file in files or ()]
+    pictures = [read_picture(file) for file in images or ()]
+    needs_template = {"--system": system, "--tools": tools, "--image": images}
     if raw:
         _refuse_with_raw({"--chat-template": chat_template, **needs_template})
     # what is not understood, or nothing here can do, is said before anything is pulled
@@ -144,6 +150,7 @@ def run(
     caller = _caller(context, question, tools, yes_tools)
     extra = {Ability.TOOLS} if tools else set[Ability]()
     extra |= {Ability.SCHEMA} if asking.has_schema else set()
+    extra |= {Ability.PROJECTOR} if pictures else set()
     chosen = runtime_for(context, runtime, needs_of(context, reference, launch) | extra)
     require(chosen, extra)
     if fit or require_fit:
@@ -156,6 +163,7 @@ def run(
     context.console.say(plan.line())
     warn_of(context, plan)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
+    no_images = _no_images(chosen, plan, pictures)
     deaf = _deaf_to_tools(chosen, plan)
     if tools is not None and deaf is not None:
         context.console.warn(deaf)
@@ -178,13 +186,12 @@ def run(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
         session.caller, session.load_s = caller, load_s
+        session.texts, session.images, session.no_images = texts, pictures, no_images
         session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan)
         if question is not None:
             asking.answer(context, session, question)
             return
         session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
-        if plan.spec.mmproj is None and not isinstance(chosen, ExternalRuntime):
-            session.no_images = f"{name} takes no pictures: it has no projector"
         with ExitStack() as more:
             session.restart = Restarter(
                 more, server, client, lambda: started(context, chosen, plan)
@@ -250,6 +257,28 @@ def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
         # an answer without a thought may be whole then
         return Opening.UNKNOWN
     return opening
+
+
+def _question(context: Context, words: list[str]) -> str | None:
+    question = question_of(words, terminal=sys.stdin.isatty())
+    if question is None and context.console.json:
+        raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
+    return question
+
+
+def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str | None:
+    """Why the model takes no images; None where it does.
+
+    Raises:
+        UsageError: It takes none, and there are some.
+    """
+    # what a server has that runs already is not for us to know
+    if plan.spec.mmproj is not None or isinstance(runtime, ExternalRuntime):
+        return None
+    why = f"{plan.name} takes no pictures: it has no projector"
+    if pictures:
+        raise UsageError(why, hint="use a vision model: its artifact has a projector")
+    return why
 
 
 def _deaf_to_tools(runtime: Runtime, plan: LaunchPlan) -> str | None:
