@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 
 if TYPE_CHECKING:
     from modelrunner.cli.status_line import StatusLine
@@ -178,7 +178,10 @@ def _unwritable_results() -> Iterator[None]:
         raise
     except OSError as exc:
         kind = DiskFullError if exc.errno in _FULL else ModelRunnerError
-        raise kind(f"the result cannot be written to stdout: {exc.strerror}") from exc
+        raise kind(
+            f"cannot write the result to stdout: {os_reason(exc)}",
+            hint="check where stdout goes: the pipe or the disk there takes no more",
+        ) from exc
 
 
 def _columns(stream: TextIO) -> int | None:

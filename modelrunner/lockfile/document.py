@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
-from modelrunner.text import available, suggest
+from modelrunner.text import TOML_HINT, available, suggest
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
@@ -139,7 +139,7 @@ def _no_toml(text: str, file: str, kind: Kind, reason: str) -> ModelRunnerError:
     found = _PLACE.search(reason)
     last = text.rstrip("\n").count("\n") + 1
     place, facts = _told(file, int(found[1] or last) if found else 1)
-    return kind.failure(f"{place}: no TOML: {_PLACE.sub('', reason)}", hint=kind.remedy, **facts)
+    return kind.failure(f"{place}: invalid TOML", hint=kind.remedy or TOML_HINT, **facts)
 
 
 def _told(file: str, line: int) -> tuple[str, dict[str, Fact]]:

@@ -89,12 +89,20 @@ def _tls(text: str, label: str) -> TransferError:
             f' [registries."{label.partition("://")[2] or label}"] insecure = true',
         )
     if "CERTIFICATE" not in text.upper() and "HOSTNAME" not in text.upper():
-        return InterruptedTransferError(f"{label}: the encrypted connection broke off: {text}")
+        return InterruptedTransferError(
+            f"{label}: the encrypted connection broke off: {_tls_reason(text)}"
+        )
     return RegistryAnswerError(
-        f"{label}: the certificate is not trusted: {text}",
+        f"{label}: the certificate is not trusted: {_tls_reason(text)}",
         hint="for a private authority set SSL_CERT_FILE, or ca_file of this registry in"
         " config.toml",
     )
+
+
+def _tls_reason(text: str) -> str:
+    """What OpenSSL says, without its codes and its line numbers."""
+    found = re.search(r"certificate verify failed: (.+?)(?: \(_ssl\.c:\d+\))?$", text)
+    return found[1] if found else re.sub(r"\[[A-Z: _]+\] ?|\(_ssl\.c:\d+\)", "", text).strip()
 
 
 def _root_text(error: BaseException) -> str:

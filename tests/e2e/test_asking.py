@@ -91,8 +91,8 @@ def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
         (("--tools", "{weather}"), "there is nobody to ask before a tool is called"),
         (("--tools", "nowhere.py"), "nowhere.py: file not found"),
         (("--yes-tools",), "--yes-tools is for tools, and there are none"),
-        (("--format", "nowhere.json"), "nowhere.json cannot be read"),
-        (("--format", "{weather}"), "is no JSON"),
+        (("--format", "nowhere.json"), "--format: cannot read nowhere.json"),
+        (("--format", "{weather}"), "expected JSON at line 1"),
         (("-n", "0"), "-n"),
         (
             ("--tools", "{weather}", "--yes-tools", "--runtime", "llama-cpp-python"),

@@ -349,7 +349,10 @@ def test_a_result_that_cannot_be_written_is_told(cli: CommandLine) -> None:
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         7,
-        b"error: the result cannot be written to stdout: No space left on device\n",
+        (
+            b"error: cannot write the result to stdout: no space left on device\n"
+            b"hint: check where stdout goes: the pipe or the disk there takes no more\n"
+        ),
     )
 
 

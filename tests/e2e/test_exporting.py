@@ -179,7 +179,7 @@ class TestRefusals:
             (("compose", "ai/tiny:1", "--image", "x\nUSER root"), 2, "no name of an image"),
             (("compose", "ai/tiny:1", "--puller", "-x"), 2, "no name of an image"),
             (("compose", "ai/tiny:1", "--kv-type", "q9"), 2, "no type of cache"),
-            (("compose", "ai/tiny:1", "--rpc", "x"), 2, "rpc should be HOST:PORT"),
+            (("compose", "ai/tiny:1", "--rpc", "x"), 2, "--rpc must be HOST:PORT"),
             (("compose", "ai/tiny:1", "--port", "0"), 2, "port"),
             (("systemd", "ai/tiny:1", "--program", "llama-server"), 2, "is not an absolute path"),
             (("compose", "ai/tiny:1", "-o", "none/x.yaml"), 2, "directory not found"),

@@ -62,7 +62,7 @@ def test_nonsense_is_refused_before_anything_starts(cli: CommandLine, command: s
     more = ["hi"] if command == "run" else []
     done = cli(command, "ai/tiny:1", *more, "--rpc", "gpu-1", "--offline")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "rpc should be HOST:PORT,..." in done.stderr
+    assert "--rpc must be HOST:PORT,..." in done.stderr
 
 
 @pytest.mark.parametrize("runtime", ["xllamacpp", "llama-cpp-python"])

@@ -119,8 +119,22 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
             "modelrunner.toml:3: a and b have the same output 'x'",
             "a folder of its own",
         ),
-        ("[models\n", "modelrunner.toml:1: no TOML: ", None),
-        ('[models]\na = "ai/m"\na = "ai/n"', "modelrunner.toml:3: no TOML: ", None),
+        (
+            '[models]\na = "ai/m"\n[modelz.chat]\nref = "ai/m"',
+            "modelrunner.toml:3: unknown key 'modelz'",
+            "`models`?",
+        ),
+        (
+            'models.a.ref = "ai/m"\nmodelz.b.ref = "ai/m"',
+            "modelrunner.toml:2: unknown key 'modelz'",
+            "`models`?",
+        ),
+        ("[models\n", "modelrunner.toml:1: invalid TOML", "text needs quotes"),
+        (
+            '[models]\na = "ai/m"\na = "ai/n"',
+            "modelrunner.toml:3: invalid TOML",
+            "text needs quotes",
+        ),
         (
             '[models]\n<<<<<<< HEAD\na = "ai/m"\n=======\na = "ai/n"\n>>>>>>> other\n',
             "modelrunner.toml:2: a merge conflict is not resolved",

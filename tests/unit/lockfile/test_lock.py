@@ -147,7 +147,7 @@ def test_every_model_knows_its_line() -> None:
         (f"ai/e@sha256:{B}", f"ai/e@sha256:{A}", "name different content", 19),
         ("ai/m:1", f"ai/m:1@sha256:{A}", "name different content", 6),
         ("vram = 1024", "vram = 0", "vram should be a number from 1 to", 11),
-        ('[[model]]\nname = "chat"', '[model]\nname = "chat"', "no TOML: ", None),
+        ('[[model]]\nname = "chat"', '[model]\nname = "chat"', "invalid TOML", None),
         ('name = "chat"', '<<<<<<< HEAD\nname = "chat"', "a merge conflict is not resolved", 5),
         ('"embed"', '"embed"\n=======\n>>>>>>> other', "a merge conflict is not resolved", 20),
     ],

@@ -1,0 +1,37 @@
+"""What the documentation has to say of messages is found under words that messages have."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import modelrunner
+
+PACKAGE = Path(modelrunner.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "troubleshooting.md"
+
+
+def test_every_entry_is_found_under_words_of_a_message() -> None:
+    keys = re.findall(r"^\*\*(.+?)\.?\*\*", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert len(keys) > 10
+    said = "\n".join(texts())
+    unknown = [
+        key
+        for key in keys
+        if not re.search(".*".join(map(re.escape, key.replace("`", "").split(" ... "))), said)
+    ]
+    assert unknown == []
+
+
+def texts() -> Iterator[str]:
+    """Every text in the package, one a line; what is filled in stands as three dots."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    str(part.value) if isinstance(part, ast.Constant) else "..."
+                    for part in node.values
+                )
+                yield "".join(parts).replace("\n", " ").replace("`", "")
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value.replace("\n", " ").replace("`", "")
