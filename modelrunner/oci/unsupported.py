@@ -177,6 +177,7 @@ _FAMILIES = (
 
 _FORMATS = {
     ".safetensors": ("safetensors", "vLLM or SGLang would run them"),
+    ".dduf": ("DDUF", "the diffusers library would run them"),
     ".onnx": ("ONNX", "onnxruntime would run them"),
     ".bin": (".bin files", "transformers may run them"),
     ".pt": ("PyTorch files", "PyTorch may run them"),
@@ -190,6 +191,11 @@ _FORMATS = {
     ".engine": ("TensorRT engines", "TensorRT would run them"),
 }
 _FIND_GGUF = "`modelrunner search NAME` finds models in GGUF"
+
+
+def format_of(suffix: str) -> tuple[str, str] | None:
+    """What weights in files of this ending are, and what runs them; None where it is not known."""
+    return _FORMATS.get(suffix.lower())
 
 
 def unknown_family(
@@ -312,10 +318,8 @@ def _files(
         )
     for layer in layers:
         suffix = layer.path.suffix.lower() if layer.path else ""
-        if suffix in _FORMATS or suffix == ".dduf" or "safetensors" in layer.descriptor.media_type:
+        if suffix in _FORMATS or "safetensors" in layer.descriptor.media_type:
             kind, runs = _FORMATS.get(suffix, ("safetensors", _FORMATS[".safetensors"][1]))
-            if suffix == ".dduf":
-                kind, runs = "DDUF", "the diffusers library would run them"
             return _error(
                 f"these are {kind} pushed as plain files, which llama.cpp does not read",
                 f"`oras pull REF` writes the files; {runs}",

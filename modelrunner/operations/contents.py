@@ -5,6 +5,7 @@ from pathlib import Path
 from modelrunner.errors import IntegrityError, MalformedGGUFError, UnsupportedArtifactError
 from modelrunner.oci.layers import Layer, Role
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
 from modelrunner.text import with_article
 
@@ -25,6 +26,7 @@ _BEGINNINGS = (
 )
 _TAR = (257, b"ustar")
 _SAFETENSORS = (8, b"{")
+_SAFETENSORS_NAME = "a safetensors file"
 _FRONT = 512
 
 
@@ -50,6 +52,32 @@ def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
         )
     if layer.role is Role.WEIGHTS:
         _require_model(path, what)
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Accept a file that a person gives as a model, unless it is one of another format.
+
+    Raises:
+        UnsupportedArtifactError: It is; the message says which, the hint what runs it.
+    """
+    try:
+        with path.open("rb") as file:
+            front = file.read(_FRONT)
+    except OSError:
+        # whoever reads all of it says why it cannot
+        return
+    if front.startswith(_MAGIC):
+        return
+    suffix = path.suffix.lower()
+    if _named(front) == _SAFETENSORS_NAME:
+        suffix = ".safetensors"
+    found = format_of(suffix)
+    if found is not None:
+        raise UnsupportedArtifactError(
+            f"{path}: the weights are {found[0]}, which llama.cpp does not read",
+            hint=f"{found[1]}; `modelrunner search NAME` finds models in GGUF",
+            format=suffix.lstrip("."),
+        )
 
 
 def _require_model(path: Path, what: str) -> None:
@@ -78,5 +106,5 @@ def _named(front: bytes) -> str | None:
     if front[_TAR[0] :].startswith(_TAR[1]):
         return "a tar archive"
     if front[_SAFETENSORS[0] :].startswith(_SAFETENSORS[1]):
-        return "a safetensors file"
+        return _SAFETENSORS_NAME
     return None if front.strip(b"\0") else "empty or zeros"

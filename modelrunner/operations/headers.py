@@ -118,9 +118,13 @@ def of_file(path: Path) -> Headers:
         UsageError: There is no such file.
         MalformedGGUFError: It is no GGUF, or shards are missing.
     """
+    from modelrunner.operations.contents import refuse_other_formats
     from modelrunner.operations.package import shard_files
 
-    return Headers([read_header(shard) for shard in shard_files(path)])
+    shards = shard_files(path)
+    for shard in shards:
+        refuse_other_formats(shard)
+    return Headers([read_header(shard) for shard in shards])
 
 
 def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -> Headers:

@@ -16,6 +16,7 @@ from modelrunner.oci.hub_artifact import hub_artifact
 from modelrunner.oci.hub_files import HubFile, HubModel
 from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.manifest import Manifest
+from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.taking import TakenFile
 from modelrunner.text import with_article
@@ -29,6 +30,8 @@ def metadata_of(found: FoundModel) -> Metadata:
         UsageError, StoreAccessError: It cannot be read.
     """
     weights = [file for file in found.files if file.role == "weights"]
+    for file in weights:
+        refuse_other_formats(file.file)
     headers = [read_header(file.file) for file in weights]
     metadata = Metadata.from_header(headers[0], shards=headers[1:])
     if metadata.kind != "model":

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError, UsageError
 from modelrunner.gguf.metadata import Metadata
@@ -19,6 +19,7 @@ from modelrunner.oci.config import Family
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.store import Store, StoredModel
@@ -65,12 +66,20 @@ def package(
             f"{reference.short}: cannot package under a digest",
             hint="name a tag: NAMESPACE/NAME:TAG",
         )
+    if family == "modelpack" and ingredients.context_length is not None:
+        raise UsageError(
+            "a ModelPack artifact has no field for a context size",
+            hint="use --format docker, or leave out --context-size",
+        )
     shards = shard_files(ingredients.weights)
+    for path in shards:
+        refuse_other_formats(path)
     metadata = _metadata(shards, ingredients)
     config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
     with store.arriving():
+        names = _Names(family)
         layers = [
-            _file(store.blobs, path, role, family, created)
+            _file(store.blobs, path, names.of(path, role), role, family, created)
             for role, path in _parts(ingredients, shards)
         ]
         manifest, raw = assemble(config, layers, metadata, reference.repository)
@@ -148,9 +157,27 @@ def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, 
     return [*parts, *(("license", _existing(path)) for path in ingredients.licenses)]
 
 
-def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: datetime) -> Descriptor:
+class _Names:
+    """The names of an artifact's files: two files of one name in two directories get two."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._taken: dict[str, Path] = {}
+
+    def of(self, path: Path, role: str) -> str:
+        """The name of a file, by which readers of the family find its role too."""
+        name = PurePosixPath(_layer_name(path, role, self._family))
+        free, number = name, 1
+        while self._taken.setdefault(str(free), path) != path:
+            number += 1
+            free = name.with_stem(f"{name.stem}-{number}")
+        return str(free)
+
+
+def _file(
+    blobs: BlobStore, path: Path, name: str, role: str, family: Family, created: datetime
+) -> Descriptor:
     taken = take(blobs, path, way="copy")
-    name = _layer_name(path, role, family)
     annotations = {
         media_types.ANNOTATION_PATH: name,
         media_types.ANNOTATION_FILE: json.dumps(
@@ -172,6 +199,10 @@ def _file(blobs: BlobStore, path: Path, role: str, family: Family, created: date
 
 def _layer_name(path: Path, role: str, family: Family) -> str:
     """A name by which readers of the family find the file's role."""
+    if role == "weights" and family == "modelpack" and path.suffix.lower() != ".gguf":
+        return f"{path.name}.gguf"
+    if role == "projector" and family == "modelpack" and path.suffix.lower() != ".gguf":
+        return f"mmproj-{path.name}.gguf"
     if role == "projector" and "mmproj" not in path.name.lower():
         return f"mmproj-{path.name}"
     if role == "template" and family == "modelpack" and path.suffix != ".jinja":

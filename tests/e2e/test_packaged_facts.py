@@ -280,3 +280,88 @@ def test_a_plain_file_in_a_registry_is_refused_with_the_command_for_this_very_re
             f"hint: `oras pull {name}` writes the file; then `modelrunner import tiny.gguf`",
         ]
     assert registry.count("GET", "blob") == 0
+
+
+# What people package.
+
+
+def test_a_context_size_that_modelpack_cannot_carry_is_a_usage_error(
+    cli: CommandLine, weights: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(weights)
+    done = cli("package", str(file), "mine", "--format", "modelpack", "--context-size", "1024")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        (
+            "error: a ModelPack artifact has no field for a context size\n"
+            "hint: use --format docker, or leave out --context-size\n"
+        ),
+    )
+    assert cli("list", "-q").stdout == ""
+
+
+@pytest.mark.parametrize("family", ["docker", "modelpack"])
+def test_everything_else_that_is_given_is_carried(
+    cli: CommandLine, weights: bytes, tmp_path: Path, family: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    model, template = tmp_path / "weights.bin", tmp_path / "words.txt"
+    model.write_bytes(weights)
+    template.write_text("{{ messages }}")
+    eye = tiny_gguf(tmp_path / "eye.bin", architecture="clip", metadata={"general.type": "mmproj"})
+    licenses = [tmp_path / "TERMS", tmp_path / "other" / "TERMS"]
+    for at, path in enumerate(licenses):
+        path.write_text(f"terms {at}")
+    done = cli(
+        *("package", str(model), "mine", "--format", family, "--chat-template", str(template)),
+        *("--mmproj", str(eye), "--license", str(licenses[0]), "--license", str(licenses[1])),
+    )
+    assert done.returncode == 0, done.stderr
+    artifact = cli.store.resolve("mine").artifact
+    assert [layer.descriptor.size for layer in artifact.weights] == [len(weights)]
+    assert artifact.template is not None
+    assert artifact.projector is not None
+    assert len({layer.descriptor.digest for layer in artifact.licenses}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format_"),
+    [
+        ("x.dduf", b"PK\x03\x04" + bytes(40), "DDUF"),
+        ("x.safetensors", b"\x08\0\0\0\0\0\0\0{}      ", "safetensors"),
+        ("renamed.gguf", b"\x08\0\0\0\0\0\0\0{}      ", "safetensors"),
+        ("x.onnx", b"\x08\x07\x12\x07pytorch", "ONNX"),
+    ],
+)
+def test_weights_of_another_format_are_unsupported_wherever_a_file_is_given(
+    cli: CommandLine, tmp_path: Path, name: str, content: bytes, format_: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    for command in (["package", str(file), "mine"], ["import", str(file)], ["estimate", str(file)]):
+        done = cli(*command)
+        assert done.returncode == 10, command
+        assert done.stderr.splitlines()[0] == (
+            f"error: {file}: the weights are {format_}, which llama.cpp does not read"
+        )
+
+
+def test_settings_for_a_model_that_is_not_here_are_kept_with_a_warning(
+    cli: CommandLine, weights: bytes
+) -> None:
+    put(cli.store, docker_artifact(weights), "ai/smallest:1")
+    done = cli("configure", "smalest:1", "--context", "512")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "context=512\n",
+        (
+            "warning: ai/smalest:1 is not in the local store; settings kept anyway;"
+            " did you mean `ai/smallest:1`?\n"
+        ),
+    )
+    assert cli("configure", "ai/smallest:1", "--context", "512").stderr == ""
+    assert cli("configure", "smalest:1", "--unset", "context").stderr == (
+        "ai/smalest:1 has no settings of its own\n"
+    )
