@@ -19,6 +19,7 @@ from modelrunner.serve.dialects import OPENAI, Failure
 from modelrunner.serve.limits import Limits
 
 _FIRST_ERROR = 400
+_LINGER_S = 2.0
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Connection(H11Protocol):
         super().__init__(**settings)
         self._all = connections
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_refused = False
 
     @property
     def peer(self) -> str:
@@ -91,6 +93,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; the first byte of a request starts its time."""
+        if self._is_refused:
+            return
         if not self._is_busy:
             self._start_deadline()
         super().data_received(data)
@@ -119,7 +123,7 @@ class Connection(H11Protocol):
 
     def _settle(self) -> None:
         """Set the timers for the state that the connection is in now."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         if self._is_busy:
             self._all.waiting.pop(self, None)
@@ -171,4 +175,16 @@ class Connection(H11Protocol):
                 h11.EndOfMessage(),
             )
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and drop what still does for a moment.
+
+        To close while the client writes would be a reset, for which it forgets the answer.
+        """
+        self._is_refused = True
+        self._all.waiting.setdefault(self)
+        self._stop_deadline()
+        self._deadline = self.loop.call_later(_LINGER_S, self.transport.abort)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

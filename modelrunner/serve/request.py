@@ -224,11 +224,9 @@ async def _pieces(receive: Receive, limits: Limits) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(min(end, _now() + limits.silence_s)):
                 message = await receive()
         except TimeoutError as exc:
+            # the connection ends with its deadline for what is left of the body
             raise RefusalError(
-                408,
-                "the body of the request did not arrive in time",
-                "timeout",
-                [(b"connection", b"close")],
+                408, "the body of the request did not arrive in time", "timeout"
             ) from exc
         if message["type"] == "http.disconnect":
             raise GoneError
