@@ -167,7 +167,7 @@ def test_in_a_chat_the_person_is_asked(models: CommandLine, weather: str) -> Non
             terminal.type("y\r")
             terminal.wait_for("It has 21 degrees.")
             terminal.type("/bye\r")
-            assert process.wait(15) == 0
+            assert process.wait(60) == 0
     refused, allowed = (server.requests[at].body["messages"][-1] for at in (1, 3))
     assert "does not allow" in refused["content"]
     assert json.loads(allowed["content"]) == {"city": "Paris", "degrees": 21}
@@ -186,6 +186,6 @@ def test_ctrl_c_at_the_question_calls_nothing_and_the_chat_goes_on(
             terminal.type("And now?\r")
             terminal.wait_for("Well.")
             terminal.type("/bye\r")
-            assert process.wait(15) == 0
-    roles = [message["role"] for message in server.requests[1].body["messages"]]
-    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+            assert process.wait(60) == 0
+    # what has no answer is not sent again
+    assert [m["content"] for m in server.requests[1].body["messages"]] == ["And now?"]
