@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from modelrunner import installation
 from modelrunner.cli.plot_shapes import HEIGHT, WIDTH, Area, Line, Shape, Words
 from modelrunner.errors import UsageError
 
@@ -31,7 +32,7 @@ def png(drawn: Iterable[Shape]) -> bytes:
     except ImportError as exc:
         raise UsageError(
             "--plot: a .png needs Pillow, which is not installed",
-            hint="write a .svg, or pip install 'modelrunner[plot]'",
+            hint=f"write a .svg, or install it: `{installation.add('plot')}`",
         ) from exc
 
     shapes = list(drawn)

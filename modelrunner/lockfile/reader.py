@@ -14,6 +14,7 @@ from modelrunner.errors import (
     LockOutdatedError,
     MalformedManifestError,
 )
+from modelrunner.installation import Installation
 from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
 from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
 from modelrunner.lockfile.lock import CONFIG, VERSION, Lock, LockedBlob, LockedModel, in_order
@@ -100,7 +101,7 @@ def _check_version(document: Document) -> None:
         document.refuse(
             "version",
             message=f"the lock has version {version!s:.20}, and this program knows {VERSION}",
-            hint="upgrade modelrunner: pip install --upgrade modelrunner" if newer else None,
+            hint=f"upgrade modelrunner: {Installation.current().upgrade()}" if newer else None,
         )
 
 

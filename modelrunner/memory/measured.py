@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
+from modelrunner import installation
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.load import Load
@@ -71,7 +72,8 @@ def measure(
     """
     if python == sys.executable and not is_available():
         raise RuntimeUnavailableError(
-            "llama-cpp-python is not installed", hint="pip install 'modelrunner[llama-cpp-python]'"
+            "llama-cpp-python is not installed",
+            hint=f"`{installation.add('llama-cpp-python')}`",
         )
     command = [
         python,

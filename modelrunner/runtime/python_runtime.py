@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import abilities, environment, handover, ports
 from modelrunner.runtime.child_server import AnnouncedServer
@@ -48,7 +49,7 @@ class PythonRuntime:
                 self.name,
                 available=False,
                 detail=f"no Python module {missing[0]}",
-                hint=f"pip install 'modelrunner[{self.extra}]'",
+                hint=f"`{installation.add(self.extra)}`",
             )
         return Availability(self.name, available=True, detail=f"Python module {self.modules[0]}")
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.container import ContainerRuntime
 from modelrunner.runtime.llama_cpp_python import LlamaCppPython
@@ -13,8 +14,6 @@ from modelrunner.runtime.xllamacpp_server import XLlamaCpp
 from modelrunner.text import sanitize_line, suggest
 
 AUTO = "auto"
-QUICKEST = "pip install 'modelrunner[embedded]'"
-"""What gives a machine without a runtime one, in seconds and without a compiler."""
 
 
 def select(
@@ -89,11 +88,16 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     )
 
 
+def quickest() -> str:
+    """The command that gives a machine a runtime, in seconds and without a compiler."""
+    return installation.add(XLlamaCpp.extra)
+
+
 def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> str:
     """What gives a runtime that can do all of this, the quickest first."""
     able = [runtime for runtime in known if set(needs) <= runtime.abilities]
     if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
-        return QUICKEST
+        return f"`{quickest()}`"
     hints = (runtime.availability().hint for runtime in able)
     return next(filter(None, hints), "leave the option out that no runtime has")
 

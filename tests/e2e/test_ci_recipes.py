@@ -41,6 +41,13 @@ def snippet(heading: str, index: int = 0) -> str:
     return [found.text for found in SNIPPETS if found.heading == heading][index]
 
 
+def filled(text: str) -> str:
+    """A recipe with this checkout's wheel for the archive of a repository that nobody is."""
+    assert text.count(SOURCE) == 1
+    return text.replace(SOURCE, "modelrunner")
+
+
+SOURCE = "modelrunner @ https://github.com/OWNER/modelrunner/archive/TAG.tar.gz"
 INTENT = snippet("Locked models")
 (MANAGER,) = json.loads(snippet("Renovate"))["customManagers"]
 POD = yaml.safe_load(snippet("Kubernetes"))["spec"]
@@ -301,7 +308,7 @@ class TestGitHub:
             assert set(given) <= set(yaml.safe_load(ACTION)["inputs"])
             return job.run_action(yaml.safe_load(ACTION), ROOT, {"install": wheel, **given})
 
-        job.uses = {**job.uses, f"OWNER/modelrunner@v{__version__}": action}
+        job.uses = {**job.uses, "OWNER/modelrunner@TAG": action}
         job.run(yaml.safe_load(snippet("GitHub Actions"))["jobs"]["test"]["steps"])
         assert (project / MODEL).exists()
 
@@ -333,7 +340,7 @@ class TestHook:
 
     def test_the_documented_configuration_names_it(self) -> None:
         (source,) = yaml.safe_load(snippet("pre-commit"))["repos"]
-        assert source["rev"] == f"v{__version__}"
+        assert source["rev"] == "TAG"
         assert source["hooks"] == [{"id": HOOK["id"]}]
 
 
@@ -356,7 +363,7 @@ def test_gitlab_runs_its_script_and_then_needs_only_its_cache(
         for name, value in job["variables"].items():
             given[name] = string.Template(value).substitute(given)
         path = f"{tmp_path / 'venv' / 'bin'}:{environ['PATH']}"
-        script = "\n".join(job["script"])
+        script = filled("\n".join(job["script"]))
         return bash(script, folder, {**environ, **packages, **given, "PATH": path})
 
     done = run(project)
@@ -541,7 +548,7 @@ class Docker:
 
     def build(self, folder: Path, name: str, *options: str) -> None:
         """Builds the documented Dockerfile, which reaches the stand-in for Docker Hub."""
-        (folder / "Dockerfile").write_text(snippet("Dockerfile"))
+        (folder / "Dockerfile").write_text(filled(snippet("Dockerfile")))
         self("build", "--network", "host", "--tag", name, *options, folder)
 
     def layers(self, name: str, archive: Path) -> list[Mapping[str, bytes]]:

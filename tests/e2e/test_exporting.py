@@ -1,7 +1,6 @@
 """`export`: what each program makes of its file, and that nothing in a model's name can harm it."""
 
 import json
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,6 +31,27 @@ VECTORS = {"llama.pooling_type": Typed("uint32", 1)}
 @pytest.fixture
 def weights(tmp_path: Path) -> bytes:
     return tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SOURCE = f"modelrunner @ git+https://git.example.com/team/modelrunner@{COMMIT}"
+CONTAINERS = ["compose", "k8s", "kserve", "quadlet"]
+
+
+def installed(cli: CommandLine, folder: Path, direct_url: Mapping[str, object]) -> CommandLine:
+    """The command line, installed from somewhere: as PEP 610 notes it."""
+    info = folder / "site" / "modelrunner-0.1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: modelrunner\nVersion: 0.1.0\n")
+    (info / "direct_url.json").write_text(json.dumps(direct_url))
+    return replace(cli, environ={**cli.environ, "PYTHONPATH": str(info.parent)})
+
+
+@pytest.fixture
+def cli(cli: CommandLine, tmp_path: Path) -> CommandLine:
+    """The command line, installed from a repository."""
+    address = {"url": "https://me:secret@git.example.com/team/modelrunner"}
+    return installed(cli, tmp_path, {**address, "vcs_info": {"vcs": "git", "commit_id": COMMIT}})
 
 
 @pytest.fixture
@@ -220,6 +240,60 @@ class TestRefusals:
         assert "hint: name a folder\n" in done.stderr
 
 
+class TestSource:
+    """Containers install this program from where this copy came from, or not at all."""
+
+    @pytest.mark.parametrize("kind", CONTAINERS)
+    @pytest.mark.parametrize(
+        ("direct_url", "origin"),
+        [
+            ({"url": "file:///src/my%20clone", "dir_info": {"editable": True}}, "/src/my clone"),
+            ({"url": "file:///w/modelrunner.whl", "archive_info": {}}, "/w/modelrunner.whl"),
+            ({}, "a package index"),
+        ],
+    )
+    def test_what_no_container_can_install_needs_an_image(
+        self,
+        here: CommandLine,
+        tmp_path: Path,
+        kind: str,
+        direct_url: Mapping[str, object],
+        origin: str,
+    ) -> None:
+        local = installed(here, tmp_path / "local", direct_url)
+        done = local("export", kind, "ai/tiny:1")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"error: a container cannot install this copy of modelrunner: it came from {origin}\n"
+            "hint: name an image that contains modelrunner with --puller IMAGE;"
+            " docs/deploy.md shows how to build one\n"
+        )
+        assert local("export", kind, "ai/tiny:1", "--puller", "mr:1").returncode == 0
+
+    @pytest.mark.parametrize("kind", CONTAINERS)
+    def test_a_repository_is_named_with_its_commit_and_without_credentials(
+        self, here: CommandLine, kind: str
+    ) -> None:
+        text = "".join(export(here, kind)["files"].values())
+        assert SOURCE in text
+        assert "docker.io/library/python:3.12" in text
+        assert "secret" not in text
+
+    def test_an_archive_needs_no_git(self, here: CommandLine, tmp_path: Path) -> None:
+        address = "https://example.com/modelrunner-0.1.0.tar.gz"
+        found = installed(here, tmp_path / "x", {"url": address, "archive_info": {}})
+        text = text_of(found, "k8s")
+        assert 'image: "docker.io/library/python:3.12-slim"' in text
+        assert f"modelrunner @ {address}" in text
+
+    @pytest.mark.parametrize("kind", ["llama-preset", "systemd"])
+    def test_what_runs_on_this_machine_pulls_nothing(
+        self, here: CommandLine, tmp_path: Path, kind: str
+    ) -> None:
+        local = installed(here, tmp_path / "local", {})
+        assert local("export", kind, "ai/tiny:1").returncode == 0
+
+
 class TestCompose:
     def test_compose_reads_it_and_no_service_has_rights(
         self, hostile: CommandLine, tmp_path: Path
@@ -228,6 +302,12 @@ class TestCompose:
         folder = in_folder(found["files"], tmp_path / "out")
         config = exports.compose_config(folder / "compose.yaml")
         model, server = config["services"]["model"], config["services"]["server"]
+        volume = config["services"]["volume"]
+        assert (volume["entrypoint"], volume["network_mode"]) == (
+            ["chown", "65534:65534", "/models"],
+            "none",
+        )
+        assert (volume["cap_drop"], volume["cap_add"]) == (["ALL"], ["CHOWN"])
         for service in (model, server):
             assert (service["user"], service["read_only"]) == ("65534:65534", True)
             assert service["cap_drop"] == ["ALL"]
@@ -236,7 +316,11 @@ class TestCompose:
         # Compose shows a literal `$` as it takes one
         line = [word.replace("$$", "$") for word in server["command"]]
         assert line[line.index("--model") + 1] == f"/models/{HOSTILE}"
-        assert model["command"] == ["pull", found["reference"], "--output", "/models"]
+        assert model["image"] == "docker.io/library/python:3.12"
+        assert [word.replace("$$", "$") for word in model["entrypoint"]][3:] == [
+            found["reference"],
+            SOURCE,
+        ]
         assert server["depends_on"]["model"]["condition"] == "service_completed_successfully"
         assert int(server["mem_limit"]) == found["limit_bytes"]
         assert server["memswap_limit"] in {server["mem_limit"], str(found["limit_bytes"])}
@@ -250,9 +334,13 @@ class TestCompose:
         found = export(here, "compose", *images)
         folder = in_folder(found["files"], tmp_path / "out")
         services = exports.compose_config(folder / "compose.yaml")["services"]
-        dockerfile = services["model"]["build"]["dockerfile_inline"]
-        assert dockerfile.startswith("FROM registry.example.com/mr:1\n")
-        assert "pip" not in dockerfile
+        model = services["model"]
+        assert model["image"] == services["volume"]["image"] == "registry.example.com/mr:1"
+        assert model["entrypoint"] == [
+            *("modelrunner", "pull", found["reference"], "--output", "/models"),
+        ]
+        # nothing is built: whatever builder there is will do
+        assert not any("build" in service for service in services.values())
         assert services["server"]["image"] == "registry.example.com/ll:2"
 
 
@@ -284,7 +372,7 @@ class TestKubernetes:
         is_hardened(pod, found["limit_bytes"])
         line = exports.in_container(pod["containers"][0]["args"])
         assert line[line.index("--model") + 1] == f"/models/{HOSTILE}"
-        assert pod["initContainers"][0]["command"][-1] == found["reference"]
+        assert pod["initContainers"][0]["command"][-2:] == [found["reference"], SOURCE]
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert service["spec"]["selector"] == labels
         assert service["spec"]["ports"][0]["targetPort"] == pod["containers"][0]["ports"][0]["name"]
@@ -309,8 +397,8 @@ class TestKubernetes:
             line, env={"PATH": f"{tmp_path}:/bin:/usr/bin"}, capture_output=True, check=True
         )
         install, pull = said.stdout.decode().splitlines()
-        assert re.fullmatch(r"pip\|install\|.*\|modelrunner==[0-9.]+\|\|", install)
-        assert pull == f"python|-m|modelrunner|pull|{line[-1]}|--output|/models|/tmp/lib|"
+        assert install == (f"pip|install|--quiet|--no-cache-dir|--target|/tmp/lib|{SOURCE}||")
+        assert pull == f"python|-m|modelrunner|pull|{line[-2]}|--output|/models|/tmp/lib|"
 
 
 class TestKServe:

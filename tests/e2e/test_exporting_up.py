@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-import yaml
 
 from modelrunner.runtime.ports import free_port
 from tests.conftest import ROOT, CommandLine
@@ -29,8 +28,6 @@ PATIENCE_S = 60
 HERE = """
 services:
   model:
-    build: !reset null
-    image: puller:1
     # the stand-in for Docker Hub listens on loopback
     network_mode: host
   server:
@@ -67,8 +64,22 @@ def daemon(
     folder = tmp_path_factory.mktemp("image")
     mirrors = {"MODELRUNNER_MIRRORS": f"docker.io={hub.url}"}
     host = docker_with_llama.host
-    import_python(host, "python:3.12-slim", folder, wheels, mirrors, ["install"])
+    import_python(host, "python:3.12-slim", folder, wheels, mirrors, ["chown"])
+    _build_puller(host)
     return docker_with_llama
+
+
+def _build_puller(host: str) -> None:
+    """The image that `docs/deploy.md` tells to build, with the wheel in place of its source."""
+    text = "FROM python:3.12-slim\nRUN pip install --no-cache-dir modelrunner\n"
+    built = subprocess.run(
+        ["docker", "-H", host, "build", "--network", "host", "--tag", "puller:1", "-"],
+        input=text.encode(),
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert built.returncode == 0, (built.stdout + built.stderr).decode()
 
 
 @dataclass(frozen=True)
@@ -102,19 +113,9 @@ def project(
     cli: CommandLine, daemon: DockerDaemon, artifact: Artifact, port: int, tmp_path: Path
 ) -> Iterator[Project]:
     put(cli.store, artifact, NAME)
-    where = ("--image", IMAGE, "--port", str(port), "--context", "256")
+    where = ("--puller", "puller:1", "--image", IMAGE, "--port", str(port), "--context", "256")
     done = cli("export", "compose", NAME, *where, "-o", str(tmp_path / "compose.yaml"))
     assert done.returncode == 0, done.stderr
-    # the daemon's own builder, which is all there is here, reads no Dockerfile inside of a file
-    services = yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]
-    built = subprocess.run(
-        ["docker", "-H", daemon.host, "build", "--network", "host", "--tag", "puller:1", "-"],
-        input=services["model"]["build"]["dockerfile_inline"].encode(),
-        env={**os.environ, "DOCKER_BUILDKIT": "0"},
-        capture_output=True,
-        check=False,
-    )
-    assert built.returncode == 0, (built.stdout + built.stderr).decode()
     (tmp_path / "here.yaml").write_text(HERE)
     project = Project(tmp_path, daemon.host)
     yield project

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.installation import add
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
@@ -305,7 +306,7 @@ def test_a_runtime_that_is_not_installed_is_named_with_what_installs_it(
         "",
         (
             "error: llama-cpp-python: no Python module llama_cpp\n"
-            "hint: pip install 'modelrunner[llama-cpp-python]'\n"
+            f"hint: `{add('llama-cpp-python')}`\n"
         ),
     )
 
@@ -319,7 +320,7 @@ def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path:
             "error: no runtime found that can run a model (llama-server: no llama-server on PATH;"
             " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module"
             " xllamacpp; docker: no daemon, /nowhere/docker.sock is not there)\n"
-            "hint: pip install 'modelrunner[embedded]'\n"
+            f"hint: `{add('embedded')}`\n"
         ),
     )
 

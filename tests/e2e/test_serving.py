@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from modelrunner.installation import add
 from modelrunner.units import format_size
 from tests.conftest import CommandLine
 from tests.support.openai_server import OpenAIServer, Reply, event, refuses
@@ -557,10 +558,7 @@ def test_without_the_extra_it_says_what_installs_it(models: CommandLine) -> None
     assert (done.returncode, done.stdout, done.stderr) == (
         8,
         "",
-        (
-            "error: serving needs the Python module starlette\n"
-            "hint: pip install 'modelrunner[serve]'\n"
-        ),
+        (f"error: serving needs the Python module starlette\nhint: `{add('serve')}`\n"),
     )
     assert bare("ps").returncode == bare("stop", "--all").returncode == 0
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from modelrunner import __version__
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import estimator_for
 from modelrunner.cli.options import Rpc
 from modelrunner.errors import UsageError
+from modelrunner.installation import Installation
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
@@ -91,7 +91,7 @@ def export_model(
         program=_program(context, program) if kind is Kind.SYSTEMD else None,
     )
     estimator = estimator_for(context)
-    exporter = Exporter(context.store, context.source_for, estimator, __version__)
+    exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
     made = exporter.export(kind, reference, wish)
     if not made.report.estimate.is_complete:
         context.console.warn("not all of the memory that it needs is known: the limit may be low")

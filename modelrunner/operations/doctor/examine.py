@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.errors import ExitStatus
+from modelrunner.installation import Installation
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.doctor import disk, machine, network, trust
 from modelrunner.operations.doctor.finding import Finding, well
 from modelrunner.operations.doctor.patience import Question, ask_all
-from modelrunner.operations.doctor.program import REINSTALL, program
+from modelrunner.operations.doctor.program import program
 from modelrunner.registry.select import Places
 from modelrunner.runtime.select import AUTO
 from modelrunner.store.store import Store
@@ -60,7 +61,7 @@ def _here(patient: Patient) -> list[Question]:
     usage, failure = ExitStatus.USAGE, ExitStatus.FAILURE
     known = [*patient.registries]
     return [
-        Question("version", program, REINSTALL, failure),
+        Question("version", program, Installation.current().reinstall(), failure),
         Question("home", lambda: disk.home(folder), "df -h", usage),
         Question("store", lambda: disk.store(kept), "df -h", usage),
         Question("space", lambda: disk.space(folder), "df -h", usage),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from modelrunner.errors import ExitStatus
 from modelrunner.memory.devices import runtime_probes, survey
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
-from modelrunner.runtime.select import AUTO, QUICKEST, runtimes
+from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size
 
 
@@ -24,7 +24,7 @@ def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[F
         message = f"{choice} is configured and not usable: {named.detail}"
         yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
     elif not here:
-        yield doubtful("runtime", "none: models can be pulled, not run", QUICKEST)
+        yield doubtful("runtime", "none: models can be pulled, not run", quickest())
     else:
         yield well("runtime", said)
 

@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from modelrunner import __version__
 from modelrunner.errors import ExitStatus
+from modelrunner.installation import Installation
 from modelrunner.operations.doctor.finding import Finding, broken, well
 
-REINSTALL = "python -m pip install --force-reinstall modelrunner"
 _NEEDED = ("docker", "oras", "prompt-toolkit", "requests", "rich", "typer")
 _BELOW = ("urllib3",)
 
@@ -23,7 +23,7 @@ def program() -> Iterator[Finding]:
     gone = [name for name, there in found.items() if there is None]
     if gone:
         message = f"not installed: {', '.join(gone)}"
-        yield broken("libraries", message, REINSTALL, ExitStatus.FAILURE)
+        yield broken("libraries", message, Installation.current().reinstall(), ExitStatus.FAILURE)
         return
     yield well("libraries", ", ".join(f"{name} {there}" for name, there in found.items()))
 

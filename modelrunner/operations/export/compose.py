@@ -1,7 +1,7 @@
-"""A Compose file: one service fetches the model and ends, the other serves it.
+"""A Compose file: one service fetches the model and ends, another serves it.
 
-A named volume gets the owner of the folder that it is mounted over the first time, so the image
-that pulls has that folder made for nobody.
+Nothing is built, so that it works with every builder and with none. A named volume belongs to root
+where the image has no such directory: a third service gives it to nobody, and ends first.
 """
 
 from modelrunner.operations.export import pulling, yaml_text
@@ -15,13 +15,14 @@ _HARDENED: dict[str, Value] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
 }
+_VOLUME: dict[str, Value] = {"type": "volume", "source": "models", "target": str(FOLDER)}
 
 
 def files(plan: ExportPlan) -> dict[str, str]:
     """The files by their names."""
     value: dict[str, Value] = {
         "name": plan.name,
-        "services": {"model": _model(plan), "server": _server(plan)},
+        "services": {"volume": _volume(plan), "model": _model(plan), "server": _server(plan)},
         "volumes": {"models": {}},
     }
     how = plan.notes("Start: docker compose up --detach --wait")
@@ -31,14 +32,28 @@ def files(plan: ExportPlan) -> dict[str, str]:
 def _model(plan: ExportPlan) -> dict[str, Value]:
     return {
         "#": "fetches the model by its digest, verifies it, and ends; what is there stays",
-        "build": {"dockerfile_inline": _dockerfile(plan)},
-        "entrypoint": ["modelrunner"],
-        "command": [_literal(word) for word in pulling.pull(plan)],
+        "image": pulling.image(plan),
+        "depends_on": {"volume": {"condition": "service_completed_successfully"}},
+        "entrypoint": [_literal(word) for word in pulling.command(plan)],
         "environment": {name: _literal(each) for name, each in pulling.environment().items()},
         **_HARDENED,
-        "tmpfs": ["/tmp"],  # noqa: S108 - the container's own
-        "volumes": [{"type": "volume", "source": "models", "target": str(FOLDER)}],
+        "##": "what pip installs there is loaded from there",
+        "tmpfs": ["/tmp:exec,mode=1777"],  # noqa: S108 - the container's own
+        "volumes": [_VOLUME],
         "restart": "on-failure:3",
+    }
+
+
+def _volume(plan: ExportPlan) -> dict[str, Value]:
+    return {
+        "#": "a new volume is root's: this gives it to the user that pulls, and ends",
+        "image": pulling.image(plan),
+        "entrypoint": ["chown", _USER, str(FOLDER)],
+        **_HARDENED,
+        "user": "0:0",
+        "cap_add": ["CHOWN"],
+        "network_mode": "none",
+        "volumes": [_VOLUME],
     }
 
 
@@ -77,14 +92,6 @@ def _server(plan: ExportPlan) -> dict[str, Value]:
         },
         "restart": "unless-stopped",
     }
-
-
-def _dockerfile(plan: ExportPlan) -> str:
-    lines = [f"FROM {pulling.image(plan)}", "USER 0"]
-    if plan.puller is None:
-        lines.append(f"RUN pip install --no-cache-dir modelrunner=={plan.version}")
-    lines.append(f"RUN install -d -o {NOBODY} -g {NOBODY} {FOLDER}")
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _literal(text: str) -> str:

@@ -17,6 +17,7 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.gguf.metadata import Metadata
+from modelrunner.installation import Installation
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -86,12 +87,12 @@ class ExportWish:
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """Writes exports; `version` is what pulls the model where it is going to."""
+    """Writes exports; `installation` is what pulls the model where it is going to."""
 
     store: Store
     source_for: "Callable[[Reference], Source]"
     estimator: "Estimator"
-    version: str
+    installation: Installation
 
     def export(self, kind: Kind, text: str, wish: ExportWish) -> "Export":
         """The files that hand a model over.
@@ -125,7 +126,8 @@ class Exporter:
             memory=report.estimate.total,
             port=wish.port,
             image=wish.image or IMAGES["none"],
-            version=self.version,
+            source=self.installation.source,
+            origin=self.installation.origin,
             puller=wish.puller,
             rpc=wish.rpc,
             embedding=found.metadata.is_embedding and not found.metadata.is_ranking,

@@ -29,6 +29,9 @@ FOLDER = PurePosixPath("/models")
 PULLER = "docker.io/library/python:3.12-slim"
 """The image that a model is pulled with, once `pip` has put this program into it."""
 
+GIT_PULLER = "docker.io/library/python:3.12"
+"""The same with git, which fetches this program where it was installed from a repository."""
+
 MIB = 1 << 20
 _PROGRAM_MIB = 128
 _MARGIN = 10
@@ -61,8 +64,9 @@ class ExportPlan:
         memory: Bytes that it takes, as estimated.
         port: Where it is offered.
         image: The image that serves it.
-        version: Of this program, which pulls it there.
-        puller: An image that has this program; None for `PULLER` and `pip`.
+        source: The requirement that installs this program there; None where nothing does.
+        origin: Where this copy of the program came from, in words.
+        puller: An image that has this program; None for one of Python that installs `source`.
         rpc: RPC servers of llama.cpp that compute too.
         embedding: Whether it makes vectors.
         ranking: Whether it scores documents.
@@ -78,7 +82,8 @@ class ExportPlan:
     memory: int
     port: int
     image: str
-    version: str
+    source: str | None = None
+    origin: str = ""
     puller: str | None = None
     rpc: str | None = None
     embedding: bool = False

@@ -1,29 +1,43 @@
 """How a container fetches a model by its digest: as nobody, into a volume, with nothing else.
 
 Files and store lie on one volume, and files are links into the store: nothing is there twice. What
-is there already is not fetched again.
+is there already is not fetched again. An image of Python installs this program from where this copy
+came from, at the same commit; by its name alone nothing is installed, which anybody could register.
 """
 
-from modelrunner.operations.export.plan import FOLDER, PULLER, ExportPlan
+from modelrunner.errors import UsageError
+from modelrunner.operations.export.plan import FOLDER, GIT_PULLER, PULLER, ExportPlan
 
 # Python's compiled modules are installed here, and have to be loaded from it
 LIBRARY = "/tmp/lib"  # noqa: S108 - the container's own
 _SCRIPT = (
-    f"pip install --quiet --no-cache-dir --target {LIBRARY} modelrunner=={{version}}"
+    f'pip install --quiet --no-cache-dir --target {LIBRARY} "$1"'
     f' && PYTHONPATH={LIBRARY} exec python -m modelrunner pull "$0" --output {FOLDER}'
 )
 
 
 def image(plan: ExportPlan) -> str:
-    """The image that pulls."""
-    return plan.puller or PULLER
+    """The image that pulls.
+
+    Raises:
+        UsageError: None was named, and no container could install this copy of the program.
+    """
+    if plan.puller is not None:
+        return plan.puller
+    if plan.source is None:
+        raise UsageError(
+            f"a container cannot install this copy of modelrunner: it came from {plan.origin}",
+            hint="name an image that contains modelrunner with --puller IMAGE;"
+            " docs/deploy.md shows how to build one",
+        )
+    return GIT_PULLER if "@ git+" in plan.source else PULLER
 
 
 def command(plan: ExportPlan) -> list[str]:
     """What it runs; without an image that has this program, it is installed first."""
     if plan.puller is not None:
         return ["modelrunner", *pull(plan)]
-    return ["sh", "-ec", _SCRIPT.format(version=plan.version), plan.pinned.short]
+    return ["sh", "-ec", _SCRIPT, plan.pinned.short, plan.source or ""]
 
 
 def pull(plan: ExportPlan) -> list[str]:

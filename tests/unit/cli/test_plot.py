@@ -12,6 +12,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cli import plot
 from modelrunner.cli.curve import ticks
 from modelrunner.errors import NotInStoreError, UsageError
+from modelrunner.installation import add
 from modelrunner.memory.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import Estimator
@@ -183,7 +184,7 @@ def test_a_png_without_its_library_is_an_error_with_a_way_out(
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(UsageError, match=r"\.png needs Pillow") as caught:
         plot.write(plot.curve_of(report(estimator, tmp_path)), tmp_path / "plot.png")
-    assert caught.value.hint == "write a .svg, or pip install 'modelrunner[plot]'"
+    assert caught.value.hint == f"write a .svg, or install it: `{add('plot')}`"
     assert not (tmp_path / "plot.png").exists()
 
 

@@ -173,7 +173,7 @@ def test_a_blob_is_listed_once() -> None:
 def test_a_conflict_and_a_newer_version_say_what_to_do() -> None:
     for text, hint in (
         ("<<<<<<< HEAD\n", "take either side of it"),
-        ("version = 7", "pip install --upgrade modelrunner"),
+        ("version = 7", "upgrade modelrunner: "),
         ("version = 0", "from version control"),
         ("version", "from version control"),
     ):

@@ -9,6 +9,7 @@ from benchmarks.accuracy import DATA
 from benchmarks.model_headers import write
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.gguf.reader import read_header
+from modelrunner.installation import add
 from modelrunner.memory import measured
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.load import Load
@@ -64,7 +65,7 @@ def test_without_the_library_the_hint_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "is_available", lambda: False)
     with pytest.raises(RuntimeUnavailableError) as caught:
         measure(tmp_path / "m.gguf", Load(4096), python=sys.executable)
-    assert caught.value.hint == "pip install 'modelrunner[llama-cpp-python]'"
+    assert caught.value.hint == f"`{add('llama-cpp-python')}`"
 
 
 ASKS = pytest.mark.skipif(not measured.is_available(), reason="needs llama-cpp-python")

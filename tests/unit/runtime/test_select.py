@@ -9,6 +9,7 @@ import pytest
 
 import modelrunner
 from modelrunner.errors import RuntimeUnavailableError, UsageError
+from modelrunner.installation import Installation, add
 from modelrunner.runtime.llama_server import LlamaServer, how_to_install
 from modelrunner.runtime.runtime import Ability
 from modelrunner.runtime.select import runtimes, select
@@ -38,7 +39,7 @@ def test_llama_server_that_is_not_executable_is_not_there(path_with_llama_server
     with pytest.raises(RuntimeUnavailableError) as caught:
         select("llama-server", environ={"PATH": path_with_llama_server})
     assert caught.value.message == "llama-server: no llama-server on PATH"
-    assert "`pip install 'modelrunner[embedded]'` brings the same code" in caught.value.hint
+    assert f"`{add('embedded')}` brings the same code" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,10 @@ def test_every_runtime_is_listed_in_order_of_preference(path_with_llama_server):
     assert all(each.available or each.hint for each in found)
 
 
+# a Python that sees no packages sees no pip either
+BARE = Installation(Path(sys.prefix), sys.executable, {}, pip=False)
+
+
 def without_packages(code):
     """What a fresh Python prints that sees this project and the standard library, no packages."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
@@ -115,7 +120,7 @@ except RuntimeUnavailableError as error:
         "message": "no runtime found that can run a model (llama-server: no llama-server on PATH;"
         " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module xllamacpp;"
         " docker: no daemon, /nowhere/docker.sock is not there)",
-        "hint": "pip install 'modelrunner[embedded]'",
+        "hint": f"`{BARE.add('embedded')}`",
         "retryable": False,
     }
 
@@ -126,12 +131,12 @@ except RuntimeUnavailableError as error:
         (
             "xllamacpp",
             "xllamacpp: no Python module xllamacpp",
-            "pip install 'modelrunner[embedded]'",
+            f"`{BARE.add('embedded')}`",
         ),
         (
             "llama-cpp-python",
             "llama-cpp-python: no Python module llama_cpp",
-            "pip install 'modelrunner[llama-cpp-python]'",
+            f"`{BARE.add('llama-cpp-python')}`",
         ),
     ],
 )
