@@ -233,9 +233,16 @@ def _draft(context: Context, text: str) -> Path:
 
 
 def find_or_pull(
-    context: Context, text: str, projector: Path | None = None
+    context: Context, text: str, projector: Path | None = None, *, chats: bool = False
 ) -> tuple[StoredModel, str]:
-    """The model, from a file, the store or else the registry, and what people call it."""
+    """The model, from a file, the store or else the registry, and what people call it.
+
+    Args:
+        context: Where models are.
+        text: A name, an ID or a file.
+        projector: The projector of a file.
+        chats: Whether it has to be a model that chats: no other is downloaded.
+    """
     of_file = file_model(context.store, text, projector)
     if of_file is not None:
         name = sanitize_line(text)
@@ -248,7 +255,7 @@ def find_or_pull(
         context.console.say(
             f"Unable to find model '{reference.short}' locally. Pulling from the registry."
         )
-        pulled = pull_one(context, reference)
+        pulled = pull_one(context, reference, chats=chats)
         return pulled.model, pulled.name.short
     return model, _name_of(context, model, text)
 

@@ -23,6 +23,7 @@ from modelrunner.operations.file_model import file_of
 from modelrunner.operations.nearby import nowhere, programs
 from modelrunner.operations.pull import Puller
 from modelrunner.operations.pulled import Failed, Outcome, Pulled
+from modelrunner.operations.purpose import require_chat_remotely
 from modelrunner.registry.source import Choice
 from modelrunner.store.store import Store
 from modelrunner.text import sanitize_line
@@ -79,6 +80,7 @@ def pull_one(
     limits: Limits | None = None,
     *,
     tells_need: bool = False,
+    chats: bool = False,
 ) -> Pulled:
     """Pulls with progress; one that is ended from outside says what is kept.
 
@@ -87,12 +89,14 @@ def pull_one(
         reference: The model.
         limits: On the transfer.
         tells_need: Whether to say how much memory it needs, before its weights move.
+        chats: Whether it has to be a model that chats, which is found out before they move.
     """
     here = _here(context, reference) if context.options.offline else None
     if here is not None:
         return here
     with _shown(context) as listener:
-        return _puller(context, listener, limits, tells_need=tells_need).pull(reference)
+        puller = _puller(context, listener, limits, tells_need=tells_need, chats=chats)
+        return puller.pull(reference)
 
 
 def pull_many(
@@ -138,9 +142,17 @@ def pull_many(
 
 
 def _puller(
-    context: Context, listener: Listener, limits: Limits | None, *, tells_need: bool
+    context: Context,
+    listener: Listener,
+    limits: Limits | None,
+    *,
+    tells_need: bool,
+    chats: bool = False,
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
+        if chats:
+            pinned = reference.with_digest(artifact.manifest.digest)
+            require_chat_remotely(context.source_for(reference), pinned, artifact, config)
         if tells_need:
             _tell_need(context, reference, artifact, config)
 

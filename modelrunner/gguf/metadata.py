@@ -12,6 +12,8 @@ from modelrunner.units import format_count
 
 Kind = Literal["model", "projector", "adapter", "vocabulary", "imatrix"]
 
+Purpose = Literal["text", "embedding", "ranking"]
+
 _KIND_BY_TYPE: dict[str, Kind] = {
     "adapter": "adapter",
     "imatrix": "imatrix",
@@ -162,6 +164,14 @@ class _Keys:
         if not isinstance(value, int) or isinstance(value, bool):
             return None
         return value if value >= 0 else None
+
+
+def purpose_of(values: Mapping[str, Value]) -> Purpose:
+    """What a model is for, by the key-values of its header."""
+    keys = _Keys(values)
+    if keys.count(keys.of_architecture("pooling_type")) == _POOLING_RANK:
+        return "ranking"
+    return "embedding" if _is_embedding(keys) else "text"
 
 
 def _kind(keys: _Keys, tensors: Sequence[TensorInfo]) -> Kind:

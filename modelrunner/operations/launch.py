@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from modelrunner.errors import UnsupportedArtifactError
-from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.metadata import Metadata, purpose_of
 from modelrunner.memory.context import (
     ContextSource,
     DefaultContext,
@@ -25,11 +24,11 @@ from modelrunner.memory.load import CACHE_TYPES, PADDING, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
 from modelrunner.operations.calibration import Observation, judged
+from modelrunner.operations.purpose import require_chat, require_model
 from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing
-from modelrunner.text import with_article
 from modelrunner.units import format_size
 
 SHORT_CONTEXT = 8192
@@ -220,18 +219,7 @@ def plan_launch(
     found = headers.of_stored(model)
     metadata = found.metadata
     require_model(metadata, name)
-    if metadata.is_ranking:
-        raise UnsupportedArtifactError(
-            f"{name} is a reranking model: it scores documents, it does not chat",
-            hint=f"`modelrunner serve {name}` answers POST /v1/rerank with scores",
-            architecture=metadata.architecture,
-        )
-    if metadata.is_embedding:
-        raise UnsupportedArtifactError(
-            f"{name} is an embedding model: it makes vectors, it does not chat",
-            hint=f"`modelrunner serve {name}` answers POST /v1/embeddings with them",
-            architecture=metadata.architecture,
-        )
+    require_chat(purpose_of(metadata.values), name, metadata.architecture)
     shape = found.shape
     requested = wish.context
     default = default_context(shape.context or None, model.config.context_size)
@@ -268,20 +256,6 @@ def plan_launch(
         own_template=template,
         projector_problem=found.projector_problem,
     )
-
-
-def require_model(metadata: Metadata, name: str) -> None:
-    """Accept the weights of a model.
-
-    Raises:
-        UnsupportedArtifactError: They are a file that belongs to a model; the message says which.
-    """
-    if metadata.kind != "model":
-        raise UnsupportedArtifactError(
-            f"{name} is {with_article(metadata.kind)}, not a model",
-            hint="run the model that it belongs to",
-            kind=metadata.kind,
-        )
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:

@@ -26,8 +26,8 @@ from modelrunner.operations.launch import (
     adapter_file,
     is_packable,
     plan_launch,
-    require_model,
 )
+from modelrunner.operations.purpose import require_model
 from modelrunner.operations.rows import row_of
 from modelrunner.processes import process_start
 from modelrunner.runtime.runtime import LaunchSpec, Runtime

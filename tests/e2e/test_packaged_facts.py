@@ -365,3 +365,42 @@ def test_settings_for_a_model_that_is_not_here_are_kept_with_a_warning(
     assert cli("configure", "smalest:1", "--unset", "context").stderr == (
         "ai/smalest:1 has no settings of its own\n"
     )
+
+
+# What a model is for.
+
+
+@pytest.mark.parametrize("source", ["config", "header"])
+@pytest.mark.parametrize(
+    ("architecture", "pooling", "what"),
+    [
+        ("bert", None, "an embedding model: it makes vectors, it does not chat"),
+        ("llama", 3, "an embedding model: it makes vectors, it does not chat"),
+        ("llama", 4, "a reranking model: it scores documents, it does not chat"),
+    ],
+)
+def test_a_model_that_does_not_chat_is_not_downloaded_to_say_so(
+    cli: CommandLine,
+    registry: Registry,
+    tmp_path: Path,
+    architecture: str,
+    pooling: int | None,
+    what: str,
+    source: str,
+) -> None:
+    keys = {} if pooling is None else {f"{architecture}.pooling_type": pooling}
+    file = tiny_gguf(tmp_path / "v.gguf", architecture=architecture, metadata=keys)
+    weights = file.read_bytes() + bytes(4 * 1024 * 1024)
+    told = {"general.architecture": architecture} | {key: str(keys[key]) for key in keys}
+    if source == "config":
+        made = docker_artifact(weights, config={"architecture": architecture, "gguf": told})
+    else:
+        made = modelpack_artifact(weights, config={"architecture": architecture})
+    registry.add(made, "team/vectors", ["1"])
+    name = registry.reference("team/vectors:1")
+    for command in (["run", name, "hi"], ["bench", name]):
+        done = cli(*command)
+        assert done.returncode == 10, done.stderr
+        assert f"error: {name} is {what}\n" in done.stderr
+        assert cli("list", "-q").stdout == ""
+    assert registry.bytes_sent() < len(weights) / 2

@@ -93,7 +93,7 @@ def bench(
             server.wait_until_ready(_READY_WITHIN_S)
             _show(context, server, reference, wish)
         return
-    model, name = find_or_pull(context, reference)
+    model, name = find_or_pull(context, reference, chats=True)
     asked = wish_for(context, chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
     parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1

@@ -156,7 +156,7 @@ def run(
     if fit or require_fit:
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
-    model, name = find_or_pull(context, reference, mmproj)
+    model, name = find_or_pull(context, reference, mmproj, chats=True)
     wish = wish_for(context, chosen, model, name, launch)
     plan = plan_launch(context.store, model, name, wish, devices())
     plan = as_seen(context, chosen, model, plan)
