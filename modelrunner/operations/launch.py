@@ -24,6 +24,7 @@ from modelrunner.memory.load import CACHE_TYPES, PADDING, Load
 from modelrunner.memory.shape import ModelShape
 from modelrunner.operations import headers
 from modelrunner.operations.calibration import Observation, judged
+from modelrunner.operations.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.purpose import require_chat, require_model
 from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.settings import Value, changes
@@ -162,7 +163,7 @@ class LaunchPlan:
         told = quantization.lower() in self.name.lower()
         what = self.name if told else f"{self.name} {quantization}"
         known = self.seen.observed if self.seen else self.estimate.total
-        needed = format_size(known if needed_bytes is None else needed_bytes)
+        needed = known if needed_bytes is None else needed_bytes
         rounded = "rounded up to " if self.is_rounded else ""
         context = f"context {rounded}{self.spec.context}"
         if self.trained_context and self.spec.context < self.trained_context:
@@ -171,29 +172,15 @@ class LaunchPlan:
             context += ", as packaged"
         if self.spec.cache_type_k != _USUAL_CACHE:
             context += f", its cache {self.spec.cache_type_k}"
-        verdict = self._verdict(needed) + (", as seen here before" if self.seen else "")
+        verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
         adapter = ", adapter applied" if self.spec.adapter else ""
         return f"{what}: {verdict}; {context}{adapter}, {self.spec.threads} threads"
 
-    def _verdict(self, needed: str) -> str:
-        place = self._place()
-        match self.fit.verdict:
-            case "fits":
-                return f"fits, needs {needed} of {place}"
-            case "partial":
-                layers = self.fit.gpu_layers
-                return f"fits in part, {layers} layers on the GPU: needs {needed} of {place}"
-            case "no":
-                return f"does not fit: needs {needed} of {place}"
-            case _:
-                return f"needs at least {needed} of {place}, how much more is not known"
-
-    def _place(self) -> str:
+    def _place(self) -> str | None:
         if self.budget is not None and self.fit.verdict != "no":
             return f"the {format_size(self.budget)} budget"
-        budget = self.fit.budget_bytes or Budget.of(self.available).together
-        on_gpu = any(device.kind == "gpu" for device in self.available) and self.fit.gpu_layers
-        return f"{format_size(budget)} {'GPU memory' if on_gpu else 'memory'}"
+        has_gpu = any(device.kind == "gpu" for device in self.available)
+        return memory_of(self.fit, Budget.of(self.available).together, has_gpu=has_gpu)
 
 
 def plan_launch(

@@ -11,14 +11,12 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Fit
 from modelrunner.memory.load import PADDING, Load
 from modelrunner.memory.shape import ModelShape
-from modelrunner.units import format_size
+from modelrunner.operations.fit_sentence import fit_sentence, memory_of
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Variant
 
 AskedSource = Literal["auto", "measured", "header", "config", "card"]
-
-_VERDICTS = {"fits": "fits", "partial": "fits in part", "no": "does not fit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +94,10 @@ class Report:
 
     def line(self) -> str:
         """One sentence: how much, for what, and whether it fits."""
-        verdict = _VERDICTS.get(self.fit.verdict, "may fit: not all is known")
-        budget = self.fit.budget_bytes
-        room = f" ({format_size(budget)})" if budget is not None else ""
-        needed = f"{format_size(self.estimate.total)} at a context of {self.load.context}"
-        if self.seen:
-            needed += ", as seen here before"
-        return f"{self.name}: {needed}: {verdict}{room}"
+        has_gpu = any(device.kind == "gpu" for device in self.devices)
+        place = memory_of(self.fit, None, has_gpu=has_gpu)
+        said = fit_sentence(self.fit, self.estimate.total, place, measured=self.seen)
+        return f"{self.name}: {said}; context {self.load.context}"
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def test_a_pull_says_what_the_model_needs_where_its_config_tells(
     done = cli("pull", name)
     _, need = done.stderr.splitlines()
     assert need.startswith(f"{name}: ")
-    assert " at a context of 2048: fits (" in need
+    assert need.endswith(" memory; context 2048")
     assert sum(entry.kind == "blob" for entry in registry.requests) == 2
     assert cli("pull", name).stderr == ""
 

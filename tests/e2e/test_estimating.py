@@ -60,7 +60,7 @@ def test_people_read_where_each_byte_goes(cli: CommandLine, tmp_path: Path) -> N
     done = cli("estimate", str(file), "--context", "512", "--budget", "8GiB")
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{file}: ")
-    assert lines[0].endswith(" at a context of 512: fits (8.00 GiB)")
+    assert lines[0].endswith(" of 8.00 GiB memory; context 512")
     assert [line.split("  ")[0] for line in lines[1:]] == [
         *("WHERE", "weights", "kv cache", "compute", "output", "total"),
         "longest context that fits: 2048 of 2048 trained",
@@ -185,7 +185,7 @@ def test_a_budget_that_is_too_small_is_exit_code_7(cli: CommandLine, tmp_path: P
     file = str(tiny_gguf(tmp_path / "tiny.gguf"))
     people = cli("estimate", file, "--budget", "9KiB")
     assert people.returncode == 7
-    assert "does not fit (9.00 KiB)" in people.stdout
+    assert " of 9.00 KiB memory; " in people.stdout
     assert people.stderr.startswith(f"error: {file} does not fit into 9.00 KiB: it needs ")
     script = cli("estimate", file, "--budget", "9KiB", "--json")
     error = json.loads(script.stderr)["error"]
@@ -200,7 +200,7 @@ def test_a_budget_that_is_no_size_is_a_usage_error(
 ) -> None:
     done = cli("estimate", str(tiny_gguf(tmp_path / "tiny.gguf")), f"--budget={budget}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is no size: write it like 8GiB" in done.stderr
+    assert "invalid size " in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model at all" * 100])

@@ -54,13 +54,14 @@ def ask(learner: CommandLine) -> str:
 
 def test_after_a_run_estimates_say_what_it_took(learner: CommandLine, runtime: str) -> None:
     before = learner("estimate", SMOLLM2, "--context", "512").stdout
-    assert "seen here" not in before
-    assert "seen here" not in ask(learner)
+    assert "measured earlier" not in before
+    assert "measured earlier" not in ask(learner)
     after = learner("estimate", SMOLLM2, "--context", "512").stdout
     who, size, context, what = SEEN.findall(after)[0]
     assert (who, context, what) == (runtime, "512", "compute is corrected by that")
     first = after.partition("\n")[0]
-    assert first.startswith(f"{SMOLLM2}: {size} at a context of 512, as seen here before: fits ")
+    assert first.startswith(f"{SMOLLM2}: fits, needs {size} of ")
+    assert first.endswith(" (measured earlier on this machine); context 512")
     assert f" needs {size} of " in ask(learner)
     answer = json.loads(learner("estimate", SMOLLM2, "--context", "512", "--json").stdout)
     assert answer["source"] == "header"
@@ -69,14 +70,17 @@ def test_after_a_run_estimates_say_what_it_took(learner: CommandLine, runtime: s
 
 def test_a_run_says_that_it_was_seen_before(learner: CommandLine) -> None:
     ask(learner)
-    assert re.search(r"fits, needs \S+ MiB of \S+ GiB memory, as seen here before; ", ask(learner))
+    assert re.search(
+        r"fits, needs \S+ MiB of \S+ GiB memory \(measured earlier on this machine\); ",
+        ask(learner),
+    )
 
 
 def test_a_run_with_more_layers_or_another_context_counts_for_itself(learner: CommandLine) -> None:
     ask(learner)
     for use in (["--context", "1024"], ["--context", "512", "--gpu-layers", "0"]):
         first = learner("estimate", SMOLLM2, *use).stdout.partition("\n")[0]
-        assert "seen here" not in first
+        assert "measured earlier" not in first
     other = learner("estimate", SMOLLM2, "--context", "1024").stdout
     assert SEEN.findall(other)[0][2] == "512"
 
@@ -87,8 +91,8 @@ def test_a_pull_says_what_it_took_when_it_was_here(
     environ = {"MODELRUNNER_MIRRORS": mirror, "MODELRUNNER_HOME": str(tmp_path / "empty")}
     done = learner("run", SMOLLM2, "hi", "--max-tokens", "1", **environ)
     assert done.returncode == 0, done.stderr
-    assert "seen here" not in done.stderr
+    assert "measured earlier" not in done.stderr
     assert learner("rm", SMOLLM2, **environ).returncode == 0
     pulled = learner("pull", SMOLLM2, **environ)
     assert pulled.returncode == 0
-    assert " at a context of 8192, as seen here before: fits (" in pulled.stderr
+    assert " (measured earlier on this machine); context 8192" in pulled.stderr

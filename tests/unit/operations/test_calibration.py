@@ -120,7 +120,7 @@ def test_at_the_same_context_the_estimate_is_what_was_reported(place: Place) -> 
     (note,) = found.estimate.notes
     assert note.startswith("when it ran, one reported ")
     assert note.endswith(" at a context of 512: compute is corrected by that")
-    assert " at a context of 512, as seen here before: fits" in found.line()
+    assert " (measured earlier on this machine); context 512" in found.line()
 
 
 def test_for_another_context_it_is_told_and_changes_nothing(place: Place) -> None:
