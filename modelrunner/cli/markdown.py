@@ -37,6 +37,22 @@ _LEAST_CELL = 4
 _SPARE = 4
 """Columns that a cell further down may take more than those in the first part of a table."""
 
+# none of the bright colours, nor yellow or blue: each is unreadable on black or on white
+_CODE_STYLES = (
+    (("Comment",), "dim"),
+    (("Keyword",), "magenta"),
+    (("Literal", "String"), "green"),
+    (("Literal", "Number"), "cyan"),
+    (("Name", "Builtin"), "cyan"),
+    (("Name", "Class"), "bold"),
+    (("Name", "Decorator"), "magenta"),
+    (("Name", "Function"), "bold"),
+    (("Name", "Tag"), "magenta"),
+    (("Generic", "Deleted"), "red"),
+    (("Generic", "Heading"), "bold"),
+    (("Generic", "Inserted"), "green"),
+)
+
 _CONTAINERS = {"list_item_open", "blockquote_open", "fence", "code_block", "table_open"}
 _LISTS = {"bullet_list_open", "ordered_list_open"}
 _BLOCKS = _CONTAINERS | _LISTS | {"paragraph_open", "heading_open", "hr"}
@@ -328,13 +344,16 @@ def _document_class(renderer: _Renderer) -> Any:  # noqa: ANN401 - a class of Ri
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
     from rich.padding import Padding
-    from rich.syntax import Syntax
+    from rich.style import Style
+    from rich.syntax import ANSISyntaxTheme, Syntax
     from rich.table import Table
+
+    theme = ANSISyntaxTheme({kind: Style.parse(style) for kind, style in _CODE_STYLES})
 
     class Code(CodeBlock):
         def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
             code = str(self.text).rstrip()
-            syntax = Syntax(code, self.lexer_name, theme=self.theme, word_wrap=True)
+            syntax = Syntax(code, self.lexer_name, theme=theme, word_wrap=True)
             yield Padding(syntax, (0, 0, 0, 2))
 
     class LeftHeading(Heading):
@@ -371,7 +390,7 @@ def _document_class(renderer: _Renderer) -> Any:  # noqa: ANN401 - a class of Ri
         def __init__(self, tokens: "Sequence[Token]") -> None:
             # not that of Rich, which makes a parser each time
             self.parsed = list(tokens)
-            self.code_theme = self.inline_code_theme = "ansi_dark"
+            self.code_theme = self.inline_code_theme = "default"
             self.inline_code_lexer = self.justify = None
             self.style, self.hyperlinks = "none", False
 

@@ -23,7 +23,13 @@ from modelrunner.cli.render import Writer, let_go, send_nowhere, write
 from modelrunner.cli.repl_answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.repl_commands import LEAVING, Next, run_command, send
 from modelrunner.cli.repl_input import HistoryFile, LinePrompt, Prompt, TerminalPrompt, unquote
-from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
+from modelrunner.cli.repl_session import (
+    Session,
+    describe,
+    describe_times,
+    describe_use,
+    stopped_answer,
+)
 from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFailedError
 
 _NEARLY_FULL = 0.8
@@ -156,6 +162,7 @@ class _Chat:
         stopped stays, even an empty one; a message that got no answer at all is taken back.
         """
         session = self.session
+        session.received, session.received_s = 0, 0.0
         writer, stopped = self._writer(), True
 
         def ask() -> tuple[Done, str]:
@@ -185,11 +192,18 @@ class _Chat:
                 session.conversation.drop_last()
             self._complain(exc)
         finally:
-            turns = session.conversation.turns
-            if turns and turns[-1].role != "assistant":
-                session.conversation.add_assistant(writer.text, stopped=stopped)
+            self._keep(writer.text, stopped=stopped)
         if not stopped and session.last is not None:
             self._remark(session.last, writer)
+
+    def _keep(self, text: str, *, stopped: bool) -> None:
+        """Make an answer part of the conversation, unless its question was taken back."""
+        session = self.session
+        turns = session.conversation.turns
+        if turns and turns[-1].role != "assistant":
+            session.conversation.add_assistant(text, stopped=stopped)
+            if stopped:
+                session.last = stopped_answer(session)
 
     def _writer(self) -> Writer:
         session = self.session
@@ -212,10 +226,15 @@ class _Chat:
 
     def _timed(self, pieces: Iterator[Delta | Done]) -> Iterator[Delta | Done]:
         begun = time.monotonic()
-        self.session.first_token_s = None
+        session = self.session
+        session.first_token_s, session.received, session.received_s = None, 0, 0.0
         for piece in pieces:
-            if self.session.first_token_s is None:
-                self.session.first_token_s = time.monotonic() - begun
+            waited = time.monotonic() - begun
+            if session.first_token_s is None:
+                session.first_token_s = waited
+            if isinstance(piece, Delta):
+                session.received += 1
+                session.received_s = waited - session.first_token_s
             yield piece
 
     def _restarted(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from modelrunner.cli.repl_clipboard import copy
 from modelrunner.cli.repl_editor import edit
 from modelrunner.cli.repl_files import insert_files, read_picture, read_text
-from modelrunner.cli.repl_saved import SavedChat, load, save
+from modelrunner.cli.repl_saved import SavedChat, holds_a_chat, load, save
 from modelrunner.cli.repl_session import Session, describe, describe_times, describe_use
 from modelrunner.cli.repl_settings import change, settings
 from modelrunner.cli.tool_rounds import ask_person, describe_call, describe_tools
@@ -33,7 +33,7 @@ HELP = '''\
                      verbose (on, off), markdown (on, off) or thinking (show, fold, hide)
 /show                the model, the settings and the conversation
 /stats               tokens and speed of the last answer
-/save FILE           write the conversation to a file
+/save FILE           write the conversation to a file; /save! replaces an older one unasked
 /load FILE           go on with the conversation in a file
 /?, /help            this
 
@@ -45,6 +45,11 @@ typed before, Ctrl-X Ctrl-E opens an editor'''
 
 LEAVING = ("/bye", "/exit")
 """The commands that end the chat."""
+
+
+_RECENT = 4
+"""Messages of a loaded chat that are shown, each up to so many letters."""
+_RECENT_LETTERS = 2000
 
 
 class Next(Enum):
@@ -230,19 +235,47 @@ def _copy(session: Session, _argument: str, say: Say) -> Next:
 
 
 def _save(session: Session, argument: str, say: Say) -> Next:
-    path = _file(argument, "/save FILE")
-    save(SavedChat(session.model_label, session.conversation), path)
-    say(f"saved to {sanitize_line(str(path))}")
+    return _save_to(_file(argument, "/save FILE"), session, say, replaces=False)
+
+
+def _save_anyway(session: Session, argument: str, say: Say) -> Next:
+    return _save_to(_file(argument, "/save! FILE"), session, say, replaces=True)
+
+
+def _save_to(path: Path, session: Session, say: Say, *, replaces: bool) -> Next:
+    shown = sanitize_line(str(path))
+    chat = SavedChat(session.model_label, session.conversation)
+    exists = holds_a_chat(path)
+    if exists and not replaces and path.absolute() != session.saved_to:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(f"{shown} already holds a chat", hint=f"`/save! {shown}` replaces it")
+        answer = ask_person(f"{shown} already holds a chat. Overwrite it? [y/N] ", sys.stderr)
+        if answer.strip().lower() not in {"y", "yes"}:
+            say("not saved")
+            return Next.READ
+    save(chat, path)
+    session.saved_to = path.absolute()
+    say(f"saved to {shown}" + (" (replaced)" if exists else ""))
     return Next.READ
 
 
 def _load(session: Session, argument: str, say: Say) -> Next:
-    saved = load(_file(argument, "/load FILE"))
+    path = _file(argument, "/load FILE")
+    saved = load(path)
     session.conversation = saved.conversation
     session.begin_anew()
-    count = len(saved.conversation.turns)
+    session.saved_to = path.absolute()
+    turns = saved.conversation.turns
     with_whom = "" if saved.model == session.model_label else f" with {sanitize_line(saved.model)}"
-    say(f"loaded {counted(count, 'message')}{with_whom}")
+    say(f"loaded {counted(len(turns), 'message')}{with_whom}")
+    said = [turn for turn in turns if turn.role != "tool" and turn.content]
+    if len(said) > _RECENT:
+        say(f"(the last {_RECENT}; `/show` prints all of them)")
+    for turn in said[-_RECENT:]:
+        text = sanitize(turn.content)
+        text = text if len(text) <= _RECENT_LETTERS else f"{text[:_RECENT_LETTERS]}…"
+        mark = "> " if turn.role == "user" else ""
+        say(f"\n{mark}{text}" + (" (stopped)" if turn.stopped else ""))
     return Next.READ
 
 
@@ -270,6 +303,7 @@ _COMMANDS: dict[str, _Command] = {
     "/load": _load,
     "/retry": _retry,
     "/save": _save,
+    "/save!": _save_anyway,
     "/set": _set,
     "/show": _show,
     "/stats": _stats,
@@ -280,5 +314,5 @@ _COMMANDS: dict[str, _Command] = {
 NAMES = tuple(sorted(_COMMANDS))
 """Every command."""
 
-PATH_COMMANDS = ("/file", "/image", "/load", "/save", "/tools")
+PATH_COMMANDS = ("/file", "/image", "/load", "/save", "/save!", "/tools")
 """The commands that a path follows."""

@@ -28,14 +28,7 @@ def save(chat: SavedChat, path: Path) -> None:
     Raises:
         UsageError: There is another file, or it cannot be written.
     """
-    if path.exists():
-        try:
-            load(path)
-        except UsageError as exc:
-            name = sanitize_line(str(path))
-            raise UsageError(
-                f"{name} exists and is not a saved chat", hint="save under another name"
-            ) from exc
+    holds_a_chat(path)
     document = {"modelrunner_chat": _VERSION, "model": chat.model, **chat.conversation.to_dict()}
     text = json.dumps(document, indent=2) + "\n"
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -47,6 +40,24 @@ def save(chat: SavedChat, path: Path) -> None:
         raise UsageError(
             f"cannot write {sanitize_line(str(path))}: {os_reason(exc)}", hint=os_hint(exc)
         ) from exc
+
+
+def holds_a_chat(path: Path) -> bool:
+    """Whether there is a file, and it holds a chat.
+
+    Raises:
+        UsageError: It holds something else.
+    """
+    if not path.exists():
+        return False
+    try:
+        load(path)
+    except UsageError as exc:
+        name = sanitize_line(str(path))
+        raise UsageError(
+            f"{name} exists and is not a saved chat", hint="save under another name"
+        ) from exc
+    return True
 
 
 def load(path: Path) -> SavedChat:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from modelrunner.chat.answer import Done
+from modelrunner.chat.answer import Done, Timings, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.repl_answer import Thinking
 from modelrunner.cli.tool_rounds import Caller
 from modelrunner.errors import UsageError
+from modelrunner.units import counted
 
 
 @dataclass(slots=True)
@@ -37,6 +39,9 @@ class Session:
             it: the runtime lives, or is not ours.
         load_s: Seconds that it took to start the model, if it was.
         first_token_s: Seconds to the first sign of the last answer.
+        saved_to: The file that this conversation was saved to or loaded from.
+        received: Pieces of the last answer: a token each, from most servers.
+        received_s: Seconds from the first of them to the last.
         last: The end of the last answer.
         warned: Whether it was told that the context is nearly full.
     """
@@ -60,19 +65,46 @@ class Session:
     restart: Callable[[], ChatClient | None] | None = None
     load_s: float | None = None
     first_token_s: float | None = None
+    saved_to: Path | None = None
+    received: int = 0
+    received_s: float = 0.0
     last: Done | None = None
     warned: bool = False
 
     def begin_anew(self) -> None:
         """Another conversation: what was measured and attached belongs to the one before."""
-        self.last = self.first_token_s = None
+        self.last = self.first_token_s = self.saved_to = None
         self.warned = False
         self.texts.clear()
         self.images.clear()
 
 
+STOPPED = "stopped"
+"""The finish reason of an answer that the user stopped: its tokens are counted by its pieces."""
+
+_LETTERS = 4
+"""Of a token, in most texts."""
+
+
+def stopped_answer(session: Session) -> Done:
+    """What is known of an answer that did not come to its end."""
+    before = [turn for turn in session.conversation.messages if turn.role != "assistant"]
+    answers = [turn for turn in session.conversation.messages if turn.role == "assistant"]
+    letters = sum(len(turn.content) for turn in (*before, *answers[:-1]))
+    usage = Usage(-(-letters // _LETTERS), session.received)
+    return Done(STOPPED, usage, Timings(0, 0.0, session.received, 1000 * session.received_s))
+
+
 def describe(done: Done | None, context: int | None) -> str:
     """Tokens and speed of an answer, in one line."""
+    if done is not None and done.finish_reason == STOPPED and done.usage and done.timings:
+        speed = done.timings.predicted_per_second
+        return (
+            f"stopped: prompt about {counted(done.usage.prompt_tokens, 'token')}; "
+            f"answer {counted(done.usage.completion_tokens, 'token')}"
+            + (f" at {speed:.1f}/s" if speed else "")
+            + f"; context {describe_use(done, context)}"
+        )
     if done is None or done.usage is None:
         return "no numbers yet" if done is None else "the server told no numbers"
     usage, timings = done.usage, done.timings
@@ -95,6 +127,7 @@ def describe_times(session: Session) -> str | None:
 def describe_use(done: Done | None, context: int | None) -> str:
     """How full the context is."""
     used = done.usage.total_tokens if done is not None and done.usage is not None else 0
+    about = "about " if done is not None and done.finish_reason == STOPPED else ""
     if not context:
-        return f"{used} tokens"
-    return f"{used} of {context} tokens ({used / context:.0%})"
+        return f"{about}{used} tokens"
+    return f"{about}{used} of {context} tokens ({used / context:.0%})"

@@ -69,7 +69,7 @@ def load_tools(file: Path) -> Toolbox:
 
 
 def _from_python(file: Path, shown: str) -> list[Tool]:
-    command = (sys.executable, "-m", "modelrunner.tools.python_tools", str(file.absolute()))
+    command = (sys.executable, "-B", "-m", "modelrunner.tools.python_tools", str(file.absolute()))
     ended = run_bounded(command, b"", _LOADS_WITHIN_S, _LIMIT)
     if ended.cut:
         raise UsageError(f"{shown} describes more than {_LIMIT} bytes of tools", hint=_FEWER)

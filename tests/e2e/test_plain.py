@@ -127,3 +127,12 @@ def test_a_login_asks_in_lines(
         terminal.type("secret\n")
         child.wait(30)
         assert_plain(terminal)
+
+
+def test_one_answer_is_drawn_on_a_terminal(models: CommandLine, server: OpenAIServer) -> None:
+    server.next(says("- *a* ", "b\n"), says("- *a* ", "b\n"))
+    line = models.argv("run", "ai/tiny:x", "--runtime", server.url)
+    with in_terminal([*line, "list"], models.environ) as (terminal, child):
+        terminal.wait_for(" • a b")
+        assert child.wait(60) == 0
+    assert models(*line[3:], "list").stdout == "- *a* b\n"

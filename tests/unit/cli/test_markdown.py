@@ -84,6 +84,17 @@ def test_a_block_is_open_until_the_next_one_begins() -> None:
     assert stream.open == Block("# b\n")
 
 
+def test_code_is_readable_on_black_and_on_white() -> None:
+    code = '@a\ndef f(x: int) -> str:\n    """Doc."""\n    return "a" + str(1)  # b\n'
+    diff = "-a\n+b\n@@ c\n"
+    drawn = renderer(colour=True)(Block(f"```python\n{code}```\n\n```diff\n{diff}```\n`x`"), 60)
+    found = re.findall(r"\x1b\[([0-9;]*)m", "\n".join(drawn))
+    codes = {int(code) for each in found for code in each.split(";")}
+    # neither yellow nor blue, nothing bright, no background
+    assert codes <= {0, 1, 2, 31, 32, 35, 36}
+    assert {1, 32, 35} <= codes
+
+
 def test_without_colour_there_is_bold_and_no_colour() -> None:
     drawn = "\n".join(renderer(colour=False)(Block("**a** `b`\n\n```python\nx = 1\n```"), 40))
     codes = {code for found in re.findall(r"\x1b\[([0-9;]*)m", drawn) for code in found.split(";")}

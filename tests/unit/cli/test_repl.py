@@ -17,6 +17,7 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from modelrunner.chat.answer import Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation, Message
 from modelrunner.chat.thoughts import Opening
@@ -338,3 +339,16 @@ def test_an_empty_answer_can_be_asked_for_again(server: OpenAIServer) -> None:
     server.next(says(), says("Yes."))
     talk(session_with(server), "one", "/retry")
     assert server.requests[1].body["messages"] == [{"role": "user", "content": "one"}]
+
+
+def test_a_stopped_answer_has_numbers(server: OpenAIServer) -> None:
+    server.next(waits("Once ", "upon "))
+    session = session_with(server)
+    talk(session, "tell me a long story", screen=Screen(feared="upon"))
+    assert session.last is not None
+    assert session.last.finish_reason == "stopped"
+    assert session.last.usage == Usage(5, 2)
+    told = talk(session, "/stats", "/show")
+    assert "stopped: prompt about 5 tokens; answer 2 tokens" in told
+    assert "; context about 7 of 512 tokens (1%)\n" in told
+    assert "\ncontext        about 7 of 512 tokens (1%)\n" in told

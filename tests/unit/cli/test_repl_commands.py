@@ -185,7 +185,7 @@ def test_a_saved_chat_can_be_gone_on_with(session: Session, tmp_path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
     before = session.conversation
     session.conversation, session.last = Conversation(), None
-    assert run(session, f'/load "{path}"') == "loaded 2 messages"
+    assert run(session, f'/load "{path}"') == ("loaded 2 messages\n\n> hi\n\nhello (stopped)")
     assert session.conversation.system == before.system
     assert session.conversation.turns == before.turns
     assert list(tmp_path.iterdir()) == [path]
@@ -194,7 +194,57 @@ def test_a_saved_chat_can_be_gone_on_with(session: Session, tmp_path: Path) -> N
 def test_a_chat_with_another_model_says_so(session: Session, tmp_path: Path) -> None:
     run(session, f"/save {tmp_path}/c")
     session.model_label = "ai/qwen3"
-    assert run(session, f"/load {tmp_path}/c") == "loaded 2 messages with ai/smollm2"
+    assert run(session, f"/load {tmp_path}/c").startswith("loaded 2 messages with ai/smollm2\n")
+
+
+def test_of_a_long_chat_the_last_messages_are_shown(session: Session, tmp_path: Path) -> None:
+    session.conversation.clear()
+    for number in range(9):
+        session.conversation.add_user(f"q{number}")
+        session.conversation.add_assistant("a" * 3000)
+    run(session, f"/save {tmp_path}/c")
+    shown = run(session, f"/load {tmp_path}/c").splitlines()
+    assert shown[:2] == ["loaded 18 messages", "(the last 4; `/show` prints all of them)"]
+    assert [line for line in shown if line.startswith(">")] == ["> q7", "> q8"]
+    assert max(map(len, shown)) == 2001
+
+
+def test_an_older_chat_is_replaced_where_the_person_wants_it(
+    session: Session, tmp_path: Path
+) -> None:
+    chat = tmp_path / "chat"
+    run(session, f"/save {chat}")
+    before = chat.read_text()
+    session.begin_anew()
+    session.conversation.clear()
+    assert refused(session, f"/save {chat}") == (
+        f"{chat} already holds a chat",
+        f"`/save! {chat}` replaces it",
+    )
+    assert chat.read_text() == before
+    assert run(session, f"/save! {chat}") == f"saved to {chat} (replaced)"
+    assert json.loads(chat.read_text())["messages"] == []
+    # its own file, from here on
+    assert run(session, f"/save {chat}") == f"saved to {chat} (replaced)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("y\n", "saved to {} (replaced)"), ("\n", "not saved"), ("", "not saved")]
+)
+def test_on_a_terminal_it_is_asked_before_a_chat_is_replaced(
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    said: str,
+) -> None:
+    chat = tmp_path / "chat"
+    run(session, f"/save {chat}")
+    session.begin_anew()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("modelrunner.cli.repl_commands.ask_person", lambda *_: answer)
+    assert run(session, f"/save {chat}") == said.format(chat)
 
 
 def test_saving_replaces_a_chat_and_nothing_else(session: Session, tmp_path: Path) -> None:

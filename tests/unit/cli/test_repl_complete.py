@@ -11,7 +11,7 @@ from modelrunner.cli.repl_complete import completer
     ("typed", "completed"),
     [
         ("/ex", ["/exit"]),
-        ("/s", ["/save", "/set", "/show", "/stats", "/system"]),
+        ("/s", ["/save", "/save!", "/set", "/show", "/stats", "/system"]),
         ("look at @no", ["look at @notes.txt"]),
         ("@my", ['@"my file.txt"']),
         ('@"my f', ['@"my file.txt']),

@@ -51,6 +51,7 @@ def weather(tmp_path: Path) -> Path:
 
 def test_functions_of_a_python_file_are_described_by_hints_and_docstrings(weather: Path) -> None:
     box = load_tools(weather)
+    assert list(weather.parent.iterdir()) == [weather]
     assert box.names == ["get_weather", "shout", "fails"]
     assert box.tools[0].to_dict() == {
         "type": "function",
