@@ -193,6 +193,8 @@ def _file(
             separators=(",", ":"),
         ),
         media_types.ANNOTATION_UNTESTED: "false",
+        # the name under which `oras pull` and `regctl artifact get` write the file
+        media_types.ANNOTATION_TITLE: name,
     }
     return Descriptor(LAYER_TYPES[family][role], taken.digest, taken.size, annotations)
 

@@ -303,6 +303,19 @@ def test_a_context_size_that_modelpack_cannot_carry_is_a_usage_error(
 
 
 @pytest.mark.parametrize("family", ["docker", "modelpack"])
+def test_layers_have_the_title_that_other_tools_write_files_by(
+    cli: CommandLine, weights: bytes, tmp_path: Path, family: str
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(weights)
+    done = cli("package", str(file), "mine", "--format", family)
+    assert done.returncode == 0, done.stderr
+    (layer,) = cli.store.resolve("mine").manifest.layers
+    assert layer.annotations["org.opencontainers.image.title"] == "model.gguf"
+    assert layer.annotations["org.cncf.model.filepath"] == "model.gguf"
+
+
+@pytest.mark.parametrize("family", ["docker", "modelpack"])
 def test_everything_else_that_is_given_is_carried(
     cli: CommandLine, weights: bytes, tmp_path: Path, family: str
 ) -> None:
