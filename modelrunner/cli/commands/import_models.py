@@ -124,15 +124,19 @@ def _find(
     known = PROGRAMS[program.value]
     home = Path(context.environ.get("HOME") or "/")
     place = known.folder(home, context.environ) if folder is None else folder
-    if not place.is_dir():
+    if folder is not None and not place.is_dir():
         raise UsageError(
-            f"{place}: directory not found; {known.title} keeps its models there",
-            hint=f"is {known.title} installed? If its models are elsewhere, add --folder DIR",
+            f"--folder {place}: directory not found",
+            hint=f"name the directory in which {known.title} keeps its models",
         )
-    with disk_errors(place):
-        found = list(known.find(place))
+    found: list[Found] = []
+    if place.is_dir():
+        with disk_errors(place):
+            found = list(known.find(place))
     if not found:
-        context.console.say(f"{known.title} has no models in {place}")
+        context.console.say(
+            f"{known.title} has no models in {place}; are they elsewhere? Add --folder DIR"
+        )
     return pick(found, names) if names else found
 
 
