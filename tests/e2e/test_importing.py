@@ -277,7 +277,6 @@ class TestFiles:
             (["x", "--link", "--copy"], "contradict each other"),
             (["--from", "ollama", "--all", "x"], "contradict each other"),
             (["--from", "ollama", "--folder", "nowhere"], "nowhere: directory not found"),
-            (["--from", "ollama"], "Ollama keeps no models at"),
         ],
     )
     def test_what_cannot_be_meant_is_refused(
@@ -503,3 +502,14 @@ class TestDocker:
         listed = cli("import", "--from", "docker", "--json", MODELS_PATH=str(tmp_path))
         assert listed.returncode == 0
         assert [entry["status"] for entry in json.loads(listed.stdout)] == ["unusable"] * 2
+
+
+def test_a_program_without_models_is_no_mistake_wherever_it_has_none(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    absent = cli("import", "--from", "ollama")
+    assert (absent.returncode, absent.stdout) == (0, "")
+    assert absent.stderr.startswith("Ollama keeps no models at ")
+    empty = cli("import", "--from", "lmstudio", "--folder", str(tmp_path))
+    assert (empty.returncode, "has no models in" in empty.stderr) == (0, True)
+    assert cli("import", "--from", "ollama", "llama3").returncode == 3

@@ -123,16 +123,19 @@ def _find(
         raise UsageError("--all and names contradict each other", hint="leave one out")
     known = PROGRAMS[program.value]
     home = Path(context.environ.get("HOME") or "/")
-    place = known.folder(home, context.environ) if folder is None else folder
+    try:
+        place = known.folder(home, context.environ) if folder is None else folder
+    except UsageError as exc:
+        # as where its folder is empty: there is nothing to import, and nothing is wrong
+        context.console.say(f"{exc.message}; are they elsewhere? Add --folder DIR")
+        return pick([], names)
     if folder is not None and not place.is_dir():
         raise UsageError(
             f"--folder {place}: directory not found",
             hint=f"name the directory in which {known.title} keeps its models",
         )
-    found: list[Found] = []
-    if place.is_dir():
-        with disk_errors(place):
-            found = list(known.find(place))
+    with disk_errors(place):
+        found = list(known.find(place))
     if not found:
         context.console.say(
             f"{known.title} has no models in {place}; are they elsewhere? Add --folder DIR"
