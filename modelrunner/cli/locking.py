@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
@@ -12,11 +13,14 @@ from modelrunner.cli.lock_view import (
     change_to_dict,
     model_to_dict,
 )
+from modelrunner.errors import UsageError
 from modelrunner.lockfile.changes import Change, changes
-from modelrunner.lockfile.intent import Fit, Wanted
+from modelrunner.lockfile.intent import Fit, Wanted, first_intent, parse_intent
+from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock import Gone, Locker, write_lock
+from modelrunner.store.files import disk_errors
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 
@@ -49,6 +53,61 @@ def write(context: Context, project: Project, update: Sequence[str], *, upgrade:
         context.console.say(
             f"{project.lock_path} is up to date ({counted(len(after.models), 'model')})"
         )
+
+
+def init(context: Context, project: Project, references: Sequence[str]) -> None:
+    """Writes the first `modelrunner.toml` and locks it; nothing is written where that fails.
+
+    Raises:
+        UsageError: One of the two files exists.
+    """
+    for path in (project.intent_path, project.lock_path):
+        if path.exists() or path.is_symlink():
+            raise UsageError(
+                f"{path} already exists",
+                hint=f"add models to {project.intent_path}, then run `modelrunner lock`"
+                if path == project.intent_path
+                else f"remove it, or write the {project.intent_path} that it was made from",
+            )
+    text = first_intent(references)
+    if not references:
+        _write_new(project.intent_path, text)
+        if context.console.json:
+            context.console.emit({"intent": str(project.intent_path), "models": []})
+        context.console.say(
+            f"wrote {project.intent_path}: name models in it, then run `modelrunner lock`"
+        )
+        return
+    intent = parse_intent(text.encode(), str(project.intent_path))
+    before = Lock(file=str(project.lock_path))
+    after = locker(context).lock(intent, before)
+    _write_new(project.intent_path, text)
+    write_lock(project.lock_path, after)
+    if context.console.json:
+        context.console.emit(
+            {
+                "intent": str(project.intent_path),
+                "lock": str(project.lock_path),
+                "status": "written",
+                "changes": [change_to_dict(change) for change in changes(before, after)],
+                "models": [model_to_dict(model) for model in after.models],
+            }
+        )
+        return
+    for change in changes(before, after):
+        context.console.print(change_line(change))
+    context.console.say(
+        f"wrote {project.intent_path} and {project.lock_path}; `modelrunner pull --locked`"
+        " downloads what they name"
+    )
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with disk_errors(path.parent), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as exc:
+        raise UsageError(f"{path} already exists", hint="another process has written it") from exc
 
 
 def show_diff(context: Context, project: Project) -> None:

@@ -12,7 +12,9 @@ output = "models/chat"                      # beside this file
 A model has a name, by which `lock --update` and `pull --locked` take it.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +31,17 @@ KIND = Kind(
     limit=1024 * 1024,
     conflict="decide which models are wanted, then run `modelrunner lock`",
 )
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_EXPLAINED = """\
+# The models that this project wants: `modelrunner lock` pins them in modelrunner.lock.
+[models]
+# chat = "ai/smollm2:135M-Q4_K_M"
+
+# [models.large]
+# ref = "ai/granite-4.0-micro"                # no tag: the largest variant that fits
+# fit = { vram = "8GiB", context = 8192 }
+# output = "models/large"                     # directory for its files, beside this file
+"""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 MAX_CONTEXT = 2**31 - 1
 MAX_VRAM = 1 << 50
@@ -95,6 +108,34 @@ class Intent:
         raise UsageError(f"{self.file} names no model {name[:80]!r}", hint=near(name, names))
 
 
+def first_intent(references: Sequence[str]) -> str:
+    """The text of a first `modelrunner.toml`; each model is called by the last part of its name.
+
+    Args:
+        references: Models, as they are typed; without any, the file explains itself.
+
+    Raises:
+        InvalidReferenceError: One of them is not a reference.
+    """
+    if not references:
+        return _EXPLAINED
+    texts = list(dict.fromkeys(references))
+    parsed = [Reference.parse(text) for text in texts]
+    last = [_key(each.repository.rpartition("/")[2]) for each in parsed]
+    whole = [_key(each.short) for each in parsed]
+    lines = ["[models]"]
+    for text, short, longer in zip(texts, last, whole, strict=True):
+        name = short if last.count(short) == 1 else longer
+        key = name if _BARE.fullmatch(name) else f'"{name}"'
+        lines.append(f"{key} = {json.dumps(text)}")
+    return "\n".join([*lines, ""])
+
+
+def _key(text: str) -> str:
+    """A name for a model; a digest is cut."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text.partition("@")[0]).strip("-.")[-64:].lstrip("-.")
+
+
 def read_intent(path: Path) -> Intent:
     """Reads the file.
 
@@ -104,7 +145,9 @@ def read_intent(path: Path) -> Intent:
     document = read_document(path, KIND)
     if document is None:
         raise UsageError(
-            f"there is no {path} here", hint=f"it names models, such as: {EXAMPLE}", file=str(path)
+            f"{path}: file not found",
+            hint="`modelrunner lock --init REF...` writes one with the models that you name",
+            file=str(path),
         )
     return _intent(document)
 

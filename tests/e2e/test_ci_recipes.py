@@ -14,16 +14,20 @@ import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
 from modelrunner import __version__
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.package import Ingredients, package
+from modelrunner.store.store import Store
 from tests.conftest import ROOT, CommandLine
-from tests.support.artifacts import Artifact, docker_artifact
+from tests.support.artifacts import OCI_MANIFEST, Artifact
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.gguf import tiny_gguf
+from tests.support.fixtures import script
 from tests.support.github_actions import Cache, Job, StepFailedError, unknown_names
 from tests.support.python_image import import_empty, import_python
 from tests.support.registry import Registry
@@ -33,7 +37,10 @@ ACTION = (ROOT / "action.yml").read_text()
 HOOK = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())[0]
 SNIPPETS = snippets(ROOT / "docs" / "ci.md")
 BIN = Path(sys.executable).parent
-MODEL = "models/chat/model.gguf"
+CREATED = datetime(2025, 10, 2, 9, tzinfo=UTC)
+REAL_NAME = "granite-4.0-h-micro-Q4_K_M.gguf"
+MODEL = f"models/chat/{REAL_NAME}"
+STABLE = "models/chat/model.gguf"
 OUTDATED = {"missing": "there is no modelrunner.lock here", "stale": "chat is locked as"}
 
 
@@ -57,8 +64,19 @@ VOLUMES = {volume["name"]: volume for volume in POD["volumes"]}
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    weights = tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf").read_bytes()
-    return docker_artifact(weights, license=b"free\n")
+    """The fixtures' Granite, made by `package`: like most it brings a file name of its own."""
+    folder = tmp_path_factory.mktemp("granite")
+    (weights,) = script("models").write_model("granitehybrid", folder)
+    assert weights.name == REAL_NAME
+    (folder / "LICENSE").write_text("free\n")
+    store = Store(folder / "store")
+    ingredients = Ingredients(weights, [folder / "LICENSE"])
+    model = package(
+        store, ingredients, Reference.parse("ai/granite"), family="docker", created=CREATED
+    )
+    manifest = model.manifest
+    blobs = {str(blob.digest): store.blobs.read(blob) for blob in manifest.blobs}
+    return Artifact(manifest.raw, OCI_MANIFEST, blobs)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +156,10 @@ def test_every_snippet_is_run_below() -> None:
         ("Renovate", "json"),
         ("Dockerfile", "dockerfile"),
         ("Kubernetes", "yaml"),
+        ("Private registries", "yaml"),
+        ("Private registries", "yaml"),
+        ("Private registries", "dockerfile"),
+        ("Private registries", "yaml"),
         ("A mirror for one job", "console"),
     ]
 
@@ -209,6 +231,9 @@ class TestGitHub:
         assert machine.outputs == {
             "path": str(workspace / MODEL),
             "digest": artifact.digest,
+            "paths": json.dumps([str(workspace / MODEL)]),
+            "digests": json.dumps([artifact.digest]),
+            "bytes": str(sum(map(len, artifact.blobs.values()))),
             "cache-key": bash("modelrunner cache-key", workspace, environ).stdout.strip(),
             "cache-hit": "false",
         }
@@ -233,6 +258,8 @@ class TestGitHub:
         assert outputs == {
             **machine.outputs,
             "path": str(project / MODEL),
+            "paths": json.dumps([str(project / MODEL)]),
+            "bytes": "0",
             "cache-hit": "true",
         }
         assert hub.requests == []
@@ -250,7 +277,7 @@ class TestGitHub:
         }
         outputs = job.run_action(yaml.safe_load(ACTION), ROOT, inputs)
         assert outputs["cache-hit"] == "false"
-        assert outputs["path"] == str(project / "here" / "chat" / "model.gguf")
+        assert outputs["path"] == str(project / "here" / "chat" / REAL_NAME)
         assert Path(outputs["path"]).exists()
         assert hub.requests != []
 
@@ -476,6 +503,120 @@ class TestKubernetes:
         ]
 
 
+class TestPrivateRegistries:
+    """The recipes of "Private registries", against a registry that asks for a login."""
+
+    USER, PASSWORD = "bot", "s3cret word"
+    HOST = "registry.example.com"
+
+    @pytest.fixture
+    def private(self, artifact: Artifact) -> Iterator[Registry]:
+        with Registry() as registry:
+            registry.add(artifact, "team/chat", ["1"])
+            registry.demand_basic(self.USER, self.PASSWORD)
+            yield registry
+
+    @pytest.fixture
+    def given(self, environ: Mapping[str, str], tmp_path: Path) -> Mapping[str, str]:
+        (tmp_path / "user").mkdir(exist_ok=True)
+        return {
+            "PATH": environ["PATH"],
+            "HOME": str(tmp_path / "user"),
+            "MODELRUNNER_HOME": str(tmp_path / "home"),
+            "REGISTRY_USER": self.USER,
+            "REGISTRY_PASSWORD": self.PASSWORD,
+        }
+
+    @pytest.fixture
+    def secret(self, private: Registry, given: Mapping[str, str], tmp_path: Path) -> Path:
+        """What a secret with a login holds: `docker login`'s file."""
+        done = bash(
+            f'printf %s "$REGISTRY_PASSWORD" | modelrunner login {private.host}'
+            ' --username "$REGISTRY_USER" --password-stdin',
+            tmp_path,
+            {**given, "DOCKER_CONFIG": str(tmp_path / "secret")},
+        )
+        assert done.returncode == 0, done.stderr
+        return tmp_path / "secret" / "config.json"
+
+    @pytest.fixture
+    def checkout(self, private: Registry, secret: Path, given: Mapping[str, str]) -> Path:
+        """A project that wants a private model, locked by somebody who has a login."""
+        folder = secret.parents[1] / "checkout"
+        folder.mkdir()
+        login = {
+            **given,
+            "DOCKER_CONFIG": str(secret.parent),
+            "MODELRUNNER_HOME": str(folder / "h"),
+        }
+        done = bash(f"modelrunner lock --init {private.host}/team/chat:1", folder, login)
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(folder / "h", ignore_errors=True)
+        return folder
+
+    def pulled(self, checkout: Path, given: Mapping[str, str], command: str) -> bool:
+        """Whether a command pulls; without the login the lock agrees, and the pull does not."""
+        assert bash("modelrunner lock --check", checkout, given).returncode == 0
+        return bash(command, checkout, given).returncode == 0
+
+    def test_without_a_login_nothing_is_pulled(
+        self, checkout: Path, given: Mapping[str, str]
+    ) -> None:
+        assert bash("modelrunner pull --locked", checkout, given).returncode == 4
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_a_job_logs_in_and_pulls(
+        self, checkout: Path, given: Mapping[str, str], private: Registry, which: int
+    ) -> None:
+        text = [found.text for found in SNIPPETS if found.heading == "Private registries"][
+            which
+        ].replace(self.HOST, private.host)
+        value = yaml.safe_load(text)
+        if which == 0:
+            (step,) = value
+            script = step["run"]
+            assert set(step["env"]) == {"REGISTRY_USER", "REGISTRY_PASSWORD"}
+        else:
+            script = value["before_script"][1]
+            assert SOURCE in value["before_script"][0]
+        assert self.pulled(checkout, given, f"{script}\nmodelrunner pull --locked")
+
+    def test_a_build_reads_the_login_from_its_secret(
+        self, checkout: Path, given: Mapping[str, str], secret: Path, tmp_path: Path
+    ) -> None:
+        line = snippet("Private registries", 2).replace("\\\n", " ")
+        found = re.fullmatch(
+            r"RUN --mount=type=secret,id=login,target=(?P<target>\S+)\s+(?P<run>.*)\n", line
+        )
+        assert found is not None
+        mounted = tmp_path / "run"
+        mounted.mkdir()
+        shutil.copy(secret, mounted / Path(found["target"]).name)
+        where = str(Path(found["target"]).parent)
+        command = found["run"].replace(where, str(mounted)).replace(" /models", " models")
+        assert self.pulled(checkout, given, command)
+        assert (checkout / "models" / "chat" / "model.gguf").exists()
+        # the same secret, read by the file's name that Docker looks for
+        assert Path(found["target"]).name == "config.json"
+
+    def test_a_pod_reads_the_login_from_its_volume(
+        self, checkout: Path, given: Mapping[str, str], secret: Path, tmp_path: Path
+    ) -> None:
+        spec = yaml.safe_load(snippet("Private registries", 3))["spec"]
+        (container,), (volume,) = spec["initContainers"], spec["volumes"]
+        (mount,) = container["volumeMounts"]
+        assert mount["name"] == volume["name"]
+        mounted = tmp_path / "run"
+        mounted.mkdir()
+        for item in volume["secret"]["items"]:
+            assert item["key"] == ".dockerconfigjson"
+            shutil.copy(secret, mounted / item["path"])
+        variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert variables == {"DOCKER_CONFIG": mount["mountPath"], "HF_TOKEN": None}
+        login = {**given, "DOCKER_CONFIG": str(mounted)}
+        assert self.pulled(checkout, login, shlex.join(INIT["command"][:3]))
+
+
 def made(folder: Path, volume: Mapping[str, object], locked: Path) -> Path:
     """A volume as Kubernetes makes it: a ConfigMap's files are links to links."""
     folder.mkdir()
@@ -596,11 +737,11 @@ class TestImages:
         layers = docker.layers("chat:1", tmp_path / "chat.tar")
         assert [sorted(files) for files in layers] == [
             ["mark"],
-            ["models/chat/LICENSE", "models/chat/SHA256SUMS", MODEL],
+            ["models/chat/LICENSE", "models/chat/SHA256SUMS", MODEL, STABLE],
         ]
-        assert layers[1][MODEL] == artifact.layers[0]
+        assert layers[1][MODEL] == layers[1][STABLE] == artifact.layers[0]
         (image,) = json.loads(docker("inspect", "chat:1"))
-        assert image["Config"]["Cmd"] == ["-m", f"/{MODEL}"]
+        assert image["Config"]["Cmd"] == ["-m", f"/{STABLE}"]
         hub.requests.clear()
         (project / "more.py").write_text("print()\n")
         docker.build(project, "chat:2")

@@ -499,3 +499,13 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0
     assert HEAVY & set(modules) == set()
+
+
+def test_windows_is_told_to_use_wsl() -> None:
+    program = "import sys; sys.platform = 'win32'; from modelrunner.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    said = (
+        "error: modelrunner does not run on Windows itself\n"
+        "hint: use it in WSL: `wsl --install`, then install it there\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", said)

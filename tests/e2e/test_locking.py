@@ -214,8 +214,8 @@ def test_without_an_intent_the_hint_shows_one(cli: CommandLine, project: Path) -
         assert (done.returncode, done.stderr) == (
             2,
             (
-                "error: there is no modelrunner.toml here\n"
-                'hint: it names models, such as: models.chat = "ai/smollm2:135M-Q4_K_M"\n'
+                "error: modelrunner.toml: file not found\n"
+                "hint: `modelrunner lock --init REF...` writes one with the models that you name\n"
             ),
         )
     (project / "modelrunner.toml").write_text('models.chat = "ai/smollm2:135M-Q4_K_M"')
@@ -451,3 +451,99 @@ def test_several_locks_keep_what_each_names(
     done = cli("prune", "--keep-locked", "--lock", "a.lock", "-y")
     assert done.stdout.startswith("model  ")
     assert len(json.loads(cli("list", "--json").stdout)) == 1
+
+
+class TestInit:
+    """`lock --init`: the first `modelrunner.toml`."""
+
+    @pytest.fixture
+    def names(self, registry: Registry, templates: tuple[Artifact, Artifact]) -> list[str]:
+        registry.add(templates[0], "team/chat", ["1", "2"])
+        registry.add(templates[1], "team/granite-4.0", ["latest"])
+        return [registry.reference(name) for name in ("team/chat:1", "team/granite-4.0")]
+
+    def test_it_writes_both_files_and_what_they_name_can_be_pulled(
+        self, cli: CommandLine, names: list[str], project: Path
+    ) -> None:
+        done = cli("lock", "--init", *names, names[0])
+        assert (done.returncode, done.stderr) == (
+            0,
+            (
+                "wrote modelrunner.toml and modelrunner.lock; `modelrunner pull --locked`"
+                " downloads what they name\n"
+            ),
+        )
+        assert (project / "modelrunner.toml").read_text() == (
+            f'[models]\nchat = "{names[0]}"\n"granite-4.0" = "{names[1]}"\n'
+        )
+        valid(project)
+        assert cli("lock", "--check").returncode == 0
+        assert cli("pull", "--locked").returncode == 0
+        before = (project / "modelrunner.lock").read_bytes()
+        assert cli("lock").returncode == 0
+        assert (project / "modelrunner.lock").read_bytes() == before
+
+    def test_models_of_one_name_are_told_apart(
+        self, cli: CommandLine, names: list[str], registry: Registry, project: Path
+    ) -> None:
+        host = registry.host.replace(":", "-")
+        cli("lock", "--init", names[0], registry.reference("team/chat:2"))
+        models = tomllib.loads((project / "modelrunner.toml").read_text())["models"]
+        assert list(models) == [f"{host}-team-chat-1", f"{host}-team-chat-2"]
+
+    def test_json_has_what_was_written(
+        self, cli: CommandLine, names: list[str], project: Path
+    ) -> None:
+        found = json.loads(cli("lock", "--init", *names, "--json").stdout)
+        assert (found["intent"], found["lock"], found["status"]) == (
+            "modelrunner.toml",
+            "modelrunner.lock",
+            "written",
+        )
+        assert [model["name"] for model in found["models"]] == ["chat", "granite-4.0"]
+
+    @pytest.mark.parametrize("name", ["modelrunner.toml", "modelrunner.lock"])
+    def test_nothing_is_overwritten(
+        self, cli: CommandLine, names: list[str], project: Path, name: str
+    ) -> None:
+        (project / name).write_text("mine")
+        done = cli("lock", "--init", *names)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {name} already exists\nhint: ")
+        assert [path.read_text() for path in project.iterdir()] == ["mine"]
+
+    def test_what_cannot_be_locked_leaves_no_file(
+        self, cli: CommandLine, registry: Registry, project: Path
+    ) -> None:
+        assert cli("lock", "--init", registry.reference("team/none:1")).returncode == 3
+        assert cli("lock", "--init", "not a reference").returncode == 2
+        assert list(project.iterdir()) == []
+
+    def test_without_models_the_file_explains_itself(self, cli: CommandLine, project: Path) -> None:
+        done = cli("lock", "--init")
+        assert (done.returncode, done.stdout) == (0, "")
+        text = (project / "modelrunner.toml").read_text()
+        assert tomllib.loads(text) == {"models": {}}
+        filled = text.replace("\n# ", "\n")
+        (project / "modelrunner.toml").write_text(filled)
+        valid_intent = json.loads(
+            (ROOT / "docs" / "schemas" / "modelrunner.toml.schema.json").read_text()
+        )
+        jsonschema.validate(tomllib.loads(filled), valid_intent)
+
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_models_without_init_are_told_where_they_go(
+        self, cli: CommandLine, names: list[str], project: Path, exists: bool
+    ) -> None:
+        if exists:
+            (project / "modelrunner.toml").write_text("")
+        done = cli("lock", *names)
+        assert done.returncode == 2
+        hint = (
+            "add it to modelrunner.toml, then run `modelrunner lock`"
+            if exists
+            else f"`modelrunner lock --init {names[0]}` writes modelrunner.toml and locks it"
+        )
+        assert done.stderr == (
+            f"error: lock takes its models from modelrunner.toml, got {names[0]!r}\nhint: {hint}\n"
+        )

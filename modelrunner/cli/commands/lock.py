@@ -1,5 +1,6 @@
 """`modelrunner lock`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,22 @@ from modelrunner.lockfile.project import INTENT_NAME, Project
 
 
 @command(
-    examples="  modelrunner lock\n  modelrunner lock --check\n  modelrunner lock --update chat",
+    examples="  modelrunner lock --init ai/smollm2 ai/embeddinggemma\n  modelrunner lock\n"
+    "  modelrunner lock --check\n  modelrunner lock --update chat",
     github="Errors as annotations of GitHub Actions too.",
 )
 def lock(
     context: Context,
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REF...]", help="Models to start with, for --init."),
+    ] = None,
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init", help=f"Write the first {INTENT_NAME} with these models, and lock them."
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Only compare, without a network; exit 9 if they differ."),
@@ -33,11 +45,19 @@ def lock(
     ] = None,
 ) -> None:
     """Pin the models of modelrunner.toml in modelrunner.lock; what is pinned stays."""
-    modes = {"--check": check, "--diff": diff, "--upgrade": upgrade, "--update": bool(update)}
+    modes = {
+        "--init": init,
+        "--check": check,
+        "--diff": diff,
+        "--upgrade": upgrade,
+        "--update": bool(update),
+    }
     chosen = [name for name, given in modes.items() if given]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} are different things to do", hint="give one")
     project = Project.at(file)
+    if references and not init:
+        raise _unwanted(project, references)
     if check:
         from modelrunner.cli.lock_view import show_agreed
 
@@ -45,7 +65,19 @@ def lock(
         return
     from modelrunner.cli import locking
 
-    if diff:
+    if init:
+        locking.init(context, project, references or ())
+    elif diff:
         locking.show_diff(context, project)
     else:
         locking.write(context, project, update or (), upgrade=upgrade)
+
+
+def _unwanted(project: Project, references: Sequence[str]) -> UsageError:
+    """The error for models that are named where the file names them."""
+    path = project.intent_path
+    if path.exists():
+        hint = f"add it to {path}, then run `modelrunner lock`"
+    else:
+        hint = f"`modelrunner lock --init {references[0]}` writes {path} and locks it"
+    return UsageError(f"lock takes its models from {path}, got {references[0][:200]!r}", hint=hint)

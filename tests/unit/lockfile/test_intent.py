@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, UsageError
-from modelrunner.lockfile.intent import Fit, Intent, Wanted, parse_intent, read_intent
+from modelrunner.lockfile.intent import Fit, Intent, Wanted, first_intent, parse_intent, read_intent
 from modelrunner.oci.reference import Reference
 
 
@@ -170,10 +170,30 @@ def test_a_name_that_is_not_there_has_near_ones() -> None:
 
 
 def test_without_a_file_the_hint_is_one_that_would_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no .*modelrunner\.toml here") as caught:
+    with pytest.raises(UsageError, match=r"modelrunner\.toml: file not found") as caught:
         read_intent(tmp_path / "modelrunner.toml")
-    example = (caught.value.hint or "").partition(": ")[2]
-    assert parse_intent(example.encode()).models[0].name == "chat"
+    assert caught.value.hint == (
+        "`modelrunner lock --init REF...` writes one with the models that you name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("references", "names"),
+    [
+        (["ai/smollm2"], ["smollm2"]),
+        (["ai/granite-4.0-micro:3B", "ai/x:1", "ai/x:1"], ["granite-4.0-micro", "x"]),
+        (["ai/x:1", "ghcr.io/other/x:1"], ["ai-x-1", "ghcr.io-other-x-1"]),
+        (["hf.co/Org/Model_GGUF:Q4_K_M"], ["model_gguf"]),
+        ([f"ai/m@sha256:{'0' * 64}"], ["m"]),
+        ([f"ai/{'long' * 30}:1"], [("long" * 30)[-64:]]),
+    ],
+)
+def test_the_first_file_names_models_after_their_repositories(
+    references: list[str], names: list[str]
+) -> None:
+    found = parse_intent(first_intent(references).encode()).models
+    assert [wanted.name for wanted in found] == names
+    assert {wanted.text for wanted in found} == set(references)
 
 
 def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
