@@ -92,7 +92,7 @@ def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
         (("--tools", "nowhere.py"), "nowhere.py: file not found"),
         (("--yes-tools",), "--yes-tools is for tools, and there are none"),
         (("--format", "nowhere.json"), "--format: cannot read nowhere.json"),
-        (("--format", "{weather}"), "expected JSON at line 1"),
+        (("--format", "{weather}"), "expected JSON at line 2"),
         (("-n", "0"), "-n"),
         (
             ("--tools", "{weather}", "--yes-tools", "--runtime", "llama-cpp-python"),

@@ -87,7 +87,7 @@ def export_model(
         name=name,
         image=_image("--image", image or context.settings.container_image or None),
         puller=_image("--puller", puller),
-        rpc=None if rpc is None else str(value_of("rpc", rpc)),
+        rpc=None if rpc is None else str(value_of("rpc", rpc, "--rpc")),
         program=_program(context, program) if kind is Kind.SYSTEMD else None,
     )
     estimator = estimator_for(context)
