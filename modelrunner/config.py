@@ -48,6 +48,7 @@ class Settings:
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
+    auth_files: tuple[Path, ...] = ()
     ca_file: str | None = None
     verify: Path | None = None
     shown: tuple[Setting, ...] = ()
@@ -103,6 +104,7 @@ class Settings:
             mirrors=mirrors,
             registries=registries,
             docker_config=docker_config,
+            auth_files=_auth_files(environ),
             ca_file=chosen("ca_file", "SSL_CERT_FILE", None),
             verify=Path(environ["MODELRUNNER_VERIFY"])
             if environ.get("MODELRUNNER_VERIFY")
@@ -173,7 +175,7 @@ class Settings:
         from modelrunner.registry.select import Places
 
         return Places(
-            DockerCredentials(self.docker_config),
+            DockerCredentials(self.docker_config, self.auth_files),
             self.mirrors,
             self.registries,
             self.ca_file,
@@ -243,3 +245,17 @@ def _docker_config(environ: Mapping[str, str]) -> Path | None:
         return Path(environ["DOCKER_CONFIG"]) / "config.json"
     home = environ.get("HOME") or environ.get("USERPROFILE")
     return Path(home) / ".docker" / "config.json" if home else None
+
+
+def _auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Podman's files of logins (containers-auth.json(5)), where it looks for them."""
+    if environ.get("REGISTRY_AUTH_FILE"):
+        return (Path(environ["REGISTRY_AUTH_FILE"]),)
+    found = []
+    if environ.get("XDG_RUNTIME_DIR"):
+        found.append(Path(environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    config = environ.get("XDG_CONFIG_HOME") or (str(Path(home) / ".config") if home else "")
+    if config:
+        found.append(Path(config) / "containers" / "auth.json")
+    return tuple(found)

@@ -1,21 +1,26 @@
-"""Who we are at a registry: Docker's configuration, through Docker's own library.
+"""Who we are at a registry: Docker's configuration, then Podman's.
 
-`auths`, `credHelpers`, `credsStore` and identity tokens, in its order. Asked only when a registry
-wants to know, and never sent anywhere but to that registry and its token service.
+`auths`, `credHelpers`, `credsStore` and identity tokens, in Docker's order. Asked only when a
+registry wants to know, and never sent anywhere but to that registry and its token service.
 """
 
+import base64
 import logging
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from modelrunner.oci.reference import DOCKER_HUB
+from modelrunner.registry import helpers
+from modelrunner.wire import parse_object
 
-# Docker's own name for it first; other tools log in to the host that is connected to
-_KEYS = {DOCKER_HUB: ("docker.io", "registry-1.docker.io", "registry.hub.docker.com")}
-# how the library fails on a file or a helper's answer that is not shaped as it expects
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OSError)
+HUB_KEY = "https://index.docker.io/v1/"
+"""Docker's own name for Docker Hub, in its file and with its helpers."""
+
+# other tools log in to the host that is connected to
+_HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+_TOKEN_USER = "<token>"  # noqa: S105 - the user's name that stands for an identity token
 _log = logging.getLogger(__name__)
 
 
@@ -31,8 +36,12 @@ class Credential:
 class Credentials(Protocol):
     """Whoever knows logins."""
 
-    def find(self, registry: str) -> Credential | None:
-        """The login for a registry (host with port), None for anonymous."""
+    def find(self, registry: str, patience_s: float = helpers.PATIENCE_S) -> Credential | None:
+        """The login for a registry (host with port), None for anonymous.
+
+        Raises:
+            HelperSilentError: A credential helper has not ended after `patience_s` seconds.
+        """
         ...
 
 
@@ -43,44 +52,107 @@ class OneCredential:
     registry: str
     credential: Credential
 
-    def find(self, registry: str) -> Credential | None:
+    def find(self, registry: str, patience_s: float = helpers.PATIENCE_S) -> Credential | None:  # noqa: ARG002
         """The login, if it is for this registry."""
         return self.credential if registry == self.registry else None
 
 
 @dataclass(frozen=True, slots=True)
 class DockerCredentials:
-    """The credentials in one `config.json`; None where there is no such file to look at."""
+    """The credentials in Docker's `config.json`, and in files of the same form that others write.
+
+    Attributes:
+        config: Docker's; None where there is no such file to look at.
+        others: Podman's `auth.json`, the first first. A key with a path there is the login of a
+            namespace, and no login of the whole registry.
+    """
 
     config: Path | None
+    others: tuple[Path, ...] = ()
 
-    def find(self, registry: str) -> Credential | None:
-        """The credential for a registry (host with port), None for anonymous."""
-        if self.config is None or not self.config.is_file():
-            return None
-        from docker import auth, errors
+    def find(self, registry: str, patience_s: float = helpers.PATIENCE_S) -> Credential | None:
+        """The credential for a registry (host with port), None for anonymous.
 
-        # the library warns of what it cannot read; that is for --debug, not for people
-        logging.getLogger("docker").setLevel(logging.ERROR)
+        Raises:
+            HelperSilentError: A credential helper has not ended after `patience_s` seconds.
+        """
+        files = ((self.config, False), *((path, True) for path in self.others))
+        for path, scoped in files:
+            if path is not None and path.is_file():
+                found = _in_file(path, registry, patience_s, scoped=scoped)
+                if found is not None:
+                    return found
+        return None
+
+
+def _in_file(path: Path, registry: str, patience_s: float, *, scoped: bool) -> Credential | None:
+    try:
+        value = parse_object(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        # a public model can still be had; where a login is needed, the registry will say
+        _log.info("%s cannot be read: %s", path, type(exc).__name__)
+        return None
+    for server in (HUB_KEY, *_HUB_HOSTS[2:]) if registry == DOCKER_HUB else (registry,):
+        found = _from_helper(value, server, patience_s)
+        if found is not None:
+            return found
+    hosts = _HUB_HOSTS if registry == DOCKER_HUB else (registry,)
+    for host in hosts:
+        for key, entry in _table(value, "auths").items():
+            if isinstance(entry, dict) and _host_of(key, scoped=scoped) == host:
+                found = _from_entry(entry)
+                if found is not None:
+                    return found
+    return None
+
+
+def _from_helper(value: Mapping[str, Any], server: str, patience_s: float) -> Credential | None:
+    own = _table(value, "credHelpers")
+    spellings = (HUB_KEY, *_HUB_HOSTS[:2]) if server == HUB_KEY else (server,)
+    name = next((own[key] for key in spellings if key in own), None) or value.get("credsStore")
+    if not isinstance(name, str) or not name:
+        return None
+    try:
+        found = helpers.get(name, server, patience_s)
+    except helpers.HelperError as exc:
+        # what a helper printed is not repeated: it may be the secret
+        _log.info("the login of %s cannot be read: %s", server, exc)
+        return None
+    if found is None:
+        return None
+    if found["Username"] == _TOKEN_USER:
+        return _usable("", "", found["Secret"])
+    return _usable(found["Username"], found["Secret"], "")
+
+
+def _from_entry(entry: Mapping[str, Any]) -> Credential | None:
+    token = entry.get("identitytoken")
+    username, password = entry.get("username"), entry.get("password")
+    pair = entry.get("auth")
+    if isinstance(pair, str) and pair:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                loaded = auth.load_config(config_path=str(self.config))
-                found = None
-                for key in _KEYS.get(registry, (registry,)):
-                    found = found or loaded.resolve_authconfig(key)
-        except (errors.DockerException, *_UNREADABLE) as exc:
-            # a public model can still be had; where a login is needed, the registry will say.
-            # What a helper printed is not repeated: it may be the secret
-            _log.info("the login of %s cannot be read: %s", registry, type(exc).__name__)
+            username, _, password = base64.b64decode(pair).decode().partition(":")
+        except ValueError:
             return None
-        return _credential(found or {})
+        password = password.strip("\x00")
+    return _usable(username, password, token)
 
 
-def _credential(found: dict[str, str]) -> Credential | None:
-    token = found.get("IdentityToken") or found.get("identitytoken") or ""
-    username = found.get("Username") or found.get("username") or ""
-    password = found.get("Password") or found.get("password") or ""
-    if token:
-        return Credential(username=username, identity_token=token)
-    return Credential(username=username, password=password) if username and password else None
+def _usable(username: object, password: object, token: object) -> Credential | None:
+    user = username if isinstance(username, str) else ""
+    if isinstance(token, str) and token:
+        return Credential(username=user, identity_token=token)
+    if user and isinstance(password, str) and password:
+        return Credential(username=user, password=password)
+    return None
+
+
+def _host_of(key: str, *, scoped: bool) -> str | None:
+    _, scheme, rest = key.rpartition("://")
+    host, _, path = rest.partition("/")
+    return None if path and scoped and not scheme else host
+
+
+def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    entry = value.get(key)
+    return entry if isinstance(entry, dict) else {}

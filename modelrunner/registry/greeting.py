@@ -51,7 +51,7 @@ def greet(
     exchange = Exchange(
         endpoint,
         session,
-        lambda: credentials.find(endpoint.account),
+        lambda: credentials.find(endpoint.account, timeout_s),
         read_timeout_s=timeout_s,
     )
     url = f"{endpoint.base}/v2/{path}"

@@ -5,9 +5,12 @@ all, else in `config.json` itself, which only its owner may read then.
 """
 
 import base64
+import fcntl
 import json
+import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,10 @@ from modelrunner.errors import (
     UnauthorizedError,
 )
 from modelrunner.oci.reference import DOCKER_HUB, parse_registry
-from modelrunner.registry.credentials import Credential
+from modelrunner.registry import helpers
+from modelrunner.registry.credentials import HUB_KEY, Credential
 from modelrunner.registry.oci import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
-
-_HUB_URL = "https://index.docker.io/v1/"
 
 _DAMAGED = "correct the file, or set DOCKER_CONFIG to another directory"
 """It is Docker's file too, so nothing is overwritten."""
@@ -41,15 +43,16 @@ class LoginStore:
         Raises:
             ConfigError: The file or the helper does not take it.
         """
-        value = self._read()
-        helper = _helper(value, registry)
+        helper = _helper(self._read(), registry)
         if helper is not None:
+            # without the lock: it may take its time
             _ask_helper(helper, "store", registry, credential)
-            self._change(value, registry, {})
-            return f"docker-credential-{helper}"
         pair = f"{credential.username}:{credential.password}".encode()
-        self._change(value, registry, {"auth": base64.b64encode(pair).decode()})
-        return str(self.config)
+        entry = {} if helper else {"auth": base64.b64encode(pair).decode()}
+        with self._alone():
+            value = self._read()
+            self._write({**value, "auths": {**_table(value, "auths"), _key(registry): entry}})
+        return f"docker-credential-{helper}" if helper else str(self.config)
 
     def forget(self, registry: str) -> bool:
         """Removes a login; whether there was one.
@@ -57,20 +60,48 @@ class LoginStore:
         Raises:
             ConfigError: The file or the helper does not let go of it.
         """
-        value = self._read()
-        mine = {name for name in _table(value, "auths") if _is_of(name, registry)}
-        known = bool(mine)
-        helper = _helper(value, registry)
+        helper = _helper(self._read(), registry)
+        known = False
         if helper is not None:
-            known = _ask_helper(helper, "erase", registry, Credential()) or known
-        auths = {k: entry for k, entry in _table(value, "auths").items() if k not in mine}
-        if mine:
-            self._write({**value, "auths": auths})
-        return known
+            known = _ask_helper(helper, "erase", registry, Credential())
+        if not any(_is_of(name, registry) for name in _table(self._read(), "auths")):
+            return known
+        with self._alone():
+            value = self._read()
+            auths = _table(value, "auths")
+            left = {name: entry for name, entry in auths.items() if not _is_of(name, registry)}
+            self._write({**value, "auths": left})
+        return True
 
-    def _change(self, value: Mapping[str, Any], registry: str, entry: dict[str, str]) -> None:
-        auths = {**_table(value, "auths"), _key(registry): entry}
-        self._write({**value, "auths": auths})
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The block in which no other modelrunner changes the file."""
+        place = self._place()
+        lock = place.with_name(f".{place.name}.modelrunner-lock")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
+        try:
+            with suppress(OSError):
+                # a disk without locks has no second writer that could be kept out
+                fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(held)
+
+    def _place(self) -> Path:
+        """Where the file is: many keep theirs elsewhere, and a link to it here."""
+        try:
+            return self.config.resolve()
+        except (OSError, RuntimeError) as exc:
+            raise ConfigError(
+                f"cannot write {self.config}: a link that leads nowhere", hint="check the link"
+            ) from exc
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"cannot write {self.config}: {os_reason(error)}", hint=os_hint(error))
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -88,16 +119,16 @@ class LoginStore:
         return value
 
     def _write(self, value: Mapping[str, Any]) -> None:
+        place = self._place()
+        beside = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
         try:
-            self.config.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside = self.config.with_name(f".{self.config.name}-{secrets.token_hex(6)}")
             beside.touch(mode=0o600, exist_ok=False)
             beside.write_text(json.dumps(value, indent=2) + "\n")
-            beside.replace(self.config)
+            beside.replace(place)
         except OSError as exc:
-            raise ConfigError(
-                f"cannot write {self.config}: {os_reason(exc)}", hint=os_hint(exc)
-            ) from exc
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise self._unwritable(exc) from exc
 
 
 def check_login(registry: OciRegistry) -> bool:
@@ -125,25 +156,14 @@ def _helper(value: Mapping[str, Any], registry: str) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _ask_helper(helper: str, verb: str, registry: str, credential: Credential) -> bool:
-    import warnings
-
-    from docker import credentials
-
+def _ask_helper(name: str, verb: str, registry: str, credential: Credential) -> bool:
     try:
-        with warnings.catch_warnings():
-            # it warns of a missing helper, and then fails with the same words
-            warnings.simplefilter("ignore")
-            store: Any = credentials.Store(helper)
-        if verb == "store":
-            store.store(_key(registry), credential.username, credential.password)
-        else:
-            store.erase(_key(registry))
-    except credentials.CredentialsNotFound:
-        return False
-    except credentials.StoreError as exc:
+        if verb == "erase":
+            return helpers.erase(name, _key(registry))
+        helpers.store(name, _key(registry), credential.username, credential.password)
+    except helpers.HelperError as exc:
         raise ConfigError(
-            f"docker-credential-{helper} does not {verb} the login",
+            f"docker-credential-{name} does not {verb} the login",
             hint="it is named in Docker's config.json; is it installed?",
         ) from exc
     return True
@@ -159,7 +179,7 @@ def _is_of(key: str, registry: str) -> bool:
 
 
 def _key(registry: str) -> str:
-    return _HUB_URL if registry == DOCKER_HUB else registry
+    return HUB_KEY if registry == DOCKER_HUB else registry
 
 
 def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_response import blob_stream, range_header
-from modelrunner.registry.credentials import Credentials
+from modelrunner.registry.credentials import Credential, Credentials
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import (
     READ_TIMEOUT_S,
@@ -36,6 +36,7 @@ from modelrunner.registry.exchange import (
     read_limited,
 )
 from modelrunner.registry.guard import origin
+from modelrunner.registry.helpers import PATIENCE_S
 from modelrunner.registry.responses import BODY_LIMIT, error_for, is_web_page, web_page
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
@@ -306,12 +307,16 @@ class OciRegistry:
         place.namespace, _, place.repository = reference.repository.rpartition("/")
         return place
 
+    def _login(self) -> Credential | None:
+        patience = min(PATIENCE_S, self._backoff.remaining_s())
+        return self._credentials.find(self.endpoint.account, patience)
+
     @cached_property
     def _exchange(self) -> Exchange:
         return Exchange(
             self.endpoint,
             new_session(),
-            lambda: self._credentials.find(self.endpoint.account),
+            self._login,
             known=self._known,
             read_timeout_s=self._read_timeout_s,
             remaining_s=self._backoff.remaining_s,

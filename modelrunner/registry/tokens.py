@@ -16,6 +16,7 @@ from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.guard import check_realm
 from modelrunner.registry.responses import error_for
+from modelrunner.wire import LARGEST
 
 _SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*$|\s*,)")
 _PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
@@ -24,6 +25,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CLIENT_ID = "modelrunner"
 _DEFAULT_LIFETIME_S = 60
 _EARLY_S = 10
+_MOST_SCOPES = 20
 
 Form = dict[str, str | list[str]]
 Ask = Callable[[str, str, Form, Mapping[str, str]], tuple[int, Mapping[str, str], object]]
@@ -122,7 +124,7 @@ class Tokens:
         realm = parameters.get("realm", "")
         endpoint = self._endpoint
         check_realm(realm, endpoint.host, plain=endpoint.plain, allowed=endpoint.realms)
-        query: Form = {"scope": scope.split() or parameters.get("scope", "")}
+        query: Form = {"scope": _scopes(scope, parameters.get("scope", ""))}
         if parameters.get("service"):
             query["service"] = parameters["service"]
         credential = self._find_credential()
@@ -172,11 +174,32 @@ class Tokens:
         if not isinstance(body, dict) or not isinstance(value, str) or not _TOKEN.fullmatch(value):
             raise RegistryAnswerError(f"the token service of {self._endpoint.label} sends none")
         lifetime = body.get("expires_in")
-        seconds = lifetime if isinstance(lifetime, int) and lifetime > 0 else _DEFAULT_LIFETIME_S
+        seconds = _DEFAULT_LIFETIME_S
+        if isinstance(lifetime, int) and 0 < lifetime <= LARGEST:
+            seconds = lifetime
         # a little early: it must live through the request that it is sent with
         return Token(
             f"Bearer {value}", self._clock() + max(1, seconds - min(_EARLY_S, seconds // 4))
         )
+
+
+def _scopes(wanted: str, named: str) -> str | list[str]:
+    """The scopes of a token: those that the challenge names, and ours.
+
+    A registry whose scopes are none of repositories (Public ECR's is `aws`) gets its own back: its
+    token service refuses others.
+    """
+    ours, theirs = wanted.split(), named.split()[:_MOST_SCOPES]
+    if not ours or (theirs and not any(scope.startswith("repository:") for scope in theirs)):
+        return named if len(theirs) <= 1 else theirs
+    return [*ours, *(scope for scope in theirs if not any(_covers(one, scope) for one in ours))]
+
+
+def _covers(one: str, other: str) -> bool:
+    """Whether a scope allows all that another one does."""
+    place, _, actions = one.rpartition(":")
+    same, _, fewer = other.rpartition(":")
+    return place == same and set(fewer.split(",")) <= set(actions.split(","))
 
 
 def scope_of(repository: str, actions: str) -> str:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.support.artifacts import docker_artifact
+from tests.support.processes import run_together
 from tests.support.registry import Registry
 from tests.support.registry_messages import Reply
 from tests.support.registry_server import Origin
@@ -117,6 +118,39 @@ def test_helper_that_is_missing_is_an_error_with_its_name(cli, registry, docker_
 
     assert done.returncode == 2
     assert "docker-credential-missing" in done.stderr
+
+
+def test_login_through_a_link_is_written_where_the_link_leads(
+    cli, registry, docker_config, tmp_path
+):
+    kept = tmp_path / "dotfiles" / "docker.json"
+    kept.parent.mkdir()
+    kept.write_text('{"other": 1}')
+    config = docker_config / "config.json"
+    config.symlink_to(kept)
+
+    assert log_in(cli, registry, docker_config).returncode == 0
+
+    assert config.is_symlink()
+    assert json.loads(kept.read_text())["auths"].keys() == {registry.host}
+    assert cli("logout", registry.host, DOCKER_CONFIG=str(docker_config)).returncode == 0
+    assert config.is_symlink()
+    assert json.loads(kept.read_text()) == {"other": 1, "auths": {}}
+
+
+def test_logins_at_once_lose_none(tmp_path):
+    code = (
+        "import sys; from pathlib import Path;"
+        "from modelrunner.registry.login import LoginStore;"
+        "from modelrunner.registry.credentials import Credential;"
+        "store = LoginStore(Path(sys.argv[1]));"
+        "[store.save(f'r{sys.argv[2]}-{n}.example', Credential('me', 'word')) for n in range(25)]"
+    )
+    config = tmp_path / "config.json"
+
+    run_together(code, [(config, number) for number in range(4)])
+
+    assert len(json.loads(config.read_text())["auths"]) == 100
 
 
 @pytest.mark.parametrize(

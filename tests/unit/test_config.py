@@ -146,3 +146,15 @@ def test_without_a_home_directory_it_is_said_what_to_set(monkeypatch: pytest.Mon
         with pytest.raises(ConfigError, match="no home directory") as caught:
             Settings.load(environ)
         assert caught.value.hint == "set MODELRUNNER_HOME to a directory of yours"
+
+
+def test_logins_of_podman_are_looked_for_where_podman_keeps_them(home):
+    found = load(home, HOME="/nobody", XDG_RUNTIME_DIR="/run/user/1")
+    assert found.auth_files == (
+        Path("/run/user/1/containers/auth.json"),
+        Path("/nobody/.config/containers/auth.json"),
+    )
+    found = load(home, HOME="/nobody", XDG_CONFIG_HOME="/c")
+    assert found.auth_files == (Path("/c/containers/auth.json"),)
+    found = load(home, HOME="/nobody", REGISTRY_AUTH_FILE="/run/secrets/auth.json")
+    assert found.auth_files == (Path("/run/secrets/auth.json"),)

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelrunner.errors import ExitStatus
-from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
+from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.credentials import Credentials
+from modelrunner.registry.helpers import HelperSilentError
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
@@ -49,7 +50,11 @@ def logins(
         fix = f"python -m json.tool {shlex.quote(str(config))}"
         yield broken("login", f"{config} cannot be read", fix, ExitStatus.USAGE)
         return
-    known = [name for name in registries if credentials.find(name) is not None]
+    try:
+        known = [name for name in registries if credentials.find(name) is not None]
+    except HelperSilentError as exc:
+        yield failed("login", exc, f"{exc.facts['helper']} list")
+        return
     if known:
         yield well("login", f"stored for {', '.join(known)}")
     else:

@@ -7,7 +7,9 @@ import stat
 import pytest
 
 from modelrunner.registry.credentials import Credential, DockerCredentials
+from modelrunner.registry.helpers import HelperSilentError
 from tests.support.pulling import docker_config
+from tests.support.waiting import alive, wait_until
 
 HUB_KEY = "https://index.docker.io/v1/"
 
@@ -159,3 +161,35 @@ def test_what_a_failing_helper_prints_is_not_logged(tmp_path, helper, caplog):
 )
 def test_configuration_that_cannot_be_read_leaves_us_anonymous(tmp_path, text):
     assert find(tmp_path, "r.example", text) is None
+
+
+def test_helper_that_hangs_is_ended_with_its_children_and_named(tmp_path, helper):
+    noted = tmp_path / "children"
+    helper("x", f"sleep 600 & echo $! > {noted}; sleep 600")
+    config = tmp_path / "config.json"
+    config.write_text('{"credsStore": "x"}')
+    with pytest.raises(HelperSilentError, match="docker-credential-x for 1 s") as caught:
+        DockerCredentials(config).find("r.example", 1.0)
+    assert caught.value.hint.startswith("run `docker-credential-x list`")
+    assert caught.value.exit_code == 5
+    child = int(noted.read_text())
+    wait_until(lambda: not alive(child))
+
+
+def test_helper_of_docker_hub_may_be_written_as_people_write_it(tmp_path, helper):
+    helper("x", f'[ "$server" = "{HUB_KEY}" ] && {saying("me", "word")}')
+    found = find(tmp_path / "d", "docker.io", credHelpers={"docker.io": "x"})
+    assert found == Credential("me", "word")
+
+
+def test_login_of_podman_is_found_after_that_of_docker(tmp_path):
+    docker = docker_config(tmp_path / "d", {"ghcr.io": ("docker", "1")})
+    podman = docker_config(tmp_path / "p", {"ghcr.io": ("podman", "2"), "quay.io": ("podman", "3")})
+    found = DockerCredentials(docker, (tmp_path / "nowhere.json", podman))
+    assert found.find("ghcr.io") == Credential("docker", "1")
+    assert found.find("quay.io") == Credential("podman", "3")
+
+
+def test_login_of_a_namespace_in_the_file_of_podman_is_not_that_of_its_registry(tmp_path):
+    podman = docker_config(tmp_path, {"quay.io/team": ("me", "word")})
+    assert DockerCredentials(None, (podman,)).find("quay.io") is None

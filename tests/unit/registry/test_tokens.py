@@ -79,6 +79,23 @@ def test_anonymous_token_is_asked_for_without_a_login():
     assert service.asked == [("GET", "https://ghcr.io/token", query, {})]
 
 
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        ("aws", "aws"),
+        ("registry:catalog:* other", ["registry:catalog:*", "other"]),
+        (SCOPE, [SCOPE]),
+        ("repository:o/m:pull,push", [SCOPE, "repository:o/m:pull,push"]),
+        ("repository:o/base:pull", [SCOPE, "repository:o/base:pull"]),
+        ("", [SCOPE]),
+    ],
+)
+def test_scopes_that_the_challenge_names_are_asked_for(named, asked):
+    service = Service()
+    tokens(service).answer(f'Bearer realm="https://ghcr.io/token",scope="{named}"', SCOPE)
+    assert service.asked[0][2]["scope"] == asked
+
+
 def test_password_goes_to_the_realm_as_basic():
     service = Service()
     tokens(service, SECRET).answer(REALM, SCOPE)
@@ -107,7 +124,7 @@ def test_token_is_used_again_until_shortly_before_it_expires():
     assert found.header(SCOPE) is None
 
 
-@pytest.mark.parametrize("lifetime", [None, 0, -1, "300", 1.5, True, [], math.inf])
+@pytest.mark.parametrize("lifetime", [None, 0, -1, "300", 1.5, True, [], math.inf, 10**400])
 def test_lifetime_that_is_none_is_a_minute_or_less(lifetime):
     clock = Clock()
     found = tokens(Service({"token": "t", "expires_in": lifetime}), clock=clock)

@@ -1,0 +1,91 @@
+"""Numbers and JSON that a stranger sends: parsed here, with bounds, and nowhere else.
+
+Python turns a number of four thousand digits into an integer that no system call takes, and fails
+on one of five thousand; its JSON decoder fails on deep nesting with an error of its own. Here each
+of them is a value in bounds, or a `ValueError`.
+"""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+LARGEST = 2**63 - 1
+"""The largest number that a file's length, an offset or a counter can be."""
+
+MAX_DEPTH = 100
+"""Levels of objects and lists in a document; no API answers with a tenth of it."""
+
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_FEW_DIGITS = 20
+
+
+def parse_count(text: str) -> int | None:
+    """Return the number that a header or a name gives, None for anything but 0 to 2^63-1."""
+    if not _DIGITS.fullmatch(text):
+        return None
+    number = int(text)
+    return number if number <= LARGEST else None
+
+
+def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - whatever JSON can be
+    """Return the value of a JSON document.
+
+    Raises:
+        ValueError: It is not JSON, nested deeper than `MAX_DEPTH`, or has a number that is not
+            finite or has more than twenty digits before the point.
+    """
+    try:
+        value = json.loads(raw, parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    if _is_deep(value):
+        raise ValueError("JSON nested too deeply")
+    return value
+
+
+def parse_object(raw: bytes | str) -> dict[str, Any]:
+    """Return the object that a JSON document is.
+
+    Raises:
+        ValueError: As with `parse_json`, or it is another value.
+    """
+    value = parse_json(raw)
+    if not isinstance(value, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - callers catch one type
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _FEW_DIGITS:
+        raise ValueError("a number with too many digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number that is too large")
+    return number
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = (
+            [
+                child
+                for node in level
+                for child in (node.values() if isinstance(node, dict) else node)  # type: ignore[attr-defined]
+                if isinstance(child, dict | list)
+            ]
+            if level and isinstance(level[0], dict | list)
+            else []
+        )
+        if not level:
+            return False
+    return True
