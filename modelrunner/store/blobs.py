@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors, sync_directory, temporary_beside
+from modelrunner.store.files import disk_errors, flush, sync_directory, temporary_beside
+from modelrunner.store.inside import (
+    InsideFile,
+    make_directory,
+    make_read_only,
+    open_content,
+)
 from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
 from modelrunner.store.lock import try_lock
@@ -23,7 +29,6 @@ from modelrunner.store.partials import is_still, locked_file, open_partial
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
 from modelrunner.store.writer import BlobWriter
 
-BLOB_MODE = 0o444
 State = Literal["absent", "damaged", "good"]
 
 
@@ -41,7 +46,7 @@ class Arrival:
         journal: Where to note which parts of it are there; gone when the blob is complete.
     """
 
-    file: IO[bytes]
+    file: InsideFile
     partial: Path
     journal: Path
 
@@ -116,7 +121,7 @@ class BlobStore:
         partial, aside = self._layout.partial(digest), self._layout.quarantine / digest.hex
         with disk_errors(self._layout.root):
             self._layout.create()
-            aside.parent.mkdir(exist_ok=True)
+            make_directory(aside.parent)
             with open_partial(partial) as file:
                 # whoever gives a blob its name holds this lock: nobody does meanwhile
                 if not try_lock(file) or not is_still(partial, file):
@@ -143,8 +148,8 @@ class BlobStore:
         """
         path = self.path(descriptor.digest)
         try:
-            with path.open("rb") as file:
-                content = file.read(limit + 1)
+            with open_content(path) as file:
+                content = file.content(limit + 1)
         except FileNotFoundError as exc:
             raise CorruptStoreError(
                 f"the store lacks the blob {descriptor.digest}",
@@ -269,10 +274,10 @@ class BlobStore:
             arrival.remove()
         return True
 
-    def _publish(self, file: IO[bytes], partial: Path, digest: Digest) -> None:
-        os.fsync(file.fileno())
+    def _publish(self, file: InsideFile, partial: Path, digest: Digest) -> None:
+        flush(file.fileno())
         looked = look(partial)
-        os.chmod(partial, BLOB_MODE)  # noqa: PTH101 - by name: Windows knows no other way
+        make_read_only(file, partial)
         # replaces a damaged blob in the same step
         partial.replace(self.path(digest))
         sync_directory(self._layout.blobs)

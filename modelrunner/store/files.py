@@ -3,88 +3,122 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelrunner.errors import DiskFullError, StoreAccessError
+from modelrunner.store.inside import open_inside
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_UNUSABLE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+_FAILING = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems say that know no flushing: some network, overlay and FUSE ones."""
 
 
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Turns what the operating system says of a full or forbidden disk into our words.
+    """Turns what the operating system says of a disk, a file or a directory into our words.
+
+    A missing file, a lock that is held, and what networks say are for the caller.
 
     Raises:
         DiskFullError: No space left, the quota is used up, or files may not be this large.
-        StoreAccessError: Not ours to read or write, mounted read-only, or not what it should be.
+        StoreAccessError: Anything else: not ours to read or write, mounted read-only, failing.
     """
     try:
         yield
     except OSError as exc:
-        if exc.errno in _FULL:
-            raise DiskFullError(
-                f"the disk is full: {place}",
-                hint="free some space (`modelrunner df`, `modelrunner prune`) and run the same"
-                " command again: it goes on where it stopped",
-                path=str(place),
-            ) from exc
-        if exc.errno == errno.EFBIG:
-            raise DiskFullError(
-                f"the file system takes no file as large as this: {place}",
-                hint="raise the limit (`ulimit -f`), or set MODELRUNNER_HOME to a disk with"
-                " another file system",
-                path=str(place),
-            ) from exc
-        if exc.errno in _UNUSABLE:
-            raise StoreAccessError(
-                f"{exc.filename or place} cannot be used: {exc.strerror}",
-                hint="check who owns it, or set MODELRUNNER_HOME to a folder of yours",
-                path=str(exc.filename or place),
-            ) from exc
-        raise
+        if not is_of_disk(exc) or isinstance(exc, FileNotFoundError):
+            raise
+        raise disk_error(exc, place) from exc
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether an error is one of files, and not of a network, a child or a library."""
+    other = (BlockingIOError, ChildProcessError, ConnectionError, InterruptedError)
+    return (
+        error.errno is not None
+        and type(error).__module__ == "builtins"
+        and not isinstance(error, other)
+        # network clients raise a bare one where no file is named
+        and not (isinstance(error, TimeoutError) and error.filename is None)
+    )
+
+
+def disk_error(error: OSError, place: Path) -> DiskFullError | StoreAccessError:
+    """The error of ours for one of a disk; `place` is named where the error names none."""
+    if error.errno in _FULL:
+        return DiskFullError(
+            f"the disk is full: {place}",
+            hint="free some space (`modelrunner df`, `modelrunner prune`) and run the same"
+            " command again: it goes on where it stopped",
+            path=str(place),
+        )
+    if error.errno == errno.EFBIG:
+        return DiskFullError(
+            f"the file system takes no file as large as this: {place}",
+            hint="raise the limit (`ulimit -f`), or set MODELRUNNER_HOME to a disk with"
+            " another file system",
+            path=str(place),
+        )
+    named = str(error.filename or place)
+    if error.errno in _TOO_MANY:
+        hint = "raise the limit (`ulimit -n`), or end other programs"
+    elif error.errno in _FAILING:
+        hint = "check the disk or its connection (`dmesg`), or set MODELRUNNER_HOME to another disk"
+    elif error.errno == errno.ELOOP:
+        hint = (
+            "check who has made it, and remove it; or set MODELRUNNER_HOME to a directory of yours"
+        )
+    else:
+        hint = "check who owns it, or set MODELRUNNER_HOME to a directory of yours"
+    return StoreAccessError(f"{named} cannot be used: {error.strerror}", hint=hint, path=named)
+
+
+def flush(handle: int) -> None:
+    """Makes what was written to an open file last through a power cut, where the system can."""
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        if exc.errno not in _NO_FLUSH:
+            raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that there is the old one or the new one, whatever happens."""
-    with _written_beside(path, content) as beside:
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+    with _written_beside(path, content, flushed=True) as beside:
         beside.replace(path)
     sync_directory(path.parent)
 
 
 def write_lightly(path: Path, content: bytes) -> None:
     """Like `write_atomically`, for what may be lost or empty after a power cut."""
-    with _written_beside(path, content) as beside:
+    with _written_beside(path, content, flushed=False) as beside:
         beside.replace(path)
 
 
 @contextmanager
-def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+def _written_beside(path: Path, content: bytes, *, flushed: bool) -> Iterator[Path]:
     beside = temporary_beside(path)
     try:
-        with beside.open("xb") as file:
-            file.write(content)
+        with open_inside(beside, "new") as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if flushed:
+                flush(file.fileno())
         yield beside
     except BaseException:
-        beside.unlink(missing_ok=True)
+        # an error of this would hide the one that matters
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise
 
 
 def temporary_beside(path: Path) -> Path:
-    """A free name in the same folder, which `prune` knows as a leftover."""
+    """A free name in the same directory, which `prune` knows as a leftover."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name[:80]}-{os.urandom(6).hex()}")
 
 
@@ -96,15 +130,18 @@ def nearest_existing(folder: Path) -> Path:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes renames in a folder last through a power cut, where the system can."""
+    """Makes renames in a directory last through a power cut, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        # one that may be written and not read; the rename itself is still atomic
+        return
+    try:
+        flush(handle)
     except OSError as exc:
-        # some network and overlay file systems cannot; the rename itself is still atomic
-        if exc.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+        if exc.errno != errno.EROFS:
             raise
     finally:
         os.close(handle)

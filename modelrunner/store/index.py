@@ -14,6 +14,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import parse_json
 from modelrunner.oci.reference import Reference
 from modelrunner.store.files import disk_errors, write_atomically
+from modelrunner.store.inside import read_inside
 from modelrunner.store.layout import Layout
 
 
@@ -56,7 +57,7 @@ def read_index(layout: Layout) -> tuple[Entry, ...]:
     """
     try:
         with disk_errors(layout.index):
-            raw = layout.index.read_bytes()
+            raw = read_inside(layout.index)
     except FileNotFoundError:
         return ()
     try:

@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from modelrunner.store.files import disk_errors
+from modelrunner.store.inside import open_inside, read_inside
+from modelrunner.store.partials import take_over
 
 _ENTRY = struct.Struct("<I")
 _VERSION = 1
@@ -25,12 +27,18 @@ class Journal:
         self._path = path
         self._header = json.dumps({"version": _VERSION, "size": size, "piece": piece}).encode()
         with disk_errors(path):
-            self._file = path.open("a+b", buffering=0)
+            try:
+                self._file = open_inside(path, "append")
+            except PermissionError:
+                # of another user of the store, who let others only read
+                take_over(path)
+                self._file = open_inside(path, "append")
 
     def load(self) -> list[int]:
         """The finished pieces that are noted; a journal of another blob or cut is begun anew."""
-        self._file.seek(0)
-        header, newline, rest = self._file.read().partition(b"\n")
+        with disk_errors(self._path):
+            self._file.seek(0)
+            header, newline, rest = self._file.content().partition(b"\n")
         if not newline or header != self._header:
             self.reset()
             return []
@@ -67,12 +75,14 @@ class Journal:
 def noted_bytes(path: Path, size: int) -> int:
     """How many bytes of a blob of this size a journal says are there; 0 without one."""
     try:
-        header, _newline, rest = path.read_bytes().partition(b"\n")
+        header, _newline, rest = read_inside(path).partition(b"\n")
         value = json.loads(header)
         piece = value["piece"]
-        if value["size"] != size or value["version"] != _VERSION or piece <= 0:
+        if value["size"] != size or value["version"] != _VERSION or type(piece) is not int:
             return 0
-    except (OSError, ValueError, KeyError, TypeError):
+        if piece <= 0:
+            return 0
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0
     whole = len(rest) - len(rest) % _ENTRY.size
     found = {entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])}

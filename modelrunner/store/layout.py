@@ -26,6 +26,7 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+from modelrunner.store.inside import make_directory, read_inside
 from modelrunner.store.lock import file_lock
 
 VERSION = 1
@@ -168,8 +169,14 @@ class Layout:
             if not self.exists():
                 # first the marker: a folder with it is ours, however little else is there
                 write_atomically(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
-            for folder in (self.blobs, self.ingest, self.stamps, self.views):
-                folder.mkdir(parents=True, exist_ok=True)
+            for folder in (
+                self.blobs.parent,
+                self.blobs,
+                self.ingest,
+                self.stamps,
+                self.views,
+            ):
+                make_directory(folder)
             if not self.index.exists():
                 self._create_index()
             if not (self.root / "CACHEDIR.TAG").exists():
@@ -177,12 +184,12 @@ class Layout:
 
     def _make_root(self) -> None:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_directory(self.root)
         except FileNotFoundError as exc:
             # `/proc` and its like: no place for folders
             raise StoreAccessError(
                 f"{self.root} cannot be made: {exc.strerror}",
-                hint="set MODELRUNNER_HOME to a folder of yours",
+                hint="set MODELRUNNER_HOME to a directory of yours",
                 path=str(self.root),
             ) from exc
 
@@ -213,7 +220,7 @@ def _newer(place: Path, version: str = "") -> StoreVersionError:
 
 def _layout_version(marker: Path) -> str:
     try:
-        value = json.loads(marker.read_bytes())
+        value = json.loads(read_inside(marker, 4096))
         version = value["imageLayoutVersion"]
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise CorruptStoreError(

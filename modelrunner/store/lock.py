@@ -1,20 +1,47 @@
-"""Locks between processes: an open file, locked as long as it is open, freed by the kernel."""
+"""Locks between processes: an open file, locked as long as it is open, freed by the kernel.
 
+`flock` is asked first. Where a file system does not have it, as NFS without a lock daemon, Lustre
+or some FUSE file systems, the locks of open file descriptions of Linux are tried. Where there are
+none either, a table of this process keeps its threads apart, other processes are not kept out, and
+a `NoLocksWarning` says so once: what two processes do at once could then be lost, but no wrong
+byte can become a blob, since each is hashed.
+"""
+
+import errno
 import os
+import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from threading import Condition
+from typing import Literal
 
 from modelrunner.store.files import disk_errors
+from modelrunner.store.inside import InsideFile, open_inside
 
 Mode = Literal["shared", "exclusive"]
+
+_UNSUPPORTED = (
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.ENOTSUP,
+    errno.EBADF,
+    errno.EINVAL,
+)
+"""What systems say where a file system, or a file that is open for reading only, has no locks."""
+
+
+class NoLocksWarning(UserWarning):
+    """A file system has no locks: only one process at a time should use what lies there."""
 
 
 @contextmanager
 def file_lock(path: Path, mode: Mode = "exclusive") -> Iterator[None]:
     """Holds the lock file `path`; waits for whoever holds it otherwise."""
-    with path.open("ab") as file:
+    with open_lock(path) as file:
         lock(file, mode)
         # closing the file frees the lock, in every way out of the block and of the process
         yield
@@ -33,12 +60,31 @@ def held(path: Path, mode: Mode = "exclusive") -> Iterator[None]:
         yield
 
 
-def lock(file: IO[bytes], mode: Mode = "exclusive") -> None:
+def open_lock(path: Path) -> InsideFile:
+    """Opens a lock file, made if it is missing; for reading where that is all that is allowed."""
+    try:
+        # network file systems lock exclusively only what is open for writing
+        return open_inside(path, "append")
+    except PermissionError:
+        return open_inside(path, "read")
+
+
+def open_held(path: Path) -> InsideFile:
+    """Like `open_lock`, for a file that is not made if it is missing."""
+    try:
+        return open_inside(path, "change")
+    except OSError as exc:
+        if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return open_inside(path, "read")
+
+
+def lock(file: InsideFile, mode: Mode = "exclusive") -> None:
     """Locks an open file, waiting for it."""
     _lock(file, mode, wait=True)
 
 
-def try_lock(file: IO[bytes]) -> bool:
+def try_lock(file: InsideFile) -> bool:
     """Locks an open file for this process alone, unless another one has it."""
     try:
         _lock(file, "exclusive", wait=False)
@@ -47,16 +93,98 @@ def try_lock(file: IO[bytes]) -> bool:
     return True
 
 
+class _Table:
+    """Who in this process holds which file, where the file system cannot know."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._holders: dict[tuple[int, int], int] = {}
+
+    def take(self, file: InsideFile, mode: Mode, *, wait: bool) -> None:
+        """Notes a holder, who leaves by closing the file.
+
+        Raises:
+            BlockingIOError: Somebody else holds it, and this one does not wait.
+        """
+        status = os.fstat(file.fileno())
+        key = status.st_dev, status.st_ino
+        with self._changed:
+            while not self._is_free(key, mode):
+                if not wait:
+                    raise BlockingIOError
+                self._changed.wait()
+            # exclusive is less than nobody, shared is a number of holders
+            self._holders[key] = -1 if mode == "exclusive" else self._holders.get(key, 0) + 1
+        file.on_close = partial(self._leave, key)
+
+    def _is_free(self, key: tuple[int, int], mode: Mode) -> bool:
+        holders = self._holders.get(key, 0)
+        return holders == 0 or (holders > 0 and mode == "shared")
+
+    def _leave(self, key: tuple[int, int]) -> None:
+        with self._changed:
+            left = self._holders.pop(key) - 1
+            if left > 0:
+                self._holders[key] = left
+            self._changed.notify_all()
+
+
+_TABLE = _Table()
+
+
+def _without_locks(file: InsideFile, mode: Mode, *, wait: bool) -> None:
+    # a file of a read-only store is held by nobody who changes it
+    if file.writable():
+        warnings.warn(
+            "the file system of the store has no file locks: run one modelrunner command at a time"
+            " there, or set MODELRUNNER_HOME to a directory on another file system",
+            NoLocksWarning,
+            stacklevel=2,
+        )
+    _TABLE.take(file, mode, wait=wait)
+
+
 if os.name == "posix":
     import fcntl
 
-    def _lock(file: IO[bytes], mode: Mode, *, wait: bool) -> None:
+    _OFD = {
+        True: getattr(fcntl, "F_OFD_SETLKW", None),
+        False: getattr(fcntl, "F_OFD_SETLK", None),
+    }
+
+    def _lock(file: InsideFile, mode: Mode, *, wait: bool) -> None:
         operation = fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX
-        fcntl.flock(file.fileno(), operation if wait else operation | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file.fileno(), operation if wait else operation | fcntl.LOCK_NB)
+        except OSError as exc:
+            if exc.errno not in _UNSUPPORTED:
+                raise
+            if not _lock_description(file, mode, wait=wait):
+                _without_locks(file, mode, wait=wait)
+
+    def _lock_description(file: InsideFile, mode: Mode, *, wait: bool) -> bool:
+        """Locks the open file description; False where that is not supported."""
+        command = _OFD[wait]
+        if command is None:
+            return False
+        kind = fcntl.F_RDLCK if mode == "shared" else fcntl.F_WRLCK
+        # struct flock: type, whence, start, length (0 is all), process (0 for these locks)
+        whole = struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
+        try:
+            fcntl.fcntl(file.fileno(), command, whole)
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            if exc.errno == errno.EACCES:
+                raise BlockingIOError from exc
+            if exc.errno not in _UNSUPPORTED:
+                raise
+            return False
+        return True
 
 else:  # pragma: no cover - Windows has byte ranges and no shared form
 
-    def _lock(file: IO[bytes], mode: Mode, *, wait: bool) -> None:  # noqa: ARG001
+    def _lock(file: InsideFile, mode: Mode, *, wait: bool) -> None:  # noqa: ARG001
         import msvcrt
 
         file.seek(0)

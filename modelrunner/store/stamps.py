@@ -19,6 +19,7 @@ from pathlib import Path
 
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import write_lightly
+from modelrunner.store.inside import open_content, read_inside
 from modelrunner.store.layout import Layout
 
 CHUNK = 4 * 1024 * 1024
@@ -49,7 +50,7 @@ def remove_stamp(layout: Layout, digest: Digest) -> None:
 def is_stamped(layout: Layout, digest: Digest) -> bool:
     """Whether the blob looks as it did when it was hashed."""
     try:
-        return layout.stamp(digest).read_bytes() == look(layout.blob(digest)).encode()
+        return read_inside(layout.stamp(digest), 200) == look(layout.blob(digest)).encode()
     except OSError:
         # no stamp, or none that can be read
         return False
@@ -60,7 +61,7 @@ def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda _count: None)
     hasher = sha256()
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
+    with open_content(path) as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while count := file.readinto(buffer):

@@ -37,7 +37,7 @@ from modelrunner.oci.reference import (
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import held, try_lock
+from modelrunner.store.lock import held, open_held, try_lock
 from modelrunner.store.views import ensure_view
 from modelrunner.text import did_you_mean, sanitize_line
 
@@ -349,7 +349,7 @@ class Store:
     def arrivals_held_off(self) -> Iterator[bool]:
         """The block in which no process enters that of `arriving`; False where one is inside."""
         try:
-            file = self.layout.arrivals.open("rb")
+            file = open_held(self.layout.arrivals)
         except FileNotFoundError:
             yield True
             return

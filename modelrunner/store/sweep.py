@@ -21,7 +21,7 @@ from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import held, try_lock
+from modelrunner.store.lock import held, open_held, try_lock
 from modelrunner.store.store import Store, StoredModel
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -163,7 +163,7 @@ def _idle_partials(layout: Layout) -> Iterator[Leftover]:
 def _is_idle(path: Path) -> bool:
     """Whether nobody is writing a partial; a journal goes with its partial."""
     try:
-        with path.with_suffix(".partial").open("rb") as file:
+        with open_held(path.with_suffix(".partial")) as file:
             return try_lock(file)
     except FileNotFoundError:
         return path.exists()
@@ -205,7 +205,7 @@ def _remove(layout: Layout, entry: Leftover) -> bool:
 def _remove_partial(path: Path) -> bool:
     try:
         # locked while it is removed: whoever comes for it now waits, and then makes a new one
-        with path.with_suffix(".partial").open("rb") as file:
+        with open_held(path.with_suffix(".partial")) as file:
             idle = try_lock(file)
             if idle:
                 path.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from typing import Literal
 from modelrunner.errors import DigestMismatchError, UsageError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.blobs import BLOB_MODE, BlobStore
+from modelrunner.store.blobs import BlobStore
 from modelrunner.store.files import disk_errors
+from modelrunner.store.inside import make_read_only, open_content, open_inside
 from modelrunner.store.sharing import share_blocks
 from modelrunner.store.stamps import CHUNK, hash_file, look
 
@@ -94,7 +95,7 @@ def _bring(blobs: BlobStore, path: Path, looked: str, descriptor: Descriptor, wa
     with blobs.writer(descriptor) as writer, disk_errors(path):
         if writer is None:
             return "here"
-        with path.open("rb", buffering=0) as file:
+        with open_content(path) as file:
             file.seek(writer.offset)
             while chunk := file.read(CHUNK):
                 writer.write(chunk)
@@ -104,7 +105,8 @@ def _bring(blobs: BlobStore, path: Path, looked: str, descriptor: Descriptor, wa
 def _reflink(path: Path, looked: str, target: Path) -> bool:
     if not share_blocks(path, target):
         return False
-    target.chmod(BLOB_MODE)
+    with open_inside(target, "read") as file:
+        make_read_only(file, target)
     _require_same(path, looked)
     return True
 

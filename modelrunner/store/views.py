@@ -13,8 +13,9 @@ from pathlib import Path
 from modelrunner.errors import CorruptStoreError
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
+from modelrunner.store.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.store.layout import Layout
-from modelrunner.store.stamps import CHUNK
+from modelrunner.store.sharing import copy_data
 
 
 def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
@@ -30,7 +31,7 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     beside = _temporary(folder)
     try:
         with disk_errors(folder):
-            beside.mkdir(parents=True)
+            make_directory(beside)
             for layer in artifact.layers:
                 if layer.path is not None:
                     _place_layer(layout, layer, beside / layer.path)
@@ -47,7 +48,7 @@ def place_file(blob: Path, target: Path) -> None:
     Raises:
         FileExistsError: The name is taken.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     try:
         os.link(blob, target)
     except (FileExistsError, FileNotFoundError):
@@ -55,9 +56,9 @@ def place_file(blob: Path, target: Path) -> None:
         raise
     except OSError:
         # another file system, one without links, or too many links: a copy serves as well
-        with blob.open("rb") as source, target.open("xb") as copy:
-            shutil.copyfileobj(source, copy, CHUNK)
-        target.chmod(0o444)
+        with open_content(blob) as source, open_inside(target, "new") as copy:
+            copy_data(source.fileno(), copy.fileno())
+            make_read_only(copy, target)
 
 
 def _place_layer(layout: Layout, layer: Layer, target: Path) -> None:

@@ -18,6 +18,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
+from modelrunner.store.files import disk_errors
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher
@@ -80,7 +81,8 @@ class Engine:
         piece = self.piece or piece_size(descriptor.size)
         with Journal(journal, descriptor.size, piece) as notes:
             noted = _noted(notes, os.fstat(handle).st_size, descriptor.size, piece)
-            os.ftruncate(handle, descriptor.size)
+            with disk_errors(journal.with_suffix(".partial")):
+                os.ftruncate(handle, descriptor.size)
             pieces = Pieces(descriptor.size, noted, piece)
             on_start(pieces.done_bytes())
             hasher = FrontHasher(handle, pieces)

@@ -33,7 +33,8 @@ def _listeners() -> list[list[str]]:
     listeners: list[list[str]] = []
 
     def told(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open":
+        # an open file that is wrapped is heard of by its number, again
+        if event == "open" and not isinstance(arguments[0], int):
             for paths in listeners:
                 paths.append(str(arguments[0]))
 

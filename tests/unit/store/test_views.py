@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
+from modelrunner.store import views
 from modelrunner.store.views import ensure_view, place_file
 from tests.support.artifacts import docker_artifact
 
@@ -123,9 +124,7 @@ def test_a_view_is_whole_or_not_there(store, model, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "link", fill_up)
-    monkeypatch.setattr(
-        shutil, "copyfileobj", lambda *_: fill_up(None, store.layout.root / "LICENSE")
-    )
+    monkeypatch.setattr(views, "copy_data", lambda *_: fill_up(None, store.layout.root / "LICENSE"))
     with pytest.raises(DiskFullError):
         model.view()
     assert list(store.layout.views.iterdir()) == []
