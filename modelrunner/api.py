@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.config import Settings
-from modelrunner.errors import NotInStoreError
+from modelrunner.errors import InvalidReferenceError, NotInStoreError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
@@ -101,7 +101,7 @@ class Store:
         Raises:
             InvalidReferenceError: The text is neither.
         """
-        found = self._store.lookup(str(reference))
+        found = self._store.lookup(_text(reference))
         return None if found is None else _model(found)
 
 
@@ -137,7 +137,7 @@ def pull(
     """
     settings = _settings(home)
     store = stores.Store(settings.store)
-    wanted = Reference.parse(str(reference))
+    wanted = Reference.parse(_text(reference))
     if offline:
         return _model(_here(store, wanted))
     from modelrunner.operations.nearby import nowhere, programs
@@ -222,6 +222,15 @@ def estimate(
         fit.max_context,
         tuple(found.notes),
     )
+
+
+def _text(reference: str | Reference) -> str:
+    """A reference as text; what is neither, as the None of a lookup that failed, is no name."""
+    if not isinstance(reference, str | Reference):
+        raise InvalidReferenceError(
+            f"expected a model reference, got {reference!r}", hint="pass a name like 'ai/smollm2'"
+        )
+    return str(reference)
 
 
 def _settings(home: str | Path | None) -> Settings:

@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import modelrunner
+from modelrunner.errors import InvalidReferenceError
 from tests.conftest import ROOT
 from tests.support.artifacts import docker_artifact
 from tests.support.gguf import tiny_gguf
@@ -101,3 +103,11 @@ def test_what_is_not_here_is_not_fetched_offline(mirrored: Registry) -> None:
         modelrunner.pull("ai/smollm2:135M", offline=True)
     assert mirrored.requests == []
     assert modelrunner.Store().models() == ()
+
+
+def test_what_is_no_text_is_no_name(mirrored: Registry) -> None:
+    nothing: Any = None
+    for ask in (modelrunner.pull, modelrunner.Store().find):
+        with pytest.raises(InvalidReferenceError, match="expected a model reference, got None"):
+            ask(nothing)
+    assert mirrored.requests == []
