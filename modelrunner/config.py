@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
+_HF_TRUE = ("1", "ON", "YES", "TRUE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Settings:
     container_image: str = ""
     hf_endpoint: str = HUB_ENDPOINT
     hf_token: str | None = field(default=None, repr=False)
+    hf_offline: str | None = None
     reuse: bool = True
     lan: bool = False
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Settings:
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
             hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
             hf_token=token,
+            hf_offline=_hf_offline(environ),
             reuse=chosen("reuse", None, True),  # noqa: FBT003
             lan=chosen("lan", None, False),  # noqa: FBT003
             mirrors=mirrors,
@@ -114,6 +117,9 @@ class Settings:
             Setting("verify", str(settings.policy), _variable(environ, "MODELRUNNER_VERIFY")),
             Setting("api_key", *_secret(environ, "MODELRUNNER_API_KEY")),
             Setting("hf_token", "set" if token else None, token_origin),
+            Setting(
+                "hf_offline", settings.hf_offline is not None, settings.hf_offline or "default"
+            ),
             Setting(
                 "docker_config",
                 None if docker_config is None else str(docker_config),
@@ -179,8 +185,16 @@ class Settings:
             self.mirrors,
             self.registries,
             self.ca_file,
-            hub=HubAccess(self.hf_endpoint, self.hf_token),
+            hub=HubAccess(self.hf_endpoint, self.hf_token, self.hf_offline),
         )
+
+
+def _hf_offline(environ: Mapping[str, str]) -> str | None:
+    """The variable that forbids the Hub's own tools to ask it; None where it may be asked."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if environ.get(name):
+            return name if environ[name].upper() in _HF_TRUE else None
+    return None
 
 
 def _hf_token(environ: Mapping[str, str]) -> tuple[str | None, str]:

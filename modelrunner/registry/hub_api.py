@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode, urljoin
 from modelrunner.errors import (
     ConfigError,
     ModelRunnerError,
+    NotInStoreError,
     RegistryAnswerError,
 )
 from modelrunner.oci.digest import Digest
@@ -46,10 +47,11 @@ _MOST_PAGES = 100
 
 @dataclass(frozen=True, slots=True)
 class HubAccess:
-    """Where the Hub is, and the token that it is shown."""
+    """Where the Hub is, the token that it is shown, and the variable that forbids to ask it."""
 
     endpoint: str = HUB_ENDPOINT
     token: str | None = field(default=None, repr=False)
+    offline: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class HubApi:
     def __init__(self, access: HubAccess, backoff: Backoff, ca_file: str | None) -> None:
         self.endpoint = _endpoint(access.endpoint, ca_file)
         self._token = access.token
+        self._offline = access.offline
         self._backoff = backoff
 
     def listing(self, reference: Reference) -> Listing:
@@ -186,6 +189,11 @@ class HubApi:
             ) from exc
 
     def _send(self, url: str, headers: dict[str, str]) -> "requests.Response":
+        if self._offline is not None:
+            raise NotInStoreError(
+                f"the Hugging Face Hub is needed, but {self._offline} is set",
+                hint=f"unset {self._offline}, or pull the model once without it",
+            )
         login = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
         return self._exchange.send("GET", url, scope="", headers={**headers, **login})
 

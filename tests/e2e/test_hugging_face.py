@@ -129,6 +129,20 @@ def test_the_token_is_for_the_hub_alone(here, hub: Hub, tiny: Repository) -> Non
     assert shown == {("hub", "Bearer hf_secret"), ("cdn", None)}
 
 
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_hub_is_not_asked_where_its_own_variable_forbids_it(
+    here, hub: Hub, tiny: Repository, variable: str
+) -> None:
+    done = here("pull", f"hf.co/{NAME}", **{variable: "1"})
+    assert (done.returncode, hub.requests) == (9, [])
+    assert done.stderr == (
+        f"error: the Hugging Face Hub is needed, but {variable} is set\n"
+        f"hint: unset {variable}, or pull the model once without it\n"
+    )
+    assert here("pull", f"hf.co/{NAME}", **{variable: "0"}).returncode == 0
+    assert here("path", f"hf.co/{NAME}", **{variable: "1"}).returncode == 0
+
+
 def test_the_stored_token_counts(here, tiny: Repository, tmp_path: Path) -> None:
     tiny.token = "hf_secret"
     (tmp_path / "token").write_text("hf_secret\n")
