@@ -227,6 +227,10 @@ class InterruptedTransferError(TransferError):
     code = "interrupted_transfer"
 
 
+class PartRefusedError(InterruptedTransferError):
+    """A part of a file was refused: the next try asks anew, a later one for the whole."""
+
+
 class IntegrityError(ModelRunnerError):
     """Bytes are not what their name says."""
 

@@ -4,11 +4,11 @@ The certificate says who has signed, by the word of an identity provider; the tr
 when. Both are held against a trusted root: that of the public Sigstore, or a file for one's own.
 """
 
-import json
 from pathlib import Path
 
 from modelrunner import installation
 from modelrunner.errors import ConfigError
+from modelrunner.wire import parse_json
 
 
 class NotVerifiedError(Exception):
@@ -60,7 +60,7 @@ def verify_bundle(
     try:
         parsed = Bundle.from_json(bundle)
         wanted = policy.Identity(identity=identity, issuer=issuer)
-        if "dsseEnvelope" in json.loads(bundle):
+        if "dsseEnvelope" in parse_json(bundle):
             verifier.verify_dsse(parsed, wanted)
         else:
             verifier.verify_artifact(manifest, parsed, wanted)

@@ -16,12 +16,12 @@ Sources: cosign `specs/SIGNATURE_SPEC.md`, the in-toto attestation and DSSE spec
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelrunner.errors import MalformedManifestError
+from modelrunner.wire import parse_json
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
@@ -166,8 +166,8 @@ def _subjects(value: object) -> Iterator[str]:
 
 def _object(raw: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as exc:
+        value = parse_json(raw)
+    except ValueError as exc:
         raise MalformedManifestError("a signature is no JSON") from exc
     if not isinstance(value, dict):
         raise MalformedManifestError("a signature is no JSON object")

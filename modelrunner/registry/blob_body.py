@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from modelrunner.errors import RangesUnsupportedError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.registry.encodings import decoding_reader, is_encoded
 from modelrunner.registry.narrow import narrowed
+from modelrunner.wire import parse_count
 
 if TYPE_CHECKING:
     import requests
@@ -39,39 +41,48 @@ def start_of(
     """
     offset, stop = wanted
     if response.status_code == HTTPStatus.OK:
-        length = response.headers.get("Content-Length", "")
-        if length.isascii() and length.isdigit() and not is_encoded(response):
-            _check_total(int(length), descriptor, what)
+        length = parse_count(response.headers.get("Content-Length", "").strip())
+        if length is not None and not is_encoded(response):
+            _check_total(length, descriptor, what)
         if offset:
             raise RangesUnsupportedError(f"{what}: a part was asked for, the whole comes")
         return 0
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
-    first, _, last = span.partition("-")
-    if unit != "bytes" or not all(text.isascii() and text.isdigit() for text in (first, last)):
+    first, last = (parse_count(text.strip()) for text in (span + "-").split("-")[:2])
+    if unit != "bytes" or first is None or last is None:
         raise RangesUnsupportedError(f"{what}: a part of the blob came, but not which")
-    if total.isascii() and total.isdigit():
-        _check_total(int(total), descriptor, what)
+    whole = parse_count(total.strip())
+    if whole is not None:
+        _check_total(whole, descriptor, what)
     end = descriptor.size if stop is None else stop
-    if int(first) != offset or int(last) > end - 1:
+    if first != offset or last > end - 1:
         raise RangesUnsupportedError(
-            f"{what}: asked for bytes {offset} to {end - 1}, got {int(first)} to {int(last)}"
+            f"{what}: asked for bytes {offset} to {end - 1}, got {first} to {last}"
         )
-    if is_encoded(response):
+    if is_encoded(response) and not _is_as_stored(response, last - first + 1):
         raise RangesUnsupportedError(f"{what}: a part of the blob came encoded")
     return offset
 
 
-def is_encoded(response: "requests.Response") -> bool:
-    """Whether the body has an encoding that nobody asked for."""
-    return response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
+def reader(
+    response: "requests.Response", label: str, size: int | None = None
+) -> Callable[[memoryview], int]:
+    """A function that fills a buffer from the body; 0 at the end.
 
-
-def reader(response: "requests.Response", label: str) -> Callable[[memoryview], int]:
-    """A function that fills a buffer from the body; 0 at the end."""
-    plain = not is_encoded(response) and not response.raw.chunked
+    Args:
+        response: The answer.
+        label: Who sends it, for messages.
+        size: The bytes that the body is to have; where it is announced with as many, they are
+            taken as they are sent, whatever encoding their label names.
+    """
+    as_sent = (
+        not is_encoded(response)
+        or response.status_code == HTTPStatus.PARTIAL_CONTENT
+        or (size is not None and _is_as_stored(response, size))
+    )
     below: HTTPResponse | None = getattr(response.raw, "_fp", None)
-    if plain and below is not None:
+    if as_sent and not response.raw.chunked and below is not None:
 
         def read_directly(buffer: memoryview) -> int:
             with narrowed(label):
@@ -83,14 +94,25 @@ def reader(response: "requests.Response", label: str) -> Callable[[memoryview], 
 
         return read_directly
 
-    def read(buffer: memoryview) -> int:
-        # an encoding only if the server forces one on us; undone, it counts
+    def read(most: int) -> bytes:
         with narrowed(label):
-            block: bytes = response.raw.read(len(buffer), decode_content=True)
+            block: bytes = response.raw.read(most, decode_content=False)
+        return block
+
+    if not as_sent:
+        return decoding_reader(read, label)
+
+    def fill(buffer: memoryview) -> int:
+        block = read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
 
-    return read
+    return fill
+
+
+def _is_as_stored(response: "requests.Response", size: int) -> bool:
+    """Whether a labelled body has as many bytes as what is stored: the label is wrong."""
+    return parse_count(response.headers.get("Content-Length", "").strip()) == size
 
 
 def breaker(response: "requests.Response") -> Callable[[], None]:

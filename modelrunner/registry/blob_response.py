@@ -7,7 +7,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from modelrunner.errors import InterruptedTransferError, ModelRunnerError, RangesUnsupportedError
+from modelrunner.errors import (
+    InterruptedTransferError,
+    ModelRunnerError,
+    PartRefusedError,
+    RangesUnsupportedError,
+)
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.registry.blob_body import breaker, reader, start_of
 from modelrunner.registry.endpoint import Endpoint
@@ -17,6 +22,9 @@ from modelrunner.registry.source import BlobStream
 
 if TYPE_CHECKING:
     import requests
+
+_NO_PARTS = (400, 403, 405, 406, 416, 501)
+"""What servers answer that know no ranges, or not this one: they are asked for the whole."""
 
 Part = tuple[int, int | None]
 """The first byte, and the one after the last; None for the end."""
@@ -58,17 +66,25 @@ def blob_stream(
     """
     status = response.status_code
     home = origin(response.url) == origin(endpoint.base)
-    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise RangesUnsupportedError(f"{what}: {endpoint.label} does not deliver this part")
+    in_part = "Range" in response.request.headers
     if status == HTTPStatus.FORBIDDEN and not home:
-        # a signed address that has run out; the next try asks for a new one
-        raise InterruptedTransferError(f"{what}: its address has expired")
+        # a signed address that has run out, for which the next try asks for a new one; or a server
+        # that takes ranges for an attack
+        host = origin(response.url)[1]
+        kind = PartRefusedError if in_part else InterruptedTransferError
+        raise kind(
+            f"{what}: {host} returned HTTP 403",
+            hint=f"{endpoint.label} keeps its content there: its address has expired, or a proxy"
+            " denies it; a login does not help",
+        )
+    if in_part and status in _NO_PARTS:
+        raise RangesUnsupportedError(f"{what}: {endpoint.label} does not deliver this part")
     if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise refusal()
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise web_page(what, endpoint.label)
     return BlobStream(
         start_of(response, part, descriptor, what),
-        reader(response, endpoint.label),
+        reader(response, endpoint.label, descriptor.size),
         abort=breaker(response),
     )

@@ -11,7 +11,6 @@ Not the registry's protocol: another host, no login, one answer of at most 2 MiB
 followed on the same host only, since nothing else has to be asked.
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -34,6 +33,7 @@ from modelrunner.registry.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.guard import origin
 from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.retry import Backoff
+from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     import requests
@@ -231,8 +231,8 @@ def _full_description(body: bytes, what: str, label: str) -> str:
 
 def _object(body: bytes, what: str, label: str) -> Mapping[str, object]:
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        answer = parse_json(body)
+    except ValueError as exc:
         raise RegistryAnswerError(f"{what}: {label} sends no JSON", hint=_STRANGE) from exc
     if not isinstance(answer, Mapping):
         raise RegistryAnswerError(f"{what}: {label} sends no description", hint=_STRANGE)

@@ -5,7 +5,6 @@ does not become http, and some addresses are not followed at all (see `guard`). 
 only where the registry itself asks. Trying again is up to the caller.
 """
 
-import json as jsonlib
 import logging
 import math
 import socket
@@ -19,12 +18,15 @@ from urllib.parse import urljoin
 
 from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
 from modelrunner.net import is_loopback
+from modelrunner.registry.connections import judged_adapter
 from modelrunner.registry.credentials import Credential
+from modelrunner.registry.encodings import as_meant, is_encoded
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import check_redirect, origin
+from modelrunner.registry.guard import Reached, check_redirect, origin
 from modelrunner.registry.narrow import narrowed
 from modelrunner.registry.responses import BODY_LIMIT
 from modelrunner.registry.tokens import Form, Headers, Tokens
+from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     import requests
@@ -65,6 +67,9 @@ class Exchange:
         self._session = session
         self._read_timeout_s = read_timeout_s
         self._remaining_s = remaining_s
+        reached = Reached(endpoint.host, endpoint.realms)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, judged_adapter(reached.judge))
         self._tokens = Tokens(endpoint, credential, self._ask_token, known)
 
     @property
@@ -224,7 +229,11 @@ class Exchange:
                 url,
                 params=parameters if method == "GET" else None,
                 data=parameters if method == "POST" else None,
-                headers={"Accept": "application/json", **headers},
+                headers={
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",
+                    **headers,
+                },
                 stream=True,
                 allow_redirects=False,
                 timeout=self._timeouts(),
@@ -239,8 +248,8 @@ class Exchange:
                 f"the token service of {self._endpoint.label} redirects: not followed"
             )
         try:
-            return response.status_code, response.headers, jsonlib.loads(body)
-        except (ValueError, RecursionError):
+            return response.status_code, response.headers, parse_json(body)
+        except ValueError:
             return response.status_code, response.headers, body[:BODY_LIMIT]
 
     def _proxies(self, url: str) -> dict[str, str]:
@@ -301,11 +310,12 @@ def read_limited(response: "requests.Response", limit: int, label: str) -> bytes
     """
     found = bytearray()
     with narrowed(label):
-        for chunk in response.iter_content(64 * 1024):
+        for chunk in response.raw.stream(64 * 1024, decode_content=False):
             found += chunk
             if len(found) > limit:
                 break
-    return bytes(found[: limit + 1])
+    body = bytes(found[: limit + 1])
+    return as_meant(body, limit) if is_encoded(response) else body
 
 
 def _past_proxies(url: str) -> dict[str, str] | None:

@@ -9,7 +9,9 @@
 
 import re
 import socket
+from collections.abc import Sequence
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from urllib.parse import SplitResult, urlsplit
 
 from modelrunner.errors import RegistryAnswerError, RegistryUnavailableError
@@ -23,6 +25,7 @@ _REALMS = {
     "nvcr.io": ("authn.nvidia.com",),
 }
 _DOTS_OF_A_SITE = 2
+_NAT64 = IPv6Network("64:ff9b::/96")
 # two readers of one address must see one host: what is checked here is what is connected to
 _AMBIGUOUS = re.compile(r"[\\\x00-\x20\x7f]")
 
@@ -117,11 +120,53 @@ def check_redirect(source: str, target: str, registry: str, *, resolve: bool) ->
     if far is Reach.PUBLIC:
         return
     own = _reach(registry, resolve=resolve)
-    if far is own or (own is Reach.LOOPBACK and far is Reach.PRIVATE):
-        return
-    raise RegistryAnswerError(
-        f"{old.hostname} redirects to {host}, a {far.name.lower().replace('_', '-')} address:"
-        " not followed",
+    if not _may_reach(far, own):
+        raise _refused_reach(f"{old.hostname} redirects to {host}", far, host)
+
+
+class Reached:
+    """What one registry's connections go to: judged by their addresses, as they are made.
+
+    A name is looked up once for each connection, so a name server cannot show one address to the
+    judge and another one to the connection.
+
+    Args:
+        registry: The host that the user named, without port; what its first connection reaches
+            decides what others may.
+        exempt: Hosts that the configuration names.
+    """
+
+    def __init__(self, registry: str, exempt: Sequence[str] = ()) -> None:
+        self._registry = registry.rstrip(".").lower()
+        self._exempt = exempt
+        self._own: tuple[Reach, Reach] | None = None
+
+    def judge(self, host: str, addresses: Sequence[IPAddress]) -> None:
+        """Decide whether a host may be connected to at these addresses.
+
+        Raises:
+            RegistryAnswerError: It may not.
+        """
+        reaches = [_classify(address) for address in addresses]
+        nearest, farthest = min(reaches, default=Reach.PUBLIC), max(reaches, default=Reach.PUBLIC)
+        name = host.rstrip(".").lower()
+        if name == self._registry and (self._own is None or farthest <= self._own[1]):
+            self._own = self._own or (nearest, farthest)
+            return
+        if farthest is Reach.PUBLIC or name in self._exempt:
+            return
+        own = self._own[0] if self._own else _reach(self._registry, resolve=True)
+        if not _may_reach(farthest, own):
+            raise _refused_reach(f"{self._registry} sends us to {name}", farthest, name)
+
+
+def _may_reach(far: Reach, own: Reach) -> bool:
+    return far is own or (own is Reach.LOOPBACK and far is Reach.PRIVATE)
+
+
+def _refused_reach(what: str, far: Reach, host: str) -> RegistryAnswerError:
+    return RegistryAnswerError(
+        f"{what}, a {far.name.lower().replace('_', '-')} address: not followed",
         hint="a registry has no business there; ask who runs it",
         target=host,
     )
@@ -142,10 +187,17 @@ def _reach(host: str, *, resolve: bool) -> Reach:
             f"the name {host[:200]} is not known here", hint="check the name and the network"
         ) from exc
     addresses = {str(entry[4][0]) for entry in found}
-    return max(_classify(ip) for address in addresses if (ip := ip_of(address)))
+    return max((_classify(ip) for text in addresses if (ip := ip_of(text))), default=Reach.PUBLIC)
 
 
 def _classify(address: IPAddress) -> Reach:
+    if isinstance(address, IPv6Address):
+        # behind a gateway it is an address of IPv4 that is connected to
+        inner = address.sixtofour or (
+            IPv4Address(address.packed[-4:]) if address in _NAT64 else None
+        )
+        if inner is not None:
+            return _classify(inner)
     if address.is_link_local:
         return Reach.LINK_LOCAL
     if address.is_loopback or address.is_unspecified:

@@ -11,7 +11,6 @@ GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that kno
 Addresses, fields and `X-Error-Code` are those that the package `huggingface_hub` reads.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +36,7 @@ from modelrunner.registry.hub_refusal import refusal
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
 from modelrunner.registry.settings import HUB_ENDPOINT
+from modelrunner.wire import LARGEST, parse_json
 
 if TYPE_CHECKING:
     import requests
@@ -182,8 +182,8 @@ class HubApi:
             raw = read_limited(response, _LISTING_LIMIT, self.endpoint.label)
             link = response.links.get("next", {}).get("url")
         try:
-            return json.loads(raw), link
-        except (ValueError, RecursionError) as exc:
+            return parse_json(raw), link
+        except ValueError as exc:
             raise RegistryAnswerError(
                 f"{self.endpoint.label} does not answer as the Hub does"
             ) from exc
@@ -230,7 +230,9 @@ def _endpoint(address: str, ca_file: str | None) -> Endpoint:
 def _files(entries: object) -> Iterator[HubFile]:
     for entry in entries if isinstance(entries, list) else []:
         match entry:
-            case {"path": str(path), "size": int(size), "lfs": {"oid": str(oid)}} if size >= 0:
+            case {"path": str(path), "size": int(size), "lfs": {"oid": str(oid)}} if (
+                0 <= size <= LARGEST
+            ):
                 try:
                     yield HubFile(path, size, Digest.parse(f"sha256:{oid}"))
                 except ModelRunnerError:

@@ -11,8 +11,10 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
+from modelrunner.registry.responses import proxy_login
 from modelrunner.text import sanitize_line
 
+_LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
@@ -34,9 +36,23 @@ class narrowed:  # noqa: N801 - reads like a statement, as contextlib's own do
         if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
             _redact(error)
             raise narrow(error, self._label) from error
+        if isinstance(error, ValueError | OverflowError) and _is_in_a_library(error):
+            # the libraries take a length or a chunk's size as it comes
+            raise RegistryAnswerError(
+                f"{self._label}: the answer has an invalid length or chunk size"
+            ) from error
 
 
-def narrow(error: BaseException, label: str) -> TransferError:
+def _is_in_a_library(error: BaseException) -> bool:
+    """Whether an error was raised below requests; anywhere else it is a bug of ours."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    name = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] in _LIBRARIES
+
+
+def narrow(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 - a table
     """The error of ours for an error of requests, urllib3 or the socket below."""
     import requests
     import urllib3
@@ -60,6 +76,8 @@ def narrow(error: BaseException, label: str) -> TransferError:
     if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError | SSLError):
         return _tls(text, label)
     if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
+        if " 407 " in f"{text} ":
+            return proxy_login(label)
         return RegistryUnavailableError(
             f"{label}: the proxy does not let us through: {text}",
             hint="see HTTPS_PROXY and NO_PROXY",

@@ -42,6 +42,7 @@ from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
 from modelrunner.registry.source import BlobStream
 from modelrunner.registry.tokens import Headers, scope_of
+from modelrunner.wire import parse_object
 
 if TYPE_CHECKING:
     import requests
@@ -324,11 +325,9 @@ class OciRegistry:
 
 
 def _tag_names(body: bytes, label: str) -> list[str]:
-    import json
-
     try:
-        tags = json.loads(body).get("tags") or []
-    except (ValueError, AttributeError, RecursionError) as exc:
+        tags = parse_object(body).get("tags") or []
+    except ValueError as exc:
         raise RegistryAnswerError(f"{label}: the list of tags is none") from exc
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 

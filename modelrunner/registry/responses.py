@@ -1,6 +1,5 @@
 """What a registry's answer means, in our words: status codes and the specification's errors."""
 
-import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -17,10 +16,13 @@ from modelrunner.errors import (
     UnauthorizedError,
 )
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_count, parse_json
 
 BODY_LIMIT = 64 * 1024
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
 _SERVER_ERROR = 500
+_PROXY_LOGIN = 407
+_ENOUGH = 16
 # what Go's servers, nginx and Apache answer to plain http on a port of TLS
 _TLS_SIGNS = (
     b"client sent an http request to an https server",
@@ -28,10 +30,11 @@ _TLS_SIGNS = (
     b"speaking plain http to an ssl-enabled server port",
 )
 _MOST_NEAR = 5
+_YEAR_S = 366 * 24 * 3600
 _SPENT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b")
 
 
-def error_for(
+def error_for(  # noqa: PLR0911 - a table
     status: int, headers: Mapping[str, str], body: bytes, *, what: str, registry: str
 ) -> ModelRunnerError:
     """The error that a failed request stands for.
@@ -54,6 +57,14 @@ def error_for(
             hint=f"check the name; if it is private, log in: `modelrunner login {registry}`",
             **facts,
         )
+    if status == _PROXY_LOGIN:
+        return proxy_login(what, **facts)
+    if status == _FORBIDDEN and body.lstrip()[:_ENOUGH].lower().startswith((b"<?xml", b"<error")):
+        return RegistryAnswerError(
+            f"{what}: the storage behind {registry} returned HTTP 403",
+            hint="a login does not help: ask who runs the registry, or try again later",
+            **facts,
+        )
     if status == _FORBIDDEN:
         return DeniedError(
             f"{what}: {registry} denies access{said}",
@@ -74,6 +85,16 @@ def error_for(
             "write https:// in its address, or remove `insecure = true` for it from config.toml"
         )
     return RegistryAnswerError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
+
+
+def proxy_login(what: str, **facts: Any) -> RegistryAnswerError:  # noqa: ANN401
+    """The error for a proxy that wants to know who asks."""
+    return RegistryAnswerError(
+        f"{what}: the proxy requires a login (HTTP 407)",
+        hint="set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT, or list the"
+        " host in NO_PROXY",
+        **facts,
+    )
 
 
 def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
@@ -139,31 +160,33 @@ def rate_limited(
 
 def _retry_after(headers: Mapping[str, str]) -> dict[str, Any]:
     value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:  # noqa: PLR2004
-        return {"retry_after_s": int(value)}
+    seconds = parse_count(value)
+    if seconds is not None:
+        return {"retry_after_s": min(seconds, _YEAR_S)}
     try:
         return {"retry_after_s": max(0, round(parsedate_to_datetime(value).timestamp() - time()))}
     except (TypeError, ValueError, OverflowError):
         pass
     # the IETF's draft for rate limits, which the Hugging Face Hub follows: "api";r=0;t=55
     spent = _SPENT.search(headers.get("RateLimit", ""))
-    return {"retry_after_s": int(spent[1])} if spent else {}
+    seconds = parse_count(spent[1]) if spent else None
+    return {} if seconds is None else {"retry_after_s": seconds}
 
 
 def _near(body: bytes) -> list[str]:
     """Repositories that may be meant, as our own `share` names them in an error's detail."""
     try:
-        near = json.loads(body)["errors"][0]["detail"]["near"]
+        near = parse_json(body)["errors"][0]["detail"]["near"]
         return [sanitize_line(name, 255) for name in near[:_MOST_NEAR] if isinstance(name, str)]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return []
 
 
 def _spec_errors(body: bytes) -> tuple[set[str], str]:
     try:
-        errors = json.loads(body)["errors"]
+        errors = parse_json(body)["errors"]
         codes = {str(error.get("code", "")) for error in errors}
         message = "; ".join(str(error.get("message", "")) for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return set(), ""
     return codes, sanitize_line(message, 200)

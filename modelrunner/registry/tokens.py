@@ -4,6 +4,7 @@ Source: the distribution project's token specification, and RFC 7235 for the hea
 """
 
 import base64
+import logging
 import math
 import re
 import time
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
 from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import check_realm
+from modelrunner.registry.guard import check_realm, check_redirect
 from modelrunner.registry.responses import error_for
 from modelrunner.wire import LARGEST
 
@@ -26,6 +27,8 @@ _CLIENT_ID = "modelrunner"
 _DEFAULT_LIFETIME_S = 60
 _EARLY_S = 10
 _MOST_SCOPES = 20
+
+_log = logging.getLogger(__name__)
 
 Form = dict[str, str | list[str]]
 Ask = Callable[[str, str, Form, Mapping[str, str]], tuple[int, Mapping[str, str], object]]
@@ -123,11 +126,17 @@ class Tokens:
     def _fetch(self, parameters: Mapping[str, str], scope: str) -> Token:
         realm = parameters.get("realm", "")
         endpoint = self._endpoint
-        check_realm(realm, endpoint.host, plain=endpoint.plain, allowed=endpoint.realms)
+        credential = self._find_credential()
+        try:
+            check_realm(realm, endpoint.host, plain=endpoint.plain, allowed=endpoint.realms)
+        except RegistryAnswerError as exc:
+            if credential is not None or not _may_be_asked(realm, endpoint):
+                raise
+            # nothing secret is sent there, and what comes is for the registry alone
+            _log.info("%s: token from %s", endpoint.label, exc.facts.get("realm"))
         query: Form = {"scope": _scopes(scope, parameters.get("scope", ""))}
         if parameters.get("service"):
             query["service"] = parameters["service"]
-        credential = self._find_credential()
         status, headers, body = self._request(realm, query, credential)
         if status >= 400:  # noqa: PLR2004
             raise self._refused(status, headers, body, credential)
@@ -181,6 +190,15 @@ class Tokens:
         return Token(
             f"Bearer {value}", self._clock() + max(1, seconds - min(_EARLY_S, seconds // 4))
         )
+
+
+def _may_be_asked(realm: str, endpoint: Endpoint) -> bool:
+    """Whether an anonymous request may be sent there: the rules of a redirect."""
+    try:
+        check_redirect(endpoint.base, realm, endpoint.host, resolve=False)
+    except RegistryAnswerError:
+        return False
+    return True
 
 
 def _scopes(wanted: str, named: str) -> str | list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from modelrunner.wire import parse_json
+
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -50,7 +52,8 @@ def _request(
         connection.request(method, parts.path or "/", body, headers)
         response = connection.getresponse()
         return Answer(response.status, _parsed(response.read(_MOST_BYTES)))
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError, OverflowError):
+        # a length or an address that is none ends in the last two
         return None
     finally:
         connection.close()
@@ -58,6 +61,6 @@ def _request(
 
 def _parsed(body: bytes) -> Any:  # noqa: ANN401 - it is whatever the server says
     try:
-        return json.loads(body)
+        return parse_json(body)
     except ValueError:
         return None

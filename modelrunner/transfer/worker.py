@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from modelrunner.errors import InterruptedTransferError, TransferError
+from modelrunner.errors import (
+    InterruptedTransferError,
+    PartRefusedError,
+    RangesUnsupportedError,
+    TransferError,
+)
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
@@ -27,6 +32,8 @@ _SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
 _QUICK_S, _LONG_S = 0.01, 0.1
 _IDLE_S = 0.05
 _RENEWALS = 2
+_REFUSALS = 3
+"""Refusals of a part in a row: no address has expired that often."""
 
 
 @dataclass(slots=True)
@@ -129,6 +136,8 @@ class Worker(Thread):
                     return
                 failures = 1 if run.reached > furthest else failures + 1
                 furthest = max(furthest, run.reached)
+                if isinstance(exc, PartRefusedError) and failures >= _REFUSALS:
+                    raise RangesUnsupportedError(exc.message) from exc
                 self._wait(exc, failures)
 
     def _wait(self, error: TransferError, failures: int) -> None:

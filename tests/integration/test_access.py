@@ -213,6 +213,13 @@ def test_realm_on_another_host_is_asked_nothing(store, registry, elsewhere, logi
     assert 'realms = ["localhost"]' in (caught.value.hint or "")
 
 
+def test_realm_on_another_host_is_asked_by_nobody_in_particular(store, registry, elsewhere):
+    registry.demand_token({USER: PASSWORD}, realm=elsewhere)
+    assert pull(store, registry).status == "pulled"
+    assert len(elsewhere.requests) == 1
+    assert elsewhere.requests[0].authorization is None
+
+
 def test_realm_on_another_host_is_asked_where_the_configuration_says_so(
     store, registry, elsewhere, login
 ):

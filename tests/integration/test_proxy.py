@@ -77,3 +77,41 @@ def test_proxy_that_is_down_is_named_in_the_error(cli):
 
     assert done.returncode == 5
     assert "proxy" in done.stderr
+
+
+class Asking(BaseHTTPRequestHandler):
+    """A proxy that wants to know who asks."""
+
+    def do_GET(self):
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="proxy"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_CONNECT = do_GET  # noqa: N815 - the library's names
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "tunnel"])
+def test_proxy_that_requires_a_login_is_told_as_such(cli, plain):
+    cli.home.mkdir(parents=True)
+    if plain:
+        (cli.home / "config.toml").write_text('[registries."registry.test"]\ninsecure = true\n')
+    with ThreadingHTTPServer(("127.0.0.1", 0), Asking) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        done = cli("pull", "registry.test/team/model:1", http_proxy=address, https_proxy=address)
+        server.shutdown()
+        thread.join()
+
+    assert done.returncode == 5
+    what = "registry.test/team/model:1" if plain else "registry.test"
+    told, hint = done.stderr.splitlines()[-2:]
+    assert told == f"error: {what}: the proxy requires a login (HTTP 407)"
+    assert hint == (
+        "hint: set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT, or list the host"
+        " in NO_PROXY"
+    )

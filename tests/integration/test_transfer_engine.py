@@ -10,6 +10,7 @@ from modelrunner.errors import (
     DigestMismatchError,
     IntegrityError,
     ModelRunnerError,
+    RegistryAnswerError,
     TransferError,
 )
 from modelrunner.events import Advanced, Retrying, Skipped, Started, Verified
@@ -25,6 +26,7 @@ from modelrunner.transfer.fetch import Fetcher
 from modelrunner.transfer.limits import Limits, Throttle
 from tests.support.clock import Clock
 from tests.support.registry import Cdn, Registry
+from tests.support.registry_messages import Reply
 
 PIECE = 64 * 1024
 CONTENT = random.Random(1).randbytes(40 * PIECE + 123)
@@ -279,6 +281,82 @@ def test_token_that_expires_in_the_middle_is_fetched_anew(harness, registry):
     harness.store.blobs.path(harness.descriptor.digest).unlink()
 
     harness.fetch(connections=1)
+
+    assert harness.stored == CONTENT
+
+
+def refusing(origin, status, body, when):
+    """The origin answers with `status` to requests for blobs with a header `Range` that is so."""
+    handle = origin.handle
+
+    def refuse(request):
+        reply = handle(request)
+        if request.kind == "blob" and request.range and when(request.range):
+            return Reply(status, {"Content-Type": "application/xml"}, body)
+        return reply
+
+    origin.handle = refuse
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 406, 416, 501])
+@pytest.mark.parametrize("from_the_front", [True, False])
+def test_server_that_refuses_ranges_is_asked_for_the_whole(
+    harness, registry, status, from_the_front
+):
+    xml = b"<Error><Code>InvalidRequest</Code></Error>"
+    refusing(registry, status, xml, lambda wanted: from_the_front or "=0-" not in wanted)
+
+    harness.fetch()
+
+    assert harness.stored == CONTENT
+    assert None in {request.range for request in registry.requests_of(kind="blob")}
+
+
+def test_storage_elsewhere_that_forbids_ranges_is_asked_for_the_whole(harness, registry):
+    with Cdn(host="localhost") as cdn:
+        registry.redirect_blobs(to=cdn)
+        refusing(cdn, 403, b"<Error><Code>AccessDenied</Code></Error>", lambda _wanted: True)
+
+        harness.fetch()
+
+        assert harness.stored == CONTENT
+        assert None in {request.range for request in cdn.requests}
+
+
+def test_storage_elsewhere_that_denies_access_is_told_and_not_as_a_login(harness, registry):
+    with Cdn(host="localhost") as cdn:
+        registry.redirect_blobs(to=cdn)
+        cdn.answer(403, times=None, on="blob")
+
+        with pytest.raises(TransferError, match="localhost returned HTTP 403") as caught:
+            harness.fetch()
+
+        assert "a login does not help" in caught.value.hint
+
+
+def test_storage_behind_the_registry_that_denies_access_is_told_as_such(harness, registry):
+    registry.answer(403, times=None, on="blob", body=b"<?xml version='1.0'?><Error></Error>")
+
+    with pytest.raises(RegistryAnswerError, match=r"the storage behind .* returned HTTP 403"):
+        harness.fetch()
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_label_of_an_encoding_that_is_wrong_is_seen_through(harness, registry, length):
+    handle = registry.handle
+
+    def mislabel(request):
+        reply = handle(request)
+        if request.kind == "blob":
+            reply.headers["Content-Encoding"] = "gzip"
+            if not length:
+                # in chunks, without a length
+                reply.ranges, reply.content, reply.tail = False, b"", [reply.content]
+        return reply
+
+    registry.handle = mislabel
+
+    harness.fetch()
 
     assert harness.stored == CONTENT
 

@@ -3,7 +3,8 @@
 import pytest
 
 from modelrunner.errors import RegistryAnswerError, RegistryUnavailableError
-from modelrunner.registry.guard import check_realm, check_redirect, origin
+from modelrunner.net import ip_of
+from modelrunner.registry.guard import Reached, check_realm, check_redirect, origin
 
 HUB = "registry-1.docker.io"
 
@@ -146,3 +147,49 @@ def test_other_spellings_of_an_address_are_looked_up_and_refused(host):
 def test_name_that_nobody_knows_is_an_error_of_the_network():
     with pytest.raises(RegistryUnavailableError):
         check_redirect("https://a.example/", "https://b.invalid/", "93.184.216.34", resolve=True)
+
+
+def reached(first, *exempt):
+    """What is judged after the registry has been connected to at its first address."""
+    found = Reached("r.example", exempt)
+    found.judge("r.example", [ip_of(first)])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("own", "address"),
+    [
+        ("93.184.216.34", "93.184.216.35"),
+        ("93.184.216.34", "2606:4700::1"),
+        ("10.0.0.1", "10.0.0.2"),
+        ("127.0.0.1", "127.0.0.2"),
+        ("127.0.0.1", "10.0.0.2"),
+        ("169.254.1.1", "169.254.1.2"),
+    ],
+)
+def test_connection_outwards_or_sidewards_is_made(own, address):
+    reached(own).judge("cdn.example", [ip_of(address)])
+    reached(own).judge("r.example", [ip_of(address if own != "127.0.0.1" else own)])
+
+
+@pytest.mark.parametrize(
+    ("own", "address"),
+    [
+        ("93.184.216.34", "127.0.0.1"),
+        ("93.184.216.34", "10.0.0.1"),
+        ("93.184.216.34", "169.254.169.254"),
+        ("93.184.216.34", "::ffff:169.254.169.254"),
+        ("93.184.216.34", "64:ff9b::a9fe:a9fe"),
+        ("93.184.216.34", "2002:a9fe:a9fe::1"),
+        ("10.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "169.254.169.254"),
+    ],
+)
+def test_connection_inwards_is_refused_whatever_name_leads_there(own, address):
+    for host in ("cdn.example", "r.example", "R.example."):
+        with pytest.raises(RegistryAnswerError, match=r"address: not followed"):
+            reached(own).judge(host, [ip_of("93.184.216.36"), ip_of(address)])
+
+
+def test_host_that_the_configuration_names_may_be_anywhere():
+    reached("93.184.216.34", "login.example").judge("login.example", [ip_of("10.0.0.1")])
