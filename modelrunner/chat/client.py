@@ -109,6 +109,7 @@ class ChatClient:
             and without what was said before.
         stop_markers: Turn markers that end an answer wherever they stand.
         own_markers: Turn markers that end an answer where they stand as between two turns.
+        stops_loops: Whether an answer that repeats itself to no end is stopped.
     """
 
     base_url: str
@@ -118,6 +119,7 @@ class ChatClient:
     completes: bool = False
     stop_markers: tuple[str, ...] = ()
     own_markers: frozenset[str] = frozenset()
+    stops_loops: bool = True
 
     def stream(
         self,
@@ -234,7 +236,7 @@ class ChatClient:
             pieces = until_turn_ends(pieces, self.stop_markers, anywhere=True)
         if self.own_markers:
             pieces = until_turn_ends(pieces, self.own_markers, anywhere=False)
-        for piece in until_repeated(pieces):
+        for piece in until_repeated(pieces) if self.stops_loops else pieces:
             if isinstance(piece, Done) and piece.usage is None:
                 # it was not the server that ended it
                 yield replace(piece, usage=count.usage, timings=piece.timings or count.timings)

@@ -136,3 +136,17 @@ def test_one_answer_is_drawn_on_a_terminal(models: CommandLine, server: OpenAISe
         terminal.wait_for(" • a b")
         assert child.wait(60) == 0
     assert models(*line[3:], "list").stdout == "- *a* b\n"
+
+
+def test_a_chat_with_another_server_shows_all_of_an_answer(
+    models: CommandLine, server: OpenAIServer
+) -> None:
+    server.next(says(*["word "] * 5000, "\n\nThe end."))
+    line = models.argv("run", "ai/tiny:x", "--runtime", server.url)
+    with in_terminal(line, models.environ) as (terminal, child):
+        terminal.wait_for("Send a message")
+        terminal.type("a long one\r")
+        terminal.wait_for("The end.")
+        terminal.wait_for("Send a message")
+        terminal.type("\x04")
+        assert child.wait(60) == 0

@@ -181,7 +181,7 @@ def run(
             context.console.warn(
                 f"the runtime gives a context of {server.context}, not {plan.spec.context}"
             )
-        client = _client(chosen, plan, server, manner)
+        client = _client(chosen, plan, server, manner, chats=question is None)
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
@@ -199,7 +199,9 @@ def run(
             _chat(context, session)
 
 
-def _client(runtime: Runtime, plan: LaunchPlan, server: Server, manner: Manner) -> ChatClient:
+def _client(
+    runtime: Runtime, plan: LaunchPlan, server: Server, manner: Manner, *, chats: bool
+) -> ChatClient:
     return ChatClient(
         server.base_url,
         server.api_key,
@@ -208,6 +210,8 @@ def _client(runtime: Runtime, plan: LaunchPlan, server: Server, manner: Manner) 
         manner.completes,
         manner.stop_markers,
         manner.own_markers,
+        # whoever runs another server bounds its answers, and in a chat a person can stop one
+        stops_loops=not (chats and isinstance(runtime, ExternalRuntime)),
     )
 
 
