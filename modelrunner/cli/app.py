@@ -1,12 +1,14 @@
 """The command table, and the one boundary where errors become exit codes.
 
 Every error that this program raises on purpose is a `ModelRunnerError`: shown as two lines, or as
-JSON, with its exit code. Anything else is a bug and looks like one.
+JSON, with its exit code. What a file system says where nobody expected it has words too; anything
+else is a bug and looks like one.
 """
 
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -70,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_streams()
     _end_on_signals()
+    warnings.showwarning = _show_warning
     # as far as it is known before the arguments are understood
     fallback = GlobalOptions(
         json="--json" in arguments, plain="--plain" in arguments, debug="--debug" in arguments
@@ -86,6 +89,16 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _tell(exc, fallback, said)
         status = exc.exit_code
+    except OSError as exc:
+        error = _of_disk(exc)
+        if error is None:
+            raise
+        if fallback.debug:
+            import traceback
+
+            traceback.print_exc()
+        _tell(error, fallback, said)
+        status = error.exit_code
     except _USAGE_ERROR as exc:
         status = _usage(exc, arguments, fallback, said)
     except (KeyboardInterrupt, typer.Abort):
@@ -93,6 +106,30 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         _let_go(sys.stdout)
     return int(status or 0)
+
+
+def _of_disk(error: OSError) -> ModelRunnerError | None:
+    """What a file system says where no part of the program has words for it; None for others."""
+    # only what fails pays for it
+    from modelrunner.store.files import disk_error, is_of_disk
+
+    return disk_error(error, Path.cwd()) if is_of_disk(error) else None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Shows the program's own warnings in one line each, and those of libraries as they are."""
+    if category.__module__.partition(".")[0] == "modelrunner":
+        console_for(GlobalOptions(json="--json" in sys.argv)).warn(str(message))
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (sys.stderr if file is None else file).write(text)
 
 
 def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:

@@ -77,15 +77,24 @@ def require_room(
     Raises:
         DiskFullError: The disk has less.
     """
-    free = shutil.disk_usage(nearest_existing(folder)).free
-    if needed + spare > free:
+    free = free_bytes(folder)
+    if free is not None and needed + spare > free:
+        kept = f" ({format_size(spare)} more are kept free for others)" if spare else ""
         raise DiskFullError(
-            f"the disk has {format_size(free)} left, and {why}",
+            f"the disk has {format_size(free)} left, and {why}{kept}",
             hint=hint,
             free_bytes=free,
             needed_bytes=needed,
             path=str(folder),
         )
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Returns how much room a disk has; None where its file system does not know."""
+    try:
+        return shutil.disk_usage(nearest_existing(folder)).free
+    except OSError:
+        return None
 
 
 def _missing(store: Store, entries: Sequence[Descriptor]) -> int:

@@ -67,7 +67,10 @@ def disk_error(error: OSError, place: Path) -> DiskFullError | StoreAccessError:
     if error.errno in _TOO_MANY:
         hint = "raise the limit (`ulimit -n`), or end other programs"
     elif error.errno in _FAILING:
-        hint = "check the disk or its connection (`dmesg`), or set MODELRUNNER_HOME to another disk"
+        hint = (
+            "the file system failed: check the disk or its connection (`dmesg`), or set"
+            " MODELRUNNER_HOME to another disk"
+        )
     elif error.errno == errno.ELOOP:
         hint = (
             "check who has made it, and remove it; or set MODELRUNNER_HOME to a directory of yours"

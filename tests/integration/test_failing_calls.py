@@ -1,0 +1,159 @@
+"""Whatever a file system says: the command works, or ends in a sentence and the right exit code."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.artifacts import docker_artifact
+from tests.support.failing_calls import build, environment
+from tests.support.gguf import tiny_gguf
+from tests.support.registry import Registry
+
+MISSING_LOCKS = (
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+    errno.EINVAL,
+)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    file = tiny_gguf(tmp_path_factory.mktemp("weights") / "big.gguf")
+    return file.read_bytes() + os.urandom(200_000)
+
+
+@pytest.fixture(scope="module")
+def registry(weights):
+    with Registry() as running:
+        running.add(docker_artifact(weights, license=b"free"), "ai/big", tags=["1"])
+        yield running
+
+
+@pytest.fixture
+def home(cli, registry, tmp_path):
+    """A home with one model."""
+    file = tiny_gguf(tmp_path / "tiny.gguf")
+    assert cli("package", str(file), "local/tiny:1").returncode == 0
+    return cli.home
+
+
+def failing(cli, library, *arguments, **calls):
+    return cli(*arguments, **environment(library, cli.home, **calls))
+
+
+@pytest.mark.parametrize("error", MISSING_LOCKS, ids=errno.errorcode.get)
+def test_without_flock_the_locks_of_linux_serve(cli, library, registry, error):
+    done = failing(cli, library, "pull", registry.reference("ai/big:1"), "--json", flock=error)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["status"] == "pulled"
+
+
+@pytest.mark.parametrize("error", MISSING_LOCKS, ids=errno.errorcode.get)
+def test_without_any_locks_a_pull_works_and_says_so_once(cli, library, registry, error):
+    calls = {"flock": error, "fcntl": error}
+    name = registry.reference("ai/big:1")
+    done = failing(cli, library, "pull", name, "--progress", "none", **calls)
+    assert done.returncode == 0
+    assert done.stderr.count("warning:") == 1
+    assert (
+        "warning: the file system of the store has no file locks: run one modelrunner command"
+        " at a time there, or set MODELRUNNER_HOME to a directory on another file system\n"
+        in done.stderr
+    )
+    assert failing(cli, library, "rm", name, "--quiet", **calls).returncode == 0
+    assert cli("list", "-q").stdout == ""
+
+
+def test_a_lock_that_fails_is_told(cli, library, home):
+    done = failing(cli, library, "tag", "local/tiny:1", "local/other:1", "--json", flock=errno.EIO)
+    error = json.loads(done.stderr)["error"]
+    assert (done.returncode, error["code"]) == (2, "store_access")
+    assert error["message"].endswith("cannot be used: Input/output error")
+    assert error["hint"].startswith("the file system failed: check the disk or its connection")
+
+
+WORKS = [
+    ("fsync", errno.EINVAL),
+    ("fsync", errno.ENOSYS),
+    ("fsync", errno.EOPNOTSUPP),
+    ("chmod", errno.EPERM),
+    ("chmod", errno.EOPNOTSUPP),
+    ("utime", errno.EPERM),
+    ("link", errno.EPERM),
+    ("link", errno.EMLINK),
+    ("link", errno.EOPNOTSUPP),
+    ("statvfs", errno.ENOSYS),
+]
+
+
+@pytest.mark.parametrize(("call", "error"), WORKS)
+def test_a_file_system_that_lacks_something_does(cli, library, registry, weights, call, error):
+    name = registry.reference("ai/big:1")
+    done = failing(cli, library, "pull", name, "--json", **{call: error})
+    assert (done.returncode, done.stderr) == (0, "")
+    path = failing(cli, library, "path", name, **{call: error})
+    assert path.returncode == 0
+    assert Path(path.stdout.strip()).read_bytes() == weights
+    assert cli("verify", "--deep").returncode == 0
+
+
+CODES = {2: ("store_access", "invalid_configuration"), 7: ("disk_full",)}
+ENDS = [
+    ("ftruncate", errno.EFBIG, 7),
+    ("ftruncate", errno.ENOSPC, 7),
+    ("ftruncate", errno.EIO, 2),
+    ("pwrite", errno.EDQUOT, 7),
+    ("pwrite", errno.EIO, 2),
+    ("write", errno.ENOSPC, 7),
+    ("write", errno.EFBIG, 7),
+    ("write", errno.EIO, 2),
+    ("fsync", errno.EIO, 2),
+    ("rename", errno.EIO, 2),
+    ("unlink", errno.EIO, 2),
+    ("mkdir", errno.ENOSPC, 7),
+    ("mkdir", errno.EIO, 2),
+    ("create", errno.EROFS, 2),
+    ("create", errno.EMFILE, 2),
+    ("open", errno.EIO, 2),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "code"), ENDS)
+def test_a_pull_ends_in_words_and_goes_on_later(cli, library, registry, home, call, error, code):
+    name = registry.reference("ai/big:1")
+    shutil.rmtree(home / "store/v1/ingest")
+    done = failing(cli, library, "pull", name, "--json", **{call: error})
+    assert done.returncode in (code, 0 if call == "unlink" else code), done.stderr
+    if done.returncode:
+        assert json.loads(done.stderr)["error"]["code"] in CODES[code]
+    assert cli("pull", name, "--quiet").returncode == 0
+    assert cli("verify", "--deep").returncode == 0
+
+
+@pytest.mark.parametrize("call", ["open", "opendir", "read", "rename", "unlink", "flock", "write"])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EPERM], ids=errno.errorcode.get)
+def test_other_commands_end_in_words(cli, library, home, call, error):
+    for arguments in (
+        ("list",),
+        ("path", "local/tiny:1"),
+        ("df",),
+        ("verify", "--deep"),
+        ("tag", "local/tiny:1", "local/other:1"),
+        ("prune",),
+        ("rm", "local/tiny:1", "--yes"),
+    ):
+        done = failing(cli, library, *arguments, **{call: error})
+        assert "Traceback" not in done.stderr, arguments
+        assert done.returncode in (0, 2, 6, 7), arguments
+        assert done.returncode == 0 or "hint: " in done.stderr, arguments
