@@ -362,8 +362,9 @@ class TestHook:
         assert outdated in done.stderr
 
     def test_it_runs_for_the_two_files(self) -> None:
-        names = ["modelrunner.toml", "modelrunner.lock", "other.toml", "modelrunner_toml"]
-        assert [name for name in names if re.search(HOOK["files"], name)] == names[:2]
+        names = ["modelrunner.toml", "modelrunner.lock", "sub/directory/modelrunner.lock"]
+        others = ["other.toml", "modelrunner_toml", "not-modelrunner.toml"]
+        assert [name for name in names + others if re.search(HOOK["files"], name)] == names
 
     def test_the_documented_configuration_names_it(self) -> None:
         (source,) = yaml.safe_load(snippet("pre-commit"))["repos"]
