@@ -126,7 +126,7 @@ def _yes(value: bool) -> str:  # noqa: FBT001 - the value is what is shown
 
 def _variants(card: Card, marks: Mapping[str, str]) -> Grid:
     """The rows, without the columns of which the card says nothing at all."""
-    columns = (*("TAG", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE"), "HERE")
+    columns = (*("TAG", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE"), "FITS")
     rows = [
         (*_variant(variant), next((_line(marks[r]) for r in variant.references if r in marks), "-"))
         for variant in card.variants

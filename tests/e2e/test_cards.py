@@ -267,7 +267,7 @@ def test_tags_tell_what_the_card_and_the_store_know(
     registry.forget()
     done = cli("tags", "ai/smollm2", **mirrors)
     assert done.stdout == (
-        "TAG          SIZE       QUANTIZATION  PARAMETERS  CONTEXT  HERE\n"
+        "TAG          SIZE       QUANTIZATION  PARAMETERS  CONTEXT  STORED\n"
         "135M-Q4_K_M  98.87 MiB  Q4_K_M        135M        8K\n"
         "here         11.12 KiB  Q4_0          13K         2K       yes\n"
         "latest\n"

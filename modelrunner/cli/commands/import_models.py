@@ -19,7 +19,7 @@ from modelrunner.store.files import disk_errors
 from modelrunner.store.taking import Taken, Way
 from modelrunner.units import counted, format_size
 
-_HEADINGS = ("MODEL", "SIZE", "NAME HERE", "")
+_HEADINGS = ("MODEL", "SIZE", "NEW NAME", "")
 _SAID: dict[Taken, str] = {
     "here": "here already",
     "reflink": "shared",

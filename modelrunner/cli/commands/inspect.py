@@ -133,7 +133,7 @@ def tags(
         for tag in names:
             context.console.print(sanitize_line(tag, 128))
     else:
-        headings = ("TAG", "SIZE", "QUANTIZATION", "PARAMETERS", "CONTEXT", "HERE")
+        headings = ("TAG", "SIZE", "QUANTIZATION", "PARAMETERS", "CONTEXT", "STORED")
         table = [_tag_row(tag) for tag in found]
         context.console.table(headings, table, drop=("PARAMETERS", "CONTEXT", "QUANTIZATION"))
 

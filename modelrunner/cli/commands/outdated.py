@@ -16,7 +16,7 @@ from modelrunner.operations.pulled import Pulled
 from modelrunner.store.store import StoredModel
 from modelrunner.units import counted
 
-_HEADINGS = ("MODEL NAME", "HERE", "THERE", "")
+_HEADINGS = ("MODEL NAME", "LOCAL", "REMOTE", "STATUS")
 
 
 @command(examples="  modelrunner outdated\n  modelrunner outdated --diff ai/smollm2")

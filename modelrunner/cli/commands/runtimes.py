@@ -45,7 +45,7 @@ def runtimes(context: Context) -> None:
         )
         for row in rows
     ]
-    headings = ("RUNTIME", "HERE", "VERSION", "DEVICES", "USED, OR WHY NOT")
+    headings = ("RUNTIME", "INSTALLED", "VERSION", "DEVICES", "USED, OR WHY NOT")
     context.console.table(headings, table, drop=("DEVICES", "VERSION"), cut=headings[-1:])
     for row in rows:
         if row["hint"]:
