@@ -8,11 +8,17 @@ from pathlib import Path
 from subprocess import CompletedProcess, run
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from modelrunner.store.store import Store
 from tests.support import docker_daemon as docker_daemons
 
 ROOT = Path(__file__).parent.parent
+
+# how long an example takes says more of the machine than of the code
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
 _FOREIGN = (
     "MODELRUNNER_",
     "DOCKER_CONFIG",

@@ -185,7 +185,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_TEXTS)
 def test_no_text_raises_and_every_answer_is_json(text):
     card = parse_card(text, name="x")

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, UsageError
@@ -229,7 +229,6 @@ def test_a_byte_order_mark_and_foreign_line_ends_do_no_harm() -> None:
     assert intent.model("a").line == 2
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_met_with_anything_but_our_errors(text: str) -> None:
     for content in (text, f"[models]\n{text}", f"[models.a]\nref = {text}", f"[models.a]{text}"):

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, LockError, LockOutdatedError
@@ -96,13 +96,11 @@ def test_what_was_read_is_written_as_it_was() -> None:
     assert parse_lock(TEXT.encode()).emit() == TEXT
 
 
-@settings(deadline=None)
 @given(LOCKS)
 def test_what_was_written_is_read_as_it_was(lock: Lock) -> None:
     assert parse_lock(lock.emit().encode()) == lock
 
 
-@settings(deadline=None)
 @given(LOCKS, st.randoms())
 def test_the_order_of_the_models_is_not_the_callers(lock: Lock, random: object) -> None:
     models = list(lock.models)
@@ -182,7 +180,6 @@ def test_a_conflict_and_a_newer_version_say_what_to_do() -> None:
         assert hint in (caught.value.hint or "")
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_met_with_anything_but_our_errors(text: str) -> None:
     at = len(text) * 7 % len(TEXT)
