@@ -3,8 +3,13 @@
 See `modelrunner.config_file` for what the file says.
 """
 
+import hashlib
+import os
 import re
+import stat
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +41,7 @@ class Settings:
 
     home: Path
     runtime: str = "auto"
+    state_home: Path | None = None
     context: int | None = None
     threads: int | None = None
     system: str | None = None
@@ -73,6 +79,9 @@ class Settings:
         exists = "" if path.exists() else " (does not exist)"
         shown.append(Setting("config_file", f"{path}{exists}", home_origin))
 
+        state_home, state_origin = _state_home(environ, home)
+        shown.append(Setting("state", str(state_home / "state"), state_origin))
+
         def chosen(name: str, variable: str | None, default: object) -> Any:  # noqa: ANN401
             found, origin = default, "default"
             if variable and environ.get(variable):
@@ -92,6 +101,7 @@ class Settings:
         docker_config = _docker_config(environ)
         settings = cls(
             home=home,
+            state_home=state_home,
             runtime=chosen("runtime", "MODELRUNNER_RUNTIME", "auto"),
             context=chosen("context", None, None),
             threads=chosen("threads", None, None),
@@ -151,12 +161,29 @@ class Settings:
     @property
     def cards(self) -> Path:
         """Where descriptions from Docker Hub are kept for a while."""
-        return self.home / "cache" / "cards"
+        return self._state_home / "cache" / "cards"
 
     @property
     def state(self) -> Path:
-        """Where histories, logs and what was learnt are noted."""
+        """Where histories, logs and what was learnt are noted.
+
+        Raises:
+            ConfigError: It would lie in a directory that another user has made.
+        """
+        return self._state_home / "state"
+
+    @property
+    def own_state(self) -> Path:
+        """Where the home keeps its state, or has kept it before it became read-only."""
         return self.home / "state"
+
+    @property
+    def _state_home(self) -> Path:
+        if self.state_home is None:
+            return self.home
+        if self.origin_of("state") == _READ_ONLY:
+            _require_private(self.state_home)
+        return self.state_home
 
     @property
     def policy(self) -> Path:
@@ -252,6 +279,82 @@ def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
             "no home directory to keep models in",
             hint="set MODELRUNNER_HOME to a directory of yours",
         ) from exc
+
+
+_READ_ONLY = "MODELRUNNER_HOME is read-only"
+
+
+def _state_home(environ: Mapping[str, str], home: Path) -> tuple[Path, str]:
+    """The directory of `state/` and `cache/`: where the home is read-only, one of the user's."""
+    if environ.get("MODELRUNNER_STATE"):
+        named = Path(environ["MODELRUNNER_STATE"])
+        try:
+            return named.expanduser().absolute(), "MODELRUNNER_STATE"
+        except RuntimeError as exc:
+            raise ConfigError(
+                f"MODELRUNNER_STATE: no home directory for {named}",
+                hint="set it to an absolute path",
+            ) from exc
+    there = home
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if os.access(there, os.W_OK) and _is_writable(home / "state"):
+        return home, "default"
+    if os.name != "posix":
+        return Path(tempfile.gettempdir()) / _state_name(home), _READ_ONLY
+    for folder in (environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"):
+        if folder and Path(folder).is_absolute() and _is_private(Path(folder)):
+            return Path(folder) / _state_name(home), _READ_ONLY
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:
+        # nothing can be written anywhere: whoever has to write says so
+        return home, "default"
+    return Path(temporary) / f"{_state_name(home)}-{os.geteuid()}", _READ_ONLY
+
+
+def _state_name(home: Path) -> str:
+    """Tells homes apart: each has servers and a history of its own."""
+    return f"modelrunner-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in a directory; one that is missing is for the caller to judge."""
+    return not folder.exists() or os.access(folder, os.W_OK)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a directory is this user's, and no other's to write to; a link is not."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        and os.access(folder, os.W_OK)
+    )
+
+
+def _require_private(folder: Path) -> None:
+    """Makes a directory that nobody else may enter, or sees that it is one.
+
+    Raises:
+        ConfigError: Another user has made it, or may write to it.
+    """
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    if folder.exists() or folder.is_symlink():
+        if _is_private(folder):
+            return
+        raise ConfigError(
+            f"{folder} is not a private directory of this user",
+            hint="set MODELRUNNER_STATE to a directory of yours: MODELRUNNER_HOME is read-only",
+            path=str(folder),
+        )
 
 
 def _docker_config(environ: Mapping[str, str]) -> Path | None:

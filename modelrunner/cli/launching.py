@@ -30,7 +30,7 @@ from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.settings import Value
 from modelrunner.runtime.url import ExternalRuntime
-from modelrunner.store.files import disk_errors
+from modelrunner.store.files import STATE_HINT, disk_errors
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 
@@ -125,7 +125,9 @@ def needs_of(context: Context, reference: str, options: LaunchOptions) -> set[Ab
         UsageError: A setting is not known, or its value is not for it.
     """
     try:
-        configured = Configurations(context.settings.state).of(tagged(Reference.parse(reference)))
+        configured = Configurations(context.settings.state, context.settings.own_state).of(
+            tagged(Reference.parse(reference))
+        )
     except InvalidReferenceError:
         # an ID
         configured = {}
@@ -169,7 +171,7 @@ def wish_for(
     """
     said = options.settings()
     names = sorted(model.references, key=lambda entry: entry.short != name)
-    configured = Configurations(context.settings.state).of_any(names)
+    configured = Configurations(context.settings.state, context.settings.own_state).of_any(names)
     if isinstance(runtime, ExternalRuntime):
         refuse_for_others(runtime, options)
         if configured:
@@ -293,7 +295,7 @@ def _log_file(context: Context, plan: LaunchPlan) -> Path:
     import os
 
     folder = context.settings.state / "logs"
-    with disk_errors(folder):
+    with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True)
     safe = "".join(mark if mark.isalnum() else "-" for mark in plan.name)
     return folder / f"run-{safe[:80]}-{os.getpid()}.log"

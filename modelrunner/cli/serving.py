@@ -21,7 +21,7 @@ from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import ServeOrder, name_of, serve
 from modelrunner.serve.records import running
-from modelrunner.store.files import disk_errors
+from modelrunner.store.files import STATE_HINT, disk_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _outward(host: str) -> str | None:
 
 def _log_file(order: ServeOrder, listener: socket.socket) -> Path:
     """The gateway's own log, empty; those of the runtimes are called by its name too."""
-    with disk_errors(order.state):
+    with disk_errors(order.state, STATE_HINT):
         order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = order.state / f"{name_of(order.host, listener)}.log"
         log.unlink(missing_ok=True)

@@ -20,11 +20,14 @@ class Configurations:
     """What was configured, by model.
 
     Args:
-        state: The folder that has what this program remembers.
+        state: The directory of what this program remembers.
+        before: Where that was before it was moved, as out of an image that is read-only: what was
+            configured there counts until it is configured anew.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, before: Path | None = None) -> None:
         self._folder = state / "models"
+        self._before = None if before is None or before == state else before / "models"
 
     def of(self, reference: Reference) -> dict[str, Value]:
         """The settings of a model; empty where it has none.
@@ -33,6 +36,8 @@ class Configurations:
             ConfigError: The file was damaged, or a newer modelrunner wrote it.
         """
         path = self._file(reference)
+        if self._before is not None and not path.exists():
+            path = self._before / path.name
         try:
             with disk_errors(path):
                 text = path.read_bytes()
@@ -41,7 +46,7 @@ class Configurations:
         try:
             written = json.loads(text)["settings"]
             return settings.parse(f"{key}={settings.as_text(written[key])}" for key in written)
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise _damaged(path, reference) from exc
 
     def of_any(self, references: Iterable[Reference]) -> dict[str, Value]:
@@ -63,7 +68,8 @@ class Configurations:
         kept = {k: v for k, v in self.of(reference).items() if k not in gone} | dict(add)
         path = self._file(reference)
         with disk_errors(path):
-            if kept:
+            # with another place before it, that nothing is configured has to be written too
+            if kept or self._before is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 value = {"reference": str(reference), "settings": settings.to_dict(kept)}
                 write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from modelrunner.processes import process_start
-from modelrunner.store.files import disk_errors, temporary_beside
+from modelrunner.store.files import STATE_HINT, disk_errors, temporary_beside
 
 CONTROL = "/_modelrunner/"
 """Where a server is asked what it serves and told to stop it, with the key in its record."""
@@ -79,7 +79,7 @@ def recorded(folder: Path, record: Record) -> Iterator[None]:
         StoreAccessError, DiskFullError: The folder cannot be written.
     """
     path = folder / f"{record.name}.json"
-    with disk_errors(folder):
+    with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = temporary_beside(path)
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -15,13 +15,19 @@ _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 _FAILING = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems say that know no flushing: some network, overlay and FUSE ones."""
+STATE_HINT = "check who owns it, or set MODELRUNNER_STATE to a directory of yours"
+"""What to do where logs and records cannot be written."""
 
 
 @contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
+def disk_errors(place: Path, hint: str | None = None) -> Iterator[None]:
     """Turns what the operating system says of a disk, a file or a directory into our words.
 
     A missing file, a lock that is held, and what networks say are for the caller.
+
+    Args:
+        place: Named where the system names nothing.
+        hint: What to do where the place may not be used.
 
     Raises:
         DiskFullError: No space left, the quota is used up, or files may not be this large.
@@ -32,7 +38,7 @@ def disk_errors(place: Path) -> Iterator[None]:
     except OSError as exc:
         if not is_of_disk(exc) or isinstance(exc, FileNotFoundError):
             raise
-        raise disk_error(exc, place) from exc
+        raise disk_error(exc, place, hint) from exc
 
 
 def is_of_disk(error: OSError) -> bool:
@@ -47,8 +53,10 @@ def is_of_disk(error: OSError) -> bool:
     )
 
 
-def disk_error(error: OSError, place: Path) -> DiskFullError | StoreAccessError:
-    """The error of ours for one of a disk; `place` is named where the error names none."""
+def disk_error(
+    error: OSError, place: Path, refused: str | None = None
+) -> DiskFullError | StoreAccessError:
+    """The error of ours for one of a disk, see `disk_errors`."""
     if error.errno in _FULL:
         return DiskFullError(
             f"the disk is full: {place}",
@@ -76,7 +84,7 @@ def disk_error(error: OSError, place: Path) -> DiskFullError | StoreAccessError:
             "check who has made it, and remove it; or set MODELRUNNER_HOME to a directory of yours"
         )
     else:
-        hint = "check who owns it, or set MODELRUNNER_HOME to a directory of yours"
+        hint = refused or "check who owns it, or set MODELRUNNER_HOME to a directory of yours"
     return StoreAccessError(f"{named} cannot be used: {error.strerror}", hint=hint, path=named)
 
 

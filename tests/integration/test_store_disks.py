@@ -13,7 +13,7 @@ from modelrunner.store.store import Store
 from modelrunner.store.sweep import leftovers, sweep
 from tests.support.artifacts import docker_artifact
 from tests.support.gguf import tiny_gguf
-from tests.support.mounts import freeze, small_disk
+from tests.support.mounts import freeze, read_only, small_disk
 from tests.support.processes import child
 from tests.support.stores import put
 
@@ -221,3 +221,21 @@ def test_the_command_line_leaves_a_newer_versions_store_alone(cli):
     done = cli("list", "--json")
     assert (done.returncode, error_of(done)["code"]) == (2, "store_version")
     assert not (cli.home / "store" / "v1").exists()
+
+
+def test_with_a_read_only_home_what_is_noted_goes_elsewhere(cli, tmp_path):
+    put(cli.store, docker_artifact(b"GGUF weights"), "ai/m:1")
+    assert cli("configure", "ai/m:1", "--context", "512").returncode == 0
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    with read_only(cli.home):
+        here = {"XDG_RUNTIME_DIR": str(runtime)}
+        state = json.loads(cli("config", "--json", **here).stdout)["state"]
+        assert state["origin"] == "MODELRUNNER_HOME is read-only"
+        assert state["value"].startswith(str(runtime))
+        assert "512" in cli("configure", "ai/m:1", **here).stdout
+        assert cli("configure", "ai/m:1", "--context", "1024", **here).returncode == 0
+        assert "1024" in cli("configure", "ai/m:1", **here).stdout
+        assert cli("ps", **here).returncode == 0
+        moved = cli("config", "--json", MODELRUNNER_STATE=str(tmp_path / "moved")).stdout
+        assert json.loads(moved)["state"]["value"] == str(tmp_path / "moved" / "state")

@@ -1,4 +1,6 @@
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,76 @@ def test_logins_of_podman_are_looked_for_where_podman_keeps_them(home):
     assert found.auth_files == (Path("/c/containers/auth.json"),)
     found = load(home, HOME="/nobody", REGISTRY_AUTH_FILE="/run/secrets/auth.json")
     assert found.auth_files == (Path("/run/secrets/auth.json"),)
+
+
+@pytest.fixture
+def sealed(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home that cannot be written, and a temporary directory of the test's own."""
+    real = os.access
+
+    def access(path: os.PathLike[str], mode: int) -> bool:
+        return real(path, mode) and not (mode & os.W_OK and Path(path).is_relative_to(home))
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    return home
+
+
+def test_a_variable_moves_the_state_and_the_cache(home: Path, tmp_path: Path) -> None:
+    found = load(home, MODELRUNNER_STATE=str(tmp_path / "moved"))
+    assert (found.state, found.servers) == (
+        tmp_path / "moved/state",
+        tmp_path / "moved/state/serve",
+    )
+    assert found.cards == tmp_path / "moved/cache/cards"
+    assert (found.store, found.own_state) == (home / "store", home / "state")
+    assert origins(found)["state"] == "MODELRUNNER_STATE"
+
+
+def test_the_state_of_a_read_only_home_goes_to_the_runtime_directory(
+    sealed: Path, tmp_path: Path
+) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    found = load(sealed, XDG_RUNTIME_DIR=str(runtime))
+    assert found.state.parent.parent == runtime
+    assert found.state.parent.stat().st_mode & 0o777 == 0o700
+    assert origins(found)["state"] == "MODELRUNNER_HOME is read-only"
+    assert load(sealed, XDG_RUNTIME_DIR=str(runtime)).state == found.state
+    (tmp_path / "other").mkdir()
+    assert load(tmp_path / "other").state == tmp_path / "other/state"
+
+
+def test_without_a_runtime_directory_the_state_goes_to_a_private_temporary_one(
+    sealed: Path, tmp_path: Path
+) -> None:
+    if Path(f"/run/user/{os.geteuid()}").is_dir():
+        pytest.skip("this user has a runtime directory")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    found = load(sealed, XDG_RUNTIME_DIR=str(tmp_path / "open"))
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert found.state.parent.parent == tmp_path / "temporary"
+    assert found.state.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("planted", ["a link", "open to others"])
+def test_a_state_directory_that_somebody_has_planted_is_refused(
+    sealed: Path, tmp_path: Path, planted: str
+) -> None:
+    if Path(f"/run/user/{os.geteuid()}").is_dir():
+        pytest.skip("this user has a runtime directory")
+    found = load(sealed)
+    folder = found.state.parent
+    folder.rmdir()
+    if planted == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with pytest.raises(ConfigError, match="is not a private directory of this user") as caught:
+        _ = found.state
+    assert "MODELRUNNER_STATE" in (caught.value.hint or "")
+    assert found.store == sealed / "store"

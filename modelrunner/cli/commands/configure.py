@@ -72,7 +72,7 @@ def configure(
     if both:
         raise UsageError(f"{both[0]} is set and unset at once", hint="leave one out")
     name = _named(context, reference)
-    configurations = Configurations(context.settings.state)
+    configurations = Configurations(context.settings.state, context.settings.own_state)
     if add:
         _require_plausible(context, name, reference)
     kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)

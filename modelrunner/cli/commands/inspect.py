@@ -72,7 +72,9 @@ def inspect(
     if security:
         context.console.emit(_security(context, reference, model, card, keys, identity, issuer))
         return
-    configured = Configurations(context.settings.state).of_any(model.references)
+    configured = Configurations(context.settings.state, context.settings.own_state).of_any(
+        model.references
+    )
     value = inspect_stored(context.store, model, card)
     context.console.emit({**value, "configuration": to_dict(configured)})
 
