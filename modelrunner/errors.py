@@ -34,6 +34,7 @@ ModelRunnerError                          1
   + RuntimeUnavailableError                   none installed
   + RuntimeFailedError                        did not start, refused the model, died
   + PortInUseError
++ CanceledByUserError                   130   Ctrl-C; 143 and 129 for SIGTERM and SIGHUP
 + LockError                               9
   + LockOutdatedError, NotInStoreError
 + UnsupportedArtifactError               10   what it is, and what would run it
@@ -229,6 +230,15 @@ class InterruptedTransferError(TransferError):
 
 class PartRefusedError(InterruptedTransferError):
     """A part of a file was refused: the next try asks anew, a later one for the whole."""
+
+
+class CanceledByUserError(ModelRunnerError):
+    """Ctrl-C, SIGTERM or SIGHUP has ended the command."""
+
+    exit_code = ExitStatus.INTERRUPTED
+    code = "interrupted"
+    retryable = True
+    default_hint = "run the same command again"
 
 
 class IntegrityError(ModelRunnerError):

@@ -26,6 +26,11 @@ def sanitize(text: str) -> str:
     return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
+def escape_unsafe(document: str) -> str:
+    """Return JSON with its unsafe characters escaped: the same value, safe to show."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
 def sanitize_line(text: str, limit: int = 500) -> str:
     """Text as one safe line of at most `limit` characters: for names and registry messages."""
     line = " ".join(sanitize(text).split())

@@ -5,6 +5,7 @@ JSON, with its exit code. What a file system says where nobody expected it has w
 else is a bug and looks like one.
 """
 
+import io
 import os
 import signal
 import sys
@@ -21,10 +22,13 @@ from modelrunner.cli.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import GlobalOptions, console_for, shared_options
 from modelrunner.cli.usage import hint_of, message_of
-from modelrunner.errors import ExitStatus, ModelRunnerError, UsageError
+from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_SIGNALLED = 128
+"""Exit codes above it name a signal."""
+
 _HELP = """Pull language models as OCI artifacts, know whether they fit, and talk to them.
 
 No daemon, no Docker needed."""
@@ -82,6 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
         status = typer.main.get_command(app).main(
             arguments, prog_name="modelrunner", standalone_mode=False, obj=said
         )
+        if status == ExitStatus.INTERRUPTED:
+            # what the parser makes of Ctrl-C
+            _tell_interruption(fallback, said)
     except ModelRunnerError as exc:
         if fallback.debug:
             import traceback
@@ -103,6 +110,16 @@ def main(arguments: list[str] | None = None) -> int:
         status = _usage(exc, arguments, fallback, said)
     except (KeyboardInterrupt, typer.Abort):
         status = ExitStatus.INTERRUPTED
+        _tell_interruption(fallback, said)
+    except SystemExit as exc:
+        if isinstance(exc.code, int) and exc.code > _SIGNALLED:
+            _tell_interruption(fallback, said)
+        raise
+    except OSError as exc:
+        if not _is_of_help(exc):
+            raise
+        # help that nobody can take: what a command prints fails in words of its own
+        status = ExitStatus.OK
     finally:
         _let_go(sys.stdout)
     return int(status or 0)
@@ -139,7 +156,13 @@ def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions)
         from modelrunner.cli.github import annotations
 
         for line in annotations(error, os.environ):
-            sys.stderr.write(f"{line}\n")
+            console_for(fallback).note(line)
+
+
+def _tell_interruption(fallback: GlobalOptions, said: GlobalOptions) -> None:
+    """Says in JSON, where that was asked for, that the command was ended from outside."""
+    if fallback.json:
+        console_for(fallback).error(said.interruption or CanceledByUserError("interrupted"))
 
 
 def _usage(
@@ -181,6 +204,41 @@ def _open_streams() -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    elif sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        encoding, errors = sys.stderr.encoding, sys.stderr.errors
+        lenient = _Lenient(sys.stderr.detach(), encoding, errors, line_buffering=True)
+        sys.stderr = sys.__stderr__ = lenient  # type: ignore[misc]
+
+
+class _Lenient(io.TextIOWrapper):
+    """A stderr that takes no more ends the talk, and not the command."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            _lead_nowhere(self)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _lead_nowhere(self)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _is_of_help(error: OSError) -> bool:
+    """Whether the parser's own printing has failed."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code.co_name == "echo"
 
 
 def _let_go(stream: TextIO) -> None:
@@ -188,4 +246,4 @@ def _let_go(stream: TextIO) -> None:
     try:
         stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _lead_nowhere(stream)

@@ -185,7 +185,7 @@ class Asking:
             console.print(text)
         if not console.json:
             for wanted in done.calls:
-                console.print(json.dumps(_call_to_dict(wanted, None)))
+                console.emit_line(_call_to_dict(wanted, None))
         if session.verbose:
             console.say(describe(done, session.context))
         return _to_dict(session, text, done)

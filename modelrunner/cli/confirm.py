@@ -42,8 +42,7 @@ def confirm(
             hint=f"add --yes{hint}",
             would_remove=list(what),
         )
-    console.err.write(f"{action[0].upper()}{action[1:]}? [y/N] ")
-    console.err.flush()
+    console.ask(f"{action[0].upper()}{action[1:]}? [y/N] ")
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         # Ctrl-D leaves the cursor behind the question

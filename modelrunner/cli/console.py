@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError
-from modelrunner.text import os_reason, sanitize_line
+from modelrunner.text import escape_unsafe, os_reason, sanitize, sanitize_line
 
 if TYPE_CHECKING:
     from modelrunner.cli.status_line import StatusLine
@@ -99,14 +99,23 @@ class Console:
         )
 
     def print(self, text: str) -> None:
-        """A result, as it is."""
+        """A result, as it is; on a terminal without what would control it."""
         self._make_way()
         with _unwritable_results():
-            self.out.write(text + "\n")
+            self.out.write(_shown(text, self.out) + "\n")
 
     def emit(self, value: object) -> None:
         """A result as JSON."""
-        self.print(json.dumps(value, indent=2, ensure_ascii=False))
+        self.print(_json(value, self.out, indent=2))
+
+    def emit_line(self, value: object) -> None:
+        """A result as JSON on one line, one of several."""
+        self.print(_json(value, self.out))
+
+    def tell_json(self, value: object) -> None:
+        """Talk as JSON on one line of `err`."""
+        self._make_way()
+        self.err.write(_json(value, self.err) + "\n")
 
     def flush(self) -> None:
         """Results go where they shall, or fail while there is somebody to tell.
@@ -126,16 +135,22 @@ class Console:
     def note(self, text: str) -> None:
         """A line on `err` in every case, above what is drawn there."""
         self._make_way()
-        self.err.write(text + "\n")
+        self.err.write(_shown(text, self.err) + "\n")
+        self.err.flush()
+
+    def ask(self, question: str) -> None:
+        """A question on `err`; the answer is typed behind it."""
+        self._make_way()
+        self.err.write(_shown(question, self.err))
         self.err.flush()
 
     def warn(self, text: str) -> None:
         """Something that people should know, even with `--quiet`."""
         self._make_way()
         if self.json:
-            self.err.write(json.dumps({"warning": text}, ensure_ascii=False) + "\n")
+            self.err.write(_json({"warning": text}, self.err) + "\n")
         else:
-            self.err.write(f"{self._bold('warning:', 33)} {text}\n")
+            self.err.write(f"{self._bold('warning:', 33)} {_shown(text, self.err)}\n")
 
     def table(
         self,
@@ -155,7 +170,7 @@ class Console:
         """What went wrong and what to do, or both as one JSON object."""
         self._make_way()
         if self.json:
-            self.err.write(json.dumps({"error": error.to_dict()}, ensure_ascii=False) + "\n")
+            self.err.write(_json({"error": error.to_dict()}, self.err) + "\n")
             return
         self.err.write(f"{self._bold('error:', 31)} {_safe(error.message)}\n")
         if error.hint:
@@ -190,6 +205,23 @@ def _columns(stream: TextIO) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
         return None
+
+
+def _shown(text: str, stream: TextIO) -> str:
+    """Return a text for a stream: what reaches a terminal controls nothing there."""
+    return sanitize(text) if stream.isatty() else text
+
+
+def _json(value: object, stream: TextIO, indent: int | None = None) -> str:
+    """Return JSON for a stream: what a terminal would obey, or cannot show, is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if stream.isatty():
+        text = escape_unsafe(text)
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def _safe(text: str) -> str:

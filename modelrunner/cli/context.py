@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 from modelrunner.cli.completion import completer_for
 from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.errors import (
+    CanceledByUserError,
     ConfigError,
     ExitStatus,
     ModelRunnerError,
@@ -43,6 +44,7 @@ class GlobalOptions:
 
     Attributes:
         github: `--github`, of the commands that have it: GitHub Actions is told of errors too.
+        interruption: What a command that is ended from outside has to say with `--json`.
     """
 
     json: bool = False
@@ -52,6 +54,7 @@ class GlobalOptions:
     offline: bool = False
     debug: bool = False
     github: bool = False
+    interruption: CanceledByUserError | None = None
 
     def add(self, other: "GlobalOptions") -> None:
         """Asks for what the other asks for, too."""

@@ -1,6 +1,5 @@
 """A transfer as JSON, one object a line: for programs that show it themselves."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import assert_never
@@ -79,5 +78,5 @@ class JsonListener:
         self, name: str, digest: str | None, size: int | None, done: int | None, **more: object
     ) -> None:
         value = {"event": name, "digest": digest, "size_bytes": size, "done_bytes": done, **more}
-        self._console.err.write(json.dumps(value) + "\n")
+        self._console.tell_json(value)
         self._console.err.flush()

@@ -19,6 +19,8 @@ from modelrunner.units import format_duration, format_size
 
 _SPEED_WINDOW_S = 5.0
 
+_SHORT_S = 0.05
+
 
 @dataclass(slots=True)
 class Tally:
@@ -126,6 +128,8 @@ def retry_text(event: Retrying) -> str:
     """What went wrong, and when it is tried again."""
     if event.delay <= 0:
         return f"{event.reason}; once more from the start"
+    if event.delay < _SHORT_S:
+        return f"{event.reason}; trying again at once"
     return f"{event.reason}; trying again in {event.delay:.1f} s"
 
 

@@ -4,7 +4,6 @@ Several models have one exit code, the highest of those that failed. As JSON, st
 results only where nothing failed; else one error on stderr has them all.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +88,7 @@ def show_all(context: Context, results: Sequence[Result]) -> None:
         names = [str(entry.reference) for entry in failed]
         told = [result.to_dict() for result in results]
         error = {"error": {**worst.to_dict(), "failed": names, "results": told}}
-        context.console.err.write(json.dumps(error, ensure_ascii=False) + "\n")
+        context.console.tell_json(error)
     raise typer.Exit(worst.exit_code)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress import progress
 from modelrunner.cli.pull_results import tell_failure
-from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.errors import CanceledByUserError, ModelNotFoundError, UsageError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
@@ -188,8 +188,13 @@ def _shown(context: Context, models: int = 1) -> Iterator[Listener]:
 
             yield listen
     except (KeyboardInterrupt, SystemExit):
-        kept = format_size(_kept(context.store, begun))
-        context.console.say(f"paused: {kept} are kept. Run the same command to go on.")
+        kept = _kept(context.store, begun)
+        said = f"interrupted; {format_size(kept)} kept"
+        context.console.say(f"{said}. Run the same command to resume.")
+        # for the error object that `main` writes
+        context.options.interruption = CanceledByUserError(
+            said, hint="run the same command to resume", kept_bytes=kept
+        )
         raise
 
 

@@ -1,6 +1,5 @@
 """A server in front of people: where it is and who may ask, in the foreground and behind it."""
 
-import json
 import logging
 import os
 import signal
@@ -122,14 +121,13 @@ def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
             "pid": server.pid,
             "api_key": server.made_key,
         }
-        console.print(json.dumps(value))
+        console.emit_line(value)
     else:
         console.print(server.url)
     console.flush()
     if server.made_key is not None and not console.json:
         # even with --quiet
-        console.err.write(f"API key: {server.made_key}\n")
-        console.err.flush()
+        console.note(f"API key: {server.made_key}")
     console.say(f"serving {', '.join(names)}; {server.ending}")
     key = server.made_key or ("YOUR_KEY" if order.api_key else "none")
     console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={key}")

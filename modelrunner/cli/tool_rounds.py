@@ -11,7 +11,7 @@ from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.tool_call import ToolCall, with_own_ids
 from modelrunner.cli.render import await_line
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.text import sanitize_line
+from modelrunner.text import sanitize, sanitize_line
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Result, Toolbox
 
@@ -123,7 +123,7 @@ class Caller:
 
 def ask_person(question: str, err: TextIO) -> str:
     """What the person at the terminal types; nothing at the end of input."""
-    err.write(question)
+    err.write(sanitize(question))
     err.flush()
     await_line(sys.stdin)
     return sys.stdin.readline()

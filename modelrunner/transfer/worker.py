@@ -32,6 +32,15 @@ _SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
 _QUICK_S, _LONG_S = 0.01, 0.1
 _IDLE_S = 0.05
 _RENEWALS = 2
+AT_ONCE_S = 0.001
+"""The wait after an answer that broke off and has delivered."""
+
+_WORTH = 64 * 1024
+"""Bytes of one answer that are worth asking for the next one at once."""
+
+_BREAKS = 3
+"""Answers in a row that may break off below that, until a wait comes between them."""
+
 _REFUSALS = 3
 """Refusals of a part in a row: no address has expired that often."""
 
@@ -127,15 +136,22 @@ class Worker(Thread):
     def _finish(self, source: Source, run: Run) -> None:
         """Brings a run to its end, taking up what breaks off; each byte more is a fresh start."""
         shared = self._shared
-        failures, furthest = 0, run.reached
+        failures, furthest, breaks = 0, run.reached, 0
         while shared.pieces.next_block(run, 1) and not shared.stop.is_set():
             try:
                 self._fetch(source, run)
             except TransferError as exc:
                 if run.lost or shared.stop.is_set():
                     return
-                failures = 1 if run.reached > furthest else failures + 1
+                came = run.reached - furthest
                 furthest = max(furthest, run.reached)
+                failures = 1 if came > 0 else failures + 1
+                breaks = breaks + 1 if 0 < came < _WORTH else 0
+                paid = came > 0 and breaks <= _BREAKS and not shared.whole
+                if paid and isinstance(exc, InterruptedTransferError):
+                    # a server or a proxy that cuts answers: it delivers, so nothing is waited for
+                    self._pause(exc, failures, AT_ONCE_S)
+                    continue
                 if isinstance(exc, PartRefusedError) and failures >= _REFUSALS:
                     raise RangesUnsupportedError(exc.message) from exc
                 self._wait(exc, failures)
@@ -144,6 +160,9 @@ class Worker(Thread):
         delay = self._shared.backoff.delay(failures, error)
         if delay is None:
             raise error
+        self._pause(error, failures, delay)
+
+    def _pause(self, error: TransferError, failures: int, delay: float) -> None:
         with self._shared.lock:
             self._shared.notices.append((error.message, failures, delay))
         self._shared.stop.wait(delay)

@@ -124,7 +124,7 @@ def test_several_that_are_ended_stop_and_go_on_later(
         pull.send_signal(number)
         out, err = pull.communicate(timeout=60)
     assert (pull.returncode, out) == (code, "")
-    said = re.search(r"^paused: ([\d.]+) MiB are kept", err, re.MULTILINE)
+    said = re.search(r"^interrupted; ([\d.]+) MiB kept", err, re.MULTILINE)
     assert said, err
     assert "Traceback" not in err
     registry.calm()

@@ -325,7 +325,7 @@ def test_a_pull_that_is_ended_says_what_is_kept_and_goes_on_from_there(
         pull.send_signal(number)
         out, err = pull.communicate(timeout=20)
     assert (pull.returncode, out) == (code, "")
-    said = re.search(r"^paused: ([\d.]+) MiB are kept\. Run the same command", err, re.MULTILINE)
+    said = re.search(r"^interrupted; ([\d.]+) MiB kept\. Run the same command", err, re.MULTILINE)
     assert said, err
     assert "Traceback" not in err
     registry.calm()
@@ -352,4 +352,23 @@ def test_ctrl_c_before_anything_came_is_quiet(
         pull.send_signal(signal.SIGINT)
         out, err = pull.communicate(timeout=20)
     assert (pull.returncode, out) == (130, "")
-    assert err in {"", "paused: 0 B are kept. Run the same command to go on.\n"}
+    assert err in {"", "interrupted; 0 B kept. Run the same command to resume.\n"}
+
+
+def test_messages_that_nobody_can_take_do_not_end_a_pull(
+    cli: CommandLine, registry: Registry, name: str
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            cli.argv("pull", name), env=dict(cli.environ), stderr=full, stdout=full, check=False
+        )
+        helped = subprocess.run(
+            cli.argv("--help"),
+            env=dict(cli.environ),
+            stderr=subprocess.PIPE,
+            stdout=full,
+            check=False,
+        )
+    assert done.returncode in (0, 7)
+    assert cli("inspect", name).returncode == 0
+    assert (helped.returncode, helped.stderr) == (0, b"")

@@ -89,7 +89,7 @@ def test_interrupted_pull_says_what_is_kept_and_the_next_one_goes_on(cli, regist
         assert process.wait(10) == 130
         said = process.stderr.read()
     assert "Traceback" not in said
-    kept = re.search(r"paused: ([0-9.]+) MiB are kept", said)
+    kept = re.search(r"interrupted; ([0-9.]+) MiB kept", said)
     assert kept, said
     assert 0 < float(kept[1]) < 19
     assert cli.store.models() == ()
@@ -105,6 +105,21 @@ def test_interrupted_pull_says_what_is_kept_and_the_next_one_goes_on(cli, regist
     assert registry.bytes_sent() == result["downloaded_bytes"]
     assert result["resumed_bytes"] / MIB == pytest.approx(float(kept[1]), abs=0.2)
     assert_stored(cli)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_pull_tells_programs_what_is_kept(cli, registry, number):
+    registry.slow(4 * MIB)
+    with pulling(cli, registry, "--json") as process:
+        wait_for_bytes(registry, 12 * MIB)
+        process.send_signal(number)
+        code = process.wait(10)
+        said = json.loads(process.stderr.read())["error"]
+    assert code == (130 if number == signal.SIGINT else 128 + number)
+    assert 0 < said["kept_bytes"] < MODEL.size
+    assert said["code"] == "interrupted"
+    assert said["message"].startswith("interrupted; ")
+    assert said["hint"] == "run the same command to resume"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

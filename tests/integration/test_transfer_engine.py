@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from modelrunner.store.journal import noted_bytes
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
 from modelrunner.transfer.limits import Limits, Throttle
+from modelrunner.transfer.worker import AT_ONCE_S
 from tests.support.clock import Clock
 from tests.support.registry import Cdn, Registry
 from tests.support.registry_messages import Reply
@@ -147,6 +149,27 @@ def test_connection_that_breaks_anywhere_is_taken_up(harness, registry, offset):
 
     assert harness.stored == CONTENT
     assert len(harness.heard(Retrying)) == 1
+
+
+def test_server_that_cuts_every_answer_is_asked_on_at_once(harness, registry):
+    registry.cut_after(PIECE + 7, times=None)
+
+    harness.fetch(connections=1, backoff=replace(QUICK, base_s=1000, cap_s=1000))
+
+    assert harness.stored == CONTENT
+    waits = {event.delay for event in harness.heard(Retrying)}
+    assert waits == {AT_ONCE_S}
+
+
+def test_server_that_gives_little_with_each_answer_is_not_hurried(harness, registry):
+    registry.cut_after(PIECE // 8, times=12)
+
+    harness.fetch(connections=1)
+
+    assert harness.stored == CONTENT
+    waits = [event.delay for event in harness.heard(Retrying)]
+    assert waits[:3] == [AT_ONCE_S] * 3
+    assert all(wait > AT_ONCE_S for wait in waits[3:12])
 
 
 def test_after_a_failure_only_what_is_missing_is_fetched(harness, registry):

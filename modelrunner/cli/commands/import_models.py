@@ -1,6 +1,5 @@
 """`modelrunner import`."""
 
-import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -218,7 +217,7 @@ def _tell(context: Context, results: Sequence[tuple[Found, Imported | ModelRunne
         ]
         worst = max(failed, key=lambda error: error.exit_code)
         error = {"error": {**worst.to_dict(), "results": told}}
-        console.err.write(json.dumps(error, ensure_ascii=False) + "\n")
+        console.tell_json(error)
     else:
         console.say(f"{counted(len(results), 'model')}: {len(failed)} failed")
     raise typer.Exit(max(error.exit_code for error in failed))

@@ -1,6 +1,5 @@
 """`modelrunner logs`."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ def logs(
     for line in _lines(path, count, follow=follow):
         shown = sanitize(line.decode(errors="replace")).rstrip("\n")
         if context.console.json:
-            context.console.print(json.dumps({"line": shown}, ensure_ascii=False))
+            context.console.emit_line({"line": shown})
         else:
             context.console.print(shown)
         if follow:

@@ -229,7 +229,7 @@ def _finish(
         failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
         for entry in failed:
             for line in annotations(entry.named(), context.environ):
-                context.console.err.write(f"{line}\n")
+                context.console.note(line)
     show_all(context, results)
 
 
@@ -239,7 +239,7 @@ def _actions(context: Context) -> "Actions":
 
     found = Actions.of(context.environ)
     for line in masks(context.environ):
-        context.console.err.write(f"{line}\n")
+        context.console.note(line)
     return found
 
 

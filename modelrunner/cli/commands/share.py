@@ -1,6 +1,5 @@
 """`modelrunner share`."""
 
-import json
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -40,7 +39,7 @@ def share(
         if console.json:
             # one line: whoever starts this reads it while the server goes on
             value = {"address": server.address, "models": len(context.store.models())}
-            console.print(json.dumps(value))
+            console.emit_line(value)
         else:
             console.print(server.address)
         console.out.flush()

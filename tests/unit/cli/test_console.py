@@ -1,11 +1,14 @@
 import errno
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from modelrunner import cli
 from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.errors import DiskFullError, ModelNotFoundError, ModelRunnerError
 
@@ -111,3 +114,67 @@ def test_a_result_that_cannot_be_written_is_an_error(
 ) -> None:
     with pytest.raises(kind):
         Console(Full(number), io.StringIO()).flush()
+
+
+class Screen(io.StringIO):
+    """A terminal that remembers."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+NASTY = "a\x9b31mb\x7fc\u202ed\u200be\u2066f\x1b[2Jg"
+UNSAFE = set("\x9b\x7f\u202e\u200b\u2066\x1b")
+
+
+def test_json_on_a_terminal_is_escaped_and_the_same_value() -> None:
+    screen = Screen()
+    Console(screen, io.StringIO()).emit({"name": NASTY})
+    assert not UNSAFE & set(screen.getvalue())
+    assert json.loads(screen.getvalue()) == {"name": NASTY}
+
+
+def test_json_in_a_pipe_is_as_it_is() -> None:
+    pipe = io.StringIO()
+    Console(pipe, io.StringIO()).emit({"name": "größe\u202e"})
+    assert pipe.getvalue() == '{\n  "name": "größe\u202e"\n}\n'
+
+
+def test_json_for_a_stream_without_unicode_loses_nothing() -> None:
+    raw = io.BytesIO()
+    pipe = io.TextIOWrapper(raw, "ascii", errors="replace")
+    Console(pipe, io.StringIO()).emit({"name": "größe"})
+    pipe.flush()
+    assert json.loads(raw.getvalue()) == {"name": "größe"}
+
+
+def test_no_way_of_speaking_lets_a_control_character_onto_a_terminal() -> None:
+    out, err = Screen(), Screen()
+    for console in (Console(out, err), Console(out, err, json=True)):
+        console.print(NASTY)
+        console.note(NASTY)
+        console.say(NASTY)
+        console.warn(NASTY)
+        console.ask(NASTY)
+        console.table(("NAME",), ((NASTY,),))
+        console.error(ModelRunnerError(NASTY, hint=NASTY, fact=NASTY))
+        console.tell_json({"event": NASTY})
+        console.emit_line([NASTY])
+    assert not UNSAFE & set(out.getvalue() + err.getvalue())
+
+
+def test_nobody_in_the_command_line_writes_around_the_console() -> None:
+    """Foreign text reaches a terminal through the console alone, or through these that say why."""
+    allowed = {
+        # what a model says, through a filter of its own
+        "render.py": 1,
+        # a question that is sanitized there
+        "tool_rounds.py": 1,
+    }
+    written = re.compile(r"\b(?:out|err|stdout|stderr)\.write\(|(?<![.\w])print\(")
+    for path in Path(cli.__file__).parent.rglob("*.py"):
+        if path.name not in {"console.py", "status_line.py"}:
+            found = len(written.findall(path.read_text()))
+            assert found == allowed.get(path.name, 0), path
