@@ -83,12 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     said = GlobalOptions()
     try:
-        status = typer.main.get_command(app).main(
-            arguments, prog_name="modelrunner", standalone_mode=False, obj=said
-        )
-        if status == ExitStatus.INTERRUPTED:
-            # what the parser makes of Ctrl-C
-            _tell_interruption(fallback, said)
+        status = _run(arguments, fallback, said)
     except ModelRunnerError as exc:
         if fallback.debug:
             import traceback
@@ -108,18 +103,6 @@ def main(arguments: list[str] | None = None) -> int:
         status = error.exit_code
     except _USAGE_ERROR as exc:
         status = _usage(exc, arguments, fallback, said)
-    except (KeyboardInterrupt, typer.Abort):
-        status = ExitStatus.INTERRUPTED
-        _tell_interruption(fallback, said)
-    except SystemExit as exc:
-        if isinstance(exc.code, int) and exc.code > _SIGNALLED:
-            _tell_interruption(fallback, said)
-        raise
-    except OSError as exc:
-        if not _is_of_help(exc):
-            raise
-        # help that nobody can take: what a command prints fails in words of its own
-        status = ExitStatus.OK
     finally:
         _let_go(sys.stdout)
     return int(status or 0)
@@ -147,6 +130,28 @@ def _show_warning(
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         (sys.stderr if file is None else file).write(text)
+
+
+def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions) -> int:
+    """Runs one command; what ends it from outside is told, where JSON was asked for."""
+    try:
+        status = typer.main.get_command(app).main(
+            arguments, prog_name="modelrunner", standalone_mode=False, obj=said
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        status = ExitStatus.INTERRUPTED
+    except SystemExit as exc:
+        if isinstance(exc.code, int) and exc.code > _SIGNALLED:
+            _tell_interruption(fallback, said)
+        raise
+    except OSError as exc:
+        if not _is_of_help(exc):
+            raise
+        # help that nobody can take: what a command prints fails in words of its own
+        return ExitStatus.OK
+    if status == ExitStatus.INTERRUPTED:
+        _tell_interruption(fallback, said)
+    return int(status or 0)
 
 
 def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:

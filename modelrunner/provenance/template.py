@@ -8,6 +8,7 @@ runs nothing.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from modelrunner.text import sanitize_line
@@ -22,6 +23,9 @@ DEEPEST = 4
 
 LARGEST = 10_000
 """Turns that a counted loop, or copies that a repeated text, has at most."""
+
+MOST = 100
+"""Findings that are shown of one template; nobody reads more."""
 
 _OPENING = re.compile(r"\{[%{#]")
 _CLOSINGS = {"{%": "%}", "{{": "}}", "{#": "#}"}
@@ -68,16 +72,25 @@ class Finding:
 
 
 def scan(template: str) -> tuple[Finding, ...]:
-    """What is unusual about a template, in its order; nothing for an ordinary one."""
-    return tuple(sorted(_findings(template), key=lambda finding: finding.line))
+    """What is unusual about a template, in its order; nothing for an ordinary one.
+
+    Of very many findings the first `MOST` are given, and one that says that there are more.
+    """
+    found = list(islice(_findings(template), MOST + 1))
+    if len(found) > MOST:
+        more = Finding(found[-1].level, found[-1].line, f"more than {MOST} findings", "")
+        found = [*found[:MOST], more]
+    return tuple(sorted(found, key=lambda finding: finding.line))
 
 
 def _findings(template: str) -> Iterator[Finding]:
     if len(template) > LONGEST:
         yield Finding("notice", 1, f"it has {len(template)} characters", "")
-    depth = 0
+    depth, line, counted = 0, 1, 0
     for start, opening, code in _blocks(template):
-        line = template.count("\n", 0, start) + 1
+        # from where the last block was: counted from the front each time, it would be quadratic
+        line += template.count("\n", counted, start)
+        counted = start
         shown = sanitize_line(f"{opening}{code[:120]}{_CLOSINGS[opening]}", 120)
         for level, message in _in_code(code):
             yield Finding(level, line, message, shown)

@@ -120,7 +120,10 @@ def _value(entry: Entry) -> dict[str, object]:
         annotations[media_types.ANNOTATION_REFERENCE] = str(entry.reference)
     if entry.published:
         annotations[media_types.ANNOTATION_PUBLISHED] = "true"
-    bare = Descriptor(
-        entry.descriptor.media_type, entry.descriptor.digest, entry.descriptor.size, annotations
-    )
+    kind = entry.descriptor.media_type
+    if kind == media_types.DOCKER_MANIFEST:
+        # an image layout lists manifests of OCI's types alone: skopeo passes others over. What it
+        # is the manifest says itself
+        kind = media_types.OCI_MANIFEST
+    bare = Descriptor(kind, entry.descriptor.digest, entry.descriptor.size, annotations)
     return bare.to_dict()

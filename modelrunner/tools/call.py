@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import secrets
 import selectors
 import signal
 import subprocess
@@ -9,11 +11,17 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from modelrunner.tools.tool import Result, Tool
 
 DEADLINE_S = 60.0
+MEMORY_BYTES = 4 * 1024**3
+"""Address space of a tool."""
+
+_MARK = "MODELRUNNER_TOOL_CALL"
+_ROUNDS = 5
 _LIMIT = 32 * 1024
 _ERROR_LIMIT = 2000
 _CHUNK = 64 * 1024
@@ -84,7 +92,7 @@ def run_bounded(
         OSError: It cannot be started.
         ValueError: The command has a zero byte in it.
     """
-    ended = Ended()
+    ended, mark = Ended(), secrets.token_hex(16)
     # a file and no pipe: a program that does not read cannot hold us up
     with tempfile.TemporaryFile() as stdin:
         stdin.write(given)
@@ -95,12 +103,15 @@ def run_bounded(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, _MARK: mark},
         )
     with child:
+        _limit_memory(child.pid)
         try:
             _listen(child, ended, time.monotonic() + deadline_s, limit)
         finally:
             _kill(child)
+            _kill_marked(mark)
     return ended
 
 
@@ -136,6 +147,30 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     for pipe in (child.stdout, child.stderr):
         _close(pipe)
     child.wait()
+
+
+def _limit_memory(pid: int) -> None:
+    """Bound the memory that a child and what it starts can each ask for; Linux only."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what a tool has started in another session, as daemons are; Linux only.
+
+    It is known by its environment, which it has from the tool.
+    """
+    wanted = f"{_MARK}={mark}".encode()
+    for _round in range(_ROUNDS):
+        found = False
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if wanted in (place / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(place.name), signal.SIGKILL)
+                    found = True
+        if not found:
+            return
 
 
 def _close(pipe: IO[bytes] | None) -> None:

@@ -44,6 +44,7 @@ from modelrunner.operations.serve import (
     plan_serving,
     require_libraries,
 )
+from modelrunner.processes import hide_argument
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.store.store import StoredModel
@@ -145,6 +146,9 @@ def serve_models(
 
     Under `/v1`, and under `/engines/v1` for clients of Docker Model Runner.
     """
+    if api_key not in (None, _GENERATED):
+        # others on this machine list our arguments, as long as the server lives
+        hide_argument(api_key)
     require_libraries()
     kept = _seconds(keep_alive)
     key, made = _key(context, api_key, host)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.gguf.reader import read_header
-from modelrunner.provenance.template import scan
+from modelrunner.provenance.template import MOST, Finding, scan
 
 TEMPLATES = Path(__file__).parents[3] / "registry-fixtures" / "templates"
 
@@ -87,3 +87,31 @@ def test_nothing_breaks_it(text: str) -> None:
 def test_nothing_takes_it_long(text: str) -> None:
     # a quadratic look would take minutes
     scan(text)
+
+
+def test_lines_are_counted_on_from_the_last_block() -> None:
+    found = scan("\n{{ a }}\n\n{{ lipsum }}\n{{ b }}{{ cycler }}")
+    assert [finding.line for finding in found] == [4, 5]
+
+
+def test_very_many_findings_are_cut_and_that_is_said() -> None:
+    found = scan("{{ lipsum }}\n" * 100_000)
+    assert len(found) == MOST + 1
+    assert found[-1].message == "more than 100 findings"
+
+
+class Counting(str):
+    """A template that notes how many of its characters are looked at for line feeds."""
+
+    looked = 0
+
+    def count(self, *given: object) -> int:
+        _text, start, stop = given
+        type(self).looked += stop - start
+        return super().count(*given)
+
+
+def test_template_of_many_expressions_is_read_once() -> None:
+    text = Counting("{{ a }}\n" * 20_000)
+    assert scan(text) == (Finding("notice", 1, "it has 160000 characters", ""),)
+    assert Counting.looked <= len(text)

@@ -91,3 +91,31 @@ def _ends(pid: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+def test_a_tool_that_takes_memory_is_refused_it() -> None:
+    program = (
+        "import mmap\ntry:\n mmap.mmap(-1, 5 << 30)\nexcept (OSError, MemoryError):\n print('no')"
+    )
+    done = call(tool(f"import time; time.sleep(0.2)\n{program}"), "{}")
+    assert (done.succeeded, done.text) == (True, "no")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what it has started is found in /proc")
+def test_a_daemon_that_a_tool_starts_ends_with_the_call(tmp_path: Path) -> None:
+    heir = tmp_path / "pid"
+    program = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        f"        open({str(heir)!r}, 'w').write(str(os.getpid()))\n"
+        "        os.closerange(0, 3)\n"
+        "        time.sleep(600)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        f"while not os.path.exists({str(heir)!r}) or not open({str(heir)!r}).read(): pass\n"
+    )
+    assert call(tool(program), "{}").succeeded
+    assert _ends(int(heir.read_text()))
