@@ -12,6 +12,9 @@ _BESIDE_THE_BEST = 0.1
 _COMPARED = 100
 _PREFIX = 3
 
+_SHORTEST_SECRET = 6
+_secrets: set[str] = set()
+
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u2069\ufeff\ufff9-\ufffb]"
@@ -31,9 +34,21 @@ def escape_unsafe(document: str) -> str:
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
+def mask(secret: str) -> None:
+    """Have a secret masked from now on, wherever foreign text repeats it.
+
+    Registries and helpers are told secrets, and what they answer is shown. What is too short to be
+    one is passed over: it would be found in every word.
+    """
+    if len(secret) >= _SHORTEST_SECRET:
+        _secrets.add(secret)
+
+
 def sanitize_line(text: str, limit: int = 500) -> str:
     """Text as one safe line of at most `limit` characters: for names and registry messages."""
     line = " ".join(sanitize(text).split())
+    for secret in tuple(_secrets):
+        line = line.replace(secret, "***")
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -4,7 +4,6 @@ llama-server puts `usage` and `timings` in a last chunk without choices; other s
 `timings`, or call the reasoning by another name. What is not there is left out.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from modelrunner.chat.tool_call import ToolCall
 from modelrunner.text import encodable
+from modelrunner.wire import parse_json
 
 Chunk = Mapping[str, Any]
 
@@ -106,8 +106,8 @@ class Count:
 def json_object(raw: str | bytes) -> Chunk:
     """A JSON object; empty if the text is anything else."""
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
+        document = parse_json(raw)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 

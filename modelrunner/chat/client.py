@@ -224,7 +224,7 @@ class ChatClient:
             )
         try:
             raw = reply.read(_ERROR_LIMIT)
-        except (OSError, HTTPException):
+        except (OSError, HTTPException, ValueError, OverflowError):
             raw = b""  # the status alone has to do
         raise self._refusal(reply.status, json_object(raw).get("error"))
 
@@ -318,5 +318,15 @@ def _context_exceeded(told: Mapping[str, Any], message: str) -> ContextExceededE
 
 
 def _chunks(reply: "HTTPResponse") -> Iterator[bytes]:
-    while chunk := reply.read1(_CHUNK):
+    while chunk := _read(reply):
         yield chunk
+
+
+def _read(reply: "HTTPResponse") -> bytes:
+    from http.client import HTTPException
+
+    try:
+        return reply.read1(_CHUNK)
+    except (ValueError, OverflowError) as exc:
+        # a length or a chunk's size as the server sent it
+        raise HTTPException("invalid length") from exc

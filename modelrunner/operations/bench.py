@@ -25,6 +25,7 @@ from modelrunner.chat.sse import DONE, events
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.runtime.server import Server
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
@@ -35,6 +36,7 @@ _WORDS = (
     " home water room mother area money story fact month lot right study book eye job word"
 )
 _PATIENCE_S = 600.0
+_LARGEST = 1024 * 1024
 _CHUNK = 65536
 _OK = 200
 _ERROR_LIMIT = 4096
@@ -188,7 +190,9 @@ class _Client:
 
     def _tokens_of(self, prompt: str) -> int:
         with _asked(self.server, self._body(prompt, 1)) as reply:
-            counted = _object(_object(json.loads(reply.read())).get("usage")).get("prompt_tokens")
+            counted = _object(_object(parse_json(reply.read(_LARGEST))).get("usage")).get(
+                "prompt_tokens"
+            )
         if not isinstance(counted, int):
             raise RuntimeFailedError(f"{self.server.base_url} does not count tokens")
         return counted
@@ -198,7 +202,7 @@ class _Client:
         pieces, generated = list[float](), 0
         with _asked(self.server, self._body(prompt, generate, stream=True)) as reply:
             for event in events(iter(lambda: reply.read1(_CHUNK), b"")):
-                chunk = _object(None if event.data == DONE else json.loads(event.data))
+                chunk = _object(None if event.data == DONE else parse_json(event.data))
                 if _text(chunk):
                     pieces.append(time.monotonic())
                 usage = _object(chunk.get("usage"))
@@ -246,7 +250,7 @@ def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse
             said = sanitize_line(reply.read(_ERROR_LIMIT).decode(errors="replace"), 300)
         except (OSError, HTTPException) as exc:
             raise RuntimeFailedError(f"{server.base_url} does not answer") from exc
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             raise RuntimeFailedError(f"{server.base_url} answers with something else") from exc
     raise RuntimeFailedError(f"{server.base_url} refuses with HTTP status {reply.status}: {said}")
 

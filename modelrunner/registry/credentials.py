@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry import helpers
+from modelrunner.text import mask
 from modelrunner.wire import parse_object
 
 HUB_KEY = "https://index.docker.io/v1/"
@@ -31,6 +32,11 @@ class Credential:
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Whoever it is sent to may repeat it."""
+        for secret in (self.password, self.identity_token):
+            mask(secret)
 
 
 class Credentials(Protocol):

@@ -36,6 +36,7 @@ from modelrunner.registry.hub_refusal import refusal
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.session import new_session
 from modelrunner.registry.settings import HUB_ENDPOINT
+from modelrunner.text import mask
 from modelrunner.wire import LARGEST, parse_json
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class HubApi:
     def __init__(self, access: HubAccess, backoff: Backoff, ca_file: str | None) -> None:
         self.endpoint = _endpoint(access.endpoint, ca_file)
         self._token = access.token
+        mask(access.token or "")
         self._offline = access.offline
         self._backoff = backoff
 

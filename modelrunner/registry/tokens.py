@@ -17,6 +17,7 @@ from modelrunner.registry.credentials import Credential
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.guard import check_realm, check_redirect
 from modelrunner.registry.responses import error_for
+from modelrunner.text import mask
 from modelrunner.wire import LARGEST
 
 _SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*$|\s*,)")
@@ -182,6 +183,7 @@ class Tokens:
             value = body.get("token") or body.get("access_token")
         if not isinstance(body, dict) or not isinstance(value, str) or not _TOKEN.fullmatch(value):
             raise RegistryAnswerError(f"the token service of {self._endpoint.label} sends none")
+        mask(value)
         lifetime = body.get("expires_in")
         seconds = _DEFAULT_LIFETIME_S
         if isinstance(lifetime, int) and 0 < lifetime <= LARGEST:
@@ -226,5 +228,6 @@ def scope_of(repository: str, actions: str) -> str:
 
 
 def _basic(credential: Credential) -> str:
-    pair = f"{credential.username}:{credential.password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
+    pair = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+    mask(pair)
+    return f"Basic {pair}"

@@ -1,6 +1,8 @@
 """The chat client against a real HTTP server on loopback that behaves and misbehaves."""
 
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -303,3 +305,38 @@ def test_signs_of_reading_are_no_part_of_the_answer(server: OpenAIServer) -> Non
     )
     server.next(Reply((sign, sign, *says("yes").pieces)))
     assert ask(server) == [Delta("yes", ""), END]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n-5\r\ndata: x\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"9" * 5000 + b"\r\ndata: x\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\ndata: x\r\n",
+        b"Content-Length: " + b"9" * 40 + b"\r\n\r\ndata: x\n\n",
+        b"Content-Length: " + b"9" * 5000 + b"\r\n\r\ndata: x\n\n",
+        b"Content-Length: 30\r\n\r\ndata: " + b"[" * 24,
+        b"\r\n\r\ndata: " + b"[" * 100_000 + b"\n\n",
+        b'\r\n\r\ndata: {"usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}\n\n",
+    ],
+    ids=range(8),
+)
+def test_answer_of_impossible_lengths_ends_in_words(head: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head
+
+    class Nonsense(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            length = 0
+            while line := self.rfile.readline().strip().lower():
+                if line.startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            self.rfile.read(length)
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Nonsense) as listener:
+        thread = threading.Thread(target=listener.handle_request)
+        thread.start()
+        client = ChatClient(f"http://127.0.0.1:{listener.server_address[1]}/v1", "k", "m")
+        with pytest.raises(RuntimeFailedError):
+            list(client.stream(HI, SamplingOptions()))
+        thread.join()

@@ -20,11 +20,20 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo on PATH"),
 ]
 
+_PLAIN = docker_artifact(b"GGUF weights", license=b"free")
+_DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 MODELS = {
     "docker": docker_artifact(b"GGUF weights", license=b"free"),
     "modelpack": modelpack_artifact(b"GGUF weights", license=b"free"),
     "shards": docker_artifact([b"one", b"two", b"three"], annotations=False),
 }
+
+
+_OF_DOCKERS_TYPE = Artifact(
+    json.dumps({**json.loads(_PLAIN.manifest), "mediaType": _DOCKER}).encode(),
+    _DOCKER,
+    _PLAIN.blobs,
+)
 
 
 def skopeo(*arguments) -> bytes:
@@ -51,7 +60,9 @@ def lay_out(folder, artifact: Artifact, name: str) -> str:
     return f"oci:{folder}:{name}"
 
 
-@pytest.mark.parametrize("artifact", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    "artifact", [*MODELS.values(), _OF_DOCKERS_TYPE], ids=[*MODELS, "manifest of Docker's type"]
+)
 @pytest.mark.parametrize("name", ["docker.io/ai/m:3B-Q4_K_M", "localhost:5000/o/m:1"])
 def test_skopeo_reads_a_model_by_its_name(store, tmp_path, artifact, name):
     model = put(store, artifact, name, "ai/another:1")

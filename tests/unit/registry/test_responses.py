@@ -17,6 +17,7 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     UnauthorizedError,
 )
+from modelrunner.registry.credentials import Credential
 from modelrunner.registry.responses import error_for
 
 
@@ -130,3 +131,16 @@ def test_message_of_the_registry_is_one_safe_line():
     assert "\x1b" not in error.message
     assert "\n" not in error.message
     assert len(error.message) < 400
+
+
+def test_secret_that_a_registry_repeats_is_masked():
+    secret = Credential("me", "s3cret-word").password
+    body = json.dumps({"errors": [{"code": "DENIED", "message": f"{secret} is wrong"}]}).encode()
+    error = error_for(403, {}, body, what="m", registry="r.example")
+    assert error.message == "m: r.example denies access (*** is wrong)"
+
+
+def test_word_that_is_too_short_to_be_a_secret_is_not_masked():
+    assert Credential("me", "the").password == "the"
+    body = json.dumps({"errors": [{"code": "DENIED", "message": "other people"}]}).encode()
+    assert "other people" in error_for(403, {}, body, what="m", registry="r").message
