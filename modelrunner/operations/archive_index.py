@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from modelrunner.errors import (
     IntegrityError,
@@ -14,11 +16,13 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import DEFAULT_TAG, LOCAL, Reference
 from modelrunner.text import sanitize_line
 
 _CONTAINERD_NAME = "io.containerd.image.name"
 _MOST_MODELS = 1000
+_LONGEST_STEM = 100
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 def check_layout(raw: bytes) -> None:
@@ -49,9 +53,15 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
 
 
 def names_of(
-    entries: Sequence[Descriptor], wanted: Reference | None
+    entries: Sequence[Descriptor], wanted: Reference | None, short: Reference | None = None
 ) -> dict[Digest, tuple[Reference, ...]]:
     """The names of each model.
+
+    Args:
+        entries: Of the index.
+        wanted: The name of the one model; of several that have short names the repository, where
+            it was given without a tag.
+        short: The repository of short names where there is no `wanted`.
 
     Raises:
         UsageError: One has none, or `wanted` is meant for several.
@@ -59,6 +69,9 @@ def names_of(
     """
     digests = list(dict.fromkeys(entry.digest for entry in entries))
     if wanted is not None:
+        tags = {entry.digest: tag for entry in entries if (tag := _short_name(entry))}
+        if len(digests) > 1 and wanted.tag == DEFAULT_TAG and len(tags) == len(digests):
+            return {digest: (replace(wanted, tag=tags[digest]),) for digest in digests}
         if len(digests) > 1:
             raise UsageError(
                 f"the archive has {len(digests)} models, and --name is for one",
@@ -68,6 +81,9 @@ def names_of(
     found: dict[Digest, list[Reference]] = {digest: [] for digest in digests}
     for entry in entries:
         name = _name(entry)
+        tag = _short_name(entry)
+        if name is None and tag is not None and short is not None:
+            name = replace(short, tag=tag)
         if name is not None and name not in found[entry.digest]:
             found[entry.digest].append(name)
     named = [str(name) for names in found.values() for name in names]
@@ -81,6 +97,21 @@ def names_of(
             digests=[str(digest) for digest in nameless],
         )
     return {digest: tuple(names) for digest, names in found.items()}
+
+
+def repository_for(path: str) -> Reference | None:
+    """The repository under `local/` for short names in an archive; None for stdin."""
+    if path == "-":
+        return None
+    stem = re.sub(r"(\.tar)?(\.(gz|tgz|tar|[0-9]{3}))?$", "", Path(path).resolve().name.lower())
+    stem = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\.tar$", "", stem)).strip("-")
+    return Reference.parse(f"{LOCAL}/{stem[:_LONGEST_STEM].strip('-') or 'models'}")
+
+
+def _short_name(entry: Descriptor) -> str | None:
+    """A bare tag, as skopeo and buildah write it."""
+    text = entry.annotations.get(media_types.ANNOTATION_REFERENCE, "")
+    return text if _TAG.fullmatch(text) else None
 
 
 def _name(entry: Descriptor) -> Reference | None:

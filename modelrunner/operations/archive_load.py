@@ -57,9 +57,23 @@ class Loader:
     """Loads one archive into one store."""
 
     def __init__(
-        self, store: Store, listener: Listener = ignore, *, name: Reference | None = None
+        self,
+        store: Store,
+        listener: Listener = ignore,
+        *,
+        name: Reference | None = None,
+        short: Reference | None = None,
     ) -> None:
-        """Makes one; `name` is for the one model of an archive, whatever it is called there."""
+        """Makes one.
+
+        Args:
+            store: Where the models go.
+            listener: Hears how far it is.
+            name: For the one model of an archive, whatever it is called there; of several models
+                with short names the repository.
+            short: The repository of short names where there is no `name`.
+        """
+        self._short = short
         self._store = store
         self._listener = listener
         self._name = name
@@ -132,7 +146,7 @@ class Loader:
     def _planned(self, entries: Sequence[Descriptor]) -> tuple[_Wanted, ...]:
         """What the archive holds, known as soon as the manifests are here."""
         digests = {entry.digest: entry for entry in entries}
-        named = names_of(entries, self._name)
+        named = names_of(entries, self._name, self._short)
         plan = []
         for digest, entry in digests.items():
             artifact = ModelArtifact.from_manifest(

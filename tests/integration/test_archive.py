@@ -24,6 +24,7 @@ from modelrunner.events import Advanced, Finished, Planned, Verified
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive import Archive, choose
+from modelrunner.operations.archive_index import repository_for
 from modelrunner.operations.archive_load import Loader
 from modelrunner.operations.archive_output import to_files, to_stream
 from modelrunner.operations.archive_source import find_parts, open_parts
@@ -347,6 +348,62 @@ def test_a_name_that_is_a_bare_tag_names_nothing(store):
     assert "--name" in (caught.value.hint or "")
     (one,) = load_files(store, files, name=Reference.parse("ai/mine:1"))
     assert [str(name) for name in one.names] == ["docker.io/ai/mine:1"]
+
+
+@pytest.mark.parametrize(
+    ("archive", "repository"),
+    [
+        ("box.tar", "box"),
+        ("box.tar.gz", "box"),
+        ("box.tgz", "box"),
+        ("box.tar.000", "box"),
+        ("My Models v1.2.tar", "my-models-v1-2"),
+        ("box", "box"),
+        ("...", "models"),
+    ],
+)
+def test_short_names_are_tags_of_a_repository_named_after_the_archive(store, archive, repository):
+    files = laid_out(ONE, TWO, names=["3B", "7B-Q4_K_M"])
+    loaded = load_files(store, files, short=repository_for(archive))
+    assert [str(name) for one in loaded for name in one.names] == [
+        f"docker.io/local/{repository}:3B",
+        f"docker.io/local/{repository}:7B-Q4_K_M",
+    ]
+
+
+def test_name_that_is_given_is_the_repository_of_several_short_names(store):
+    files = laid_out(ONE, TWO, names=["3B", "7B"])
+    loaded = load_files(store, files, name=Reference.parse("ai/mine"))
+    names = [str(name) for one in loaded for name in one.names]
+    assert names == ["docker.io/ai/mine:3B", "docker.io/ai/mine:7B"]
+
+
+def lay_down(folder, *artifacts, names):
+    for name, content in laid_out(*artifacts, names=names).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def test_layout_in_a_directory_is_loaded_like_an_archive(cli, tmp_path):
+    folder = lay_down(tmp_path / "Box", ONE, TWO, names=["3B", "docker.io/ai/m:1"])
+    done = cli("load", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    names = [name for one in json.loads(done.stdout) for name in one["references"]]
+    assert names == ["docker.io/local/box:3B", "docker.io/ai/m:1"]
+    assert cli("verify", "ai/m:1").returncode == 0
+
+
+def test_link_in_a_layout_directory_is_not_followed(cli, tmp_path):
+    folder = lay_down(tmp_path / "box", ONE, names=["3B"])
+    blob = folder / blob_name(next(iter(ONE.blobs.values())))
+    blob.rename(tmp_path / "elsewhere")
+    blob.symlink_to(tmp_path / "elsewhere")
+    done = cli("load", str(folder))
+    assert done.returncode == 6
+    assert f"error: {blob} is a link, not a file\nhint: copy the layout" in done.stderr
+    assert json.loads(cli("list", "--json").stdout) == []
 
 
 def test_one_name_is_not_for_two_models(store):

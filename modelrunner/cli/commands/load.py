@@ -13,6 +13,8 @@ from modelrunner.cli.progress import progress
 from modelrunner.errors import SizeMismatchError, UsageError
 from modelrunner.events import Planned
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.archive_folder import is_layout, open_layout
+from modelrunner.operations.archive_index import repository_for
 from modelrunner.operations.archive_load import Loaded, Loader
 from modelrunner.operations.archive_output import part
 from modelrunner.operations.archive_source import find_parts, open_parts, plain
@@ -31,22 +33,31 @@ if TYPE_CHECKING:
 def load(
     context: Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="The archive or its parts; - is stdin.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="The archive or its parts, or an OCI layout directory; - is stdin.",
+        ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(metavar="REF", help="A name for the one model of an archive."),
+        typer.Option(
+            metavar="REF",
+            help="A name for the one model of an archive, or the repository of several tags.",
+        ),
     ] = None,
 ) -> None:
-    """Take models out of an archive, verified like a pull.
+    """Take models out of an archive or a layout directory, verified like a pull.
 
-    All of them are named, or none: where something is wrong, the store stays as it was.
+    A short name in an archive, such as a tag alone, becomes local/ARCHIVE:NAME, or REF:NAME with
+    --name REF. All of them are named, or none: where something is wrong, the store stays as it was.
     """
     wanted = None if name is None else Reference.parse(name)
     with progress(context.console, verb="loading") as listener, _opened(files) as (stream, size):
         if size is not None:
             listener(Planned(files[0], size, 0, 0))
-        loaded = Loader(context.store, listener, name=wanted).load(stream)
+        loader = Loader(context.store, listener, name=wanted, short=repository_for(files[0]))
+        loaded = loader.load(stream)
     if context.console.json:
         context.console.emit([_to_dict(one) for one in loaded])
         return
@@ -76,6 +87,10 @@ def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
                 hint="name a file, or send one in: `modelrunner load - < models.tar`",
             )
         yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
+        return
+    if len(files) == 1 and is_layout(Path(files[0])):
+        with open_layout(Path(files[0])) as found:
+            yield found
         return
     paths = find_parts([Path(text) for text in files])
     try:
