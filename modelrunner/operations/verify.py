@@ -5,22 +5,23 @@ is still arriving lies elsewhere and is nobody's damage.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from modelrunner.errors import CorruptStoreError, MalformedManifestError
+from modelrunner.errors import CorruptStoreError, MalformedManifestError, ModelRunnerError
 from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.files import TEMPORARY_PREFIX
-from modelrunner.store.stamps import is_stamped
+from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.views import copied_layers
 from modelrunner.units import counted
 
-State = Literal["good", "damaged", "absent", "malformed", "unreadable"]
+State = Literal["good", "damaged", "absent", "malformed", "unreadable", "replaced"]
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_NESTING = 8
@@ -36,14 +37,17 @@ class Finding:
         digest: Its name.
         size: In bytes, as whoever refers to it says.
         state: `malformed` is a manifest of the right digest that is none; `unreadable` is what
-            the operating system does not deliver.
+            the operating system does not deliver; `replaced` is a copy in a view that is not the
+            blob's content.
         models: Who needs it; nobody may.
+        path: The copy, where that is what was looked at.
     """
 
     digest: str
     size: int
     state: State
     models: tuple[str, ...] = ()
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ def verify_models(
 
     A stamp is believed (see `modelrunner.store.stamps`) unless `deep`, which reads every byte.
     """
-    return _checked(store, _blobs_of(store, models), deep=deep, listener=listener)
+    models = tuple(models)
+    found = _checked(store, _blobs_of(store, models), deep=deep, listener=listener)
+    found = tuple(_without_removed(store, models, found))
+    return (*found, *_replaced(store, models)) if deep else found
 
 
 def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Verification:
@@ -86,7 +93,8 @@ def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Ve
     """
     if not store.layout.exists():
         return Verification(())
-    blobs = _blobs_of(store, store.models())
+    models = store.models()
+    blobs = _blobs_of(store, models)
     needed, foreign = len(blobs), []
     for path in _files(store.layout.blobs.parent):
         if not _HEX.fullmatch(path.name) or path.parent != store.layout.blobs:
@@ -96,7 +104,9 @@ def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Ve
     found = _checked(store, blobs, deep=deep, listener=listener)
     # what nobody needs and somebody has just removed is no loss
     rest = [entry for entry in found[needed:] if entry.state != "absent"]
-    return Verification((*found[:needed], *rest), tuple(foreign))
+    wanted = _without_removed(store, models, found[:needed])
+    copies = _replaced(store, models) if deep else ()
+    return Verification((*wanted, *rest, *copies), tuple(foreign))
 
 
 def quarantine(store: Store, findings: Iterable[Finding]) -> tuple[Path, ...]:
@@ -111,10 +121,52 @@ def quarantine(store: Store, findings: Iterable[Finding]) -> tuple[Path, ...]:
     return tuple(path for path in moved if path is not None)
 
 
+def _without_removed(
+    store: Store, models: Sequence[StoredModel], found: Iterable[Finding]
+) -> Iterator[Finding]:
+    """Leaves out what is absent because another process has removed its model meanwhile."""
+    for entry in found:
+        if entry.state != "absent" or not entry.models:
+            yield entry
+            continue
+        blob = Descriptor("", Digest.parse(entry.digest), entry.size)
+        there = {model.digest for model in store.models()}
+        if not any(_name_of(each) in entry.models for each in models if each.digest in there):
+            continue
+        # removed and pulled again
+        good = store.blobs.state(blob) == "good"
+        yield replace(entry, state="good") if good else entry
+
+
+def _replaced(store: Store, models: Iterable[StoredModel]) -> Iterator[Finding]:
+    """The copies in views that are not what their blobs are; links are the blobs themselves."""
+    for model in models:
+        try:
+            copies = list(copied_layers(store.layout, model.artifact))
+        except ModelRunnerError:
+            # its manifest is found damaged, or is of another tool
+            continue
+        for layer, path in copies:
+            blob = layer.descriptor
+            try:
+                if not path.is_symlink() and is_copy_indeed(store.layout, blob.digest, path):
+                    continue
+            except FileNotFoundError:
+                continue
+            except OSError:
+                # a link, a directory, or what a disk does not deliver
+                pass
+            yield Finding(str(blob.digest), blob.size, "replaced", (_name_of(model),), path)
+
+
+def _name_of(model: StoredModel) -> str:
+    return model.references[0].short if model.references else str(model.digest)
+
+
 def _blobs_of(store: Store, models: Iterable[StoredModel]) -> dict[Digest, _Blob]:
     found: dict[Digest, _Blob] = {}
     for model in models:
-        name = model.references[0].short if model.references else str(model.digest)
+        name = _name_of(model)
         for blob in _reached(store, model.descriptor):
             entry = found.setdefault(blob.descriptor.digest, blob)
             entry.models.append(name)

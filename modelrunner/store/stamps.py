@@ -23,6 +23,8 @@ from modelrunner.store.inside import open_content, read_inside
 from modelrunner.store.layout import Layout
 
 CHUNK = 4 * 1024 * 1024
+_COPIES = 16
+"""How many copies of one blob are known: in views of several models, and of earlier ones."""
 
 
 def look(path: Path) -> str:
@@ -54,6 +56,46 @@ def is_stamped(layout: Layout, digest: Digest) -> bool:
     except OSError:
         # no stamp, or none that can be read
         return False
+
+
+def is_copy(layout: Layout, digest: Digest, path: Path) -> bool:
+    """Whether a file is a copy of a blob: by how it looks, else by hashing it once."""
+    looked = look(path)
+    known = _known_copies(layout, digest)
+    if looked in known:
+        return True
+    if hash_file(path) != digest:
+        return False
+    _write_copies(layout, digest, [*known, looked])
+    return True
+
+
+def is_copy_indeed(
+    layout: Layout,
+    digest: Digest,
+    path: Path,
+    on_bytes: Callable[[int], None] = lambda _count: None,
+) -> bool:
+    """Whether a file is a copy of a blob, by reading every byte; one that is not is forgotten."""
+    looked = look(path)
+    right = hash_file(path, on_bytes) == digest
+    known = [entry for entry in _known_copies(layout, digest) if entry != looked]
+    _write_copies(layout, digest, [*known, looked] if right else known)
+    return right
+
+
+def _known_copies(layout: Layout, digest: Digest) -> list[str]:
+    try:
+        return read_inside(layout.copies(digest), 4096).decode("ascii").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _write_copies(layout: Layout, digest: Digest, looks: list[str]) -> None:
+    with suppress(OSError):
+        write_lightly(
+            layout.copies(digest), "".join(f"{each}\n" for each in looks[-_COPIES:]).encode()
+        )
 
 
 def hash_file(path: Path, on_bytes: Callable[[int], None] = lambda _count: None) -> Digest:

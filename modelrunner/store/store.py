@@ -105,11 +105,14 @@ class StoredModel:
     def weights(self) -> Path:
         """The path of the weights under their real name, the first shard of several.
 
+        What looks other than when it was hashed is hashed again.
+
         Raises:
-            CorruptStoreError: Weights are missing.
+            CorruptStoreError: Weights are missing or damaged.
         """
+        blobs = BlobStore(self.layout)
         for layer in self.artifact.weights:
-            if not self.layout.blob(layer.descriptor.digest).exists():
+            if blobs.state(layer.descriptor) != "good":
                 raise missing(self, layer.descriptor)
         return self.view() / str(self.artifact.weights[0].path)
 

@@ -83,8 +83,8 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
             if path.exists():
                 freed += path.stat().st_size
                 path.unlink()
-            store.layout.stamp(digest).unlink(missing_ok=True)
-            store.layout.facts(digest).unlink(missing_ok=True)
+            for note in store.layout.notes(digest.hex):
+                note.unlink(missing_ok=True)
         return freed
 
 
@@ -197,8 +197,8 @@ def _remove(layout: Layout, entry: Leftover) -> bool:
     else:
         entry.path.unlink(missing_ok=True)
     if entry.kind == "blob":
-        for name in (entry.path.name, f"{entry.path.name}.facts"):
-            (layout.stamps / name).unlink(missing_ok=True)
+        for note in layout.notes(entry.path.name):
+            note.unlink(missing_ok=True)
     return True
 
 

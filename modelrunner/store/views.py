@@ -1,12 +1,15 @@
 """Views: a model's files under their real names, for programs that want a path.
 
 Hard links to the blobs, so that a view takes no room; where the file system has no hard links a
-copy is made instead. A view is built aside and renamed, so it is there whole or not at all.
+copy is made instead, which is hashed once and then known by how it looks. A view is built aside
+and renamed, so it is there whole or not at all.
 """
 
 import errno
 import os
 import shutil
+import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.store.layout import Layout
 from modelrunner.store.sharing import copy_data
+from modelrunner.store.stamps import is_copy
 
 
 def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
@@ -79,15 +83,34 @@ def _is_right(layout: Layout, artifact: ModelArtifact, folder: Path) -> bool:
 
 
 def _is_same(layout: Layout, layer: Layer, folder: Path) -> bool:
+    path, digest = folder / str(layer.path), layer.descriptor.digest
     try:
-        view = (folder / str(layer.path)).lstat()
-        blob = layout.blob(layer.descriptor.digest).stat()
+        view = path.lstat()
+        blob = layout.blob(digest).stat()
+        if os.path.samestat(view, blob):
+            return True
+        return (
+            stat.S_ISREG(view.st_mode)
+            and view.st_size == layer.descriptor.size
+            # one that is older than its blob may have been a link: it becomes one again
+            and view.st_mtime >= blob.st_mtime
+            and is_copy(layout, digest, path)
+        )
     except (FileNotFoundError, NotADirectoryError):
         return False
-    if os.path.samestat(view, blob):
-        return True
-    # a copy: made after its blob, and of its size
-    return view.st_nlink == 1 and view.st_size == blob.st_size and view.st_mtime >= blob.st_mtime
+
+
+def copied_layers(layout: Layout, artifact: ModelArtifact) -> Iterator[tuple[Layer, Path]]:
+    """The files of a view that is there which are not links to their blobs, with their paths."""
+    folder = layout.view(artifact.manifest.digest)
+    for layer in artifact.layers:
+        if layer.path is None:
+            continue
+        path = folder / layer.path
+        with suppress(FileNotFoundError, NotADirectoryError):
+            blob = layout.blob(layer.descriptor.digest).stat()
+            if not os.path.samestat(path.lstat(), blob):
+                yield layer, path
 
 
 def _swap(beside: Path, folder: Path) -> bool:

@@ -16,6 +16,7 @@ from modelrunner.operations.verify import quarantine, verify_models, verify_stor
 from modelrunner.runtime import threads
 from modelrunner.store.index import Entry
 from modelrunner.store.store import Store
+from modelrunner.store.sweep import remove_blobs_of
 from tests.support.artifacts import docker_artifact, index_artifact
 from tests.support.stores import put
 
@@ -198,3 +199,57 @@ def test_whoever_ends_it_does_not_wait_for_the_largest_blob(cli, tmp_path):
     process.communicate(timeout=5)
     assert process.returncode == 128 + signal.SIGTERM
     assert big.exists()
+
+
+@pytest.fixture
+def copied(filled, monkeypatch):
+    """A store whose views are copies: the file of a view."""
+
+    def refuse(_source, _target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    return filled.resolve("ai/one:1").weights()
+
+
+def test_a_deep_look_reads_copies_in_views_and_what_is_wrong_is_made_again(filled, copied):
+    assert verify_store(filled, deep=True).bad == ()
+    before = copied.stat()
+    copied.chmod(0o644)
+    copied.write_bytes(b"GGUF 0ne" * 1000)
+    os.utime(copied, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert filled.resolve("ai/one:1").weights().read_bytes() == b"GGUF 0ne" * 1000
+    (bad,) = verify_store(filled, deep=True).bad
+    assert (bad.state, bad.path, bad.models) == ("replaced", copied, ("ai/one:1",))
+    assert quarantine(filled, [bad]) == ()
+    assert filled.resolve("ai/one:1").weights().read_bytes() == b"GGUF one" * 1000
+    assert verify_store(filled, deep=True).bad == ()
+
+
+def test_a_model_that_is_removed_meanwhile_is_no_loss(filled, monkeypatch):
+    real = verify._checked
+
+    def remove_first(*arguments, **more):
+        model = filled.resolve("ai/one:1")
+        filled.forget(model.digest)
+        remove_blobs_of(filled, model)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(verify, "_checked", remove_first)
+    assert verify_store(filled, deep=False).bad == ()
+    assert [str(model.digest) for model in filled.models()] == [TWO.digest]
+
+
+def test_a_model_that_is_removed_and_pulled_again_meanwhile_is_good(filled, monkeypatch):
+    real = verify._checked
+
+    def remove_first(*arguments, **more):
+        model = filled.resolve("ai/one:1")
+        filled.forget(model.digest)
+        remove_blobs_of(filled, model)
+        found = real(*arguments, **more)
+        put(filled, ONE, "ai/one:1")
+        return found
+
+    monkeypatch.setattr(verify, "_checked", remove_first)
+    assert verify_store(filled, deep=False).bad == ()

@@ -84,8 +84,13 @@ def _error(bad: Sequence[Finding], moved: Sequence[Path]) -> CorruptStoreError:
     models = list(dict.fromkeys(name for entry in bad for name in entry.models))
     owner = f"{', '.join(first.models)}: " if first.models else ""
     names = " ".join(models)
+    what = (
+        f"the blob {first.digest} is {first.state}"
+        if first.path is None
+        else f"{first.path} is not a copy of the blob {first.digest}"
+    )
     return CorruptStoreError(
-        f"{owner}the blob {first.digest} is {first.state}{more}",
+        f"{owner}{what}{more}",
         hint=f"run `modelrunner pull {names}`: only what is wrong is fetched"
         if models
         else "no model needs it: `modelrunner prune` removes what was moved away",

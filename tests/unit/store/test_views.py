@@ -8,7 +8,8 @@ import stat
 import pytest
 
 from modelrunner.errors import CorruptStoreError, DiskFullError, StoreAccessError
-from modelrunner.store import views
+from modelrunner.store import stamps, views
+from modelrunner.store.sweep import remove_blobs_of
 from modelrunner.store.views import ensure_view, place_file
 from tests.support.artifacts import docker_artifact
 
@@ -182,3 +183,75 @@ def test_a_file_that_is_there_is_never_written_to(store, model, weights, tmp_pat
     with pytest.raises(FileExistsError):
         place_file(blob, other)
     assert weights.read_bytes() == b"GGUF weights"
+
+
+# Copies, where there are no hard links.
+
+
+@pytest.fixture
+def copied(model, monkeypatch):
+    """The view of a model on a file system without hard links."""
+
+    def refuse(_source, _target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = model.view()
+    assert tree(folder) == FILES
+    return folder
+
+
+def replace_in_place(path, content):
+    """Puts another file of the same size and time under a name."""
+    status = path.stat()
+    assert len(content) == status.st_size
+    other = path.with_name("other")
+    other.write_bytes(content)
+    other.replace(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_copy_is_hashed_once(model, copied, monkeypatch):
+    assert model.view() == copied
+    monkeypatch.setattr(stamps, "hash_file", None)
+    inode = (copied / "model.gguf").stat().st_ino
+    assert model.view() == copied
+    assert (copied / "model.gguf").stat().st_ino == inode
+
+
+def test_another_file_of_the_same_size_is_replaced_by_the_right_one(store, model, copied):
+    assert model.view() == copied
+    replace_in_place(copied / "model.gguf", b"GGUF weightz")
+    assert tree(model.view()) == FILES
+    assert leftovers(store) == []
+
+
+def test_a_link_of_somebody_else_in_a_view_is_replaced(store, model, weights):
+    folder = model.view()
+    (folder / "model.gguf").unlink()
+    (folder / "model.gguf").write_bytes(b"GGUF weightz")
+    os.utime(folder / "model.gguf", (2**31, 2**31))
+    assert tree(model.view()) == FILES
+    assert os.path.samestat((folder / "model.gguf").stat(), weights.stat())
+
+
+def test_what_is_known_of_copies_goes_with_their_blob(store, model, copied):
+    model.view()
+    digest = model.artifact.weights[0].descriptor.digest
+    assert store.layout.copies(digest).exists()
+    store.forget(model.digest)
+    remove_blobs_of(store, model)
+    assert list(store.layout.stamps.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", ["empty", "shorter", "changed", "gone"])
+def test_damaged_weights_have_no_path(model, weights, harm):
+    assert model.weights().read_bytes() == b"GGUF weights"
+    weights.chmod(0o644)
+    if harm == "gone":
+        weights.unlink()
+    else:
+        weights.write_bytes({"empty": b"", "shorter": b"GGUF", "changed": b"GGUF weightz"}[harm])
+    with pytest.raises(CorruptStoreError, match="is missing or damaged") as caught:
+        model.weights()
+    assert "modelrunner pull" in (caught.value.hint or "")
