@@ -29,6 +29,7 @@ from modelrunner.operations.room import require_room
 from modelrunner.store.lock import held
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
+from modelrunner.store.views import require_names
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 
@@ -152,6 +153,7 @@ class Loader:
             artifact = ModelArtifact.from_manifest(
                 parse_manifest(self._store.blobs.read(entry), entry.media_type)
             )
+            require_names(artifact)
             plan.append(_Wanted(artifact.manifest, named[digest]))
         self._sizes = {
             blob.digest: blob.size

@@ -26,6 +26,7 @@ from modelrunner.operations.suggestions import pin
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Choice, Chooser, Source
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.views import require_names
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetched, Fetcher
 
@@ -157,6 +158,7 @@ class Puller:
 
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
         reference, exact = pinned.reference, pinned.exact
+        require_names(artifact)
         manifest = artifact.manifest
         self.check(reference, manifest)
         fetcher = Fetcher(

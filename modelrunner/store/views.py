@@ -9,11 +9,12 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from modelrunner.errors import CorruptStoreError
+from modelrunner.errors import ConfigError, CorruptStoreError
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.inside import make_directory, make_read_only, open_content, open_inside
@@ -32,6 +33,7 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     folder = layout.view(artifact.manifest.digest)
     if _is_right(layout, artifact, folder):
         return folder
+    require_names(artifact)
     beside = _temporary(folder)
     try:
         with disk_errors(folder):
@@ -44,6 +46,23 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def require_names(artifact: ModelArtifact) -> None:
+    """Make sure that the model's files can have their names on this machine.
+
+    Raises:
+        ConfigError: File names have an encoding here that lacks a character.
+    """
+    for layer in artifact.layers:
+        try:
+            os.fsencode(layer.path or "")
+        except UnicodeEncodeError as exc:
+            raise ConfigError(
+                f"cannot create the file {layer.path}: file names are"
+                f" {sys.getfilesystemencoding().upper()} in this locale",
+                hint="use a locale with UTF-8: LC_ALL=C.UTF-8",
+            ) from exc
 
 
 def place_file(blob: Path, target: Path) -> None:

@@ -372,3 +372,20 @@ def test_messages_that_nobody_can_take_do_not_end_a_pull(
     assert done.returncode in (0, 7)
     assert cli("inspect", name).returncode == 0
     assert (helped.returncode, helped.stderr) == (0, b"")
+
+
+def test_file_name_that_the_locale_cannot_write_is_told_before_the_download(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    weights = tiny_gguf(tmp_path / "model.gguf").read_bytes()
+    with Registry() as registry:
+        registry.add(docker_artifact(weights, filenames=["größe.gguf"]), "team/model", tags=["1"])
+        name = registry.reference("team/model:1")
+        ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = cli("pull", name, **ascii_only)
+        assert registry.requests_of(kind="blob", method="GET") == []
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        "error: cannot create the file gr??e.gguf: file names are ASCII in this locale",
+        "hint: use a locale with UTF-8: LC_ALL=C.UTF-8",
+    ]
