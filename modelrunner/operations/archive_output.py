@@ -5,7 +5,6 @@ the old archive or the new one, never half of one.
 """
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -14,7 +13,7 @@ from stat import S_ISREG
 from typing import IO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError, UsageError
-from modelrunner.store.files import sync_directory, temporary_beside
+from modelrunner.store.files import flush, remove_abandoned, sync_directory, temporary_beside
 from modelrunner.text import os_hint, os_reason
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -136,6 +135,7 @@ class _Parts:
             return self._file
         self._close()
         path = self._path if self._part_bytes is None else part(self._path, len(self._written))
+        remove_abandoned(path)
         beside = temporary_beside(path)
         file = beside.open("xb", buffering=0)
         self._file, self._room = file, self._part_bytes or 0
@@ -144,7 +144,7 @@ class _Parts:
 
     def _close(self) -> None:
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            flush(self._file.fileno())
             self._file.close()
 
     def _remove_stale(self) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
+from modelrunner.operations.remove import remove_model
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.sweep import remove_blobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,10 @@ def carry_out(store: Store, plan: RemovalPlan) -> RemovalPlan:
     Raises:
         StoreAccessError: The store may not be written.
     """
-    removed = []
-    for planned in plan.models:
-        store.forget(planned.model.digest)
-        removed.append(Unlocked(planned.model, remove_blobs_of(store, planned.model)))
-    return RemovalPlan(tuple(removed), plan.unpushed)
+    removed = tuple(
+        Unlocked(planned.model, remove_model(store, planned.model)) for planned in plan.models
+    )
+    return RemovalPlan(removed, plan.unpushed)
 
 
 def _sizes(model: StoredModel) -> dict[Digest, int]:

@@ -20,7 +20,15 @@ from pathlib import Path
 
 from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors, temporary_beside, write_lightly
+from modelrunner.store.files import (
+    disk_errors,
+    flush,
+    remove_abandoned,
+    sync_directory,
+    temporary_beside,
+    write_atomically,
+)
+from modelrunner.store.inside import open_content
 from modelrunner.store.sharing import share_blocks
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
@@ -80,6 +88,9 @@ def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = 
     contents = _contents(files, links)
     with _folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        targets = [file.target for file in files] + [link.target for link in links]
+        for target in (*targets, folder / SUMS):
+            remove_abandoned(target)
         sums = _read_sums(folder / SUMS, force=force)
         wrong = [file for file in files if not _is_right(file, way)]
         missing_links = [link for link in links if not _is_linked(link)]
@@ -98,6 +109,7 @@ def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = 
         for link in missing_links:
             _make_link(link)
         _write_sums(folder, sums, contents)
+        sync_directory(folder)
     weights = folder / str(model.artifact.weights[0].path)
     return Placed(folder, weights, len(wrong))
 
@@ -217,6 +229,9 @@ def _is_ours(file: _File, sums: Mapping[str, str]) -> bool:
         return bool(_STABLE.fullmatch(file.name)) and _is_known(file.target, file.name, sums)
     if not stat.S_ISREG(there.st_mode):
         return False
+    if there.st_size == 0:
+        # nothing of anybody's is lost: what a power cut leaves of a file, or `touch` makes
+        return True
     return hash_file(file.target).hex in (sums.get(file.name), file.digest.hex)
 
 
@@ -236,8 +251,13 @@ def _replace(files: Sequence[_File], way: Way) -> None:
             beside = temporary_beside(file.target)
             made.append((beside, file.target))
             _bring(file.blob, beside, way)
+            with open_content(beside) as whole:
+                # a name that outlives a power cut has to be that of the content
+                flush(whole.fileno())
         for beside, target in made:
             beside.replace(target)
+        for folder in {target.parent for _beside, target in made}:
+            sync_directory(folder)
     finally:
         for beside, _ in made:
             beside.unlink(missing_ok=True)
@@ -301,7 +321,7 @@ def _write_sums(folder: Path, sums: Mapping[str, str], files: Mapping[str, Diges
     except FileNotFoundError:
         same = False
     if not same:
-        write_lightly(path, content)
+        write_atomically(path, content)
 
 
 @contextmanager

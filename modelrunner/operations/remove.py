@@ -1,11 +1,12 @@
 """Removal: planned, shown, done. Names go first, blobs last."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.errors import DiskFullError, ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.sweep import remove_blobs_of
+from modelrunner.store.sweep import make_room_by, remove_blobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,38 @@ def remove(store: Store, plan: RemovalPlan) -> Removed:
 
     Raises:
         StoreAccessError: The store may not be written.
+        DiskFullError: There is no room for an index, and the model has nothing to make some with.
     """
     if not plan.last:
-        store.untag(plan.names)
+        _on_a_full_disk(store, plan.model, lambda: store.untag(plan.names), files=False)
         return Removed(plan, 0)
-    store.forget(plan.model.digest)
-    return Removed(plan, remove_blobs_of(store, plan.model))
+    return Removed(plan, remove_model(store, plan.model))
+
+
+def remove_model(store: Store, model: StoredModel) -> int:
+    """Removes a model with all its names: names first, blobs last; the bytes that freed.
+
+    Raises:
+        StoreAccessError, DiskFullError: See `remove`.
+    """
+    freed = _on_a_full_disk(store, model, lambda: store.forget(model.digest), files=True)
+    return freed + remove_blobs_of(store, model)
+
+
+def _on_a_full_disk(
+    store: Store, model: StoredModel, change: Callable[[], None], *, files: bool
+) -> int:
+    """Changes the index; where that has no room, the model gives some first: the bytes."""
+    freed = 0
+    for step in (False, True)[: 1 + files]:
+        try:
+            change()
+        except DiskFullError:
+            freed += make_room_by(store, model, files=step)
+        else:
+            return freed
+    change()
+    return freed
 
 
 def _is_id_of(text: str, model: StoredModel) -> bool:

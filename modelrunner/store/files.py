@@ -1,13 +1,18 @@
 """Small file operations that must not leave half a file: written beside, flushed, renamed."""
 
 import errno
+import hashlib
 import os
+import re
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from modelrunner.errors import DiskFullError, StoreAccessError
-from modelrunner.store.inside import open_inside
+from modelrunner.store.inside import open_inside, read_inside
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -15,6 +20,9 @@ _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 _FAILING = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems say that know no flushing: some network, overlay and FUSE ones."""
+SECONDS_IN_USE = 3600
+"""How long a temporary file may belong to somebody of whom nothing is known."""
+_OWNER = re.compile(r"(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9a-f]{1,8})-[0-9a-f]{12}")
 STATE_HINT = "check who owns it, or set MODELRUNNER_STATE to a directory of yours"
 """What to do where logs and records cannot be written."""
 
@@ -129,8 +137,62 @@ def _written_beside(path: Path, content: bytes, *, flushed: bool) -> Iterator[Pa
 
 
 def temporary_beside(path: Path) -> Path:
-    """A free name in the same directory, which `prune` knows as a leftover."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{path.name[:80]}-{os.urandom(6).hex()}")
+    """A free name in the same directory, which tells who works on it: see `remove_abandoned`."""
+    owner = f"{_machine()}.{os.getpid():x}"
+    return path.with_name(f"{_leftover_prefix(path)}{owner}-{os.urandom(6).hex()}")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Removes what processes that were killed have left beside a file, under temporary names.
+
+    That of a process which still runs is left alone; that of another machine or container, whose
+    processes are not known, until it is old. So is what cannot be removed, and what another user
+    has made.
+    """
+    prefix = _leftover_prefix(path)
+    try:
+        with os.scandir(path.parent) as entries:
+            found = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    except OSError:
+        return
+    for name in found:
+        owner = _OWNER.fullmatch(name, len(prefix))
+        with suppress(OSError):
+            leftover = path.with_name(name)
+            looked = leftover.lstat()
+            mine = not hasattr(os, "geteuid") or looked.st_uid == os.geteuid()
+            if owner is not None and mine and not stat.S_ISDIR(looked.st_mode):
+                known = owner["machine"] == _machine() and hasattr(os, "geteuid")
+                old = looked.st_ctime < time.time() - SECONDS_IN_USE
+                if not _runs(int(owner["pid"], 16)) if known else old:
+                    leftover.unlink()
+
+
+def _leftover_prefix(path: Path) -> str:
+    return f"{TEMPORARY_PREFIX}{path.name[:80]}-"
+
+
+@cache
+def _machine() -> str:
+    """Names the set of processes of which this one is: a machine's, or a container's."""
+    host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    with suppress(OSError):
+        host += str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(os.fsencode(host)).hexdigest()[:8]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    try:
+        # killed, and its parent has not noticed yet
+        return read_inside(Path(f"/proc/{pid}/stat"), 4096).rpartition(b")")[2].split()[0] != b"Z"
+    except (OSError, IndexError):
+        return True
 
 
 def nearest_existing(folder: Path) -> Path:

@@ -19,15 +19,13 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
+from modelrunner.store.files import SECONDS_IN_USE, TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.layout import Layout
 from modelrunner.store.lock import held, open_held, try_lock
 from modelrunner.store.store import Store, StoredModel
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_NESTING = 8
-_SECONDS_IN_USE = 3600
-"""How long a temporary file may belong to somebody who is still at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,49 @@ def remove_blobs_of(store: Store, model: StoredModel) -> int:
         shutil.rmtree(store.layout.view(model.digest), ignore_errors=True)
         freed = 0
         for digest in _own_blobs(store, model) - live:
-            path = store.layout.blob(digest)
-            if path.exists():
-                freed += path.stat().st_size
-                path.unlink()
+            freed += _remove_blob(store, digest)
             for note in store.layout.notes(digest.hex):
                 note.unlink(missing_ok=True)
         return freed
+
+
+def make_room_by(store: Store, model: StoredModel, *, files: bool) -> int:
+    """Removes what a model can do without, so that a full disk has room for a new index.
+
+    That is its view and what was noted of its blobs, which are made again when they are needed;
+    and with `files`, of a model that is about to be forgotten, the blobs that no other model
+    shares. Its manifest and config stay: should this process die now, the model is still listed,
+    and can be pulled or removed.
+
+    Returns:
+        The bytes of the blobs.
+    """
+    with held(store.layout.lock), disk_errors(store.layout.root):
+        shutil.rmtree(store.layout.view(model.digest), ignore_errors=True)
+        own = _own_blobs(store, model)
+        for digest in own:
+            for note in store.layout.notes(digest.hex):
+                note.unlink(missing_ok=True)
+        if not files:
+            return 0
+        others = [other for other in store.models() if other.digest != model.digest]
+        try:
+            shared = [_reached(store.blobs, other.descriptor) for other in others]
+        except IntegrityError:
+            # what a damaged manifest needs is not known
+            return 0
+        keep = {model.digest, model.manifest.config.digest}.union(*shared)
+        return sum(_remove_blob(store, digest) for digest in own - keep)
+
+
+def _remove_blob(store: Store, digest: Digest) -> int:
+    path = store.layout.blob(digest)
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
 
 
 def live_digests(store: Store) -> frozenset[Digest] | None:
@@ -143,7 +177,7 @@ def _dead(folder: Path, alive: set[str], kind: str) -> Iterator[Leftover]:
 
 
 def _temporaries(layout: Layout) -> Iterator[Leftover]:
-    new = time.time() - _SECONDS_IN_USE
+    new = time.time() - SECONDS_IN_USE
     for folder in (layout.root, layout.blobs, layout.ingest, layout.stamps, layout.views):
         for path in _files(folder):
             # those that are gone by now were somebody's

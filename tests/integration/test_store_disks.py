@@ -9,8 +9,10 @@ from modelrunner.errors import DiskFullError, ExitStatus, StoreAccessError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.operations.verify import verify_store
 from modelrunner.store.store import Store
-from modelrunner.store.sweep import leftovers, sweep
+from modelrunner.store.sweep import leftovers, make_room_by, sweep
 from tests.support.artifacts import docker_artifact
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import freeze, read_only, small_disk
@@ -97,6 +99,37 @@ def test_on_a_full_disk_prune_still_frees_room(disk):
     (gone,) = sweep(store, partials=True)
     assert gone.kind == "partial"
     assert shutil.disk_usage(disk).free > MIB
+
+
+@pytest.mark.parametrize("has", ["a view", "names", "nothing more"])
+def test_on_a_full_disk_a_model_can_be_removed(disk, has):
+    store = Store(disk / "store")
+    names = ("ai/m:1", "ai/m:2") if has == "names" else ("ai/m:1",)
+    model = put(store, docker_artifact(b"GGUF" * 50_000, license=b"shared"), *names)
+    other = put(store, docker_artifact(b"other", license=b"shared"), "ai/other:1")
+    if has == "nothing more":
+        for stamp in store.layout.stamps.iterdir():
+            stamp.unlink()
+    else:
+        model.weights()
+    fill(disk, 0)
+    with pytest.raises(DiskFullError):
+        store.forget(model.digest)
+    freed = [remove(store, plan_removal(store, name, force=False)).freed for name in names]
+    assert freed[-1] > 200_000
+    assert [found.digest for found in store.models()] == [other.digest]
+    assert verify_store(store, deep=True).bad == ()
+    assert sweep(store, partials=True) == ()
+
+
+def test_a_model_that_gave_its_files_to_a_full_disk_can_be_pulled_again(store):
+    artifact = docker_artifact(b"GGUF" * 1000, license=b"free")
+    model = put(store, artifact, "ai/m:1")
+    assert make_room_by(store, model, files=True) == 4004
+    assert [found.digest for found in store.models()] == [model.digest]
+    assert store.complete(Reference.parse("ai/m:1")) is None
+    put(store, artifact, "ai/m:1")
+    assert verify_store(store, deep=True).bad == ()
 
 
 def test_a_good_blob_without_a_stamp_is_good_on_a_full_disk(disk):

@@ -12,6 +12,7 @@ from modelrunner.errors import ConfigError, CorruptStoreError, MalformedManifest
 from modelrunner.oci.digest import Digest
 from modelrunner.operations import place as placing
 from modelrunner.operations.place import place
+from modelrunner.store import files
 from tests.support.artifacts import docker_artifact
 from tests.support.stores import put
 
@@ -272,3 +273,50 @@ def test_a_link_that_cannot_be_says_what_to_do(store, tmp_path, monkeypatch):
     assert "leave out --link" in str(caught.value.hint)
     assert not [*(tmp_path / "out").iterdir()]
     assert place(model, tmp_path / "out").weights.read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("way", ["auto", "link", "copy"])
+def test_files_are_on_the_disk_before_they_have_their_names(store, tmp_path, way, monkeypatch):
+    model, folder = stored(store), tmp_path / "out"
+    done = []
+    real, replace, sync = placing.flush, Path.replace, placing.sync_directory
+
+    def note(what, call):
+        def noted(*arguments):
+            done.append(what)
+            return call(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(placing, "flush", note("flushed", real))
+    monkeypatch.setattr(placing, "sync_directory", note("directory", sync))
+    monkeypatch.setattr(Path, "replace", note("named", replace))
+    place(model, folder, way)
+    assert done[:5] == ["flushed", "flushed", "named", "named", "directory"]
+    assert done[-1] == "directory"
+
+
+def test_an_empty_file_is_replaced_and_another_is_not(store, tmp_path):
+    model, folder = stored(store), tmp_path / "out"
+    folder.mkdir()
+    (folder / "model.gguf").touch()
+    assert place(model, folder).weights.read_bytes() == WEIGHTS
+    (folder / "model.gguf").unlink()
+    (folder / "model.gguf").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="already exists and was not created by modelrunner"):
+        place(model, folder)
+    assert (folder / "model.gguf").read_bytes() == b"mine"
+
+
+def test_what_a_killed_process_has_left_is_removed(store, tmp_path, monkeypatch):
+    model, folder = stored(store), tmp_path / "out"
+    place(model, folder, "copy")
+    (child,) = [subprocess.Popen(["true"])]
+    child.wait()
+    monkeypatch.setattr(os, "getpid", lambda: child.pid)
+    left = [files.temporary_beside(folder / name) for name in ("model.gguf", "SHA256SUMS")]
+    monkeypatch.undo()
+    for file in left:
+        file.write_bytes(b"half")
+    assert place(model, folder, "copy").changed == 0
+    assert [file for file in left if file.exists()] == []

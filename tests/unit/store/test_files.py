@@ -1,0 +1,86 @@
+"""What a process that was killed has left beside a file is removed by the next one."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from modelrunner.store import files
+from modelrunner.store.files import SECONDS_IN_USE, remove_abandoned, temporary_beside
+
+NAME_OF_A_CHILD = """
+import sys
+from pathlib import Path
+from modelrunner.store.files import temporary_beside
+file = temporary_beside(Path(sys.argv[1]))
+file.write_bytes(b"half")
+print(file, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def leftover(tmp_path):
+    """What another process has left beside `tmp_path / "m.tar"`, and how to end that process."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", NAME_OF_A_CHILD, tmp_path / "m.tar"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        yield type(tmp_path)(child.stdout.readline().strip()), child
+        child.kill()
+
+
+def test_that_of_a_killed_process_goes_and_that_of_a_running_one_stays(tmp_path, leftover):
+    file, child = leftover
+    own = temporary_beside(tmp_path / "m.tar")
+    own.write_bytes(b"half")
+    remove_abandoned(tmp_path / "m.tar")
+    assert file.exists()
+    child.kill()
+    child.wait()
+    remove_abandoned(tmp_path / "other.tar")
+    assert file.exists()
+    remove_abandoned(tmp_path / "m.tar")
+    assert not file.exists()
+    assert own.exists()
+
+
+def test_that_of_another_machine_goes_when_it_is_old(tmp_path, leftover, monkeypatch):
+    file, child = leftover
+    child.kill()
+    child.wait()
+    monkeypatch.setattr(files, "_machine", lambda: "00000000")
+    remove_abandoned(tmp_path / "m.tar")
+    assert file.exists()
+    later = time.time() + SECONDS_IN_USE + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    remove_abandoned(tmp_path / "m.tar")
+    assert not file.exists()
+
+
+def test_a_link_goes_and_what_it_leads_to_stays(tmp_path, leftover):
+    file, child = leftover
+    child.kill()
+    child.wait()
+    file.rename(tmp_path / "precious")
+    file.symlink_to(tmp_path / "precious")
+    remove_abandoned(tmp_path / "m.tar")
+    assert not file.is_symlink()
+    assert (tmp_path / "precious").read_bytes() == b"half"
+
+
+def test_what_has_another_name_or_is_a_directory_stays(tmp_path):
+    names = (".tmp-m.tar-notes", ".tmp-m.tar-0123456789ab", "m.tar", ".tmp-m.tar")
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".tmp-m.tar-00000000.ffff-0123456789ab").mkdir()
+    os.utime(tmp_path / ".tmp-m.tar-00000000.ffff-0123456789ab", (0, 0))
+    before = sorted(tmp_path.iterdir())
+    remove_abandoned(tmp_path / "m.tar")
+    remove_abandoned(tmp_path / "missing" / "m.tar")
+    assert sorted(tmp_path.iterdir()) == before
