@@ -30,8 +30,8 @@ _MEDIA = {
 }
 """Kinds of content that need a projector, in the words of all APIs."""
 
-_MOST_CONTAINERS = 1_000_000
-_MOST_VALUES = 8_000_000
+_MOST_CONTAINERS = 250_000
+_MOST_VALUES = 1_000_000
 """Values of one request: each takes several times its bytes, and time in which nobody is served.
 
 Counted by their marks, those within texts too: a text with so many is longer than any context.
