@@ -25,6 +25,7 @@ ModelRunnerError                          1
   + DigestMismatchError, SizeMismatchError
   + MalformedManifestError, MalformedGGUFError
   + CorruptStoreError
+    + RemovedMeanwhileError                   another process has removed what a model needs
   + UnverifiedError                           nobody has signed it whom the policy names
 + CapacityError                           7
   + DoesNotFitError, DiskFullError
@@ -280,6 +281,14 @@ class CorruptStoreError(IntegrityError):
 
     code = "corrupt_store"
     default_hint = "`modelrunner verify --deep` finds what is damaged; pull that model again"
+
+
+class RemovedMeanwhileError(CorruptStoreError):
+    """Another process has removed a blob that a model was about to be named with."""
+
+    code = "removed_meanwhile"
+    retryable = True
+    default_hint = "run the same command again: only what is missing is fetched"
 
 
 class UnverifiedError(IntegrityError):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
@@ -22,6 +23,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_artifact import artifact_of, metadata_of
+from modelrunner.operations.room import require_room_for_copies
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.taking import Taken, TakenFile, Way, take
 
@@ -140,13 +142,15 @@ class Importer:
         sizes = [path.stat().st_size if path.exists() else 0 for path, _ in files]
         self.listener(Planned(title, sum(sizes), 0, 0))
         taken = []
-        for (path, claimed), size in zip(files, sizes, strict=True):
+        for number, ((path, claimed), size) in enumerate(zip(files, sizes, strict=True)):
+            left = sum(sizes[number:])
             blob = take(
                 self.store.blobs,
                 path,
                 claimed,
                 way=self.way,
                 on_bytes=self._teller(path, size),
+                before_copy=partial(require_room_for_copies, self.store, left),
             )
             if blob.how == "here":
                 self.listener(Skipped(str(blob.digest), blob.size, path.name))

@@ -80,7 +80,10 @@ class Locker:
             and why_unsatisfied(locked, wanted) is None
         }
         return Lock(
-            tuple(kept.get(wanted.name) or self._pin(intent, wanted) for wanted in intent.models),
+            tuple(
+                kept.get(wanted.name) or self._pin(intent, wanted, anew=wanted.name in renew)
+                for wanted in intent.models
+            ),
             before.file,
         )
 
@@ -93,17 +96,23 @@ class Locker:
         for wanted in intent.models:
             locked = before.get(wanted.name)
             try:
-                yield Change(wanted.name, locked, self._pin(intent, wanted))
+                yield Change(wanted.name, locked, self._pin(intent, wanted, anew=True))
             except NotFoundError as exc:
                 if locked is None:
                     raise
                 yield Gone(wanted.name, locked, exc)
 
-    def _pin(self, intent: Intent, wanted: Wanted) -> LockedModel:
+    def _pin(self, intent: Intent, wanted: Wanted, *, anew: bool) -> LockedModel:
         with _placed(intent, wanted):
             reference = self.choose(wanted) if wanted.is_chosen else wanted.reference
             if reference.is_local:
                 raise self.store.unregistered(reference)
+            if anew and self.offline and not reference.pinned:
+                # what the store has may be what the registry had long ago
+                raise NotInStoreError(
+                    f"{reference.short}: cannot ask the registry what it has now: --offline is set",
+                    hint="run it without --offline",
+                )
             artifact = self._here(reference) if self.offline else self._there(reference)
             if wanted.fit is not None and not wanted.is_chosen:
                 self.check(wanted, reference.with_digest(artifact.manifest.digest))

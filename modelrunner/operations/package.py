@@ -5,9 +5,10 @@ shard, never compressed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError, UsageError
@@ -21,9 +22,9 @@ from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
-from modelrunner.store.blobs import BlobStore
+from modelrunner.operations.room import require_room_for_copies
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.taking import take
+from modelrunner.store.taking import TakenFile, take
 from modelrunner.text import with_article
 from modelrunner.units import format_moment
 
@@ -78,9 +79,23 @@ def package(
     config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
     with store.arriving():
         names = _Names(family)
+        parts = _parts(ingredients, shards)
+        sizes = [path.stat().st_size for _role, path in parts]
         layers = [
-            _file(store.blobs, path, names.of(path, role), role, family, created)
-            for role, path in _parts(ingredients, shards)
+            _file(
+                partial(
+                    take,
+                    store.blobs,
+                    way="copy",
+                    before_copy=partial(require_room_for_copies, store, sum(sizes[number:])),
+                ),
+                path,
+                names.of(path, role),
+                role,
+                family,
+                created,
+            )
+            for number, (role, path) in enumerate(parts)
         ]
         manifest, raw = assemble(config, layers, metadata, reference.repository)
         store.blobs.put(manifest.config, raw)
@@ -175,9 +190,14 @@ class _Names:
 
 
 def _file(
-    blobs: BlobStore, path: Path, name: str, role: str, family: Family, created: datetime
+    bring: Callable[[Path], TakenFile],
+    path: Path,
+    name: str,
+    role: str,
+    family: Family,
+    created: datetime,
 ) -> Descriptor:
-    taken = take(blobs, path, way="copy")
+    taken = bring(path)
     annotations = {
         media_types.ANNOTATION_PATH: name,
         media_types.ANNOTATION_FILE: json.dumps(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import CorruptStoreError, MalformedManifestError
+from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
@@ -170,14 +170,14 @@ class Puller:
             self.budget,
         )
         with self.store.arriving():
-            states = {entry: self.store.blobs.state(entry) for entry in manifest.blobs}
-            absent = [entry for entry, state in states.items() if state != "good"]
-            for entry in states.keys() - set(absent):
-                self.store.blobs.tidy(entry)
-            with self.room.taken(self.store, absent):
-                results = self._bring(reference, artifact, fetcher, absent)
+            results = self._bring_absent(reference, artifact, fetcher)
             names, aliases = self._names(self.store.find(exact), pinned)
-            model = self.store.add(manifest, names, aliases, published=True)
+            try:
+                model = self.store.add(manifest, names, aliases, published=True)
+            except RemovedMeanwhileError:
+                # another model had it when this pull began, and `rm` has removed that one
+                results += self._bring_absent(reference, artifact, fetcher)
+                model = self.store.add(manifest, names, aliases, published=True)
         # the files get their names now, for a store that is read-only later
         model.view()
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
@@ -193,13 +193,23 @@ class Puller:
             pinned.choice,
         )
 
+    def _bring_absent(
+        self, reference: Reference, artifact: ModelArtifact, fetcher: Fetcher
+    ) -> list[Fetched]:
+        states = {entry: self.store.blobs.state(entry) for entry in artifact.manifest.blobs}
+        absent = [entry for entry, state in states.items() if state != "good"]
+        for entry in states.keys() - set(absent):
+            self.store.blobs.tidy(entry)
+        with self.room.taken(self.store, absent):
+            return self._bring(reference, artifact, fetcher, absent)
+
     def _bring(
         self,
         reference: Reference,
         artifact: ModelArtifact,
         fetcher: Fetcher,
         absent: Sequence[Descriptor],
-    ) -> Sequence[Fetched]:
+    ) -> list[Fetched]:
         manifest, titles = artifact.manifest, _titles(artifact)
         resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
         present = manifest.total_bytes - sum(entry.size for entry in absent)

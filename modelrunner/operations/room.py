@@ -89,6 +89,19 @@ def require_room(
         )
 
 
+def require_room_for_copies(store: Store, size: int, kept: int) -> None:
+    """Says no before files are copied into a store, see `require_room`.
+
+    Args:
+        store: Where to.
+        size: Of all of them, in bytes.
+        kept: Bytes of them that an earlier try has left.
+    """
+    needed = size - kept
+    why = f"{format_size(needed)} are to be copied"
+    require_room(store.layout.root, needed, why, spare=min(_MARGIN, needed))
+
+
 def free_bytes(folder: Path) -> int | None:
     """Returns how much room a disk has; None where its file system does not know."""
     try:

@@ -16,6 +16,7 @@ from modelrunner.errors import (
     CorruptStoreError,
     DiskFullError,
     ModelNotFoundError,
+    RemovedMeanwhileError,
     StoreAccessError,
 )
 from modelrunner.oci.artifact import ModelArtifact
@@ -264,7 +265,8 @@ class Store:
             published: Whether a registry has it; once noted, that stays.
 
         Raises:
-            CorruptStoreError: A blob is missing: nothing was named.
+            RemovedMeanwhileError: A blob is missing: nothing was named.
+            CorruptStoreError: One is damaged.
         """
         for descriptor in manifest.blobs:
             if self.blobs.state(descriptor) == "damaged":
@@ -363,9 +365,8 @@ class Store:
         # under the lock: nothing can be removed between this look and the name
         for descriptor in (manifest.descriptor, *manifest.blobs):
             if not self.blobs.path(descriptor.digest).exists():
-                raise CorruptStoreError(
-                    f"the blob {descriptor.digest} is not here: the model was not named",
-                    hint="run the same command again: only what is missing is fetched",
+                raise RemovedMeanwhileError(
+                    f"the blob {descriptor.digest} is missing: the model was not named",
                     digest=str(descriptor.digest),
                 )
 

@@ -46,6 +46,7 @@ def take(
     *,
     way: Way = "auto",
     on_bytes: Callable[[int], None] = lambda _count: None,
+    before_copy: Callable[[int], None] = lambda _kept: None,
 ) -> TakenFile:
     """Makes a file a blob.
 
@@ -55,6 +56,8 @@ def take(
         claimed: The digest that whoever has it says it has.
         way: How.
         on_bytes: Hears how many bytes were hashed, piece by piece.
+        before_copy: Called before a file is copied that cannot be shared, with the bytes of it that
+            an earlier try has left; may raise.
 
     Raises:
         DigestMismatchError: It is not what it is said to be, or changes while it is read.
@@ -77,10 +80,17 @@ def take(
     descriptor = Descriptor(_ANY, digest, size)
     if blobs.state(descriptor) == "good":
         return TakenFile(digest, size, "here")
-    return TakenFile(digest, size, _bring(blobs, path, looked, descriptor, way))
+    return TakenFile(digest, size, _bring(blobs, path, looked, descriptor, way, before_copy))
 
 
-def _bring(blobs: BlobStore, path: Path, looked: str, descriptor: Descriptor, way: Way) -> Taken:
+def _bring(
+    blobs: BlobStore,
+    path: Path,
+    looked: str,
+    descriptor: Descriptor,
+    way: Way,
+    before_copy: Callable[[int], None],
+) -> Taken:
     for how, make in _SHARED.items():
         if how in _WAYS[way]:
             adopted = blobs.adopt(descriptor, partial(make, path, looked))
@@ -92,6 +102,7 @@ def _bring(blobs: BlobStore, path: Path, looked: str, descriptor: Descriptor, wa
             hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
             path=str(path),
         )
+    before_copy(blobs.partial_bytes(descriptor))
     with blobs.writer(descriptor) as writer, disk_errors(path):
         if writer is None:
             return "here"

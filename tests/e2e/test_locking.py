@@ -267,6 +267,28 @@ def test_a_lock_is_made_offline_of_what_is_here(
     assert (registry.requests, valid(project)["model"][0]["manifest"]) == ([], tiny.digest)
 
 
+@pytest.mark.parametrize("option", [["--diff"], ["--upgrade"], ["--update", "a"]])
+def test_offline_nothing_is_said_of_what_a_registry_has_now(
+    cli: CommandLine,
+    registry: Registry,
+    want: Write,
+    project: Path,
+    tiny: Artifact,
+    option: list[str],
+) -> None:
+    registry.add(tiny, "team/tiny", ["1"])
+    want('[models]\na = "HOST/team/tiny:1"')
+    assert cli("lock").returncode == 0
+    cli("pull", registry.reference("team/tiny:1"))
+    before = (project / "modelrunner.lock").read_bytes()
+    registry.requests.clear()
+    done = cli("--offline", "lock", *option)
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "cannot ask the registry what it has now: --offline is set" in done.stderr
+    assert (registry.requests, (project / "modelrunner.lock").read_bytes()) == ([], before)
+    assert cli("--offline", "lock").returncode == 0
+
+
 def test_the_variant_that_fits_is_chosen_and_stays(
     cli: CommandLine, registry: Registry, want: Write, project: Path, tmp_path: Path
 ) -> None:

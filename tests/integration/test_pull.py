@@ -26,6 +26,7 @@ from modelrunner.errors import (
 from modelrunner.events import Finished, Planned, Retrying, Skipped, Verified
 from modelrunner.oci.digest import Digest
 from modelrunner.registry.settings import RegistrySettings
+from modelrunner.store.sweep import remove_blobs_of
 from tests.support.artifacts import (
     docker_artifact,
     image_artifact,
@@ -171,6 +172,32 @@ def test_journal_of_a_blob_that_had_just_got_its_name_is_removed(registry, pulli
     assert pulling.leftovers != []
     pulling.pull(registry.reference(NAME))
     assert pulling.leftovers == []
+
+
+def test_blob_that_is_removed_with_another_model_meanwhile_is_fetched_again(registry, pulling):
+    first, second = (
+        docker_artifact(b"GGUF one", license=b"s"),
+        docker_artifact(WEIGHTS, license=b"s"),
+    )
+    registry.add(first, "ai/first", tags=["1"])
+    registry.add(second, "ai/second", tags=["1"])
+    pulling.pull(registry.reference("ai/first:1"))
+    store = pulling.store
+    shared = Digest.of(b"s")
+    real = store.add
+
+    def add_after_rm(*arguments, **more):
+        store.add = real
+        model = store.resolve(registry.reference("ai/first:1"))
+        store.forget(model.digest)
+        remove_blobs_of(store, model)
+        assert not store.blobs.path(shared).exists()
+        return real(*arguments, **more)
+
+    store.add = add_after_rm
+    pulled = pulling.pull(registry.reference("ai/second:1"))
+    assert str(pulled.model.digest) == second.digest
+    assert store.blobs.path(shared).read_bytes() == b"s"
 
 
 def test_damaged_blob_on_disk_is_fetched_anew(registry, pulling):

@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from modelrunner.errors import DiskFullError, ExitStatus, StoreAccessError
+from modelrunner.foreign import folder as plain_files
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.import_models import Importer
+from modelrunner.operations.package import Ingredients, package
 from modelrunner.operations.remove import plan_removal, remove
 from modelrunner.operations.verify import verify_store
 from modelrunner.store.store import Store
@@ -202,6 +206,30 @@ def test_a_view_that_is_there_is_used_on_a_read_only_disk(disk):
     path = put(Store(disk / "store"), docker_artifact(b"GGUF weights"), "ai/m:1").weights()
     freeze(disk)
     assert Store(disk / "store").resolve("m:1").weights() == path
+
+
+def test_a_file_that_has_no_room_is_refused_before_a_byte_is_copied(disk, tmp_path):
+    file = tiny_gguf(tmp_path / "m.gguf")
+    with file.open("ab") as stream:
+        stream.write(bytes(3 * MIB))
+    store = Store(disk / "store")
+    store.layout.create()
+    before = shutil.disk_usage(disk).free
+    (found,) = plain_files.find(file)
+    for attempt in (
+        lambda: Importer(store, "copy").take(found),
+        lambda: package(
+            store,
+            Ingredients(file),
+            Reference.parse("ai/m:1"),
+            family="docker",
+            created=datetime.now(UTC),
+        ),
+    ):
+        with pytest.raises(DiskFullError, match=r"3\.01 MiB are to be copied \(3\.01 MiB more are"):
+            attempt()
+        assert shutil.disk_usage(disk).free >= before - 8192
+        assert store.models() == ()
 
 
 # What the command line makes of it.
