@@ -6,6 +6,8 @@ may be there whose name is yet to come: then blobs are left alone, and so they a
 manifest does not tell which it needs. What does not look like the store's own is left alone too.
 """
 
+import errno
+import os
 import re
 import shutil
 import time
@@ -26,6 +28,8 @@ from modelrunner.store.store import Store, StoredModel
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_NESTING = 8
+_NO_PARTIAL = (errno.ELOOP, errno.EINVAL)
+"""What opening says of a link, a pipe or a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,14 @@ def _is_idle(path: Path) -> bool:
         with open_held(path.with_suffix(".partial")) as file:
             return try_lock(file)
     except FileNotFoundError:
-        return path.exists()
+        return os.path.lexists(path)
+    except IsADirectoryError:
+        return False
+    except OSError as exc:
+        if exc.errno not in _NO_PARTIAL:
+            raise
+        # a link, say, that somebody has put there: nobody can be writing to it
+        return True
 
 
 def _size(path: Path) -> int:
@@ -244,6 +255,8 @@ def _remove_partial(path: Path) -> bool:
             if idle:
                 path.unlink(missing_ok=True)
             return idle
-    except FileNotFoundError:
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, *_NO_PARTIAL):
+            raise
         path.unlink(missing_ok=True)
         return True

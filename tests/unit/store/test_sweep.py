@@ -319,3 +319,15 @@ class StoreLife(RuleBasedStateMachine):
 
 TestStoreLife = StoreLife.TestCase
 TestStoreLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_a_link_in_the_place_of_a_partial_goes_and_a_folder_stays(store, tmp_path):
+    store.layout.create()
+    (tmp_path / "victim").write_bytes(b"precious")
+    link, folder = (store.layout.partial(Digest.of(name)) for name in (b"link", b"folder"))
+    link.symlink_to(tmp_path / "victim")
+    folder.mkdir()
+    assert [entry.path for entry in sweep(store, partials=True)] == [link]
+    assert folder.is_dir()
+    assert not link.is_symlink()
+    assert (tmp_path / "victim").read_bytes() == b"precious"
