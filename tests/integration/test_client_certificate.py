@@ -68,7 +68,9 @@ def greeted(address, settings):
 def test_certificate_of_ours_is_shown_to_the_registry_that_it_is_for(address, certificate):
     made, key = map(str, certificate)
 
-    assert greeted(address, RegistrySettings(ca_file=made, client_cert=made, client_key=key)) == 200
+    shown = RegistrySettings(ca_file=made, client_cert=made, client_key=key)
+    asked_for_a_login = greeted(address, shown)
+    assert asked_for_a_login is False
 
 
 def test_without_it_the_registry_turns_us_away(address, certificate):
