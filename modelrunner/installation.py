@@ -15,7 +15,6 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -175,6 +174,9 @@ def add(extra: str) -> str:
 
 
 def _is_installed(name: str) -> bool:
+    # it loads `email` and `socket`, and only a hint asks
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         distribution(name)
     except PackageNotFoundError:
@@ -183,6 +185,9 @@ def _is_installed(name: str) -> bool:
 
 
 def _direct_url() -> Mapping[str, object]:
+    # see `_is_installed`
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         text = distribution(_PROGRAM).read_text("direct_url.json")
         value = json.loads(text or "{}")

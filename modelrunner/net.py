@@ -1,7 +1,6 @@
 """Hosts and addresses: what is this machine, and how an address is written."""
 
 import ipaddress
-import socket
 from urllib.parse import urlsplit
 
 IPV4, IPV6 = 4, 6
@@ -65,6 +64,9 @@ def outward_address(version: int = IPV4) -> str | None:
     Nothing is sent: the system only chooses the address that a packet to a documentation network
     (RFC 5737, RFC 3849) would leave from.
     """
+    # everything else here is about text, and wanted where no network is used
+    import socket
+
     family, target = (
         (socket.AF_INET6, "2001:db8::1") if version == IPV6 else (socket.AF_INET, "192.0.2.1")
     )

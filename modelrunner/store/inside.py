@@ -18,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-Access = Literal["read", "change", "update", "append", "new"]
+Access = Literal["read", "change", "update", "append", "new", "lock", "held"]
 """What a file is opened for.
 
 `change` reads and writes one that is there; `update` and `append` make it if it is missing; `new`
-makes it or fails.
+makes it or fails. `lock` and `held` are for files that are only locked, made if missing or not:
+they are not written, so a second name, as in a store copied by hard links, does no harm.
 """
 
 _FLAGS: dict[Access, int] = {
@@ -31,6 +32,8 @@ _FLAGS: dict[Access, int] = {
     "update": os.O_RDWR | os.O_CREAT,
     "append": os.O_RDWR | os.O_CREAT | os.O_APPEND,
     "new": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+    "lock": os.O_RDWR | os.O_CREAT,
+    "held": os.O_RDWR,
 }
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # a pipe would make whoever opens it wait for its other end
@@ -117,7 +120,7 @@ def _checked(handle: int, path: Path, access: Access) -> InsideFile:
 def _require_file(found: os.stat_result, path: Path, access: Access) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    if access not in ("read", "new") and found.st_nlink > 1:
+    if access in ("change", "update", "append") and found.st_nlink > 1:
         raise OSError(errno.ELOOP, "it is a second name of another file", str(path))
 
 

@@ -64,7 +64,7 @@ def open_lock(path: Path) -> InsideFile:
     """Opens a lock file, made if it is missing; for reading where that is all that is allowed."""
     try:
         # network file systems lock exclusively only what is open for writing
-        return open_inside(path, "append")
+        return open_inside(path, "lock")
     except PermissionError:
         return open_inside(path, "read")
 
@@ -72,7 +72,7 @@ def open_lock(path: Path) -> InsideFile:
 def open_held(path: Path) -> InsideFile:
     """Like `open_lock`, for a file that is not made if it is missing."""
     try:
-        return open_inside(path, "change")
+        return open_inside(path, "held")
     except OSError as exc:
         if exc.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

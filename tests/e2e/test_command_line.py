@@ -130,7 +130,8 @@ def test_a_mistake_is_two_lines_and_exit_code_2(
         "",
         f"error: {message}\nhint: {hint}\n",
     )
-    as_json = cli(*arguments, "--json")
+    # before what is wrong: at the end it would be the value that --also lacks
+    as_json = cli("--json", *arguments)
     error = json.loads(as_json.stderr)["error"]
     assert (as_json.returncode, as_json.stdout) == (2, "")
     assert (error["message"], error["hint"]) == (message, hint)

@@ -28,7 +28,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def test_names_of_the_store_come_first_then_the_catalogue(models: CommandLine) -> None:
-    models("tag", "fixtures/tiny-llama:docker", "ai/smoother:1")
+    done = models("tag", "fixtures/tiny-llama:docker", "ai/smoother:1")
+    assert done.returncode == 0, done.stderr
     assert completed(models, "modelrunner run ai/smo") == [
         *("ai/smollm2:135M-Q4_1", "ai/smollm2:latest", "ai/smoother:1"),
         *("ai/smollm2", "ai/smollm3", "ai/smolvlm"),

@@ -183,7 +183,7 @@ def test_require_fit_looks_at_the_model_that_was_named(cli: CommandLine, many: s
     [
         (["NAME:small", "--fit"], "NAME:small is one model, and --fit is to choose one"),
         (["NAME", "--budget", "1GiB"], "--budget and --for say what has to fit, and nothing has"),
-        (["NAME", "--fit", "--for", "RTX 1"], "--for: no GPU 'RTX 1' is known"),
+        (["NAME", "--fit", "--for", "RTX 1"], "--for: unknown GPU 'RTX 1'"),
         (["NAME", "--fit", "--for", "T4", "--budget", "1GiB"], "--budget and --for are both"),
     ],
 )

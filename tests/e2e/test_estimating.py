@@ -178,7 +178,7 @@ def test_a_quantized_cache_is_smaller(cli: CommandLine, tmp_path: Path) -> None:
     assert sizes["f32"] == 2 * sizes["f16"]
     done = cli("estimate", file, "--kv-type", "q9")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there are f32, f16, bf16, q8_0" in done.stderr
+    assert "use one of f32, f16, bf16, q8_0" in done.stderr
 
 
 def test_a_budget_that_is_too_small_is_exit_code_7(cli: CommandLine, tmp_path: Path) -> None:

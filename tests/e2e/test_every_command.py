@@ -96,6 +96,6 @@ def test_a_home_that_cannot_be_made_is_a_configuration_error(
     registry.add(tiny, "team/tiny", ["1"])
     done = cli("pull", registry.reference("team/tiny:1"), MODELRUNNER_HOME=home)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {home}")
+    assert home in done.stderr.splitlines()[0]
     assert "hint: set MODELRUNNER_HOME to a directory of yours\n" in done.stderr
     assert registry.count("GET", "blobs") == 0

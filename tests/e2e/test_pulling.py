@@ -250,7 +250,7 @@ def test_a_home_that_is_no_folder_is_a_configuration_error(
     (tmp_path / "file").write_text("")
     done = cli("pull", name, MODELRUNNER_HOME=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is no folder" in done.stderr
+    assert "is not a directory" in done.stderr
     assert "hint: set MODELRUNNER_HOME to a directory of yours" in done.stderr
 
 

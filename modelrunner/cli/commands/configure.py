@@ -77,23 +77,8 @@ def configure(
         _require_plausible(context, name, reference)
     kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)
     if add and context.store.find(name) is None:
-        context.console.warn(_not_here(context, name))
+        context.console.warn(f"{name.short} is not in the local store; settings kept anyway")
     _tell(context, name, kept)
-
-
-def _not_here(context: Context, name: Reference) -> str:
-    """What to say of a model without files: it may be pulled later, or its name be mistyped."""
-    from modelrunner.cards.catalog import Catalog
-    from modelrunner.operations.suggestions import near_models
-    from modelrunner.text import did_you_mean
-
-    said = f"{name.short} is not in the local store; settings kept anyway"
-    catalog = Catalog.load()
-    if catalog.get(name.short) is not None:
-        return said
-    stored, known = near_models(name, context.store, catalog)
-    question = did_you_mean((*stored, *known)[:3])
-    return f"{said}; {question}" if question else said
 
 
 def _named(context: Context, text: str) -> Reference:
@@ -134,7 +119,6 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
             reference=name.short,
             near=near,
         )
-    context.console.warn(f"{name.short} is not in the local store; its settings are kept for later")
 
 
 def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
