@@ -19,6 +19,7 @@ ModelRunnerError                          1
   + RegistryAnswerError                       answers what it should not
   + RateLimitedError
   + InterruptedTransferError                  broke off in the middle
+    + PartRefusedError                        a part of a file was refused
   + RangesUnsupportedError                    delivers whole files only
   + DeadlineError                             takes longer than was allowed
 + IntegrityError                          6
@@ -231,6 +232,8 @@ class InterruptedTransferError(TransferError):
 
 class PartRefusedError(InterruptedTransferError):
     """A part of a file was refused: the next try asks anew, a later one for the whole."""
+
+    code = "part_refused"
 
 
 class CanceledByUserError(ModelRunnerError):

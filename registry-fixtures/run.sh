@@ -52,7 +52,9 @@ MODELRUNNER_MIRRORS="docker.io=$(cat "$work/address")"
 export MODELRUNNER_HOME MODELRUNNER_MIRRORS
 
 echo "> $question"
-"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$question" </dev/null 3>&-
+# the smallest of models answers to the point only where it is told what it is
+set -- --system "You are a helpful assistant."
+"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$@" "$question" </dev/null 3>&-
 if [ -t 0 ] && [ -t 1 ]; then
-    "$bin/modelrunner" run ai/smollm2:135M-Q4_1 3>&-
+    "$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$@" 3>&-
 fi

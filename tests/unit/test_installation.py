@@ -1,5 +1,6 @@
 """Hints that install: with the tool that is in use, and never by a name that anybody may take."""
 
+import importlib.metadata
 import json
 import re
 import tomllib
@@ -162,7 +163,7 @@ def test_a_note_that_cannot_be_read_is_none(monkeypatch, text):
         def read_text(self, name):
             return text
 
-    monkeypatch.setattr(installation, "distribution", lambda _: Distribution())
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Distribution())
     assert Installation.current().direct_url == {}
 
 

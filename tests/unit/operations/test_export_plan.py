@@ -20,7 +20,6 @@ PLAN = ExportPlan(
     memory=1000 * MIB,
     port=8080,
     image="i",
-    version="1",
 )
 
 

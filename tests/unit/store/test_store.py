@@ -182,7 +182,7 @@ def test_nothing_is_named_when_a_blob_is_missing(store, artifact, add, gone):
         lose_after_put(store, digests[gone])
     else:
         store.blobs.path(digests[gone]).unlink()
-    with pytest.raises(CorruptStoreError, match="is not here"):
+    with pytest.raises(CorruptStoreError, match="is missing"):
         store.add(manifest, [Reference.parse("ai/m")])
     assert store.models() == ()
 
