@@ -31,6 +31,17 @@ _FOLLOWS = re.compile(
 )
 _HINTS = (
     (
+        re.compile(r"libgomp\.so"),
+        (
+            "install the OpenMP library: `apt-get install libgomp1` on Debian and Ubuntu,"
+            " `dnf install libgomp` on Fedora, `apk add libgomp` on Alpine"
+        ),
+    ),
+    (
+        re.compile(r"\.so(?:\.\d+)*: cannot open shared object file"),
+        "install the system package that has this library",
+    ),
+    (
         re.compile("instruction that this processor"),
         "a llama.cpp built for this machine runs: `{install}`",
     ),

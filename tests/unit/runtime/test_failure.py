@@ -23,6 +23,7 @@ llama_model_load: error loading model: unknown model architecture: 'newest'
 llama_model_load_from_file_impl: failed to load model
 main: exiting due to model loading error
 """
+NO_LIBRARY = "cannot open shared object file: No such file or directory"
 OUT_OF_MEMORY = """\
 alloc_buffer: allocating 9000.00 MiB on device 0: cudaMalloc failed: out of memory
 llama_init_from_model: failed to initialize the context: failed to create llama context
@@ -63,6 +64,18 @@ def test_cause_is_safe_to_show():
         (UNSTAMPED, 1, "unknown model architecture", "update the runtime"),
         (OUT_OF_MEMORY, 1, "out of memory", "a smaller --context"),
         ("error: invalid argument: --jinja\n", 1, "--jinja", "update the runtime"),
+        (
+            f"Traceback (most recent call last):\nImportError: libgomp.so.1: {NO_LIBRARY}\n",
+            1,
+            "libgomp.so.1",
+            "`apt-get install libgomp1`",
+        ),
+        (
+            f"ImportError: libcuda.so.1: {NO_LIBRARY}\n",
+            1,
+            "libcuda.so.1",
+            "install the system package that has this library",
+        ),
         ("", 3, "xllamacpp cannot serve ai/m: ended with code 3", "the log is "),
         ("", 139, "xllamacpp cannot serve ai/m: crashed", "the log is "),
         ("", 132, "an instruction that this processor does not have", "llama-cpp-python"),
