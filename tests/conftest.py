@@ -30,6 +30,8 @@ _FOREIGN = (
     "REQUESTS_CA",
     "CURL_CA",
     "XDG_",
+    # of the `make test` that runs them
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
 )
 # these steer the tests themselves
 _OURS = ("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED", "MODELRUNNER_FAULT_RUNS")
