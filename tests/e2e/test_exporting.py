@@ -444,7 +444,8 @@ class TestQuadlet:
         assert "127.0.0.1:8123:8080" in line
         assert "tiny-1:/models:ro,z" in line
         (fetch,) = exports.values(services["tiny-1-model.service"], "ExecStart")
-        assert exports.words(fetch)[-1] == found["reference"]
+        assert found["reference"] in exports.words(fetch)
+        assert exports.words(fetch)[-1].startswith("modelrunner @ git+https://")
         for each in (line, exports.words(fetch)):
             assert each[each.index("--user") + 1] == "65534:65534"
             assert each[each.index("--cap-drop") + 1] == "all"
