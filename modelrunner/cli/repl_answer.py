@@ -347,6 +347,11 @@ def keys_unseen() -> Iterator[None]:
         return
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
+    if not before[3] & termios.ISIG:
+        # a prompt that was suspended, and given a line in the moment in which it went on, leaves
+        # its raw mode behind: Ctrl-C and Ctrl-Z would be letters
+        before[0] |= termios.ICRNL | termios.IXON
+        before[3] |= termios.ISIG | termios.ICANON | termios.IEXTEN | termios.ECHO
     quiet = list(before)
     quiet[3] &= ~termios.ECHO
     with suppress(termios.error):

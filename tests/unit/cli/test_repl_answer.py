@@ -1,12 +1,17 @@
 import io
+import os
+import pty
 import re
+import sys
+import termios
 import time
+import tty
 
 import pytest
 
 from modelrunner.chat.answer import Done
 from modelrunner.cli.render import AnswerWriter
-from modelrunner.cli.repl_answer import ScreenWriter, Thinking, writer_for
+from modelrunner.cli.repl_answer import ScreenWriter, Thinking, keys_unseen, writer_for
 from tests.support.screen import Screen
 
 
@@ -107,3 +112,22 @@ def test_thoughts_that_turn_out_to_be_the_answer_are_drawn_as_one() -> None:
 def test_a_thought_amid_a_sentence_does_not_tear_it_apart() -> None:
     pieces = (("<think>a</think>Hello <think>b", ""), ("</think>you", ""))
     assert answer(*pieces).rows() == ["thought for 0 s, 1 word", "", "Hello you", ""]
+
+
+def test_keys_are_signals_again_where_a_prompt_has_left_its_raw_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with open(slave, closefd=False) as keyboard:
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        with keys_unseen():
+            amid = termios.tcgetattr(slave)[3]
+        after = termios.tcgetattr(slave)[3]
+    os.close(slave)
+    os.close(master)
+    assert amid & termios.ISIG
+    assert not amid & termios.ECHO
+    assert after & (termios.ISIG | termios.ICANON | termios.ECHO) == (
+        termios.ISIG | termios.ICANON | termios.ECHO
+    )
