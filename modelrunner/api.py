@@ -225,7 +225,7 @@ def estimate(
 
 
 def _text(reference: str | Reference) -> str:
-    """A reference as text; what is neither, as the None of a lookup that failed, is no name."""
+    """Return a reference as text, or raise InvalidReferenceError for any other type."""
     if not isinstance(reference, str | Reference):
         raise InvalidReferenceError(
             f"expected a model reference, got {reference!r}", hint="pass a name like 'ai/smollm2'"

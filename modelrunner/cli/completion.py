@@ -102,7 +102,7 @@ def _stored(incomplete: str) -> dict[str, None]:
     try:
         stored = Store(Settings.load(os.environ).store).models()
     except ModelRunnerError:
-        # a Tab is no place for errors: the command will tell
+        # completion must not print errors; the command itself reports them
         return {}
     names = [name.short for model in stored for name in model.references]
     return dict.fromkeys(name for full in names for name in _spelled(full, incomplete))
