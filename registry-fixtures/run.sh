@@ -4,7 +4,8 @@
 set -eu
 bin=$1
 folder=$(cd "$2" && pwd)
-question='What is the capital of France?'
+# the smallest of models answers to the point only where it is told how, whichever runtime computes
+question='What is the capital of France? Answer in one sentence.'
 
 # of this run alone: what an earlier one left says nothing about this one
 work=$(mktemp -d "$folder/run.XXXXXX")
@@ -52,9 +53,7 @@ MODELRUNNER_MIRRORS="docker.io=$(cat "$work/address")"
 export MODELRUNNER_HOME MODELRUNNER_MIRRORS
 
 echo "> $question"
-# the smallest of models answers to the point only where it is told what it is
-set -- --system "You are a helpful assistant."
-"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$@" "$question" </dev/null 3>&-
+"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$question" </dev/null 3>&-
 if [ -t 0 ] && [ -t 1 ]; then
-    "$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$@" 3>&-
+    "$bin/modelrunner" run ai/smollm2:135M-Q4_1 3>&-
 fi

@@ -18,7 +18,7 @@ RUN = ROOT / "registry-fixtures" / "run.sh"
 ENVIRONMENT = ROOT / "registry-fixtures" / "environment.sh"
 BIN = Path(sys.executable).parent
 TALK = """\
-> What is the capital of France?
+> What is the capital of France? Answer in one sentence.
 Hello! I am a tiny model: my weights were made by hand, so this is all they can say.
 """
 
@@ -84,7 +84,7 @@ def test_its_registry_ends_with_it_even_after_kill_9(folder: Path, tmp_path: Pat
     os.mkfifo(tmp_path / "never")
     process = started(folder, program.parent)
     assert process.stdout is not None
-    assert process.stdout.readline() == "> What is the capital of France?\n"
+    assert process.stdout.readline() == "> What is the capital of France? Answer in one sentence.\n"
     # `run` has begun once it reads there, and ends with the end of what it reads
     held = os.open(tmp_path / "never", os.O_WRONLY)
     (pid,) = folder.glob("run.*/pid")
