@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
     from modelrunner.operations.guard import Guard
+    from modelrunner.registry.referrers import ReferrerPlace
     from modelrunner.registry.select import Places
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
@@ -165,9 +166,14 @@ class Context:
     def _guard(self) -> "Guard | None":
         if not self.guarded:
             return None
-        from modelrunner.cli.verifying import guard_of
+        from modelrunner.operations.guard import guard_at
 
-        return guard_of(self)
+        def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
+            self.require_network(f"the signature of {reference.short}")
+            return self.places.referrers_of(reference)
+
+        settings = self.settings
+        return guard_at(settings.policy, ask, settings.verified, self.console.warn)
 
     def trust(self, ca_file: Path) -> None:
         """Trusts a bundle of certificates, for every registry that has none of its own."""

@@ -1,26 +1,12 @@
 """The policy of this process: which models are kept out, and who is known to have signed what."""
 
-from collections.abc import Sequence
-
 from modelrunner.cli.context import Context
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.guard import Guard, guard_at
 from modelrunner.operations.security import Signatures
-from modelrunner.operations.signed import Ask, Signers, signatures_of
+from modelrunner.operations.signed import Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
-from modelrunner.registry.referrers import ReferrerPlace
-
-
-def guard_of(context: Context) -> Guard | None:
-    """The guard that `verify.toml` asks for; None where there is no such file.
-
-    Raises:
-        ConfigError: It says something that is not understood.
-    """
-    settings = context.settings
-    return guard_at(settings.policy, _asking(context), settings.verified, context.console.warn)
 
 
 def signatures_for(
@@ -43,11 +29,3 @@ def signatures_for(
         return Signatures(signatures_of(places, manifest, signers), None, rule)
     except ModelRunnerError as exc:
         return Signatures(None, exc.message, rule)
-
-
-def _asking(context: Context) -> Ask:
-    def ask(reference: Reference) -> Sequence[ReferrerPlace]:
-        context.require_network(f"the signature of {reference.short}")
-        return context.places.referrers_of(reference)
-
-    return ask

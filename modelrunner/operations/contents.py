@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
-from modelrunner.errors import IntegrityError, MalformedGGUFError, UnsupportedArtifactError
+from modelrunner.errors import (
+    IntegrityError,
+    MalformedGGUFError,
+    UnsupportedArtifactError,
+    UsageError,
+)
 from modelrunner.oci.layers import Layer, Role
+from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
@@ -108,3 +114,38 @@ def _named(front: bytes) -> str | None:
     if front[_SAFETENSORS[0] :].startswith(_SAFETENSORS[1]):
         return _SAFETENSORS_NAME
     return None if front.strip(b"\0") else "empty or zeros"
+
+
+def shard_files(weights: Path) -> list[Path]:
+    """The file, or all shards of the set that it belongs to, in order.
+
+    Raises:
+        UsageError: A file is not there.
+        MalformedGGUFError: A shard of the set is not there.
+    """
+    names = shard_names(weights.name)
+    if names is None:
+        return [existing_file(weights)]
+    paths = [weights.with_name(name) for name in names]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise MalformedGGUFError(
+            f"{weights.name} is one of {len(paths)} shards, and {len(missing)} are not beside it:"
+            f" {', '.join(missing[:3])}",
+            hint="put all shards in one folder and name any of them",
+        )
+    return paths
+
+
+def existing_file(path: Path) -> Path:
+    """Return the path of a file that is there.
+
+    Raises:
+        UsageError: It is not, or is a directory.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is a directory, not a file" if path.is_dir() else f"{path}: file not found",
+            hint="name a GGUF file" + (" in it" if path.is_dir() else ", or check the path"),
+        )
+    return path

@@ -28,8 +28,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.layers import Layer
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.contents import shard_files
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
-from modelrunner.operations.package import shard_files
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import sanitize_line, with_article

@@ -118,8 +118,7 @@ def of_file(path: Path) -> Headers:
         UsageError: There is no such file.
         MalformedGGUFError: It is no GGUF, or shards are missing.
     """
-    from modelrunner.operations.contents import refuse_other_formats
-    from modelrunner.operations.package import shard_files
+    from modelrunner.operations.contents import refuse_other_formats, shard_files
 
     shards = shard_files(path)
     for shard in shards:

@@ -11,16 +11,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from modelrunner.errors import MalformedGGUFError, UnsupportedArtifactError, UsageError
+from modelrunner.errors import UnsupportedArtifactError, UsageError
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
 from modelrunner.oci.config import Family
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.contents import refuse_other_formats
+from modelrunner.operations.contents import existing_file, refuse_other_formats, shard_files
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.operations.room import require_room_for_copies
 from modelrunner.store.store import Store, StoredModel
@@ -102,36 +101,6 @@ def package(
         return store.add(manifest, [reference])
 
 
-def shard_files(weights: Path) -> list[Path]:
-    """The file, or all shards of the set that it belongs to, in order.
-
-    Raises:
-        UsageError: A file is not there.
-        MalformedGGUFError: A shard of the set is not there.
-    """
-    names = shard_names(weights.name)
-    if names is None:
-        return [_existing(weights)]
-    paths = [weights.with_name(name) for name in names]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise MalformedGGUFError(
-            f"{weights.name} is one of {len(paths)} shards, and {len(missing)} are not beside it:"
-            f" {', '.join(missing[:3])}",
-            hint="put all shards in one folder and name any of them",
-        )
-    return paths
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UsageError(
-            f"{path} is a directory, not a file" if path.is_dir() else f"{path}: file not found",
-            hint="name a GGUF file" + (" in it" if path.is_dir() else ", or check the path"),
-        )
-    return path
-
-
 def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
     headers = [read_header(path) for path in shards]
     metadata = Metadata.from_header(headers[0], shards=headers[1:])
@@ -147,7 +116,7 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
             kind=metadata.kind,
         )
     if ingredients.projector is not None:
-        header = read_header(_existing(ingredients.projector))
+        header = read_header(existing_file(ingredients.projector))
         projector = Metadata.from_header(header)
         if projector.kind != "projector":
             raise UsageError(
@@ -168,8 +137,8 @@ def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, 
     if ingredients.projector is not None:
         parts.append(("projector", ingredients.projector))
     if ingredients.template is not None:
-        parts.append(("template", _existing(ingredients.template)))
-    return [*parts, *(("license", _existing(path)) for path in ingredients.licenses)]
+        parts.append(("template", existing_file(ingredients.template)))
+    return [*parts, *(("license", existing_file(path)) for path in ingredients.licenses)]
 
 
 class _Names:

@@ -1,9 +1,23 @@
 """What a runtime cannot do is said before it is started, and never left out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.runtime import Ability, LaunchSpec, Runtime
+
+ABILITIES: Mapping[str, frozenset[Ability]] = {
+    # older ones stay silent while they read
+    "llama-server": frozenset(Ability) - {Ability.TELLS_PROGRESS},
+    # it shows tools to the model, and gives a call back as text
+    # a schema that it cannot follow it takes as if there were none: so it is not offered
+    "llama-cpp-python": frozenset(
+        {Ability.PROJECTOR, Ability.ADAPTER, Ability.EMBEDDING, Ability.ROPE}
+    ),
+    "xllamacpp": frozenset(Ability) - {Ability.RAW_FLAGS, Ability.RPC},
+    # older images stay silent while they read
+    "docker": frozenset(Ability) - {Ability.TELLS_PROGRESS},
+}
+"""What each runtime offers beyond answering, by its name; the preferred first."""
 
 
 def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
@@ -60,7 +74,4 @@ def refusal(runtime: Runtime, ability: Ability) -> UsageError | None:
 
 
 def _who_can(ability: Ability) -> list[str]:
-    # the list of all knows this module's users
-    from modelrunner.runtime.select import known
-
-    return [f"--runtime {each.name}" for each in known({}) if ability in each.abilities]
+    return [f"--runtime {name}" for name, offered in ABILITIES.items() if ability in offered]

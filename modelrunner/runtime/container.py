@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.processes import process_start
 from modelrunner.runtime import container_spec, docker_socket, environment, handover, ports, probe
+from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.child_server import PROBE_S, AnnouncedServer
 from modelrunner.runtime.container_remover import removed_at_the_end
 from modelrunner.runtime.process import Command
-from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
+from modelrunner.runtime.runtime import Availability, LaunchSpec
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -47,8 +48,7 @@ class ContainerRuntime:
     """
 
     name = "docker"
-    # older ones stay silent while they read
-    abilities = frozenset(Ability) - {Ability.TELLS_PROGRESS}
+    abilities = ABILITIES[name]
 
     def __init__(self, environ: Mapping[str, str], image: str = "") -> None:
         self._environ = environ

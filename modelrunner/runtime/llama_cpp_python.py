@@ -12,9 +12,10 @@ import sys
 from typing import Any
 
 from modelrunner.runtime import handover
+from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.ports import LOOPBACK
 from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import UNQUANTIZED, Ability, LaunchSpec
+from modelrunner.runtime.runtime import UNQUANTIZED, LaunchSpec
 
 _CHAT_FORMAT = "modelrunner"
 _ALL_LAYERS = -1
@@ -36,9 +37,7 @@ class LlamaCppPython(PythonRuntime):
         "uvicorn",
     )
     extra = "llama-cpp-python"
-    # it shows tools to the model, and gives a call back as text
-    # a schema that it cannot follow it takes as if there were none: so it is not offered
-    abilities = frozenset({Ability.PROJECTOR, Ability.ADAPTER, Ability.EMBEDDING, Ability.ROPE})
+    abilities = ABILITIES[name]
 
 
 def main() -> None:

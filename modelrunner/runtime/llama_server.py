@@ -10,9 +10,10 @@ from pathlib import Path
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import arguments, environment, failure, ports, probe
+from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
 from modelrunner.runtime.process import Child, Command
-from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
+from modelrunner.runtime.runtime import Availability, LaunchSpec
 from modelrunner.text import sanitize_line
 
 _PROGRAM = "llama-server"
@@ -43,8 +44,7 @@ class LlamaServer:
     """
 
     name = "llama-server"
-    # older ones stay silent while they read
-    abilities = frozenset(Ability) - {Ability.TELLS_PROGRESS}
+    abilities = ABILITIES[name]
 
     def __init__(self, environ: Mapping[str, str], version_deadline_s: float = 10.0) -> None:
         self._environ = environ

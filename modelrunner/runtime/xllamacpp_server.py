@@ -9,6 +9,7 @@ import threading
 from typing import Any, NoReturn
 
 from modelrunner.runtime import handover
+from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.arguments import (
     CONTEXT_CHECKPOINTS,
     PROMPT_CACHE_MIB,
@@ -17,7 +18,7 @@ from modelrunner.runtime.arguments import (
 )
 from modelrunner.runtime.ports import LOOPBACK
 from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import Ability, LaunchSpec
+from modelrunner.runtime.runtime import LaunchSpec
 
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
 _FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -30,7 +31,7 @@ class XLlamaCpp(PythonRuntime):
     program = "modelrunner.runtime.xllamacpp_server"
     modules = ("xllamacpp",)
     extra = "embedded"
-    abilities = frozenset(Ability) - {Ability.RAW_FLAGS, Ability.RPC}
+    abilities = ABILITIES[name]
 
 
 def main() -> NoReturn:
