@@ -41,11 +41,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     invoke_without_command=True,
+    # `completion SHELL` prints scripts that know where a name has colons
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-@app.callback(epilog="Run `modelrunner COMMAND --help` for a command's options and examples.")
+@app.callback(epilog="Run `modelrunner help COMMAND` for a command's options and examples.")
 def root(
     ctx: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,

@@ -5,6 +5,8 @@ A command's module is imported when the command is used, so that `list` does not
 commands' own.
 """
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from modelrunner.cli.completion import Offer, answer, asking_shell
+from modelrunner.cli.help_text import write_parameters, write_section
 from modelrunner.errors import UsageError
 from modelrunner.text import closest, did_you_mean, sanitize_line
 
@@ -75,6 +79,18 @@ COMMANDS = {
     "version": Entry("version:version", "Print the version of this program."),
 }
 
+GROUPS = {
+    "Models": (
+        *("pull", "list", "inspect", "path", "tag", "rm", "outdated", "update"),
+        *("search", "tags", "cards", "card"),
+    ),
+    "Running": ("run", "serve", "ps", "stop", "logs", "estimate", "bench", "configure"),
+    "CI": ("lock", "verify", "cache-key"),
+    "Moving": ("import", "package", "push", "save", "load", "export", "share"),
+    "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
+    "Help": ("help", "completion", "version"),
+}
+"""The commands as `--help` lists them; those that are hidden are in none."""
 
 ALIASES = {
     "chat": "run",
@@ -123,7 +139,7 @@ class CommandTable(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own is private
         """The names, in the order of `--help`."""
-        return list(COMMANDS)
+        return [name for names in GROUPS.values() for name in names]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - see above
         """The command that the first argument names.
@@ -162,11 +178,32 @@ class CommandTable(TyperGroup):
         loaded.name = cmd_name
         return loaded  # type: ignore[return-value]
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
-        """The table of `--help`, without loading any command."""
-        with formatter.section("Commands"):
-            shown = {name: entry for name, entry in COMMANDS.items() if not entry.hidden}
-            formatter.write_dl([(name, entry.summary) for name, entry in shown.items()])
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
+        """Writes the commands in their groups, without loading any, then the options."""
+        width = max(len(name) for name in self.list_commands(ctx))
+        for title, names in GROUPS.items():
+            # all groups in one column
+            rows = [(f"{name:<{width}}", COMMANDS[name].summary) for name in names]
+            write_section(formatter, title, rows)
+        write_parameters(ctx, formatter, {str(entry.name) for entry in self.get_params(ctx)})
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - see above
+        """What a shell offers after the program's name: from the table, without loading any."""
+        if incomplete.startswith("-"):
+            return super(TyperGroup, self).shell_complete(ctx, incomplete)
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [Offer(name, COMMANDS[name].summary) for name in names]
+
+    def _main_shell_completion(
+        self,
+        ctx_args: Any,  # noqa: ANN401 - see above
+        prog_name: str,
+        complete_var: str | None = None,  # noqa: ARG002 - typer's signature
+    ) -> None:
+        """Answers a shell that asks for completions, and ends; the first thing of a start."""
+        if shell := asking_shell(os.environ):
+            answer(self, ctx_args, prog_name, shell)
+            sys.exit(0)
 
 
 @contextmanager

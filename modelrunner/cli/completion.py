@@ -1,22 +1,88 @@
-"""Completion in a shell: names of models and settings, and the scripts that ask for them.
+"""Completion in a shell: what can come at the cursor, and the scripts that ask for it.
 
-The scripts hand over the line up to the cursor. A name of a model has colons, at which bash would
-end a word: its script gives back what is behind the last one.
+A script hands over the line up to the cursor and gets one offer a line; those of zsh and fish get a
+description behind a tab. Nothing here uses the network, and nothing prints an error: a Tab that
+finds nothing leaves the line as it is, and the command itself reports what is wrong.
+
+The name of a model has colons, at which bash would end a word: its script gives back what is behind
+the last one.
 """
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from modelrunner.config import Settings
+    from modelrunner.oci.reference import Reference
+
 Completer = Callable[[typer.Context, str], list[str]]
 
-_LOCAL = frozenset(
-    {"configure", "logs", "path", "push", "rm", "save", "stop", "tag", "update", "verify"}
-)
-"""Commands that take only what is in the local store."""
+_VARIABLE = "_MODELRUNNER_COMPLETE"
+_PREFIX = "complete_"
 
-_ASK = "_MODELRUNNER_COMPLETE=complete_bash"
+_LOCAL = frozenset(
+    {
+        *("configure", "logs", "outdated", "path", "push", "rm", "save", "stop", "tag", "update"),
+        *("remove", "rmi", "unload", "verify"),
+    }
+)
+"""Commands, by all of their names, that take only what is in the local store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What can come at the cursor; `help` says what it is, `type` is the parser's."""
+
+    value: str
+    help: str | None = None
+    type: str = "plain"
+
+
+def asking_shell(environ: Mapping[str, str]) -> str | None:
+    """The shell that asks for completions, where one does."""
+    asked = environ.get(_VARIABLE, "")
+    shell = asked.removeprefix(_PREFIX)
+    return shell if asked.startswith(_PREFIX) and shell in SCRIPTS else None
+
+
+def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa: ANN401 - the parser's are private
+    """Print what can come at the cursor.
+
+    Args:
+        command: The parser's command of the program.
+        values: What the program would be started with.
+        program: The name of the program.
+        shell: Who asks: a key of `SCRIPTS`.
+    """
+    # typer exports nothing that parses a line; a test notices where these move
+    from typer._click.shell_completion import get_completion_class
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    parser = get_completion_class("bash")
+    if parser is None:
+        return
+    try:
+        asked = parser(command, values, program, _VARIABLE)
+        found = asked.get_completions(*asked.get_completion_args())
+    except Exception:  # noqa: BLE001 - whatever is wrong is said when the command is run
+        return
+    lines = [_line(item.value, item.help if shell != "bash" else None) for item in found]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _line(value: str, text: str | None) -> str:
+    """An offer, with the first sentence about it; control characters would end it."""
+    about = " ".join((text or "").split())
+    return f"{value}\t{about}" if about else value
+
+
+_ASK = f"{_VARIABLE}={_PREFIX}"
 SCRIPTS = {
     "bash": f"""\
 # bash completion for modelrunner: eval "$(modelrunner completion bash)"
@@ -26,7 +92,7 @@ _modelrunner() {{
     [[ $line == *[[:space:]] ]] && words+=("")
     current="${{words[${{#words[@]}} - 1]}}"
     local IFS=$'\\n'
-    COMPREPLY=($(COMP_WORDS="$line" COMP_CWORD=$((${{#words[@]}} - 1)) {_ASK} "$1"))
+    COMPREPLY=($(COMP_WORDS="$line" COMP_CWORD=$((${{#words[@]}} - 1)) {_ASK}bash "$1" 2>/dev/null))
     if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
         prefix="${{current%"${{current##*:}}"}}"
         COMPREPLY=("${{COMPREPLY[@]#"$prefix"}}")
@@ -38,11 +104,19 @@ complete -o default -F _modelrunner modelrunner
 #compdef modelrunner
 # zsh completion for modelrunner: source <(modelrunner completion zsh)
 _modelrunner() {{
-    local -a found
-    local line="${{(j: :)words[1,CURRENT]}}"
-    found=("${{(@f)$(COMP_WORDS=$line COMP_CWORD=$((CURRENT - 1)) {_ASK} $words[1])}}")
+    local -a found values shown
+    local line="${{(j: :)words[1,CURRENT]}}" last=$((CURRENT - 1)) offer tab=$'\\t'
+    found=("${{(@f)$(COMP_WORDS=$line COMP_CWORD=$last {_ASK}zsh $words[1] 2>/dev/null)}}")
     if [[ -n $found[1] ]]; then
-        compadd -- $found
+        for offer in $found; do
+            values+=("${{offer%%$tab*}}")
+            shown+=("${{offer/$tab/  -- }}")
+        done
+        if [[ "$values" == "$shown" ]]; then
+            compadd -a values
+        else
+            compadd -l -d shown -a values
+        fi
     else
         _files
     fi
@@ -58,7 +132,7 @@ fi
 function __modelrunner_complete
     set -l words (commandline -opc) (commandline -ct)
     set -l last (math (count $words) - 1)
-    set -l found (env COMP_WORDS="$words" COMP_CWORD=$last {_ASK} $words[1])
+    set -l found (env COMP_WORDS="$words" COMP_CWORD=$last {_ASK}fish $words[1] 2>/dev/null)
     if test (count $found) -gt 0
         string join \\n $found
     else
@@ -70,42 +144,190 @@ complete -c modelrunner -f -a "(__modelrunner_complete)"
 }
 
 
-def completer_for(metavar: str | None) -> Completer | None:
-    """What completes an argument or option that is called so in a help text; None for nothing."""
+def completer_for(name: str, metavar: str | None) -> Completer | None:
+    """What completes an argument or option; None for nothing but files.
+
+    Args:
+        name: Of the parameter, in Python.
+        metavar: What stands for its value in a help text.
+    """
+    if name in _BY_NAME:
+        return _BY_NAME[name]
     if metavar is None:
         return None
-    if "REF" in metavar:
-        return models
-    return settings if metavar == "KEY=VALUE" else None
+    return models if "REF" in metavar else _BY_METAVAR.get(metavar.strip("[].,"))
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of models that begin so: those of the local store, then those of the catalogue."""
-    found = _stored(incomplete)
+    found = dict.fromkeys(_stored(incomplete))
     if ctx.info_name not in _LOCAL:
         found |= dict.fromkeys(_catalogued(incomplete))
     return list(found)
 
 
-def settings(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Keys of settings that begin so, ready for a value."""
+def stored_models(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the local store that begin so."""
+    return list(dict.fromkeys(_stored(incomplete)))
+
+
+def cards(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the catalogue that begin so."""
+    from modelrunner.cards.catalog import Catalog
+
+    return _begin(Catalog.load().names(), incomplete)
+
+
+def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Settings that begin so, ready for a value; behind the equals sign the values."""
+    from modelrunner.runtime.chat_templates import NAMES
+    from modelrunner.runtime.settings import KNOWN, Choice, Switch, Template, canonical
+
+    written, equals, _ = incomplete.partition("=")
+    if not equals:
+        return _begin((f"{key}=" for key in KNOWN), incomplete)
+    setting = KNOWN.get(canonical(written))
+    values: Iterable[str] = ()
+    if setting is not None:
+        kind = setting.kind
+        if isinstance(kind, Choice):
+            values = kind.words
+        elif isinstance(kind, Switch):
+            values = ("on", "off")
+        elif isinstance(kind, Template):
+            values = NAMES
+    return _begin((f"{written}={value}" for value in values), incomplete)
+
+
+def setting_keys(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of settings that begin so."""
     from modelrunner.runtime.settings import KNOWN
 
-    return [f"{key}=" for key in KNOWN if key.startswith(incomplete)]
+    return _begin(KNOWN, incomplete)
 
 
-def _stored(incomplete: str) -> dict[str, None]:
+def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Types of a KV cache."""
+    from modelrunner.runtime.runtime import CACHE_TYPES
+
+    return _begin(CACHE_TYPES, incomplete)
+
+
+def chat_templates(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the chat templates that come with the program."""
+    from modelrunner.runtime.chat_templates import NAMES
+
+    return _begin(NAMES, incomplete)
+
+
+def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of runtimes, installed or not."""
+    from modelrunner.runtime.select import known
+
+    return _begin(("auto", *(runtime.name for runtime in known(os.environ))), incomplete)
+
+
+def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of GPUs whose memory is known, without spaces, in lower case if begun so."""
+    from modelrunner.memory.gpus import known_gpus
+
+    names = [name.replace(" ", "") for name in known_gpus()]
+    lower = incomplete == incomplete.lower()
+    return _begin([name.lower() for name in names] if lower else names, incomplete)
+
+
+def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `modelrunner.toml` in this directory calls its models."""
+    from modelrunner.errors import ModelRunnerError
+    from modelrunner.lockfile.project import Project
+
+    try:
+        wanted = Project.at(None).intent().models
+    except ModelRunnerError:
+        return []
+    return _begin((model.name for model in wanted), incomplete)
+
+
+def registries(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Hosts of registries that the configuration or a stored model names."""
+    settings = _settings()
+    if settings is None:
+        return []
+    configured = {*settings.registries, *settings.mirrors}
+    stored = {name.registry for name in _references(settings)}
+    return _begin(sorted({"docker.io", *configured, *stored} - {"local"}), incomplete)
+
+
+def commands(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of commands; none has another below it."""
+    root: Any = ctx.find_root().command
+    return [] if ctx.params.get("words") else _begin(root.list_commands(ctx), incomplete)
+
+
+def export_kinds(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `export` writes."""
+    from modelrunner.operations.export.export import Kind
+
+    return _begin(Kind, incomplete)
+
+
+_BY_NAME: Mapping[str, Completer] = {
+    "assignments": assignments,
+    "chat_template": chat_templates,
+    "gpu": gpus,
+    "kind": export_kinds,
+    "kv_type": cache_types,
+    "runtime": runtimes,
+    "search": cards,
+    "unset": setting_keys,
+    "update": locked_names,
+}
+"""Parameters whose metavars stand for different things elsewhere."""
+
+_BY_METAVAR: Mapping[str, Completer] = {
+    "COMMAND": commands,
+    "KEY=VALUE": assignments,
+    "REGISTRY": registries,
+    "SRC": stored_models,
+}
+
+
+def _begin(names: Iterable[str], incomplete: str) -> list[str]:
+    return [str(name) for name in names if str(name).startswith(incomplete)]
+
+
+def _settings() -> "Settings | None":
+    """The settings; the defaults where the configuration cannot be understood."""
     from modelrunner.config import Settings
+    from modelrunner.errors import ModelRunnerError
+
+    try:
+        return Settings.load(os.environ)
+    except ModelRunnerError:
+        pass
+    try:
+        return Settings.load(os.environ, defaults=True)
+    except ModelRunnerError:
+        return None
+
+
+def _stored(incomplete: str) -> Iterator[str]:
+    settings = _settings()
+    for name in _references(settings) if settings is not None else ():
+        yield from _spelled(name.short, incomplete)
+
+
+def _references(settings: "Settings") -> "Iterator[Reference]":
+    """Every name in the local store; none where it cannot be read."""
     from modelrunner.errors import ModelRunnerError
     from modelrunner.store.store import Store
 
     try:
-        stored = Store(Settings.load(os.environ).store).models()
+        stored = Store(settings.store).models()
     except ModelRunnerError:
-        # completion must not print errors; the command itself reports them
-        return {}
-    names = [name.short for model in stored for name in model.references]
-    return dict.fromkeys(name for full in names for name in _spelled(full, incomplete))
+        return
+    for model in stored:
+        yield from model.references
 
 
 def _catalogued(incomplete: str) -> Iterator[str]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+from typer.models import ArgumentInfo, OptionInfo
 
 from modelrunner.cli.completion import completer_for
 from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.help_text import write_parameters
 from modelrunner.errors import (
     CanceledByUserError,
     ConfigError,
@@ -259,6 +261,10 @@ class Command(TyperCommand):
         """The words behind the command's name in its usage line."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
+        """Writes arguments and options, those that every command has by themselves."""
+        write_parameters(ctx, formatter, {*inspect.signature(shared_options).parameters, "help"})
+
 
 def command(
     *,
@@ -359,11 +365,10 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
 
 
 def _complete(parameter: inspect.Parameter) -> None:
-    """Lets a shell complete what is called `REF` or `KEY=VALUE`, in every command alike."""
+    """Lets a shell complete what is called alike, in every command alike."""
     for facts in getattr(parameter.annotation, "__metadata__", ()):
-        metavar = getattr(facts, "metavar", None)
-        if getattr(facts, "autocompletion", None) is None and metavar is not None:
-            facts.autocompletion = completer_for(metavar)
+        if isinstance(facts, OptionInfo | ArgumentInfo) and facts.autocompletion is None:
+            facts.autocompletion = completer_for(parameter.name, facts.metavar)
 
 
 def _github_option(text: str) -> inspect.Parameter:

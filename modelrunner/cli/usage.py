@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from modelrunner.cli.command_table import ALIASES
+from modelrunner.cli.help_text import limits
 from modelrunner.text import available, sanitize_line, suggest
 
 _ELSEWHERE = {
@@ -30,7 +31,7 @@ _Rule = tuple[str, Callable[["re.Match[str]"], str]]
 _RULES: Sequence[_Rule] = (
     (
         r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not in the range (?P<range>.+)",
-        lambda part: f"{_name(part['what'])} must be {_range(part['range'])}, got {part['got']}",
+        lambda part: f"{_name(part['what'])} must be {limits(part['range'])}, got {part['got']}",
     ),
     (
         r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not a valid (?P<kind>int|float)\w*.*",
@@ -97,17 +98,5 @@ def hint_of(text: str, command: str, option: str, possible: Sequence[str]) -> st
 
 
 def _name(text: str) -> str:
-    """The last spelling of an option: `--quiet` of `'-q' / '--quiet'`."""
-    return text.rpartition(" / ")[2].strip("'")
-
-
-def _range(text: str) -> str:
-    """`x>=1` and `1<=x<=16` in words."""
-    low = re.search(r"([\d.e+-]+)<=?x|x>=?([\d.e+-]+)", text)
-    high = re.search(r"x<=?([\d.e+-]+)", text)
-    least = next(filter(None, low.groups()), None) if low else None
-    most = high[1] if high else None
-    # a limit of the type alone says nothing to people
-    if least and most and float(most) < 2**31 - 1:
-        return f"from {least} to {most}"
-    return f"at least {least}" if least else f"at most {most}"
+    """The last spelling of an option, `--quiet` of `'-q' / '--quiet'`; an argument's name."""
+    return text.rpartition(" / ")[2].strip("'[].")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner import __version__
-from modelrunner.cli.command_table import COMMANDS
+from modelrunner.cli.command_table import COMMANDS, GROUPS
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
@@ -32,9 +32,58 @@ def test_without_a_command_there_is_help_and_no_error(cli: CommandLine) -> None:
     alone, asked = cli(), cli("--help")
     assert (alone.returncode, alone.stderr) == (0, "")
     assert alone.stdout == asked.stdout
-    assert re.findall(
-        r"^  ([a-z-]+)  +\S", asked.stdout.partition("Commands:")[2], re.MULTILINE
-    ) == [*VISIBLE]
+    commands, _, options = asked.stdout.partition("\nGlobal options:\n")
+    listed = re.findall(r"^([A-Z]\w+):$|^  ([a-z-]+)  +\S", commands, re.MULTILINE)
+    assert [title or name for title, name in listed] == [
+        entry for title, names in GROUPS.items() for entry in (title, *names)
+    ]
+    assert "--version" in options
+    assert "completion" not in options
+
+
+def test_help_of_a_command_is_what_the_command_says_itself(cli: CommandLine) -> None:
+    assert cli("help").stdout == cli("--help").stdout
+    assert cli("help", "lock").stdout == cli("lock", "--help").stdout
+    # what Docker calls it
+    assert cli("help", "rmi").stdout == cli("rmi", "--help").stdout
+    told = json.loads(cli("help", "lock", "--json").stdout)
+    assert told == {"command": "lock", "help": cli("lock", "--help").stdout}
+    listed = json.loads(cli("help", "--json").stdout)["commands"]
+    assert listed[0] == {
+        "name": "pull",
+        "group": "Models",
+        "summary": COMMANDS["pull"].summary,
+    }
+    assert {entry["name"] for entry in listed} == {*VISIBLE}
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        ("lok", "unknown command `lok`", "did you mean `modelrunner lock`?"),
+        ("compose", "unknown command `compose`", "did you mean `modelrunner export compose`?"),
+        ("xyzzy", "unknown command `xyzzy`", "`modelrunner help` lists the commands"),
+        (
+            "lock diff",
+            "`modelrunner lock` has no subcommand `diff`",
+            "`modelrunner help lock` lists its options",
+        ),
+    ],
+)
+def test_help_of_an_unknown_command_names_the_near_ones(
+    cli: CommandLine, words: str, error: str, hint: str
+) -> None:
+    done = cli("help", *words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {error}\nhint: {hint}\n"
+
+
+def test_options_of_a_command_come_before_those_of_all_commands(cli: CommandLine) -> None:
+    own, _, shared = cli("verify", "--help").stdout.partition("\nGlobal options:\n")
+    assert "\nOptions:\n  --deep" in own
+    assert re.findall(r"^  (?:-\w, )?--([a-z]+)", shared, re.MULTILINE) == [
+        *("json", "quiet", "progress", "plain", "offline", "debug", "help"),
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

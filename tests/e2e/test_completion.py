@@ -2,9 +2,11 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from modelrunner.cli.command_table import COMMANDS, GROUPS
 from tests.conftest import CommandLine
 
 SHELLS = ("bash", "zsh", "fish")
@@ -76,3 +78,128 @@ def test_the_script_is_one_that_its_shell_understands(cli: CommandLine, shell: s
         [program, "-n"], check=False, input=script, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def offered(cli: CommandLine, line: str, shell: str = "fish") -> list[str]:
+    """What the program hands to a shell, a line an offer."""
+    words = line.split()
+    last = len(words) if line.endswith(" ") else len(words) - 1
+    asked = {"_MODELRUNNER_COMPLETE": f"complete_{shell}", "COMP_WORDS": line}
+    done = cli(COMP_CWORD=str(last), **asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("modelrunner help cac", ["cache-key"]),
+        ("modelrunner cards granite-docling", ["granite-docling"]),
+        ("modelrunner card ai/granite-doc", ["ai/granite-docling"]),
+        ("modelrunner export qu", ["quadlet"]),
+        ("modelrunner configure ai/x --unset kv-type-", ["kv-type-k", "kv-type-v"]),
+        ("modelrunner configure ai/x --set mmap=", ["mmap=on", "mmap=off"]),
+        ("modelrunner configure ai/x --set kv_type=q8", ["kv_type=q8_0"]),
+        ("modelrunner run ai/x --set chat-template=pha", []),
+        ("modelrunner run ai/x --chat-template gem", ["gemma"]),
+        ("modelrunner run ai/x --kv-type iq", ["iq4_nl"]),
+        ("modelrunner estimate ai/x --kv-type iq", ["iq4_nl"]),
+        ("modelrunner run ai/x --runtime xll", ["xllamacpp"]),
+        (
+            "modelrunner estimate ai/x --for rtx407",
+            ["rtx4070", "rtx4070super", "rtx4070ti", "rtx4070tisuper"],
+        ),
+        ("modelrunner estimate ai/x --for RTX4060", ["RTX4060", "RTX4060Ti", "RTX4060Ti16GB"]),
+        ("modelrunner tag fixtures/tiny-llama:d", ["fixtures/tiny-llama:docker"]),
+        ("modelrunner rmi fixtures/tiny-llama:d", ["fixtures/tiny-llama:docker"]),
+        ("modelrunner rmi ai/gemma", []),
+        ("modelrunner nonsense ai/ge", []),
+        ("modelrunner help nonsense ", []),
+    ],
+)
+def test_what_a_place_takes_is_completed(
+    models: CommandLine, line: str, expected: list[str]
+) -> None:
+    assert [offer.partition("\t")[0] for offer in offered(models, line)] == expected
+
+
+def test_the_names_of_a_project_are_completed(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert offered(cli, "modelrunner lock --update ") == []
+    Path("modelrunner.toml").write_text('[models]\nchat = "ai/smollm2:1"\nembed = "ai/e:1"\n')
+    assert offered(cli, "modelrunner lock --update ") == ["chat", "embed"]
+    Path("modelrunner.toml").write_text("no TOML")
+    assert offered(cli, "modelrunner lock --update ") == []
+
+
+def test_registries_of_the_configuration_and_of_stored_models_are_completed(
+    models: CommandLine,
+) -> None:
+    (models.home / "config.toml").write_text('[registries."ghcr.io"]\ninsecure = false\n')
+    found = offered(models, "modelrunner login ")
+    assert {"docker.io", "ghcr.io"} <= {*found}
+
+
+def test_zsh_and_fish_are_told_what_an_offer_is_and_bash_is_not(cli: CommandLine) -> None:
+    line = "modelrunner cache"
+    expected = f"cache-key\t{COMMANDS['cache-key'].summary}"
+    assert offered(cli, line, "fish") == offered(cli, line, "zsh") == [expected]
+    assert offered(cli, line, "bash") == ["cache-key"]
+
+
+def test_every_command_is_offered_and_none_is_loaded_for_it(cli: CommandLine) -> None:
+    asked = {"_MODELRUNNER_COMPLETE": "complete_bash", "COMP_WORDS": "modelrunner "}
+    done = cli(COMP_CWORD="1", PYTHONPROFILEIMPORTTIME="1", **asked)
+    assert done.stdout.split() == [name for names in GROUPS.values() for name in names]
+    assert "modelrunner.cli.completion" in done.stderr
+    assert "modelrunner.cli.commands." not in done.stderr
+
+
+def test_a_store_that_cannot_be_read_is_no_business_of_a_tab(models: CommandLine) -> None:
+    (models.home / "store" / "v1" / "index.json").write_text("damaged")
+    assert offered(models, "modelrunner run ai/granite-doc") == ["ai/granite-docling"]
+    assert offered(models, "modelrunner rm ") == []
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes_a_line(models: CommandLine) -> None:
+    program = f"""
+{models("completion", "fish").stdout}
+complete -C "modelrunner rm fixtures/tiny-llama:"
+"""
+    folder = models.home / "bin"
+    folder.mkdir()
+    (folder / "modelrunner").write_text(f'#!/bin/sh\nexec {" ".join(models.argv())} "$@"\n')
+    (folder / "modelrunner").chmod(0o755)
+    environ = {**models.environ, "PATH": f"{folder}:{models.environ['PATH']}"}
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program],
+        check=False,
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert "fixtures/tiny-llama:docker" in done.stdout.split(), done.stderr
+
+
+def test_without_a_shell_the_one_in_use_is_taken(cli: CommandLine) -> None:
+    for shell in filter(shutil.which, SHELLS):
+        program = f"{' '.join(cli.argv('completion'))}; echo"
+        done = subprocess.run(
+            [shell, "-c", program],
+            check=False,
+            env=dict(cli.environ),
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.rstrip("\n") == cli("completion", shell).stdout.rstrip("\n")
+
+
+def test_a_shell_without_a_script_is_refused_with_those_that_have_one(cli: CommandLine) -> None:
+    done = cli("completion", "tcsh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: SHELL: invalid value 'tcsh'\nhint: available: `bash`, `zsh`, `fish`\n"
+    )

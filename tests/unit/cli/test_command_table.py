@@ -2,7 +2,7 @@ from importlib import import_module
 
 import pytest
 
-from modelrunner.cli.command_table import COMMANDS
+from modelrunner.cli.command_table import COMMANDS, GROUPS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -28,3 +28,9 @@ def test_every_module_of_a_command_is_in_the_table() -> None:
 
     modules = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
     assert {entry.place.partition(":")[0] for entry in COMMANDS.values()} == modules
+
+
+def test_every_command_that_is_shown_is_in_one_group() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    shown = [name for name, entry in COMMANDS.items() if not entry.hidden]
+    assert sorted(grouped) == sorted(shown)

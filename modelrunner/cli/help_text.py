@@ -1,0 +1,86 @@
+"""How `--help` is laid out: commands in groups, options of a command before those of all commands.
+
+The parser writes defaults and limits in brackets of its own behind a text, `[default: 8080;
+1<=x<=65535]`. They become part of the sentence: `(default: 8080; from 1 to 65535)`.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+_EXTRAS = re.compile(r"(?:(?P<text>.*\S)  )?\[(?P<extras>[^\[\]]+)\]", re.DOTALL)
+_HAND_WRITTEN = re.compile(r"(.*)\(([^()]*)\)", re.DOTALL)
+_LARGEST = 2**31 - 1
+"""A limit from here on is the type's, and tells people nothing."""
+
+
+def write_parameters(ctx: Any, formatter: Any, shared: Collection[str]) -> None:  # noqa: ANN401 - the parser's are private
+    """Write the arguments of a command, its options, and then those that every command has.
+
+    Args:
+        ctx: The parser's context of the command.
+        formatter: The parser's, which is written to.
+        shared: The names of the parameters that every command has.
+    """
+    sections: dict[str, list[tuple[str, str]]] = {
+        "Arguments": [],
+        "Options": [],
+        "Global options": [],
+    }
+    for parameter in ctx.command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        if parameter.param_type_name == "argument":
+            title = "Arguments"
+        else:
+            title = "Global options" if parameter.name in shared else "Options"
+        sections[title].append((record[0], sentence(record[1])))
+    for title, records in sections.items():
+        write_section(formatter, title, records)
+
+
+def write_section(formatter: Any, title: str, records: Iterable[tuple[str, str]]) -> None:  # noqa: ANN401 - see above
+    """Write a titled list of terms and what they mean; nothing where there are none."""
+    rows = list(records)
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
+
+
+def sentence(text: str) -> str:
+    """Return a help text with the parser's brackets made part of it."""
+    found = _EXTRAS.fullmatch(text)
+    if found is None:
+        return text
+    said = [words for part in found["extras"].split("; ") if (words := _in_words(part))]
+    body = (found["text"] or "").rstrip(".")
+    if not said:
+        return f"{body}." if body else ""
+    written = _HAND_WRITTEN.fullmatch(body)
+    if written is not None:
+        return f"{written[1]}({written[2]}; {'; '.join(said)})."
+    return f"{body} ({'; '.join(said)}).".lstrip()
+
+
+def limits(text: str) -> str:
+    """Return a range of the parser, `x>=1` or `1<=x<=16`, in words; empty for no real limit."""
+    low = re.search(r"([\d.e+-]+)<=?x|x>=?([\d.e+-]+)", text)
+    high = re.search(r"x<=?([\d.e+-]+)", text)
+    least = next(filter(None, low.groups()), None) if low else None
+    most = high[1] if high and float(high[1]) < _LARGEST else None
+    if least and most:
+        return f"from {least} to {most}"
+    if least:
+        return f"at least {least}"
+    return f"at most {most}" if most else ""
+
+
+def _in_words(part: str) -> str:
+    """One entry of the parser's brackets; empty for what the usage line shows, or goes unsaid."""
+    if part == "required":
+        return ""
+    if "x" in part and re.fullmatch(r"[\d.e+<=>x-]+", part):
+        words = limits(part)
+        return "" if words in ("at least 0", "at least 1", "at least 0.0") else words
+    return part
