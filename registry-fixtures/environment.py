@@ -7,6 +7,7 @@ and whole. What `kill -9` or a removed Python left behind is noticed and built a
 wait for each other. Called by `environment.sh`, which has checked the version of Python.
 """
 
+import ctypes
 import fcntl
 import importlib.util
 import subprocess
@@ -17,7 +18,14 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from modelrunner.system_packages import System, advice  # noqa: E402 - found from here on
+
 EXTRAS = {"run": "embedded", "dev": "embedded,dev"}
+NEEDED = ("libgomp.so.1", "libstdc++.so.6")
+"""Libraries of the system that the runtime of `embedded` loads, and that no wheel brings."""
+
 State = Literal["absent", "broken", "empty", "whole"]
 
 # runs in the environment: is all there that pip recorded, and is the program that of this clone?
@@ -47,6 +55,11 @@ else:
 
 def main(venv: Path, kind: str) -> int:
     """Has the environment ready; the exit code."""
+    missing = [name for name in NEEDED if sys.platform == "linux" and not loads(name)]
+    if missing:
+        print(f"error: system library not found: {', '.join(missing)}", file=sys.stderr)
+        print(f"hint: {advice(missing)}", file=sys.stderr)
+        return 2
     run = ROOT / ".run"
     run.mkdir(exist_ok=True)
     interrupted = run / "installing"
@@ -88,16 +101,27 @@ def is_fresh(stamp: Path) -> bool:
     return stamp.exists() and stamp.stat().st_mtime >= (ROOT / "pyproject.toml").stat().st_mtime
 
 
+def loads(library: str) -> bool:
+    """Whether this Python finds a library of the system."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
 def lacks() -> str | None:
     """What this Python lacks to make an environment, in words; Debian has it in another package."""
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if not missing:
         return None
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    system = System.current()
+    command = system.install_packages([f"python{version}-venv"])
+    install = f"`{command}`, or use" if command and system.manager == "apt-get" else "use"
     return (
         f"error: {sys.executable} has no module {missing[0]}, which makes virtual environments\n"
-        f"hint: install it (Debian, Ubuntu: apt install python{version}-venv), or name another"
-        " Python: make PYTHON=/path/to/python3.12"
+        f"hint: {install} another Python: make PYTHON=/path/to/python3.12"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.system_packages import advice
 from modelrunner.text import sanitize_line
 
 _TAIL_BYTES = 64 * 1024
@@ -30,17 +31,6 @@ _FOLLOWS = re.compile(
     re.IGNORECASE,
 )
 _HINTS = (
-    (
-        re.compile(r"libgomp\.so"),
-        (
-            "install the OpenMP library: `apt-get install libgomp1` on Debian and Ubuntu,"
-            " `dnf install libgomp` on Fedora, `apk add libgomp` on Alpine"
-        ),
-    ),
-    (
-        re.compile(r"\.so(?:\.\d+)*: cannot open shared object file"),
-        "install the system package that has this library",
-    ),
     (
         re.compile("instruction that this processor"),
         "a llama.cpp built for this machine runs: `{install}`",
@@ -76,6 +66,7 @@ _UNSUPPORTED = re.compile(
 )
 """What will be the same at the next start: the model is not for this runtime, or for none."""
 
+_LIBRARY = re.compile(r"(\S+\.so(?:\.\d+)*): cannot open shared object file")
 _SIGNALS = {
     132: "stopped by an instruction that this processor does not have",
     134: "crashed",
@@ -134,6 +125,9 @@ def cause_in(text: str) -> str | None:
 
 
 def _hint(message: str, log: Path) -> str:
+    library = _LIBRARY.search(message)
+    if library is not None:
+        return advice([Path(library[1]).name])
     found = next((hint for sign, hint in _HINTS if sign.search(message)), f"the log is {log}")
     if "{install}" in found:
         return found.replace("{install}", installation.add("llama-cpp-python"))

@@ -36,6 +36,7 @@ class LlamaCppPython(PythonRuntime):
         "starlette_context",
         "uvicorn",
     )
+    loads = ("lib/libllama.so", "lib/libmtmd.so")
     extra = "llama-cpp-python"
     abilities = ABILITIES[name]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import arguments, environment, failure, ports, probe
+from modelrunner.runtime import arguments, environment, failure, libraries, ports, probe
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
 from modelrunner.runtime.process import Child, Command
@@ -51,7 +51,7 @@ class LlamaServer:
         self._version_deadline_s = version_deadline_s
 
     def availability(self) -> Availability:
-        """Whether PATH has it."""
+        """Whether PATH has it, with the system's libraries that it needs."""
         program = self._find()
         if program is None:
             return Availability(
@@ -61,7 +61,8 @@ class LlamaServer:
                 hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU alone"
                 f" `{installation.add('embedded')}` brings the same code",
             )
-        return Availability(self.name, available=True, detail=program)
+        lacking = libraries.missing_for_program(Path(program), self._environ)
+        return libraries.judged(self.name, program, lacking)
 
     def version(self) -> str | None:
         """What `llama-server --version` says."""

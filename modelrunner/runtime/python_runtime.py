@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import abilities, environment, handover, ports
+from modelrunner.runtime import abilities, environment, handover, libraries, ports
 from modelrunner.runtime.child_server import AnnouncedServer
 from modelrunner.runtime.process import Command
 from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
@@ -28,6 +28,7 @@ class PythonRuntime:
         name: What `--runtime` calls it; also the distribution that has the version.
         program: The module to run in the child.
         modules: The top-level modules that must be there.
+        loads: Patterns of the shared libraries that the first module loads, in its directory.
         extra: The extra of this project that installs them.
         abilities: What it can do beyond answering.
     """
@@ -35,6 +36,7 @@ class PythonRuntime:
     name: ClassVar[str]
     program: ClassVar[str]
     modules: ClassVar[tuple[str, ...]]
+    loads: ClassVar[tuple[str, ...]]
     extra: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]]
 
@@ -42,7 +44,7 @@ class PythonRuntime:
         self._environ = environ
 
     def availability(self) -> Availability:
-        """Whether the modules are there; none is imported."""
+        """Whether the modules and the system's libraries are there; nothing is imported."""
         missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
         if missing:
             return Availability(
@@ -51,7 +53,18 @@ class PythonRuntime:
                 detail=f"no Python module {missing[0]}",
                 hint=f"`{installation.add(self.extra)}`",
             )
-        return Availability(self.name, available=True, detail=f"Python module {self.modules[0]}")
+        lacking = libraries.missing_for_module(self._libraries(), self._environ)
+        return libraries.judged(self.name, f"Python module {self.modules[0]}", lacking)
+
+    def _libraries(self) -> list[Path]:
+        spec = importlib.util.find_spec(self.modules[0])
+        folders = (spec.submodule_search_locations if spec is not None else None) or ()
+        return [
+            file
+            for folder in folders
+            for pattern in self.loads
+            for file in sorted(Path(folder).glob(pattern))
+        ]
 
     def version(self) -> str | None:
         """The installed distribution's version."""

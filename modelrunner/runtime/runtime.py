@@ -135,7 +135,8 @@ class Availability:
         available: Whether it can be started.
         version: What it says of itself, where it was asked.
         detail: Where it was found, or why it cannot be used.
-        hint: A command that installs it.
+        hint: A command that installs it, or what it lacks.
+        installed: Whether it is installed, though it may lack something to be started.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Availability:
     version: str | None = None
     detail: str | None = None
     hint: str | None = None
+    installed: bool = False
 
 
 class Runtime(Protocol):
@@ -159,7 +161,7 @@ class Runtime(Protocol):
         ...
 
     def availability(self) -> Availability:
-        """Whether it is here. It only looks: cheap, starts nothing, and gives no version."""
+        """Whether it is installed and can be started: cheap, without starting it or its version."""
         ...
 
     def version(self) -> str | None:

@@ -73,18 +73,21 @@ def known(environ: Mapping[str, str], image: str = "") -> tuple[Runtime, ...]:
 
 
 def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> Runtime:
-    reasons = []
+    reasons, repair = [], None
     for runtime in known:
         lacking = [ability for ability in needs if ability not in runtime.abilities]
         found = runtime.availability()
         if found.available and not lacking:
             return runtime
+        if found.installed and not found.available and not lacking:
+            repair = repair or found.hint
         why = f"does not offer {lacking[0]}" if found.available else found.detail
         reasons.append(f"{found.name}: {why}")
     what = f" with {needs_text}" if (needs_text := " and ".join(map(str, needs))) else ""
     raise RuntimeUnavailableError(
         f"no runtime found that can run a model{what} ({'; '.join(reasons)})",
-        hint=_what_to_install(known, needs),
+        # what is installed needs less than what is not
+        hint=repair or _what_to_install(known, needs),
     )
 
 

@@ -30,6 +30,7 @@ class XLlamaCpp(PythonRuntime):
     name = "xllamacpp"
     program = "modelrunner.runtime.xllamacpp_server"
     modules = ("xllamacpp",)
+    loads = ("xllamacpp*.so",)
     extra = "embedded"
     abilities = ABILITIES[name]
 

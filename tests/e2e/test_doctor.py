@@ -62,8 +62,9 @@ def test_a_machine_without_anything_wrong_is_told_so_and_stays_as_it_is(
 ) -> None:
     code, found = examined(cli, "--registry", registry.host)
     assert code == 0
-    checks = ["version", "libraries", "home", "store", "space", "runtime", "device", "proxy"]
-    assert list(found) == [*checks, "certificates", "login", "registry", "clock"]
+    checks = ["version", "libraries", "home", "store", "space", "runtime", "system"]
+    checks += ["device", "proxy", "certificates", "login", "registry", "clock"]
+    assert list(found) == checks
     assert found["registry"][0]["message"] == f"{registry.host} answers"
     assert not cli.home.exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.runtime.libraries import interpreter_of
 from tests.conftest import ROOT
 from tests.support.fixtures import script
 from tests.support.waiting import alive, wait_until
@@ -189,6 +190,9 @@ class TestPython:
         clone = tmp_path / "a clone"
         (clone / "registry-fixtures").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", clone)
+        (clone / "modelrunner").mkdir()
+        for name in ("__init__.py", "system_packages.py"):
+            shutil.copy(ROOT / "modelrunner" / name, clone / "modelrunner")
         for name in ("environment.sh", "environment.py"):
             shutil.copy(ROOT / "registry-fixtures" / name, clone / "registry-fixtures")
         for goal in ("run", "test", "lint", "bench"):
@@ -210,12 +214,58 @@ class TestPython:
         monkeypatch.setattr(
             environment.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else 1
         )
+        system = environment.System
+        lacks = f"error: {sys.executable} has no module ensurepip, which makes virtual environments"
+        monkeypatch.setattr(system, "current", lambda: system("apt-get", privileged=False))
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        assert environment.lacks() == (
-            f"error: {sys.executable} has no module ensurepip, which makes virtual environments\n"
-            f"hint: install it (Debian, Ubuntu: apt install python{version}-venv), or name another"
-            " Python: make PYTHON=/path/to/python3.12"
+        other = "another Python: make PYTHON=/path/to/python3.12"
+        assert environment.lacks().splitlines() == [
+            lacks,
+            f"hint: `sudo apt-get install python{version}-venv`, or use {other}",
+        ]
+        monkeypatch.setattr(system, "current", lambda: system("dnf"))
+        assert environment.lacks().splitlines() == [
+            lacks,
+            f"hint: use {other}",
+        ]
+
+    def test_a_missing_system_library_is_named_before_anything_is_installed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environment = script("environment")
+        system = environment.System
+        monkeypatch.setattr(environment, "loads", lambda name: name != "libgomp.so.1")
+        monkeypatch.setattr(environment.sys, "platform", "linux")
+        monkeypatch.setattr(system, "current", lambda: system("apt-get", has_lists=False))
+        monkeypatch.setattr(environment, "ROOT", tmp_path)
+        assert environment.main(tmp_path / ".venv", "run") == 2
+        assert capsys.readouterr().err == (
+            "error: system library not found: libgomp.so.1\n"
+            "hint: `apt-get update && apt-get install libgomp1`\n"
         )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_every_library_is_asked_for_that_the_runtime_loads(self) -> None:
+        package = Path(pytest.importorskip("xllamacpp").__file__).parent
+        (library,) = package.glob("xllamacpp*.so")
+        if sys.platform != "linux":
+            pytest.skip("reads ELF")
+        c_library = r"lib(?:c|m|dl|rt|pthread|gcc_s|util)\.so.*|ld-linux.*|libc\.musl.*"
+        needed = {name for name in needed_by(library) if not re.fullmatch(c_library, name)}
+        assert needed == set(script("environment").NEEDED)
+
+
+def needed_by(library: Path) -> set[str]:
+    """The libraries that the loader lists for this one, those of its dependencies too."""
+    done = subprocess.run(
+        [interpreter_of(Path(sys.executable)) or "", library],
+        env={"LD_TRACE_LOADED_OBJECTS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = re.findall(r"^\s*(\S+) (?:=>|\()", done.stdout, re.MULTILINE)
+    return {Path(name).name for name in names if "vdso" not in name}
 
 
 class TestEnvironment:

@@ -22,6 +22,7 @@ def runtimes(context: Context) -> None:
         {
             "name": entry.name,
             "available": entry.available,
+            "installed": entry.available or entry.installed,
             "chosen": entry.name == chosen,
             "version": entry.version,
             "devices": _devices(entry, devices),
@@ -38,7 +39,7 @@ def runtimes(context: Context) -> None:
     table = [
         (
             str(row["name"]),
-            "yes" if row["available"] else "no",
+            "yes" if row["installed"] else "no",
             str(row["version"] or ""),
             ", ".join(row["devices"]) if isinstance(row["devices"], list) else "",
             "used" if row["chosen"] else str(row["why_not"]),

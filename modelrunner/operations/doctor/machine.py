@@ -1,5 +1,6 @@
 """What could run a model here: the runtimes, and the devices that they would use."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from modelrunner.errors import ExitStatus
@@ -8,10 +9,13 @@ from modelrunner.operations.doctor.finding import Finding, broken, doubtful, wel
 from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size
 
+_COMMAND = re.compile(r"`([^`]+)`")
+
 
 def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[Finding]:
     """The runtimes; one that is configured has to be there."""
     found = runtimes(environ, image)
+    broken_here = [entry for entry in found if entry.installed and not entry.available]
     here = [entry for entry in found if entry.available]
     named = next((entry for entry in found if entry.name == choice), None)
     said = ", ".join(f"{entry.name} {entry.version or ''}".strip() for entry in here)
@@ -23,10 +27,26 @@ def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[F
     elif named is not None and not named.available:
         message = f"{choice} is configured and not usable: {named.detail}"
         yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
+    elif not here and broken_here:
+        message = f"{broken_here[0].name} is installed, and cannot run"
+        yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
     elif not here:
         yield doubtful("runtime", "none: models can be pulled, not run", quickest())
     else:
         yield well("runtime", said)
+    for entry in broken_here:
+        # what only a sentence explains is shown there
+        command = _COMMAND.fullmatch(entry.hint or "")
+        fix = command[1] if command else "modelrunner runtimes"
+        message = f"{entry.name}: {entry.detail}"
+        if here and entry is not named:
+            # another one is used instead
+            yield doubtful("system", message, fix)
+        else:
+            yield broken("system", message, fix, ExitStatus.RUNTIME)
+    whole = [entry.name for entry in here if entry.installed]
+    if whole:
+        yield well("system", f"all libraries found that {', '.join(whole)} needs")
 
 
 def devices() -> Iterator[Finding]:

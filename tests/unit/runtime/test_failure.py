@@ -6,6 +6,7 @@ import pytest
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.failure import broken_off, cause_in, failed_to_bind, runtime_failure
+from modelrunner.system_packages import advice
 
 STAMPED = """\
 0.00.003.449 I srv    load_model: loading model 'bad.gguf'
@@ -68,13 +69,13 @@ def test_cause_is_safe_to_show():
             f"Traceback (most recent call last):\nImportError: libgomp.so.1: {NO_LIBRARY}\n",
             1,
             "libgomp.so.1",
-            "`apt-get install libgomp1`",
+            f"{advice(['libgomp.so.1'])}",
         ),
         (
             f"ImportError: libcuda.so.1: {NO_LIBRARY}\n",
             1,
             "libcuda.so.1",
-            "install the system package that has this library",
+            "install NVIDIA's driver",
         ),
         ("", 3, "xllamacpp cannot serve ai/m: ended with code 3", "the log is "),
         ("", 139, "xllamacpp cannot serve ai/m: crashed", "the log is "),
