@@ -91,6 +91,14 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     )
 
 
+def unable(environ: Mapping[str, str], image: str = "") -> Availability | None:
+    """The installed runtime that lacks something to be started, where no other one can be."""
+    found = [runtime.availability() for runtime in known(environ, image)]
+    if any(entry.available for entry in found):
+        return None
+    return next((entry for entry in found if entry.installed), None)
+
+
 def quickest() -> str:
     """The command that gives a machine a runtime, in seconds and without a compiler."""
     return installation.add(XLlamaCpp.extra)

@@ -257,9 +257,20 @@ def _fitted(
 ) -> list[str]:
     from modelrunner.cli import fitting
 
+    if gpu is None and budget is None:
+        _warn_of_runtime(context)
     wish = fitting.wish_of(budget)
     wanted = fitting.Fitting(fit, require_fit, fitting.gpu_named(gpu), wish)
     return [fitting.fitted(context, text, wanted) for text in references]
+
+
+def _warn_of_runtime(context: Context) -> None:
+    """Says where what fits into this machine could not be run on it as it is."""
+    from modelrunner.runtime.select import unable
+
+    found = unable(context.environ, context.settings.container_image)
+    if found is not None:
+        context.console.warn(f"{found.name} cannot run models: {found.detail}; {found.hint}")
 
 
 def _rate(text: str | None) -> int | None:
