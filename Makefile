@@ -55,6 +55,8 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 	$(RUN)/wheel/bin/python -m pip --disable-pip-version-check --quiet install dist/*.whl
 	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner card ai/granite-4.0-micro >/dev/null
 	cd $(RUN) && MODELRUNNER_HOME=$$PWD/wheel-home wheel/bin/modelrunner list >/dev/null
+	test -s $(RUN)/wheel/share/man/man1/modelrunner-pull.1
+	test -s $(RUN)/wheel/share/bash-completion/completions/modelrunner
 
 check: lint test fuzz cards-check fixtures wheel-check ## All that CI runs.
 

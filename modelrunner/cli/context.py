@@ -263,7 +263,12 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
         """Writes arguments and options, those that every command has by themselves."""
-        write_parameters(ctx, formatter, {*inspect.signature(shared_options).parameters, "help"})
+        write_parameters(ctx, formatter, self.shared)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The names of the parameters that every command has."""
+        return frozenset({*inspect.signature(shared_options).parameters, "help"})
 
 
 def command(

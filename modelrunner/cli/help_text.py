@@ -22,6 +22,12 @@ def write_parameters(ctx: Any, formatter: Any, shared: Collection[str]) -> None:
         formatter: The parser's, which is written to.
         shared: The names of the parameters that every command has.
     """
+    for title, rows in parameters(ctx, shared).items():
+        write_section(formatter, title, rows)
+
+
+def parameters(ctx: Any, shared: Collection[str]) -> dict[str, list[tuple[str, str]]]:  # noqa: ANN401 - see above
+    """The arguments and options of a command with what they mean, by the title of their list."""
     sections: dict[str, list[tuple[str, str]]] = {
         "Arguments": [],
         "Options": [],
@@ -36,8 +42,7 @@ def write_parameters(ctx: Any, formatter: Any, shared: Collection[str]) -> None:
         else:
             title = "Global options" if parameter.name in shared else "Options"
         sections[title].append((record[0], sentence(record[1])))
-    for title, records in sections.items():
-        write_section(formatter, title, records)
+    return sections
 
 
 def write_section(formatter: Any, title: str, records: Iterable[tuple[str, str]]) -> None:  # noqa: ANN401 - see above
