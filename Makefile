@@ -70,6 +70,7 @@ bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes 
 	$(BIN)/python registry-fixtures/smollm2.py $(RUN)/registry/files
 	-$(BIN)/python benchmarks/chat.py $(RUN)/registry/files/SmolLM2-135M-Instruct.Q4_1.gguf
 	-$(BIN)/python benchmarks/serve.py
+	-$(BIN)/python benchmarks/serve_stalls.py
 	$(BIN)/python benchmarks/transfer.py
 
 accuracy: $(VENV)/.dev ## Make the table of estimates against llama.cpp's own plan.

@@ -107,6 +107,12 @@ def available(names: Sequence[str], limit: int = 8) -> str:
     return f"available: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """Names as a part of a sentence, those of a long list only counted: `a, b and 3 more`."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def encodable(text: str) -> str:
     """Text without lone surrogates, which neither a server nor a terminal takes."""
     return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -18,6 +18,12 @@ MAX_DEPTH = 100
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _FEW_DIGITS = 20
+_SHAPES = bytes.maketrans(b"123456789E-", b"000000000e+")
+_UNUSUAL = (b"0" * (_FEW_DIGITS + 1), b"e000", b"e+000", b"\0")
+"""What a document without a number out of bounds seldom has, and one with such a number always.
+
+The last is for UTF-16 and UTF-32, which the decoder takes too, and which have a zero in each digit.
+"""
 
 
 def parse_count(text: str) -> int | None:
@@ -28,7 +34,7 @@ def parse_count(text: str) -> int | None:
     return number if number <= LARGEST else None
 
 
-def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - whatever JSON can be
+def parse_json(raw: bytes | bytearray | str) -> Any:  # noqa: ANN401 - whatever JSON can be
     """Return the value of a JSON document.
 
     Raises:
@@ -36,7 +42,12 @@ def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - whatever JSON can be
             finite or has more than twenty digits before the point.
     """
     try:
-        value = json.loads(raw, parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
+        # a function for each number is most of the time that a document of numbers takes
+        value = (
+            json.loads(raw, parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
+            if _may_have_unusual_numbers(raw)
+            else json.loads(raw, parse_constant=_refuse)
+        )
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     if _is_deep(value):
@@ -44,7 +55,7 @@ def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - whatever JSON can be
     return value
 
 
-def parse_object(raw: bytes | str) -> dict[str, Any]:
+def parse_object(raw: bytes | bytearray | str) -> dict[str, Any]:
     """Return the object that a JSON document is.
 
     Raises:
@@ -54,6 +65,12 @@ def parse_object(raw: bytes | str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("expected a JSON object")  # noqa: TRY004 - callers catch one type
     return value
+
+
+def _may_have_unusual_numbers(raw: bytes | bytearray | str) -> bool:
+    encoded = raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw
+    shapes = encoded.translate(_SHAPES)
+    return any(each in shapes for each in _UNUSUAL)
 
 
 def _integer(text: str) -> int:

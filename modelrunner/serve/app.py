@@ -27,37 +27,36 @@ from starlette.types import ASGIApp
 from modelrunner.serve.access import Door, Guarded
 from modelrunner.serve.arrival import Arrival
 from modelrunner.serve.dialects import dialect_of
+from modelrunner.serve.fields import InvalidBodyError, read_object
 from modelrunner.serve.figures import Labels, joined
 from modelrunner.serve.fleet import Fleet, Seat
-from modelrunner.serve.limits import Limited, Limits
-from modelrunner.serve.lineup import Served, find
+from modelrunner.serve.limits import Limited
+from modelrunner.serve.lineup import Called, Served, find
 from modelrunner.serve.page import Page
 from modelrunner.serve.records import CONTROL
 from modelrunner.serve.refusals import FINAL, RefusalError, request_id_of
 from modelrunner.serve.relay import ENDPOINTS, Relay
-from modelrunner.serve.request import Bodies, Body, GoneError
+from modelrunner.serve.request import Bodies, GoneError, refusal_of
+from modelrunner.text import listed
 from modelrunner.units import format_moment, format_size
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
 # without a version, as Docker Model Runner has it
 _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
-_CONTROL_LIMIT = 65536
+_CONTROL_LIMIT = 16 * 1024
+_MOST_NAMES = 256
 _log = logging.getLogger(__name__)
 
 
-def application(
-    fleet: Fleet, door: Door, end: Callable[[], None], limits: Limits | None = None
-) -> ASGIApp:
+def application(fleet: Fleet, door: Door, end: Callable[[], None], bodies: Bodies) -> ASGIApp:
     """The whole of it.
 
     Args:
         fleet: What is served.
         door: Who may ask.
         end: Called when nothing is left to serve.
-        limits: How much of it clients may hold; None for the usual ones.
+        bodies: The bodies of requests, with the limits of what clients may hold.
     """
-    limits = limits or Limits()
-    bodies = Bodies(limits)
     lists, control = _Lists(fleet, bodies), _Control(fleet, end, bodies)
     relays = {endpoint: Relay(fleet, fleet.figures, endpoint, bodies) for endpoint in ENDPOINTS}
     routes = [
@@ -86,7 +85,7 @@ def application(
     errors = {HTTPException: _http_error, RefusalError: _refusal, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=errors)
     app.router.redirect_slashes = False
-    return Arrival(Guarded(Limited(app, limits), door))
+    return Arrival(Guarded(Limited(app, bodies.limits), door))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +177,14 @@ class _Control:
         fields = await _fields(request, self.bodies)
         wanted = fields.get("models")
         names = [str(name) for name in wanted] if isinstance(wanted, list) else []
+        if len(names) > _MOST_NAMES:
+            message = f"the request has more than {_MOST_NAMES} names: use `all`"
+            raise RefusalError(400, message, "request_too_large")
+        named = [Called.parse(name) for name in names]
         chosen = [
             seat
             for seat in self.fleet.seats.values()
-            if fields.get("all") is True or any(seat.model.is_called(name) for name in names)
+            if fields.get("all") is True or any(seat.model.is_called(each) for each in named)
         ]
         done = [await self.fleet.unload(seat, "asked for") for seat in chosen]
         return JSONResponse({"unloaded_runners": sum(done)})
@@ -208,7 +211,7 @@ class _Control:
 def _seat(fleet: Fleet, text: str) -> Seat:
     model = find(fleet.served, text)
     if model is None:
-        names = ", ".join(each.name for each in fleet.served)
+        names = listed([each.name for each in fleet.served])
         raise RefusalError(
             404, f"model not found: {text[:200]}; this server has {names}", "not_found"
         )
@@ -223,7 +226,9 @@ async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
     """
     try:
         async with bodies.read(request.scope, request.receive, _CONTROL_LIMIT) as raw:
-            return Body.parse(raw or b"{}").fields
+            return read_object(raw or b"{}")
+    except InvalidBodyError as exc:
+        raise refusal_of(exc) from exc
     except GoneError as exc:
         raise RefusalError(499, "the client went away", "gone") from exc
 

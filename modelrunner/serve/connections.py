@@ -3,14 +3,18 @@
 uvicorn waits for headers as long as a client likes. A connection without a request costs next to
 nothing, but descriptors end: so it has a deadline, and where many wait, the oldest is closed. A
 connection whose request is being answered is left alone, however long that takes.
+
+What is parsed at once is bounded: a header of four bytes and a chunk of one take as long as long
+ones, and while one client's are parsed nobody else is served.
 """
 
 import asyncio
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,6 +24,14 @@ from modelrunner.serve.limits import Limits
 
 _FIRST_ERROR = 400
 _LINGER_S = 2.0
+_HEADER_LINES = 256
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_READ, _READ_DENSE, _READ_BODY = 4 * 1024, 512, 64 * 1024
+"""Bytes that are read at once: of headers and of a body in chunks, of many small chunks, and of a
+body with a length."""
+
+_DENSE = 64
+"""Bytes of a line, on average, below which chunks are small."""
 
 
 @dataclass(slots=True)
@@ -58,6 +70,9 @@ class Connection(H11Protocol):
         self._all = connections
         self._deadline: asyncio.TimerHandle | None = None
         self._is_refused = False
+        self._head = b""
+        self._lines = 0
+        self._is_dense = False
 
     @property
     def peer(self) -> str:
@@ -82,6 +97,7 @@ class Connection(H11Protocol):
         self._all.waiting[self] = None
         self._start_deadline()
         self._all.make_room()
+        self._read_at_once(_READ)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -97,6 +113,10 @@ class Connection(H11Protocol):
             return
         if not self._is_busy:
             self._start_deadline()
+        if self.conn.their_state is h11.IDLE and self._has_too_many_lines(data):
+            self._refuse(431, f"the headers have more than {_HEADER_LINES} lines")
+            return
+        self._is_dense = data.count(b"\n") * _DENSE > len(data)
         super().data_received(data)
         self._settle()
 
@@ -116,6 +136,16 @@ class Connection(H11Protocol):
         status = getattr(error, "error_status_hint", _FIRST_ERROR)
         self._refuse(status, f"invalid HTTP request: {error}" if error else msg)
 
+    def _has_too_many_lines(self, data: bytes) -> bool:
+        """Whether the headers, so far, have too many lines."""
+        text = self._head + data
+        end = _BLANK_LINE.search(text)
+        head = text[: end.start()] if end else text
+        lines = self._lines + head.count(b"\n") - self._head.count(b"\n")
+        # the blank line may be cut in two, and what follows it is not a header
+        self._lines, self._head = (0, b"") if end else (lines, text[-2:])
+        return lines > _HEADER_LINES
+
     def drop(self) -> None:
         """Close the connection, without an answer to what it has not asked."""
         self._all.waiting.pop(self, None)
@@ -125,6 +155,7 @@ class Connection(H11Protocol):
         """Set the timers for the state that the connection is in now."""
         if self._is_refused or self.transport.is_closing():
             return
+        self._read_at_once(self._body_size())
         if self._is_busy:
             self._all.waiting.pop(self, None)
             self._stop_deadline()
@@ -139,6 +170,18 @@ class Connection(H11Protocol):
                 self.timeout_keep_alive_task = self.loop.call_later(
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
+
+    def _body_size(self) -> int:
+        if self.conn.their_state is not h11.SEND_BODY:
+            return _READ
+        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        if not is_chunked:
+            return _READ_BODY
+        return _READ_DENSE if self._is_dense else _READ
+
+    def _read_at_once(self, size: int) -> None:
+        # asyncio has no other way to say so; its transports of TLS and of Windows do without
+        cast("Any", self.transport).max_size = size
 
     def _start_deadline(self) -> None:
         if self._deadline is None:

@@ -23,6 +23,7 @@ from modelrunner.serve.arrival import HEADERS_LIMIT
 from modelrunner.serve.connections import Connections
 from modelrunner.serve.fleet import Fleet
 from modelrunner.serve.limits import Limits
+from modelrunner.serve.request import Bodies
 
 _GOODBYE_S = 3
 _DESCRIPTORS = 4096
@@ -60,9 +61,10 @@ class Gateway:
 
     async def _serve(self) -> None:
         _allow_descriptors()
+        bodies = Bodies(self.limits)
         self._server = _Server(
             uvicorn.Config(
-                application(self.fleet, self.door, self.end, self.limits),
+                application(self.fleet, self.door, self.end, bodies),
                 # called like the class that it makes connections of
                 http=cast("Any", Connections(self.limits)),
                 h11_max_incomplete_event_size=HEADERS_LIMIT,
@@ -81,7 +83,7 @@ class Gateway:
         try:
             await self._server.serve([self.listener])
         finally:
-            await self.fleet.close()
+            await asyncio.gather(self.fleet.close(), bodies.parser.close())
 
     def _listen_to_signals(self, server: "_Server") -> None:
         loop = asyncio.get_running_loop()

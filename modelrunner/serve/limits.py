@@ -31,7 +31,7 @@ class Limits:
     idle_s: float = 75.0
     silence_s: float = 30.0
     body_s: float = 600.0
-    bodies: int = 512 * 1024 * 1024
+    bodies: int = 256 * 1024 * 1024
     waiting: int = 256
     connections: int = 1024
     requests: int = 512

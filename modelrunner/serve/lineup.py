@@ -9,6 +9,9 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.runtime import LaunchSpec
 
+LONGEST_NAME = 1024
+"""Characters of what may be the name of a model; none has as many."""
+
 Kind = Literal["chat", "embedding", "ranking"]
 
 
@@ -53,40 +56,64 @@ class Served:
         """Bytes that count against a budget: of a model that is not known, those of its files."""
         return (self.facts.size_bytes or 0) if self.memory is None else self.memory
 
-    def is_called(self, text: str) -> bool:
+    def is_called(self, called: "Called") -> bool:
         """Whether this is one of the ways to write it: an ID, a name, a name with a digest."""
-        wanted = match_id(text)
-        if wanted is not None and self.digest.hex.startswith(wanted):
+        if called.id is not None and self.digest.hex.startswith(called.id):
             return True
-        try:
-            reference = Reference.parse(text)
-        except InvalidReferenceError:
+        reference = called.reference
+        if reference is None:
             return False
         if reference.digest is not None:
             return reference.digest == self.digest
-        return str(reference) in self.aliases or any(
+        return called.spelled in self.aliases or any(
             name.digest is None and (name.name, name.tag) == (reference.name, reference.tag)
             for name in self.references
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a request calls a model, parsed once for all models that it is compared with.
+
+    Attributes:
+        text: As it is written.
+        id: The digits, where it has the form of an ID.
+        reference: The name; None where it is not one.
+        spelled: The name in full.
+    """
+
+    text: str
+    id: str | None = None
+    reference: Reference | None = None
+    spelled: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Called":
+        """What a text calls; nothing where it is longer than any name."""
+        if len(text) > LONGEST_NAME:
+            return cls(text)
+        try:
+            reference = Reference.parse(text)
+        except InvalidReferenceError:
+            return cls(text, match_id(text))
+        return cls(text, match_id(text), reference, str(reference))
+
+
 def find(models: Sequence[Served], text: str) -> Served | None:
     """The model that a request means; IDs come before names, as everywhere."""
-    if match_id(text) is not None:
-        by_id = [model for model in models if model.digest.hex.startswith(match_id(text) or "")]
+    called = Called.parse(text)
+    if called.id is not None:
+        by_id = [model for model in models if model.digest.hex.startswith(called.id)]
         if by_id:
             return by_id[0]
-    found = next((model for model in models if model.is_called(text)), None)
-    return found or _only_tag(models, text)
+    found = next((model for model in models if model.is_called(called)), None)
+    return found or _only_tag(models, called)
 
 
-def _only_tag(models: Sequence[Served], text: str) -> Served | None:
+def _only_tag(models: Sequence[Served], called: Called) -> Served | None:
     """The model that a name under `local/` without a tag means, as in the store."""
-    try:
-        wanted = Reference.parse(text)
-    except InvalidReferenceError:
-        return None
-    if not wanted.is_local or wanted.pinned or names_tag(text):
+    wanted = called.reference
+    if wanted is None or not wanted.is_local or wanted.pinned or names_tag(called.text):
         return None
     named = [model for model in models for name in model.references if name.name == wanted.name]
     return named[0] if len(named) == 1 else None

@@ -18,14 +18,16 @@ from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.serve.dialects import ANTHROPIC, Dialect, Sent, dialect_of
+from modelrunner.serve.fields import Fields
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.fleet import BusyError, Fleet
 from modelrunner.serve.lineup import Kind, Served, find
 from modelrunner.serve.refusals import FINAL, RefusalError, refuse, request_id_of
-from modelrunner.serve.request import Bodies, Body, GoneError, shown
+from modelrunner.serve.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage
+from modelrunner.text import listed
 
 _DEAF_S = 300.0
 """How long a client may take none of its answer."""
@@ -33,8 +35,9 @@ _DEAF_S = 300.0
 _KEPT = 4096
 """Bytes that are kept of the beginning and the end of a stream."""
 
-_ERROR_LIMIT = 256 * 1024
+_ERROR_LIMIT = 64 * 1024
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+_LONGEST_END = 4
 _EVENT_LIMIT = 4 * 1024 * 1024
 """Bytes of an event that is held back until it is complete; one that is longer is not."""
 
@@ -60,6 +63,7 @@ ENDPOINTS: dict[str, Kind] = {
 class Course:
     """How far an answer has come."""
 
+    model: str = ""
     status: int = 0
     streams: bool = False
     head: bytes = b""
@@ -89,44 +93,43 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.monotonic()
-        course, name = Course(), ""
+        course = Course()
         try:
             async with self.bodies.read(scope, receive) as raw:
-                model = self._understood(raw)
-                name = model.name
-                await _while_there(receive, self._answer(scope, model, raw, send, course))
+                await _while_there(receive, self._answered(scope, raw, send, course))
         except RefusalError as exc:
             await self._end(scope, send, course, exc)
         except GoneError:
             # as web servers note it: the client has closed its request
             course.status = 499
         finally:
-            self._count(course, name, begun)
+            self._count(course, begun)
             _log.info(
                 "%s %s %s %.2f s %s",
                 course.status,
                 self.endpoint,
-                name or "-",
+                course.model or "-",
                 time.monotonic() - begun,
                 request_id_of(scope),
             )
 
-    def _understood(self, raw: bytes) -> Served:
-        """The model that a request is for; what is parsed of the request is not kept.
+    async def _answered(self, scope: Scope, raw: bytearray, send: Send, course: Course) -> None:
+        """Understand a request and hand it to its model.
 
         Raises:
             RefusalError: It is for none, or what it asks for is not to be had.
         """
-        body = Body.parse(raw)
-        model = self._model(body)
+        fields = await self.bodies.understand(raw)
+        model = self._model(fields)
+        course.model = model.name
         if not isinstance(self.fleet.runtime, ExternalRuntime):
-            body.check_for(model, self.endpoint)
-        return model
+            check_for(fields, model, self.endpoint)
+        await self._answer(scope, model, raw, send, course)
 
-    def _model(self, body: Body) -> Served:
+    def _model(self, fields: Fields) -> Served:
         """The model that is asked for, if it is one for this endpoint."""
         served = self.fleet.served
-        wanted = body.model
+        wanted = fields.model
         if wanted is None and len(served) == 1:
             model: Served | None = served[0]
         elif wanted is None:
@@ -144,7 +147,7 @@ class Relay:
         return model
 
     async def _answer(
-        self, scope: Scope, model: Served, body: bytes, send: Send, course: Course
+        self, scope: Scope, model: Served, body: bytearray, send: Send, course: Course
     ) -> None:
         # once more where the runtime has ended and nothing was answered yet
         for last in (False, True):
@@ -168,7 +171,7 @@ class Relay:
         scope: Scope,
         model: Served,
         server: Server,
-        body: bytes,
+        body: bytearray,
         send: Send,
         course: Course,
     ) -> bool:
@@ -198,7 +201,8 @@ class Relay:
             await send({"type": "http.response.body", "body": last})
         # else the body ends before its length says so, and that is the message
 
-    def _count(self, course: Course, model: str, begun: float) -> None:
+    def _count(self, course: Course, begun: float) -> None:
+        model = course.model
         self.figures.add(
             "requests_total", model=model, endpoint=self.endpoint, status=str(course.status)
         )
@@ -250,34 +254,37 @@ async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     A runtime that dies within an event would leave half of it, on which clients fail before they
     read the error that follows.
     """
-    rest = b""
+    rest = bytearray()
     async for piece in body:
+        # a mark may have begun in what was there before
+        seen = max(0, len(rest) - _LONGEST_END)
         rest += piece
-        end = max(rest.rfind(mark) + len(mark) if mark in rest else 0 for mark in _EVENT_ENDS)
+        found = [(rest.rfind(mark, seen), len(mark)) for mark in _EVENT_ENDS]
+        end = max(place + length if place >= 0 else 0 for place, length in found)
         if not end and len(rest) > _EVENT_LIMIT:
             end = len(rest)
         if end:
-            yield rest[:end]
-            rest = rest[end:]
+            yield bytes(rest[:end])
+            del rest[:end]
     if rest:
-        yield rest
+        yield bytes(rest)
 
 
 async def _beginning(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
     """The beginning of a body, which of an error is all of it, and the body once more."""
-    pieces: list[bytes] = []
+    beginning = bytearray()
     async for piece in body:
-        pieces.append(piece)
-        if sum(map(len, pieces)) > _ERROR_LIMIT:
+        beginning += piece
+        if len(beginning) > _ERROR_LIMIT:
             break
+    raw = bytes(beginning)
 
     async def again() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
+        yield raw
         async for piece in body:
             yield piece
 
-    return b"".join(pieces), again()
+    return raw, again()
 
 
 async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -305,7 +312,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _names(served: list[Served]) -> str:
-    return f"this server has {', '.join(model.name for model in served)}"
+    return f"this server has {listed([model.name for model in served])}"
 
 
 def _wrong_kind(model: Served) -> str:

@@ -5,7 +5,6 @@ client's library takes a 500 for a passing trouble and asks again, twice. Its re
 and have words of their own.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from modelrunner.serve.lineup import Served
 from modelrunner.serve.refusals import FINAL, RefusalError
 from modelrunner.serve.request import no_media
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_object
 
 _SERVER_ERROR = 500
 _UNAVAILABLE = 503
@@ -66,10 +66,9 @@ class RuntimeAnswer:
 
     def _error(self) -> dict[str, Any] | None:
         try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
+            error = parse_object(self.body).get("error")
+        except ValueError:
             return None
-        error = value.get("error") if isinstance(value, dict) else None
         return error if isinstance(error, dict) and "message" in error else None
 
 

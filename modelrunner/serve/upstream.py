@@ -13,7 +13,12 @@ from urllib.parse import urlsplit
 
 import h11
 
+from modelrunner.serve.parsing import pieces
+
 _CHUNK = 64 * 1024
+_CHUNKED = 8 * 1024
+"""Bytes that are read at once of an answer in chunks: each may be of a byte, and takes its time."""
+
 _CONNECT_S = 10.0
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -37,7 +42,9 @@ class Reply:
 
 
 @asynccontextmanager
-async def asked(url: str, body: bytes, headers: Headers, *, api_key: str) -> AsyncIterator[Reply]:
+async def asked(
+    url: str, body: bytes | bytearray, headers: Headers, *, api_key: str
+) -> AsyncIterator[Reply]:
     """The block in which a POST is answered.
 
     Raises:
@@ -64,31 +71,35 @@ async def asked(url: str, body: bytes, headers: Headers, *, api_key: str) -> Asy
         sent.append((b"authorization", f"Bearer {api_key}".encode()))
     try:
         request = h11.Request(method=b"POST", target=parts.path.encode(), headers=sent)
-        writer.write(connection.send(request) or b"")
-        if body:
-            writer.write(connection.send(h11.Data(data=body)) or b"")
-        writer.write(connection.send(h11.EndOfMessage()) or b"")
-        yield await _reply(reader, writer, connection)
+        # it may refuse before it has read everything: then there is an answer
+        with suppress(OSError):
+            writer.write(connection.send(request) or b"")
+            for piece in pieces(body):
+                writer.write(connection.send(h11.Data(data=bytes(piece))) or b"")
+                await writer.drain()
+            writer.write(connection.send(h11.EndOfMessage()) or b"")
+            await writer.drain()
+        yield await _reply(reader, connection)
     finally:
         # not `close`: what is in the buffers is for nobody, and nobody waits for a goodbye
         writer.transport.abort()
 
 
-async def _reply(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: h11.Connection
-) -> Reply:
-    # it may have refused before it has read everything: then there is an answer
-    with suppress(OSError):
-        await writer.drain()
+async def _reply(reader: asyncio.StreamReader, connection: h11.Connection) -> Reply:
     while True:
         event = await _next_event(reader, connection)
         if isinstance(event, h11.Response):
-            return Reply(event.status_code, list(event.headers), _body(reader, connection))
+            headers = list(event.headers)
+            is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+            size = _CHUNKED if is_chunked else _CHUNK
+            return Reply(event.status_code, headers, _body(reader, connection, size))
         if not isinstance(event, h11.InformationalResponse):
             raise BrokenOffError("no answer")
 
 
-async def _body(reader: asyncio.StreamReader, connection: h11.Connection) -> AsyncIterator[bytes]:
+async def _body(
+    reader: asyncio.StreamReader, connection: h11.Connection, size: int
+) -> AsyncIterator[bytes]:
     gathered: list[bytes] = []
     while True:
         event = _event(connection)
@@ -98,7 +109,9 @@ async def _body(reader: asyncio.StreamReader, connection: h11.Connection) -> Asy
             if gathered:
                 yield b"".join(gathered)
                 gathered.clear()
-            connection.receive_data(await _read(reader))
+            # what has arrived is read without a pause, which others need
+            await asyncio.sleep(0)
+            connection.receive_data(await _read(reader, size))
         else:
             break
     if gathered:
@@ -109,7 +122,7 @@ async def _body(reader: asyncio.StreamReader, connection: h11.Connection) -> Asy
 
 async def _next_event(reader: asyncio.StreamReader, connection: h11.Connection) -> object:
     while (event := _event(connection)) is h11.NEED_DATA:
-        connection.receive_data(await _read(reader))
+        connection.receive_data(await _read(reader, _CHUNKED))
     return event
 
 
@@ -120,8 +133,8 @@ def _event(connection: h11.Connection) -> object:
         raise BrokenOffError(str(exc)) from exc
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes:
+async def _read(reader: asyncio.StreamReader, size: int) -> bytes:
     try:
-        return await reader.read(_CHUNK)
+        return await reader.read(size)
     except OSError as exc:
         raise BrokenOffError(str(exc)) from exc

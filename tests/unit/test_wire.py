@@ -39,6 +39,12 @@ def test_no_text_breaks_the_parser_of_numbers(text):
 def test_json_is_read():
     assert parse_json(b'{"a": [1, -2.5, null, "x"]}') == {"a": [1, -2.5, None, "x"]}
     assert parse_json("[" * MAX_DEPTH + "]" * MAX_DEPTH) is not None
+    assert parse_json(b'[1e100, 12345678901234567890, "e999", "\\u0000"]') == [
+        1e100,
+        12345678901234567890,
+        "e999",
+        "\0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,10 @@ def test_json_is_read():
         b"1" + b"0" * 100,
         b"1e999",
         b"-1e999",
+        b"1E+999",
+        b"[1.5, 2.5e1000]",
+        "[1e999]".encode("utf-16"),
+        "[1e999]".encode("utf-32-le"),
         b"NaN",
         b"Infinity",
     ],

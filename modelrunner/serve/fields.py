@@ -1,0 +1,131 @@
+"""What the gateway understands of a request's body: the few fields by which it decides.
+
+A module of the standard library's and our own small ones: a child process reads large bodies with
+it, see `modelrunner.serve.parsing`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelrunner.wire import parse_json
+
+_MEDIA = {
+    "image_url": "images",
+    "input_image": "images",
+    "image": "images",
+    "input_audio": "audio",
+    "audio_url": "audio",
+    "video_url": "video",
+    "input_video": "video",
+}
+"""Kinds of content that need a projector, in the words of all APIs."""
+
+_MAY_HAVE_MEDIA = re.compile(rb'"(?:%s)"' % "|".join(_MEDIA).encode())
+
+_MOST_CONTAINERS = 250_000
+_MOST_VALUES = 1_000_000
+"""Values of one request: each takes several times its bytes.
+
+Counted by their marks, those within texts too: a text with so many is longer than any context.
+"""
+
+_LONGEST_NAME = 1100
+"""Characters of the field `model` that are kept: more than any name has, and than is compared."""
+
+
+class InvalidBodyError(Exception):
+    """A body that is not a request.
+
+    Args:
+        message: What is wrong with it.
+        code: What programs tell errors apart by.
+    """
+
+    def __init__(self, message: str, code: str = "invalid_json") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """The fields of a request that matter before a runtime sees it.
+
+    Attributes:
+        model: The model that is asked for; None where none is named.
+        count: `n`, the number of answers; None where it is not a number.
+        echo: Whether the prompt is asked for too.
+        logprobs: Whether probabilities are asked for.
+        dimensions: Numbers of a vector; 0 for what is not a number, None where it is missing.
+        media: What the messages hold besides text: `images`, `audio`, `video`.
+    """
+
+    model: str | None = None
+    count: int | None = None
+    echo: bool = False
+    logprobs: bool = False
+    dimensions: float | None = None
+    media: str | None = None
+
+
+def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
+    """Return the JSON object that a body is.
+
+    Raises:
+        InvalidBodyError: It is not one, or has too many values.
+    """
+    for marks, most, what in (
+        (b"[{", _MOST_CONTAINERS, "lists and objects"),
+        (b",", _MOST_VALUES, "values"),
+    ):
+        if sum(raw.count(mark) for mark in marks) > most:
+            raise InvalidBodyError(
+                f"the request has more than {most:,} {what}", "request_too_large"
+            )
+    try:
+        # not by its bytes, of which Python's decoder would guess the encoding
+        value = parse_json(str(raw, "utf-8"))
+    except UnicodeDecodeError as exc:
+        raise InvalidBodyError("the request is not UTF-8") from exc
+    except json.JSONDecodeError as exc:
+        where = f"expected JSON at line {exc.lineno}, column {exc.colno}"
+        raise InvalidBodyError(f"the request is not JSON: {where}") from exc
+    except ValueError as exc:
+        raise InvalidBodyError(f"invalid request: {exc}") from exc
+    if not isinstance(value, dict):
+        raise InvalidBodyError("the request is not a JSON object")
+    return value
+
+
+def read_fields(raw: bytes | bytearray) -> Fields:
+    """Return what matters of a body.
+
+    Raises:
+        InvalidBodyError: It is not a request.
+    """
+    value = read_object(raw)
+    model, count, dimensions = (value.get(name) for name in ("model", "n", "dimensions"))
+    if model is not None and not isinstance(model, str):
+        raise InvalidBodyError("the field `model` is not a string", "invalid_model")
+    return Fields(
+        model=model[:_LONGEST_NAME] if model else None,
+        count=count if isinstance(count, int) else None,
+        echo=value.get("echo") is True,
+        logprobs=bool(value.get("logprobs")),
+        dimensions=dimensions if isinstance(dimensions, int | float | None) else 0,
+        media=_media(value) if _MAY_HAVE_MEDIA.search(raw) else None,
+    )
+
+
+def _media(value: Mapping[str, Any]) -> str | None:
+    for entries in (value.get("messages"), value.get("input")):
+        for entry in entries if isinstance(entries, list) else ():
+            content = entry.get("content") if isinstance(entry, dict) else None
+            for part in [entry, *content] if isinstance(content, list) else [entry]:
+                kind = part.get("type") if isinstance(part, dict) else None
+                if isinstance(kind, str) and kind in _MEDIA:
+                    return _MEDIA[kind]
+    return None
