@@ -29,7 +29,7 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _SIGNALLED = 128
 """Exit codes above it name a signal."""
 
-_HELP = """Pull language models as OCI artifacts, know whether they fit, and talk to them.
+_HELP = """Pull language models as OCI artifacts, check whether they fit, and run them.
 
 No daemon, no Docker needed."""
 
@@ -51,15 +51,18 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
+    ] = False,
     progress: Annotated[
-        ProgressMode | None, typer.Option("--progress", help="How transfers are shown.")
+        ProgressMode | None,
+        typer.Option("--progress", help="How to show the progress of transfers."),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Print lines only: no cursor movement, no drawing.")
+        bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")] = False,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     """Options that come before a command's name."""

@@ -141,11 +141,11 @@ class Context:
 
         Raises:
             ModelNotFoundError: It is a name under `local/`; the near ones are named.
-            NotInStoreError: `--offline` rules the network out.
+            NotInStoreError: `--offline` was given.
         """
         if reference.is_local:
             raise self.store.unregistered(reference)
-        self.require_network(reference.short)
+        self.require_registry(reference)
         return self.places.source_for(reference)
 
     @cached_property
@@ -242,16 +242,30 @@ class Context:
         return error
 
     def require_network(self, what: str) -> None:
-        """Says no where `--offline` was asked for.
+        """Refuse what needs the network where `--offline` was given.
 
         Raises:
             NotInStoreError: It was.
         """
         if self.options.offline:
             raise NotInStoreError(
-                f"{what} is not here, and --offline rules the network out",
+                f"{what} needs the network, but --offline is set", hint="run it without --offline"
+            )
+
+    def require_registry(self, reference: "Reference") -> None:
+        """Refuse to ask a model's registry where `--offline` was given.
+
+        Raises:
+            NotInStoreError: It was.
+        """
+        if not self.options.offline:
+            return
+        if self.store.find(reference) is None:
+            raise NotInStoreError(
+                f"{reference.short} is not in the local store, and --offline is set",
                 hint="run it once without --offline",
             )
+        self.require_network(f"asking the registry of {reference.short}")
 
 
 class Command(TyperCommand):
@@ -302,16 +316,18 @@ def command(
 
 def shared_options(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
+    ] = False,
     progress: Annotated[
         ProgressMode | None,
-        typer.Option("--progress", help="How transfers are shown."),
+        typer.Option("--progress", help="How to show the progress of transfers."),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Print lines only: no cursor movement, no drawing.")
+        bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Log what happens.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")] = False,
 ) -> GlobalOptions:
     """The global options, as a function whose signature is lent to every command."""
     return GlobalOptions(json, quiet, progress, plain, offline, debug)

@@ -204,7 +204,7 @@ def _at_hand(context: Context, found: "Variants") -> "Variants":
         entry for entry in found.candidates if context.store.find(entry.reference) is not None
     ]
     if not here:
-        context.require_network(found.repository.short)
+        context.require_registry(found.repository)
     return replace(found, candidates=tuple(here))
 
 

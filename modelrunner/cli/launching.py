@@ -253,7 +253,7 @@ def find_or_pull(
     model = context.store.lookup(text)
     if model is None:
         reference = reference_to_pull(context, text)
-        context.require_network(reference.short)
+        context.require_registry(reference)
         context.console.say(
             f"Unable to find model '{reference.short}' locally. Pulling from the registry."
         )

@@ -14,25 +14,34 @@ ContextSize: TypeAlias = Annotated[
         min=1,
         max=2**31 - 1,
         metavar="TOKENS",
-        help="Default: what it was trained for and what fits, at most 32768.",
+        help="Context size in tokens (default: the trained size, reduced to what fits, at most"
+        " 32768).",
     ),
 ]
 Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Default: usable cores.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Number of CPU threads (default: usable cores)."),
 ]
 GpuLayers: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Default: all that fit.")
+    int | None,
+    typer.Option(
+        min=0, metavar="N", help="Number of layers to put on the GPU (default: all that fit)."
+    ),
 ]
 KvType: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TYPE",
-        help="Of the KV cache: f16, q8_0, ... Default: f16, or q8_0 where memory is short.",
+        help="Data type of the KV cache: f16, q8_0, ... (default: f16, or q8_0 if memory is"
+        " short).",
     ),
 ]
 Draft: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="REF|FILE", help="A small model that guesses ahead: faster answers."),
+    typer.Option(
+        metavar="REF|FILE",
+        help="Draft model for speculative decoding: a small model that makes answers faster.",
+    ),
 ]
 ChatTemplate: TypeAlias = Annotated[
     str | None,
@@ -59,18 +68,26 @@ Mmproj: TypeAlias = Annotated[
 ]
 Assignments: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting; `configure --help` lists them."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any setting (`configure --help` lists them); can be repeated.",
+    ),
 ]
 Rpc: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--rpc", metavar="HOST:PORT,...", help="llama.cpp's RPC servers, which compute too."
+        "--rpc",
+        metavar="HOST:PORT,...",
+        help="Use these llama.cpp RPC servers for part of the computation.",
     ),
 ]
 RawFlags: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--flag", metavar="FLAG", help="For llama-server as it is; so is all behind `--`."
+        "--flag",
+        metavar="FLAG",
+        help="Pass FLAG to llama-server unchanged, like everything after `--`.",
     ),
 ]
 Temperature: TypeAlias = Annotated[
@@ -83,10 +100,17 @@ Temperature: TypeAlias = Annotated[
     ),
 ]
 TopP: TypeAlias = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Only the likeliest tokens.")
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="Nucleus sampling: use only the most likely tokens with total probability P.",
+    ),
 ]
 Seed: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="For the same answer again.")
+    int | None,
+    typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same answer."),
 ]
 MaxTokens: TypeAlias = Annotated[
     int | None,
@@ -98,40 +122,56 @@ MaxTokens: TypeAlias = Annotated[
 ]
 RepeatPenalty: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0.0, metavar="P", help="Repeat penalty; 1 is none (default: 1.1)."),
+    typer.Option(
+        min=0.0,
+        metavar="P",
+        help="Repeat penalty; 1 turns it off (default: 1.1 with a"
+        " PROMPT, the runtime's own in a chat).",
+    ),
 ]
 Stop: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="TEXT", help="Ends the answer where it would say this; repeatable."),
+    typer.Option(metavar="TEXT", help="Stop generating at TEXT; can be repeated."),
 ]
 Answers: TypeAlias = Annotated[
     int | None,
-    typer.Option("-n", min=1, max=100, metavar="N", help="So many answers to a PROMPT."),
+    typer.Option(
+        "-n", min=1, max=100, metavar="N", help="Number of answers to generate (default: 1)."
+    ),
 ]
 Format: TypeAlias = Annotated[
     str | None,
-    typer.Option("--format", metavar="json|FILE", help="JSON, or JSON by the JSON Schema in FILE."),
+    typer.Option(
+        "--format",
+        metavar="json|FILE",
+        help="Answer in JSON; with FILE, in JSON that matches this JSON Schema.",
+    ),
 ]
 Tools: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.py|json", help="Functions that the model may ask for."),
+    typer.Option(
+        metavar="FILE.py|json", help="File with functions (tools) that the model can call."
+    ),
 ]
 YesTools: TypeAlias = Annotated[
-    bool, typer.Option("--yes-tools", help="Call them without a question.")
+    bool, typer.Option("--yes-tools", help="Call tools without asking for confirmation.")
 ]
 RuntimeChoice: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--runtime",
         metavar="NAME|URL",
-        help="auto, llama-server, llama-cpp-python, xllamacpp, docker, or a server's URL.",
+        help="Runtime to use: auto, llama-server, llama-cpp-python, xllamacpp, docker, or the URL"
+        " of a running server.",
     ),
 ]
 Fit: TypeAlias = Annotated[
-    bool, typer.Option("--fit", help="Choose the largest variant that fits; REF has no tag.")
+    bool,
+    typer.Option("--fit", help="Choose the largest variant that fits (REF must not have a tag)."),
 ]
 RequireFit: TypeAlias = Annotated[
-    bool, typer.Option("--require-fit", help="Exit 7, before a download, for what does not fit.")
+    bool,
+    typer.Option("--require-fit", help="Do not download a model that does not fit (exit code 7)."),
 ]
 
 

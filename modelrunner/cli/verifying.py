@@ -20,9 +20,11 @@ def signatures_for(
     policy = read_policy(context.settings.policy) or Policy("off", ())
     rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
     if reference is None:
-        return Signatures(None, "it has no name, so no registry is known", rule)
+        return Signatures(
+            None, "not checked: the model has no name, so its registry is unknown", rule
+        )
     if context.options.offline:
-        return Signatures(None, "--offline rules the network out", rule)
+        return Signatures(None, "not checked: --offline is set", rule)
     signers = asked if asked.keys or asked.identity else Signers.of(rule)
     try:
         places = context.places.referrers_of(reference)

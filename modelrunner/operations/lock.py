@@ -122,7 +122,7 @@ class Locker:
         model = self.store.find(reference)
         if model is None:
             raise NotInStoreError(
-                f"{reference.short} is not here, and --offline rules the network out",
+                f"{reference.short} is not in the local store, and --offline is set",
                 hint="run it once without --offline",
             )
         return model.artifact

@@ -90,7 +90,7 @@ def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
     [
         (("--tools", "{weather}"), "there is nobody to ask before a tool is called"),
         (("--tools", "nowhere.py"), "nowhere.py: file not found"),
-        (("--yes-tools",), "--yes-tools is for tools, and there are none"),
+        (("--yes-tools",), "--yes-tools needs --tools"),
         (("--format", "nowhere.json"), "--format: cannot read nowhere.json"),
         (("--format", "{weather}"), "expected JSON at line 2"),
         (("-n", "0"), "-n"),

@@ -107,7 +107,7 @@ def test_this_machine_is_what_fits_means_without_a_budget(cli: CommandLine) -> N
 def test_nothing_that_is_wanted_is_said(cli: CommandLine) -> None:
     done = cli("cards", "--max-size", "1KiB")
     assert (done.returncode, done.stdout.splitlines()[1:]) == (0, [])
-    assert done.stderr == "no variant is as wanted: leave an option out, or allow for more\n"
+    assert done.stderr == "no variant matches: remove or relax a filter\n"
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_an_old_copy_is_shown_as_such_where_hub_is_unreachable(cli: CommandLine,
         done = cli("card", "ai/newcomer", "-q", MODELRUNNER_HUB_API=address)
     assert (done.returncode, done.stdout.startswith("Newcomer")) == (0, True)
     assert done.stderr.startswith(
-        f"warning: ai/newcomer: the card as it was 3 days ago: {address} cannot be reached"
+        f"warning: ai/newcomer: showing the card cached 3 days ago: {address} cannot be reached"
     )
     done = cli("card", "ai/newcomer", "--offline")
     assert (done.returncode, done.stderr) == (
         0,
-        "warning: ai/newcomer: the card as it was 3 days ago: the network is off\n",
+        "warning: ai/newcomer: showing the card cached 3 days ago: the network is off\n",
     )
 
 

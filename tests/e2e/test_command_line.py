@@ -191,7 +191,7 @@ def test_a_mistake_is_two_lines_and_exit_code_2(
     [
         (
             ["lock", "--check", "--diff"],
-            "--check and --diff are different things to do",
+            "--check and --diff cannot be combined",
             "give one",
         ),
         (

@@ -28,7 +28,7 @@ def test_settings_are_kept_shown_and_unset(cli: CommandLine) -> None:
     assert cli("configure", SMOLLM2, "--show").stdout == "mmap=off\ncontext=1024\n"
     assert cli("configure", "smollm2:135M-Q4_1", "--unset", "context").stdout == "mmap=off\n"
     done = cli("configure", SMOLLM2, "--unset", "mmap")
-    assert (done.stdout, done.stderr) == ("", f"{SMOLLM2} has no settings of its own\n")
+    assert (done.stdout, done.stderr) == ("", f"no settings saved for {SMOLLM2}\n")
     assert list((cli.home / "state" / "models").iterdir()) == []
 
 
@@ -44,8 +44,8 @@ def test_settings_are_of_one_tag_alone(cli: CommandLine) -> None:
         (["--set", "context=no"], "context must be a whole number from 1 on, got 'no'"),
         (["--kv-type", "q9"], "--kv-type must be one of f32, f16, "),
         (["--unset", "contxt"], "unknown setting 'contxt'"),
-        (["--set", "mmap=on", "--unset", "mmap"], "mmap is set and unset at once"),
-        (["--show", "--context", "5"], "--show changes nothing, and there is a change"),
+        (["--set", "mmap=on", "--unset", "mmap"], "cannot set and unset mmap at the same time"),
+        (["--show", "--context", "5"], "--show cannot be combined with changes"),
     ],
 )
 def test_what_is_not_understood_changes_nothing(
@@ -180,5 +180,5 @@ def test_a_model_that_nobody_knows_yet_is_kept_with_a_warning(cli: CommandLine, 
     assert (done.returncode, done.stdout) == (0, "context=512\n")
     assert f"{name}:latest is not in the local store" in done.stderr
     assert cli("configure", "ai/smollm2", "--context", "512").stderr == (
-        "warning: ai/smollm2:latest is not in the local store; settings kept anyway\n"
+        "warning: ai/smollm2:latest is not in the local store; settings saved anyway\n"
     )

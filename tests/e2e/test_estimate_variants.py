@@ -58,8 +58,8 @@ def test_variants_are_those_of_a_repository(cli: CommandLine, many: str) -> None
     done = cli("estimate", f"{many}:large", "--variants")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: {many}:large is one model, and variants are those of a repository\n"
-        "hint: leave out the tag, or --variants\n"
+        f"--variants needs a repository, but error: {many}:large names one model\n"
+        "hint: remove the tag, or --variants\n"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_gpu_that_nobody_knows_is_a_usage_error(cli: CommandLine, tmp_path: Pa
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --for: unknown GPU 'RTX 4071'\nhint: did you mean `RTX")
     both = cli("estimate", file, "--for", "T4", "--budget", "1GiB")
-    assert both.stderr.startswith("error: --budget and --for are both something to fit into")
+    assert both.stderr.startswith("error: --budget and --for cannot be combined")
 
 
 def test_a_model_too_large_for_the_gpu_is_exit_code_7(cli: CommandLine) -> None:

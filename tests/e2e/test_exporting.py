@@ -237,7 +237,7 @@ class TestRefusals:
         file.write_text("mine")
         done = here("export", "quadlet", "ai/tiny:1", "-o", str(file))
         assert (done.returncode, file.read_text()) == (2, "mine")
-        assert "hint: name a folder\n" in done.stderr
+        assert "hint: name a directory\n" in done.stderr
 
 
 class TestSource:

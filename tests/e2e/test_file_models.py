@@ -160,7 +160,10 @@ def test_files_and_images_go_with_a_question(
         (("--file", "nowhere.txt"), "error: nowhere.txt: file not found\nhint: "),
         (("--file", "."), "error: . is not a file\nhint: "),
         (("--image", "text.gguf"), "error: text.gguf is no picture that can be sent\nhint: "),
-        (("--image", "x.png"), f"error: ./{NAME} takes no pictures: it has no projector\nhint: "),
+        (
+            ("--image", "x.png"),
+            f"error: ./{NAME} does not support images: it has no projector (mmproj)\nhint: ",
+        ),
         (("--raw", "--image", "x.png"), "error: --image needs a chat template, and --raw uses no"),
     ],
 )

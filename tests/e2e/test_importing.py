@@ -163,7 +163,8 @@ class TestFiles:
         done = cli("import", str(folder))
         assert done.returncode == 0, done.stderr
         assert (
-            "seer-Q4_K_M.gguf: not taken: mmproj-other-F16.gguf: its output has 96 dimensions, the"
+            "seer-Q4_K_M.gguf: not imported: mmproj-other-F16.gguf: its output has 96 dimensions,"
+            " the"
             " model takes 32"
         ) in done.stderr
         seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
@@ -273,7 +274,7 @@ class TestFiles:
             ([], "nothing to import: no file given"),
             (["nowhere.gguf"], "nowhere.gguf: file or directory not found"),
             (["."], ".: no GGUF file found"),
-            (["--all"], "--all and --folder are about --from"),
+            (["--all"], "--all and --folder need --from"),
             (["x", "--link", "--copy"], "contradict each other"),
             (["--from", "ollama", "--all", "x"], "contradict each other"),
             (["--from", "ollama", "--folder", "nowhere"], "nowhere: directory not found"),

@@ -244,7 +244,7 @@ def test_a_flipped_byte_is_found_and_pull_fetches_that_blob_only(
         (
             f"moved to {aside}\n"
             f"error: {pulled}: the blob {tiny.layer_digests[0]} is damaged\n"
-            f"hint: run `modelrunner pull {pulled}`: only what is wrong is fetched\n"
+            f"hint: run `modelrunner pull {pulled}`: it downloads only the damaged files\n"
         ),
     )
     registry.requests.clear()
@@ -282,7 +282,7 @@ def test_a_file_that_is_no_blob_is_told_and_left_alone(cli: CommandLine, pulled:
     done = cli("verify")
     assert (done.returncode, done.stderr) == (
         0,
-        f"warning: {notes} is none of the store's files\n",
+        f"warning: {notes} does not belong to the store\n",
     )
     assert json.loads(cli("verify", "--json").stdout)["foreign"] == [str(notes)]
     assert notes.read_text() == "mine"
@@ -307,7 +307,7 @@ def test_much_to_hash_is_shown_in_lines_off_a_terminal(cli: CommandLine, pulled:
     assert "\r" not in done.stderr
     assert done.stderr.endswith(
         f"error: the blob sha256:{'0' * 64} is damaged\n"
-        "hint: no model needs it: `modelrunner prune` removes what was moved away\n"
+        "hint: no model needs it: `modelrunner prune` removes what was moved\n"
     )
     assert cli("verify").returncode == 0
 

@@ -371,11 +371,11 @@ def test_settings_for_a_model_that_is_not_here_are_kept_with_a_warning(
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
         "context=512\n",
-        "warning: ai/other:1 is not in the local store; settings kept anyway\n",
+        "warning: ai/other:1 is not in the local store; settings saved anyway\n",
     )
     assert cli("configure", "ai/smallest:1", "--context", "512").stderr == ""
     assert cli("configure", "other:1", "--unset", "context").stderr == (
-        "ai/other:1 has no settings of its own\n"
+        "no settings saved for ai/other:1\n"
     )
 
 

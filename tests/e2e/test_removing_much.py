@@ -100,7 +100,9 @@ def test_what_no_registry_has_is_kept_unless_told(
     assert len(everything) == 3
     done = cli("prune", "--keep-locked", "--yes")
     assert (done.returncode, names(cli)) == (0, everything)
-    assert f"kept {packaged}: no registry is known to have it (see --unpushed)\n" in done.stderr
+    assert (
+        f"kept {packaged}: not known to be in any registry (--unpushed removes it)\n" in done.stderr
+    )
     planned = json.loads(cli("prune", "--keep-locked", "--dry-run", "--json").stdout)
     assert [entry["references"] for entry in planned["unpushed"]] == [
         [name] for name in everything if name != locked
@@ -163,7 +165,7 @@ def test_rm_all_lists_what_goes_and_needs_yes(cli: CommandLine, locked: str, pac
     assert (done.returncode, done.stdout) == (2, "")
     listed, error = done.stderr.splitlines()[:2], done.stderr.splitlines()[2]
     assert listed[0].startswith(f"{packaged}  ")
-    assert listed[0].endswith("  (no registry is known to have it)")
+    assert listed[0].endswith("  (not known to be in any registry)")
     assert listed[1].startswith(f"{locked}  ")
     assert error.startswith("error: refusing to remove 2 models (")
     assert len(names(cli)) == 2
@@ -188,13 +190,10 @@ def test_rm_all_asks_on_a_terminal(cli: CommandLine, locked: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "error: no model given\nhint: name one, or remove every model with --all\n"),
+        ((), "error: no model given\nhint: name a model, or use --all to remove all models\n"),
         (
             ("--all", "ai/x"),
-            (
-                "error: --all removes every model, and a model is named too\n"
-                "hint: leave one of them out\n"
-            ),
+            ("error: --all and model names cannot be combined\nhint: leave one of them out\n"),
         ),
     ],
 )

@@ -146,7 +146,7 @@ def test_a_context_beyond_the_trained_one_is_never_silently_less(models: Command
     done = models("run", SMOLLM2, QUESTION, "--context", "16384", "--max-tokens", "1")
     assert done.returncode == 0
     assert "warning: a context of 16384 is beyond the 8192 that it was trained for" in done.stderr
-    assert "warning: the runtime gives a context of 8192, not 16384" in done.stderr
+    assert "warning: the runtime uses a context of 8192 instead of 16384" in done.stderr
 
 
 def test_a_model_trained_for_a_million_tokens_gets_a_usual_context(models: CommandLine) -> None:
@@ -475,7 +475,7 @@ def test_a_chat_has_no_json(models: CommandLine) -> None:
     os.close(master)
     os.close(slave)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert json.loads(done.stderr)["error"]["message"] == "a chat has no JSON"
+    assert json.loads(done.stderr)["error"]["message"] == "--json needs a prompt"
 
 
 def test_a_read_only_store_runs(models: CommandLine, tmp_path: Path) -> None:

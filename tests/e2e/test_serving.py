@@ -460,7 +460,7 @@ def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: Comman
         f"error: {TALKER} is not served by any server\nhint: served models: {VECTORS}:latest\n"
     )
     last = detached("stop", VECTORS)
-    assert last.stderr == f"the server at {told['url']} has ended\n"
+    assert last.stderr == f"stopped the server at {told['url']}\n"
     assert not alive(told["pid"])
     assert list((detached.home / "state" / "serve").glob("*.json")) == []
 

@@ -38,7 +38,7 @@ from modelrunner.runtime.runtime import Ability, LaunchSpec
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.url import ExternalRuntime
 
-_HEADINGS = ("PROMPT", "PARALLEL", "READ TOKENS/S", "WRITTEN TOKENS/S", "FIRST TOKEN")
+_HEADINGS = ("PROMPT", "PARALLEL", "PROMPT TOK/S", "GENERATION TOK/S", "FIRST TOKEN")
 _MOST = 1024
 _LONGEST = 1 << 20
 _READY_WITHIN_S = 10.0
@@ -53,16 +53,23 @@ def bench(
     context: Context,
     reference: Annotated[str, typer.Argument(metavar="REF")],
     prompts: Annotated[
-        str, typer.Option("--prompt", metavar="N,...", help="Lengths of prompts, in tokens.")
+        str, typer.Option("--prompt", metavar="N,...", help="Prompt lengths to measure, in tokens.")
     ] = "32,128,512",
     parallels: Annotated[
-        str, typer.Option("--parallel", metavar="N,...", help="Requests at the same time.")
+        str,
+        typer.Option(
+            "--parallel", metavar="N,...", help="Numbers of concurrent requests to measure."
+        ),
     ] = "1,4",
     generate: Annotated[
-        int, typer.Option(min=2, max=_LONGEST, metavar="N", help="Tokens of an answer.")
+        int,
+        typer.Option(
+            min=2, max=_LONGEST, metavar="N", help="Number of tokens to generate for each request."
+        ),
     ] = 64,
     rounds: Annotated[
-        int, typer.Option(min=1, max=100, metavar="N", help="The median of so many is told.")
+        int,
+        typer.Option(min=1, max=100, metavar="N", help="Number of rounds; the median is reported."),
     ] = 3,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,
@@ -73,7 +80,7 @@ def bench(
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
 ) -> None:
-    """Measure how fast a model reads prompts and writes answers, as served here."""
+    """Measure how fast a model reads prompts and generates answers on this machine."""
     wish = BenchWish(
         prompts=_numbers("--prompt", prompts, _LONGEST),
         parallels=_numbers("--parallel", parallels, _MOST),
@@ -110,7 +117,9 @@ def _refuse_own(launch: LaunchOptions) -> None:
     """Says no to settings that the lengths and numbers of requests decide."""
     for key, option in (("context", "--prompt"), ("parallel", "--parallel")):
         if key in launch.settings():
-            raise UsageError(f"{key} is what the requests need", hint=f"say it with {option}")
+            raise UsageError(
+                f"{key} cannot be set: it follows from {option}", hint=f"use {option} instead"
+            )
 
 
 def _show(
@@ -131,8 +140,8 @@ def _show(
     def skipped(length: int, room: int) -> None:
         lost.append(length)
         console.warn(
-            f"prompt {length}: skipped, it does not fit the context of {room} tokens"
-            f" beside an answer of {wish.generate}"
+            f"prompt {length}: skipped, it exceeds the context of {room} tokens together with"
+            f" {wish.generate} tokens of answer"
         )
 
     def show(error: ModelRunnerError | None = None) -> None:
@@ -179,7 +188,7 @@ def _numbers(option: str, text: str, most: int) -> list[int]:
         found = []
     if not found or not all(1 <= number <= most for number in found):
         raise UsageError(
-            f"{option} {text[:50]!r} is no list of numbers from 1 to {most}",
+            f"{option}: invalid list {text[:50]!r}, expected numbers from 1 to {most}",
             hint="write it like 32,128,512",
         )
     return found

@@ -14,13 +14,17 @@ from modelrunner.lockfile.reader import require_lock
 def cache_key(
     context: Context,
     per_blob: Annotated[
-        bool, typer.Option("--per-blob", help="A line for each blob: its digest.")
+        bool, typer.Option("--per-blob", help="Print the digest of each blob, one per line.")
     ] = False,
     lock: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"Default: {LOCK_NAME} in this folder.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"Lock file to read (default: {LOCK_NAME} in the current directory).",
+        ),
     ] = None,
 ) -> None:
-    """Print a name for a CI cache: another one when what is locked changes, and only then."""
+    """Print a CI cache key that changes exactly when the lock does."""
     found = require_lock(lock or Path(LOCK_NAME))
     blobs = found.blobs()
     if context.console.json:

@@ -20,7 +20,7 @@ from modelrunner.operations.compare import stored_differences
 from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import SIZE_HINT, format_context, format_size, parse_size
 
-_BUDGET = "Memory to fit into, such as 8GiB, instead of this machine's."
+_BUDGET = "Fit into this much memory, such as 8GiB, instead of this machine's."
 
 
 @command(
@@ -40,7 +40,7 @@ def card(
     shown = found.to_dict()
     if found.problem:
         old = age(str(shown["fetched"]))
-        context.console.warn(f"{found.name}: the card as it was {old}: {found.problem}")
+        context.console.warn(f"{found.name}: showing the card cached {old}: {found.problem}")
     against = stored_differences(context.store, found.card)
     if context.console.json:
         shown["differences"] = [{"reference": name, **entry.to_dict()} for name, entry in against]
@@ -57,7 +57,9 @@ def card(
     else:
         context.console.print(card_text(found.card, said, found.name))
     for name, entry in against:
-        context.console.print(sanitize_line(f"{name} is here, and differs: {entry.sentence}"))
+        context.console.print(
+            sanitize_line(f"{name} in the local store differs from the card: {entry.sentence}")
+        )
 
 
 @command(
@@ -70,21 +72,25 @@ def cards(
     context: Context,
     search: Annotated[str | None, typer.Argument(metavar="[SEARCH]")] = None,
     fits: Annotated[
-        bool, typer.Option("--fits", help="Only variants that fit this machine.")
+        bool, typer.Option("--fits", help="List only variants that fit this machine.")
     ] = False,
-    tools: Annotated[bool, typer.Option("--tools", help="Only models that call tools.")] = False,
+    tools: Annotated[
+        bool, typer.Option("--tools", help="List only models that can call tools.")
+    ] = False,
     license_: Annotated[
         str | None,
-        typer.Option("--license", metavar="TEXT", help="Only models with such a license."),
+        typer.Option(
+            "--license", metavar="TEXT", help="List only models whose license contains TEXT."
+        ),
     ] = None,
     max_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Only variants of at most this size, such as 4GiB."),
+        typer.Option(metavar="SIZE", help="List only variants of at most this size, such as 4GiB."),
     ] = None,
-    sort: Annotated[Order, typer.Option(help="The order, the smallest first.")] = Order.NAME,
+    sort: Annotated[Order, typer.Option(help="Sort by this column, smallest first.")] = Order.NAME,
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
 ) -> None:
-    """List the catalogue: every card with its variants."""
+    """List the built-in catalog: every card with its variants."""
     room = _size("--budget", budget)
     asked = fits or room is not None
     wanted = Wanted(
@@ -103,7 +109,7 @@ def cards(
     if not matching:
         context.console.say(f"no card matches {sanitize_line(search or '', 100)!r}")
     elif not found:
-        context.console.say("no variant is as wanted: leave an option out, or allow for more")
+        context.console.say("no variant matches: remove or relax a filter")
     headings = ("MODEL", "PARAMETERS", "QUANTIZATION", "CONTEXT", "VRAM", "SIZE", "TOOLS")
     fit = ("FITS",) if asked else ()
     rows = [_row(offer)[: 8 if asked else 7] for offer in found]

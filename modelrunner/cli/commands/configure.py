@@ -48,13 +48,16 @@ def configure(
     chat_template: ChatTemplate = None,
     assignments: Assignments = None,
     unset: Annotated[
-        list[str] | None, typer.Option("--unset", metavar="KEY", help="Leave it to others again.")
+        list[str] | None,
+        typer.Option("--unset", metavar="KEY", help="Remove a saved setting; can be repeated."),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Change nothing.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the saved settings and change nothing.")
+    ] = False,
 ) -> None:
-    """Keep settings of one model, for every start of it; options beat them.
+    """Save settings that apply each time a model starts; command-line options take precedence.
 
-    Without a setting it shows those that there are.
+    Without options, show the saved settings.
     """
     options = LaunchOptions(
         context_size,
@@ -67,17 +70,21 @@ def configure(
     )
     add, remove = options.settings(), unset or []
     if show and (add or remove):
-        raise UsageError("--show changes nothing, and there is a change", hint="leave one out")
+        raise UsageError(
+            "--show cannot be combined with changes", hint="remove --show, or the changes"
+        )
     both = sorted(set(add).intersection(map(settings.canonical, remove)))
     if both:
-        raise UsageError(f"{both[0]} is set and unset at once", hint="leave one out")
+        raise UsageError(
+            f"cannot set and unset {both[0]} at the same time", hint="remove one of the two"
+        )
     name = _named(context, reference)
     configurations = Configurations(context.settings.state, context.settings.own_state)
     if add:
         _require_plausible(context, name, reference)
     kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)
     if add and context.store.find(name) is None:
-        context.console.warn(f"{name.short} is not in the local store; settings kept anyway")
+        context.console.warn(f"{name.short} is not in the local store; settings saved anyway")
     _tell(context, name, kept)
 
 
@@ -115,7 +122,7 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
         near = list(found)[:3]
         raise ModelNotFoundError(
             f"{text[:200]}: not in the local store",
-            hint=f"{did_you_mean(near)} Or pull the model first",
+            hint=f"{did_you_mean(near)} If not, pull the model first",
             reference=name.short,
             near=near,
         )
@@ -128,4 +135,4 @@ def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
     for key, value in kept.items():
         context.console.print(f"{key}={settings.as_text(value)}")
     if not kept:
-        context.console.say(f"{name.short} has no settings of its own")
+        context.console.say(f"no settings saved for {name.short}")

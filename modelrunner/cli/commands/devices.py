@@ -5,12 +5,12 @@ from modelrunner.memory.devices import runtime_probes, survey
 from modelrunner.operations.report import device_to_dict
 from modelrunner.units import format_size
 
-_HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "TOLD BY")
+_HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "SOURCE")
 
 
 @command(examples="  modelrunner devices --json", name="devices")
 def show_devices(context: Context) -> None:
-    """Show the GPUs and memory that a model could use here."""
+    """List the GPUs and memory that a model can use on this machine."""
     found = survey(probes=runtime_probes())
     for note in found.notes:
         context.console.warn(note)
@@ -38,4 +38,4 @@ def show_devices(context: Context) -> None:
         )
         for device in found.devices
     ]
-    context.console.table(_HEADINGS, rows, drop=("TOLD BY", "BACKEND"), cut=("NAME",))
+    context.console.table(_HEADINGS, rows, drop=("SOURCE", "BACKEND"), cut=("NAME",))

@@ -7,7 +7,7 @@ from modelrunner.units import format_size
 
 @command(examples="  modelrunner df --json")
 def df(context: Context) -> None:
-    """Show what the store takes on disk, and what could be freed."""
+    """Show the disk usage of the local store, and what could be freed."""
     found = usage(context.store)
     if context.console.json:
         context.console.emit(found.to_dict())

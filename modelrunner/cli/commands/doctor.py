@@ -25,14 +25,14 @@ from modelrunner.text import sanitize_line
 def doctor(
     context: Context,
     ref: Annotated[
-        str | None, typer.Argument(metavar="[REF]", help="A model to ask its registry for.")
+        str | None, typer.Argument(metavar="[REF]", help="Model to check in its registry.")
     ] = None,
     registry: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="Ask this registry only; may be repeated."),
+        typer.Option(metavar="HOST", help="Check this registry only; can be repeated."),
     ] = None,
 ) -> None:
-    """Look for what is wrong here, and say what to do."""
+    """Diagnose problems and suggest fixes."""
     model = Reference.parse(ref) if ref is not None else None
     if model is not None and model.is_local:
         raise context.store.unregistered(context.store.only_name(ref or "") or model)

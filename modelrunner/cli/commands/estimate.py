@@ -40,20 +40,25 @@ def estimate(
     context: Context,
     subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
     context_size: ContextSize = None,
-    kv_type: Annotated[str, typer.Option(metavar="TYPE", help="The type of the KV cache.")] = "f16",
+    kv_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")
+    ] = "f16",
     parallel: Annotated[
-        int, typer.Option(min=1, max=1024, metavar="N", help="Sequences at once.")
+        int,
+        typer.Option(
+            min=1, max=1024, metavar="N", help="Number of conversations at the same time."
+        ),
     ] = 1,
     micro_batch: Annotated[
-        int, typer.Option(min=1, max=65536, metavar="N", help="Tokens at once.")
+        int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
     ] = 512,
     gpu_layers: GpuLayers = None,
     budget: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Memory to fit into, such as 8GiB, instead of this machine's;"
-            " exit 7 where it does not.",
+            help="Fit into this much memory, such as 8GiB, instead of this machine's; exit code 7"
+            " if it does not fit.",
         ),
     ] = None,
     gpu: Annotated[
@@ -61,34 +66,43 @@ def estimate(
         typer.Option(
             "--for",
             metavar="GPU",
-            help='A GPU to fit into, such as "RTX 4070", instead of this machine;'
-            " exit 7 where it does not.",
+            help='Fit on this GPU, such as "RTX 4070", instead of this machine;'
+            " exit code 7 if it does not fit.",
         ),
     ] = None,
     source: Annotated[
         SourceOption,
-        typer.Option(help="What to ask; measured is llama.cpp's own plan, and takes a second."),
+        typer.Option(
+            help="Source of the estimate; `measured` asks llama.cpp itself, which takes"
+            " about a second."
+        ),
     ] = SourceOption.AUTO,
     all_variants: Annotated[
         bool,
-        typer.Option("--variants", help="Every model of the repository, at a context of 4096."),
+        typer.Option(
+            "--variants", help="Estimate every variant of the repository, at a context of 4096."
+        ),
     ] = False,
-    graph: Annotated[bool, typer.Option("--graph", help="Draw memory over context.")] = False,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Draw a graph of memory over context size.")
+    ] = False,
     plot: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Draw it into a .svg, or a .png with Pillow; can be repeated."
+            metavar="FILE",
+            help="Write the graph to a .svg file, or to a .png file if Pillow is"
+            " installed; can be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Tell how much memory a model needs, where each byte goes, and whether it fits."""
+    """Estimate how much memory a model needs, where each byte goes, and whether it fits."""
     if kv_type not in CACHE_TYPES:
         raise UsageError(
             f"--kv-type: invalid type of KV cache {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
     if budget is not None and gpu is not None:
-        raise UsageError("--budget and --for are both something to fit into", hint="give one")
+        raise UsageError("--budget and --for cannot be combined", hint="use one of them")
     wish = Wish(
         context_size, kv_type, parallel, micro_batch, gpu_layers, bytes_of(budget), source.value
     )
@@ -138,8 +152,8 @@ def _estimate_all(
 
     if Path(subject).is_file() or not names_repository(subject):
         raise UsageError(
-            f"{subject[:200]} is one model, and variants are those of a repository",
-            hint="leave out the tag, or --variants",
+            f"--variants needs a repository, but {subject[:200]} names one model",
+            hint="remove the tag, or --variants",
         )
     found = variants(estimator, subject, wish)
     none = _none_fits(found) if asked else None

@@ -16,6 +16,7 @@ from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.store.files import disk_errors
+from modelrunner.text import suggest
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 _PROGRAM = "llama-server"
@@ -35,7 +36,10 @@ def export_model(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Or a folder; default: print to stdout."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File or directory to write to (default: print to stdout).",
         ),
     ] = None,
     context_size: Annotated[
@@ -45,40 +49,49 @@ def export_model(
             min=1,
             max=2**31 - 1,
             metavar="TOKENS",
-            help=f"Default: what it was trained for, at most {USUAL_CONTEXT}.",
+            help=f"Context size in tokens (default: the trained size, at most {USUAL_CONTEXT}).",
         ),
     ] = None,
-    kv_type: Annotated[str, typer.Option(metavar="TYPE", help="The type of the KV cache.")] = "f16",
+    kv_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")
+    ] = "f16",
     port: Annotated[
-        int, typer.Option(min=1, max=65535, metavar="N", help="Where it is offered.")
+        int, typer.Option(min=1, max=65535, metavar="N", help="Port to publish.")
     ] = 8080,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of services and units; default: after the model."),
+        typer.Option(
+            metavar="NAME", help="Name of the service or unit (default: derived from the model)."
+        ),
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(metavar="IMAGE", help="What serves; default: llama.cpp's own, for the CPU."),
+        typer.Option(metavar="IMAGE", help="Server image (default: llama.cpp's CPU image)."),
     ] = None,
     puller: Annotated[
         str | None,
         typer.Option(
-            metavar="IMAGE", help="What pulls: has modelrunner; default: Python's, with pip."
+            metavar="IMAGE",
+            help="Image that pulls the model; must contain modelrunner (default:"
+            " a Python image that installs it with pip).",
         ),
     ] = None,
     program: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Of llama-server, for systemd; default: that on PATH."),
+        typer.Option(
+            metavar="PATH", help="Path of llama-server, for systemd (default: found on PATH)."
+        ),
     ] = None,
     rpc: Rpc = None,
 ) -> None:
-    """Hand a model over to what runs it elsewhere: by digest, with its memory, without rights.
+    """Write a deployment file for a model: pinned by digest, with a memory limit, unprivileged.
 
-    The model is not pulled; for llama-preset and systemd it has to be here.
+    The model is not pulled; llama-preset and systemd need it in the local store.
     """
     if kv_type not in CACHE_TYPES:
         raise UsageError(
-            f"{kv_type!r} is no type of cache", hint=f"there are {', '.join(CACHE_TYPES)}"
+            f"--kv-type: invalid type of KV cache {kv_type[:40]!r}",
+            hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
     wish = ExportWish(
         context=context_size,
@@ -94,7 +107,7 @@ def export_model(
     exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
     made = exporter.export(kind, reference, wish)
     if not made.report.estimate.is_complete:
-        context.console.warn("not all of the memory that it needs is known: the limit may be low")
+        context.console.warn("the memory estimate is incomplete: the limit may be too low")
     if wish.rpc is not None:
         context.console.warn(RPC_WARNING)
     if output is not None:
@@ -122,7 +135,7 @@ def _program(context: Context, said: str | None) -> str | None:
     if found is not None and not (Path(found).is_absolute() and found.isprintable()):
         raise UsageError(
             f"--program {found[:200]!r} is not an absolute path",
-            hint="systemd needs one, such as /usr/bin/llama-server",
+            hint="use a path such as /usr/bin/llama-server",
         )
     return found
 
@@ -136,7 +149,8 @@ def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
         )
     if not single and output.exists() and not output.is_dir():
         raise UsageError(
-            f"{output} is a file, and there are {len(files)} to write", hint="name a folder"
+            f"{output} is a file, but there are {len(files)} files to write",
+            hint="name a directory",
         )
     folder = output.parent if single else output
     written = []

@@ -20,7 +20,7 @@ def show_help(
         typer.Argument(metavar="[COMMAND...]", help="Command to explain (default: list them all)."),
     ] = None,
 ) -> None:
-    """Show the commands, or the options and examples of one."""
+    """Show help: all commands, or the options and examples of one."""
     root = context.invocation.find_root().command
     names = list(words or ())
     _require_command(context, root, names)

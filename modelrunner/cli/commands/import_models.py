@@ -20,7 +20,7 @@ from modelrunner.units import counted, format_size
 
 _HEADINGS = ("MODEL", "SIZE", "NEW NAME", "")
 _SAID: dict[Taken, str] = {
-    "here": "here already",
+    "here": "already stored",
     "reflink": "shared",
     "hardlink": "linked",
     "copy": "copied",
@@ -48,29 +48,41 @@ def import_models(
     context: Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|DIR|NAME...]", help="GGUF files, or names with --from."),
+        typer.Argument(
+            metavar="[FILE|DIR|NAME...]",
+            help="GGUF files or directories; with --from, names of the other program's models.",
+        ),
     ] = None,
     from_: Annotated[
-        From | None, typer.Option("--from", help="Another program, and its own names.")
+        From | None, typer.Option("--from", help="Program to import models from.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Everything that the program has.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Import all models of the program.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be imported.")
+    ] = False,
     name: Annotated[
-        str | None, typer.Option(metavar="REF", help="What the one model is to be called.")
+        str | None,
+        typer.Option(metavar="REF", help="Name for the imported model, if there is only one."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the program keeps its models.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Directory in which the program keeps its models."),
     ] = None,
-    link: Annotated[bool, typer.Option("--link", help="Link files, or fail.")] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy files; they may be changed.")] = False,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard-link files; fail if that is impossible.")
+    ] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy files, so that the originals can be modified.")
+    ] = False,
 ) -> None:
-    """Take weights that are here already: files, or what another program keeps.
+    """Import GGUF files, or models of Ollama, LM Studio, Docker or the Hugging Face cache.
 
-    They share their blocks with the store where the file system can, else they are linked, else
-    copied. Nothing of the other program's is changed. Without names, what it has is shown.
+    Files share their blocks with the originals where the file system can, else they are
+    hard-linked, else copied. The other program's files are never modified. Without names, its
+    models are listed.
     """
     if link and copy:
-        raise UsageError("--link and --copy contradict each other", hint="give one")
+        raise UsageError("--link and --copy cannot be combined", hint="use one of them")
     if from_ is None and name is None and _is_file_and_name(names or []):
         # as Docker Model Runner's `package FILE NAME`
         names, name = (names or [])[:1], (names or [])[1]
@@ -80,11 +92,14 @@ def import_models(
         return
     wanted = None if name is None else Reference.parse(name)
     if wanted is not None and (len(found) != 1 or wanted.digest is not None):
+        several = len(found) != 1
         raise UsageError(
-            f"--name is for one model, and there are {len(found)}"
-            if len(found) != 1
-            else "--name has a tag, not a digest",
-            hint="leave it out, or name the one that is meant",
+            f"--name needs exactly one model, got {len(found)}"
+            if several
+            else "--name must have a tag, not a digest",
+            hint="remove --name, or import one model"
+            if several
+            else "write it like local/granite:micro",
         )
     # a look at what there is needs none
     from modelrunner.cli.progress import progress
@@ -110,7 +125,7 @@ def _find(
 ) -> list[Found]:
     if program is None:
         if all_ or folder is not None:
-            raise UsageError("--all and --folder are about --from", hint="add --from PROGRAM")
+            raise UsageError("--all and --folder need --from", hint="add --from PROGRAM")
         if not names:
             raise UsageError(
                 "nothing to import: no file given",
@@ -119,14 +134,14 @@ def _find(
         places = [Path(name).expanduser() for name in names]
         return plain_files.with_own_names([model for place in places for model in _in_place(place)])
     if all_ and names:
-        raise UsageError("--all and names contradict each other", hint="leave one out")
+        raise UsageError("--all and model names cannot be combined", hint="remove one of them")
     known = PROGRAMS[program.value]
     home = Path(context.environ.get("HOME") or "/")
     try:
         place = known.folder(home, context.environ) if folder is None else folder
     except UsageError as exc:
         # as where its folder is empty: there is nothing to import, and nothing is wrong
-        context.console.say(f"{exc.message}; are they elsewhere? Add --folder DIR")
+        context.console.say(f"{exc.message}; if its models are elsewhere, add --folder DIR")
         return pick([], names)
     if folder is not None and not place.is_dir():
         raise UsageError(
@@ -137,7 +152,7 @@ def _find(
         found = list(known.find(place))
     if not found:
         context.console.say(
-            f"{known.title} has no models in {place}; are they elsewhere? Add --folder DIR"
+            f"no {known.title} models in {place}; if they are elsewhere, add --folder DIR"
         )
     return pick(found, names) if names else found
 
@@ -170,11 +185,11 @@ def _show(context: Context, found: Sequence[Found], *, dry_run: bool) -> None:
         if isinstance(model, Unusable):
             rows.append((model.title, "", "", f"({model.reason})"))
         else:
-            here = "here" if importer.is_here(model) else ""
+            here = "stored" if importer.is_here(model) else ""
             rows.append((model.title, format_size(model.size), model.reference.short, here))
     context.console.table(_HEADINGS, rows, drop=("SIZE",), cut=("MODEL",))
     if found and not dry_run:
-        context.console.say("name those that are wanted, or import them with --all")
+        context.console.say("import models by name, or all of them with --all")
 
 
 def _found_to_dict(importer: Importer, model: Found) -> dict[str, object]:
@@ -232,7 +247,7 @@ def _line(done: Imported) -> str:
 def _warn(context: Context, model: Found) -> None:
     if isinstance(model, FoundModel):
         for what in model.left_out:
-            context.console.warn(f"{model.title}: not taken: {what}")
+            context.console.warn(f"{model.title}: not imported: {what}")
 
 
 def _to_dict(done: Imported) -> dict[str, object]:

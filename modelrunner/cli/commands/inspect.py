@@ -30,31 +30,36 @@ def inspect(
     context: Context,
     reference: Annotated[str, typer.Argument(metavar="REF")],
     remote: Annotated[
-        bool, typer.Option("--remote", "-r", help="Ask the registry, pull nothing.")
+        bool,
+        typer.Option(
+            "--remote", "-r", help="Inspect the model in its registry, without pulling it."
+        ),
     ] = False,
     security: Annotated[
         bool,
-        typer.Option("--security", help="Origin, licence, template, bounds, signatures."),
+        typer.Option(
+            "--security", help="Report origin, license, chat template, file bounds and signatures."
+        ),
     ] = False,
     keys: Annotated[
         list[Path] | None,
-        typer.Option("--key", metavar="FILE", help="A public key to hold signatures against."),
+        typer.Option("--key", metavar="FILE", help="Public key to verify signatures with."),
     ] = None,
     identity: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Who signs without a key.")
+        str | None, typer.Option(metavar="WHO", help="Expected signer of keyless signatures.")
     ] = None,
     issuer: Annotated[
-        str | None, typer.Option(metavar="URL", help="The provider that says who that is.")
+        str | None, typer.Option(metavar="URL", help="OIDC issuer of the signer's identity.")
     ] = None,
 ) -> None:
-    """Print everything that is known about one model, as JSON."""
+    """Print everything that is known about a model, as JSON."""
     catalog = Catalog.load()
     if (keys or identity or issuer) and not security:
         raise UsageError("--key, --identity and --issuer need --security", hint="add --security")
     if security and remote:
         raise UsageError(
             "--security and --remote cannot be combined",
-            hint="pull the model first: a pull runs nothing of it",
+            hint="pull the model first (a pull runs no code of it), then remove --remote",
         )
     if remote:
         name = Reference.parse(reference)
@@ -66,7 +71,7 @@ def inspect(
     card = next((found for found in names if found is not None), None)
     if security and not model.is_stored:
         raise UsageError(
-            "--security needs a stored model",
+            "--security needs a model in the local store",
             hint=f"add it to the local store: `modelrunner import {sanitize_line(reference)}`",
         )
     if security:
@@ -108,10 +113,12 @@ def tags(
     reference: Annotated[str, typer.Argument(metavar="REF")],
     details: Annotated[
         bool,
-        typer.Option("--details", help=f"Ask for the manifests too, {DETAIL_LIMIT} at most."),
+        typer.Option(
+            "--details", help=f"Show details from the manifests, of at most {DETAIL_LIMIT} tags."
+        ),
     ] = False,
 ) -> None:
-    """List the tags that a repository has in its registry, with what is known of each."""
+    """List the tags of a repository in its registry, with what is known about each."""
     # `inspect` does without the catalogue
     from modelrunner.cli.commands.card import card_source
 

@@ -26,10 +26,10 @@ _DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", 
 def list_models(
     context: Context,
     filter_: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain it.")
+        str | None, typer.Argument(metavar="[TEXT]", help="List only names that contain TEXT.")
     ] = None,
 ) -> None:
-    """List the models that are here, a row a name; `-q` prints their IDs only."""
+    """List local models, one row per name; `-q` prints only their IDs."""
     found = [row for row in rows(context.store) if _matches(row, filter_)]
     if context.console.json:
         context.console.emit([row.to_dict() for row in found])

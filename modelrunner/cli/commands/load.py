@@ -36,21 +36,22 @@ def load(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="The archive or its parts, or an OCI layout directory; - is stdin.",
+            help="Archive, its parts, or an OCI layout directory; - is stdin.",
         ),
     ],
     name: Annotated[
         str | None,
         typer.Option(
             metavar="REF",
-            help="A name for the one model of an archive, or the repository of several tags.",
+            help="Name for the model if the archive has only one, or a repository for several"
+            " tags.",
         ),
     ] = None,
 ) -> None:
-    """Take models out of an archive or a layout directory, verified like a pull.
+    """Load models from an archive or an OCI layout directory, verified like a pull.
 
-    A short name in an archive, such as a tag alone, becomes local/ARCHIVE:NAME, or REF:NAME with
-    --name REF. All of them are named, or none: where something is wrong, the store stays as it was.
+    A short name in an archive, such as a bare tag, becomes local/ARCHIVE:NAME, or REF:NAME with
+    --name REF. If anything is wrong with the archive, no model is added.
     """
     wanted = None if name is None else Reference.parse(name)
     with progress(context.console, verb="loading") as listener, _opened(files) as (stream, size):
@@ -83,8 +84,8 @@ def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
     if list(files) == ["-"]:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError(
-                "an archive does not come from a terminal",
-                hint="name a file, or send one in: `modelrunner load - < models.tar`",
+                "refusing to read an archive from a terminal",
+                hint="name a file, or redirect stdin: `modelrunner load - < models.tar`",
             )
         yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
         return

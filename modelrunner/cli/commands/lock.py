@@ -14,7 +14,7 @@ from modelrunner.lockfile.project import INTENT_NAME, Project
 @command(
     examples="  modelrunner lock --init ai/smollm2 ai/embeddinggemma\n  modelrunner lock\n"
     "  modelrunner lock --check\n  modelrunner lock --update chat",
-    github="Errors as annotations of GitHub Actions too.",
+    github="Also report errors as GitHub Actions annotations.",
 )
 def lock(
     context: Context,
@@ -24,27 +24,35 @@ def lock(
     ] = None,
     init: Annotated[
         bool,
-        typer.Option(
-            "--init", help=f"Write the first {INTENT_NAME} with these models, and lock them."
-        ),
+        typer.Option("--init", help=f"Create {INTENT_NAME} with these models and lock them."),
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only compare, without a network; exit 9 if they differ."),
+        typer.Option(
+            "--check",
+            help="Only compare the two files, without the network; exit code 9 if they disagree.",
+        ),
     ] = False,
     update: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Look this model up again; may be repeated."),
+        typer.Option(metavar="NAME", help="Update the pin of this model; can be repeated."),
     ] = None,
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look every model up again.")] = False,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Update the pins of all models.")
+    ] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Only show what the registries have by now.")
+        bool,
+        typer.Option("--diff", help="Only show what has changed in the registries; write nothing."),
     ] = False,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"Default: {INTENT_NAME} in this folder.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"File that names the models (default: {INTENT_NAME} in the current directory).",
+        ),
     ] = None,
 ) -> None:
-    """Pin the models of modelrunner.toml in modelrunner.lock; what is pinned stays."""
+    """Pin the models of modelrunner.toml in modelrunner.lock. Existing pins are kept."""
     modes = {
         "--init": init,
         "--check": check,
@@ -54,7 +62,7 @@ def lock(
     }
     chosen = [name for name, given in modes.items() if given]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} are different things to do", hint="give one")
+        raise UsageError(f"{' and '.join(chosen)} cannot be combined", hint="use one of them")
     project = Project.at(file)
     if references and not init:
         raise _unwanted(project, references)

@@ -26,10 +26,10 @@ def login(
         bool, typer.Option("--password-stdin", help="Read the password or token from stdin.")
     ] = False,
 ) -> None:
-    """Log in to a registry, and store the login where Docker stores it."""
+    """Log in to a registry. The login is stored where Docker stores it."""
     name = _registry(registry)
     credential = _ask(username, password_stdin=password_stdin)
-    context.require_network(name)
+    context.require_network("login")
     places = replace(context.places, credentials=OneCredential(name, credential), known={})
     with closing(places.sink_for(Reference(name, "login", None))) as endpoint:
         asked = check_login(endpoint)
@@ -40,7 +40,7 @@ def login(
         context.console.say(f"logged in to {name}; stored in {place}")
     if not asked:
         context.console.warn(
-            f"{name} asks nobody for a login: this user and password were not checked"
+            f"{name} does not ask for a login: user name and password were not checked"
         )
 
 
@@ -48,7 +48,7 @@ def login(
 def logout(
     context: Context, registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB
 ) -> None:
-    """Forget a login."""
+    """Log out of a registry: remove the stored login."""
     name = _registry(registry)
     known = _logins(context).forget(name)
     if context.console.json:
@@ -94,6 +94,6 @@ def _logins(context: Context) -> LoginStore:
     config = context.settings.docker_config
     if config is None:
         raise ConfigError(
-            "there is no home to keep logins in", hint="set DOCKER_CONFIG to a folder"
+            "cannot store the login: no home directory", hint="set DOCKER_CONFIG to a directory"
         )
     return LoginStore(config)

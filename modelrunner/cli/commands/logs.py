@@ -25,14 +25,20 @@ def logs(
     context: Context,
     reference: Annotated[
         str | None,
-        typer.Argument(metavar="[REF]", help="A model; without one, the server itself."),
+        typer.Argument(
+            metavar="[REF]",
+            help="Model whose log to print (default: the log of the server itself).",
+        ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log until Ctrl-C.")
+    ] = False,
     count: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Only the last lines.")
+        int | None,
+        typer.Option("--tail", "-n", min=0, metavar="N", help="Print only the last N lines."),
     ] = None,
 ) -> None:
-    """Print what a server, or the runtime of a model, has logged."""
+    """Print the log of a server, or of the runtime of a model."""
     path = _log(context, reference)
     for line in _lines(path, count, follow=follow):
         shown = sanitize(line.decode(errors="replace")).rstrip("\n")
@@ -52,13 +58,13 @@ def _log(context: Context, reference: str | None) -> Path:
     """
     folder = context.settings.servers
     if reference is None:
-        return _newest(server_logs(folder), "no server has run here")
+        return _newest(server_logs(folder), "no server log found")
     names = _names(context, reference)
     running = [Path(state.log) for state in states(folder) if state.log and state.model in names]
     found = [path for path in running if path.exists()] or [
         path for name in names for path in model_logs(folder, name)
     ]
-    return _newest(found, f"{reference[:200]}: no such model has been served")
+    return _newest(found, f"{reference[:200]}: no log found, the model has not been served")
 
 
 def _names(context: Context, reference: str) -> set[str]:
@@ -71,7 +77,9 @@ def _names(context: Context, reference: str) -> set[str]:
 
 def _newest(paths: list[Path], otherwise: str) -> Path:
     if not paths:
-        raise ModelNotFoundError(otherwise, hint="`modelrunner ps` shows what is served")
+        raise ModelNotFoundError(
+            otherwise, hint="`modelrunner ps` lists the models that are served"
+        )
     return max(paths, key=lambda path: path.stat().st_mtime)
 
 

@@ -23,15 +23,19 @@ _HEADINGS = ("MODEL NAME", "LOCAL", "REMOTE", "STATUS")
 def outdated(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Default: all that is here.")
+        list[str] | None,
+        typer.Argument(metavar="[REF...]", help="Models to check (default: all local models)."),
     ] = None,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Tell what is different; one request more for each.")
+        bool,
+        typer.Option("--diff", help="Show what is different; needs one more request per model."),
     ] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Show what is up to date too.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also show models that are up to date.")
+    ] = False,
 ) -> None:
-    """Show which models here are not what their registries have now, by HEAD requests only."""
-    context.require_network("what registries have now")
+    """List local models whose tags have moved in their registry. Sends HEAD requests only."""
+    context.require_network("comparing models with their registries")
     found = standings(_asked(context, references), context.source_for, diff=diff)
     shown = [entry for entry in found if all_ or entry.status != "up-to-date"]
     if context.console.json:
@@ -45,7 +49,7 @@ def outdated(
         old = sum(entry.status == "outdated" for entry in found)
         context.console.say(
             f"{counted(len(found), 'name')}, {old} outdated"
-            + (": `modelrunner update --all` fetches what is new" if old else "")
+            + (": `modelrunner update --all` updates them" if old else "")
         )
     failed = [entry.problem for entry in found if entry.problem is not None]
     if failed and len(failed) == len(found):
@@ -56,15 +60,15 @@ def outdated(
 def update(
     context: Context,
     references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every model that is here.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Update all local models.")] = False,
 ) -> None:
-    """Fetch what registries have now of models that are here; only what differs moves."""
+    """Update local models to what their tags point to now. Existing blobs are reused."""
     if bool(references) == all_:
         raise UsageError(
-            "names and --all contradict each other" if all_ else "no model is named",
-            hint="name models that are here, or add --all",
+            "--all and model names cannot be combined" if all_ else "no model given",
+            hint="name local models, or use --all",
         )
-    context.require_network("what registries have now")
+    context.require_network("comparing models with their registries")
     asked = _asked(context, references)
     before = {str(reference): model for reference, model in asked}
     results = []
@@ -79,9 +83,7 @@ def update(
     show_all(context, results)
     left = sum(result.replaced is not None for result in results)
     if left:
-        context.console.say(
-            f"what they were before stays until `modelrunner prune`: {counted(left, 'model')}"
-        )
+        context.console.say(f"{counted(left, 'previous version')} kept until `modelrunner prune`")
 
 
 def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Reference, StoredModel]]:
@@ -104,8 +106,8 @@ def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Referenc
         named = [entry for entry in meant if entry[0] == model.name_for(wanted)] or meant
         if not named:
             raise UsageError(
-                f"{text}: no registry has it under a tag",
-                hint="it was pinned by digest, or made here",
+                f"{text}: not pulled by a tag, so there is nothing to compare it with",
+                hint="pull it by a tag first: `modelrunner pull NAME:TAG`",
             )
         found |= {str(reference): (reference, each) for reference, each in named}
     return list(found.values())

@@ -31,38 +31,44 @@ class Format(StrEnum):
 )
 def package_model(
     context: Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="Any shard of several.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.gguf", help="GGUF file; any shard of a split model.")
+    ],
     reference: Annotated[str, typer.Argument(metavar="REF")],
     licenses: Annotated[
         list[Path] | None,
-        typer.Option("--license", "-l", metavar="FILE", help="A licence text; may repeat."),
+        typer.Option(
+            "--license", "-l", metavar="FILE", help="License text to include; can be repeated."
+        ),
     ] = None,
     mmproj: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The multimodal projector.")
+        Path | None, typer.Option(metavar="FILE", help="Projector (mmproj) to include.")
     ] = None,
     chat_template: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A Jinja template instead of the model's own."),
+        typer.Option(
+            metavar="FILE", help="Jinja chat template to include, instead of the model's own."
+        ),
     ] = None,
     context_size: Annotated[
         int | None,
-        typer.Option(min=1, metavar="TOKENS", help="The context to write in the config."),
+        typer.Option(min=1, metavar="TOKENS", help="Context size to write into the config."),
     ] = None,
-    format_: Annotated[Format, typer.Option("--format", help="The artifact's family.")] = (
-        Format.DOCKER
-    ),
+    format_: Annotated[
+        Format, typer.Option("--format", help="Family (format) of the artifact.")
+    ] = Format.DOCKER,
     push_: Annotated[
-        bool, typer.Option("--push", help="Push the model to its registry when it is made.")
+        bool, typer.Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
 ) -> None:
-    """Make an artifact from a GGUF file, in the store."""
+    """Package a GGUF file as an OCI artifact in the local store."""
     ingredients = Ingredients(file, licenses or (), mmproj, chat_template, context_size)
     name = Reference.parse(reference)
     if push_:
         # nothing is made that cannot be sent
         if name.is_local:
             raise context.store.unregistered(name)
-        context.require_network(name.short)
+        context.require_network("push")
     model = package(
         context.store,
         ingredients,
@@ -90,14 +96,16 @@ def package_model(
 
 @command(examples="  modelrunner push registry.example.com/team/model:1")
 def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
-    """Send a model to its registry; what is there already is not sent again."""
+    """Push a model to its registry. Blobs that the registry already has are skipped."""
     model = context.store.resolve(reference)
     digits = match_id(reference)
     if digits is not None and model.digest.hex.startswith(digits):
         known = ", ".join(f"`{name.short}`" for name in model.references)
         raise UsageError(
-            f"{reference} is the ID of a model, and a push needs a name",
-            hint=f"push one of its names: {known}" if known else "give it one with `tag`",
+            f"push needs a model name, got the ID {reference}",
+            hint=f"push one of its names: {known}"
+            if known
+            else "add a name first: `modelrunner tag {reference} REGISTRY/NAME:TAG`",
         )
     name = context.store.only_name(reference) or Reference.parse(reference)
     pushed = _push(context, model, name)
@@ -110,7 +118,7 @@ def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF
 def _push(context: Context, model: StoredModel, name: Reference) -> Pushed:
     if name.is_local:
         raise context.store.unregistered(name)
-    context.require_network(name.short)
+    context.require_network("push")
     sink = context.places.sink_for(name)
     with progress(context.console, verb="pushing") as listener:
         return Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
@@ -126,7 +134,7 @@ def _pushed_to_dict(pushed: Pushed) -> dict[str, object]:
 
 def _pushed_line(name: Reference, pushed: Pushed) -> str:
     sent, there = format_size(pushed.uploaded_bytes), format_size(pushed.skipped_bytes)
-    return f"{name.short}: {pushed.digest} ({sent} sent, {there} there)"
+    return f"{name.short}: {pushed.digest} ({sent} uploaded, {there} skipped)"
 
 
 def _created(epoch: str) -> datetime:

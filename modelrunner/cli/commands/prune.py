@@ -53,7 +53,7 @@ def prune(
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Remove what no model needs: stopped downloads, blobs without a name, temporary files."""
+    """Remove incomplete downloads, unreferenced blobs and temporary files that no model needs."""
     for option, given in {"--lock": bool(lock), "--unpushed": unpushed}.items():
         if given and not keep_locked:
             raise UsageError(f"{option} needs --keep-locked", hint="add --keep-locked")
@@ -114,7 +114,9 @@ def _show(
         context.console.print(f"{entry.kind}  {format_size(entry.size)}  {entry.path.name}")
     for unpushed in kept:
         names = ", ".join(name.short for name in unpushed.references) or unpushed.digest.short
-        context.console.say(f"kept {names}: no registry is known to have it (see --unpushed)")
+        context.console.say(
+            f"kept {names}: not known to be in any registry (--unpushed removes it)"
+        )
     verb = "would be freed" if dry_run else "freed"
     context.console.say(f"{format_size(freed)} {verb}")
 

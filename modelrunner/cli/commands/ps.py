@@ -11,7 +11,7 @@ _HEADINGS = ("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL")
 
 @command(examples="  modelrunner ps\n  modelrunner ps --json")
 def ps(context: Context) -> None:
-    """List the models that are served."""
+    """List served models."""
     found = states(context.settings.servers)
     if context.console.json:
         context.console.emit([state.to_dict() for state in found])
@@ -19,7 +19,7 @@ def ps(context: Context) -> None:
     rows = [_row(state) for state in found]
     context.console.table(_HEADINGS, rows, drop=("RUNTIME", "CONTEXT", "MEMORY", "UNTIL"))
     if not found:
-        context.console.say("nothing is served now: `modelrunner serve REF --detach` starts it")
+        context.console.say("no models are served: `modelrunner serve REF --detach` starts one")
 
 
 def _row(state: ModelState) -> tuple[str, ...]:
@@ -38,6 +38,6 @@ def _until(state: ModelState) -> str:
     if state.requests:
         return "answering"
     if state.until is None:
-        return "for ever" if state.state == "loaded" else ""
+        return "forever" if state.state == "loaded" else ""
     left = (datetime.fromisoformat(state.until) - datetime.now(UTC)).total_seconds()
     return f"in {format_duration(max(0.0, left))}"

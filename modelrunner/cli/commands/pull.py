@@ -27,72 +27,97 @@ if TYPE_CHECKING:
     examples="  modelrunner pull ai/granite-4.0-micro\n"
     "  modelrunner pull ai/smollm2:135M-Q4_K_M ai/embeddinggemma --output models\n"
     "  modelrunner pull --locked",
-    github="Write outputs, annotations, a summary for GitHub Actions.",
+    github="Write outputs, annotations and a summary for GitHub Actions.",
 )
 def pull(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF...]", help="Models; with --locked, names in the lock."),
+        typer.Argument(
+            metavar="[REF...]", help="Models to pull; with --locked, names in the lock."
+        ),
     ] = None,
     locked: Annotated[
-        bool, typer.Option("--locked", help="What modelrunner.lock pins, by digest only.")
+        bool, typer.Option("--locked", help="Pull exactly what modelrunner.lock pins, by digest.")
     ] = False,
     frozen: Annotated[
-        bool, typer.Option("--frozen", help="Like --locked, without the network.")
+        bool, typer.Option("--frozen", help="Like --locked, but never use the network.")
     ] = False,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another modelrunner.toml, for --locked.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File that names the models, for --locked"
+            " (default: modelrunner.toml in the current directory).",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Put the files there, under their real names."),
+        typer.Option(
+            metavar="FOLDER", help="Also place the files in FOLDER, under their real names."
+        ),
     ] = None,
     link: Annotated[
-        bool, typer.Option("--link", help="As hard links to the store, or not at all.")
+        bool,
+        typer.Option(
+            "--link", help="Hard-link the files to the local store; fail if that is impossible."
+        ),
     ] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="As copies that may be written to.")] = False,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the files, so that they can be modified.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace files in FOLDER that are not from here.")
+        bool,
+        typer.Option("--force", help="Overwrite files in FOLDER that modelrunner did not create."),
     ] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="End all when one of several fails.")
+        bool, typer.Option("--fail-fast", help="Stop all downloads as soon as one fails.")
     ] = False,
     connections: Annotated[
         int | None,
-        typer.Option(min=1, max=16, metavar="N", help="Default: few, more while that is faster."),
+        typer.Option(
+            min=1,
+            max=16,
+            metavar="N",
+            help="Number of connections per download (default: adaptive).",
+        ),
     ] = None,
     limit_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Bytes a second at most, such as 20M.")
+        str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, such as 20M.")
     ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.001, metavar="SECONDS", help="Seconds for all of it; what arrived is kept."
+            min=0.001,
+            metavar="SECONDS",
+            help="Overall time limit in seconds; partial downloads are kept.",
         ),
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A bundle of certificates to trust, PEM.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
     ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="REF|URL", help="Where else the same content may come from; may repeat."
+            metavar="REF|URL", help="Additional source for the same content; can be repeated."
         ),
     ] = None,
     lan: Annotated[
-        bool, typer.Option("--lan", help="Ask shared stores on the local network first.")
+        bool, typer.Option("--lan", help="Look in shared stores on the local network first.")
     ] = False,
     fit: Fit = False,
     require_fit: RequireFit = False,
     budget: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory to fit into, not this machine's.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Fit into this much memory, instead of this machine's."),
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option("--for", metavar="GPU", help="A GPU to fit into, by its name.")
+        str | None,
+        typer.Option("--for", metavar="GPU", help="Fit on this GPU, instead of this machine."),
     ] = None,
 ) -> None:
-    """Fetch models, verify and store them; what is here already is not fetched again."""
+    """Download models, verify them and add them to the local store. Existing blobs are reused."""
     actions = _actions(context) if context.options.github else None
     rate = _rate(limit_rate)
     if timeout is not None:
@@ -114,15 +139,19 @@ def pull(
     wish = _Wish(connections, rate, fail_fast, actions)
     if from_lock:
         if fitting:
-            raise UsageError("a lock says which variant", hint="leave out --fit and --require-fit")
+            raise UsageError(
+                "--fit, --require-fit, --budget and --for cannot be combined with --locked",
+                hint="remove them: the lock pins which variant to pull",
+            )
         _pull_locked(context, references or (), wish, placing, frozen=frozen, file=file)
         return
     if not references:
         raise UsageError(
-            "no model is named", hint="name one, or add --locked for those of modelrunner.lock"
+            "no model given",
+            hint="name a model, or use --locked for the models of modelrunner.lock",
         )
     if file is not None:
-        raise UsageError("--file is about --locked", hint="add --locked or --frozen")
+        raise UsageError("--file needs --locked", hint="add --locked, or --frozen")
     if fitting:
         references = _fitted(context, references, fit, require_fit, budget, gpu)
     _pull_named(context, references, wish, placing)

@@ -21,20 +21,18 @@ def rm(
     context: Context,
     references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="By ID: remove every name of the model.")
+        bool, typer.Option("--force", "-f", help="With an ID, remove all names of the model.")
     ] = False,
     all_models: Annotated[
         bool, typer.Option("--all", help="Remove every local model; asks for confirmation.")
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Remove models; one name of several is only taken away."""
+    """Remove models. A model with several names loses only the name given."""
     if all_models and references:
-        raise UsageError(
-            "--all removes every model, and a model is named too", hint="leave one of them out"
-        )
+        raise UsageError("--all and model names cannot be combined", hint="remove one of the two")
     if not all_models and not references:
-        raise UsageError("no model given", hint="name one, or remove every model with --all")
+        raise UsageError("no model given", hint="name a model, or use --all to remove all models")
     results = (
         _everything(context, yes=yes)
         if all_models
@@ -69,7 +67,7 @@ def _everything(context: Context, *, yes: bool) -> list[Removed]:
         return []
     lines = [
         f"{entry.title}  {format_size(entry.freed)}"
-        + ("" if entry.model.published else "  (no registry is known to have it)")
+        + ("" if entry.model.published else "  (not known to be in any registry)")
         for entry in plan.models
     ]
     action = f"remove {counted(len(plan.models), 'model')} ({format_size(plan.freed)})"

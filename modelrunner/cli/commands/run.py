@@ -82,10 +82,13 @@ _PATIENCE_S = 300.0
 def run(
     context: Context,
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Model, pulled if missing, or a GGUF file.")
+        str, typer.Argument(metavar="REF", help="Model (pulled if it is missing) or GGUF file.")
     ],
     prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROMPT...]", help="Answer once, then exit.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROMPT...]", help="Question to answer; without one, start a chat."
+        ),
     ] = None,
     system: Annotated[
         str | None,
@@ -116,17 +119,19 @@ def run(
     raw: Annotated[
         bool,
         typer.Option(
-            "--raw", help="Continue the text as it is: no chat template, no system prompt."
+            "--raw", help="Continue the text as given, without a chat template or system prompt."
         ),
     ] = False,
     runtime: RuntimeChoice = None,
     fit: Fit = False,
     require_fit: RequireFit = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tell tokens and speed.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print token counts and speed.")
+    ] = False,
 ) -> None:
-    """Talk to a model: pulled if it is missing, started, and ended with the chat.
+    """Chat with a model. Pulls it if needed, starts a runtime, and stops it when you leave.
 
-    With a PROMPT, or text on stdin, it answers once.
+    With a PROMPT, or text on stdin, answers once and exits.
     """
     question = _question(context, prompt or [])
     launch = LaunchOptions(
@@ -179,7 +184,7 @@ def run(
         learn(context, server, model, plan)
         if server.context is not None and server.context < plan.spec.context:
             context.console.warn(
-                f"the runtime gives a context of {server.context}, not {plan.spec.context}"
+                f"the runtime uses a context of {server.context} instead of {plan.spec.context}"
             )
         client = _client(chosen, plan, server, manner, chats=question is None)
         session = Session(
@@ -266,7 +271,7 @@ def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
 def _question(context: Context, words: list[str]) -> str | None:
     question = question_of(words, terminal=sys.stdin.isatty())
     if question is None and context.console.json:
-        raise UsageError("a chat has no JSON", hint='ask one question: run REF "..." --json')
+        raise UsageError("--json needs a prompt", hint='add one: run REF "..." --json')
     return question
 
 
@@ -279,9 +284,9 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
     # what a server has that runs already is not for us to know
     if plan.spec.mmproj is not None or isinstance(runtime, ExternalRuntime):
         return None
-    why = f"{plan.name} takes no pictures: it has no projector"
+    why = f"{plan.name} does not support images: it has no projector (mmproj)"
     if pictures:
-        raise UsageError(why, hint="use a vision model: its artifact has a projector")
+        raise UsageError(why, hint="use a vision model, which has a projector")
     return why
 
 
@@ -289,7 +294,7 @@ def _deaf_to_tools(runtime: Runtime, plan: LaunchPlan) -> str | None:
     # what a server has that runs already is not for us to know
     if isinstance(runtime, ExternalRuntime) or plan.knows_tools:
         return None
-    return f"the chat template of {plan.name} knows no tools: it may not hear of them"
+    return f"the chat template of {plan.name} does not support tools: the model may never see them"
 
 
 def _fitted(
@@ -309,7 +314,7 @@ def _fitted(
 def _asking(question: str | None, answers: int | None, form: str | None) -> Asking:
     if question is None and (answers, form) != (None, None):
         option = "-n" if form is None else "--format"
-        raise UsageError(f"{option} is for one question", hint='ask it: run REF "..."')
+        raise UsageError(f"{option} needs a prompt", hint='add one: run REF "..."')
     form_read = AnswerForm.read(form) if form is not None else None
     return Asking(answers or 1, form_read, in_chat=question is None)
 
@@ -318,17 +323,16 @@ def _caller(context: Context, question: str | None, tools: Path | None, allowed:
     """Who calls tools: the person is asked where there is one."""
     if tools is None:
         if allowed:
-            raise UsageError(
-                "--yes-tools is for tools, and there are none", hint="add --tools FILE"
-            )
+            raise UsageError("--yes-tools needs --tools", hint="add --tools FILE")
         return Caller(say=context.console.say)
     box = load_tools(tools)
     console = context.console
     somebody = sys.stdin.isatty() and console.err.isatty()
+    missing = "stderr" if sys.stdin.isatty() else "stdin"
     if box.runs_something and not (allowed or somebody):
         raise UsageError(
-            "there is nobody to ask before a tool is called",
-            hint="--yes-tools allows every call; a model may ask for anything",
+            f"tools need confirmation, and {missing} is not a terminal",
+            hint="add --yes-tools to allow every call without asking",
         )
     ask = (lambda text: ask_person(text, console.err)) if somebody else None
     return Caller(box, console.say, ask, allowed, by_hand=somebody and question is None)

@@ -13,7 +13,7 @@ from modelrunner.runtime.select import runtimes as find_runtimes
 
 @command(examples="  modelrunner runtimes --json")
 def runtimes(context: Context) -> None:
-    """Show which runtimes are installed, which one is used, and why the others are not."""
+    """List the runtimes: which are installed, which one is used, and why the others are not."""
     image = context.settings.container_image
     chosen = _chosen(context)
     abilities = {each.name: each.abilities for each in known(context.environ, image)}
@@ -46,7 +46,7 @@ def runtimes(context: Context) -> None:
         )
         for row in rows
     ]
-    headings = ("RUNTIME", "INSTALLED", "VERSION", "DEVICES", "USED, OR WHY NOT")
+    headings = ("RUNTIME", "INSTALLED", "VERSION", "DEVICES", "STATUS")
     context.console.table(headings, table, drop=("DEVICES", "VERSION"), cut=headings[-1:])
     for row in rows:
         if row["hint"]:
@@ -75,5 +75,5 @@ def _why_not(entry: Availability, chosen: str | None, choice: str) -> str | None
     if not entry.available:
         return entry.detail
     if choice == "auto":
-        return f"{chosen} comes first"
-    return f"the configuration says {choice}"
+        return f"{chosen} is preferred"
+    return f"{choice} is configured"

@@ -27,17 +27,20 @@ def save(
     references: Annotated[list[str], typer.Argument(metavar="REF...")],
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout."),
+        typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."),
     ],
     split: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Write FILE.000, FILE.001, ... of this size."),
+        typer.Option(
+            metavar="SIZE",
+            help="Split the archive into FILE.000, FILE.001, ... of at most this size.",
+        ),
     ] = None,
 ) -> None:
-    """Write models to one archive, for machines without a network.
+    """Save models to one archive, for machines without a network.
 
-    It is an OCI image layout in a tar, the same bytes for the same models. A file that is there
-    is replaced when the new one is complete.
+    The archive is a tar of an OCI image layout; the same models give the same bytes. An existing
+    file is replaced once the new one is complete.
     """
     part_bytes = _part_bytes(split)
     chosen = [choose(context.store, text) for text in references]
@@ -64,7 +67,7 @@ def _to_stdout(context: Context, archive: Archive, part_bytes: int | None) -> No
     if sys.stdout.isatty():
         raise UsageError(
             "refusing to write an archive to a terminal",
-            hint="write it to a file with -o FILE, or send stdout to one",
+            hint="use -o FILE, or redirect stdout to a file",
         )
     with progress(context.console, verb="saving") as listener, to_stream(sys.stdout.buffer) as out:
         archive.write(out, listener)
@@ -96,7 +99,7 @@ def _part_bytes(text: str | None) -> int | None:
     if size < _LEAST_PART:
         raise UsageError(
             f"--split must be at least {format_size(_LEAST_PART)}, got {text[:40]}",
-            hint="most file systems take --split 4GB",
+            hint="--split 4GB suits most file systems",
         )
     return size
 

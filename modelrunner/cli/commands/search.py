@@ -40,15 +40,20 @@ class Source(StrEnum):
 def search(
     context: Context,
     words: Annotated[list[str] | None, typer.Argument(metavar="[WORD...]")] = None,
-    source: Annotated[Source, typer.Option(help="Where to look.")] = Source.ALL,
+    source: Annotated[Source, typer.Option(help="Hub to search.")] = Source.ALL,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=100, metavar="N", help="Of each place.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, max=100, metavar="N", help="Maximum number of results per hub."
+        ),
     ] = 20,
-    fits: Annotated[bool, typer.Option("--fits", help="Only what fits this machine.")] = False,
+    fits: Annotated[
+        bool, typer.Option("--fits", help="List only models that fit this machine.")
+    ] = False,
 ) -> None:
-    """Find models on Docker Hub and the Hugging Face Hub, with size and fit on this machine."""
+    """Find models on Docker Hub and the Hugging Face Hub, with their size and whether they fit."""
     text = " ".join(words or ())
-    context.require_network("what there is elsewhere")
+    context.require_network("search")
     place = Search(
         None if source is Source.HUGGINGFACE else lambda: _docker_hub(context),
         None
@@ -75,7 +80,7 @@ def search(
             drop=("STARS", "DOWNLOADS", "DESCRIPTION", "PARAMETERS", "FITS", "SIZE"),
         )
         if not found:
-            context.console.say("nothing is found; `modelrunner cards` has what is known here")
+            context.console.say("no models found; `modelrunner cards` lists the built-in catalog")
 
 
 def _docker_hub(context: Context) -> "Sequence[DockerHubRepository]":

@@ -70,19 +70,22 @@ def serve_models(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF...]", help="Models, pulled if missing, or GGUF files."),
+        typer.Argument(metavar="[REF...]", help="Models (pulled if missing) or GGUF files."),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every model that is here, instead of REFs.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Serve all local models.")] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, metavar="N", help="Default: 12434; 0 takes any free one."),
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="N",
+            help="Port to listen on; 0 chooses a free one (default: 12434).",
+        ),
     ] = None,
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="The address to listen on; beyond loopback a key is needed."
+            metavar="ADDRESS", help="Address to listen on; beyond loopback, an API key is required."
         ),
     ] = "127.0.0.1",
     detach: Annotated[
@@ -92,12 +95,16 @@ def serve_models(
         str | None,
         typer.Option(
             metavar="KEY",
-            help=f"What requests must carry; `{_GENERATED}` makes one. Also: {_KEY_VARIABLE}.",
+            help=f"API key that clients must send; `{_GENERATED}` creates one"
+            f" (default: the value of {_KEY_VARIABLE}).",
         ),
     ] = None,
     keep_alive: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Unload a model unused for so long; -1 for never."),
+        typer.Option(
+            metavar="TIME",
+            help="Unload a model after it has been idle for TIME; -1 keeps it loaded.",
+        ),
     ] = "5m",
     origins: Annotated[
         list[str] | None,
@@ -120,7 +127,10 @@ def serve_models(
     parallel: Annotated[
         int | None,
         typer.Option(
-            min=1, max=256, metavar="N", help="Requests at a time; default: what fits, up to 4."
+            min=1,
+            max=256,
+            metavar="N",
+            help="Number of requests per model at the same time (default: what fits, up to 4).",
         ),
     ] = None,
     budget: Annotated[
@@ -142,7 +152,7 @@ def serve_models(
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
 ) -> None:
-    """Serve models to OpenAI's clients, each loaded when it is asked for.
+    """Serve models through an OpenAI-compatible API; each is loaded on first use.
 
     Under `/v1`, and under `/engines/v1` for clients of Docker Model Runner.
     """
@@ -241,7 +251,7 @@ class _Planner:
         if plan.warning is not None:
             self.context.console.warn(f"{name}: {plan.warning}")
         if not plan.fits:
-            self.context.console.warn(f"{name} may fail or be slow: memory is short")
+            self.context.console.warn(f"{name}: memory is short, it may fail or be slow")
         return plan
 
 
@@ -252,7 +262,7 @@ def _chosen(
     if everything == bool(references):
         raise UsageError(
             "no model given" if not references else "--all and model names cannot be combined",
-            hint="name models, or use --all for every model of the local store",
+            hint="name models, or use --all to serve all local models",
         )
     if everything:
         named = [model for model in context.store.models() if model.references]
@@ -284,7 +294,7 @@ def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str
     if wanted is not None and not _KEY.fullmatch(wanted):
         raise UsageError(
             f"invalid API key in {'--api-key' if said is not None else _KEY_VARIABLE}:"
-            " expected printable ASCII characters without blanks",
+            " expected printable ASCII characters without spaces",
             hint="`--api-key generated` creates one",
         )
     return wanted, None
@@ -325,7 +335,8 @@ def _seconds(text: str) -> float | None:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise UsageError(
-            f"{text[:50]!r} is no time", hint="write it like 5m, 1h30m or 90s; -1 is for ever"
+            f"--keep-alive: invalid duration {text[:50]!r}",
+            hint="write it like 5m, 1h30m or 90s; -1 means never",
         )
     hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)

@@ -18,21 +18,25 @@ from modelrunner.units import counted
 def share(
     context: Context,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="0 takes any free one.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Port to listen on; 0 chooses a free one."
+        ),
     ] = 5001,
     host: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="The address to listen on; beyond loopback anybody can read. Default: 127.0.0.1,"
-            " all of them with --lan.",
+            help="Address to listen on; beyond loopback, anyone can read the models (default:"
+            " 127.0.0.1, or all addresses with --lan).",
         ),
     ] = None,
     lan: Annotated[
-        bool, typer.Option("--lan", help="Announce it on the local network, for pull --lan.")
+        bool,
+        typer.Option("--lan", help="Announce the registry on the local network, for `pull --lan`."),
     ] = False,
 ) -> None:
-    """Serve the store as a read-only OCI registry, until Ctrl-C."""
+    """Serve the local store as a read-only OCI registry until Ctrl-C."""
     where = host or ("0.0.0.0" if lan else "127.0.0.1")  # noqa: S104 - asked for
     with ShareServer(context.store, where, port) as server, ExitStack() as stack:
         console = context.console
@@ -47,9 +51,9 @@ def share(
             from modelrunner.registry.lan import announced
 
             addresses = stack.enter_context(announced(where, server.server_address[1]))
-            console.say(f"announced at {', '.join(addresses)}: `modelrunner pull --lan` finds it")
+            console.say(f"announced at {', '.join(addresses)}; `modelrunner pull --lan` finds it")
         shared = counted(len(context.store.models()), "model")
-        console.say(f"sharing {shared} read-only; Ctrl-C ends it")
+        console.say(f"sharing {shared} read-only; press Ctrl-C to stop")
         if not server.is_private:
-            console.warn(f"everybody who reaches {server.address} can read every model")
+            console.warn(f"anyone who can reach {server.address} can read all models")
         server.serve_forever()

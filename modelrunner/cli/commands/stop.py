@@ -14,15 +14,15 @@ from modelrunner.serve.control import stop_all
 def stop(
     context: Context,
     references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Everything that is served.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Stop all servers.")] = False,
 ) -> None:
-    """Stop serving models, in every server that has them; with its last model a server ends."""
+    """Stop serving models, in every server that has them. A server ends with its last model."""
     if everything == bool(references):
         raise UsageError(
             "nothing to stop: no model given"
             if not references
             else "--all and model names cannot be combined",
-            hint="name a model, or use --all; `modelrunner ps` lists what runs",
+            hint="name a model, or use --all; `modelrunner ps` lists served models",
         )
     folder = context.settings.servers
     if everything:
@@ -38,6 +38,6 @@ def stop(
             where = f" at {entry.url}" if several else ""
             context.console.print(f"Stopped: {name}{where}")
         if entry.server_ended:
-            context.console.say(f"the server at {entry.url} has ended")
+            context.console.say(f"stopped the server at {entry.url}")
     if not stopped:
-        context.console.say("nothing is served now")
+        context.console.say("no models are served")

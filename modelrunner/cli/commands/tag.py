@@ -15,7 +15,7 @@ def tag(
     source: Annotated[str, typer.Argument(metavar="SRC")],
     target: Annotated[str, typer.Argument(metavar="DST")],
 ) -> None:
-    """Give a model one more name."""
+    """Add a name (tag) to a model."""
     model = context.store.resolve(source)
     name = Reference.parse(target)
     if name.digest is not None:

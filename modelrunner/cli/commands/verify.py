@@ -17,20 +17,23 @@ from modelrunner.operations.verify import (
     verify_store,
 )
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 
 @command(examples="  modelrunner verify\n  modelrunner verify --deep ai/smollm2")
 def verify(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Default: all that is here.")
+        list[str] | None,
+        typer.Argument(metavar="[REF...]", help="Models to verify (default: all local models)."),
     ] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read and hash every byte.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read and hash every byte of the weights.")
+    ] = False,
 ) -> None:
-    """Check that every blob of the models here is what its digest says.
+    """Verify that every blob of local models matches its digest.
 
-    What is damaged is moved to `quarantine/` in the store: the next pull fetches it again.
+    Damaged files are moved to `quarantine/` in the store; the next pull downloads them again.
     """
     # a look at stamps alone is over before anything could be shown
     from modelrunner.cli.progress import progress
@@ -40,7 +43,7 @@ def verify(
     with progress(context.console, verb="verifying") as listener:
         found = _look(store, models if references else None, listener, deep)
     for path in found.foreign:
-        context.console.warn(f"{path} is none of the store's files")
+        context.console.warn(f"{path} does not belong to the store")
     if found.bad:
         raise _error(found.bad, _quarantine(context, found.bad))
     total = sum(entry.size for entry in found.findings)
@@ -56,7 +59,9 @@ def verify(
             }
         )
     else:
-        context.console.print(f"{len(found.findings)} blobs, {format_size(total)}: all good")
+        context.console.print(
+            f"verified {counted(len(found.findings), 'blob')} ({format_size(total)})"
+        )
 
 
 def _look(
@@ -71,10 +76,10 @@ def _quarantine(context: Context, bad: Sequence[Finding]) -> Sequence[Path]:
     try:
         moved = quarantine(context.store, bad)
     except (ConfigError, CapacityError) as exc:
-        context.console.warn(f"what is damaged stays where it is: {exc.message}")
+        context.console.warn(f"cannot move damaged files away: {exc.message}")
         return ()
     for path in moved:
-        context.console.say(f"moved to {path}")
+        context.console.say(f"moved a damaged file to {path}")
     return moved
 
 
@@ -91,9 +96,9 @@ def _error(bad: Sequence[Finding], moved: Sequence[Path]) -> CorruptStoreError:
     )
     return CorruptStoreError(
         f"{owner}{what}{more}",
-        hint=f"run `modelrunner pull {names}`: only what is wrong is fetched"
+        hint=f"run `modelrunner pull {names}`: it downloads only the damaged files"
         if models
-        else "no model needs it: `modelrunner prune` removes what was moved away",
+        else "no model needs it: `modelrunner prune` removes what was moved",
         blobs=[f"{entry.digest} {entry.state}" for entry in bad],
         digest=first.digest,
         models=models,

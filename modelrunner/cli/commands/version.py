@@ -8,7 +8,7 @@ from modelrunner.cli.context import Context, command
 
 @command(examples="  modelrunner version --json")
 def version(context: Context) -> None:
-    """Print the version of this program, and of what it runs on."""
+    """Print the version of modelrunner, and of what it runs on."""
     python = platform.python_version()
     if context.console.json:
         value = {"version": __version__, "python": python, "platform": platform.platform()}

@@ -370,7 +370,7 @@ def test_pictures_are_refused_with_a_reason(session: Session, tmp_path: Path) ->
         f"{tmp_path}/p.png is no picture that can be sent",
         "PNG, JPEG, GIF and BMP can",
     )
-    session.no_images = "ai/smollm2 takes no pictures: it has no projector"
+    session.no_images = "ai/smollm2 does not support images: it has no projector (mmproj)"
     assert refused(session, f"/image {tmp_path}/p.png")[0] == session.no_images
 
 
