@@ -18,7 +18,7 @@ from modelrunner.errors import AnswerCutError
 _DEFAULTS = SamplingOptions()
 _MOST_TOKENS = 4096
 
-ONLY_THOUGHTS = "the answer ended inside its thoughts"
+ONLY_THOUGHTS = "no answer: the model was still thinking when its output ended"
 """What is said of thoughts without an answer."""
 
 
@@ -110,8 +110,8 @@ def _more_room(done: Done, options: SamplingOptions) -> str:
     if done.finish_reason != "length":
         return "ask again, with another --seed or --temperature"
     if options.max_tokens is not None:
-        return f"raise --max-tokens, which is {options.max_tokens}"
-    return "give it more room: a larger --context"
+        return f"raise --max-tokens (now {options.max_tokens})"
+    return "use a larger --context"
 
 
 def bounded(options: SamplingOptions, context: int | None) -> SamplingOptions:
@@ -145,6 +145,6 @@ def cut_note(done: Done, options: SamplingOptions, context: int | None) -> str |
         return None
     limit, usage = options.max_tokens, done.usage
     if limit is not None and (usage is None or usage.completion_tokens >= limit):
-        return f"the answer was cut: `max_tokens` allows {limit} tokens"
+        return f"the answer was cut off: it reached `max_tokens`, {limit} tokens"
     size = "" if context is None else f" of {context} tokens"
-    return f"the answer was cut: the context{size} is full"
+    return f"the answer was cut off: the context{size} is full"

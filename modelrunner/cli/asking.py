@@ -44,8 +44,8 @@ def question_of(words: list[str], *, terminal: bool) -> str | None:
     question = "\n\n".join(part for part in (text, piped.strip("\n")) if part.strip())
     if not question:
         raise UsageError(
-            "there is no prompt, and stdin is empty",
-            hint='write the prompt behind the model: modelrunner run REF "..."',
+            "no prompt given, and stdin is empty",
+            hint='add a prompt after the model: modelrunner run REF "..."',
         )
     return question
 
@@ -72,13 +72,13 @@ class AnswerForm:
             why = os_reason(exc) if isinstance(exc, OSError) else "invalid file name"
             raise UsageError(
                 f"--format: cannot read {shown}: {why}",
-                hint="--format takes `json`, or the path of a file with a JSON Schema",
+                hint="use `--format json`, or the path of a JSON Schema file",
             ) from exc
         try:
             schema = json.loads(raw) if len(raw) <= _SCHEMA_LIMIT else None
         except (ValueError, RecursionError) as exc:
             raise UsageError(
-                f"{shown}: {json_fault(exc)}", hint="--format takes a file with a JSON Schema"
+                f"{shown}: {json_fault(exc)}", hint="use a file with a JSON Schema"
             ) from exc
         if not isinstance(schema, dict):
             raise UsageError(
@@ -175,7 +175,7 @@ class Asking:
             if self.has_schema and ("schema" in told or "grammar" in told):
                 raise UsageError(
                     f"the runtime does not support the schema: {told}",
-                    hint="simplify the schema, or ask for any JSON: --format json",
+                    hint="simplify the schema, or use `--format json` for any JSON",
                 ) from exc
             raise
         text = whole.getvalue().removesuffix("\n")
@@ -207,13 +207,13 @@ def _require_json(text: str, done: Done) -> None:
     except ValueError as exc:
         if done.finish_reason in ("length", REPEATED):
             raise AnswerCutError(
-                "the answer was cut before its JSON was whole",
-                hint="give it more room: --max-tokens, or a larger --context",
+                "the answer was cut off before its JSON was complete",
+                hint="raise --max-tokens, or use a larger --context",
                 answer=text[:1000],
             ) from exc
         raise RuntimeFailedError(
-            f"the answer is no JSON: {sanitize_line(text, 100)}",
-            hint="this server does not heed --format; another --runtime does",
+            f"the answer is not valid JSON: {sanitize_line(text, 100)}",
+            hint="this server ignores --format: use another --runtime",
         ) from exc
 
 

@@ -195,7 +195,7 @@ def _unwritable_results() -> Iterator[None]:
         kind = DiskFullError if exc.errno in _FULL else ModelRunnerError
         raise kind(
             f"cannot write the result to stdout: {os_reason(exc)}",
-            hint="check where stdout goes: the pipe or the disk there takes no more",
+            hint="check the pipe or the disk that stdout goes to",
         ) from exc
 
 

@@ -88,8 +88,9 @@ def curve_of(report: Report, count: int = _POINTS) -> Curve:
     ]
     if not points:
         raise UsageError(
-            f"{report.name}: memory over context is not known, only {report.estimate.source} is",
-            hint="leave out --graph and --plot",
+            f"{report.name}: cannot draw memory over context from the {report.estimate.source}"
+            " alone",
+            hint="remove --graph and --plot",
         )
     return Curve(
         sanitize_line(report.name, 60),

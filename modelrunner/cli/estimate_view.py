@@ -28,7 +28,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
     if variant is not None and variant.vram_bytes is not None:
         size = variant.size_bytes
         text = f", size {format_size(size)}" if size is not None else ""
-        say(f"the card says: VRAM {format_size(variant.vram_bytes)} at 4096{text}")
+        say(f"the card lists VRAM {format_size(variant.vram_bytes)} at a context of 4096{text}")
     for note in report.notes:
         say(f"note: {note}")
     if graph:
@@ -55,18 +55,18 @@ def show_variants(console: Console, found: "Variants") -> None:
         if entry.problem is not None:
             say(f"note: {entry.reference.tag}: {entry.problem}")
     if found.unseen:
-        say(f"note: {found.unseen} more tags were not looked at")
+        say(f"note: {found.unseen} more tags were not checked")
 
 
 def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
     found, load = report.estimate, report.load
     return (
-        ("weights", found.weights, "the tensors as they lie in the file"),
+        ("weights", found.weights, "tensors of the file"),
         ("kv cache", found.kv_cache, f"{load.kv_type}, {load.context} tokens"),
-        ("recurrent", found.recurrent, "states, whatever the context"),
-        ("compute", found.compute, f"a micro batch of {load.micro_batch}"),
+        ("recurrent", found.recurrent, "recurrent state, independent of the context"),
+        ("compute", found.compute, f"micro-batch of {load.micro_batch} tokens"),
         ("output", found.output, "logits"),
-        ("projector", found.projector, "for images or sound"),
+        ("projector", found.projector, "for images or audio"),
     )
 
 

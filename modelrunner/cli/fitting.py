@@ -47,10 +47,10 @@ class Fitting:
 
     def __post_init__(self) -> None:
         if self.gpu is not None and self.wish.budget is not None:
-            raise UsageError("--budget and --for are both something to fit into", hint="give one")
+            raise UsageError("--budget and --for cannot be combined", hint="use one of them")
         if not (self.choose or self.require) and (self.gpu or self.wish.budget is not None):
             raise UsageError(
-                "--budget and --for say what has to fit, and nothing has to",
+                "--budget and --for need --fit or --require-fit",
                 hint="add --fit or --require-fit",
             )
 
@@ -133,15 +133,15 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
 
         if not names_repository(text):
             raise UsageError(
-                f"{text[:200]} is one model, and --fit is to choose one",
-                hint="leave the tag out, or use --require-fit",
+                f"--fit needs a repository, but {text[:200]} names one model",
+                hint="remove the tag, or use --require-fit",
             )
         found = _at_hand(context, variants(estimator, text, fitting.wish))
         best = found.best()
         if best is None or best.report is None:
             raise DoesNotFitError(
-                f"{text}: it is not known what any of its {len(found.candidates)} variants needs",
-                hint=f"`modelrunner estimate {text} --variants` says why",
+                f"{text}: the memory needs of its {len(found.candidates)} variants are unknown",
+                hint=f"`modelrunner estimate {text} --variants` shows why",
             )
         report, text = best.report, best.reference.short
         count = len(found.candidates)
@@ -164,10 +164,10 @@ def does_not_fit(report: Report) -> DoesNotFitError:
     if report.fit.verdict == "no":
         message = f"{report.name} does not fit into {room}: it needs {amount}"
     else:
-        message = f"nobody knows whether {report.name} fits into {room}: it needs about {amount}"
+        message = f"{report.name} may not fit into {room}: it needs about {amount}"
     return DoesNotFitError(
         message,
-        hint=f"a context of {longest} would fit: `estimate` and `run` take --context {longest}"
+        hint=f"a context of {longest} would fit: use --context {longest} with `run` or `estimate`"
         if longest
         else "choose a smaller variant: `modelrunner cards` lists them",
         reference=report.name,

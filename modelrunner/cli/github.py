@@ -46,8 +46,8 @@ class Actions:
         output, summary = environ.get(_OUTPUT), environ.get(_SUMMARY)
         if not output:
             raise UsageError(
-                f"--github writes to the file that {_OUTPUT} names, and it names none",
-                hint="leave out --github outside of GitHub Actions",
+                f"--github needs {_OUTPUT}, which is not set",
+                hint="remove --github outside of GitHub Actions",
             )
         return cls(Path(output), Path(summary) if summary else None)
 
@@ -66,8 +66,8 @@ class Actions:
         except OSError as exc:
             raise UsageError(
                 f"cannot write {exc.filename}: {os_reason(exc)}",
-                hint="GitHub Actions sets GITHUB_OUTPUT and GITHUB_STEP_SUMMARY; elsewhere leave"
-                " --github out",
+                hint="check GITHUB_OUTPUT and GITHUB_STEP_SUMMARY, or remove --github outside of"
+                " GitHub Actions",
             ) from exc
 
 
@@ -112,10 +112,10 @@ def summary(results: Sequence[Result]) -> str:
         if isinstance(outcome, Pulled):
             size, digest = format_size(outcome.model.size), outcome.model.digest.short
             fetched = format_size(outcome.downloaded_bytes)
-            said = "up to date" if outcome.status == "up-to-date" else f"{fetched} fetched"
+            said = "up to date" if outcome.status == "up-to-date" else f"{fetched} downloaded"
             rows.append(f"| {name} | `{digest}` | {size} | {said} |")
         else:
-            said = _cell(outcome.error.message) if isinstance(outcome, Failed) else "not tried"
+            said = _cell(outcome.error.message) if isinstance(outcome, Failed) else "canceled"
             rows.append(f"| {name} | | | {said} |")
     return "### Models\n\n" + "\n".join(rows) + "\n\n"
 

@@ -45,7 +45,7 @@ def _own(schema: Mapping[str, Any]) -> Iterator[str]:
     kinds = schema.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:
-            yield f"has a type that there is not: {str(kind)[:40]!r}"
+            yield f"has an unknown type: {str(kind)[:40]!r}"
 
 
 def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

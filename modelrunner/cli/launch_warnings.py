@@ -13,14 +13,14 @@ def warn_of(context: Context, plan: LaunchPlan) -> None:
     if plan.fit.verdict == "no" and not context.console.quiet:
         longest = plan.fit.max_context
         advice = f"; --context {longest} would fit" if longest else ""
-        context.console.warn(f"this may fail or be slow: memory is short{advice}")
+        context.console.warn(f"memory is short, this may fail or be slow{advice}")
     if plan.projector_problem is not None:
         context.console.warn(plan.projector_problem)
     warn_of_rpc(context, [plan.spec])
     trained = plan.trained_context
     if trained and plan.spec.context > trained:
         context.console.warn(
-            f"a context of {plan.spec.context} is beyond the {trained} that it was trained for"
+            f"a context of {plan.spec.context} exceeds the trained context of {trained}"
         )
 
 

@@ -175,7 +175,9 @@ def wish_for(
     if isinstance(runtime, ExternalRuntime):
         refuse_for_others(runtime, options)
         if configured:
-            context.console.warn("what was configured for the model is for its server to know")
+            context.console.warn(
+                "saved settings of the model are ignored: its server is already running"
+            )
             configured = {}
     usual = {"context": context.settings.context, "threads": context.settings.threads}
     known = {key: value for key, value in usual.items() if value is not None}
@@ -187,7 +189,7 @@ def wish_for(
     if draft is not None:
         more["draft_model"] = _draft(context, str(draft))
     elif "draft-tokens" in wanted:
-        raise UsageError("draft-tokens is for a draft model, and there is none", hint="add --draft")
+        raise UsageError("draft-tokens needs a draft model", hint="add --draft")
     template = wanted.pop("chat-template", None)
     if template is not None:
         more["chat_template"] = template_file(str(template))
@@ -202,8 +204,9 @@ def _check_cache(wish: LaunchWish) -> None:
     _, values = wish.cache_types
     if wish.more.get("flash_attention") == "off" and values not in UNQUANTIZED:
         raise UsageError(
-            f"a cache of values in {values} needs flash attention, and that is off",
-            hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or leave flash-attention",
+            f"kv-type-v {values} needs flash attention, which is off",
+            hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or remove"
+            " flash-attention=off",
         )
 
 
@@ -216,8 +219,8 @@ def refuse_for_others(runtime: ExternalRuntime, options: LaunchOptions) -> None:
     first = next(iter([*options.settings(), *options.raw_flags]), None)
     if first is not None:
         raise UsageError(
-            f"{first} cannot be set for a server that runs already",
-            hint="leave it out, or choose another --runtime",
+            f"cannot set {first}: the server is already running",
+            hint="remove it, or use another --runtime",
             runtime=runtime.name,
         )
 
@@ -229,7 +232,7 @@ def _draft(context: Context, text: str) -> Path:
     if text.endswith(_GGUF) or text.startswith((".", "/", "~")):
         raise UsageError(
             f"draft model {sanitize_line(text, 200)}: file not found",
-            hint="check the path, or name a model of the local store: `modelrunner list`",
+            hint="check the path, or use a model of the local store (`modelrunner list`)",
         )
     return context.store.resolve(text).weights()
 
@@ -248,7 +251,7 @@ def find_or_pull(
     of_file = file_model(context.store, text, projector)
     if of_file is not None:
         name = sanitize_line(text)
-        context.console.say(f"{name}: using the file where it is, nothing is copied")
+        context.console.say(f"{name}: using the file in place, nothing is copied")
         return of_file, name
     model = context.store.lookup(text)
     if model is None:

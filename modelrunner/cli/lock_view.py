@@ -65,7 +65,7 @@ def change_line(change: Change) -> str:
         return f"{change.kind} {change.name}: {_named(change.model)}{size}"
     if before.manifest == after.manifest:
         names = f"{before.reference.short} is now {after.reference.short}"
-        said = names if before.reference != after.reference else "it has to fit into something else"
+        said = names if before.reference != after.reference else "its `fit` changed"
         return f"updated {after.name}: {said}, the content is the same"
     moved = f"from {before.manifest.digest.short} to {after.manifest.digest.short}"
     return f"updated {after.name}: {after.reference.short} {moved} ({change.matter})"

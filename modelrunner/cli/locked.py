@@ -93,7 +93,9 @@ def _here(context: Context, models: Sequence[LockedModel], begun: float) -> dict
             model = settle(context.store, locked, there)
         except StoreAccessError as exc:
             # its files can be used all the same
-            context.console.warn(f"{locked.reference.short} is here without its name: {exc}")
+            context.console.warn(
+                f"cannot add the name {locked.reference.short} to the local store: {exc}"
+            )
             model = there
         spent = time.monotonic() - begun
         found[locked.name] = Pulled(locked.reference, model, "up-to-date", 0, 0, spent, None)
@@ -151,8 +153,8 @@ def _placed(
     }
     if isinstance(error, ManifestNotFoundError):
         error.hint = (
-            f"what {lock.file} pins is gone: `modelrunner lock --update {locked.name}` pins what"
-            f" {locked.reference.short} is now"
+            f"the registry no longer has what {lock.file} pins: `modelrunner lock --update"
+            f" {locked.name}` pins the current {locked.reference.short}"
         )
         # the failure was told when it happened, and this was not known there
         context.console.say(f"hint: {error.hint}")

@@ -67,7 +67,7 @@ def init(context: Context, project: Project, references: Sequence[str]) -> None:
                 f"{path} already exists",
                 hint=f"add models to {project.intent_path}, then run `modelrunner lock`"
                 if path == project.intent_path
-                else f"remove it, or write the {project.intent_path} that it was made from",
+                else f"remove it, or restore the {project.intent_path} that it was made from",
             )
     text = first_intent(references)
     if not references:
@@ -75,7 +75,7 @@ def init(context: Context, project: Project, references: Sequence[str]) -> None:
         if context.console.json:
             context.console.emit({"intent": str(project.intent_path), "models": []})
         context.console.say(
-            f"wrote {project.intent_path}: name models in it, then run `modelrunner lock`"
+            f"wrote {project.intent_path}: add models to it, then run `modelrunner lock`"
         )
         return
     intent = parse_intent(text.encode(), str(project.intent_path))
@@ -107,7 +107,10 @@ def _write_new(path: Path, text: str) -> None:
         with disk_errors(path.parent), path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as exc:
-        raise UsageError(f"{path} already exists", hint="another process has written it") from exc
+        raise UsageError(
+            f"{path} already exists",
+            hint="another process created it: check it, then run `modelrunner lock`",
+        ) from exc
 
 
 def show_diff(context: Context, project: Project) -> None:

@@ -53,11 +53,9 @@ def placing_of(
         UsageError: They contradict each other.
     """
     if link and copy:
-        raise UsageError("--link and --copy contradict each other", hint="give one")
+        raise UsageError("--link and --copy cannot be combined", hint="use one of them")
     if (link or copy or force) and output is None and not locked:
-        raise UsageError(
-            "--link, --copy and --force are about --output", hint="add --output FOLDER"
-        )
+        raise UsageError("--link, --copy and --force need --output", hint="add --output FOLDER")
     return Placing(output, "link" if link else "copy" if copy else "auto", force)
 
 

@@ -21,7 +21,9 @@ def write(curve: Curve, path: Path) -> None:
     """
     kind = path.suffix.lower()
     if kind not in (".svg", ".png"):
-        raise UsageError(f"--plot: {path} is neither .svg nor .png", hint="write it like plot.svg")
+        raise UsageError(
+            f"--plot: unsupported file type: {path}", hint="use a name that ends in .svg or .png"
+        )
     if kind == ".png":
         from modelrunner.cli.plot_png import png
 

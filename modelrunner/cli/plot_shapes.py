@@ -68,7 +68,8 @@ def shapes(curve: Curve) -> Iterator[Shape]:
 
 def _subtitle(curve: Curve) -> str:
     if curve.budget is not None and curve.budget > curve.top:
-        return f"memory over context; there are {format_size(curve.budget)}, far above the picture"
+        return f"memory over context; available memory ({format_size(curve.budget)}) is above the"
+        " chart"
     return "memory over context"
 
 
@@ -125,7 +126,7 @@ def _budget(curve: Curve) -> Iterator[Shape]:
     y, right = _y(curve, curve.budget), _x(curve, curve.end)
     yield from _dashed((_LEFT, y), (right, y), _RED, "budget")
     yield Words(
-        (_LEFT + _GAP, y - _GAP), f"there are {format_size(curve.budget)}", "start", colour=_RED
+        (_LEFT + _GAP, y - _GAP), f"available: {format_size(curve.budget)}", "start", colour=_RED
     )
 
 
@@ -133,7 +134,7 @@ def _contexts(curve: Curve) -> Iterator[Shape]:
     """What was asked for and what fits, above the picture, one row each."""
     marks = [(curve.context, f"{curve.context} estimated")]
     if curve.longest == curve.context:
-        marks = [(curve.context, f"{curve.context} estimated, the most that fits")]
+        marks = [(curve.context, f"{curve.context} estimated, the longest that fits")]
     elif curve.longest is not None and curve.longest <= curve.end:
         marks.append((curve.longest, f"{curve.longest} fits at most"))
     for row, (context, about) in enumerate(marks):

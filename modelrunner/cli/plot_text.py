@@ -47,7 +47,7 @@ def text(curve: Curve, columns: int | None = None) -> Iterator[str]:
     yield f"{margin}{_pointer(curve, width)}"
     yield from _legend(room, margin)
     if budget_row >= ROWS:
-        yield f"{margin}there are{budget}, far above the picture"
+        yield f"{margin}available memory ({format_size(curve.budget or 0)}) is above the chart"
 
 
 def _terminal() -> int:

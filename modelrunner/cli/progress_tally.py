@@ -118,21 +118,21 @@ def plan_text(event: Planned) -> str:
     """How much of a model there is, here and to come."""
     parts = [format_size(event.total_bytes)]
     if event.present_bytes:
-        parts.append(f"{format_size(event.present_bytes)} already there")
+        parts.append(f"{format_size(event.present_bytes)} already present")
     if event.resumed_bytes:
-        parts.append(f"resuming, {format_size(event.resumed_bytes)} kept from an earlier try")
+        parts.append(f"resuming, {format_size(event.resumed_bytes)} kept from an earlier attempt")
     return ", ".join(parts)
 
 
 def retry_text(event: Retrying) -> str:
     """What went wrong, and when it is tried again."""
     if event.delay <= 0:
-        return f"{event.reason}; once more from the start"
+        return f"{event.reason}; restarting from the beginning"
     if event.delay < _SHORT_S:
-        return f"{event.reason}; trying again at once"
-    return f"{event.reason}; trying again in {event.delay:.1f} s"
+        return f"{event.reason}; retrying now"
+    return f"{event.reason}; retrying in {event.delay:.1f} s"
 
 
 def waiting_text(event: Waiting) -> str:
     """What is waited for."""
-    return f"{event.title}: it is on its way already, waiting for it"
+    return f"{event.title}: already being downloaded, waiting"

@@ -138,11 +138,11 @@ def _sum_up(context: Context, results: Sequence[Result]) -> None:
         "pulled": new,
         "up to date": len(pulled) - new,
         "failed": failed,
-        "not tried to the end": len(results) - len(pulled) - failed,
+        "canceled": len(results) - len(pulled) - failed,
     }
     said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     size = format_size(sum(entry.downloaded_bytes for entry in pulled))
-    context.console.say(f"{counted(len(results), 'model')}: {said}; {size} fetched")
+    context.console.say(f"{counted(len(results), 'model')}: {said}; {size} downloaded")
 
 
 def _line(pulled: Pulled) -> str:

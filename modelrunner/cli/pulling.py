@@ -44,8 +44,8 @@ def reference_to_pull(context: Context, text: str) -> Reference:
             return model.references[0].with_digest(model.digest)
         if is_whole_id(text):
             raise ModelNotFoundError(
-                f"{text}: not in the local store, and an ID does not say where to get it",
-                hint="pull it by name: REPOSITORY@sha256:HEX",
+                f"{text}: not in the local store, and cannot be pulled by ID",
+                hint="pull it by name and digest: REPOSITORY@sha256:HEX",
             )
     path = file_of(text)
     if path is not None:
@@ -69,8 +69,8 @@ def _is_file(text: str) -> UsageError:
             " local store",
         )
     return UsageError(
-        f"{shown} looks like a file: file not found",
-        hint="the model of a registry has a name such as ai/smollm2",
+        f"{shown}: file not found",
+        hint="check the path; a model of a registry has a name such as ai/smollm2",
     )
 
 

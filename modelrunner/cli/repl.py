@@ -244,7 +244,9 @@ class _Chat:
         if client is None:
             return False
         session.client = client
-        self._say("the runtime died and was started again: here is the answer from its beginning")
+        self._say(
+            "the runtime stopped and was restarted; the answer starts again from the beginning"
+        )
         return True
 
     def _remark(self, done: Done, writer: Writer) -> None:
@@ -255,23 +257,23 @@ class _Chat:
             self._say("; ".join(filter(None, [times, describe(done, session.context)])))
         if not writer.text.strip():
             why = ONLY_THOUGHTS if writer.thought else "the answer is empty"
-            self._say(f"{why}; `/retry` asks again")
+            self._say(f"{why}; `/retry` tries again")
         note = cut_note(done, session.options, session.context)
         used = 0 if done.usage is None else done.usage.total_tokens
         if note is not None:
-            remedy = "`/set max_tokens` changes that" if "max_tokens" in note else _START_ANEW
+            remedy = "`/set max_tokens` changes the limit" if "max_tokens" in note else _START_ANEW
             self._say(f"{note}; {remedy}")
         elif session.context and used >= _NEARLY_FULL * session.context and not session.warned:
             session.warned = True
             self._say(
-                f"context nearly full, {describe_use(done, session.context)}: nothing is dropped "
-                f"to make room, the answer that reaches the end is cut there; {_START_ANEW}"
+                f"context nearly full, {describe_use(done, session.context)}: older messages are"
+                f" not dropped, an answer that reaches the limit is cut off; {_START_ANEW}"
             )
 
     def _complain(self, error: ModelRunnerError) -> None:
         hint = error.hint
         if isinstance(error, ContextExceededError) and self.session.conversation.turns:
-            hint = f"{_START_ANEW}, arrow up brings your message back"
+            hint = f"{_START_ANEW}, the up arrow brings your message back"
         self._say(f"error: {error.message}")
         if hint is not None:
             self._say(f"hint: {hint}")

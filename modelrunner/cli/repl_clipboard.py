@@ -33,14 +33,14 @@ def copy(text: str, screen: TextIO, environ: Mapping[str, str], *, plain: bool =
             return f"copied with {line[0]}"
     if plain or not screen.isatty():
         raise UsageError(
-            "there is no clipboard to copy to", hint="install wl-copy or xclip, or `/save FILE`"
+            "no clipboard program found", hint="install wl-copy or xclip, or use `/save FILE`"
         )
     if len(raw) > _LIMIT:
         raise UsageError(
-            "the answer is too long for the terminal's clipboard", hint="`/save FILE` keeps it"
+            "the answer is too long for the terminal's clipboard", hint="save it with `/save FILE`"
         )
     write(screen, f"\x1b]52;c;{base64.b64encode(raw).decode()}\x07")
-    return "copied through the terminal (OSC 52), if it allows that"
+    return "copied through the terminal (OSC 52), if the terminal supports it"
 
 
 def _programs(environ: Mapping[str, str]) -> list[list[str]]:

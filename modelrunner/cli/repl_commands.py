@@ -20,28 +20,29 @@ from modelrunner.tools.tool import Toolbox
 from modelrunner.units import counted, format_size
 
 HELP = '''\
-/bye, /exit          leave; so does Ctrl-D
-/clear               forget the conversation; the system prompt stays
-/retry               take the last answer back and ask again
-/edit [TEXT]         write a message in $VISUAL or $EDITOR, and send it
-/file PATH           a text file goes with the next message
-/image PATH          a picture goes with the next message
-/tools [FILE]        functions that the model may ask for, from a .py or .json file; "" removes them
-/copy                put the last answer into the clipboard
+/bye, /exit          leave the chat; Ctrl-D does the same
+/clear               start a new conversation; the system prompt is kept
+/retry               discard the last answer and generate it again
+/edit [TEXT]         write a message in $VISUAL or $EDITOR, then send it
+/file PATH           attach a text file to the next message
+/image PATH          attach an image to the next message
+/tools [FILE]        show or set the functions that the model can call, from a .py or .json
+                     file; "" removes them
+/copy                copy the last answer to the clipboard
 /system [TEXT]       show or set the system prompt; "" removes it
 /set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, repeat_penalty,
                      verbose (on, off), markdown (on, off) or thinking (show, fold, hide)
-/show                the model, the settings and the conversation
-/stats               tokens and speed of the last answer
-/save FILE           write the conversation to a file; /save! replaces an older one unasked
-/load FILE           go on with the conversation in a file
-/?, /help            this
+/show                show the model, the settings and the conversation
+/stats               show the token counts and speed of the last answer
+/save FILE           save the conversation to a file; /save! overwrites without asking
+/load FILE           continue a saved conversation
+/?, /help            show this help
 
-@path, @"a path"     stands for the content of that file; Tab completes
+@path, @"a path"     inserts the content of a file; Tab completes the path
 """                  starts and ends a message of several lines
 a space before /     sends the line as a message
-Enter sends, Alt-Enter starts a new line, Ctrl-C stops the answer, Ctrl-R searches what you
-typed before, Ctrl-X Ctrl-E opens an editor'''
+Enter sends, Alt-Enter starts a new line, Ctrl-C stops the answer, Ctrl-R searches earlier
+messages, Ctrl-X Ctrl-E opens an editor'''
 
 LEAVING = ("/bye", "/exit")
 """The commands that end the chat."""
@@ -83,8 +84,9 @@ def _unknown(name: str, line: str) -> UsageError:
         path = sanitize_line(line if _is_path(line) else name)
         mention = f'@"{path}"' if " " in path else f"@{path}"
         return UsageError(
-            f"`{path}` is no command but a path, and nothing was sent",
-            hint=f"`{mention}` stands for a file's content; a space before `/` sends the line",
+            f"`{path}` is a path, not a command; nothing was sent",
+            hint=f"`{mention}` inserts the file's content; a space before `/` sends the line as"
+            " typed",
         )
     # the slash that all have in common makes nothing alike
     near = closest(name[1:], [known[1:] for known in _COMMANDS], 1)
@@ -113,14 +115,14 @@ def _help(_session: Session, _argument: str, say: Say) -> Next:
 def _clear(session: Session, _argument: str, say: Say) -> Next:
     session.conversation.clear()
     session.begin_anew()
-    say("the conversation is forgotten")
+    say("conversation cleared")
     return Next.READ
 
 
 def _retry(session: Session, _argument: str, _say: Say) -> Next:
     conversation = session.conversation
     if not conversation.turns:
-        raise UsageError("nothing to ask again", hint="send a message first")
+        raise UsageError("nothing to retry", hint="send a message first")
     while conversation.turns and conversation.turns[-1].role != "user":
         conversation.drop_last()
     return Next.ANSWER
@@ -129,12 +131,12 @@ def _retry(session: Session, _argument: str, _say: Say) -> Next:
 def _system(session: Session, argument: str, say: Say) -> Next:
     if argument and session.client.completes:
         raise UsageError(
-            "a model that continues text has no system prompt",
+            "a model without a chat template has no system prompt",
             hint="start it with --chat-template to chat with it",
         )
     if argument:
         session.conversation.system = None if argument in {'""', "''"} else argument
-        say("the system prompt is set" if session.conversation.system else "no system prompt")
+        say("system prompt set" if session.conversation.system else "no system prompt")
     else:
         say(sanitize(session.conversation.system or "no system prompt"))
     return Next.READ
@@ -170,7 +172,7 @@ def _stats(session: Session, _argument: str, say: Say) -> Next:
 def _edit(session: Session, argument: str, say: Say) -> Next:
     text = edit(argument, os.environ)
     if not text.strip():
-        say("nothing was written, and nothing is sent")
+        say("empty message; nothing was sent")
         return Next.READ
     send(session, text, say)
     return Next.ANSWER
@@ -181,16 +183,16 @@ def _attach_file(session: Session, argument: str, say: Say) -> Next:
     text = read_text(path)
     session.texts.append(text)
     size = format_size(len(text.encode()))
-    say(f"{sanitize_line(str(path))}, {size}, goes with your next message")
+    say(f"attached to your next message: {sanitize_line(str(path))} ({size})")
     return Next.READ
 
 
 def _attach_image(session: Session, argument: str, say: Say) -> Next:
     path = _file(argument, "/image PATH")
     if session.no_images is not None:
-        raise UsageError(session.no_images, hint="chat with a vision model for pictures")
+        raise UsageError(session.no_images, hint="use a vision model, which has a projector")
     session.images.append(read_picture(path))
-    say(f"{sanitize_line(str(path))} goes with your next message")
+    say(f"attached to your next message: {sanitize_line(str(path))}")
     return Next.READ
 
 
@@ -202,7 +204,7 @@ def send(session: Session, text: str, say: Say) -> None:
     """
     message = insert_files(text, Path())
     for name in message.missing:
-        say(f"no file {sanitize_line(name)}: `@` is sent as typed")
+        say(f"{sanitize_line(name)}: file not found, `@` is sent as typed")
     whole = "\n\n".join([*session.texts, message.text])
     session.conversation.add_user(whole, session.images)
     session.texts.clear()
@@ -248,8 +250,10 @@ def _save_to(path: Path, session: Session, say: Say, *, replaces: bool) -> Next:
     exists = holds_a_chat(path)
     if exists and not replaces and path.absolute() != session.saved_to:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError(f"{shown} already holds a chat", hint=f"`/save! {shown}` replaces it")
-        answer = ask_person(f"{shown} already holds a chat. Overwrite it? [y/N] ", sys.stderr)
+            raise UsageError(
+                f"{shown} already contains a chat", hint=f"`/save! {shown}` replaces it"
+            )
+        answer = ask_person(f"{shown} already contains a chat. Overwrite it? [y/N] ", sys.stderr)
         if answer.strip().lower() not in {"y", "yes"}:
             say("not saved")
             return Next.READ
@@ -287,7 +291,7 @@ def _file(argument: str, usage: str) -> Path:
     except RuntimeError as exc:
         raise UsageError(
             f"{sanitize_line(argument)}: unknown user",
-            hint="write the whole path",
+            hint="write the full path",
         ) from exc
 
 

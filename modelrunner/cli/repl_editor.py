@@ -34,15 +34,15 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
         try:
             code = subprocess.run([*line, str(file)], check=False).returncode
         except OSError as exc:
-            raise _failed(line[0], exc.strerror or "it cannot be started") from exc
+            raise _failed(line[0], exc.strerror or "cannot be started") from exc
         if code:
-            raise _failed(line[0], f"it ended with code {code}, and nothing was sent")
+            raise _failed(line[0], f"exited with code {code}, nothing was sent")
         try:
             return file.read_bytes().decode("utf-8").rstrip("\n")
         except OSError as exc:
-            raise _failed(line[0], f"its file cannot be read: {exc.strerror}") from exc
+            raise _failed(line[0], f"cannot read its file: {exc.strerror}") from exc
         except UnicodeDecodeError as exc:
-            raise _failed(line[0], f"byte {exc.start} of its file is not UTF-8") from exc
+            raise _failed(line[0], f"its file has invalid UTF-8 at byte {exc.start}") from exc
 
 
 def _editor(environ: Mapping[str, str]) -> list[str]:
@@ -51,16 +51,16 @@ def _editor(environ: Mapping[str, str]) -> list[str]:
         try:
             words = shlex.split(named)
         except ValueError as exc:
-            raise _failed(named, "its quotes do not match") from exc
+            raise _failed(named, "unbalanced quotes in its command") from exc
         if words:
             return words
     for name in _USUAL:
         if shutil.which(name):
             return [name]
-    raise UsageError("there is no editor", hint="set `EDITOR` to the one that you use")
+    raise UsageError("no editor found", hint="set `EDITOR` to your editor")
 
 
 def _failed(name: str, why: str) -> UsageError:
     return UsageError(
-        f"editor {sanitize_line(name, 80)}: {why}", hint="set `EDITOR` to the one that you use"
+        f"editor {sanitize_line(name, 80)}: {why}", hint="set `EDITOR` to your editor"
     )

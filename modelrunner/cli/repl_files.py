@@ -25,7 +25,7 @@ _PICTURES = (
 # at the start of a word only: an address like me@example.org names no file
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]+))')
 _PUNCTUATION = ".,;:!?)]}'"
-_TEXT_HINT = "send text or a picture: PNG, JPEG, GIF or BMP"
+_TEXT_HINT = "use a text file, or an image (PNG, JPEG, GIF or BMP)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def read_picture(file: Path) -> str:
     kind = next((kind for start, kind in _PICTURES if raw.startswith(start)), None)
     if kind is None:
         raise UsageError(
-            f"{sanitize_line(str(file))} is no picture that can be sent",
-            hint="PNG, JPEG, GIF and BMP can",
+            f"{sanitize_line(str(file))}: unsupported image format",
+            hint="use a PNG, JPEG, GIF or BMP file",
         )
     return f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
 
@@ -129,6 +129,6 @@ def _read(file: Path, limit: int) -> bytes:
     if len(raw) > limit:
         raise UsageError(
             f"{name} is larger than {format_size(limit)}, the limit of a message",
-            hint="send a part of it",
+            hint="send only a part of it",
         )
     return raw

@@ -28,7 +28,7 @@ def change(session: Session, argument: str) -> str:
         session.options = replace(session.options, **number)
     else:
         keys = ", ".join([*_NUMBERS, *_CHOICES])
-        raise UsageError(f"no setting `{sanitize_line(key, 80)}`", hint=f"there are {keys}")
+        raise UsageError(f"unknown setting `{sanitize_line(key, 80)}`", hint=f"available: {keys}")
     return f"{key} {sanitize_line(value)}"
 
 
@@ -63,7 +63,7 @@ def _temperature(text: str) -> float:
 def _top_p(text: str) -> float:
     value = _number(text)
     if not 0 < value <= 1:
-        raise _no_value("top_p", "a number above 0, at most 1")
+        raise _no_value("top_p", "a number above 0 and at most 1")
     return value
 
 
@@ -76,7 +76,7 @@ def _seed(text: str) -> int:
 
 def _max_tokens(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise _no_value("max_tokens", "a whole number from 1")
+        raise _no_value("max_tokens", "a whole number of at least 1")
     return int(text)
 
 
@@ -95,7 +95,9 @@ def _number(text: str) -> float:
 
 
 def _no_value(key: str, rule: str) -> UsageError:
-    return UsageError(f"`{key}` is {rule}", hint=f"`/set {key} default` leaves it to the model")
+    return UsageError(
+        f"`{key}` must be {rule}", hint=f"`/set {key} default` restores the model's default"
+    )
 
 
 _NUMBERS: dict[str, Callable[[str], float]] = {

@@ -56,8 +56,8 @@ def listening(context: Context, host: str, port: int) -> Iterator[socket.socket]
         if not ours:
             raise
         raise PortInUseError(
-            f"port {port} is taken: modelrunner serves {', '.join(ours[0].models)} there",
-            hint="`modelrunner stop --all` ends it, --port 0 takes a free port",
+            f"port {port} is in use: modelrunner serves {', '.join(ours[0].models)} on it",
+            hint="stop it with `modelrunner stop --all`, or use --port 0 for a free port",
             port=port,
         ) from exc
     with listener:
@@ -73,7 +73,11 @@ def serve_here(
     log = _log_file(order, listener)
     shows = not (context.console.quiet or context.console.json)
     _log_to(log, sys.stderr if shows else None)
-    _tell(context, order, Announcement(url_of(listener), os.getpid(), made_key, "Ctrl-C ends it"))
+    _tell(
+        context,
+        order,
+        Announcement(url_of(listener), os.getpid(), made_key, "press Ctrl-C to stop"),
+    )
     ended_by = serve(order, listener, log.with_suffix(""))
     if ended_by is not None:
         raise typer.Exit(128 + ended_by)
@@ -104,7 +108,7 @@ def serve_detached(
     # or clients of a server that has ended would wait for us
     listener.close()
     wait_until_healthy(pid, url, log)
-    _tell(context, order, Announcement(url, pid, made_key, "`modelrunner stop --all` ends it"))
+    _tell(context, order, Announcement(url, pid, made_key, "`modelrunner stop --all` stops it"))
 
 
 def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
@@ -135,12 +139,14 @@ def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
     if outward is not None:
         console.say(f"from other machines: OPENAI_BASE_URL={http_url(outward, port)}/v1")
     if not is_loopback(order.host):
-        console.warn(f"whoever reaches {server.url} and has the key can use {', '.join(names)}")
+        console.warn(
+            f"anyone who can reach {server.url} and has the key can use {', '.join(names)}"
+        )
     elif order.hosts and order.api_key is None:
         shown = ", ".join(sorted(order.hosts))
         console.warn(
-            f"whoever reaches {shown} can use {', '.join(names)} without a key:"
-            " add `--api-key generated`"
+            f"anyone who can reach {shown} can use {', '.join(names)} without a key: add"
+            " `--api-key generated`"
         )
 
 

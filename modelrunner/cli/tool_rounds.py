@@ -79,7 +79,7 @@ class Caller:
                     conversation.add_result(wanted, result.text)
         raise RuntimeFailedError(
             f"the model called functions {MOST_ROUNDS} times without an answer",
-            hint="a larger model may know better when to stop",
+            hint="try a larger model",
         )
 
     def _can_answer(self, calls: tuple[ToolCall, ...]) -> bool:

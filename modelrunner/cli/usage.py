@@ -10,7 +10,7 @@ from modelrunner.text import available, sanitize_line, suggest
 _ELSEWHERE = {
     ("run", "-d"): "`modelrunner serve REF --detach` starts a model in the background",
     ("run", "--detach"): "`modelrunner serve REF --detach` starts a model in the background",
-    ("run", "--openaiurl"): "a server that runs already is named with --runtime URL",
+    ("run", "--openaiurl"): "use --runtime URL for a server that is already running",
     ("run", "--color"): "leave it out; set NO_COLOR=1 for no colors",
     ("list", "--all"): "leave it out: all local models are listed",
     ("list", "-a"): "leave it out: all local models are listed",

@@ -80,7 +80,7 @@ def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
     models: CommandLine, weather: str
 ) -> None:
     args = ("Say hi.", "--tools", weather, "--yes-tools", "--max-tokens", "4")
-    told = "knows no tools: it may not hear of them"
+    told = "does not support tools: the model may never see them"
     assert told in models("run", SMOLLM2, *args).stderr
     assert told not in models("run", "ai/granite-4.0-micro", *args).stderr
 
@@ -88,7 +88,7 @@ def test_a_model_whose_template_knows_no_tools_is_said_not_to_hear_of_them(
 @pytest.mark.parametrize(
     ("options", "says_why"),
     [
-        (("--tools", "{weather}"), "there is nobody to ask before a tool is called"),
+        (("--tools", "{weather}"), "tools need confirmation, and stdin is not a terminal"),
         (("--tools", "nowhere.py"), "nowhere.py: file not found"),
         (("--yes-tools",), "--yes-tools needs --tools"),
         (("--format", "nowhere.json"), "--format: cannot read nowhere.json"),

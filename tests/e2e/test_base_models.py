@@ -129,11 +129,11 @@ def test_an_answer_that_repeats_itself_is_stopped(bare: CommandLine) -> None:
 def test_an_answer_has_a_limit_without_being_told(bare: CommandLine) -> None:
     done = bare("run", "fixtures/endless", "Say hello", "--context", "256")
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1].startswith("the answer was cut: ")
+    assert done.stderr.splitlines()[-1].startswith("the answer was cut off: ")
     cut = bare("run", "fixtures/endless", "Say hello", "--max-tokens", "30")
     assert (cut.returncode, cut.stderr.splitlines()[-1]) == (
         0,
-        "the answer was cut: `max_tokens` allows 30 tokens",
+        "the answer was cut off: it reached `max_tokens`, 30 tokens",
     )
 
 
@@ -146,4 +146,4 @@ def test_a_chat_with_a_base_model_completes_each_line(bare: CommandLine) -> None
         terminal.wait_for("this is all they can")
         terminal.wait_for("Send a message")
         terminal.type("/system Be brief\r")
-        terminal.wait_for("a model that continues text has no system prompt")
+        terminal.wait_for("a model without a chat template has no system prompt")

@@ -321,4 +321,4 @@ def test_a_model_that_is_here_is_held_against_its_card(models: CommandLine) -> N
         "ai/granite-4.0-micro:latest",
     }
     shown = models("card", "ai/granite-4.0-micro").stdout
-    assert "is here, and differs: the card says 3.2B parameters" in shown
+    assert "in the local store differs from the card: the card says 3.2B parameters" in shown

@@ -401,7 +401,7 @@ def test_a_result_that_cannot_be_written_is_told(cli: CommandLine) -> None:
         7,
         (
             b"error: cannot write the result to stdout: no space left on device\n"
-            b"hint: check where stdout goes: the pipe or the disk there takes no more\n"
+            b"hint: check the pipe or the disk that stdout goes to\n"
         ),
     )
 

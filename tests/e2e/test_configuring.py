@@ -102,14 +102,14 @@ class TestStart:
         ("arguments", "message"),
         [
             (["--", "--no-warmup"], "xllamacpp does not offer flags of llama-server"),
-            (["--set", "draft-tokens=3"], "draft-tokens is for a draft model, and there is none"),
+            (["--set", "draft-tokens=3"], "draft-tokens needs a draft model"),
             (
                 ["--kv-type", "q8_0", "--set", "flash-attention=off"],
-                "a cache of values in q8_0 needs flash attention, and that is off",
+                "kv-type-v q8_0 needs flash attention, which is off",
             ),
             (
                 ["--runtime", "http://127.0.0.1:9/v1", "--kv-type", "q8_0"],
-                "kv-type cannot be set for a server that runs already",
+                "cannot set kv-type: the server is already running",
             ),
         ],
     )
@@ -169,7 +169,7 @@ def test_a_name_that_is_spelled_wrong_is_not_kept(cli: CommandLine) -> None:
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
         "error: ai/smolm2: not in the local store\n"
-        "hint: did you mean `ai/smollm2`? Or pull the model first\n"
+        "hint: did you mean `ai/smollm2`? If not, pull the model first\n"
     )
     assert cli("configure", "ai/smolm2", "--show").stdout == ""
 

@@ -183,10 +183,13 @@ def test_require_fit_looks_at_the_model_that_was_named(cli: CommandLine, many: s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["NAME:small", "--fit"], "NAME:small is one model, and --fit is to choose one"),
-        (["NAME", "--budget", "1GiB"], "--budget and --for say what has to fit, and nothing has"),
+        (["NAME:small", "--fit"], "--fit needs a repository, but NAME:small names one model"),
+        (["NAME", "--budget", "1GiB"], "--budget and --for need --fit or --require-fit"),
         (["NAME", "--fit", "--for", "RTX 1"], "--for: unknown GPU 'RTX 1'"),
-        (["NAME", "--fit", "--for", "T4", "--budget", "1GiB"], "--budget and --for are both"),
+        (
+            ["NAME", "--fit", "--for", "T4", "--budget", "1GiB"],
+            "--budget and --for cannot be combined",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_a_usage_error(

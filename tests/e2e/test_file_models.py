@@ -41,7 +41,7 @@ def test_a_file_runs_where_it_is(files: tuple[Path, CommandLine], how: str) -> N
     done = command("run", text, "hi")
     assert (done.returncode, done.stdout) == (0, SENTENCE)
     first, second = done.stderr.splitlines()
-    assert first == f"{text}: using the file where it is, nothing is copied"
+    assert first == f"{text}: using the file in place, nothing is copied"
     assert second.startswith(f"{text}: fits, needs ")
     assert not (command.home / "store").exists()
 
@@ -83,8 +83,8 @@ def test_a_file_is_served_and_measured_and_inspected(files: tuple[Path, CommandL
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("run", "./no.gguf", "hi"), 2, "error: ./no.gguf looks like a file: file not found\n"),
-        (("pull", "./no.gguf"), 2, "error: ./no.gguf looks like a file: file not found\n"),
+        (("run", "./no.gguf", "hi"), 2, "error: ./no.gguf: file not found\n"),
+        (("pull", "./no.gguf"), 2, "error: ./no.gguf: file not found\n"),
         (
             ("pull", NAME),
             2,
@@ -159,7 +159,7 @@ def test_files_and_images_go_with_a_question(
     [
         (("--file", "nowhere.txt"), "error: nowhere.txt: file not found\nhint: "),
         (("--file", "."), "error: . is not a file\nhint: "),
-        (("--image", "text.gguf"), "error: text.gguf is no picture that can be sent\nhint: "),
+        (("--image", "text.gguf"), "error: text.gguf: unsupported image format\nhint: "),
         (
             ("--image", "x.png"),
             f"error: ./{NAME} does not support images: it has no projector (mmproj)\nhint: ",

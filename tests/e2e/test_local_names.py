@@ -188,5 +188,5 @@ def test_what_needs_a_name_refuses_an_id(
 def test_a_push_needs_a_name(cli: CommandLine, hub: Registry, imported: str) -> None:
     done = cli("push", imported.removeprefix("sha256:")[:12])
     assert (done.returncode, hub.requests) == (2, [])
-    assert "is the ID of a model, and a push needs a name" in done.stderr
+    assert "push needs a model name, got the ID" in done.stderr
     assert "`local/smol-v1:Q4_1`" in done.stderr

@@ -357,7 +357,7 @@ def test_a_name_that_a_read_only_cache_lacks_is_told_and_no_failure(
     with read_only(cli.home):
         done = cut_off(cli, "pull", "--frozen")
     assert done.returncode == 0
-    assert f"{registry.host}/team/a:1 is here without its name" in done.stderr
+    assert f"cannot add the name {registry.host}/team/a:1 to the local store" in done.stderr
 
 
 def test_the_output_of_the_intent_gets_the_files(

@@ -388,7 +388,7 @@ def test_damage_in_a_read_only_store_is_told_and_stays(
         done = cli("verify")
         assert (done.returncode, done.stdout) == (6, "")
         first, second, _hint = done.stderr.splitlines()
-        assert first.startswith("warning: what is damaged stays where it is: ")
+        assert first.startswith("warning: cannot move damaged files away: ")
         assert second == f"error: {pulled}: the blob {tiny.layer_digests[0]} is damaged"
     assert weights(cli, tiny).exists()
 

@@ -45,9 +45,9 @@ def test_several_have_a_line_each_and_one_summary(cli: CommandLine, names: list[
             "HOST/team/b:1: pulled ff5bbd3f516d, 11.05 KiB from HOST in TIME\n"
         ),
     )
-    assert done.stderr.splitlines()[-1] == "2 models: 2 pulled; 22.09 KiB fetched"
+    assert done.stderr.splitlines()[-1] == "2 models: 2 pulled; 22.09 KiB downloaded"
     again = cli("pull", *names)
-    assert again.stderr == "2 models: 2 up to date; 0 B fetched\n"
+    assert again.stderr == "2 models: 2 up to date; 0 B downloaded\n"
 
 
 def test_the_same_name_twice_is_one_model(cli: CommandLine, names: list[str]) -> None:

@@ -193,7 +193,7 @@ def test_rm_all_asks_on_a_terminal(cli: CommandLine, locked: str) -> None:
         ((), "error: no model given\nhint: name a model, or use --all to remove all models\n"),
         (
             ("--all", "ai/x"),
-            ("error: --all and model names cannot be combined\nhint: leave one of them out\n"),
+            ("error: --all and model names cannot be combined\nhint: remove one of the two\n"),
         ),
     ],
 )

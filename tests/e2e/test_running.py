@@ -113,7 +113,7 @@ def test_an_answer_as_json(models: CommandLine) -> None:
 def test_nothing_asked_is_a_usage_error(models: CommandLine) -> None:
     done = models("run", SMOLLM2)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: there is no prompt, and stdin is empty\nhint: ")
+    assert done.stderr.startswith("error: no prompt given, and stdin is empty\nhint: ")
 
 
 def test_what_is_no_text_is_a_usage_error(models: CommandLine) -> None:
@@ -128,7 +128,7 @@ def test_what_is_no_text_is_a_usage_error(models: CommandLine) -> None:
 def test_an_answer_that_was_cut_says_so(models: CommandLine) -> None:
     done = models("run", "fixtures/tiny-llama", QUESTION, "--max-tokens", "3")
     assert (done.returncode, done.stdout) == (0, "Hello! I\n")
-    assert done.stderr.endswith("the answer was cut: `max_tokens` allows 3 tokens\n")
+    assert done.stderr.endswith("the answer was cut off: it reached `max_tokens`, 3 tokens\n")
 
 
 def test_the_context_asked_for_is_told(models: CommandLine) -> None:
@@ -145,7 +145,7 @@ def test_a_prompt_longer_than_the_context_is_a_capacity_error(models: CommandLin
 def test_a_context_beyond_the_trained_one_is_never_silently_less(models: CommandLine) -> None:
     done = models("run", SMOLLM2, QUESTION, "--context", "16384", "--max-tokens", "1")
     assert done.returncode == 0
-    assert "warning: a context of 16384 is beyond the 8192 that it was trained for" in done.stderr
+    assert "warning: a context of 16384 exceeds the trained context of 8192" in done.stderr
     assert "warning: the runtime uses a context of 8192 instead of 16384" in done.stderr
 
 

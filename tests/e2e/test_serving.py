@@ -108,7 +108,7 @@ def test_the_model_answers_and_says_how_it_is_asked(models: CommandLine) -> None
         _, said = endpoint.process.communicate(timeout=20)
     assert status == 200
     assert "Paris" in answer["choices"][0]["message"]["content"]
-    assert f"serving {SMOLLM2}; Ctrl-C ends it\n" in said
+    assert f"serving {SMOLLM2}; press Ctrl-C to stop\n" in said
     assert f"OPENAI_BASE_URL={endpoint.url}/v1 OPENAI_API_KEY=none\n" in said
     assert re.search(rf"^{SMOLLM2} loaded with xllamacpp in [\d.]+ s$", said, re.MULTILINE)
 
@@ -274,11 +274,11 @@ def test_beyond_loopback_a_key_is_made_and_shown_once(models: CommandLine) -> No
         here = Endpoint(endpoint.url.replace("0.0.0.0", "127.0.0.1"), endpoint.process)
         assert here.ask("/v1/models")[0] == 401
         said = []
-        while not any("whoever reaches" in line for line in said):
+        while not any("anyone who can reach" in line for line in said):
             said.append(endpoint.process.stderr.readline())
         key = next(line for line in said if line.startswith("API key: ")).split()[2]
         assert here.ask("/v1/models", Authorization=f"Bearer {key}")[0] == 200
-        assert any("whoever reaches http://0.0.0.0:" in line for line in said)
+        assert any("anyone who can reach http://0.0.0.0:" in line for line in said)
         assert f"OPENAI_BASE_URL={here.url}/v1 OPENAI_API_KEY={key}\n" in said
         # a child has a key of its own, and its port is on loopback only
         records = list((models.home / "state" / "serve").glob("*"))
@@ -300,7 +300,7 @@ def test_a_reverse_proxy_and_programs_with_pages_may_ask_where_they_are_named(
         endpoint.process.terminate()
         _, said = endpoint.process.communicate(timeout=20)
     assert (
-        f"whoever reaches llm.example can use {TALKER}:latest without a key:"
+        f"anyone who can reach llm.example can use {TALKER}:latest without a key:"
         " add `--api-key generated`\n"
     ) in said
 
@@ -434,8 +434,8 @@ def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: Comman
     again = detached("serve", TALKER, "--port", port, "--detach")
     assert (again.returncode, again.stdout) == (8, "")
     assert again.stderr == (
-        f"error: port {port} is taken: modelrunner serves {TALKER}:latest, {VECTORS}:latest"
-        " there\nhint: `modelrunner stop --all` ends it, --port 0 takes a free port\n"
+        f"error: port {port} is in use: modelrunner serves {TALKER}:latest, {VECTORS}:latest on"
+        " it\nhint: stop it with `modelrunner stop --all`, or use --port 0 for a free port\n"
     )
     os.kill(told["pid"], signal.SIGHUP)
     assert post(told["url"], chat(TALKER))[0] == 200
@@ -474,7 +474,7 @@ def test_a_server_in_the_background_that_was_killed_leaves_nothing(detached: Com
     wait_until(lambda: not any(map(alive, [told["pid"], *children])))
     done = detached("ps")
     assert len(done.stdout.splitlines()) == 1
-    assert done.stderr.startswith("nothing is served now")
+    assert done.stderr.startswith("no models are served")
     assert detached("stop", TALKER).returncode == 3
     assert detached("logs", TALKER).returncode == 0
 
@@ -502,8 +502,8 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
     [
         ((), 2, "no model given"),
         ((TALKER, "--all"), 2, "--all and model names cannot be combined"),
-        ((TALKER, "--keep-alive", "soon"), 2, "'soon' is no time"),
-        ((TALKER, "--keep-alive", "-5m"), 2, "'-5m' is no time"),
+        ((TALKER, "--keep-alive", "soon"), 2, "invalid duration 'soon'"),
+        ((TALKER, "--keep-alive", "-5m"), 2, "invalid duration '-5m'"),
         ((TALKER, "--allow-origin", "evil"), 2, "invalid origin: 'evil'"),
         ((TALKER, "--allow-origin", "null"), 2, "invalid origin: 'null'"),
         ((TALKER, "--allow-host", "https://x"), 2, "invalid host name: 'https://x'"),
@@ -626,14 +626,14 @@ def test_what_the_requests_decide_cannot_be_set(
 ) -> None:
     done = models("bench", TALKER, "--set", option)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith(f"hint: say it with {hint}\n")
+    assert done.stderr.endswith(f"hint: use {hint} instead\n")
 
 
 def test_nothing_can_be_set_for_a_server_that_runs(models: CommandLine) -> None:
     url = "http://127.0.0.1:9/v1"
     done = models("bench", TALKER, "--runtime", url, "--threads", "1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: threads cannot be set for a server that runs already")
+    assert done.stderr.startswith("error: cannot set threads: the server is already running")
 
 
 @pytest.mark.parametrize("option", ["--prompt", "--parallel"])
@@ -641,7 +641,7 @@ def test_nothing_can_be_set_for_a_server_that_runs(models: CommandLine) -> None:
 def test_what_cannot_be_measured_is_said(models: CommandLine, option: str, text: str) -> None:
     done = models("bench", TALKER, f"{option}={text}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {option} {text!r} is no list of numbers")
+    assert done.stderr.startswith(f"error: {option}: invalid list {text!r}")
 
 
 # Processes.

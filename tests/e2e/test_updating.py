@@ -96,7 +96,7 @@ def test_update_moves_what_differs_and_says_what(
     done = cli("update", name)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("(template only)")
-    assert "until `modelrunner prune`: 1 model" in done.stderr
+    assert "1 previous version kept until `modelrunner prune`" in done.stderr
     assert json.loads(cli("inspect", name).stdout)["id"] == moved.digest
     fetched = {request.reference for request in registry.requests if request.kind == "blob"}
     assert old.layer_digests[0] not in fetched

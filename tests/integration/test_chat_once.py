@@ -84,9 +84,9 @@ def test_a_person_sees_the_thoughts(server: OpenAIServer) -> None:
 @pytest.mark.parametrize(
     ("limit", "note"),
     [
-        (None, "the answer was cut: the context of 512 tokens is full\n"),
-        (10, "the answer was cut: `max_tokens` allows 10 tokens\n"),
-        (11, "the answer was cut: the context of 512 tokens is full\n"),
+        (None, "the answer was cut off: the context of 512 tokens is full\n"),
+        (10, "the answer was cut off: it reached `max_tokens`, 10 tokens\n"),
+        (11, "the answer was cut off: the context of 512 tokens is full\n"),
     ],
 )
 def test_an_answer_is_never_cut_in_silence(
@@ -196,8 +196,8 @@ def test_content_in_parts_is_text_and_thoughts(server: OpenAIServer) -> None:
 @pytest.mark.parametrize(
     ("reply", "limit", "hint"),
     [
-        (says("<think>Hm", finish="length"), 5, "raise --max-tokens, which is 5"),
-        (says(thinks=("Hm",), finish="length"), None, "give it more room: a larger --context"),
+        (says("<think>Hm", finish="length"), 5, "raise --max-tokens (now 5)"),
+        (says(thinks=("Hm",), finish="length"), None, "use a larger --context"),
         (says("<think>Hm"), None, "ask again, with another --seed or --temperature"),
         (says("<think>Hm</think>\n"), None, "ask again, with another --seed or --temperature"),
     ],
@@ -206,7 +206,7 @@ def test_thoughts_without_an_answer_are_an_error(
     server: OpenAIServer, reply: Reply, limit: int | None, hint: str
 ) -> None:
     server.next(reply)
-    with pytest.raises(AnswerCutError, match="ended inside its thoughts") as caught:
+    with pytest.raises(AnswerCutError, match="no answer: the model was still thinking") as caught:
         ask(server, options=SamplingOptions(max_tokens=limit))
     assert caught.value.hint == hint
 
@@ -230,9 +230,10 @@ def test_an_answer_has_a_limit_of_tokens(
     answer_once(client, asking("hi"), context=context, out=io.StringIO(), err=err, options=options)
     assert server.requests[0].body.get("max_tokens") == sent
     said = {
-        None: "the answer was cut: the context of 4096 tokens is full\n",
-        4096: "the answer was cut: `max_tokens` allows 4096 tokens; --max-tokens N allows more\n",
-        9000: "the answer was cut: `max_tokens` allows 9000 tokens\n",
+        None: "the answer was cut off: the context of 4096 tokens is full\n",
+        4096: "the answer was cut off: it reached `max_tokens`, 4096 tokens; --max-tokens N"
+        " allows more\n",
+        9000: "the answer was cut off: it reached `max_tokens`, 9000 tokens\n",
     }
     assert err.getvalue() == said[sent]
 

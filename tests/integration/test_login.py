@@ -238,7 +238,7 @@ def test_registry_that_asks_nobody_is_told_of(cli, docker_config, headers, conte
     with Answering(200, headers, content) as server:
         done = log_in(cli, server, docker_config)
     assert done.returncode == 0
-    assert f"{server.host} asks nobody for a login" in done.stderr
+    assert f"{server.host} does not ask for a login" in done.stderr
 
 
 def test_what_is_no_registry_is_told_so(cli, docker_config):

@@ -10,8 +10,8 @@ from modelrunner.cli.json_schema import unmeetable
     [
         ({"minLength": 10, "maxLength": 5}, "# has minLength 10 above maxLength 5"),
         ({"enum": []}, "# has an enum without a value"),
-        ({"type": "nonsense"}, "# has a type that there is not: 'nonsense'"),
-        ({"type": ["null", []]}, "# has a type that there is not: '[]'"),
+        ({"type": "nonsense"}, "# has an unknown type: 'nonsense'"),
+        ({"type": ["null", []]}, "# has an unknown type: '[]'"),
         (
             {"properties": {"age": {"minimum": 5, "maximum": 1}}},
             "#/properties/age has minimum 5 above maximum 1",

@@ -108,8 +108,8 @@ def test_a_log_has_few_lines() -> None:
         listener(event)
     said = lines(found)
     assert said[0] == (
-        "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
-        " resuming, 20.00 MiB kept from an earlier try"
+        "pulling ai/x:1: 100.00 MiB, 10.00 MiB already present,"
+        " resuming, 20.00 MiB kept from an earlier attempt"
     )
     assert [line[:5] for line in said[1:]] == ["100 %"]
 
@@ -128,8 +128,8 @@ def test_a_retry_is_told_with_its_reason_made_safe() -> None:
     listener(Retrying(BLOB, "host\x1b[31m says 503", 1, 1.5))
     listener(Retrying(BLOB, "other bytes", 1, 0))
     assert lines(found) == [
-        "host says 503; trying again in 1.5 s",
-        "other bytes; once more from the start",
+        "host says 503; retrying in 1.5 s",
+        "other bytes; restarting from the beginning",
     ]
 
 
@@ -202,17 +202,17 @@ def test_a_bar_is_gone_in_the_end_and_what_is_said_stays_above_it() -> None:
     with bar(found) as listener:
         for event in (*PULL[:4], Retrying(BLOB, "503", 1, 0.5)):
             listener(event)
-        assert screen.rows()[-2:] == ["503; trying again in 0.5 s", ""]
+        assert screen.rows()[-2:] == ["503; retrying in 0.5 s", ""]
         listener(PULL[-1])
         assert screen.rows()[-1].startswith("pulling ai/x:1  ━━━━")
         # as a terminal does, where the cursor is
         screen.write("^C")
     assert screen.rows() == [
         (
-            "pulling ai/x:1: 100.00 MiB, 10.00 MiB already there,"
-            " resuming, 20.00 MiB kept from an earlier try"
+            "pulling ai/x:1: 100.00 MiB, 10.00 MiB already present,"
+            " resuming, 20.00 MiB kept from an earlier attempt"
         ),
-        "503; trying again in 0.5 s",
+        "503; retrying in 0.5 s",
         "",
     ]
 

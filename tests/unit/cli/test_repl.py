@@ -113,7 +113,7 @@ def test_a_runtime_that_dies_is_started_again_once_and_the_conversation_goes_on(
         return started[-1]
 
     session.restart = restart
-    again = "the runtime died and was started again: here is the answer from its beginning\n"
+    again = "the runtime stopped and was restarted; the answer starts again from the beginning\n"
     assert talk(session, "hi", "where?", "and?") == (
         f"Hello.\nI w\n{again}I was there.\n{again}"
         f"error: the server at {server.url} broke off in the middle of its answer\n"
@@ -208,8 +208,8 @@ def test_escape_sequences_of_the_model_do_not_reach_the_terminal(server: OpenAIS
 def test_a_context_that_gets_full_is_told_once_and_in_time(server: OpenAIServer) -> None:
     server.next(*(says("ok", usage=(400, count)) for count in (9, 10, 11, 12)))
     told = (
-        "context nearly full, 410 of 512 tokens (80%): nothing is dropped to make room, the answer "
-        "that reaches the end is cut there; `/clear` starts a new conversation\n"
+        "context nearly full, 410 of 512 tokens (80%): older messages are not dropped, an answer"
+        " that reaches the limit is cut off; `/clear` starts a new conversation\n"
     )
     assert talk(session_with(server), "a", "b", "c") == f"ok\nok\n{told}ok\n"
 
@@ -218,7 +218,7 @@ def test_an_answer_that_is_cut_by_the_context_is_told(server: OpenAIServer) -> N
     server.next(says("and then", finish="length", usage=(500, 12)))
     assert talk(session_with(server), "a") == (
         "and then\n"
-        "the answer was cut: the context of 512 tokens is full; "
+        "the answer was cut off: the context of 512 tokens is full; "
         "`/clear` starts a new conversation\n"
     )
 
@@ -228,7 +228,8 @@ def test_an_answer_that_is_cut_by_max_tokens_is_told(server: OpenAIServer) -> No
     session = session_with(server, options=SamplingOptions(max_tokens=5))
     assert talk(session, "a") == (
         "and then\n"
-        "the answer was cut: `max_tokens` allows 5 tokens; `/set max_tokens` changes that\n"
+        "the answer was cut off: it reached `max_tokens`, 5 tokens; `/set max_tokens` changes the"
+        " limit\n"
     )
 
 
@@ -240,7 +241,7 @@ def test_a_prompt_that_is_too_long_says_what_to_do(server: OpenAIServer) -> None
         "hint: shorten the prompt, or start the model with a larger context\n"
         "ok\n"
         "error: the prompt has 600 tokens, the context has room for 512\n"
-        "hint: `/clear` starts a new conversation, arrow up brings your message back\n"
+        "hint: `/clear` starts a new conversation, the up arrow brings your message back\n"
     )
     assert session.conversation.turns == (Message("user", "b"), Message("assistant", "ok"))
 
@@ -267,8 +268,8 @@ def test_files_are_inserted_and_missing_ones_told(
     Path("b.bin").write_bytes(b"\xff")
     assert talk(session_with(server), "see @b.bin", "see @a.txt @b.txt") == (
         "error: b.bin is not a text file (invalid UTF-8 at byte 0)\n"
-        "hint: send text or a picture: PNG, JPEG, GIF or BMP\n"
-        "no file b.txt: `@` is sent as typed\n"
+        "hint: use a text file, or an image (PNG, JPEG, GIF or BMP)\n"
+        "b.txt: file not found, `@` is sent as typed\n"
         "You said: see alpha $1 \\1 @b.txt\n"
     )
     assert len(server.requests) == 1
@@ -327,8 +328,8 @@ def test_an_empty_answer_is_said_and_not_sent_back(server: OpenAIServer) -> None
     server.next(says(), says(thinks=("Hm.",)), says("Yes."), says("No."))
     session = session_with(server)
     assert talk(session, "one", "two", "three", "/retry") == (
-        "the answer is empty; `/retry` asks again\n"
-        "the answer ended inside its thoughts; `/retry` asks again\n"
+        "the answer is empty; `/retry` tries again\n"
+        "no answer: the model was still thinking when its output ended; `/retry` tries again\n"
         "Yes.\nNo.\n"
     )
     for request in server.requests[2:]:

@@ -59,17 +59,17 @@ def test_a_path_is_told_from_a_command(session: Session, tmp_path: Path) -> None
     plain.touch()
     spaced.touch()
     assert refused(session, f"{plain} what is this?") == (
-        f"`{plain}` is no command but a path, and nothing was sent",
-        f"`@{plain}` stands for a file's content; a space before `/` sends the line",
+        f"`{plain}` is a path, not a command; nothing was sent",
+        f"`@{plain}` inserts the file's content; a space before `/` sends the line as typed",
     )
     assert refused(session, str(spaced)) == (
-        f"`{spaced}` is no command but a path, and nothing was sent",
-        f'`@"{spaced}"` stands for a file\'s content; a space before `/` sends the line',
+        f"`{spaced}` is a path, not a command; nothing was sent",
+        f'`@"{spaced}"` inserts the file\'s content; a space before `/` sends the line as typed',
     )
 
 
 def test_clear_forgets_the_turns_and_the_numbers(session: Session) -> None:
-    assert run(session, "/clear") == "the conversation is forgotten"
+    assert run(session, "/clear") == "conversation cleared"
     assert session.conversation.messages == (Message("system", "be brief"),)
     assert run(session, "/stats") == "no numbers yet"
 
@@ -81,12 +81,12 @@ def test_retry_takes_the_answer_back_and_asks_again(session: Session) -> None:
 
 def test_retry_needs_something_to_ask_again(session: Session) -> None:
     session.conversation.clear()
-    assert refused(session, "/retry") == ("nothing to ask again", "send a message first")
+    assert refused(session, "/retry") == ("nothing to retry", "send a message first")
 
 
 def test_the_system_prompt_is_shown_set_and_removed(session: Session) -> None:
     assert run(session, "/system") == "be brief"
-    assert run(session, "/system Talk like\na pirate") == "the system prompt is set"
+    assert run(session, "/system Talk like\na pirate") == "system prompt set"
     assert session.conversation.system == "Talk like\na pirate"
     assert run(session, '/system ""') == "no system prompt"
     assert session.conversation.system is None
@@ -124,20 +124,20 @@ def test_settings_are_shown_set_and_unset(session: Session) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("temperature -1", "`temperature` is a number from 0 to 2"),
-        ("temperature 3", "`temperature` is a number from 0 to 2"),
-        ("temperature nan", "`temperature` is a number from 0 to 2"),
-        ("temperature inf", "`temperature` is a number from 0 to 2"),
-        ("temperature", "`temperature` is a number from 0 to 2"),
-        ("top_p 0", "`top_p` is a number above 0, at most 1"),
-        ("top_p 1.1", "`top_p` is a number above 0, at most 1"),
-        ("seed 1.5", "`seed` is a whole number"),
-        ("max_tokens 0", "`max_tokens` is a whole number from 1"),
-        ("max_tokens -5", "`max_tokens` is a whole number from 1"),
-        ("max_tokens many", "`max_tokens` is a whole number from 1"),
-        ("repeat_penalty 0", "`repeat_penalty` is a number above 0"),
+        ("temperature -1", "`temperature` must be a number from 0 to 2"),
+        ("temperature 3", "`temperature` must be a number from 0 to 2"),
+        ("temperature nan", "`temperature` must be a number from 0 to 2"),
+        ("temperature inf", "`temperature` must be a number from 0 to 2"),
+        ("temperature", "`temperature` must be a number from 0 to 2"),
+        ("top_p 0", "`top_p` must be a number above 0 and at most 1"),
+        ("top_p 1.1", "`top_p` must be a number above 0 and at most 1"),
+        ("seed 1.5", "`seed` must be a whole number"),
+        ("max_tokens 0", "`max_tokens` must be a whole number of at least 1"),
+        ("max_tokens -5", "`max_tokens` must be a whole number of at least 1"),
+        ("max_tokens many", "`max_tokens` must be a whole number of at least 1"),
+        ("repeat_penalty 0", "`repeat_penalty` must be a number above 0"),
         ("verbose yes", "`verbose` must be `on` or `off`"),
-        ("num_ctx 5", "no setting `num_ctx`"),
+        ("num_ctx 5", "unknown setting `num_ctx`"),
     ],
 )
 def test_a_value_that_makes_no_sense_changes_nothing(
@@ -218,7 +218,7 @@ def test_an_older_chat_is_replaced_where_the_person_wants_it(
     session.begin_anew()
     session.conversation.clear()
     assert refused(session, f"/save {chat}") == (
-        f"{chat} already holds a chat",
+        f"{chat} already contains a chat",
         f"`/save! {chat}` replaces it",
     )
     assert chat.read_text() == before
@@ -317,7 +317,7 @@ def test_files_and_pictures_go_with_the_next_message_and_no_other(
     (tmp_path / "a b.txt").write_text("alpha\n")
     (tmp_path / "p.png").write_bytes(PNG)
     told = run(session, f"/file {tmp_path}/a b.txt")
-    assert told == f"{tmp_path}/a b.txt, 6 B, goes with your next message"
+    assert told == f"attached to your next message: {tmp_path}/a b.txt (6 B)"
     run(session, f'/image "{tmp_path}/p.png"')
     monkeypatch.setenv("EDITOR", "sh -c 'echo what is it > $0'")
     monkeypatch.delenv("VISUAL", raising=False)
@@ -367,8 +367,8 @@ def test_pictures_are_refused_with_a_reason(session: Session, tmp_path: Path) ->
     (tmp_path / "p.png").write_bytes(b"<svg/>")
     message, hint = refused(session, f"/image {tmp_path}/p.png")
     assert (message, hint) == (
-        f"{tmp_path}/p.png is no picture that can be sent",
-        "PNG, JPEG, GIF and BMP can",
+        f"{tmp_path}/p.png: unsupported image format",
+        "use a PNG, JPEG, GIF or BMP file",
     )
     session.no_images = "ai/smollm2 does not support images: it has no projector (mmproj)"
     assert refused(session, f"/image {tmp_path}/p.png")[0] == session.no_images
@@ -378,7 +378,7 @@ def test_nothing_written_in_the_editor_sends_nothing(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", "true")
-    assert run(session, "/edit") == "nothing was written, and nothing is sent"
+    assert run(session, "/edit") == "empty message; nothing was sent"
 
 
 def test_there_is_nothing_to_copy_before_an_answer(session: Session) -> None:
@@ -411,9 +411,12 @@ def test_tools_are_shown_taken_and_removed(session: Session, tools: str) -> None
     assert not session.caller.allowed
 
 
-def test_tools_that_the_model_may_not_hear_of_are_said_so(session: Session, tools: str) -> None:
-    session.deaf_to_tools = "it may not hear of them"
-    assert run(session, f"/tools {tools}") == "it may not hear of them\nnow(): Tells the time"
+def test_tools_that_the_model_may_never_see_are_reported(session: Session, tools: str) -> None:
+    session.deaf_to_tools = "the template does not support tools"
+    assert (
+        run(session, f"/tools {tools}")
+        == "the template does not support tools\nnow(): Tells the time"
+    )
 
 
 def test_tools_for_a_runtime_that_has_none_are_refused(session: Session, tools: str) -> None:

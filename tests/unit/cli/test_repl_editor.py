@@ -30,9 +30,9 @@ def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("exit 3", "it ended with code 3, and nothing was sent"),
-        ("printf '\\377' > \"$2\"", "byte 0 of its file is not UTF-8"),
-        ('rm "$2"', "its file cannot be read: No such file or directory"),
+        ("exit 3", "exited with code 3, nothing was sent"),
+        ("printf '\\377' > \"$2\"", "its file has invalid UTF-8 at byte 0"),
+        ('rm "$2"', "cannot read its file: No such file or directory"),
     ],
 )
 def test_what_an_editor_fails_at_is_told(tmp_path: Path, body: str, why: str) -> None:
