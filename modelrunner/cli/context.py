@@ -171,7 +171,7 @@ class Context:
         from modelrunner.operations.guard import guard_at
 
         def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
-            self.require_network(f"the signature of {reference.short}")
+            self.require_network(f"checking the signature of {reference.short}")
             return self.places.referrers_of(reference)
 
         settings = self.settings

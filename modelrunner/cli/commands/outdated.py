@@ -68,7 +68,7 @@ def update(
             "--all and model names cannot be combined" if all_ else "no model given",
             hint="name local models, or use --all",
         )
-    context.require_network("comparing models with their registries")
+    context.require_network("update")
     asked = _asked(context, references)
     before = {str(reference): model for reference, model in asked}
     results = []
