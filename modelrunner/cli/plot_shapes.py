@@ -68,8 +68,8 @@ def shapes(curve: Curve) -> Iterator[Shape]:
 
 def _subtitle(curve: Curve) -> str:
     if curve.budget is not None and curve.budget > curve.top:
-        return f"memory over context; available memory ({format_size(curve.budget)}) is above the"
-        " chart"
+        room = format_size(curve.budget)
+        return f"memory over context; available memory ({room}) is above the chart"
     return "memory over context"
 
 
