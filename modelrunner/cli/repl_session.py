@@ -106,7 +106,7 @@ def describe(done: Done | None, context: int | None) -> str:
             + f"; context {describe_use(done, context)}"
         )
     if done is None or done.usage is None:
-        return "no numbers yet" if done is None else "the server told no numbers"
+        return "no numbers yet" if done is None else "the server reported no numbers"
     usage, timings = done.usage, done.timings
     read = f"prompt {usage.prompt_tokens} tokens"
     wrote = f"answer {usage.completion_tokens} tokens"

@@ -106,7 +106,7 @@ def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Referenc
         named = [entry for entry in meant if entry[0] == model.name_for(wanted)] or meant
         if not named:
             raise UsageError(
-                f"{text}: not pulled by a tag, so there is nothing to compare it with",
+                f"{text}: not pulled by a tag, so its registry cannot be asked about it",
                 hint="pull it by a tag first: `modelrunner pull NAME:TAG`",
             )
         found |= {str(reference): (reference, each) for reference, each in named}

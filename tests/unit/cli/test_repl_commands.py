@@ -176,7 +176,7 @@ def test_stats_tell_the_last_answer(session: Session) -> None:
         "prompt 30 tokens; answer 10 tokens; context 40 of 512 tokens (8%)"
     )
     session.last = Done("stop")
-    assert run(session, "/stats") == "the server told no numbers"
+    assert run(session, "/stats") == "the server reported no numbers"
 
 
 def test_a_saved_chat_can_be_gone_on_with(session: Session, tmp_path: Path) -> None:

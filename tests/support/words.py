@@ -1,0 +1,89 @@
+"""The sentences of the program that people read, found in its source, and words that they should
+not have: what they say is right, and a reader with English as a second language stumbles over it.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+
+ODD: Mapping[str, str] = {
+    r"\b(?:is|are|was|were) no\b": "invalid, unknown, missing, not found, not a valid X",
+    r"\b(?:is|are|was|were) none\b": "invalid, missing, not a valid X",
+    r"\btold\b|\btells?\b": "show, print, list, report",
+    r"\banew\b": "again",
+    r"\b(?:whoever|nobody|somebody|everybody|anybody)\b": "anyone who, no X",
+    r"manieth|\bso (?:many|much|long)\b(?! as\b)": "a number, a limit, every n-th",
+    r"\bhere\b": "in the local store, on this machine, in this directory",
+    r"quantis|\blicen[c]es?\b|cancelled|cancelling|catalogue|colour|behaviour|favour|honour"
+    r"|(?:recogn|author|initial|normal|organ|summar|optim|special)is(?:e|ing|ation)": (
+        "American spelling"
+    ),
+    r"\bfolders?\b": "directory",
+    r"(?<!\()\b[Dd]efault: ": "(default: X) at the end",
+    r"\bmay (?:be )?repeat(?:ed)?\b|\brepeatable\b": "can be repeated",
+    r"\bexit status\b": "exit code",
+    r"\bcontradict": "cannot be combined",
+    r"\bthere (?:is|are) (?:no|nothing|nobody|none)\b": "no X",
+    r"\brules? .{1,40} out\b": "X is set",
+    r"\bnothing would\b": "must be",
+    r"\bfetch(?:es|ed|ing)?\b": "download, pull",
+    r"\bholds? against\b|\bheld against\b": "verify with",
+}
+"""Patterns of odd words, and what to write instead."""
+
+_LIMIT = 160
+
+
+def sentences(source: str) -> Iterator[tuple[int, str]]:
+    """The line and text of each string with a blank in it that is not a docstring, and of the
+    docstrings of commands, which are their help. What an f-string inserts is `{}`.
+    """
+    tree = ast.parse(source)
+    silent = {id(node) for node in _silent(tree)}
+    for node in ast.walk(tree):
+        if id(node) in silent:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            # its parts come by themselves too
+            silent |= {id(part) for part in node.values}
+            text = "".join(map(_part, node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        else:
+            continue
+        if " " in text.strip():
+            yield node.lineno, text
+
+
+def faults(text: str) -> list[str]:
+    """What is odd about a sentence, and what to write instead."""
+    return [
+        f"{found[0]!r} in {text[:_LIMIT]!r}: {better}"
+        for pattern, better in ODD.items()
+        if (found := re.search(pattern, text)) is not None
+    ]
+
+
+def _part(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+
+def _silent(tree: ast.Module) -> Iterator[ast.expr]:
+    """Strings that nobody reads but those who read the source: docstrings and patterns."""
+    for node in ast.walk(tree):
+        for statement in getattr(node, "body", None) or () if not _is_expression(node) else ():
+            if isinstance(statement, ast.Expr) and not _is_help(node):
+                yield statement.value
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re."):
+            for argument in node.args:
+                yield from (inner for inner in ast.walk(argument) if isinstance(inner, ast.expr))
+
+
+def _is_expression(node: ast.AST) -> bool:
+    return isinstance(node, ast.IfExp | ast.Lambda)
+
+
+def _is_help(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and any(
+        ast.unparse(decorator).startswith("command(") for decorator in node.decorator_list
+    )

@@ -1,0 +1,119 @@
+"""Sentences that people read say things in the words of docker, git, uv and kubectl."""
+
+from pathlib import Path
+
+import pytest
+
+import modelrunner
+from tests.support.words import faults, sentences
+
+ROOT = Path(modelrunner.__file__).parent
+
+PLAIN = ("cli",)
+"""The packages whose sentences have been looked through; the others follow."""
+
+ALLOWED = {
+    # names an option
+    "--all and --folder need --from",
+    "--folder {}: directory not found",
+    "no {} models in {}; if they are elsewhere, add --folder DIR",
+    "{}; if its models are elsewhere, add --folder DIR",
+}
+"""Sentences with a word that is odd elsewhere and right in them."""
+
+
+def modules() -> list[Path]:
+    return sorted(path for name in PLAIN for path in (ROOT / name).rglob("*.py"))
+
+
+def test_the_sentences_of_the_program_have_plain_words() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {fault}"
+        for path in modules()
+        for line, text in sentences(path.read_text())
+        if text not in ALLOWED
+        for fault in faults(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_every_sentence_that_is_allowed_is_there() -> None:
+    known = {text for path in modules() for _, text in sentences(path.read_text())}
+    assert not ALLOWED - known
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'x' is no tag",
+        "the digest after @ is none",
+        "Tell tokens and speed; TOLD BY, as the server told it",
+        "it is started anew",
+        "whoever reaches it can use it",
+        "there is nobody to ask",
+        "Every so manieth layer does without.",
+        "So many answers: so many",
+        "the models that are here",
+        "Origin, licence, template",
+        "a type of quantisation",
+        "the pull was cancelled",
+        "name a folder",
+        "Default: f16",
+        "A file; default: stdin",
+        "A license text; may repeat.",
+        "may be repeated",
+        "exit status 3",
+        "--link and --copy contradict each other",
+        "and --offline rules the network out",
+        "--limit-rate: nothing would ever come",
+        "only what is missing is fetched",
+        "Fetch it again, or fetch another",
+        "A public key to hold signatures against, and held against it",
+        "there is no editor",
+    ],
+)
+def test_an_odd_word_is_found(text: str) -> None:
+    assert faults(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sort by this column (default: name).",
+        "x is not a valid tag",
+        "as long as the server runs",
+        "the license where it is",
+        "canceled; nothing was removed",
+        "5 models are not in the local store",
+    ],
+)
+def test_a_plain_word_is_not(text: str) -> None:
+    assert faults(text) == []
+
+
+def test_what_people_read_is_found_and_nothing_else() -> None:
+    source = '''"""A module: no sentence."""
+import re
+LIMIT = 3
+"""No sentence."""
+HINT = "a hint" if LIMIT else "another hint"
+PATTERN = re.compile("a pattern|a" + "b c")
+
+@command(examples="  run it")
+def run(name: Annotated[str, typer.Option(help="The name.")]) -> None:
+    """The help."""
+    raise UsageError(f"no {name!r} of {LIMIT:3}" " found", hint="word")
+
+def other():
+    """No sentence."""
+    say("one" "two three")
+'''
+    assert sorted(text for _, text in sentences(source)) == [
+        "  run it",
+        "The help.",
+        "The name.",
+        "a hint",
+        "another hint",
+        "no {} of {} found",
+        "onetwo three",
+    ]
