@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess, run
+from subprocess import CompletedProcess
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from modelrunner.store.store import Store
 from tests.support import docker_daemon as docker_daemons
+from tests.support import forked
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,14 +66,7 @@ class CommandLine:
         self, *arguments: str, stdin: bytes = b"", timeout: float = 120, **environ: str
     ) -> "CompletedProcess[str]":
         """Runs a command; exit code, stdout and stderr of it."""
-        done = run(
-            self.argv(*arguments),
-            input=stdin,
-            capture_output=True,
-            env={**self.environ, **environ},
-            timeout=timeout,
-            check=False,
-        )
+        done = forked.modelrunner(arguments, {**self.environ, **environ}, stdin, timeout)
         return CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )

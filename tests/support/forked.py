@@ -1,0 +1,138 @@
+"""Commands that start at once: forked from a process which has imported the program already.
+
+Most of what a short command takes is its imports. Each command here is still a process of its own,
+with its own streams, environment, exit code and end; what it does not show is how the interpreter
+starts. Where that can matter (an environment that Python itself reads) nothing is forked, and tests
+of signals, terminals and start-up start their own processes anyway.
+"""
+
+import atexit
+import functools
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
+
+ROOT = Path(__file__).parents[2]
+PARENT = Path(__file__).with_name("forked_parent.py")
+_READ_BY_PYTHON = ("PYTHON", "LC_", "LANG")
+_CHUNK = 1 << 16
+
+
+def modelrunner(
+    arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
+) -> "CompletedProcess[bytes]":
+    """Runs `modelrunner` with these arguments, in this folder: as `subprocess.run` would."""
+    if sys.platform != "linux" or _of_python(environ) != _of_python(_environ()):
+        return subprocess.run(
+            [sys.executable, "-m", "modelrunner", *arguments],
+            input=stdin,
+            capture_output=True,
+            env=environ,
+            timeout=timeout,
+            check=False,
+        )
+    return _parent().run(arguments, environ, stdin, timeout)
+
+
+def _environ() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+
+
+def _of_python(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if key.startswith(_READ_BY_PYTHON)}
+
+
+@functools.cache
+def _parent() -> "_Parent":
+    parent = _Parent()
+    atexit.register(parent.close)
+    return parent
+
+
+class _Parent:
+    """The process that has imported everything; it forks whenever it is asked."""
+
+    def __init__(self) -> None:
+        self._asked, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        with theirs:
+            # pipes, as the commands will have them: what Python knows of its streams stays true
+            self._process = subprocess.Popen(
+                [sys.executable, str(PARENT), str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                env=_environ(),
+                cwd=ROOT,
+            )
+
+    def close(self) -> None:
+        self._asked.close()
+        with self._process:
+            pass
+
+    def run(
+        self, arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
+    ) -> "CompletedProcess[bytes]":
+        request = {"arguments": arguments, "environ": dict(environ), "folder": str(Path.cwd())}
+        pipes = [os.pipe() for _ in range(4)]
+        theirs = [pipes[0][0], *(write for _, write in pipes[1:])]
+        give, *take = [pipes[0][1], *(read for read, _ in pipes[1:])]
+        try:
+            raw = json.dumps(request).encode(errors="surrogateescape")
+            with self._lock:
+                socket.send_fds(self._asked, [len(raw).to_bytes(4, "big")], theirs)
+                self._asked.sendall(raw)
+        finally:
+            for each in theirs:
+                os.close(each)
+        writer = threading.Thread(target=_write, args=(give, stdin))
+        writer.start()
+        try:
+            return _finish(arguments, take, timeout)
+        finally:
+            writer.join()
+            for each in take:
+                os.close(each)
+
+
+def _write(pipe: int, content: bytes) -> None:
+    with suppress(BrokenPipeError), open(pipe, "wb", buffering=0) as stream:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[stream.write(rest) :]
+
+
+def _finish(
+    arguments: Sequence[str], pipes: Sequence[int], timeout: float
+) -> "CompletedProcess[bytes]":
+    """Reads everything that comes, to the end; what lasts too long is killed."""
+    out, err, state = (bytearray() for _ in pipes)
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for pipe, found in zip(pipes, (out, err, state), strict=True):
+            selector.register(pipe, selectors.EVENT_READ, found)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                with suppress(ProcessLookupError, IndexError):
+                    os.kill(int(state.split()[0]), signal.SIGKILL)
+                raise TimeoutExpired(list(arguments), timeout, bytes(out), bytes(err))
+            for key, _ in ready:
+                if piece := os.read(key.fd, _CHUNK):
+                    key.data.extend(piece)
+                else:
+                    selector.unregister(key.fd)
+    _, code = state.split()
+    return CompletedProcess(["modelrunner", *arguments], int(code), bytes(out), bytes(err))
