@@ -157,7 +157,7 @@ def _show(session: Session, _argument: str, say: Say) -> Next:
         for wanted in message.calls:
             say(f"(calls {describe_call(wanted)})")
         if message.images:
-            say(f"({counted(len(message.images), 'picture')})")
+            say(f"({counted(len(message.images), 'image')})")
     return Next.READ
 
 
@@ -190,7 +190,7 @@ def _attach_file(session: Session, argument: str, say: Say) -> Next:
 def _attach_image(session: Session, argument: str, say: Say) -> Next:
     path = _file(argument, "/image PATH")
     if session.no_images is not None:
-        raise UsageError(session.no_images, hint="use a vision model, which has a projector")
+        raise UsageError(session.no_images, hint="use a vision model that comes with a projector")
     session.images.append(read_picture(path))
     say(f"attached to your next message: {sanitize_line(str(path))}")
     return Next.READ

@@ -105,8 +105,10 @@ def describe(done: Done | None, context: int | None) -> str:
             + (f" at {speed:.1f}/s" if speed else "")
             + f"; context {describe_use(done, context)}"
         )
-    if done is None or done.usage is None:
-        return "no numbers yet" if done is None else "the server reported no numbers"
+    if done is None:
+        return "no statistics yet"
+    if done.usage is None:
+        return "no statistics: the server reported no token counts"
     usage, timings = done.usage, done.timings
     read = f"prompt {usage.prompt_tokens} tokens"
     wrote = f"answer {usage.completion_tokens} tokens"

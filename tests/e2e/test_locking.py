@@ -567,5 +567,7 @@ class TestInit:
             else f"`modelrunner lock --init {names[0]}` writes modelrunner.toml and locks it"
         )
         assert done.stderr == (
-            f"error: lock takes its models from modelrunner.toml, got {names[0]!r}\nhint: {hint}\n"
+            f"error: unexpected argument {names[0]!r}: lock takes its models from"
+            " modelrunner.toml\n"
+            f"hint: {hint}\n"
         )

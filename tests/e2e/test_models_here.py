@@ -196,7 +196,7 @@ def test_rm_by_id_needs_force_where_there_are_several_names(
 def test_tag_gives_one_more_name(cli: CommandLine, pulled: str, tiny: Artifact) -> None:
     done = cli("tag", pulled, "mine")
     short = tiny.digest.removeprefix("sha256:")[:12]
-    assert (done.stdout, done.stderr) == ("", f"ai/mine:latest is {short} now\n")
+    assert (done.stdout, done.stderr) == ("", f"tagged {short} as ai/mine:latest\n")
     assert cli("path", "MINE").stdout == cli("path", pulled).stdout
 
 

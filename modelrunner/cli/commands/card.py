@@ -202,4 +202,4 @@ def _row(offer: Offer) -> tuple[str, ...]:
             format_size(size) if size is not None else "",
         )
     tools = {True: "yes", False: "no", None: ""}[offer.card.attributes.tool_calling]
-    return (offer.name, *facts, tools, "in part" if offer.verdict == "partial" else fits)
+    return (offer.name, *facts, tools, "partly" if offer.verdict == "partial" else fits)

@@ -36,7 +36,9 @@ def completion(
     context: Context,
     shell: Annotated[
         Shell | None,
-        typer.Argument(metavar="[SHELL]", help="bash, zsh or fish (default: the one in use)."),
+        typer.Argument(
+            metavar="[SHELL]", help="Shell: bash, zsh or fish (default: the current shell)."
+        ),
     ] = None,
 ) -> None:
     """Print the completion script of a shell."""
@@ -60,7 +62,7 @@ def _in_use(context: Context) -> Shell:
     known = ", ".join(Shell)
     if not name:
         raise UsageError(
-            "cannot detect the shell in use",
+            "cannot detect the current shell",
             hint=f"name it: `modelrunner completion bash` ({known})",
         )
     try:

@@ -88,4 +88,6 @@ def _unwanted(project: Project, references: Sequence[str]) -> UsageError:
         hint = f"add it to {path}, then run `modelrunner lock`"
     else:
         hint = f"`modelrunner lock --init {references[0]}` writes {path} and locks it"
-    return UsageError(f"lock takes its models from {path}, got {references[0][:200]!r}", hint=hint)
+    return UsageError(
+        f"unexpected argument {references[0][:200]!r}: lock takes its models from {path}", hint=hint
+    )

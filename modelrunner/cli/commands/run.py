@@ -286,7 +286,7 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
         return None
     why = f"{plan.name} does not support images: it has no projector (mmproj)"
     if pictures:
-        raise UsageError(why, hint="use a vision model, which has a projector")
+        raise UsageError(why, hint="use a vision model that comes with a projector")
     return why
 
 

@@ -154,7 +154,7 @@ def serve_models(
 ) -> None:
     """Serve models through an OpenAI-compatible API; each is loaded on first use.
 
-    Under `/v1`, and under `/engines/v1` for clients of Docker Model Runner.
+    The API is at `/v1`, and at `/engines/v1` for clients of Docker Model Runner.
     """
     if api_key not in (None, _GENERATED):
         # others on this machine list our arguments, as long as the server lives

@@ -20,10 +20,10 @@ def tag(
     name = Reference.parse(target)
     if name.digest is not None:
         raise InvalidReferenceError(
-            f"{target}: a new name has a tag, not a digest", hint="leave out @sha256:..."
+            f"{target}: a new name must have a tag, not a digest", hint="remove @sha256:..."
         )
     context.store.tag(model, name)
     if context.console.json:
         context.console.emit({"reference": str(name), "digest": str(model.digest)})
     else:
-        context.console.say(f"{name.short} is {model.digest.short} now")
+        context.console.say(f"tagged {model.digest.short} as {name.short}")

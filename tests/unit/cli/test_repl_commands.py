@@ -71,7 +71,7 @@ def test_a_path_is_told_from_a_command(session: Session, tmp_path: Path) -> None
 def test_clear_forgets_the_turns_and_the_numbers(session: Session) -> None:
     assert run(session, "/clear") == "conversation cleared"
     assert session.conversation.messages == (Message("system", "be brief"),)
-    assert run(session, "/stats") == "no numbers yet"
+    assert run(session, "/stats") == "no statistics yet"
 
 
 def test_retry_takes_the_answer_back_and_asks_again(session: Session) -> None:
@@ -176,7 +176,7 @@ def test_stats_tell_the_last_answer(session: Session) -> None:
         "prompt 30 tokens; answer 10 tokens; context 40 of 512 tokens (8%)"
     )
     session.last = Done("stop")
-    assert run(session, "/stats") == "the server reported no numbers"
+    assert run(session, "/stats") == "no statistics: the server reported no token counts"
 
 
 def test_a_saved_chat_can_be_gone_on_with(session: Session, tmp_path: Path) -> None:
