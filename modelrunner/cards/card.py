@@ -120,6 +120,19 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class CardSection:
+    """A heading, its level from 1 (0 for what stands before any), and the Markdown below it."""
+
+    level: int
+    title: str
+    text: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The section as JSON has it."""
+        return {"level": self.level, "title": self.title, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A model card.
 
@@ -129,6 +142,7 @@ class Card:
         shapes: The hyperparameters by size label (`8B`), from the "Model shape" table.
         footnotes: Mark and text of each.
         warnings: What is odd, as lower-case sentences.
+        sections: The whole text by its headings, without HTML comments.
         text: The Markdown without control characters.
     """
 
@@ -143,6 +157,7 @@ class Card:
     footnotes: tuple[tuple[str, str], ...] = ()
     shapes: Mapping[str, Shape] = field(default_factory=lambda: _NO_SHAPES)
     warnings: tuple[str, ...] = ()
+    sections: tuple[CardSection, ...] = ()
     text: str = ""
 
     @property
@@ -184,6 +199,7 @@ class Card:
             "footnotes": dict(self.footnotes),
             "shapes": {label: _plain(shape) for label, shape in self.shapes.items()},
             "warnings": list(self.warnings),
+            "sections": [section.to_dict() for section in self.sections],
         }
 
 

@@ -14,7 +14,8 @@ CELL_LIMIT = 64
 HEADING_LIMIT = 400
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^`]*)$")
+# those of list items are indented
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^`]*)$")
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 # possessive: a text of brackets must not make it try again from every place
@@ -34,12 +35,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with the lines up to the next one, and the headings that it stands under."""
+    """A heading with the lines up to the next one, and the headings that it stands under.
+
+    Attributes:
+        level: From 1; 0 for what stands before any heading.
+        title: The heading.
+        parents: The headings above it, the outermost first.
+        lines: Those up to the next heading, without comments and code fences.
+        source: The same with the code fences.
+    """
 
     level: int
     title: str
     parents: tuple[str, ...]
     lines: tuple[str, ...]
+    source: tuple[str, ...] = ()
 
     def has_word(self, *words: str) -> bool:
         """Whether the heading or one above it contains one of the words, whatever their case."""
@@ -54,24 +64,60 @@ class Section:
 def sections(text: str) -> tuple[Section, ...]:
     """The text by headings; the first section has level 0 and what stands before any heading.
 
-    Code fences are taken out; a fence that is never closed is none, so that one slip of the pen
-    does not hide the rest of a card.
+    What stands in a code fence is neither heading nor table nor comment. A fence that is never
+    closed is text, so that one slip of the pen does not hide the rest of a card.
     """
     found: list[Section] = []
     level, title, path = 0, "", list[tuple[int, str]]()
     lines: list[str] = []
-    for line in _without_fences(_without_comments(text).split("\n")):
-        heading = _HEADING.fullmatch(line) if len(line) <= HEADING_LIMIT else None
+    source: list[str] = []
+    for line, is_code in _lines(text):
+        fits = not is_code and len(line) <= HEADING_LIMIT
+        heading = _HEADING.fullmatch(line) if fits else None
         if heading is None:
-            lines.append(line)
+            source.append(line)
+            if not is_code:
+                lines.append(line)
             continue
-        found.append(Section(level, title, _titles(path), tuple(lines)))
+        found.append(Section(level, title, _titles(path), tuple(lines), tuple(source)))
         if title:
             path.append((level, title))
-        level, title, lines = len(heading[1]), _heading_text(heading[2]), []
+        level, title, lines, source = len(heading[1]), _heading_text(heading[2]), [], []
         path = [(above, name) for above, name in path if above < level]
-    found.append(Section(level, title, _titles(path), tuple(lines)))
+    found.append(Section(level, title, _titles(path), tuple(lines), tuple(source)))
     return tuple(found)
+
+
+def code_at(lines: Sequence[str], number: int) -> tuple[tuple[str, ...], int] | None:
+    """The code in a fence that opens at a line, and the number of the line behind it.
+
+    Of a section's `source`, where every fence is closed.
+    """
+    fence = _fence(lines[number])
+    end = None if fence is None else _end_of_fence(lines, number, fence[1])
+    if end is None:
+        return None
+    indent = len(lines[number]) - len(lines[number].lstrip(" "))
+    return tuple(_unindented(line, indent) for line in lines[number + 1 : end - 1]), end
+
+
+def table_at(lines: Sequence[str], number: int) -> tuple[Table, int] | None:
+    """The table whose header a line is, and the number of the line behind it."""
+    following = lines[number + 1] if number + 1 < len(lines) else ""
+    if not _is_row(lines[number]) or not _is_separator(following):
+        return None
+    columns = _cells(lines[number])
+    end = number + 2
+    while end < len(lines) and _goes_on(lines, end):
+        end += 1
+    rows = [_cells(line) for line in lines[number + 2 : end] if line.strip()]
+    return Table(columns, tuple(rows[:ROW_LIMIT])), end
+
+
+def is_picture_or_rule(line: str) -> bool:
+    """Whether a line says nothing in a terminal: an image, a badge, a horizontal rule."""
+    stripped = line.strip()
+    return stripped.startswith(("![", "[![", "<img")) or set(stripped) in ({"-"}, {"*"}, {"_"})
 
 
 def split_breaks(cell: str) -> list[str]:
@@ -115,10 +161,9 @@ def prose(lines: Iterable[str]) -> str:
     kept: list[str] = []
     for line in lines:
         text = line.rstrip()
-        stripped = text.strip()
-        if stripped.startswith(("![", "[![", "<img")) or set(stripped) in ({"-"}, {"*"}, {"_"}):
+        if is_picture_or_rule(line):
             continue
-        if stripped or (kept and kept[-1]):
+        if text or (kept and kept[-1]):
             kept.append(text)
     return "\n".join(kept).strip("\n")
 
@@ -133,49 +178,66 @@ def _heading_text(text: str) -> str:
     return closed.rstrip() if closed.endswith((" ", "\t")) else text
 
 
-def _without_comments(text: str) -> str:
-    """The text without HTML comments; one that is never closed is text."""
-    kept: list[str] = []
-    position = 0
-    while (start := text.find("<!--", position)) >= 0:
-        end = text.find("-->", start)
-        if end < 0:
-            break
-        kept.append(text[position:start])
-        position = end + len("-->")
-    kept.append(text[position:])
-    return "".join(kept)
+def _lines(text: str) -> Iterator[tuple[str, bool]]:
+    """The lines without HTML comments, and whether each belongs to a code fence.
+
+    What is never closed, a fence or a comment, is text, and so is the like behind it.
+    """
+    lines = text.split("\n")
+    number = 0
+    fences = comments = True
+    while number < len(lines):
+        line = lines[number]
+        fence = _fence(line) if fences else None
+        end = None if fence is None else _end_of_fence(lines, number, fence[1])
+        if end is not None:
+            yield from ((inside, True) for inside in lines[number:end])
+            number = end
+            continue
+        fences = fences and fence is None
+        number += 1
+        kept, position = "", 0
+        while comments and (start := line.find("<!--", position)) >= 0:
+            kept += line[position:start]
+            close, position = line.find("-->", start), start
+            if close < 0:
+                there = next((n for n in range(number, len(lines)) if "-->" in lines[n]), None)
+                comments = there is not None
+                if there is None:
+                    break
+                line, number = lines[there], there + 1
+                close = line.find("-->")
+            position = close + len("-->")
+        yield kept + line[position:], False
 
 
-def _without_fences(lines: Sequence[str]) -> Iterator[str]:
-    marks = ""
-    held: list[str] = []
-    for line in lines:
-        fence = _FENCE.fullmatch(line) if len(line) <= LINE_LIMIT else None
-        if marks:
-            held.append(line)
-            if fence is not None and fence[1].startswith(marks) and not fence[2].strip():
-                marks, held = "", []
-        elif fence is not None:
-            marks, held = fence[1], [line]
-        else:
-            yield line
-    yield from held
+def _fence(line: str) -> re.Match[str] | None:
+    return _FENCE.fullmatch(line) if len(line) <= LINE_LIMIT else None
+
+
+def _end_of_fence(lines: Sequence[str], number: int, marks: str) -> int | None:
+    """The number of the line behind the fence that opens here; None where it is not closed."""
+    for end in range(number + 1, len(lines)):
+        fence = _fence(lines[end])
+        if fence is not None and fence[1].startswith(marks) and not fence[2].strip():
+            return end + 1
+    return None
+
+
+def _unindented(line: str, indent: int) -> str:
+    """A line of code without the indent of its fence."""
+    return line[min(indent, len(line) - len(line.lstrip(" "))) :]
 
 
 def _tables(lines: Sequence[str]) -> Iterator[Table]:
     number = 0
-    while number + 1 < len(lines):
-        if not _is_row(lines[number]) or not _is_separator(lines[number + 1]):
+    while number < len(lines):
+        found = table_at(lines, number)
+        if found is None:
             number += 1
             continue
-        columns = _cells(lines[number])
-        end = number + 2
-        while end < len(lines) and _goes_on(lines, end):
-            end += 1
-        rows = [_cells(line) for line in lines[number + 2 : end] if line.strip()]
-        yield Table(columns, tuple(rows[:ROW_LIMIT]))
-        number = end
+        table, number = found
+        yield table
 
 
 def _goes_on(lines: Sequence[str], number: int) -> bool:

@@ -1,12 +1,12 @@
 """Markdown to `Card`: any text gives a card, and what cannot be read is missing or warned of."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelrunner.cards.attributes import parse_attributes
 from modelrunner.cards.benchmarks import parse_benchmarks
-from modelrunner.cards.card import Attributes, Card, Link, Shape
+from modelrunner.cards.card import Attributes, Card, CardSection, Link, Shape
 from modelrunner.cards.checks import odd_rows
 from modelrunner.cards.markdown import LINE_LIMIT, Section, links, prose, sections
 from modelrunner.cards.shapes import parse_shapes
@@ -49,6 +49,7 @@ def parse_card(text: str, *, name: str | None = None) -> Card:
         footnotes=_footnotes(parts),
         shapes=_shapes(parts),
         warnings=_bounded(tuple(dict.fromkeys(warnings))),
+        sections=tuple(_sections(parts)),
         text=clean,
     )
 
@@ -91,12 +92,22 @@ def _bounded(warnings: tuple[str, ...]) -> tuple[str, ...]:
     return (*warnings[:WARNING_LIMIT], f"and {len(warnings) - WARNING_LIMIT} more")
 
 
-def _description(parts: Sequence[Section]) -> str:
+def description_of(parts: Sequence[Section]) -> Section | None:
     """The section of that name, else what stands below the title."""
     named = next((part for part in parts if part.title.casefold() == "description"), None)
-    titled = next((part for part in parts if part.level == 1), None)
-    part = named or titled
-    return prose(part.lines) if part is not None else ""
+    return named or next((part for part in parts if part.level == 1), None)
+
+
+def _description(parts: Sequence[Section]) -> str:
+    part = description_of(parts)
+    return prose(part.source) if part is not None else ""
+
+
+def _sections(parts: Sequence[Section]) -> Iterator[CardSection]:
+    for part in parts:
+        text = "\n".join(line.rstrip() for line in part.source).strip("\n")
+        if part.title or text:
+            yield CardSection(part.level, part.title, text)
 
 
 def _attributes(parts: Sequence[Section]) -> Attributes:

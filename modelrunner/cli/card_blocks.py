@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from modelrunner.cards.card import Benchmark, Card, Variant
-from modelrunner.cards.markdown import Section, plain, prose, sections
+from modelrunner.cards.card import Attributes, Benchmark, Card, Variant
+from modelrunner.cards.markdown import (
+    Section,
+    code_at,
+    is_picture_or_rule,
+    plain,
+    sections,
+    table_at,
+)
+from modelrunner.cards.parser import description_of
 from modelrunner.cards.shapes import FIELDS, format_value
 from modelrunner.text import sanitize, sanitize_line
 from modelrunner.units import format_context, format_size
 
 _TEXT_LIMIT = 4000
+_CODE_INDENT = "    "
 _FIRST_NUMBER = 3
 
 _BULLET = re.compile(r"[-*+•][ \t]+|\d{1,3}[.)][ \t]+")
@@ -38,10 +47,24 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Running text; `bullet` makes it an item of a list."""
+    """Running text.
+
+    Attributes:
+        text: In one line.
+        bullet: Whether it is an item of a list.
+        depth: How many lists it stands in beyond the first.
+    """
 
     text: str
     bullet: bool = False
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines that are shown as they are."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +84,7 @@ class Grid:
     when_narrow: Literal["fold", "stack", "drop"] = "fold"
 
 
-Block = Heading | Paragraph | Grid
+Block = Heading | Paragraph | Code | Grid
 
 
 def card_blocks(card: Card, marks: Mapping[str, str], name: str | None = None) -> Iterator[Block]:
@@ -69,7 +92,7 @@ def card_blocks(card: Card, marks: Mapping[str, str], name: str | None = None) -
     name = name or (f"ai/{card.name}" if card.name else None)
     title = _line(card.title or card.name or "a card without a title")
     yield Heading(f"{title} ({_line(name)})" if name else title)
-    yield from _prose(card.description)
+    yield from _markdown(card.description.split("\n"))
     if facts := tuple(_attributes(card)):
         yield Heading("Characteristics")
         yield Grid(facts)
@@ -82,15 +105,20 @@ def card_blocks(card: Card, marks: Mapping[str, str], name: str | None = None) -
         yield Heading("Model shape")
         yield _shapes(card)
     parts = sections(card.text)
-    for part in parts:
-        yield from _other(part)
+    # another document, such as a README, is shown whole
+    is_card = card.attributes != Attributes() or card.variants or card.shapes
+    if is_card:
+        for part in parts:
+            yield from _other(part)
+    else:
+        yield from _document(card, parts)
     if card.warnings and not any("doubtful" in part.title.casefold() for part in parts):
         yield Heading("Warnings")
         yield from (Paragraph(_line(warning), bullet=True) for warning in card.warnings)
-    if card.benchmarks:
+    if is_card and card.benchmarks:
         yield Heading("Benchmarks")
         yield from _benchmarks(card.benchmarks)
-    if card.links:
+    if is_card and card.links:
         yield Heading("Links")
         yield from (Paragraph(_labelled(link.text, link.url), bullet=True) for link in card.links)
 
@@ -178,34 +206,112 @@ def _benchmarks(scores: Sequence[Benchmark]) -> Iterator[Grid]:
         yield Grid(tuple(rows), head, numbers_from=1, when_narrow="drop")
 
 
+def _document(card: Card, parts: Sequence[Section]) -> Iterator[Block]:
+    """Every section of a text that is no card, but the one that is its description."""
+    described = description_of(parts)
+    for part in parts:
+        if part is described:
+            continue
+        blocks = list(_markdown(part.source))
+        if part.title and part.title != card.title:
+            yield Heading(_line(part.title))
+        yield from blocks
+
+
 def _other(part: Section) -> Iterator[Block]:
-    """A section without a place of its own: its text, then its tables."""
+    """A section without a place of its own."""
     path = " ".join((*part.parents, part.title)).casefold()
     if part.level < 2 or any(word in path for word in _SHOWN_ELSEWHERE):  # noqa: PLR2004
         return
-    lines = [line for line in part.lines if not line.lstrip().startswith("|")]
-    blocks: list[Block] = [*_prose(prose(lines))]
-    for table in part.tables():
-        rows = tuple(tuple(_line(plain(cell)) for cell in row) for row in table.rows)
-        blocks.append(Grid(rows, tuple(_line(plain(cell)) for cell in table.columns)))
+    blocks = list(_markdown(part.source))
     if blocks:
         yield Heading(_line(part.title))
         yield from blocks
 
 
-def _prose(text: str) -> Iterator[Paragraph]:
-    """Markdown's paragraphs and list items as text without markup."""
-    held: list[str] = []
-    bullet = False
-    for line in [*sanitize(text).split("\n"), ""]:
-        stripped = line.strip()
+def _markdown(lines: Sequence[str]) -> Iterator[Block]:
+    """Markdown's paragraphs, list items, code and tables, without markup, in their order."""
+    text = _Text()
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        code, table = code_at(lines, number), table_at(lines, number)
+        if code is not None:
+            yield from text.ended()
+            found, number = code
+            yield Code(tuple(map(_code, found)))
+        elif table is not None:
+            yield from text.ended()
+            grid, number = table
+            rows = tuple(tuple(_line(plain(cell)) for cell in row) for row in grid.rows)
+            yield Grid(rows, tuple(_line(plain(cell)) for cell in grid.columns))
+        elif text.is_between and line.startswith(_CODE_INDENT) and line.strip():
+            end = _end_of_indented(lines, number)
+            yield Code(tuple(_code(line.removeprefix(_CODE_INDENT)) for line in lines[number:end]))
+            number = end
+        else:
+            yield from text.line("" if is_picture_or_rule(line) else line)
+            number += 1
+    yield from text.ended()
+
+
+def _end_of_indented(lines: Sequence[str], number: int) -> int:
+    """The number of the line behind code that is marked by its indent: blank lines may be in it."""
+    end = number
+    for place in range(number, len(lines)):
+        if lines[place].startswith(_CODE_INDENT) and lines[place].strip():
+            end = place + 1
+        elif lines[place].strip():
+            break
+    return end
+
+
+class _Text:
+    """Lines that become paragraphs and list items."""
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._bullet = False
+        self._indents: list[int] = []
+        """Where the marks of the lists begin that are open, the outermost first."""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether neither a paragraph nor a list is open: an indent is one of code then."""
+        return not self._held and not self._indents
+
+    def line(self, line: str) -> Iterator[Paragraph]:
+        """Takes a line; gives the paragraph that it ends."""
+        stripped = sanitize(line).strip()
         item = _BULLET.match(stripped)
-        if held and (item or not stripped):
-            yield Paragraph(_inline(" ".join(held)), bullet)
-            held, bullet = [], False
-        if stripped:
-            bullet = bullet or item is not None
-            held.append(stripped[item.end() :] if item else stripped)
+        if item or not stripped:
+            yield from self.ended()
+        if not stripped:
+            return
+        indent = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
+        if item:
+            # a list inside another is indented by two at least
+            self._indents = [each for each in self._indents if each + 2 <= indent]
+            self._indents.append(indent)
+            self._bullet = True
+            number = stripped[: item.end()].strip()
+            stripped = stripped[item.end() :]
+            if number[0].isdigit():
+                stripped = f"{number} {stripped}"
+        elif not self._held and indent == 0:
+            self._indents = []
+        self._held.append(stripped)
+
+    def ended(self) -> Iterator[Paragraph]:
+        """The paragraph that is open, if one is."""
+        if self._held:
+            depth = max(0, len(self._indents) - 1)
+            yield Paragraph(_inline(" ".join(self._held)), self._bullet, depth)
+        self._held, self._bullet = [], False
+
+
+def _code(line: str) -> str:
+    return sanitize(line.expandtabs(4))[:_TEXT_LIMIT].rstrip()
 
 
 def _inline(text: str) -> str:

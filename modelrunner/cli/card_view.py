@@ -1,11 +1,14 @@
 """A model card on a terminal and in a pipe: the same blocks, drawn twice."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelrunner.cards.card import Card
-from modelrunner.cli.card_blocks import Block, Grid, Heading, Paragraph, card_blocks
+from modelrunner.cli.card_blocks import Block, Code, Grid, Heading, Paragraph, card_blocks
+
+_NUMBERED = re.compile(r"\d{1,3}[.)] ")
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -40,8 +43,11 @@ def card_text(card: Card, marks: Mapping[str, str] | None = None, name: str | No
         match block:
             case Heading(text):
                 lines.extend(([""] if lines else []) + [text])
-            case Paragraph(text, bullet):
-                lines.append(f"- {text}" if bullet else text)
+            case Paragraph(text, bullet, depth):
+                mark = _mark(text) if bullet else ""
+                lines.append("  " * depth + (f"{mark} {text}" if mark else text))
+            case Code():
+                lines.extend(_indented(block))
             case Grid():
                 lines.extend(_aligned(block))
     return "\n".join(lines) + "\n"
@@ -55,24 +61,45 @@ def _stands_apart(before: Block, block: Block) -> bool:
 
 
 def _drawn(block: Block, width: int) -> "RenderableType":
-    from rich.table import Table
     from rich.text import Text
 
     match block:
         case Heading(text):
             return Text(text, style="bold")
-        case Paragraph(text, bullet):
-            if not bullet:
-                return Text(text)
-            item = Table.grid(padding=(0, 1))
-            item.add_row(Text("-"), Text(text, overflow="fold"))
-            return item
+        case Paragraph():
+            return _paragraph(block)
+        case Code():
+            return Text("\n".join(_indented(block)), style="dim", overflow="fold")
         case Grid():
             if block.when_narrow == "fold" or _needed(block) <= width:
                 return _table(block)
             if block.when_narrow == "stack":
                 return Text("\n".join(_stacked(block)), overflow="fold")
             return _table(_dropped(block, width))
+
+
+def _paragraph(paragraph: Paragraph) -> "RenderableType":
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    text = Text(paragraph.text, overflow="fold")
+    drawn: RenderableType = text
+    mark = _mark(paragraph.text) if paragraph.bullet else ""
+    if mark:
+        item = Table.grid(padding=(0, 1))
+        item.add_row(Text(mark), text)
+        drawn = item
+    return Padding(drawn, (0, 0, 0, 2 * paragraph.depth)) if paragraph.depth else drawn
+
+
+def _mark(item: str) -> str:
+    """The mark before a list item; a numbered one has its number."""
+    return "" if _NUMBERED.match(item) else "-"
+
+
+def _indented(code: Code) -> Iterator[str]:
+    return (f"    {line}".rstrip() for line in code.lines)
 
 
 def _table(grid: Grid) -> "RenderableType":

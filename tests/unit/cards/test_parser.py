@@ -66,7 +66,15 @@ i: Estimated
 
 
 def test_a_card_becomes_its_facts():
-    assert parse_card(CARD, name="tiny").to_dict() == {
+    facts = parse_card(CARD, name="tiny").to_dict()
+    sections = facts.pop("sections")
+    assert sections[0] == {
+        "level": 1,
+        "title": "Tiny Model",
+        "text": "*GGUF version by Someone*\n\n![logo](https://example.com/logo.svg)",
+    }
+    assert [section["title"] for section in sections[1:3]] == ["Description", "Characteristics"]
+    assert facts == {
         "name": "tiny",
         "title": "Tiny Model",
         "description": "A model **made up** for this test.",

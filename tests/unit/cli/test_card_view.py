@@ -70,7 +70,7 @@ TAG         PARAMETERS  QUANTIZATION  CONTEXT       VRAM       SIZE
 VRAM is the card's figure for 4K tokens of context. `latest` is `ai/tiny:1B`.
 
 Considerations
-- Mind the gap.
+1. Mind the gap.
 - And `this`.
 
 Warnings
@@ -147,3 +147,105 @@ def test_columns_of_which_the_card_says_nothing_are_left_out():
         "QUANTIZATION        SIZE",
         "F16           953.67 MiB",
     ]
+
+
+README = """\
+<!-- a comment
+```
+## hidden
+-->
+# Tool
+In a clone of this repository:
+
+```bash
+# not a heading
+make run   <!-- kept -->
+```
+
+Then:
+
+    indented --code
+
+      more
+
+## Use
+1. First
+   ```sh
+   one
+   ```
+2. Second
+   - nested
+     - deeper
+
+   | a | b |
+   |---|---|
+   | 1 | 2 |
+
+Done.
+
+## Example
+    not closed is text:
+~~~
+## Links
+- [Home](https://example.com)
+"""
+
+SHOWN = """\
+Tool
+In a clone of this repository:
+    # not a heading
+    make run   <!-- kept -->
+Then:
+    indented --code
+
+      more
+
+Use
+1. First
+    one
+2. Second
+  - nested
+    - deeper
+a  b
+1  2
+Done.
+
+Example
+    not closed is text:
+~~~
+
+Links
+- Home
+"""
+
+
+def test_a_document_that_is_no_card_is_shown_whole_with_its_code():
+    assert card_text(parse_card(README)) == SHOWN
+    assert drawn(parse_card(README), 80) == SHOWN.splitlines()
+
+
+def test_its_json_has_every_section_with_its_code():
+    assert parse_card(README).to_dict()["sections"] == [
+        {
+            "level": 1,
+            "title": "Tool",
+            "text": "In a clone of this repository:\n\n```bash\n# not a heading\n"
+            "make run   <!-- kept -->\n```\n\nThen:\n\n    indented --code\n\n      more",
+        },
+        {
+            "level": 2,
+            "title": "Use",
+            "text": "1. First\n   ```sh\n   one\n   ```\n2. Second\n   - nested\n"
+            "     - deeper\n\n   | a | b |\n   |---|---|\n   | 1 | 2 |\n\nDone.",
+        },
+        {"level": 2, "title": "Example", "text": "    not closed is text:\n~~~"},
+        {"level": 2, "title": "Links", "text": "- [Home](https://example.com)"},
+    ]
+    assert "```bash" in parse_card(README).description
+
+
+def test_a_card_keeps_the_code_of_its_sections():
+    card = parse_card(
+        TEXT.replace("And `this`.", "And `this`:\n\n  ```\n  $ one\n    two\n  ```\n")
+    )
+    assert "- And `this`:\n    $ one\n      two\n" in card_text(card)
