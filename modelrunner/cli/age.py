@@ -1,4 +1,4 @@
-"""How long ago something was, in words."""
+"""Ages of things in words."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ _UNITS = (
 
 
 def age(created: str | None, now: datetime | None = None) -> str:
-    """`2 months ago` for an RFC 3339 time, empty where there is none."""
+    """Return `2 months ago` for an RFC 3339 time; empty for no time."""
     if created is None:
         return ""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(created)).total_seconds()

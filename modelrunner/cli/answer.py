@@ -19,7 +19,7 @@ _DEFAULTS = SamplingOptions()
 _MOST_TOKENS = 4096
 
 ONLY_THOUGHTS = "no answer: the model was still thinking when its output ended"
-"""What is said of thoughts without an answer."""
+"""Message for thoughts without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,19 @@ def answer_once(
     answer quietly, with `closed` as its finish reason.
 
     Args:
-        client: Whom to ask.
-        conversation: What was said so far, the question last.
-        context: How many tokens the model was started with, if that is known.
+        client: The server to send requests to.
+        conversation: The messages so far, the question last.
+        context: The context size in tokens, if known.
         out: Where the answer goes.
         err: Where thoughts go, and the note that an answer was cut.
         options: How the answer is chosen; without a limit of tokens it gets one.
-        caller: Who calls the tools that the model asks for.
+        caller: Runs the tools that the model calls.
         display: How the answer is shown.
 
     Raises:
         AnswerCutError: There are thoughts and no answer.
         ContextExceededError: The prompt is longer than the context.
-        RuntimeFailedError: The server refuses or breaks off.
+        RuntimeFailedError: The server refuses the request, or the connection breaks.
     """
     caller = caller or Caller()
     writer: Writer | None = None
@@ -115,9 +115,9 @@ def _more_room(done: Done, options: SamplingOptions) -> str:
 
 
 def bounded(options: SamplingOptions, context: int | None) -> SamplingOptions:
-    """Return the options with a limit of tokens: a script is not to wait for an endless answer.
+    """Return the options with a token limit, so that a script never waits for an endless answer.
 
-    A context that is shorter is a limit by itself.
+    A context smaller than the limit needs none.
     """
     if options.max_tokens is not None or (context or _MOST_TOKENS + 1) <= _MOST_TOKENS:
         return options
@@ -125,7 +125,7 @@ def bounded(options: SamplingOptions, context: int | None) -> SamplingOptions:
 
 
 def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
-    """Write an answer to its end."""
+    """Write an answer until it ends."""
     done = Done("stop")
     for piece in pieces:
         match piece:
@@ -138,7 +138,7 @@ def show(pieces: Iterator[Delta | Done], writer: Writer) -> Done:
 
 
 def cut_note(done: Done, options: SamplingOptions, context: int | None) -> str | None:
-    """Why there is no more of this answer; None if it came to its own end."""
+    """Return why the answer was cut off; None if it ended by itself."""
     if done.finish_reason == REPEATED:
         return "the answer was stopped: it repeats itself"
     if done.finish_reason != "length":

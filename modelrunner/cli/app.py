@@ -65,7 +65,7 @@ def root(
     debug: Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")] = False,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
-    """Options that come before a command's name."""
+    """Handle options before the name of a command."""
     said = shared_options(json, quiet, progress, plain, offline, debug)
     ctx.ensure_object(GlobalOptions).add(said)
     if version:
@@ -77,7 +77,7 @@ def root(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; the exit code."""
+    """Run a command line and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_streams()
     _end_on_signals()
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_disk(error: OSError) -> ModelRunnerError | None:
-    """What a file system says where no part of the program has words for it; None for others."""
+    """Return the error for an unexpected file system fault; None for other errors."""
     # only what fails pays for it
     from modelrunner.store.files import disk_error, is_of_disk
 
@@ -129,7 +129,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Shows the program's own warnings in one line each, and those of libraries as they are."""
+    """Print the program's warnings in one line each, and those of libraries unchanged."""
     if category.__module__.partition(".")[0] == "modelrunner":
         console_for(GlobalOptions(json="--json" in sys.argv)).warn(str(message))
     else:
@@ -138,7 +138,7 @@ def _show_warning(
 
 
 def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions) -> int:
-    """Runs one command; what ends it from outside is told, where JSON was asked for."""
+    """Run one command; with --json, report a signal that ends it."""
     try:
         status = typer.main.get_command(app).main(
             arguments, prog_name="modelrunner", standalone_mode=False, obj=said
@@ -160,7 +160,7 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions)
 
 
 def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:
-    """Shows an error, in GitHub Actions too where that was asked for."""
+    """Print an error, with --github as an annotation too."""
     console_for(fallback).error(error)
     if said.github:
         from modelrunner.cli.github import annotations
@@ -170,7 +170,7 @@ def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions)
 
 
 def _tell_interruption(fallback: GlobalOptions, said: GlobalOptions) -> None:
-    """Says in JSON, where that was asked for, that the command was ended from outside."""
+    """Report in JSON, with --json, that a signal ended the command."""
     if fallback.json:
         console_for(fallback).error(said.interruption or CanceledByUserError("interrupted"))
 
@@ -197,7 +197,7 @@ def _usage(
 
 
 def _end_on_signals() -> None:
-    """SIGTERM and a vanished terminal end the program as Ctrl-C does: orderly, and soon."""
+    """End the program at SIGTERM and SIGHUP as at Ctrl-C: with cleanup."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -209,7 +209,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _open_streams() -> None:
-    """A shell's `>&-` closes a stream; what is said into it then goes nowhere."""
+    """Replace streams that a shell closed with `>&-` by ones that discard."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     if sys.stderr is None:
@@ -221,7 +221,7 @@ def _open_streams() -> None:
 
 
 class _Lenient(io.TextIOWrapper):
-    """A stderr that takes no more ends the talk, and not the command."""
+    """A stderr whose write errors end the messages, and not the command."""
 
     def write(self, text: str) -> int:
         try:
@@ -252,7 +252,7 @@ def _is_of_help(error: OSError) -> bool:
 
 
 def _let_go(stream: TextIO) -> None:
-    """Writes what is buffered, or drops it: the interpreter would fail at it, and exit with 120."""
+    """Flush a stream, or discard its buffer: the interpreter would fail, and exit with 120."""
     try:
         stream.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""What `run` does with a PROMPT: one question, one answer or several, as text or as JSON."""
+"""Answers to a PROMPT of `run`: one or several, as text or as JSON."""
 
 import json
 import sys
@@ -23,16 +23,16 @@ from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.text import json_fault, os_reason, sanitize_line
 
 REPEAT_PENALTY = 1.1
-"""Without it small models go round in circles."""
+"""Small models repeat themselves without it."""
 
 _SCHEMA_LIMIT = 1024 * 1024
 
 
 def question_of(words: list[str], *, terminal: bool) -> str | None:
-    """What is asked: the words of the command line, then whatever is piped in.
+    """Return the prompt: the words of the command line, then the text from stdin.
 
     Raises:
-        UsageError: What is piped in is no text, or nothing is asked.
+        UsageError: Stdin is not text, or there is no prompt.
     """
     text = " ".join(words)
     if terminal:
@@ -52,16 +52,16 @@ def question_of(words: list[str], *, terminal: bool) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """What an answer has to look like: a JSON value, of a schema perhaps."""
+    """The form of an answer: JSON, with a schema or without."""
 
     schema: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, text: str) -> "AnswerForm":
-        """What `--format` says: `json`, or a file with a JSON Schema.
+        """Parse `--format`: `json`, or a file with a JSON Schema.
 
         Raises:
-            UsageError: There is no such file, or it holds no schema.
+            UsageError: The file does not exist, or is not a JSON Schema.
         """
         if text == "json":
             return cls()
@@ -93,7 +93,7 @@ class AnswerForm:
         return cls(schema)
 
     def to_dict(self) -> dict[str, object]:
-        """The `response_format` of a request, as OpenAI's API takes it."""
+        """Return the `response_format` of a request to OpenAI's API."""
         if self.schema is None:
             return {"type": "json_object"}
         named = {"name": "answer", "schema": self.schema, "strict": True}
@@ -102,12 +102,12 @@ class AnswerForm:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How often is asked, and how the answer has to look.
+    """The number and form of the answers.
 
     Attributes:
         count: How many answers.
-        form: What they look like; None for text.
-        in_chat: Whether it is a chat instead, in which the person chooses.
+        form: Their form; None for text.
+        in_chat: Whether this is a chat, in which the user sets the options.
     """
 
     count: int = 1
@@ -116,13 +116,13 @@ class Asking:
 
     @property
     def has_schema(self) -> bool:
-        """Whether the answer is to follow a schema."""
+        """Whether the answer has to match a schema."""
         return self.form is not None and self.form.schema is not None
 
     def options(self, said: SamplingOptions, runtime: Runtime) -> SamplingOptions:
-        """A script gets the same answer to the same question, unless it asks for something else.
+        """Return the options with the defaults of a script: the same prompt, the same answer.
 
-        Several answers to one question are to differ, and are the model's own choice.
+        Several answers to one prompt use the model's own temperature, so that they differ.
         """
         options = said
         if options.temperature is None and self.count == 1 and not self.in_chat:
@@ -134,11 +134,11 @@ class Asking:
         return options
 
     def answer(self, context: Context, session: Session, question: str) -> None:
-        """Asks, and shows the answers.
+        """Send the prompt, and print the answers.
 
         Raises:
-            AnswerCutError: What should be JSON was cut.
-            RuntimeFailedError: The server does not heed the form that was asked for.
+            AnswerCutError: JSON was cut off.
+            RuntimeFailedError: The server ignores the requested form.
         """
         rows = []
         for index in range(self.count):
@@ -192,9 +192,9 @@ class Asking:
 
 
 def against_loops(options: SamplingOptions, runtime: Runtime) -> SamplingOptions:
-    """Return the options with a repeat penalty, unless they say one.
+    """Return the options with a repeat penalty, unless they set one.
 
-    A server that is not ours may not know the word.
+    An external server may not support the parameter.
     """
     if options.repeat_penalty is not None or isinstance(runtime, ExternalRuntime):
         return options

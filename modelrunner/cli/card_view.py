@@ -20,13 +20,13 @@ def render_card(
     marks: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> None:
-    """Draw a card for a person, as wide as the console is.
+    """Draw a card in the width of the console.
 
     Args:
         card: What to draw.
-        console: Where.
-        marks: What to say of a variant by one of its references: `fits`, `too large`.
-        name: What the model is called, for one that is not in Docker's own namespace.
+        console: The console to draw on.
+        marks: Annotations of variants by one of their references: `fits`, `too large`.
+        name: The model's name, if it is outside of Docker's own namespace.
     """
     before: Block | None = None
     for block in card_blocks(card, marks or {}, name):
@@ -37,7 +37,7 @@ def render_card(
 
 
 def card_text(card: Card, marks: Mapping[str, str] | None = None, name: str | None = None) -> str:
-    """The card as plain text for a pipe: no colour, no wrapping, columns padded with spaces."""
+    """Return the card as plain text for a pipe: no color, no wrapping, padded columns."""
     lines: list[str] = []
     for block in card_blocks(card, marks or {}, name):
         match block:
@@ -54,7 +54,7 @@ def card_text(card: Card, marks: Mapping[str, str] | None = None, name: str | No
 
 
 def _stands_apart(before: Block, block: Block) -> bool:
-    """Whether an empty line belongs between two blocks: headings, and paragraphs in a row."""
+    """Whether an empty line separates two blocks."""
     if isinstance(before, Paragraph) and isinstance(block, Paragraph):
         return not block.bullet
     return isinstance(block, Heading)
@@ -121,7 +121,7 @@ def _table(grid: Grid) -> "RenderableType":
 
 
 def _needed(grid: Grid) -> int:
-    """The width at which no cell of a grid has to be broken."""
+    """Return the width at which no cell of a grid is broken."""
     return sum(width + 2 for width in _widths([grid.columns, *grid.rows])) - 2
 
 
@@ -138,7 +138,7 @@ def _widths(rows: Iterable[Sequence[str]]) -> list[int]:
 
 
 def _stacked(grid: Grid) -> Iterator[str]:
-    """Each row as a text of its own."""
+    """Return each row as a paragraph."""
     for row in grid.rows:
         facts = (f"{t.lower()} {c}" for t, c in zip(grid.columns[1:], row[1:], strict=False) if c)
         yield row[0].replace("\n", ", ")
@@ -146,7 +146,7 @@ def _stacked(grid: Grid) -> Iterator[str]:
 
 
 def _dropped(grid: Grid, width: int) -> Grid:
-    """The grid with as many of its first columns as fit, and never less than two."""
+    """Return the grid with as many of its first columns as fit, at least two."""
     count = len(grid.columns)
     cut = grid
     while count > 2 and _needed(cut) > width:  # noqa: PLR2004

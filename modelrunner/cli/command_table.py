@@ -1,8 +1,8 @@
-"""Every command: its name, where it is written, and what `--help` says of it in one line.
+"""Every command: its name, its module, and its summary in `--help`.
 
 A command's module is imported when the command is used, so that `list` does not wait for what
-`run` needs. The one-line summaries are here for the same reason; a test holds them against the
-commands' own.
+`run` needs. The one-line summaries are repeated in the table for the same reason; a test compares
+them with the commands' own.
 """
 
 import os
@@ -94,7 +94,7 @@ GROUPS = {
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "version"),
 }
-"""The commands as `--help` lists them; those that are hidden are in none."""
+"""The commands by groups of `--help`; hidden ones are in none."""
 
 ALIASES = {
     "chat": "run",
@@ -105,7 +105,7 @@ ALIASES = {
     "status": "ps",
     "unload": "stop",
 }
-"""Names of commands in Docker Model Runner, Docker and Ollama that mean one of ours."""
+"""Aliases: names that Docker Model Runner, Docker and Ollama have for these commands."""
 
 _ELSEWHERE = {
     "build": "package",
@@ -135,21 +135,21 @@ _ELSEWHERE = {
     "unset": "configure",
     "upgrade": "update",
 }
-"""What other programs call what is a little different here, or needs other arguments."""
+"""Commands of other programs, and the nearest command of this one."""
 
 
 class CommandTable(TyperGroup):
-    """The group of all commands, each loaded when it is asked for."""
+    """The group of all commands, each loaded on first use."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own is private
-        """The names, in the order of `--help`."""
+        """Return the names in the order of `--help`."""
         return [name for names in GROUPS.values() for name in names]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - see above
-        """The command that the first argument names.
+        """Return the command that the first argument names.
 
         Raises:
-            UsageError: There is none; the near ones are named.
+            UsageError: There is none; the hint names similar ones.
         """
         wanted = args[0]
         known = wanted in COMMANDS or wanted in ALIASES or wanted == "purge"
@@ -162,17 +162,17 @@ class CommandTable(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
-        """Understands the command line, and prints `--help`."""
+        """Parse the command line, and print `--help`."""
         with _reader_may_leave():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - see above
-        """Runs the command."""
+        """Run the command."""
         with _reader_may_leave():
             return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> "TyperCommand | None":  # noqa: ANN401, ARG002
-        """Loads a command."""
+        """Load a command."""
         entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
         if entry is None:
             return None
@@ -183,7 +183,7 @@ class CommandTable(TyperGroup):
         return loaded  # type: ignore[return-value]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
-        """Writes the commands in their groups, without loading any, then the options."""
+        """Write the commands in their groups, without loading any, then the options."""
         width = max(len(name) for name in self.list_commands(ctx))
         for title, names in GROUPS.items():
             # all groups in one column
@@ -192,7 +192,7 @@ class CommandTable(TyperGroup):
         write_parameters(ctx, formatter, {str(entry.name) for entry in self.get_params(ctx)})
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - see above
-        """What a shell offers after the program's name: from the table, without loading any."""
+        """Return the completions after the program's name, without loading any command."""
         if incomplete.startswith("-"):
             return super(TyperGroup, self).shell_complete(ctx, incomplete)
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
@@ -204,7 +204,7 @@ class CommandTable(TyperGroup):
         prog_name: str,
         complete_var: str | None = None,  # noqa: ARG002 - typer's signature
     ) -> None:
-        """Answers a shell that asks for completions, and ends; the first thing of a start."""
+        """Print completions and exit, if a shell requests them; runs before anything else."""
         if shell := asking_shell(os.environ):
             answer(self, ctx_args, prog_name, shell)
             sys.exit(0)
@@ -212,7 +212,7 @@ class CommandTable(TyperGroup):
 
 @contextmanager
 def _reader_may_leave() -> Iterator[None]:
-    """That nobody reads a result to its end, as with `| head`, is not a failure."""
+    """Treat a closed stdout, as with `| head`, as success."""
     try:
         yield
     except BrokenPipeError as exc:

@@ -1,11 +1,11 @@
-"""Completion in a shell: what can come at the cursor, and the scripts that ask for it.
+"""Shell completion: the candidates at the cursor, and the scripts that request them.
 
-A script hands over the line up to the cursor and gets one offer a line; those of zsh and fish get a
-description behind a tab. Nothing here uses the network, and nothing prints an error: a Tab that
-finds nothing leaves the line as it is, and the command itself reports what is wrong.
+A script passes the line up to the cursor and reads one candidate per line; those of zsh and fish
+read a description behind a tab. Completion never uses the network and never prints an error: a Tab
+without candidates leaves the line as it is, and the command itself reports what is wrong.
 
-The name of a model has colons, at which bash would end a word: its script gives back what is behind
-the last one.
+Names of models have colons, at which bash ends a word: its script returns the part behind the last
+one.
 """
 
 import os
@@ -31,12 +31,12 @@ _LOCAL = frozenset(
         *("remove", "rmi", "unload", "verify"),
     }
 )
-"""Commands, by all of their names, that take only what is in the local store."""
+"""Commands, with their aliases, that take only models of the local store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can come at the cursor; `help` says what it is, `type` is the parser's."""
+    """A candidate at the cursor; `help` describes it, `type` is the parser's."""
 
     value: str
     help: str | None = None
@@ -44,20 +44,20 @@ class Offer:
 
 
 def asking_shell(environ: Mapping[str, str]) -> str | None:
-    """The shell that asks for completions, where one does."""
+    """Return the shell that requests completions, if one does."""
     asked = environ.get(_VARIABLE, "")
     shell = asked.removeprefix(_PREFIX)
     return shell if asked.startswith(_PREFIX) and shell in SCRIPTS else None
 
 
 def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa: ANN401 - the parser's are private
-    """Print what can come at the cursor.
+    """Print the candidates at the cursor.
 
     Args:
         command: The parser's command of the program.
-        values: What the program would be started with.
+        values: The values that the program would start with.
         program: The name of the program.
-        shell: Who asks: a key of `SCRIPTS`.
+        shell: The requesting shell, a key of `SCRIPTS`.
     """
     # typer exports nothing that parses a line; a test notices where these move
     from typer._click.shell_completion import get_completion_class
@@ -77,7 +77,7 @@ def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa
 
 
 def _line(value: str, text: str | None) -> str:
-    """An offer, with the first sentence about it; control characters would end it."""
+    """Return a candidate with the first sentence of its description, in one line."""
     about = " ".join((text or "").split())
     return f"{value}\t{about}" if about else value
 
@@ -145,11 +145,11 @@ complete -c modelrunner -f -a "(__modelrunner_complete)"
 
 
 def completer_for(name: str, metavar: str | None) -> Completer | None:
-    """What completes an argument or option; None for nothing but files.
+    """Return the completer of an argument or option; None for files only.
 
     Args:
-        name: Of the parameter, in Python.
-        metavar: What stands for its value in a help text.
+        name: The parameter's name in Python.
+        metavar: The placeholder of its value in help texts.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -159,7 +159,7 @@ def completer_for(name: str, metavar: str | None) -> Completer | None:
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of models that begin so: those of the local store, then those of the catalogue."""
+    """Return matching names of models: of the local store, then of the catalog."""
     found = dict.fromkeys(_stored(incomplete))
     if ctx.info_name not in _LOCAL:
         found |= dict.fromkeys(_catalogued(incomplete))
@@ -167,19 +167,19 @@ def models(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def stored_models(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the local store that begin so."""
+    """Return matching names of the local store."""
     return list(dict.fromkeys(_stored(incomplete)))
 
 
 def cards(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the catalogue that begin so."""
+    """Return matching names of the catalog."""
     from modelrunner.cards.catalog import Catalog
 
     return _begin(Catalog.load().names(), incomplete)
 
 
 def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Settings that begin so, ready for a value; behind the equals sign the values."""
+    """Return matching settings with `=`, or after the equals sign their values."""
     from modelrunner.runtime.chat_templates import NAMES
     from modelrunner.runtime.settings import KNOWN, Choice, Switch, Template, canonical
 
@@ -200,35 +200,35 @@ def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def setting_keys(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of settings that begin so."""
+    """Return matching names of settings."""
     from modelrunner.runtime.settings import KNOWN
 
     return _begin(KNOWN, incomplete)
 
 
 def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Types of a KV cache."""
+    """Return matching types of a KV cache."""
     from modelrunner.runtime.runtime import CACHE_TYPES
 
     return _begin(CACHE_TYPES, incomplete)
 
 
 def chat_templates(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the chat templates that come with the program."""
+    """Return matching names of built-in chat templates."""
     from modelrunner.runtime.chat_templates import NAMES
 
     return _begin(NAMES, incomplete)
 
 
 def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of runtimes, installed or not."""
+    """Return matching names of runtimes, installed or not."""
     from modelrunner.runtime.select import known
 
     return _begin(("auto", *(runtime.name for runtime in known(os.environ))), incomplete)
 
 
 def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of GPUs whose memory is known, without spaces, in lower case if begun so."""
+    """Return matching names of known GPUs, without spaces, in the case that was typed."""
     from modelrunner.memory.gpus import known_gpus
 
     names = [name.replace(" ", "") for name in known_gpus()]
@@ -237,7 +237,7 @@ def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """What `modelrunner.toml` in this directory calls its models."""
+    """Return matching names of models in `modelrunner.toml` of the current directory."""
     from modelrunner.errors import ModelRunnerError
     from modelrunner.lockfile.project import Project
 
@@ -249,7 +249,7 @@ def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def registries(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Hosts of registries that the configuration or a stored model names."""
+    """Return matching registries of the configuration and of stored models."""
     settings = _settings()
     if settings is None:
         return []
@@ -259,13 +259,13 @@ def registries(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def commands(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of commands; none has another below it."""
+    """Return matching names of commands."""
     root: Any = ctx.find_root().command
     return [] if ctx.params.get("words") else _begin(root.list_commands(ctx), incomplete)
 
 
 def export_kinds(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """What `export` writes."""
+    """Return matching kinds of `export`."""
     from modelrunner.operations.export.export import Kind
 
     return _begin(Kind, incomplete)
@@ -282,7 +282,7 @@ _BY_NAME: Mapping[str, Completer] = {
     "unset": setting_keys,
     "update": locked_names,
 }
-"""Parameters whose metavars stand for different things elsewhere."""
+"""Parameters whose metavars mean different things in other commands."""
 
 _BY_METAVAR: Mapping[str, Completer] = {
     "COMMAND": commands,
@@ -297,7 +297,7 @@ def _begin(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _settings() -> "Settings | None":
-    """The settings; the defaults where the configuration cannot be understood."""
+    """Return the settings, or the defaults if the configuration is invalid."""
     from modelrunner.config import Settings
     from modelrunner.errors import ModelRunnerError
 
@@ -318,7 +318,7 @@ def _stored(incomplete: str) -> Iterator[str]:
 
 
 def _references(settings: "Settings") -> "Iterator[Reference]":
-    """Every name in the local store; none where it cannot be read."""
+    """Return every name in the local store; none if it cannot be read."""
     from modelrunner.errors import ModelRunnerError
     from modelrunner.store.store import Store
 
@@ -345,7 +345,7 @@ def _catalogued(incomplete: str) -> Iterator[str]:
 
 
 def _spelled(name: str, incomplete: str) -> Iterator[str]:
-    """A name as it was begun to be typed: with `ai/` or without; nothing where it is another."""
+    """Yield a matching name in the form that was typed, with `ai/` or without."""
     for spelling in (name, name.removeprefix("ai/")):
         if spelling.startswith(incomplete):
             yield spelling

@@ -1,4 +1,4 @@
-"""Asks before much is removed: on a terminal with a question, elsewhere `--yes` has to be given."""
+"""Confirmation before much is removed: a question on a terminal, `--yes` elsewhere."""
 
 import sys
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 def confirm(
     context: Context, action: str, what: Sequence[str], *, yes: bool, hint: str = ""
 ) -> None:
-    """Returns where the user agrees; asks where somebody can answer.
+    """Return if the user agrees; asks on a terminal.
 
     Args:
-        context: Where to ask.
-        action: What would be done: `remove 2 models (1.20 GiB)`.
-        what: What that concerns, a line each.
+        context: The terminal to ask on.
+        action: The action, such as `remove 2 models (1.20 GiB)`.
+        what: What is affected, in one line each.
         yes: Whether `--yes` was given.
-        hint: What else could be done than to add `--yes`.
+        hint: An alternative to `--yes`.
 
     Raises:
-        UsageError: Nobody can answer, and `--yes` was not given.
+        UsageError: There is no terminal, and `--yes` was not given.
         typer.Exit: The answer is no.
     """
     if yes:

@@ -1,7 +1,7 @@
-"""Two streams: results on stdout, talk on stderr; and how loud, in which form, with which colours.
+"""Output: results on stdout, messages on stderr, with their form and colors.
 
-A pipe gets no colour, no carriage return and no bar. Foreign text has been sanitised before it
-comes here, or is sanitised here.
+A pipe gets no color, no carriage return and no bar. Text of other people is sanitized before or in
+this module.
 """
 
 import errno
@@ -25,7 +25,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ProgressMode(StrEnum):
-    """How a transfer is shown."""
+    """Styles of progress."""
 
     AUTO = "auto"
     BAR = "bar"
@@ -36,19 +36,19 @@ class ProgressMode(StrEnum):
 
 @dataclass(frozen=True)
 class Console:
-    """What commands write to.
+    """The output of commands.
 
     Attributes:
-        out: Takes results.
-        err: Takes everything else.
+        out: The stream of results.
+        err: The stream of everything else.
         json: Whether results and errors are JSON.
-        quiet: Whether talk is unwanted.
-        progress: How transfers are to be shown.
-        colour: Whether `err` may have colours.
+        quiet: Whether messages are suppressed.
+        progress: The style of progress.
+        colour: Whether `err` gets colors.
         terminal: Whether `err` is a terminal that can redraw a line.
-        bars: Whether it should, unasked.
-        plain: Whether nothing may move the cursor, on either.
-        columns: The width of the terminal that results go to; None where they go to none.
+        bars: Whether it redraws a line by default.
+        plain: Whether nothing moves the cursor, on both streams.
+        columns: The width of the terminal that results go to; None for no terminal.
     """
 
     out: TextIO
@@ -64,7 +64,7 @@ class Console:
 
     @cached_property
     def line(self) -> "StatusLine":
-        """The line that is drawn over again on `err`, where that is a terminal."""
+        """The line that is redrawn on `err`, if that is a terminal."""
         from modelrunner.cli.status_line import StatusLine
 
         return StatusLine(self.err)
@@ -79,7 +79,7 @@ class Console:
         progress: ProgressMode,
         plain: bool = False,
     ) -> "Console":
-        """The console of this process; with `TERM=dumb` it is plain."""
+        """Return the console of this process; with `TERM=dumb` it is plain."""
         _never_fail_to_print(sys.stdout)
         _never_fail_to_print(sys.stderr)
         plain = plain or environ.get("TERM") == "dumb"
@@ -99,53 +99,53 @@ class Console:
         )
 
     def print(self, text: str) -> None:
-        """A result, as it is; on a terminal without what would control it."""
+        """Print a result; on a terminal, without control characters."""
         self._make_way()
         with _unwritable_results():
             self.out.write(_shown(text, self.out) + "\n")
 
     def emit(self, value: object) -> None:
-        """A result as JSON."""
+        """Print a result as JSON."""
         self.print(_json(value, self.out, indent=2))
 
     def emit_line(self, value: object) -> None:
-        """A result as JSON on one line, one of several."""
+        """Print one of several results as JSON, in one line."""
         self.print(_json(value, self.out))
 
     def tell_json(self, value: object) -> None:
-        """Talk as JSON on one line of `err`."""
+        """Print a message as JSON in one line on `err`."""
         self._make_way()
         self.err.write(_json(value, self.err) + "\n")
 
     def flush(self) -> None:
-        """Results go where they shall, or fail while there is somebody to tell.
+        """Flush results, so that a failure can still be reported.
 
         Raises:
-            DiskFullError: The disk on which results are kept is full.
+            DiskFullError: The disk that results are written to is full.
             ModelRunnerError: They cannot be written for another reason.
         """
         with _unwritable_results():
             self.out.flush()
 
     def say(self, text: str) -> None:
-        """Talk, for people; not with `--quiet`, nor where JSON is asked for."""
+        """Print a message; not with `--quiet` or `--json`."""
         if not self.quiet and not self.json:
             self.note(text)
 
     def note(self, text: str) -> None:
-        """A line on `err` in every case, above what is drawn there."""
+        """Print a line on `err` in every case, above a drawn line."""
         self._make_way()
         self.err.write(_shown(text, self.err) + "\n")
         self.err.flush()
 
     def ask(self, question: str) -> None:
-        """A question on `err`; the answer is typed behind it."""
+        """Print a question on `err`, without a line feed."""
         self._make_way()
         self.err.write(_shown(question, self.err))
         self.err.flush()
 
     def warn(self, text: str) -> None:
-        """Something that people should know, even with `--quiet`."""
+        """Print a warning, even with `--quiet`."""
         self._make_way()
         if self.json:
             self.err.write(_json({"warning": text}, self.err) + "\n")
@@ -160,14 +160,14 @@ class Console:
         drop: Sequence[str] = (),
         cut: Sequence[str] = (),
     ) -> None:
-        """Columns under headings, see `Table`; on a terminal they are no wider than it is."""
+        """Print columns under headings, see `Table`; on a terminal, fitted to its width."""
         from modelrunner.cli.table import Table
 
         for line in Table(headings, rows, drop, cut).lines(self.columns):
             self.print(line)
 
     def error(self, error: ModelRunnerError) -> None:
-        """What went wrong and what to do, or both as one JSON object."""
+        """Print an error and its hint, or both as one JSON object."""
         self._make_way()
         if self.json:
             self.err.write(_json({"error": error.to_dict()}, self.err) + "\n")

@@ -1,4 +1,4 @@
-"""Memory over context: what an estimate says for every context up to the trained one."""
+"""Memory over context: the estimates for all contexts up to the trained one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from modelrunner.text import sanitize_line
 _POINTS = 64
 _UNKNOWN_CONTEXT = 32768
 _FAR = 3
-"""A budget of more than so many curves is not in the picture."""
+"""A budget above this multiple of the curve is outside of the chart."""
 
 _STEPS = (0.25, 0.5, 1, 2, 2.5, 5, 10, 20, 25, 50, 100, 200, 250, 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a context takes: three layers, one on the other."""
+    """The memory of one context: three layers, stacked."""
 
     context: int
     weights: int
@@ -26,7 +26,7 @@ class Point:
 
     @property
     def total(self) -> int:
-        """All three."""
+        """The sum of the three."""
         return self.weights + self.cache + self.compute
 
 
@@ -35,11 +35,11 @@ class Curve:
     """Memory over context.
 
     Attributes:
-        title: Which model.
-        points: Contexts in order, at the same distance.
-        context: The one that was asked for.
+        title: The model's name.
+        points: Contexts in order, at equal distances.
+        context: The requested one.
         longest: The longest that fits, if that is known.
-        budget: What there is, if that is known.
+        budget: The available memory in bytes, if known.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Curve:
 
     @property
     def top(self) -> int:
-        """Bytes at the upper edge: all of the curve, and the budget where it is near."""
+        """Bytes at the upper edge: the whole curve, and a near budget."""
         highest = max(point.total for point in self.points)
         if self.budget is not None and self.budget <= _FAR * highest:
             highest = max(highest, self.budget)
@@ -62,7 +62,7 @@ class Curve:
         return self.points[-1].context
 
     def to_dict(self) -> list[dict[str, int]]:
-        """The curve as JSON has it."""
+        """Return the curve as JSON."""
         return [
             {"context": point.context, "total_bytes": point.total, "cache_bytes": point.cache}
             for point in self.points
@@ -70,10 +70,10 @@ class Curve:
 
 
 def curve_of(report: Report, count: int = _POINTS) -> Curve:
-    """The curve of a report, up to the trained context or the one that was asked for.
+    """Return the curve of a report, up to the trained or the requested context.
 
     Raises:
-        UsageError: Only a card's row is known, which is for one context.
+        UsageError: The source is a card's row, which has one context.
     """
     end = max(report.trained or _UNKNOWN_CONTEXT, report.load.context)
     found = [report.at(max(1, end * i // count)) for i in range(1, count + 1)]
@@ -102,7 +102,7 @@ def curve_of(report: Report, count: int = _POINTS) -> Curve:
 
 
 def ticks(top: int, most: int = 6) -> Sequence[int]:
-    """Round sizes from zero up to the upper edge, in the unit that people read it in."""
+    """Return round sizes from zero up to the upper edge, in its unit."""
     unit = 1
     while top >= 1024 * unit:
         unit *= 1024

@@ -1,4 +1,4 @@
-"""An estimate as people read it: one line, where each byte goes, and what it rests on."""
+"""Views of estimates: one line, where each byte goes, and the source."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_report(console: Console, report: Report, *, graph: bool) -> None:
-    """One model."""
+    """Print the estimate of one model."""
     fit, variant = report.fit, report.facts.variant
     say = console.print
     say(report.line())
@@ -39,7 +39,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
 
 
 def show_variants(console: Console, found: "Variants") -> None:
-    """All models of a repository."""
+    """Print the estimates of all variants of a repository."""
     say = console.print
     reports = [entry.report for entry in found.candidates if entry.report is not None]
     budgets = {report.fit.budget_bytes for report in reports}

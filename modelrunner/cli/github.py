@@ -1,8 +1,7 @@
-"""What GitHub Actions understands: outputs, annotations, a summary, and masks for secrets.
+"""GitHub Actions: outputs, annotations, a summary, and masks for secrets.
 
 Outputs and the summary are appended to files that the environment names. Annotations and masks are
-lines that the runner picks out of a step's talk; it reads stderr as well as stdout, which has
-results only.
+lines that the runner finds in a step's messages; it reads stderr as well as stdout.
 """
 
 import json
@@ -29,8 +28,8 @@ class Actions:
     """The files of one step.
 
     Attributes:
-        output: Takes outputs.
-        summary: Takes the summary of the job; None where there is none.
+        output: The file of outputs.
+        summary: The file of the job's summary; None if there is none.
     """
 
     output: Path
@@ -38,10 +37,10 @@ class Actions:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        """The files that the environment names.
+        """Return the files that the environment names.
 
         Raises:
-            UsageError: This is no step of GitHub Actions.
+            UsageError: This is not a step of GitHub Actions.
         """
         output, summary = environ.get(_OUTPUT), environ.get(_SUMMARY)
         if not output:
@@ -52,7 +51,7 @@ class Actions:
         return cls(Path(output), Path(summary) if summary else None)
 
     def report(self, results: Sequence[Result], cache_key: str | None = None) -> None:
-        """Writes what became of a pull: outputs where all went well, and the summary.
+        """Write the results of a pull: outputs if all succeeded, and the summary.
 
         Raises:
             UsageError: The files cannot be written.
@@ -72,9 +71,9 @@ class Actions:
 
 
 def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[str, str]:
-    """The outputs of a pull, those of the first model under the plain names; none if one failed.
+    """Return the outputs of a pull, the first model's under plain names; none if one failed.
 
-    Paths are absolute: the step that reads them may run in another folder.
+    Paths are absolute: the step that reads them may run in another directory.
     """
     pulled = [result.outcome for result in results if isinstance(result.outcome, Pulled)]
     if not pulled or len(pulled) < len(results):
@@ -98,13 +97,13 @@ def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[
 
 
 def output_lines(name: str, value: str) -> str:
-    """One output as its file takes it, whatever lines the value has."""
+    """Return the lines of one output, for values of any lines."""
     end = f"end-{secrets.token_hex(16)}"
     return f"{name}<<{end}\n{value}\n{end}\n"
 
 
 def summary(results: Sequence[Result]) -> str:
-    """A table in Markdown: each model and what became of it."""
+    """Return a table in Markdown of each model and its result."""
     rows = ["| model | digest | size | result |", "|---|---|---|---|"]
     for result in results:
         outcome = result.outcome
@@ -123,12 +122,12 @@ def summary(results: Sequence[Result]) -> str:
 def annotations(
     error: ModelRunnerError, environ: Mapping[str, str], folder: Path | None = None
 ) -> Iterator[str]:
-    """An error as the runner shows it, at its line of a file where it has one.
+    """Yield the annotations of an error, at its line of a file if it has one.
 
     Args:
         error: Where its facts have several disagreements of two files, each is shown.
         environ: Says where the repository is: files are named from there.
-        folder: Where this program runs.
+        folder: The current directory.
     """
     hint = f"\nhint: {error.hint}" if error.hint else ""
     places = error.facts.get("disagreements")
@@ -144,7 +143,7 @@ def annotations(
 
 
 def masks(environ: Mapping[str, str]) -> Iterator[str]:
-    """Lines that make the runner hide secrets; none elsewhere, where they would show them."""
+    """Return lines that make the runner mask secrets; none outside of it, where they would show."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     for name in _SECRETS:
@@ -168,14 +167,14 @@ def _property(text: str) -> str:
 
 
 def _placed(text: str) -> tuple[str, int, str]:
-    """`FILE:LINE: TEXT` in its parts."""
+    """Split `FILE:LINE: TEXT` into its parts."""
     place, _, said = text.partition(": ")
     file, _, line = place.rpartition(":")
     return (file, int(line), said) if line.isdecimal() else ("", 0, text)
 
 
 def _from_root(file: str, environ: Mapping[str, str], folder: Path | None) -> str:
-    """A file as the repository knows it, wherever in it this program runs."""
+    """Return the path of a file from the root of the repository."""
     root = environ.get("GITHUB_WORKSPACE")
     if not file or not root:
         return file

@@ -11,7 +11,7 @@ from typing import Any
 _EXTRAS = re.compile(r"(?:(?P<text>.*\S)  )?\[(?P<extras>[^\[\]]+)\]", re.DOTALL)
 _HAND_WRITTEN = re.compile(r"(.*)\(([^()]*)\)", re.DOTALL)
 _LARGEST = 2**31 - 1
-"""A limit from here on is the type's, and tells people nothing."""
+"""A limit from this value on is the type's, and is not shown."""
 
 
 def write_parameters(ctx: Any, formatter: Any, shared: Collection[str]) -> None:  # noqa: ANN401 - the parser's are private

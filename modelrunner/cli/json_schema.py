@@ -1,6 +1,6 @@
-"""What can be said of a JSON Schema without an answer: whether it contradicts itself.
+"""Checks whether a JSON Schema contradicts itself.
 
-Runtimes turn a schema into a grammar, and of a contradiction some make a grammar without an end.
+Runtimes turn a schema into a grammar, and some turn a contradiction into one without an end.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _DEEPEST = 100
 
 
 def unmeetable(schema: Mapping[str, Any]) -> str | None:
-    """Why no value can meet the schema, as far as its parts tell; None if nothing speaks so."""
+    """Return why no value can match the schema; None if no contradiction is found."""
     return next(_contradictions(schema, "#", 0), None)
 
 

@@ -1,4 +1,4 @@
-"""What is said before a start that may go wrong, or that gives something away."""
+"""Warnings before a start that may fail, or that exposes data."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from modelrunner.runtime.settings import RPC_WARNING
 
 
 def warn_of(context: Context, plan: LaunchPlan) -> None:
-    """Tells what may go wrong with a start as it is planned."""
+    """Warn of what may fail in a planned start."""
     if plan.fit.verdict == "no" and not context.console.quiet:
         longest = plan.fit.max_context
         advice = f"; --context {longest} would fit" if longest else ""
@@ -25,6 +25,6 @@ def warn_of(context: Context, plan: LaunchPlan) -> None:
 
 
 def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
-    """Tells what computing on other machines exposes; once, however many models do."""
+    """Warn once of what computing on other machines exposes."""
     if any(spec.rpc is not None for spec in specs):
         context.console.warn(RPC_WARNING)

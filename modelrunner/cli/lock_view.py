@@ -1,4 +1,4 @@
-"""How a lock and its changes are shown: one line a change, on stdout; or all of it as JSON."""
+"""Views of a lock and its changes: one line per change on stdout, or JSON."""
 
 from modelrunner.cli.context import Context
 from modelrunner.lockfile.changes import Change
@@ -8,7 +8,7 @@ from modelrunner.units import counted, format_size
 
 
 def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
-    """Says that lock and intent agree."""
+    """Print that lock and intent agree."""
     if context.console.json:
         models = [model_to_dict(model) for model in lock.models]
         context.console.emit({"lock": lock.file, "status": "up-to-date", "models": models})
@@ -19,7 +19,7 @@ def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
 
 
 def model_to_dict(model: LockedModel) -> dict[str, object]:
-    """A locked model as JSON has it."""
+    """Return a locked model as JSON."""
     return {
         "name": model.name,
         "reference": str(model.reference),
@@ -31,7 +31,7 @@ def model_to_dict(model: LockedModel) -> dict[str, object]:
 
 
 def change_to_dict(change: Change) -> dict[str, object]:
-    """A change as JSON has it."""
+    """Return a change as JSON."""
     before, after = change.before, change.after
     return {
         "name": change.name,
@@ -47,7 +47,7 @@ def change_to_dict(change: Change) -> dict[str, object]:
 
 
 def blob_to_dict(blob: LockedBlob) -> dict[str, object]:
-    """A blob as JSON has it."""
+    """Return a blob as JSON."""
     return {
         "digest": str(blob.digest),
         "size_bytes": blob.size,
@@ -58,7 +58,7 @@ def blob_to_dict(blob: LockedBlob) -> dict[str, object]:
 
 
 def change_line(change: Change) -> str:
-    """`updated chat: ai/m:1 from 0123456789ab to 9876543210fe (template only)`."""
+    """Return `updated chat: ai/m:1 from 0123456789ab to 9876543210fe (template only)`."""
     before, after = change.before, change.after
     if before is None or after is None:
         size = f", {format_size(change.model.size)}" if change.kind == "added" else ""
@@ -76,7 +76,7 @@ def _named(model: LockedModel) -> str:
 
 
 def blob_lines(change: Change) -> list[str]:
-    """What a model has no more, and what is new; a file that changed has both, one by the other."""
+    """Return the removed and the new blobs of a model; those of a changed file side by side."""
     signs = [*(("-", blob) for blob in change.gone), *(("+", blob) for blob in change.new)]
     ordered = sorted(signs, key=lambda entry: (entry[1].role, entry[1].title, entry[0] == "+"))
     return [

@@ -114,7 +114,7 @@ def bench(
 
 
 def _refuse_own(launch: LaunchOptions) -> None:
-    """Says no to settings that the lengths and numbers of requests decide."""
+    """Refuse settings that follow from the lengths and numbers of requests."""
     for key, option in (("context", "--prompt"), ("parallel", "--parallel")):
         if key in launch.settings():
             raise UsageError(

@@ -118,7 +118,7 @@ def cards(
 
 
 def card_source(context: Context) -> CardSource:
-    """Where cards come from in this process."""
+    """Return the source of cards of this process."""
     return CardSource(
         Catalog.load(),
         context.settings.cards,
@@ -138,7 +138,7 @@ def _describe(context: Context, reference: Reference) -> str:
 
 
 def _file(subject: str) -> Path | None:
-    """The file of this name, or whatever else can be read: a pipe will do."""
+    """Return the path of a readable file or pipe; None if there is none."""
     path = Path(subject)
     try:
         mode = path.stat().st_mode
@@ -158,7 +158,7 @@ def _of_file(path: Path) -> FoundCard:
 
 
 def _reference(context: Context, subject: str) -> Reference:
-    """The model that is meant: by its name, or by the ID of one that is here."""
+    """Return the reference that a name, or the ID of a stored model, stands for."""
     if match_id(subject):
         stored = context.store.lookup(subject)
         if stored is None and is_whole_id(subject):

@@ -53,10 +53,10 @@ def completion(
 
 
 def _in_use(context: Context) -> Shell:
-    """The shell that started this program; the login shell where that cannot be found out.
+    """Return the shell that started this program, or else the login shell.
 
     Raises:
-        UsageError: It is none that has a script.
+        UsageError: There is no script for it.
     """
     name = _started_by() or PurePath(context.environ.get("SHELL", "")).name
     known = ", ".join(Shell)
@@ -75,7 +75,7 @@ def _in_use(context: Context) -> Shell:
 
 
 def _started_by() -> str:
-    """The name of the nearest shell among the processes above this one; empty for none."""
+    """Return the name of the nearest shell among the parent processes; empty for none."""
     # comes with typer, which asks it the same
     import shellingham  # type: ignore[import-untyped]
 

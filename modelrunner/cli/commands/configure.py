@@ -89,7 +89,7 @@ def configure(
 
 
 def _named(context: Context, text: str) -> Reference:
-    """The name that settings are kept by; of a model asked for by ID its first."""
+    """Return the name under which settings are stored; for an ID, the model's first name."""
     if match_id(text):
         model = context.store.lookup(text)
         if model is not None and model.references:
@@ -101,10 +101,10 @@ def _named(context: Context, text: str) -> Reference:
 
 
 def _require_plausible(context: Context, name: Reference, text: str) -> None:
-    """Refuses a name that is most likely spelled wrong; one that nobody knows is kept.
+    """Refuse a name that is most likely misspelled; a completely unknown name is accepted.
 
     Raises:
-        ModelNotFoundError: No model is called so, and one is called nearly so.
+        ModelNotFoundError: No model has this name, and one has a similar name.
     """
     if context.store.find(name) is not None:
         return

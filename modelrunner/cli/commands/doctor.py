@@ -77,7 +77,7 @@ def doctor(
 
 
 def _registries(settings: Settings) -> tuple[list[str], list[Finding]]:
-    """Docker Hub, and those of the configuration and of the lock in this folder."""
+    """Return Docker Hub and the registries of the configuration and of the lock file."""
     named = [DOCKER_HUB, *settings.mirrors, *settings.registries]
     try:
         lock = read_lock(Path(LOCK_NAME))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SourceOption(StrEnum):
-    """What an estimate may rest on."""
+    """The sources that an estimate can be based on."""
 
     AUTO = "auto"
     MEASURED = "measured"
@@ -175,7 +175,7 @@ def _estimate_all(
 
 
 def _none_fits(found: "Variants") -> DoesNotFitError | None:
-    """The error where not one of all variants fits."""
+    """Return the error if no variant fits; None if one does."""
     if any(entry.verdict != "no" for entry in found.candidates):
         return None
     best = found.best()

@@ -141,7 +141,7 @@ def _program(context: Context, said: str | None) -> str | None:
 
 
 def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
-    """Writes files: one as it is called, or several into a folder."""
+    """Write one file to a path, or several files into a directory."""
     single = len(files) == 1 and not output.is_dir()
     if single and not output.parent.is_dir():
         raise UsageError(
@@ -164,7 +164,7 @@ def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def _together(files: Mapping[str, str]) -> str:
-    """One text: several units as Podman reads them from one file `NAME.quadlets`."""
+    """Join several units as Podman reads them from one file `NAME.quadlets`."""
     if len(files) == 1:
         return next(iter(files.values()))
     return "---\n".join(f"# FileName={name}\n{text}" for name, text in files.items())

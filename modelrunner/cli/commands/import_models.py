@@ -28,7 +28,7 @@ _SAID: dict[Taken, str] = {
 
 
 class From(StrEnum):
-    """Programs that keep models."""
+    """Programs whose models can be imported."""
 
     OLLAMA = "ollama"
     HF = "hf"
@@ -112,7 +112,7 @@ def import_models(
 
 
 def _is_file_and_name(names: Sequence[str]) -> bool:
-    """Whether this is a file, and what it is to be called."""
+    """Whether the arguments are a file and its new name."""
     if len(names) != 2 or not Path(names[0]).expanduser().is_file():  # noqa: PLR2004
         return False
     second = Path(names[1]).expanduser()

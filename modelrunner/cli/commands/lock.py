@@ -82,7 +82,7 @@ def lock(
 
 
 def _unwanted(project: Project, references: Sequence[str]) -> UsageError:
-    """The error for models that are named where the file names them."""
+    """Return the error for models given on the command line without --init."""
     path = project.intent_path
     if path.exists():
         hint = f"add it to {path}, then run `modelrunner lock`"

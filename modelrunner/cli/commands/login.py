@@ -58,7 +58,7 @@ def logout(
 
 
 def _registry(text: str) -> str:
-    """The registry's name, as references have it."""
+    """Return the registry's name as references spell it."""
     host = (text.partition("://")[2] or text).rstrip("/").removesuffix("/v1")
     if "." not in host and ":" not in host and host != "localhost":
         raise UsageError(

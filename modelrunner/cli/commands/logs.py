@@ -51,10 +51,10 @@ def logs(
 
 
 def _log(context: Context, reference: str | None) -> Path:
-    """The log, of a server that runs or of the last one that did.
+    """Return the log of a running server, or else of the last one.
 
     Raises:
-        ModelNotFoundError: There is none.
+        ModelNotFoundError: There is no log.
     """
     folder = context.settings.servers
     if reference is None:
@@ -68,7 +68,7 @@ def _log(context: Context, reference: str | None) -> Path:
 
 
 def _names(context: Context, reference: str) -> set[str]:
-    """The names under which a model may have been served."""
+    """Return the names under which a model may have been served."""
     model: StoredModel | None = context.store.lookup(reference)
     if model is None:
         return {Reference.parse(reference).short}
@@ -91,7 +91,7 @@ def _lines(path: Path, count: int | None, *, follow: bool) -> Iterator[bytes]:
 
 
 def _coming(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Lines as they come; a log that begins anew is followed from its beginning."""
+    """Yield lines as they are written; a truncated log is followed from its beginning."""
     rest = b""
     while True:
         chunk = file.read(_CHUNK)

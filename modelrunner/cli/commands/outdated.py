@@ -87,11 +87,11 @@ def update(
 
 
 def _asked(context: Context, texts: Sequence[str] | None) -> list[tuple[Reference, StoredModel]]:
-    """The names that are meant.
+    """Return the names to check, with their models.
 
     Raises:
-        ModelNotFoundError: It is not here.
-        UsageError: It is no name that a registry could have moved.
+        ModelNotFoundError: A model is not in the local store.
+        UsageError: A model was not pulled by a tag.
     """
     known = names(context.store)
     if not texts:

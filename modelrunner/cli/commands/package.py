@@ -18,7 +18,7 @@ from modelrunner.units import format_size
 
 
 class Format(StrEnum):
-    """The families of artifacts."""
+    """Families (formats) of artifacts."""
 
     DOCKER = "docker"
     MODELPACK = "modelpack"
@@ -138,7 +138,7 @@ def _pushed_line(name: Reference, pushed: Pushed) -> str:
 
 
 def _created(epoch: str) -> datetime:
-    """Now, or the time that reproducible builds ask for."""
+    """Return the current time, or SOURCE_DATE_EPOCH for reproducible builds."""
     if not epoch:
         return datetime.now(UTC)
     try:

@@ -159,7 +159,7 @@ def pull(
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """How to pull, and whom to tell."""
+    """Limits of a pull, and the outputs of GitHub Actions."""
 
     connections: int | None
     rate: int | None
@@ -236,7 +236,7 @@ def _placed(
     placing: Placing,
     told: Sequence[ModelRunnerError],
 ) -> Sequence[Result]:
-    """Places what came, and tells failures that were not told yet."""
+    """Place downloaded files, and report failures that were not reported yet."""
     shown = [
         placing.try_place(result, folder) for result, folder in zip(results, places, strict=True)
     ]
@@ -250,7 +250,7 @@ def _placed(
 def _finish(
     context: Context, results: Sequence[Result], wish: _Wish, cache_key: str | None = None
 ) -> None:
-    """Shows what became of each model, to GitHub Actions too where that was asked for."""
+    """Print the results, and write them for GitHub Actions with --github."""
     if wish.actions is not None:
         from modelrunner.cli.github import annotations
 
@@ -263,7 +263,7 @@ def _finish(
 
 
 def _actions(context: Context) -> "Actions":
-    """The files of this step; what is secret in the environment is hidden from now on."""
+    """Return the files of this step, after masking secrets of the environment."""
     from modelrunner.cli.github import Actions, masks
 
     found = Actions.of(context.environ)

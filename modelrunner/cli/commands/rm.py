@@ -79,7 +79,7 @@ def _everything(context: Context, *, yes: bool) -> list[Removed]:
 
 
 def _remove_all(store: Store, texts: Sequence[str], *, force: bool) -> list[Removed]:
-    """Removes all or, where one of them is not there, none."""
+    """Remove all models given, or none if one of them is missing."""
     for text in texts:
         plan_removal(store, text, force=force)
     # planned anew: the one before may have been another name of the same model

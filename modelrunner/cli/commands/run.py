@@ -228,10 +228,10 @@ def _manner(
     raw: bool,
     needs_template: Mapping[str, object],
 ) -> Manner:
-    """How the model is asked; said where it is not as usual.
+    """Return how to prompt the model; reports where this is unusual.
 
     Raises:
-        UsageError: What was asked for needs a chat template, and there is none.
+        UsageError: An option needs a chat template, and the model has none.
     """
     if isinstance(runtime, ExternalRuntime):
         return Manner(completes=raw)
@@ -258,7 +258,7 @@ def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
 
 
 def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
-    """What a prompt says of thoughts, as far as they are not split by the server."""
+    """Return what the prompt opens of thoughts, unless the server splits them off."""
     if isinstance(runtime, ExternalRuntime):
         return Opening.UNKNOWN
     opening = opening_of(plan.chat_template)
@@ -276,10 +276,10 @@ def _question(context: Context, words: list[str]) -> str | None:
 
 
 def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str | None:
-    """Why the model takes no images; None where it does.
+    """Return why the model does not support images; None if it does.
 
     Raises:
-        UsageError: It takes none, and there are some.
+        UsageError: Images were given, and it does not support them.
     """
     # what a server has that runs already is not for us to know
     if plan.spec.mmproj is not None or isinstance(runtime, ExternalRuntime):
@@ -320,7 +320,7 @@ def _asking(question: str | None, answers: int | None, form: str | None) -> Aski
 
 
 def _caller(context: Context, question: str | None, tools: Path | None, allowed: bool) -> Caller:
-    """Who calls tools: the person is asked where there is one."""
+    """Return the caller of tools, which asks for confirmation on a terminal."""
     if tools is None:
         if allowed:
             raise UsageError("--yes-tools needs --tools", hint="add --tools FILE")

@@ -54,7 +54,7 @@ def runtimes(context: Context) -> None:
 
 
 def _chosen(context: Context) -> str | None:
-    """The runtime that a start would use; None where there is none."""
+    """Return the runtime that a start would use; None if there is none."""
     try:
         found: Runtime = runtime_for(context, None)
     except (RuntimeUnavailableError, UsageError):

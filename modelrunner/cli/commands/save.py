@@ -105,7 +105,7 @@ def _part_bytes(text: str | None) -> int | None:
 
 
 def _mtime(epoch: str) -> int:
-    """The time of all files in the archive: the epoch, or what reproducible builds ask for."""
+    """Return the time of all files in the archive: 1970, or SOURCE_DATE_EPOCH."""
     if not epoch:
         return 0
     if not (epoch.isascii() and epoch.isdigit() and int(epoch) <= _LATEST):

@@ -25,7 +25,7 @@ _WIDEST = 60
 
 
 class Source(StrEnum):
-    """Where to look."""
+    """Hubs that can be searched."""
 
     ALL = "all"
     DOCKERHUB = "dockerhub"

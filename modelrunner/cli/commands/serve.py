@@ -205,7 +205,7 @@ def serve_models(
 
 @dataclass(frozen=True, slots=True)
 class _Planner:
-    """Decides how models will be served, and says so."""
+    """Plans how models are served, and prints each plan."""
 
     context: Context
     runtime: Runtime
@@ -214,14 +214,14 @@ class _Planner:
     budget: int | None
 
     def all_of(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
-        """The plans of models, each of which has to be served."""
+        """Return the plans of all models; fails if one cannot be served."""
         return [self._plan(model, name) for model, name in models]
 
     def all_that_can(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
-        """The plans of models, without those that cannot be served.
+        """Return the plans of the models that can be served.
 
         Raises:
-            ModelRunnerError: None of them can.
+            ModelRunnerError: None can be served.
         """
         plans, failure = [], None
         for model, name in models:
@@ -258,7 +258,7 @@ class _Planner:
 def _chosen(
     context: Context, references: Sequence[str], mmproj: Path | None, *, everything: bool
 ) -> list[tuple[StoredModel, str]]:
-    """Each model once, with the name that it is shown under."""
+    """Return each model once, with its displayed name."""
     if everything == bool(references):
         raise UsageError(
             "no model given" if not references else "--all and model names cannot be combined",
@@ -286,7 +286,7 @@ def _chosen(
 
 
 def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str | None]:
-    """The API key, and once more if it was made here."""
+    """Return the API key, and again if it was generated."""
     wanted = said if said is not None else context.environ.get(_KEY_VARIABLE) or None
     if wanted == _GENERATED or (wanted is None and not is_loopback(host)):
         made = secrets.token_urlsafe(32)
@@ -301,7 +301,7 @@ def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str
 
 
 def _origins(said: Sequence[str]) -> frozenset[str]:
-    """The origins as browsers send them: in lower case, without a slash or a usual port."""
+    """Return origins as browsers send them: in lower case, without a slash or default port."""
     found = set()
     for origin in said:
         match = _ORIGIN.fullmatch(origin)
@@ -329,7 +329,7 @@ def _hosts(said: Sequence[str]) -> frozenset[str]:
 
 
 def _seconds(text: str) -> float | None:
-    """`5m`, `1h30m`, `90s` or `90`; None for never."""
+    """Return the seconds of `5m`, `1h30m`, `90s` or `90`; None for never."""
     if text == "-1":
         return None
     match = _DURATION.fullmatch(text)

@@ -31,7 +31,7 @@ def config(context: Context) -> None:
 
 
 def _text(value: object) -> str:
-    """A value as people read it, and as `config.toml` has it."""
+    """Return a value as `config.toml` spells it."""
     if isinstance(value, dict):
         entries = (f"{key} ({_entry(entry)})" for key, entry in value.items())
         return ", ".join(entries) or "unset"
