@@ -14,7 +14,8 @@ from typing import Self
 from modelrunner.cli.pull_results import Result
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pulled import Failed, Pulled
-from modelrunner.text import os_reason, sanitize_line
+from modelrunner.store.files import cannot_write
+from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 
 _OUTPUT = "GITHUB_OUTPUT"
@@ -63,8 +64,9 @@ class Actions:
             if self.summary is not None:
                 _append(self.summary, summary(results))
         except OSError as exc:
-            raise UsageError(
-                f"cannot write {exc.filename}: {os_reason(exc)}",
+            raise cannot_write(
+                exc,
+                str(exc.filename or self.output),
                 hint="check GITHUB_OUTPUT and GITHUB_STEP_SUMMARY, or remove --github outside of"
                 " GitHub Actions",
             ) from exc

@@ -1,6 +1,7 @@
 """What `lock` does where it asks registries: pins models, and shows what has changed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock import Gone, Locker, write_lock
-from modelrunner.store.files import disk_errors
+from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 
@@ -58,20 +59,24 @@ def write(context: Context, project: Project, update: Sequence[str], *, upgrade:
 def init(context: Context, project: Project, references: Sequence[str]) -> None:
     """Writes the first `modelrunner.toml` and locks it; nothing is written where that fails.
 
+    Where an earlier try with the same models was killed between the two, or in the middle of the
+    first, it goes on.
+
     Raises:
         UsageError: One of the two files exists.
     """
+    text = first_intent(references)
+    begun = _is_begun(project, text, whole=bool(references))
     for path in (project.intent_path, project.lock_path):
-        if path.exists() or path.is_symlink():
+        if not begun and (path.exists() or path.is_symlink()):
             raise UsageError(
                 f"{path} already exists",
                 hint=f"add models to {project.intent_path}, then run `modelrunner lock`"
                 if path == project.intent_path
                 else f"remove it, or restore the {project.intent_path} that it was made from",
             )
-    text = first_intent(references)
     if not references:
-        _write_new(project.intent_path, text)
+        _write_new(project.intent_path, text, begun=begun)
         if context.console.json:
             context.console.emit({"intent": str(project.intent_path), "models": []})
         context.console.say(
@@ -81,7 +86,7 @@ def init(context: Context, project: Project, references: Sequence[str]) -> None:
     intent = parse_intent(text.encode(), str(project.intent_path))
     before = Lock(file=str(project.lock_path))
     after = locker(context).lock(intent, before)
-    _write_new(project.intent_path, text)
+    _write_new(project.intent_path, text, begun=begun)
     write_lock(project.lock_path, after)
     if context.console.json:
         context.console.emit(
@@ -102,15 +107,36 @@ def init(context: Context, project: Project, references: Sequence[str]) -> None:
     )
 
 
-def _write_new(path: Path, text: str) -> None:
-    try:
-        with disk_errors(path.parent), path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as exc:
-        raise UsageError(
-            f"{path} already exists",
-            hint="another process created it: check it, then run `modelrunner lock`",
-        ) from exc
+def _is_begun(project: Project, text: str, *, whole: bool) -> bool:
+    """Whether the file is the beginning of what is to be written, or all of it, and not locked."""
+    intent, lock = project.intent_path, project.lock_path
+    if intent.is_symlink() or not intent.is_file() or lock.exists() or lock.is_symlink():
+        return False
+    written = text.encode()
+    with disk_errors(intent), intent.open("rb") as file:
+        found = file.read(len(written) + 1)
+    return written.startswith(found) and (whole or found != written)
+
+
+def _write_new(path: Path, text: str, *, begun: bool) -> None:
+    with disk_errors(path.parent):
+        if begun:
+            write_atomically(path, text.encode())
+            return
+        try:
+            file = path.open("xb")
+        except FileExistsError as exc:
+            raise UsageError(
+                f"{path} already exists",
+                hint="another process created it: check it, then run `modelrunner lock`",
+            ) from exc
+        try:
+            with file:
+                file.write(text.encode())
+        except OSError:
+            with suppress(OSError):
+                path.unlink()
+            raise
 
 
 def show_diff(context: Context, project: Project) -> None:

@@ -7,8 +7,7 @@ from modelrunner.cli.curve import Curve, Point, curve_of
 from modelrunner.cli.plot_shapes import HEIGHT, WIDTH, Area, Line, Shape, shapes
 from modelrunner.cli.plot_text import text
 from modelrunner.errors import UsageError
-from modelrunner.store.files import write_lightly
-from modelrunner.text import os_hint, os_reason
+from modelrunner.store.files import cannot_write, write_lightly
 
 __all__ = ["HEIGHT", "WIDTH", "Curve", "Point", "curve_of", "svg", "text", "write"]
 
@@ -18,6 +17,7 @@ def write(curve: Curve, path: Path) -> None:
 
     Raises:
         UsageError: Another kind of file, no Pillow, or a place that cannot be written.
+        DiskFullError: There is no room for it.
     """
     kind = path.suffix.lower()
     if kind not in (".svg", ".png"):
@@ -33,9 +33,7 @@ def write(curve: Curve, path: Path) -> None:
     try:
         write_lightly(path, content)
     except OSError as exc:
-        raise UsageError(
-            f"--plot: cannot write {path}: {os_reason(exc)}", hint=os_hint(exc)
-        ) from exc
+        raise cannot_write(exc, str(path), option="--plot") from exc
 
 
 def svg(curve: Curve) -> str:

@@ -2,11 +2,13 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.chat.conversation import Conversation
 from modelrunner.errors import UsageError
+from modelrunner.store.files import cannot_write
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 
 _VERSION = 1
@@ -36,10 +38,9 @@ def save(chat: SavedChat, path: Path) -> None:
         _write(beside, text)
         beside.replace(path)
     except OSError as exc:
-        beside.unlink(missing_ok=True)
-        raise UsageError(
-            f"cannot write {sanitize_line(str(path))}: {os_reason(exc)}", hint=os_hint(exc)
-        ) from exc
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise cannot_write(exc, sanitize_line(str(path))) from exc
 
 
 def holds_a_chat(path: Path) -> bool:

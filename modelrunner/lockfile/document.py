@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
-from modelrunner.text import TOML_HINT, available, suggest
+from modelrunner.text import TOML_HINT, available, os_hint, suggest
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
@@ -100,7 +100,9 @@ def read_document(path: Path, kind: Kind) -> Document | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        raise kind.failure(f"{path} cannot be read: {exc.strerror}", file=str(path)) from exc
+        raise kind.failure(
+            f"{path} cannot be read: {exc.strerror}", hint=os_hint(exc), file=str(path)
+        ) from exc
     return parse_document(content, str(path), kind)
 
 

@@ -12,6 +12,7 @@ hashed while it is written.
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.archive_output import Output
 from modelrunner.operations.room import require_room
+from modelrunner.store.files import disk_error
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
@@ -140,6 +142,7 @@ class Archive:
         Raises:
             CorruptStoreError: A blob is missing or damaged: the archive is not whole.
             DiskFullError, UsageError: It cannot be written.
+            StoreAccessError: The disk does not deliver a blob.
         """
         for blob in self._blobs:
             self._require(blob)
@@ -160,30 +163,42 @@ class Archive:
         return Saved(self.references, output.size, output.sha256)
 
     def _require(self, blob: Descriptor) -> None:
-        try:
+        with self._reading(blob):
             size = self._store.blobs.path(blob.digest).stat().st_size
-        except OSError as exc:
-            raise self._lost(blob) from exc
         if size != blob.size:
             raise self._lost(blob)
 
     def _content(self, blob: Descriptor, listener: Listener) -> Iterator[memoryview]:
         """A blob's bytes, exactly as many as promised, hashed as they go by."""
         hasher, done = sha256(), 0
-        try:
-            with self._store.blobs.path(blob.digest).open("rb", buffering=0) as file:
-                buffer = memoryview(bytearray(CHUNK))
-                while count := file.readinto(buffer[: blob.size - done]):
-                    hasher.update(buffer[:count])
-                    done += count
-                    yield buffer[:count]
-                    listener(Advanced(str(blob.digest), blob.size, done))
-        except OSError as exc:
-            raise self._lost(blob) from exc
+        with self._reading(blob):
+            file = self._store.blobs.path(blob.digest).open("rb", buffering=0)
+        with file:
+            buffer = memoryview(bytearray(CHUNK))
+            while True:
+                with self._reading(blob):
+                    count = file.readinto(buffer[: blob.size - done])
+                if not count:
+                    break
+                hasher.update(buffer[:count])
+                done += count
+                yield buffer[:count]
+                listener(Advanced(str(blob.digest), blob.size, done))
         if done != blob.size or hasher.hexdigest() != blob.digest.hex:
             # the next look at it shall not trust what is noted
             remove_stamp(self._store.layout, blob.digest)
             raise self._lost(blob)
+
+    @contextmanager
+    def _reading(self, blob: Descriptor) -> Iterator[None]:
+        """The block in which a blob is read: one that is not there is not a disk that fails."""
+        path = self._store.blobs.path(blob.digest)
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
+            raise self._lost(blob) from exc
+        except OSError as exc:
+            raise disk_error(exc, path) from exc
 
     def _lost(self, blob: Descriptor) -> CorruptStoreError:
         return missing(self._owners[blob.digest], blob)

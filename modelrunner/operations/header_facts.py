@@ -50,7 +50,7 @@ def header_facts(model: StoredModel) -> HeaderFacts:
     )
     # a store that cannot be written is read anew each time
     with suppress(ModelRunnerError), disk_errors(path):
-        write_atomically(path, json.dumps(asdict(found)).encode())
+        write_atomically(path, json.dumps(asdict(found)).encode(), tidy=False)
     return found
 
 

@@ -27,7 +27,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.suggestions import pin
 from modelrunner.registry.source import Source
-from modelrunner.store.files import disk_errors, remove_abandoned, write_atomically
+from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.store.store import Store
 
 
@@ -148,7 +148,6 @@ def write_lock(path: Path, lock: Lock) -> bool:
         LockError: What a registry has said cannot be locked.
     """
     target = path.resolve()
-    remove_abandoned(target)
     content = lock.emit().encode()
     # whatever strange thing a registry has said: what could not be read again is not written
     parse_lock(content, str(path))

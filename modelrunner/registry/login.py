@@ -5,9 +5,11 @@ all, else in `config.json` itself, which only its owner may read then.
 """
 
 import base64
+import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ from typing import Any
 from modelrunner.errors import (
     AccessError,
     ConfigError,
+    DiskFullError,
     InvalidReferenceError,
     UnauthorizedError,
 )
@@ -100,7 +103,12 @@ class LoginStore:
                 f"cannot write {self.config}: a link that leads nowhere", hint="check the link"
             ) from exc
 
-    def _unwritable(self, error: OSError) -> ConfigError:
+    def _unwritable(self, error: OSError) -> ConfigError | DiskFullError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return DiskFullError(
+                f"cannot write {self.config}: {os_reason(error)}",
+                hint="free some space on its disk, or set DOCKER_CONFIG to another directory",
+            )
         return ConfigError(f"cannot write {self.config}: {os_reason(error)}", hint=os_hint(error))
 
     def _read(self) -> dict[str, Any]:
@@ -118,10 +126,19 @@ class LoginStore:
             raise ConfigError(f"{self.config}: expected a JSON object", hint=_DAMAGED)
         return value
 
+    def _remove_abandoned(self, place: Path) -> None:
+        """Removes what killed processes have left: the lock is held, so nobody works on it."""
+        ours = re.compile(rf"\.{re.escape(place.name)}-[0-9a-f]{{12}}")
+        for path in place.parent.iterdir():
+            if ours.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
+
     def _write(self, value: Mapping[str, Any]) -> None:
         place = self._place()
         beside = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
         try:
+            self._remove_abandoned(place)
             beside.touch(mode=0o600, exist_ok=False)
             beside.write_text(json.dumps(value, indent=2) + "\n")
             beside.replace(place)

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from modelrunner.errors import DiskFullError, StoreAccessError
+from modelrunner.errors import DiskFullError, StoreAccessError, UsageError
 from modelrunner.store.inside import open_inside, read_inside
+from modelrunner.text import os_hint, os_reason
 
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -105,15 +106,49 @@ def flush(handle: int) -> None:
             raise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that there is the old one or the new one, whatever happens."""
+def cannot_write(
+    error: OSError, place: str, *, option: str = "", hint: str | None = None
+) -> DiskFullError | UsageError:
+    """The error for a file outside of the store that cannot be written.
+
+    Args:
+        error: What the operating system says.
+        place: The file, as it is to be shown.
+        option: The option that has named it.
+        hint: What to do where nothing better is known.
+    """
+    named = f"{option}: " if option else ""
+    if error.errno in (*_FULL, errno.EFBIG):
+        return DiskFullError(
+            f"{named}cannot write {place}: {os_reason(error)}",
+            hint="free some space on its disk, or write to another one",
+            path=place,
+        )
+    return UsageError(
+        f"{named}cannot write {place}: {os_reason(error)}", hint=hint or os_hint(error)
+    )
+
+
+def write_atomically(path: Path, content: bytes, *, tidy: bool = True) -> None:
+    """Writes a file so that there is the old one or the new one, whatever happens.
+
+    Args:
+        path: The file.
+        content: What it is to contain.
+        tidy: Whether to remove what killed processes have left beside it. Where a directory has
+            thousands of files, and is tidied by others, that takes too long.
+    """
+    if tidy:
+        remove_abandoned(path)
     with _written_beside(path, content, flushed=True) as beside:
         beside.replace(path)
     sync_directory(path.parent)
 
 
-def write_lightly(path: Path, content: bytes) -> None:
+def write_lightly(path: Path, content: bytes, *, tidy: bool = True) -> None:
     """Like `write_atomically`, for what may be lost or empty after a power cut."""
+    if tidy:
+        remove_abandoned(path)
     with _written_beside(path, content, flushed=False) as beside:
         beside.replace(path)
 

@@ -40,7 +40,7 @@ def write_stamp(layout: Layout, digest: Digest, looked: str) -> None:
     The look is from before the hashing: what changes meanwhile is to be hashed again.
     """
     with suppress(OSError):
-        write_lightly(layout.stamp(digest), looked.encode())
+        write_lightly(layout.stamp(digest), looked.encode(), tidy=False)
 
 
 def remove_stamp(layout: Layout, digest: Digest) -> None:
@@ -94,7 +94,9 @@ def _known_copies(layout: Layout, digest: Digest) -> list[str]:
 def _write_copies(layout: Layout, digest: Digest, looks: list[str]) -> None:
     with suppress(OSError):
         write_lightly(
-            layout.copies(digest), "".join(f"{each}\n" for each in looks[-_COPIES:]).encode()
+            layout.copies(digest),
+            "".join(f"{each}\n" for each in looks[-_COPIES:]).encode(),
+            tidy=False,
         )
 
 

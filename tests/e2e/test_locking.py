@@ -475,6 +475,20 @@ def test_several_locks_keep_what_each_names(
     assert len(json.loads(cli("list", "--json").stdout)) == 1
 
 
+def test_a_file_that_cannot_be_read_is_told_with_what_to_do(
+    cli: CommandLine, project: Path
+) -> None:
+    (project / "modelrunner.toml").mkdir()
+    done = cli("lock")
+    assert (done.returncode, done.stderr) == (
+        2,
+        (
+            "error: modelrunner.toml cannot be read: Is a directory\n"
+            "hint: name a file, not a directory\n"
+        ),
+    )
+
+
 class TestInit:
     """`lock --init`: the first `modelrunner.toml`."""
 
@@ -533,6 +547,19 @@ class TestInit:
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {name} already exists\nhint: ")
         assert [path.read_text() for path in project.iterdir()] == ["mine"]
+
+    @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+    def test_a_first_try_that_was_killed_is_gone_on_with(
+        self, cli: CommandLine, names: list[str], project: Path, part: float
+    ) -> None:
+        assert cli("lock", "--init", *names).returncode == 0
+        whole = (project / "modelrunner.toml").read_bytes()
+        (project / "modelrunner.toml").write_bytes(whole[: int(len(whole) * part)])
+        (project / "modelrunner.lock").unlink()
+        done = cli("lock", "--init", *names)
+        assert (done.returncode, "wrote" in done.stderr) == (0, True)
+        assert (project / "modelrunner.toml").read_bytes() == whole
+        assert cli("lock", "--check").returncode == 0
 
     def test_what_cannot_be_locked_leaves_no_file(
         self, cli: CommandLine, registry: Registry, project: Path

@@ -157,3 +157,34 @@ def test_other_commands_end_in_words(cli, library, home, call, error):
         assert "Traceback" not in done.stderr, arguments
         assert done.returncode in (0, 2, 6, 7), arguments
         assert done.returncode == 0 or "hint: " in done.stderr, arguments
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EMFILE], ids=errno.errorcode.get)
+def test_a_blob_that_the_disk_does_not_deliver_is_not_called_damaged(cli, library, home, error):
+    weights = cli.store.resolve("local/tiny:1").artifact.weights[0].descriptor
+    blob = cli.store.blobs.path(weights.digest)
+    out = home.parent / "tiny.tar"
+    done = cli(
+        *("save", "local/tiny:1", "-o", str(out), "--json"),
+        **environment(library, blob, open=error),
+    )
+    told = json.loads(done.stderr)["error"]
+    assert (done.returncode, told["code"]) == (2, "store_access")
+    assert told["message"] == f"{blob} cannot be used: {os.strerror(error)}"
+    assert sorted(home.parent.glob("*.tar")) == []
+    blob.unlink()
+    done = cli("save", "local/tiny:1", "-o", str(out), "--json")
+    assert (done.returncode, json.loads(done.stderr)["error"]["code"]) == (6, "corrupt_store")
+
+
+def test_a_picture_that_a_full_disk_does_not_take_is_a_matter_of_capacity(cli, library, home):
+    full = environment(library, home.parent / "plots", write=errno.ENOSPC)
+    picture = home.parent / "plots" / "plot.svg"
+    picture.parent.mkdir()
+    done = cli("estimate", "local/tiny:1", "--plot", str(picture), **full)
+    assert done.returncode == 7
+    assert done.stderr.endswith(
+        f"error: --plot: cannot write {picture}: no space left on device\n"
+        "hint: free some space on its disk, or write to another one\n"
+    )
+    assert sorted(picture.parent.iterdir()) == []

@@ -1,6 +1,7 @@
 """`login` and `logout` against a registry that asks, and with a credential helper."""
 
 import base64
+import errno
 import json
 import stat
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from tests.support.artifacts import docker_artifact
+from tests.support.failing_calls import build, environment
 from tests.support.processes import run_together
 from tests.support.registry import Registry
 from tests.support.registry_messages import Reply
@@ -136,6 +138,35 @@ def test_login_through_a_link_is_written_where_the_link_leads(
     assert cli("logout", registry.host, DOCKER_CONFIG=str(docker_config)).returncode == 0
     assert config.is_symlink()
     assert json.loads(kept.read_text()) == {"other": 1, "auths": {}}
+
+
+def test_what_a_killed_login_has_left_is_removed_by_the_next(cli, registry, docker_config):
+    for name in (".config.json-0123456789ab", ".config.json-notes", "config.json-0123456789ab"):
+        (docker_config / name).write_bytes(b"{")
+    assert log_in(cli, registry, docker_config).returncode == 0
+    assert sorted(path.name for path in docker_config.iterdir()) == [
+        ".config.json-notes",
+        ".config.json.modelrunner-lock",
+        "config.json",
+        "config.json-0123456789ab",
+    ]
+
+
+def test_a_login_that_a_full_disk_does_not_take_is_a_matter_of_capacity(
+    cli, registry, docker_config, tmp_path
+):
+    full = environment(build(tmp_path), docker_config, write=errno.ENOSPC)
+    done = log_in(cli, registry, docker_config, **full)
+    assert (done.returncode, done.stderr) == (
+        7,
+        (
+            f"error: cannot write {docker_config}/config.json: no space left on device\n"
+            "hint: free some space on its disk, or set DOCKER_CONFIG to another directory\n"
+        ),
+    )
+    assert sorted(path.name for path in docker_config.iterdir()) == [
+        ".config.json.modelrunner-lock"
+    ]
 
 
 def test_logins_at_once_lose_none(tmp_path):

@@ -8,7 +8,13 @@ import time
 import pytest
 
 from modelrunner.store import files
-from modelrunner.store.files import SECONDS_IN_USE, remove_abandoned, temporary_beside
+from modelrunner.store.files import (
+    SECONDS_IN_USE,
+    remove_abandoned,
+    temporary_beside,
+    write_atomically,
+    write_lightly,
+)
 
 NAME_OF_A_CHILD = """
 import sys
@@ -48,6 +54,17 @@ def test_that_of_a_killed_process_goes_and_that_of_a_running_one_stays(tmp_path,
     remove_abandoned(tmp_path / "m.tar")
     assert not file.exists()
     assert own.exists()
+
+
+@pytest.mark.parametrize("write", [write_atomically, write_lightly])
+def test_who_writes_a_file_removes_what_killed_writers_have_left_of_it(tmp_path, leftover, write):
+    file, child = leftover
+    child.kill()
+    child.wait()
+    write(tmp_path / "m.tar", b"whole", tidy=False)
+    assert file.exists()
+    write(tmp_path / "m.tar", b"whole")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "m.tar"]
 
 
 def test_that_of_another_machine_goes_when_it_is_old(tmp_path, leftover, monkeypatch):
