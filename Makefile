@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := .run
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run test test-fast lint types floors check fmt fuzz cards-check fixtures build wheel-check bench accuracy clean
+.PHONY: FORCE help run test test-fast lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for t
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
 	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 
+faults: $(VENV)/.dev ## Kills, failing disks and lying registries by the thousand, ten minutes.
+	MODELRUNNER_FAULTS=$${MODELRUNNER_FAULTS:-1} $(BIN)/python -m pytest -q tests/faults
+
 cards-check: $(VENV)/.dev ## Check that the generated parts of the cards are fresh.
 	$(BIN)/python cards/make.py --check
 
@@ -58,7 +61,7 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 	test -s $(RUN)/wheel/share/man/man1/modelrunner-pull.1
 	test -s $(RUN)/wheel/share/bash-completion/completions/modelrunner
 
-check: lint test fuzz cards-check fixtures wheel-check ## All that CI runs.
+check: lint test fuzz faults cards-check fixtures wheel-check ## All that CI runs.
 
 bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes half an hour.
 	-$(BIN)/python benchmarks/startup.py

@@ -1,0 +1,69 @@
+"""Worlds to try faults in: one for each processor where there is much to do."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+import pytest
+
+from tests.support.faults import size
+from tests.support.faults.calls import build
+from tests.support.faults.forks import Forks
+from tests.support.faults.world import World, copy_tree, make, supply
+from tests.support.registry import Registry
+
+Case = TypeVar("Case")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A world, and a copy of what it was in the beginning."""
+
+    world: World
+    kept: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """All worlds."""
+
+    all: list[Place]
+
+    def each(self, judge: Callable[[Place, Case], list[str]], cases: Iterable[Case]) -> list[str]:
+        """What is found in all cases, as many of them at once as there are worlds."""
+        free: SimpleQueue[Place] = SimpleQueue()
+        for place in self.all:
+            free.put(place)
+
+        def attempt(case: Case) -> list[str]:
+            place = free.get()
+            try:
+                return judge(place, case)
+            finally:
+                free.put(place)
+
+        with ThreadPoolExecutor(len(self.all)) as pool:
+            return [wrong for wrongs in pool.map(attempt, cases) for wrong in wrongs]
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """The worlds, and the registry that they all know."""
+    folder = tmp_path_factory.mktemp("worlds")
+    library = build(folder)
+    with Registry() as registry, ExitStack() as stack:
+        supplies = supply(registry, folder)
+        made = []
+        for number in range(size.workers()):
+            own = folder / str(number)
+            own.mkdir()
+            world = World(own / "world", stack.enter_context(Forks(library)), registry)
+            make(world, supplies)
+            copy_tree(world.place, own / "kept")
+            made.append(Place(world, own / "kept", own / "log"))
+        yield Places(made)

@@ -1,0 +1,86 @@
+"""kill -9 and every error of a disk, at every single call on a file that a command makes.
+
+After each of them the store is whole, the same command run again does what it would have done, and
+what is there then is what would have been there: not a file more, not a byte else. An error ends
+the command in words, with the exit code of what it is.
+"""
+
+import errno
+import random
+from threading import Lock
+
+import pytest
+
+from tests.faults.conftest import Place, Places
+from tests.support.faults import size
+from tests.support.faults.calls import FULL, Fault, counted, errors, kills, noted
+from tests.support.faults.forks import Ended
+from tests.support.faults.world import Look, Scenario, scenarios
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+_pushing = Lock()
+
+
+def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Places, record_property) -> None:
+    chance = random.Random(size.SEED)
+    cases = []
+    for scenario in scenarios(places.all[0].world.registry):
+        calls, right = _undisturbed(places.all[0], scenario)
+        cases += [
+            (scenario, right, fault)
+            for found, part in ((list(kills(calls)), 1.0), (list(errors(calls)), 0.25))
+            for fault in size.sample(found, chance, least=1, part=part)
+        ]
+    chance.shuffle(cases)
+    record_property("cases", len(cases))
+    found = places.each(_wrongs, cases)
+    assert not found, "\n".join([f"{len(found)} of {len(cases)} cases:", *sorted(found)])
+
+
+def _undisturbed(place: Place, scenario: Scenario):
+    """The calls of a command that nothing befalls, and what there is after it."""
+    place.world.become(place.kept)
+    done = place.world.do(scenario, noted(place.world.place, place.log))
+    assert done.code == 0, (scenario, done)
+    return counted(place.log), place.world.look()
+
+
+def _wrongs(place: Place, case: tuple[Scenario, Look, Fault]) -> list[str]:
+    """What is wrong after one case, in words; nothing where all is right."""
+    scenario, right, fault = case
+    if scenario.name != "push":
+        return _judged(place, scenario, right, fault)
+    # all push to one registry, which has nothing of it before
+    with _pushing:
+        place.world.registry.storage.repositories.pop("me/base", None)
+        return _judged(place, scenario, right, fault)
+
+
+def _judged(place: Place, scenario: Scenario, right: Look, fault: Fault) -> list[str]:
+    world = place.world
+    world.become(place.kept)
+    before = world.names()
+    ended = world.fail(scenario, fault)
+    wrong = [] if _is_decent(scenario, fault, ended) else [f"ends badly: {ended}"]
+    wrong += world.harm(scenario, before)
+    again = world.do(scenario)
+    if again.code not in scenario.again:
+        wrong.append(f"fails again: {again}")
+    found = world.look()
+    if fault.kind in ("link", "chmod"):
+        # a copy serves where there are no links, and is its owner's to write
+        found, right = found.without_modes(), right.without_modes()
+    wrong += found.differences(right)
+    return [f"{scenario.name}: {fault}: {what}" for what in wrong]
+
+
+def _is_decent(scenario: Scenario, fault: Fault, ended: Ended) -> bool:
+    if not fault.error:
+        # it may have been done before it came so far
+        return ended.killed or ended.code == 0
+    if not ended.in_words:
+        return False
+    if fault.error in (*FULL, errno.EFBIG):
+        return ended.code in (0, 7)
+    return ended.code in (0, 2, *scenario.unread)
