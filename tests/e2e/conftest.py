@@ -24,6 +24,15 @@ def registry() -> Iterator[Registry]:
 
 
 @pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory that commands run in."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Artifact:
     """A model of eleven kilobytes, the same in every test."""
     weights = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()

@@ -21,11 +21,8 @@ from tests.support.registry_tls import can_make_certificates
 Findings = dict[str, list[dict[str, Any]]]
 
 
-@pytest.fixture(autouse=True)
-def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without a lock."""
-    (tmp_path / "somewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "somewhere")
+# an empty directory: without a lock
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def examined(cli: CommandLine, *arguments: str, **environ: str) -> tuple[int, Findings]:

@@ -37,15 +37,6 @@ Lock = Callable[..., None]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that commands run in."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def lock(project: Path, registry: Registry, cli: CommandLine) -> Lock:
     """Publishes models by name, wants them all and locks them."""
 

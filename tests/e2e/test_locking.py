@@ -19,15 +19,6 @@ Write = Callable[[str], None]
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that commands run in."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def want(project: Path, registry: Registry) -> Write:
     """Writes `modelrunner.toml`, with the registry for HOST."""
 

@@ -13,15 +13,6 @@ from tests.support.terminal import in_terminal
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose lock names no model, so that every model is another project's."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def locked(project: Path, cli: CommandLine, registry: Registry, tiny: Artifact) -> str:
     """The name that the project's lock has."""
     registry.add(tiny, "team/locked", ["1"])

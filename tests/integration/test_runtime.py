@@ -26,6 +26,7 @@ from modelrunner.runtime.select import select
 from modelrunner.tools.tool import Tool, Toolbox
 from tests.support.fixtures import script
 from tests.support.llama_image import IMAGE
+from tests.support.processes import processes
 from tests.support.waiting import until
 
 models = script("models")
@@ -244,8 +245,7 @@ class TestServer:
 
     def test_does_not_show_its_key(self, server):
         assert KEY not in server.log.read_text(errors="replace")
-        processes = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, check=True)
-        assert KEY.encode() not in processes.stdout
+        assert not any(KEY.encode() in process.arguments for process in processes())
 
     def test_no_web_page_may_talk_to_it(self, server):
         url = urlsplit(server.base_url)
@@ -385,11 +385,7 @@ def killed_parent(name, environ, model, tmp_path, wait):
 
 def group_of(leader):
     """The processes of a group that run: what waits to be reaped does not count."""
-    out = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, check=True).stdout
-    return [
-        line for line in out.decode().splitlines()
-        if int(line.split()[0]) == leader and "Z" not in line.split()[1]
-    ]  # fmt: skip
+    return [each.pid for each in processes() if each.group == leader and each.state not in "ZX"]
 
 
 class TestPortThatIsTakenMeanwhile:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.runtime.process import Child, Command
+from tests.support.processes import processes
 from tests.support.waiting import until
 
 HOLD = """
@@ -129,9 +130,7 @@ def test_secrets_are_in_no_command_line(start):
 
 
 def children_of(pid):
-    out = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in out.splitlines()]
-    return [child for child, parent in pairs if parent == pid]
+    return [process.pid for process in processes() if process.parent == pid]
 
 
 def test_child_without_an_announcement_has_no_way_to_make_one(start, tmp_path):
