@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
 
+# tests that share a thing of the machine's, a Docker daemon for one, stay with one worker
+WORKERS := -n auto --maxprocesses 8 --dist loadgroup
+
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run test test-fast lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy clean
+.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -21,11 +24,11 @@ run: $(VENV)/.run ## Pull a real small model as an artifact and let it answer.
 	@$(BIN)/python registry-fixtures/make.py $(RUN)/registry --only smollm2 --quiet
 	@sh registry-fixtures/run.sh $(BIN) $(RUN)
 
-test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run the tests that need nothing but this checkout.
+	$(BIN)/python -m pytest $(WORKERS) -m 'not real'
 
-test-fast: $(VENV)/.dev ## Run the tests that take no real model and no long time.
-	$(BIN)/python -m pytest -m "not model and not slow" -q
+test-real: $(VENV)/.dev ## Run the tests with real models, peers' programs, containers and compilers.
+	$(BIN)/python -m pytest $(WORKERS) -m real
 
 fmt: $(VENV)/.dev ## Format the code.
 	$(BIN)/ruff format .
@@ -61,7 +64,7 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 	test -s $(RUN)/wheel/share/man/man1/modelrunner-pull.1
 	test -s $(RUN)/wheel/share/bash-completion/completions/modelrunner
 
-check: lint test fuzz faults cards-check fixtures wheel-check ## All that CI runs.
+check: lint test test-real fuzz faults cards-check fixtures wheel-check ## All that CI runs.
 
 bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes half an hour.
 	-$(BIN)/python benchmarks/startup.py

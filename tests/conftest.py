@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from modelrunner.store.store import Store
 from tests.support import docker_daemon as docker_daemons
 from tests.support import forked
+from tests.support.fixtures import script
+from tests.support.shared import made_once
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,6 +41,41 @@ _OURS = (
     *("MODELRUNNER_FUZZ_SECONDS", "MODELRUNNER_FUZZ_SEED", "MODELRUNNER_FAULT_RUNS"),
     *("MODELRUNNER_FAULTS", "MODELRUNNER_FAULTS_SEED"),
 )
+
+
+_REAL = ("docker", "gpu", "registry", "slow")
+"""Marks of tests that are `real` by what they need."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make test` leaves to `make test-real`, and what one worker is to have alone."""
+    for item in items:
+        model = item.get_closest_marker("model")
+        long = model is not None and not model.kwargs.get("short", False)
+        if long or any(item.get_closest_marker(name) for name in _REAL):
+            item.add_marker("real")
+        # one daemon for all of its tests
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says by name which tests did not run here, and why."""
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple | list):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            name = report.nodeid.partition("@")[0]
+            reasons.setdefault(reason, []).append(name)
+    if reasons:
+        count = sum(map(len, reasons.values()))
+        noun = "test" if count == 1 else "tests"
+        terminalreporter.section(f"{count} {noun} did not run here")
+    for reason, names in sorted(reasons.items()):
+        terminalreporter.line(f"{reason}:")
+        for name in sorted(dict.fromkeys(name.partition("[")[0] for name in names)):
+            terminalreporter.line(f"  {name}")
 
 
 @pytest.fixture(autouse=True)
@@ -98,21 +135,21 @@ def cli(tmp_path: Path) -> CommandLine:
 @pytest.fixture(scope="session")
 def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real small model that answers questions, out of its Python package."""
-    from tests.support.fixtures import script
-
+    smollm2 = script("smollm2")
     kept = ROOT / ".run" / "registry" / "files"
-    folder = kept if kept.is_dir() else tmp_path_factory.mktemp("smollm2")
-    # a container reads it as nobody
-    folder.chmod(0o755)
-    found: Path = script("smollm2").smollm2(folder)
+    if kept.is_dir():
+        # a container reads it as nobody
+        kept.chmod(0o755)
+    else:
+        kept = made_once(tmp_path_factory, "smollm2", smollm2.smollm2)
+        kept.chmod(0o755)
+    found: Path = smollm2.smollm2(kept)
     return found
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path | list[Path]]:
     """Tiny GGUF files that llama.cpp loads, by name."""
-    from tests.support.fixtures import script
-
     made: Mapping[str, Path | list[Path]] = script("models").write_models(
         tmp_path_factory.mktemp("models")
     )

@@ -425,6 +425,7 @@ class TestKServe:
 
 
 @pytest.mark.skipif(exports.QUADLET is None, reason="needs the generator of Podman 4.4 or newer")
+@pytest.mark.real
 class TestQuadlet:
     def test_podmans_generator_makes_services_of_it(
         self, hostile: CommandLine, tmp_path: Path
@@ -462,6 +463,7 @@ class TestQuadlet:
         exports.verify(made / "tiny-1.service")
 
 
+@pytest.mark.real
 class TestSystemd:
     @pytest.mark.skipif(exports.VERIFY is None, reason="needs systemd-analyze")
     def test_systemd_takes_it(self, hostile: CommandLine, tmp_path: Path) -> None:

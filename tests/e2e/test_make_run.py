@@ -15,6 +15,8 @@ from tests.conftest import ROOT
 from tests.support.fixtures import script
 from tests.support.waiting import alive, wait_until
 
+pytestmark = pytest.mark.real
+
 RUN = ROOT / "registry-fixtures" / "run.sh"
 ENVIRONMENT = ROOT / "registry-fixtures" / "environment.sh"
 BIN = Path(sys.executable).parent

@@ -13,6 +13,9 @@ from tests.support.failing_calls import build, environment
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 
+# a library that makes calls fail is compiled
+pytestmark = pytest.mark.real
+
 MISSING_LOCKS = (
     errno.ENOLCK,
     errno.ENOSYS,

@@ -2,8 +2,8 @@
 
 Most of what a short command takes is its imports. Each command here is still a process of its own,
 with its own streams, environment, exit code and end; what it does not show is how the interpreter
-starts. Where that can matter (an environment that Python itself reads) nothing is forked, and tests
-of signals, terminals and start-up start their own processes anyway.
+starts. Where that can matter (variables that Python or the system's loader read) nothing is forked,
+and tests of signals, terminals and start-up start their own processes anyway.
 """
 
 import atexit
@@ -24,7 +24,7 @@ from subprocess import CompletedProcess, TimeoutExpired
 
 ROOT = Path(__file__).parents[2]
 PARENT = Path(__file__).with_name("forked_parent.py")
-_READ_BY_PYTHON = ("PYTHON", "LC_", "LANG")
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 _CHUNK = 1 << 16
 
 
@@ -32,7 +32,7 @@ def modelrunner(
     arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
 ) -> "CompletedProcess[bytes]":
     """Runs `modelrunner` with these arguments, in this folder: as `subprocess.run` would."""
-    if sys.platform != "linux" or _of_python(environ) != _of_python(_environ()):
+    if sys.platform != "linux" or _of_start(environ) != _of_start(_environ()):
         return subprocess.run(
             [sys.executable, "-m", "modelrunner", *arguments],
             input=stdin,
@@ -48,8 +48,8 @@ def _environ() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
 
 
-def _of_python(environ: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environ.items() if key.startswith(_READ_BY_PYTHON)}
+def _of_start(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if key.startswith(_READ_AT_START)}
 
 
 @functools.cache

@@ -72,7 +72,8 @@ def test_more_on_stdin_than_a_pipe_holds_arrives_or_is_left(environ):
     assert forked.modelrunner(["list"], environ, b"x" * 1_000_000, 60).returncode == 0
 
 
-def test_what_python_reads_of_an_environment_takes_a_fresh_process(environ, monkeypatch):
+@pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LC_ALL", "LD_LIBRARY_PATH"])
+def test_what_is_read_before_a_program_runs_takes_a_fresh_process(environ, monkeypatch, name):
     monkeypatch.setattr(forked, "_parent", None)
-    done = forked.modelrunner(["version"], {**environ, "PYTHONWARNINGS": "error"}, b"", 60)
+    done = forked.modelrunner(["version"], {**environ, name: ""}, b"", 60)
     assert done.returncode == 0
