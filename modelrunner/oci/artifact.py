@@ -125,9 +125,8 @@ def _require_one(role: Role, layers: Sequence[Layer]) -> None:
     if len(names) > 1:
         listed = sorted(names.values())
         raise UnsupportedArtifactError(
-            f"the artifact has {len(names)} {role}s, and nothing says which one to use:"
-            f" {', '.join(listed[:5])}",
-            hint=f"ask whoever published it for an artifact with one {role}",
+            f"ambiguous artifact: it has {len(names)} {role}s: {', '.join(listed[:5])}",
+            hint=f"ask its publisher for an artifact with one {role}",
             files=listed[:50],
         )
 

@@ -31,13 +31,13 @@ class Descriptor:
             MalformedManifestError: A field is missing or of the wrong kind.
         """
         if not isinstance(value, dict):
-            raise MalformedManifestError(f"{where} is no descriptor")
+            raise MalformedManifestError(f"{where} is not a valid descriptor")
         media_type, digest, size = (value.get(key) for key in ("mediaType", "digest", "size"))
         if not isinstance(media_type, str) or not isinstance(digest, str):
-            raise MalformedManifestError(f"{where} has no media type or no digest")
+            raise MalformedManifestError(f"{where} must have a media type and a digest")
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:
             said = f": {size!s:.40}" if isinstance(size, int | float) else ""
-            raise MalformedManifestError(f"{where} has no sensible size{said}")
+            raise MalformedManifestError(f"{where} has an invalid size{said}")
         return cls(media_type, Digest.parse(digest), size, annotations_of(value, where))
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,5 +62,5 @@ def annotations_of(value: Mapping[str, Any], where: str) -> Mapping[str, str]:
     if not isinstance(annotations, dict) or not all(
         isinstance(entry, str) for entry in annotations.values()
     ):
-        raise MalformedManifestError(f"the annotations of {where} are not a map of strings")
+        raise MalformedManifestError(f"the annotations of {where} must be an object of strings")
     return annotations

@@ -19,7 +19,7 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _DIGEST.fullmatch(f"sha256:{self.hex}"):
-            raise MalformedManifestError(f"{self.hex[:80]!r} is no SHA-256 in hex")
+            raise MalformedManifestError(f"{self.hex[:80]!r} is not a SHA-256 in hex")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -31,8 +31,8 @@ class Digest:
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise MalformedManifestError(
-                f"{text[:100]!r} is no digest",
-                hint="a digest is written sha256: and 64 lower-case hex digits",
+                f"invalid digest {text[:100]!r}",
+                hint="write it as sha256: and 64 lower-case hex digits",
             )
         return cls(match[1])
 

@@ -63,8 +63,8 @@ def reference_at(text: str) -> str | None:
             return _reference(organisation, name, *_revision_of(revision, path))
         case _:
             raise InvalidReferenceError(
-                f"{text[:200]!r} is no model on the Hugging Face Hub",
-                hint="write hf.co/ORG/REPO, or the address of a repository or of one of its files",
+                f"{text[:200]!r} is not a model on the Hugging Face Hub",
+                hint="write hf.co/ORG/REPO, or the URL of a repository or of one of its files",
             )
 
 
@@ -94,7 +94,7 @@ def _of_scheme(rest: str, text: str) -> str:
     name, _, revision = name.partition("@")
     if not organisation or not name:
         raise InvalidReferenceError(
-            f"{text[:200]!r} is no model on the Hugging Face Hub",
+            f"{text[:200]!r} is not a model on the Hugging Face Hub",
             hint="write hf.co/ORG/REPO or hf.co/ORG/REPO:QUANT",
         )
     from urllib.parse import unquote

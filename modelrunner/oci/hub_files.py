@@ -347,8 +347,8 @@ class _Contents(Generic[File]):
             kind = self._kinds[file.path]
             if not kind.loads_alone and {file.path.lower(), file.name.lower()} & names:
                 raise UnsupportedArtifactError(
-                    f"{self._repository}: {sanitize_line(file.path, 200)} is not a model but"
-                    f" {_article(kind)} by its name",
+                    f"{self._repository}: {sanitize_line(file.path, 200)} is "
+                    f"{_article(kind)} by its name, not a model",
                     hint=f"`modelrunner tags {self._repository}` lists the models"
                     if self.models
                     else "name the repository of the model that it belongs to",
@@ -367,8 +367,8 @@ class _Contents(Generic[File]):
         target = _shell_word(_name(whole))
         shown = sanitize_line(whole, 200)
         raise UnsupportedArtifactError(
-            f"{self._repository}: {shown} is cut into {counted(len(parts), 'raw part')} that"
-            " llama.cpp cannot load",
+            f"{self._repository}: {shown} is split into {counted(len(parts), 'raw part')}, "
+            "which llama.cpp cannot load",
             hint=f"download the parts and join them: cat {names}{more} > {target} &&"
             f" modelrunner import {target}",
             parts=parts,
@@ -389,7 +389,7 @@ class _Contents(Generic[File]):
             what = ", ".join(sorted({_article(model.kind) for model in self._groups}))
             return ManifestNotFoundError(
                 f"{self._repository} has no model, only {what}",
-                hint="pull the model that it belongs to: search for its name",
+                hint="pull the model that it belongs to: `modelrunner search NAME`",
                 missing="repository",
             )
         return ManifestNotFoundError(
@@ -554,13 +554,16 @@ def check_shards(model: HubModel[File], repository: str) -> None:
     missing = sorted(set(range(1, count + 1)) - there)
     if missing:
         raise MalformedManifestError(
-            f"{repository}: of {count} shards {len(missing)} are missing, the first is number"
-            f" {missing[0]}",
+            f"{repository}: {len(missing)} of {count} shards missing, the first is number "
+            f"{missing[0]}",
             hint="the repository is incomplete; choose another quantization",
         )
 
 
 def _what_else(files: Sequence[Listed]) -> str:
     if any(file.path.endswith(".safetensors") for file in files):
-        return "it has safetensors: vLLM or transformers run those; look for a GGUF repository"
-    return "look for a repository with GGUF in its name"
+        return (
+            "it has safetensors files, for vLLM or transformers; `modelrunner search NAME` "
+            "finds GGUF"
+        )
+    return "`modelrunner search NAME` finds repositories with GGUF files"

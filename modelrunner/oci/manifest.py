@@ -57,7 +57,7 @@ class Manifest:
         """
         manifest = parse_manifest(raw)
         if not isinstance(manifest, cls):
-            raise MalformedManifestError("an index stands where a manifest should")
+            raise MalformedManifestError("expected a manifest, got an index")
         return manifest
 
     @property
@@ -103,7 +103,7 @@ def parse_manifest(raw: bytes, content_type: str | None = None) -> Manifest | In
         _refuse_both(value, "config", "layers")
         return Index(raw, media_type or media_types.OCI_INDEX, _entries(value, "manifests", {}))
     if "config" not in value:
-        raise MalformedManifestError("the manifest names no config")
+        raise MalformedManifestError("the manifest has no config")
     _refuse_both(value, "manifests")
     config = Descriptor.from_dict(value["config"], "the config")
     return Manifest(
@@ -133,7 +133,7 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise MalformedManifestError(f"{what} is not JSON") from exc
     if not isinstance(value, dict):
-        raise MalformedManifestError(f"{what} is no JSON object")
+        raise MalformedManifestError(f"{what} is not a JSON object")
     return value
 
 
@@ -141,19 +141,21 @@ def _check_schema(value: Mapping[str, Any]) -> None:
     version = value.get("schemaVersion")
     if version != 2:  # noqa: PLR2004
         said = version if isinstance(version, int) else "none"
-        raise MalformedManifestError(f"the manifest has schema version {said!s:.20}, not 2")
+        raise MalformedManifestError(
+            f"unsupported schema version of the manifest: expected 2, got {said!s:.20}"
+        )
 
 
 def _refuse_both(value: Mapping[str, Any], *others: str) -> None:
     # the image specification asks for this: two readers would see two different things
     if any(value.get(other) is not None for other in others):
-        raise MalformedManifestError("the manifest wants to be an index and an image at once")
+        raise MalformedManifestError("invalid manifest: it is both an index and an image")
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:
     text = value.get(key)
     if text is not None and not isinstance(text, str):
-        raise MalformedManifestError(f"the manifest's {key} is no text")
+        raise MalformedManifestError(f"the manifest's {key} must be a string")
     return text or None
 
 
@@ -162,12 +164,16 @@ def _entries(
 ) -> tuple[Descriptor, ...]:
     entries = value.get(key) or []
     if not isinstance(entries, list) or len(entries) > _MAX_LAYERS:
-        raise MalformedManifestError(f"the manifest's {key} are no list, or endless")
+        raise MalformedManifestError(
+            f"the manifest's {key} must be a list of at most {_MAX_LAYERS} entries"
+        )
     noun = key.removesuffix("s")
     found = []
     for number, entry in enumerate(entries, start=1):
         descriptor = Descriptor.from_dict(entry, f"{noun} {number}")
         if sized.setdefault(descriptor.digest, descriptor.size) != descriptor.size:
-            raise MalformedManifestError(f"{noun} {number} gives a digest two sizes")
+            raise MalformedManifestError(
+                f"{noun} {number}: two different sizes for {descriptor.digest.short}"
+            )
         found.append(descriptor)
     return tuple(found)

@@ -69,8 +69,8 @@ class _Names:
         there = self._taken.setdefault(path, layer)
         if there.descriptor.digest != layer.descriptor.digest:
             raise MalformedManifestError(
-                f"two layers want to be the file {str(path)!r}",
-                hint="the artifact is broken; tell whoever published it",
+                f"two layers have the same file name {str(path)!r}",
+                hint="the artifact is broken: report it to its publisher",
                 path=str(path),
             )
         if there is layer:
@@ -86,7 +86,7 @@ class _Names:
         for first, second in pairwise(sorted(path.parts for path in self._taken)):
             if second[: len(first)] == first:
                 name = "/".join(first)
-                raise MalformedManifestError(f"{name!r} is a file and a folder at once", path=name)
+                raise MalformedManifestError(f"{name!r} is both a file and a directory", path=name)
 
     def _free(self, path: PurePosixPath) -> PurePosixPath:
         while True:
@@ -139,7 +139,7 @@ def _ordered_shards(shards: list[tuple[re.Match[str], Layer]]) -> list[Layer]:
     numbers = [int(match["number"]) for match, _ in ordered]
     if len(sets) != 1 or numbers != list(range(1, count + 1)):
         raise MalformedManifestError(
-            f"the model has {len(shards)} shards, but not all of one set of {count}",
+            f"incomplete or mixed shards: the model has {len(shards)}, expected one set of {count}",
             shards=[str(layer.path) for _, layer in shards][:50],
         )
     return [layer for _, layer in ordered]
@@ -151,8 +151,11 @@ def _refuse_choice(weights: list[Layer]) -> list[Layer]:
     if len(names) < len(weights):
         return weights
     raise UnsupportedArtifactError(
-        f"the artifact has {len(names)} models, and nothing says which is meant:"
-        f" {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",  # noqa: PLR2004
-        hint="get the file that you want, then `modelrunner package FILE.gguf REF`",
+        f"ambiguous artifact: it has {len(names)} models: "
+        f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",  # noqa: PLR2004
+        hint=(
+            "download the file that you want (`oras pull`), then run `modelrunner package "
+            "FILE.gguf REF`"
+        ),
         files=names[:50],
     )

@@ -34,8 +34,8 @@ def checked_path(text: str) -> PurePosixPath:
     )
     if not good:
         raise MalformedManifestError(
-            f"a layer's path leaves its folder or is no path: {text[:120]!r}",
-            hint="the artifact is broken or hostile; nothing of it was stored",
+            f"unsafe file path in a layer: {text[:120]!r}",
+            hint="the artifact is broken or hostile; nothing was stored",
             path=text[:200],
         )
     return path

@@ -215,7 +215,7 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
     except MalformedManifestError as exc:
         raise InvalidReferenceError(
             f"{text[:200]!r}: invalid digest after @",
-            hint="a digest is written sha256: and 64 lower-case hex digits",
+            hint="write it as sha256: and 64 lower-case hex digits",
         ) from exc
 
 
@@ -230,8 +230,8 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
     if not _TAG.fullmatch(tag):
         raise InvalidReferenceError(
             f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
-            hint="a tag has letters, digits, `.`, `_` and `-`, 128 at most, and starts with"
-            " none of `.` and `-`",
+            hint="a tag has up to 128 letters, digits, `.`, `_` and `-`, and starts with a "
+            "letter, a digit or `_`",
         )
     return f"{head}{slash}{last}", tag
 
@@ -269,8 +269,8 @@ def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str
     if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision:
         raise InvalidReferenceError(
             f"{text[:200]!r}: {revision[:140]!r} is not a valid revision",
-            hint="a branch, a tag or a commit stands before the quantization:"
-            " hf.co/ORG/REPO@REVISION:QUANT",
+            hint="write a branch, a tag or a commit before the quantization: "
+            "hf.co/ORG/REPO@REVISION:QUANT",
         )
     return repository, None if revision == MAIN else revision
 

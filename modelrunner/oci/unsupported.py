@@ -53,29 +53,29 @@ _FAMILIES = (
     _Family(
         "ollama",
         "a model in Ollama's own format",
-        "`ollama pull REF` reads it; `modelrunner import --from ollama` takes the model from there",
+        "download it with `ollama pull REF`, then run `modelrunner import --from ollama`",
         layers=("application/vnd.ollama.image.",),
     ),
     _Family(
         "modelkit",
         "a ModelKit of KitOps",
-        "`kit unpack REF` writes its files; then `modelrunner import FILE.gguf`",
+        "unpack it with `kit unpack REF`, then run `modelrunner import FILE.gguf`",
         configs=("application/vnd.kitops.modelkit.",),
         artifacts=("application/vnd.kitops.modelkit.",),
         layers=("application/vnd.kitops.modelkit.",),
     ),
     _Family(
         "cnai",
-        "a model in the format that came before CNCF ModelPack",
-        "a version of `modctl` of that time reads it; then `modelrunner import FILE.gguf`",
+        "a model in the format that preceded CNCF ModelPack",
+        "download it with an old version of `modctl`, then run `modelrunner import FILE.gguf`",
         configs=("application/vnd.cnai.model.",),
         artifacts=("application/vnd.cnai.model.",),
     ),
     _Family(
         "signature",
-        "a signature, not the model that it is about",
-        "leave out the digest or the `.sig` of the name to pull the model;"
-        " `cosign verify` or `notation verify` reads signatures",
+        "a signature, not a model",
+        "to pull the signed model, leave out the digest or `.sig`; to check signatures, use "
+        "`cosign verify` or `notation verify`",
         artifacts=(
             "application/vnd.dev.cosign.artifact.sig",
             "application/vnd.dev.sigstore.bundle",
@@ -89,16 +89,16 @@ _FAMILIES = (
     ),
     _Family(
         "attestation",
-        "an attestation, not the model that it is about",
-        "leave out the digest or the `.att` of the name to pull the model;"
-        " `cosign verify-attestation` reads attestations",
+        "an attestation, not a model",
+        "to pull the model, leave out the digest or `.att`; to check attestations, use "
+        "`cosign verify-attestation`",
         artifacts=("application/vnd.in-toto", "application/vnd.dsse.envelope"),
         layers=("application/vnd.dsse.envelope", "application/vnd.in-toto"),
     ),
     _Family(
         "sbom",
         "a software bill of materials (SBOM), not a model",
-        "`oras pull REF` writes its file",
+        "download its files with `oras pull REF`",
         artifacts=(
             "application/spdx",
             "text/spdx",
@@ -116,13 +116,13 @@ _FAMILIES = (
     _Family(
         "helm",
         "a Helm chart, not a model",
-        "`helm install NAME oci://REF` uses it",
+        "install it with `helm install NAME oci://REF`",
         configs=(media_types.HELM_CONFIG,),
     ),
     _Family(
         "wasm",
         "a WebAssembly module, not a model",
-        "`wkg oci pull REF` writes its file",
+        "download its file with `wkg oci pull REF`",
         configs=("application/vnd.wasm.",),
         artifacts=("application/vnd.wasm.", "application/wasm"),
         layers=("application/wasm", "application/vnd.wasm."),
@@ -130,66 +130,66 @@ _FAMILIES = (
     _Family(
         "compose",
         "a Compose project, not a model",
-        "`docker compose -f oci://REF up` uses it",
+        "start it with `docker compose -f oci://REF up`",
         artifacts=("application/vnd.docker.compose.",),
         layers=("application/vnd.docker.compose.",),
     ),
     _Family(
         "docker-plugin",
-        "a plugin of Docker, not a model",
-        "`docker plugin install REF` uses it",
+        "a Docker plugin, not a model",
+        "install it with `docker plugin install REF`",
         configs=("application/vnd.docker.plugin.",),
     ),
     _Family(
         "build-cache",
         "a build cache, not a model",
-        "`docker buildx build --cache-from REF` uses it",
+        "use it with `docker buildx build --cache-from REF`",
         configs=("application/vnd.buildkit.cacheconfig.",),
     ),
     _Family(
         "apptainer",
-        "an image of Apptainer (SIF), not a model",
-        "`apptainer pull oras://REF` reads it",
+        "an Apptainer image (SIF), not a model",
+        "download it with `apptainer pull oras://REF`",
         configs=("application/vnd.sylabs.sif.",),
         layers=("application/vnd.sylabs.sif.", "appliciation/vnd.sylabs.sif."),
     ),
     _Family(
         "devcontainer",
-        "a feature or template of development containers, not a model",
-        "`oras pull REF` writes its files",
+        "a dev container feature or template, not a model",
+        "download its files with `oras pull REF`",
         configs=("application/vnd.devcontainers",),
         artifacts=("application/vnd.devcontainers",),
         layers=("application/vnd.devcontainers.",),
     ),
     _Family(
         "flux",
-        "a configuration for Flux, not a model",
-        "`flux pull artifact oci://REF` reads it",
+        "a Flux configuration, not a model",
+        "download it with `flux pull artifact oci://REF`",
         configs=("application/vnd.cncf.flux.",),
     ),
     _Family(
         "policy",
-        "a policy bundle of Open Policy Agent, not a model",
-        "`conftest pull REF` reads it",
+        "an Open Policy Agent bundle, not a model",
+        "download it with `conftest pull REF`",
         configs=("application/vnd.cncf.openpolicyagent.",),
         layers=("application/vnd.cncf.openpolicyagent.",),
     ),
 )
 
 _FORMATS = {
-    ".safetensors": ("safetensors", "vLLM or SGLang would run them"),
-    ".dduf": ("DDUF", "the diffusers library would run them"),
-    ".onnx": ("ONNX", "onnxruntime would run them"),
-    ".bin": (".bin files", "transformers may run them"),
-    ".pt": ("PyTorch files", "PyTorch may run them"),
-    ".pth": ("PyTorch files", "PyTorch may run them"),
-    ".ckpt": ("checkpoints", "PyTorch may run them"),
-    ".npz": ("MLX or NumPy files", "mlx-lm may run them"),
-    ".tflite": ("LiteRT (TensorFlow Lite)", "LiteRT would run them"),
-    ".h5": ("Keras files", "Keras may run them"),
-    ".keras": ("Keras files", "Keras may run them"),
-    ".mlmodel": ("Core ML", "Core ML would run them"),
-    ".engine": ("TensorRT engines", "TensorRT would run them"),
+    ".safetensors": ("safetensors", "run them with vLLM or SGLang"),
+    ".dduf": ("DDUF", "run them with the diffusers library"),
+    ".onnx": ("ONNX", "run them with onnxruntime"),
+    ".bin": (".bin files", "try transformers"),
+    ".pt": ("PyTorch files", "try PyTorch"),
+    ".pth": ("PyTorch files", "try PyTorch"),
+    ".ckpt": ("checkpoints", "try PyTorch"),
+    ".npz": ("MLX or NumPy files", "try mlx-lm"),
+    ".tflite": ("LiteRT (TensorFlow Lite)", "run them with LiteRT"),
+    ".h5": ("Keras files", "try Keras"),
+    ".keras": ("Keras files", "try Keras"),
+    ".mlmodel": ("Core ML", "run them with Core ML"),
+    ".engine": ("TensorRT engines", "run them with TensorRT"),
 }
 _FIND_GGUF = "`modelrunner search NAME` finds models in GGUF"
 
@@ -220,7 +220,7 @@ def unknown_family(
         (media_types.DOCKER_CONFIG_PREFIX, media_types.MODELPACK_CONFIG_PREFIX)
     ):
         return UnsupportedArtifactError(
-            f"the model's config is of a newer kind than this program knows: {config}",
+            f"unsupported version of the model's config: {config}",
             hint=f"upgrade modelrunner: {Installation.current().upgrade()}",
             kind="newer",
             **facts,
@@ -235,12 +235,12 @@ def no_weights(layers: Sequence[Layer], name: str) -> UnsupportedArtifactError:
         return error
     if any(layer.role is Role.ADAPTER for layer in layers):
         return UnsupportedArtifactError(
-            "this is an adapter (LoRA), not a model of its own",
-            hint="llama-server takes it beside its base model with --lora",
+            "this is an adapter (LoRA), not a model",
+            hint="use it with its base model: `llama-server --lora FILE`",
             format="adapter",
         )
     return UnsupportedArtifactError(
-        "the artifact has no GGUF weights: there is nothing that llama.cpp could run",
+        "the artifact has no GGUF weights, which llama.cpp needs",
         hint=_FIND_GGUF,
         layers=[sanitize_line(layer.descriptor.media_type, 120) for layer in layers[:20]],
     )
@@ -252,21 +252,21 @@ def _other(layer: Layer, name: str) -> UnsupportedArtifactError | None:
     if "safetensors" in media_type or suffix == ".safetensors":
         return UnsupportedArtifactError(
             "these weights are safetensors, which llama.cpp does not read",
-            hint="vLLM or SGLang would run it; `modelrunner cards` names models in GGUF",
+            hint="run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF",
             format="safetensors",
         )
     if media_type == media_types.DOCKER_DDUF or suffix == ".dduf":
         return UnsupportedArtifactError(
             "this is a DDUF file, an image-generation model",
-            hint="the diffusers library would run it",
+            hint="run it with the diffusers library",
             format="dduf",
         )
     weights = media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1")
     if weights and ".tar" in media_type:
         return UnsupportedArtifactError(
-            f"the weights are packed in an archive ({sanitize_line(media_type, 120)})",
-            hint=f"unpack it with `modctl pull {name} --extract-from-remote --extract-dir DIR`,"
-            " then `modelrunner import DIR/FILE.gguf`",
+            f"the weights are in an archive ({sanitize_line(media_type, 120)})",
+            hint=f"extract it with `modctl pull {name} --extract-from-remote --extract-dir DIR`, "
+            "then run `modelrunner import DIR/FILE.gguf`",
             format="tar",
         )
     if weights and layer.role is Role.FILE:
@@ -284,16 +284,17 @@ def _image(manifest: Manifest, name: str, facts: dict[str, str]) -> UnsupportedA
     if any(key.startswith(_MODEL_ANNOTATIONS) for key in keys):
         return _error(
             "this is a container image with a model in it (a modelcar), not a model artifact",
-            "`ramalama pull oci://REF` or KServe reads it; or `podman create --name m REF x` and"
-            " `podman cp m:/models .`, then `modelrunner import models`",
+            "use it with `ramalama pull oci://REF` or KServe; or copy the files out with "
+            "`podman create --name m REF x` and `podman cp m:/models .`, then run "
+            "`modelrunner import models`",
             name,
             "modelcar",
             facts,
         )
     return _error(
         "this is a container image, not a model",
-        "`docker run` or `podman run` would run it; if it holds a model (a modelcar),"
-        " `podman create --name m REF x` and `podman cp m:/models .` copy that out",
+        "run it with `docker run` or `podman run`; if it contains a model (a modelcar), "
+        "copy the files out with `podman create --name m REF x` and `podman cp m:/models .`",
         name,
         "image",
         facts,
@@ -311,8 +312,9 @@ def _files(
         listed = f" ({', '.join(gguf[:3])}{', ...' if len(gguf) > 3 else ''})" if gguf else ""  # noqa: PLR2004
         file = gguf[0] if gguf else "FILE.gguf"
         return _error(
-            f"this is GGUF pushed as a plain file{listed}, without the config of a model",
-            f"`oras pull REF` writes the file; then `modelrunner import {_quoted(file)}`",
+            f"this is a GGUF file pushed as a plain file{listed}, without a model config",
+            "download the file with `oras pull REF`, then run `modelrunner import "
+            f"{_quoted(file)}`",
             name,
             "gguf-file",
             facts,
@@ -323,7 +325,7 @@ def _files(
             kind, runs = _FORMATS.get(suffix, ("safetensors", _FORMATS[".safetensors"][1]))
             return _error(
                 f"these are {kind} pushed as plain files, which llama.cpp does not read",
-                f"`oras pull REF` writes the files; {runs}",
+                f"download the files with `oras pull REF`, then {runs}",
                 name,
                 "files",
                 facts,
@@ -332,12 +334,12 @@ def _files(
     config = facts["config_media_type"]
     shown = f" with {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""  # noqa: PLR2004
     return _error(
-        f"this artifact is not a model{shown}: its config is {config}"
-        f"{kind and f', its type {kind}'}",
-        "`oras pull REF` writes its files"
+        f"this artifact is not a model{shown}: its config type is "
+        f"{config}{kind and f', its artifact type {kind}'}",
+        "download its files with `oras pull REF`"
         if paths
-        else "models have a config of application/vnd.docker.ai.model.config.v0.1+json, v0.2 or"
-        " application/vnd.cncf.model.config.v1+json",
+        else "expected a config of type application/vnd.docker.ai.model.config.v0.1+json, v0.2 "
+        "or application/vnd.cncf.model.config.v1+json",
         name,
         "unknown",
         facts,

@@ -189,7 +189,7 @@ def test_a_shard_that_is_missing(here, hub: Hub) -> None:
     hub.repositories["org/big"] = Repository(files)
     done = here("pull", "hf.co/org/big")
     assert done.returncode == 6
-    assert "of 3 shards 1 are missing, the first is number 2" in done.stderr
+    assert "1 of 3 shards missing, the first is number 2" in done.stderr
 
 
 @pytest.mark.parametrize("header", ["Retry_After", "RateLimit"])
@@ -408,7 +408,7 @@ def test_a_lock_of_an_older_rule_is_still_found(
 def test_a_file_that_is_no_model_is_refused_by_what_it_is(here, tiny: Repository) -> None:
     done = here("pull", f"https://huggingface.co/{NAME}/blob/main/mmproj-F16.gguf")
     assert done.returncode == 10
-    assert "is not a model but a projector (mmproj) by its name" in done.stderr
+    assert "is a projector (mmproj) by its name, not a model" in done.stderr
     assert "hint: " in done.stderr
 
 

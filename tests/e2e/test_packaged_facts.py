@@ -242,10 +242,7 @@ def test_a_second_projector_or_adapter_is_refused_before_a_blob_moves(
     done = cli("pull", registry.reference("team/two:1"))
     assert done.returncode == 10
     role = "projector" if kind == "mmproj" else "adapter"
-    assert (
-        f"error: the artifact has 2 {role}s, and nothing says which one to use: 1.gguf, 2.gguf\n"
-        in done.stderr
-    )
+    assert f"error: ambiguous artifact: it has 2 {role}s: 1.gguf, 2.gguf\n" in done.stderr
     assert registry.count("GET", "blob") == 0
 
 
@@ -278,8 +275,8 @@ def test_a_plain_file_in_a_registry_is_refused_with_the_command_for_this_very_re
         done = cli(*command.split(), name, *prompt)
         assert done.returncode == 10, command
         assert done.stderr.splitlines()[-2:] == [
-            "error: this is GGUF pushed as a plain file (tiny.gguf), without the config of a model",
-            f"hint: `oras pull {name}` writes the file; then `modelrunner import tiny.gguf`",
+            "error: this is a GGUF file pushed as a plain file (tiny.gguf), without a model config",
+            f"hint: download the file with `oras pull {name}`, then run `modelrunner import tiny.gguf`",
         ]
     assert registry.count("GET", "blob") == 0
 

@@ -181,12 +181,12 @@ def test_what_is_not_certain_is_refused_with_the_choices(
 @pytest.mark.parametrize(
     ("tag", "paths", "message"),
     [
-        ("mmproj-F16.gguf", ("M-Q8_0.gguf", "mmproj-F16.gguf"), "mmproj-F16.gguf is not a model but a projector (mmproj)"),
-        ("imatrix.gguf", ("M-Q8_0.gguf", "imatrix.gguf"), "imatrix.gguf is not a model but an importance matrix"),
-        ("M-LoRA.gguf", ("M-Q8_0.gguf", "M-LoRA.gguf"), "M-LoRA.gguf is not a model but a LoRA adapter"),
-        ("Q8_0", ("M-Q4_0.gguf", "M-Q8_0.gguf.part1of2", "M-Q8_0.gguf.part2of2"), "M-Q8_0.gguf is cut into 2 raw parts"),
-        ("M-Q8_0.gguf", ("M-Q8_0.gguf-split-a", "M-Q8_0.gguf-split-b"), "M-Q8_0.gguf is cut into 2 raw parts"),
-        (None, ("M-Q8_0-split-a", "M-Q8_0-split-b"), "M-Q8_0.gguf is cut into 2 raw parts"),
+        ("mmproj-F16.gguf", ("M-Q8_0.gguf", "mmproj-F16.gguf"), "mmproj-F16.gguf is a projector (mmproj) by its name, not a model"),
+        ("imatrix.gguf", ("M-Q8_0.gguf", "imatrix.gguf"), "imatrix.gguf is an importance matrix by its name, not a model"),
+        ("M-LoRA.gguf", ("M-Q8_0.gguf", "M-LoRA.gguf"), "M-LoRA.gguf is a LoRA adapter by its name, not a model"),
+        ("Q8_0", ("M-Q4_0.gguf", "M-Q8_0.gguf.part1of2", "M-Q8_0.gguf.part2of2"), "M-Q8_0.gguf is split into 2 raw parts"),
+        ("M-Q8_0.gguf", ("M-Q8_0.gguf-split-a", "M-Q8_0.gguf-split-b"), "M-Q8_0.gguf is split into 2 raw parts"),
+        (None, ("M-Q8_0-split-a", "M-Q8_0-split-b"), "M-Q8_0.gguf is split into 2 raw parts"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_is_refused_by_what_it_is(

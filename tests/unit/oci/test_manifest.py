@@ -137,7 +137,7 @@ def test_a_manifest_of_four_mebibytes_is_read_and_one_more_byte_is_too_much():
 
 
 def test_endless_layers_are_malformed():
-    with pytest.raises(MalformedManifestError, match="endless"):
+    with pytest.raises(MalformedManifestError, match="must be a list of at most 10000 entries"):
         parse_manifest(encoded({**GOOD, "layers": [LAYER] * 10_001}))
 
 
@@ -145,7 +145,7 @@ def test_endless_layers_are_malformed():
     "size", [-1, MAX_SIZE + 1, 10**4000, 1.5, "3", None, True, [], {}, float("inf"), float("nan")]
 )
 def test_a_size_is_a_whole_number_within_reason(size):
-    with pytest.raises(MalformedManifestError, match="sensible size"):
+    with pytest.raises(MalformedManifestError, match="invalid size"):
         Descriptor.from_dict({**LAYER, "size": size}, "layer 1")
 
 
@@ -190,7 +190,7 @@ def test_urls_data_and_platform_of_a_descriptor_are_ignored():
     ids=["layers", "config and layer", "index"],
 )
 def test_one_digest_has_one_size(document):
-    with pytest.raises(MalformedManifestError, match="two sizes"):
+    with pytest.raises(MalformedManifestError, match="two different sizes"):
         parse_manifest(encoded(document))
 
 
@@ -199,7 +199,7 @@ def test_one_digest_has_one_size(document):
     [{**GOOD, "manifests": []}, {**GOOD, "mediaType": OCI_INDEX, "manifests": []}],
 )
 def test_a_document_that_is_an_index_and_an_image_is_malformed(document):
-    with pytest.raises(MalformedManifestError, match="at once"):
+    with pytest.raises(MalformedManifestError, match="both an index and an image"):
         parse_manifest(encoded(document))
 
 

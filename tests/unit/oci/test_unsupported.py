@@ -62,10 +62,7 @@ WHOLE = {
             media_type=DOCKER,
         ),
         "this is a model in Ollama's own format",
-        (
-            f"`ollama pull {NAME}` reads it; `modelrunner import --from ollama` takes the model"
-            " from there"
-        ),
+        (f"download it with `ollama pull {NAME}`, then run `modelrunner import --from ollama`"),
     ),
     "kit pack": (
         manifest(
@@ -74,7 +71,7 @@ WHOLE = {
             descriptor(f"{KIT}docs.v1.tar+gzip", "d"),
         ),
         "this is a ModelKit of KitOps",
-        f"`kit unpack {NAME}` writes its files; then `modelrunner import FILE.gguf`",
+        f"unpack it with `kit unpack {NAME}`, then run `modelrunner import FILE.gguf`",
     ),
     "oras push m.gguf": (
         manifest(
@@ -82,31 +79,31 @@ WHOLE = {
             titled("application/vnd.oci.image.layer.v1.tar", "my model.gguf"),
             artifact_type="application/vnd.unknown.artifact.v1",
         ),
-        "this is GGUF pushed as a plain file (my model.gguf), without the config of a model",
-        f"`oras pull {NAME}` writes the file; then `modelrunner import 'my model.gguf'`",
+        "this is a GGUF file pushed as a plain file (my model.gguf), without a model config",
+        f"download the file with `oras pull {NAME}`, then run `modelrunner import 'my model.gguf'`",
     ),
     "oras push m.gguf:application/octet-stream": (
         manifest(EMPTY, titled("application/octet-stream", "m.gguf"), artifact_type="x/y"),
-        "this is GGUF pushed as a plain file (m.gguf), without the config of a model",
-        f"`oras pull {NAME}` writes the file; then `modelrunner import m.gguf`",
+        "this is a GGUF file pushed as a plain file (m.gguf), without a model config",
+        f"download the file with `oras pull {NAME}`, then run `modelrunner import m.gguf`",
     ),
     "old oras push m.gguf": (
         manifest(
             "application/vnd.unknown.config.v1+json",
             titled("application/vnd.oci.image.layer.v1.tar", "m.gguf"),
         ),
-        "this is GGUF pushed as a plain file (m.gguf), without the config of a model",
-        f"`oras pull {NAME}` writes the file; then `modelrunner import m.gguf`",
+        "this is a GGUF file pushed as a plain file (m.gguf), without a model config",
+        f"download the file with `oras pull {NAME}`, then run `modelrunner import m.gguf`",
     ),
     "oras push with Docker's type": (
         manifest(EMPTY, descriptor("application/vnd.docker.ai.gguf.v3", "w")),
-        "this is GGUF pushed as a plain file, without the config of a model",
-        f"`oras pull {NAME}` writes the file; then `modelrunner import FILE.gguf`",
+        "this is a GGUF file pushed as a plain file, without a model config",
+        f"download the file with `oras pull {NAME}`, then run `modelrunner import FILE.gguf`",
     ),
     "podman artifact add": (
         manifest(EMPTY, titled("application/octet-stream", "tiny.gguf")),
-        "this is GGUF pushed as a plain file (tiny.gguf), without the config of a model",
-        f"`oras pull {NAME}` writes the file; then `modelrunner import tiny.gguf`",
+        "this is a GGUF file pushed as a plain file (tiny.gguf), without a model config",
+        f"download the file with `oras pull {NAME}`, then run `modelrunner import tiny.gguf`",
     ),
     "a folder of safetensors": (
         manifest(
@@ -115,20 +112,20 @@ WHOLE = {
             titled("application/octet-stream", "model.safetensors"),
         ),
         "these are safetensors pushed as plain files, which llama.cpp does not read",
-        f"`oras pull {NAME}` writes the files; vLLM or SGLang would run them",
+        f"download the files with `oras pull {NAME}`, then run them with vLLM or SGLang",
     ),
     "a DDUF file": (
         manifest(EMPTY, titled("application/octet-stream", "flux.dduf")),
         "these are DDUF pushed as plain files, which llama.cpp does not read",
-        f"`oras pull {NAME}` writes the files; the diffusers library would run them",
+        f"download the files with `oras pull {NAME}`, then run them with the diffusers library",
     ),
     "a file that is none of these": (
         manifest(EMPTY, titled("text/plain", "README.md"), artifact_type="application/vnd.acme"),
         (
-            f"this artifact is not a model with README.md: its config is {EMPTY}, its type"
-            " application/vnd.acme"
+            f"this artifact is not a model with README.md: its config type is {EMPTY}, its "
+            "artifact type application/vnd.acme"
         ),
-        f"`oras pull {NAME}` writes its files",
+        f"download its files with `oras pull {NAME}`",
     ),
     "modelcar of RamaLama": (
         manifest(
@@ -138,8 +135,9 @@ WHOLE = {
         ),
         "this is a container image with a model in it (a modelcar), not a model artifact",
         (
-            f"`ramalama pull oci://{NAME}` or KServe reads it; or `podman create --name m {NAME} x`"
-            " and `podman cp m:/models .`, then `modelrunner import models`"
+            f"use it with `ramalama pull oci://{NAME}` or KServe; or copy the files out with "
+            f"`podman create --name m {NAME} x` and `podman cp m:/models .`, then run "
+            "`modelrunner import models`"
         ),
     ),
     "image": (
@@ -150,8 +148,9 @@ WHOLE = {
         ),
         "this is a container image, not a model",
         (
-            "`docker run` or `podman run` would run it; if it holds a model (a modelcar),"
-            f" `podman create --name m {NAME} x` and `podman cp m:/models .` copy that out"
+            "run it with `docker run` or `podman run`; if it contains a model (a modelcar), "
+            f"copy the files out with `podman create --name m {NAME} x` and `podman cp "
+            "m:/models .`"
         ),
     ),
     "helm push": (
@@ -160,12 +159,12 @@ WHOLE = {
             descriptor("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "c"),
         ),
         "this is a Helm chart, not a model",
-        f"`helm install NAME oci://{NAME}` uses it",
+        f"install it with `helm install NAME oci://{NAME}`",
     ),
 }
-SIGNATURE = "this is a signature, not the model that it is about"
+SIGNATURE = "this is a signature, not a model"
 SBOM = "this is a software bill of materials (SBOM), not a model"
-ATTESTATION = "this is an attestation, not the model that it is about"
+ATTESTATION = "this is an attestation, not a model"
 NAMED = {
     "cosign sign, 2": (
         manifest(
@@ -221,7 +220,7 @@ NAMED = {
     ),
     "docker plugin push": (
         manifest("application/vnd.docker.plugin.v1+json", media_type=DOCKER),
-        "this is a plugin of Docker, not a model",
+        "this is a Docker plugin, not a model",
     ),
     "buildx cache": (
         manifest("application/vnd.buildkit.cacheconfig.v0"),
@@ -232,15 +231,15 @@ NAMED = {
             "application/vnd.sylabs.sif.config.v1+json",
             descriptor("application/vnd.sylabs.sif.layer.v1.sif", "s"),
         ),
-        "this is an image of Apptainer (SIF), not a model",
+        "this is an Apptainer image (SIF), not a model",
     ),
     "flux push artifact": (
         manifest("application/vnd.cncf.flux.config.v1+json"),
-        "this is a configuration for Flux, not a model",
+        "this is a Flux configuration, not a model",
     ),
     "before ModelPack": (
         manifest("application/vnd.cnai.model.config.v1+json"),
-        "this is a model in the format that came before CNCF ModelPack",
+        "this is a model in the format that preceded CNCF ModelPack",
     ),
 }
 
@@ -296,6 +295,6 @@ def test_weights_in_an_archive_are_refused_with_the_command_that_unpacks_them() 
     config = "application/vnd.cncf.model.config.v1+json"
     error = refusal(manifest(config, titled("application/vnd.cncf.model.weight.v1.tar", "m")))
     assert error.hint == (
-        f"unpack it with `modctl pull {NAME} --extract-from-remote --extract-dir DIR`,"
-        " then `modelrunner import DIR/FILE.gguf`"
+        f"extract it with `modctl pull {NAME} --extract-from-remote --extract-dir DIR`, then "
+        "run `modelrunner import DIR/FILE.gguf`"
     )
