@@ -186,7 +186,7 @@ class TransferError(ModelRunnerError):
     exit_code = ExitStatus.TRANSFER
     code = "transfer"
     retryable = True
-    default_hint = "run the same command again: what was downloaded is kept"
+    default_hint = "run the same command again to resume: the partial download is kept"
 
 
 class RegistryUnavailableError(TransferError):
@@ -201,7 +201,7 @@ class RegistryAnswerError(TransferError):
 
     code = "registry_answer"
     retryable = False
-    default_hint = "is it a registry, or does a proxy answer for it? `--debug` logs every request"
+    default_hint = "check the address and the proxy; `--debug` logs every request"
 
 
 class RateLimitedError(TransferError):
@@ -221,7 +221,7 @@ class RangesUnsupportedError(TransferError):
 
     code = "ranges_unsupported"
     retryable = False
-    default_hint = "pull from another registry or mirror: this one cannot send parts of a file"
+    default_hint = "pull from another registry or mirror: this one does not support byte ranges"
 
 
 class InterruptedTransferError(TransferError):
@@ -283,7 +283,7 @@ class CorruptStoreError(IntegrityError):
     """The store on disk is not what its index says."""
 
     code = "corrupt_store"
-    default_hint = "`modelrunner verify --deep` finds what is damaged; pull that model again"
+    default_hint = "run `modelrunner verify --deep` to find the damage, then pull that model again"
 
 
 class RemovedMeanwhileError(CorruptStoreError):
@@ -291,7 +291,7 @@ class RemovedMeanwhileError(CorruptStoreError):
 
     code = "removed_meanwhile"
     retryable = True
-    default_hint = "run the same command again: only what is missing is fetched"
+    default_hint = "run the same command again: only missing blobs are downloaded"
 
 
 class UnverifiedError(IntegrityError):

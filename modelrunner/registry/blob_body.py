@@ -45,23 +45,23 @@ def start_of(
         if length is not None and not is_encoded(response):
             _check_total(length, descriptor, what)
         if offset:
-            raise RangesUnsupportedError(f"{what}: a part was asked for, the whole comes")
+            raise RangesUnsupportedError(f"{what}: requested a byte range, got the whole blob")
         return 0
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
     first, last = (parse_count(text.strip()) for text in (span + "-").split("-")[:2])
     if unit != "bytes" or first is None or last is None:
-        raise RangesUnsupportedError(f"{what}: a part of the blob came, but not which")
+        raise RangesUnsupportedError(f"{what}: missing or invalid Content-Range in the answer")
     whole = parse_count(total.strip())
     if whole is not None:
         _check_total(whole, descriptor, what)
     end = descriptor.size if stop is None else stop
     if first != offset or last > end - 1:
         raise RangesUnsupportedError(
-            f"{what}: asked for bytes {offset} to {end - 1}, got {first} to {last}"
+            f"{what}: expected bytes {offset} to {end - 1}, got {first} to {last}"
         )
     if is_encoded(response) and not _is_as_stored(response, last - first + 1):
-        raise RangesUnsupportedError(f"{what}: a part of the blob came encoded")
+        raise RangesUnsupportedError(f"{what}: a byte range was sent with a content encoding")
     return offset
 
 
@@ -131,8 +131,8 @@ def breaker(response: "requests.Response") -> Callable[[], None]:
 def _check_total(total: int, descriptor: Descriptor, what: str) -> None:
     if total != descriptor.size:
         raise SizeMismatchError(
-            f"{what}: the manifest promises {descriptor.size} bytes, the server has {total}",
-            hint="the registry's copy is damaged; nothing of it was stored",
+            f"{what}: expected {descriptor.size} bytes, the server has {total}",
+            hint="the registry's copy is damaged: report it to its publisher; nothing was stored",
             expected_bytes=descriptor.size,
             got_bytes=total,
             digest=str(descriptor.digest),

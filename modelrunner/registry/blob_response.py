@@ -74,11 +74,11 @@ def blob_stream(
         kind = PartRefusedError if in_part else InterruptedTransferError
         raise kind(
             f"{what}: {host} returned HTTP 403",
-            hint=f"{endpoint.label} keeps its content there: its address has expired, or a proxy"
-            " denies it; a login does not help",
+            hint=f"{endpoint.label} stores its blobs there: run the command again in case the URL "
+            "has expired, or check the proxy; a login does not help",
         )
     if in_part and status in _NO_PARTS:
-        raise RangesUnsupportedError(f"{what}: {endpoint.label} does not deliver this part")
+        raise RangesUnsupportedError(f"{what}: {endpoint.label} does not send this byte range")
     if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise refusal()
     if response.headers.get("Content-Type", "").startswith("text/html"):

@@ -96,7 +96,7 @@ def _in_file(path: Path, registry: str, patience_s: float, *, scoped: bool) -> C
         value = parse_object(path.read_bytes())
     except (OSError, ValueError) as exc:
         # a public model can still be had; where a login is needed, the registry will say
-        _log.info("%s cannot be read: %s", path, type(exc).__name__)
+        _log.info("cannot read %s: %s", path, type(exc).__name__)
         return None
     for server in (HUB_KEY, *_HUB_HOSTS[2:]) if registry == DOCKER_HUB else (registry,):
         found = _from_helper(value, server, patience_s)
@@ -122,7 +122,7 @@ def _from_helper(value: Mapping[str, Any], server: str, patience_s: float) -> Cr
         found = helpers.get(name, server, patience_s)
     except helpers.HelperError as exc:
         # what a helper printed is not repeated: it may be the secret
-        _log.info("the login of %s cannot be read: %s", server, exc)
+        _log.info("cannot read the login for %s: %s", server, exc)
         return None
     if found is None:
         return None

@@ -48,7 +48,7 @@ _PATIENCE = Backoff(attempts=2, longest_retry_after_s=5.0)
 PAGE_SIZE = 100
 MOST_PAGES = 3
 _NAME_PARTS = 2
-_STRANGE = "it may have changed, or something else answers in its place"
+_STRANGE = "check hub_api in config.toml, and HTTPS_PROXY: another server may answer there"
 _DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
@@ -128,8 +128,10 @@ class DockerHubApi:
             exchange.close()
         if len(body) > DESCRIPTION_LIMIT:
             raise RegistryAnswerError(
-                f"{what}: {label} sends more than {DESCRIPTION_LIMIT} bytes",
-                hint="no description is that long: something else answers in its place",
+                f"{what}: the description from {label} exceeds {DESCRIPTION_LIMIT} bytes",
+                hint=(
+                    "check hub_api in config.toml, and HTTPS_PROXY: another server may answer there"
+                ),
             )
         if content_type.startswith("text/html") or body[:100].lstrip().startswith(b"<"):
             raise web_page(what, label)
@@ -153,13 +155,13 @@ def docker_hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or parts.query:
         raise ConfigError(
-            f"hub_api: {address[:200]!r} is no address",
+            f"hub_api: invalid URL {address[:200]!r}",
             hint="write https://hub.docker.com, without user and password",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(
-            f"hub_api: {address[:200]} would be spoken to in plain http",
-            hint="that is for this machine alone: write https://",
+            f"hub_api: {address[:200]} uses plain http",
+            hint="write https://; plain http is allowed for this machine only",
         )
     return Endpoint(host, parts.scheme, parts.netloc, parts.path.strip("/"), ca_file=ca_file)
 
@@ -176,12 +178,12 @@ class _SameHost(Exchange):
         try:
             absolute = urljoin(url, target)
         except ValueError as exc:
-            raise RegistryAnswerError(f"{origin(url)[1]} redirects to no address") from exc
+            raise RegistryAnswerError(f"{origin(url)[1]} redirects to an invalid URL") from exc
         if origin(absolute) != origin(url):
             host = origin(absolute)[1]
             raise RegistryAnswerError(
                 f"{origin(url)[1]} redirects to {host}: not followed",
-                hint="a proxy or a login page stands in between; see HTTPS_PROXY and NO_PROXY",
+                hint="check HTTPS_PROXY and NO_PROXY: a proxy or a login page answers instead",
                 target=host,
             )
         return absolute
@@ -207,7 +209,7 @@ def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunne
     if status in _DENIED:
         return DeniedError(
             f"{what}: {label} does not show its description",
-            hint="a private repository shows it to its members only, on the web",
+            hint="for a private repository, read the description on the website",
             status=status,
         )
     body = read_limited(response, BODY_LIMIT, label)
@@ -222,10 +224,10 @@ def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunne
 def _full_description(body: bytes, what: str, label: str) -> str:
     answer = _object(body, what, label)
     if "full_description" not in answer:
-        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=_STRANGE)
+        raise RegistryAnswerError(f"{what}: no description in the answer of {label}", hint=_STRANGE)
     text = answer["full_description"]
     if text is not None and not isinstance(text, str):
-        raise RegistryAnswerError(f"{what}: the description from {label} is no text", hint=_STRANGE)
+        raise RegistryAnswerError(f"{what}: invalid description from {label}", hint=_STRANGE)
     return text or ""
 
 
@@ -233,7 +235,7 @@ def _object(body: bytes, what: str, label: str) -> Mapping[str, object]:
     try:
         answer = parse_json(body)
     except ValueError as exc:
-        raise RegistryAnswerError(f"{what}: {label} sends no JSON", hint=_STRANGE) from exc
+        raise RegistryAnswerError(f"{what}: expected JSON from {label}", hint=_STRANGE) from exc
     if not isinstance(answer, Mapping):
-        raise RegistryAnswerError(f"{what}: {label} sends no description", hint=_STRANGE)
+        raise RegistryAnswerError(f"{what}: no description in the answer of {label}", hint=_STRANGE)
     return answer

@@ -68,7 +68,9 @@ def decoding_reader(read: Callable[[int], bytes], label: str) -> Callable[[memor
             while not block and not inflate.eof:
                 held = held or read(_BLOCK)
                 if not held:
-                    raise InterruptedTransferError(f"{label}: a compressed answer broke off")
+                    raise InterruptedTransferError(
+                        f"{label}: unexpected end of a compressed answer"
+                    )
                 try:
                     block = inflate.decompress(held, len(buffer))
                 except zlib.error as exc:

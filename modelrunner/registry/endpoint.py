@@ -119,9 +119,9 @@ class Endpoint:
         said = (registries or {}).get(parts.netloc, RegistrySettings())
         if parts.scheme == "http" and not (said.insecure or is_loopback(parts.hostname)):
             raise ConfigError(
-                f"the mirror {address[:200]} would be spoken to in plain http",
-                hint="if that is meant, allow it in config.toml:"
-                f' [registries."{parts.netloc}"] insecure = true',
+                f"the mirror {address[:200]} uses plain http",
+                hint="write https://, or allow plain http in config.toml: "
+                f'[registries."{parts.netloc}"] insecure = true',
             )
         prefix = f"/{parts.path.strip('/')}".removesuffix("/v2").strip("/")
         certificates = said.ca_file or ca_file

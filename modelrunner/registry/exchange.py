@@ -59,7 +59,7 @@ class Exchange:
     ) -> None:
         if endpoint.ca_file and not Path(endpoint.ca_file).exists():
             raise ConfigError(
-                f"{endpoint.ca_file}: file of certificates not found",
+                f"{endpoint.ca_file}: certificate file not found",
                 hint="check the path in SSL_CERT_FILE, or in ca_file of config.toml",
                 ca_file=endpoint.ca_file,
             )
@@ -137,9 +137,7 @@ class Exchange:
             url = self.follow_to(url, target)
             if origin(url) != self._home:
                 headers.pop("Authorization", None)
-        raise RegistryAnswerError(
-            f"{self._endpoint.label} redirects {_MAX_REDIRECTS} times and on: a loop"
-        )
+        raise RegistryAnswerError(f"{self._endpoint.label}: more than {_MAX_REDIRECTS} redirects")
 
     def _first(
         self, method: str, url: str, headers: Mapping[str, str], content: Content
@@ -187,7 +185,7 @@ class Exchange:
             absolute = urljoin(url, target)
         except ValueError as exc:
             raise RegistryAnswerError(
-                f"{self._endpoint.label} sends us to an address that is none"
+                f"{self._endpoint.label} redirects to an invalid URL"
             ) from exc
         proxied = bool(self._proxies(absolute))
         check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)

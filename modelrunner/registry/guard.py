@@ -60,14 +60,12 @@ def split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # a property that parses
     except ValueError as exc:
-        raise RegistryAnswerError("the registry sends us to an address that is none") from exc
+        raise RegistryAnswerError("the registry sent an invalid URL") from exc
     if "@" in parts.netloc or _AMBIGUOUS.search(url):
-        raise RegistryAnswerError(
-            "the registry sends us to an address that can be read in two ways: not followed"
-        )
+        raise RegistryAnswerError("the registry sent an ambiguous URL: not followed")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise RegistryAnswerError(
-            f"the registry sends us to an address that is none of http: {parts.scheme[:20]}:"
+            f"the registry sent a URL that is not http or https: {parts.scheme[:20]}:"
         )
     return parts
 
@@ -111,7 +109,10 @@ def check_redirect(source: str, target: str, registry: str, *, resolve: bool) ->
     if old.scheme == "https" and new.scheme == "http":
         raise RegistryAnswerError(
             f"{old.hostname} redirects from https to http: not followed",
-            hint="what is fetched without encryption can be read and changed on the way",
+            hint=(
+                "ask the registry's administrator: without encryption, anyone can read "
+                "and change the download"
+            ),
         )
     if new.hostname == old.hostname:
         return
@@ -157,7 +158,7 @@ class Reached:
             return
         own = self._own[0] if self._own else _reach(self._registry, resolve=True)
         if not _may_reach(farthest, own):
-            raise _refused_reach(f"{self._registry} sends us to {name}", farthest, name)
+            raise _refused_reach(f"{self._registry} redirects to {name}", farthest, name)
 
 
 def _may_reach(far: Reach, own: Reach) -> bool:
@@ -167,7 +168,7 @@ def _may_reach(far: Reach, own: Reach) -> bool:
 def _refused_reach(what: str, far: Reach, host: str) -> RegistryAnswerError:
     return RegistryAnswerError(
         f"{what}, a {far.name.lower().replace('_', '-')} address: not followed",
-        hint="a registry has no business there; ask who runs it",
+        hint="ask the registry's administrator: a registry must not redirect into a local network",
         target=host,
     )
 
@@ -184,7 +185,7 @@ def _reach(host: str, *, resolve: bool) -> Reach:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise RegistryUnavailableError(
-            f"the name {host[:200]} is not known here", hint="check the name and the network"
+            f"cannot resolve {host[:200]}", hint="check the name and the network"
         ) from exc
     addresses = {str(entry[4][0]) for entry in found}
     return max((_classify(ip) for text in addresses if (ip := ip_of(text))), default=Reach.PUBLIC)
@@ -218,8 +219,8 @@ def _belongs(host: str, registry: str) -> bool:
 
 def _refused_realm(registry: str, place: str) -> RegistryAnswerError:
     return RegistryAnswerError(
-        f"{registry} wants us to log in at {place}, which is not known to belong to it",
-        hint="nothing was sent there; if you trust it, allow it in config.toml:"
-        f' [registries."{registry}"] realms = ["{place.removeprefix("http://")}"]',
+        f"{registry} asks for a login at {place}, which is not known to belong to it",
+        hint="if you trust it, allow it in config.toml (nothing was sent): "
+        f'[registries."{registry}"] realms = ["{place.removeprefix("http://")}"]',
         realm=place,
     )

@@ -47,10 +47,10 @@ def get(name: str, server: str, patience_s: float = PATIENCE_S) -> Mapping[str, 
     try:
         found = parse_object(answer)
     except ValueError as exc:
-        raise HelperError(f"docker-credential-{name} does not answer with JSON") from exc
+        raise HelperError(f"docker-credential-{name} did not print JSON") from exc
     user, secret = found.get("Username"), found.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str):
-        raise HelperError(f"docker-credential-{name} does not answer with a login")
+        raise HelperError(f"docker-credential-{name} did not print a user name and a secret")
     return {"Username": user, "Secret": secret}
 
 
@@ -90,7 +90,7 @@ def _ask(name: str, verb: str, given: bytes, patience_s: float) -> bytes | None:
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        raise HelperError(f"{program} cannot be started") from exc
+        raise HelperError(f"cannot start {program}") from exc
     try:
         answer, _ = child.communicate(given, timeout=patience_s)
     except subprocess.TimeoutExpired as exc:
@@ -108,7 +108,7 @@ def _ask(name: str, verb: str, given: bytes, patience_s: float) -> bytes | None:
         return answer[:_OUTPUT_LIMIT]
     if any(sign in answer.lower() for sign in _NO_ENTRY):
         return None
-    raise HelperError(f"{program} fails with exit code {child.returncode}")
+    raise HelperError(f"{program} failed with exit code {child.returncode}")
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -160,7 +160,9 @@ class HubApi:
         about, _ = self._json(url, reference)
         commit = about.get("sha") if isinstance(about, dict) else None
         if not _commit(commit):
-            raise RegistryAnswerError(f"{self.endpoint.label} tells no commit of {reference.short}")
+            raise RegistryAnswerError(
+                f"{self.endpoint.label} returned no commit for {reference.short}"
+            )
         return self._tree(reference, str(commit))
 
     def _tree(self, reference: Reference, commit: str) -> Listing:
@@ -187,13 +189,13 @@ class HubApi:
             return parse_json(raw), link
         except ValueError as exc:
             raise RegistryAnswerError(
-                f"{self.endpoint.label} does not answer as the Hub does"
+                f"unexpected answer from {self.endpoint.label}: it is not a Hugging Face Hub"
             ) from exc
 
     def _send(self, url: str, headers: dict[str, str]) -> "requests.Response":
         if self._offline is not None:
             raise NotInStoreError(
-                f"the Hugging Face Hub is needed, but {self._offline} is set",
+                f"the model is on the Hugging Face Hub, but {self._offline} is set",
                 hint=f"unset {self._offline}, or pull the model once without it",
             )
         login = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
@@ -224,8 +226,8 @@ def _endpoint(address: str, ca_file: str | None) -> Endpoint:
         return Endpoint.of_mirror(HUGGING_FACE, address, ca_file=ca_file)
     except ConfigError as exc:
         raise ConfigError(
-            f"HF_ENDPOINT is {address[:200]!r}, which is no address of a Hub",
-            hint="write https://HOST; plain http is for this machine only",
+            f"HF_ENDPOINT: invalid URL {address[:200]!r}",
+            hint="write https://HOST; plain http is allowed for this machine only",
         ) from exc
 
 

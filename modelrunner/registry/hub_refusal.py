@@ -34,25 +34,25 @@ def refusal(
     match code, status:
         case "GatedRepo", _:
             return DeniedError(
-                f"{what} is gated: its owner wants to know who takes it",
-                hint=f"ask for access at {HUB_ENDPOINT}/{repository}, then set HF_TOKEN to a token"
-                " of yours",
+                f"{what} is gated: its owner has to grant access",
+                hint=f"request access at {HUB_ENDPOINT}/{repository}, then set HF_TOKEN to your "
+                "token",
                 **facts,
             )
         case "EntryNotFound", _:
-            message = f"{what}: {hub} lists it and does not have it"
+            message = f"{what}: listed, but not found on {hub}"
             return ManifestNotFoundError(message, missing="blob", **facts)
         case "RevisionNotFound", _:
             return ManifestNotFoundError(
                 f"{what}: {hub} has no such revision",
-                hint="a branch, a tag or a commit stands before the quantisation:"
-                " hf.co/ORG/REPO@REVISION:QUANT",
+                hint="write a branch, a tag or a commit before the quantization: "
+                "hf.co/ORG/REPO@REVISION:QUANT",
                 missing="repository",
                 **facts,
             )
         case _, HTTPStatus.TOO_MANY_REQUESTS:
             more = (
-                "the limit is that of your token"
+                "try again later: this is the limit of your token"
                 if with_token
                 else "set HF_TOKEN for a higher limit"
             )
@@ -70,15 +70,17 @@ def _not_there(
     if status == HTTPStatus.NOT_FOUND:
         return ManifestNotFoundError(
             f"{what}: {hub} has no such repository",
-            hint="check the name, and whose it is",
+            hint="check the name and its owner: `modelrunner search` finds models",
             missing="repository",
             **facts,
         )
     if with_token:
-        message = f"{hub} refuses the token"
-        return UnauthorizedError(message, hint="HF_TOKEN may have run out", **facts)
+        message = f"{hub} rejected the token"
+        return UnauthorizedError(
+            message, hint="HF_TOKEN may have expired: set it to a new token", **facts
+        )
     return UnauthorizedError(
-        f"{what}: there is no such repository, or it is private",
-        hint="check the name; for a private one set HF_TOKEN",
+        f"{what}: no such repository, or it is private",
+        hint="check the name; for a private repository set HF_TOKEN",
         **facts,
     )

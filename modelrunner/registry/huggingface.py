@@ -63,8 +63,8 @@ class HuggingFaceHub:
             made = self._earlier(reference)
         if made is None:
             raise ManifestNotFoundError(
-                f"{reference.short}: {self.name} has other files now",
-                hint="pull it without the digest, or `modelrunner lock --update` it",
+                f"{reference.short}: the files on {self.name} have changed",
+                hint="pull it without the digest, or run `modelrunner lock --update`",
                 registry=self.name,
                 missing="manifest",
             )
@@ -106,7 +106,7 @@ class HuggingFaceHub:
                 yield _in_memory(made.config, part)
                 return
             raise ManifestNotFoundError(
-                f"{reference.short}: no file has the digest {descriptor.digest.short} any more",
+                f"{reference.short}: no file has the digest {descriptor.digest.short} anymore",
                 registry=self.name,
                 missing="blob",
             )

@@ -38,7 +38,7 @@ def require() -> None:
     """
     if importlib.util.find_spec("zeroconf") is None:
         raise UsageError(
-            "the local network cannot be listened to: zeroconf is not installed",
+            "cannot search the local network: zeroconf is not installed",
             hint=f"`{installation.add('lan')}`",
         )
 
@@ -69,8 +69,8 @@ def announced(host: str, port: int) -> Iterator[Sequence[str]]:
     addresses = [host] if host != "0.0.0.0" else _own_addresses()  # noqa: S104
     if not addresses or not all(map(_is_near, addresses)):
         raise UsageError(
-            f"{host} is no address of a local network",
-            hint="leave out --host, or name an address of this machine in a private network",
+            f"{host} is not an address in a private network",
+            hint="leave out --host, or give an address of this machine in a private network",
         )
     with _network(addresses) as network:
         from zeroconf import ServiceInfo
@@ -135,7 +135,7 @@ def _network(addresses: Sequence[str] | None = None) -> "Iterator[Zeroconf]":
     except OSError as exc:
         raise UsageError(
             f"cannot listen on the local network: {os_reason(exc)}",
-            hint="is there a network, and may this program use UDP port 5353? Else leave --lan out",
+            hint="check the network and that UDP port 5353 is allowed, or leave out --lan",
         ) from exc
     try:
         yield network

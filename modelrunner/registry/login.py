@@ -100,7 +100,8 @@ class LoginStore:
             return self.config.resolve()
         except (OSError, RuntimeError) as exc:
             raise ConfigError(
-                f"cannot write {self.config}: a link that leads nowhere", hint="check the link"
+                f"cannot write {self.config}: broken symbolic link",
+                hint="correct or remove the link",
             ) from exc
 
     def _unwritable(self, error: OSError) -> ConfigError | DiskFullError:
@@ -162,8 +163,8 @@ def check_login(registry: OciRegistry) -> bool:
         return registry.ping()
     except AccessError as exc:
         raise UnauthorizedError(
-            f"{registry.name} does not accept this user and password",
-            hint="many registries expect an access token instead of the account's password",
+            f"{registry.name} rejected the user name or password",
+            hint="use an access token: many registries do not accept the account's password",
             registry=registry.name,
         ) from exc
 
@@ -180,8 +181,8 @@ def _ask_helper(name: str, verb: str, registry: str, credential: Credential) -> 
         helpers.store(name, _key(registry), credential.username, credential.password)
     except helpers.HelperError as exc:
         raise ConfigError(
-            f"docker-credential-{name} does not {verb} the login",
-            hint="it is named in Docker's config.json; is it installed?",
+            f"docker-credential-{name} cannot {verb} the login",
+            hint="check that it is installed: Docker's config.json names it",
         ) from exc
     return True
 

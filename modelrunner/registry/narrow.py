@@ -1,7 +1,7 @@
 """Errors of requests, urllib3 and the sockets below become ours: the one place for it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from ssl import SSLError
 
@@ -15,6 +15,21 @@ from modelrunner.registry.responses import proxy_login
 from modelrunner.text import sanitize_line
 
 _LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")
+_TLS_WORDS = {
+    "self-signed certificate in certificate chain": "signed by an unknown authority",
+    "unable to get local issuer certificate": "signed by an unknown authority",
+    "unable to get issuer certificate": "signed by an unknown authority",
+    "unable to verify the first certificate": "signed by an unknown authority",
+    "violation of protocol": "the server closed the connection",
+    "handshake failure": "the handshake failed",
+    "protocol version": "the server supports no TLS version that this program supports",
+}
+_HTTP_WORDS = {
+    "Remote end closed connection": "the server closed the connection",
+    "IncompleteRead": "the answer ended early",
+    "Incomplete read": "the answer ended early",
+}
+"""Texts of OpenSSL and of `http.client` by a part of them, and what is said in their place."""
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
@@ -79,13 +94,13 @@ def narrow(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 
         if " 407 " in f"{text} ":
             return proxy_login(label)
         return RegistryUnavailableError(
-            f"{label}: the proxy does not let us through: {text}",
-            hint="see HTTPS_PROXY and NO_PROXY",
+            f"{label}: the proxy refused the connection: {text}",
+            hint="check HTTPS_PROXY and NO_PROXY",
         )
     if isinstance(error, bad_address):
-        return RegistryAnswerError(f"{label}: an address that is none: {text}")
+        return RegistryAnswerError(f"{label}: invalid URL: {text}")
     if isinstance(error, broken) and not isinstance(error, requests.exceptions.ConnectTimeout):
-        return InterruptedTransferError(f"{label}: the connection broke off: {text}")
+        return InterruptedTransferError(f"{label}: connection lost: {text}")
     slow = (
         requests.exceptions.ReadTimeout,
         urllib3.exceptions.ReadTimeoutError,
@@ -93,9 +108,9 @@ def narrow(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 
     )
     # requests calls a body that stands still a failed connection
     if isinstance(error, slow) or (error.args and isinstance(error.args[0], slow)):
-        return InterruptedTransferError(f"{label}: no byte came for a while")
+        return InterruptedTransferError(f"{label}: no data received, timed out")
     return RegistryUnavailableError(
-        f"{label} cannot be reached: {text}", hint="check the name, the network and the proxy"
+        f"cannot reach {label}: {text}", hint="check the name, the network and the proxy"
     )
 
 
@@ -103,31 +118,36 @@ def _tls(text: str, label: str) -> TransferError:
     if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
         return RegistryAnswerError(
             f"{label} does not speak TLS on this port",
-            hint="if it is meant to be plain http, allow it in config.toml:"
-            f' [registries."{label.partition("://")[2] or label}"] insecure = true',
+            hint="if it uses plain http, allow that in config.toml: "
+            f'[registries."{label.partition("://")[2] or label}"] insecure = true',
         )
     if "CERTIFICATE" not in text.upper() and "HOSTNAME" not in text.upper():
-        return InterruptedTransferError(
-            f"{label}: the encrypted connection broke off: {_tls_reason(text)}"
-        )
+        return InterruptedTransferError(f"{label}: TLS connection failed: {_tls_reason(text)}")
     return RegistryAnswerError(
-        f"{label}: the certificate is not trusted: {_tls_reason(text)}",
-        hint="for a private authority set SSL_CERT_FILE, or ca_file of this registry in"
-        " config.toml",
+        f"{label}: certificate not trusted: {_tls_reason(text)}",
+        hint="for a private certificate authority, set SSL_CERT_FILE, or ca_file of this "
+        "registry in config.toml",
     )
 
 
 def _tls_reason(text: str) -> str:
-    """What OpenSSL says, without its codes and its line numbers."""
+    """What is wrong with a certificate or a TLS connection, without OpenSSL's own words."""
     found = re.search(r"certificate verify failed: (.+?)(?: \(_ssl\.c:\d+\))?$", text)
-    return found[1] if found else re.sub(r"\[[A-Z: _]+\] ?|\(_ssl\.c:\d+\)", "", text).strip()
+    said = found[1] if found else re.sub(r"\[[A-Z0-9: _]+\] ?|\(_ssl\.c:\d+\)", "", text).strip()
+    return _in_words(said, _TLS_WORDS)
 
 
 def _root_text(error: BaseException) -> str:
     """The innermost reason: the outer layers only repeat it."""
     seen = list(_layers(error))[-1]
     text = str(seen.args[-1]) if isinstance(seen, OSError) and seen.args else str(seen)
-    return sanitize_line(text.rpartition(">: ")[2].rpartition("): ")[2], 200) or type(seen).__name__
+    said = text.rpartition(">: ")[2].rpartition("): ")[2]
+    return sanitize_line(_in_words(said, _HTTP_WORDS), 200) or type(seen).__name__
+
+
+def _in_words(text: str, table: Mapping[str, str]) -> str:
+    """The sentence that a table has for a library's text; the text where it has none."""
+    return next((said for part, said in table.items() if part in text), text)
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:

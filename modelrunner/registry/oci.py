@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 _MAX_TAG_PAGES = 100
 _NO_REGISTRY = (
-    "check the host and the port; a proxy or a login page may stand in between, see HTTPS_PROXY and"
-    " NO_PROXY"
+    "check the host and the port, and HTTPS_PROXY and NO_PROXY: a proxy or a login page may "
+    "answer instead"
 )
 _MAX_TAG_BYTES = 16 * 1024 * 1024
 
@@ -172,7 +172,7 @@ class OciRegistry:
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             error = error_for(status, response.headers, body, what="/v2/", registry=self.name)
             raise RegistryAnswerError(
-                f"{self.name} is not a registry, or not one that can be asked so: {error.message}",
+                f"{self.name} is not a registry, or does not answer as one: {error.message}",
                 hint=error.hint or _NO_REGISTRY,
                 status=status,
             )
@@ -217,7 +217,10 @@ class OciRegistry:
             if expected is not None and got != expected:
                 raise DigestMismatchError(
                     f"{reference.short}: the manifest should be {expected}, got {got}",
-                    hint=f"{self.name} serves other bytes than it names; nothing was stored",
+                    hint=(
+                        f"{self.name} sent different content than the digest names; nothing was "
+                        "stored; try again, or pull from another registry"
+                    ),
                     expected=str(expected),
                     got=str(got),
                 )
@@ -227,8 +230,8 @@ class OciRegistry:
         raw = read_limited(response, MAX_BYTES, self.name)
         if len(raw) > MAX_BYTES:
             raise MalformedManifestError(
-                f"{reference.short}: the manifest has more than {MAX_BYTES} bytes",
-                hint="no real one has: the registry or a proxy sends something else",
+                f"{reference.short}: the manifest exceeds {MAX_BYTES} bytes",
+                hint="check the name and the proxy: the registry or a proxy sends something else",
             )
         return raw
 
@@ -289,8 +292,8 @@ class OciRegistry:
         if not isinstance(error, ManifestNotFoundError):
             return error
         return ManifestNotFoundError(
-            f"{what}: {self.name} lists it and does not have it",
-            hint="the repository is damaged; try another tag, or tell who runs it",
+            f"{what}: the manifest lists this blob, but {self.name} does not have it",
+            hint="try another tag, or report it to the registry's administrator",
             registry=self.name,
             missing="blob",
         )
@@ -328,7 +331,7 @@ def _tag_names(body: bytes, label: str) -> list[str]:
     try:
         tags = parse_object(body).get("tags") or []
     except ValueError as exc:
-        raise RegistryAnswerError(f"{label}: the list of tags is none") from exc
+        raise RegistryAnswerError(f"{label}: malformed tag list") from exc
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 

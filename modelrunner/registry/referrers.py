@@ -107,11 +107,11 @@ class ReferrerSource(OciRegistry):
             AccessError, TransferError: The registry does not deliver.
         """
         if descriptor.size > BLOB_LIMIT:
-            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is none")
+            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
         with self.open_blob(reference, descriptor) as stream:
             raw = b"".join(stream.chunks)
         if Digest.of(raw) != descriptor.digest:
-            raise DigestMismatchError(f"a signature should be {descriptor.digest}")
+            raise DigestMismatchError(f"expected a signature {descriptor.digest}")
         return raw
 
     def _listed(self, reference: Reference, digest: Digest) -> tuple[_Listed, bool]:

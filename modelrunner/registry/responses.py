@@ -62,13 +62,13 @@ def error_for(  # noqa: PLR0911 - a table
     if status == _FORBIDDEN and body.lstrip()[:_ENOUGH].lower().startswith((b"<?xml", b"<error")):
         return RegistryAnswerError(
             f"{what}: the storage behind {registry} returned HTTP 403",
-            hint="a login does not help: ask who runs the registry, or try again later",
+            hint="try again later, or ask the registry's administrator; a login does not help",
             **facts,
         )
     if status == _FORBIDDEN:
         return DeniedError(
             f"{what}: {registry} denies access{said}",
-            hint=f"ask for access, or log in as somebody else: `modelrunner login {registry}`",
+            hint=f"request access, or log in as another user: `modelrunner login {registry}`",
             **facts,
         )
     if status == _TOO_MANY:
@@ -76,11 +76,11 @@ def error_for(  # noqa: PLR0911 - a table
     if status == _TIMEOUT or status >= _SERVER_ERROR:
         return RegistryUnavailableError(
             f"{what}: {registry} returned HTTP {status}{said}",
-            hint="the registry has a problem of its own: try again later",
+            hint="try again later: the error is on the registry's side",
             **{**facts, **_retry_after(headers)},
         )
     if any(sign in body.lower() for sign in _TLS_SIGNS):
-        said = ": it speaks TLS, and was asked in plain http"
+        said = ": it expects TLS, but was asked over plain http"
         facts["hint"] = (
             "write https:// in its address, or remove `insecure = true` for it from config.toml"
         )
@@ -112,8 +112,8 @@ def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
 def web_page(what: str, registry: str) -> RegistryAnswerError:
     """The error for HTML where a registry should speak."""
     return RegistryAnswerError(
-        f"{what}: {registry} answers with a web page",
-        hint="a proxy or a login page stands in between; see HTTPS_PROXY and NO_PROXY",
+        f"{what}: {registry} returned a web page",
+        hint="check HTTPS_PROXY and NO_PROXY: a proxy or a login page answers instead",
         registry=registry,
     )
 
@@ -131,7 +131,7 @@ def _not_found(codes: set[str], what: str, registry: str, near: list[str]) -> Ma
     if "NAME_UNKNOWN" in codes:
         return ManifestNotFoundError(
             f"{what}: no such repository on {registry}",
-            hint="check the name: `modelrunner cards` lists models that are known",
+            hint="check the name: `modelrunner cards` lists known models",
             registry=registry,
             missing="repository",
         )

@@ -84,7 +84,7 @@ class Backoff:
         again = "run the same command again" if kept else "try again later"
         return DeadlineError(
             f"timed out{allowed}" + (f": {reason}" if reason else ""),
-            hint=f"{'what was downloaded is kept: ' if kept else ''}{again}, or allow more time",
+            hint=f"{'the partial download is kept: ' if kept else ''}{again}, or allow more time",
         )
 
     def run(self, call: Callable[[], Result]) -> Result:

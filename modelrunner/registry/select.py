@@ -125,8 +125,8 @@ class Places:
         _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
             raise UnsupportedArtifactError(
-                f"{reference.short}: the Hugging Face Hub is no OCI registry",
-                hint=f"`hf upload {reference.original_repository} FILE.gguf` sends a file there",
+                f"{reference.short}: the Hugging Face Hub is not an OCI registry",
+                hint=f"upload a file with `hf upload {reference.original_repository} FILE.gguf`",
             )
         return self._open(self.endpoint_of(reference.registry))
 
@@ -142,7 +142,7 @@ class Places:
         _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
             raise UnsupportedArtifactError(
-                f"{reference.short}: the Hugging Face Hub keeps no signatures of artifacts"
+                f"{reference.short}: signatures are not supported on the Hugging Face Hub"
             )
         own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
         others = [place for text in self.also if (place := self._also_referrers(text))]
@@ -228,6 +228,6 @@ def _refuse_local(reference: Reference) -> None:
     """A stranger may own that namespace at a registry: what it has there is another model."""
     if reference.is_local:
         raise ModelNotFoundError(
-            f"{reference.short} is a name of this machine: no registry is asked for it",
-            hint="`modelrunner list` shows what is here",
+            f"{reference.short} is a local name: no registry has it",
+            hint="`modelrunner list` shows the models of the local store",
         )

@@ -167,13 +167,13 @@ class Tokens:
         registry = self._endpoint.label
         if status in (401, 403) and credential is not None:
             return UnauthorizedError(
-                f"{registry} refuses the stored login",
+                f"{registry} rejected the stored login",
                 hint=f"log in again: `modelrunner login {self._endpoint.account}`",
                 registry=registry,
             )
         if status == HTTPStatus.NOT_FOUND:
             # the model may well be there
-            return RegistryAnswerError(f"{registry} names a token service that is not there")
+            return RegistryAnswerError(f"{registry}: its token service was not found")
         raw = body if isinstance(body, bytes) else b""
         return error_for(status, headers, raw, what="the token", registry=registry)
 
@@ -182,7 +182,9 @@ class Tokens:
         if isinstance(body, dict):
             value = body.get("token") or body.get("access_token")
         if not isinstance(body, dict) or not isinstance(value, str) or not _TOKEN.fullmatch(value):
-            raise RegistryAnswerError(f"the token service of {self._endpoint.label} sends none")
+            raise RegistryAnswerError(
+                f"the token service of {self._endpoint.label} returned no token"
+            )
         mask(value)
         lifetime = body.get("expires_in")
         seconds = _DEFAULT_LIFETIME_S

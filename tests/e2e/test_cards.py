@@ -151,7 +151,7 @@ def test_config_toml_says_where_the_api_is(cli: CommandLine, hub: Hub) -> None:
     assert cli("card", "ai/granite-4.0-micro").returncode == 0
     done = cli("card", "ai/other")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "would be spoken to in plain http" in done.stderr
+    assert "uses plain http" in done.stderr
 
 
 def test_an_old_copy_is_shown_as_such_where_hub_is_unreachable(cli: CommandLine, hub: Hub) -> None:
@@ -163,7 +163,7 @@ def test_an_old_copy_is_shown_as_such_where_hub_is_unreachable(cli: CommandLine,
         done = cli("card", "ai/newcomer", "-q", MODELRUNNER_HUB_API=address)
     assert (done.returncode, done.stdout.startswith("Newcomer")) == (0, True)
     assert done.stderr.startswith(
-        f"warning: ai/newcomer: showing the card cached 3 days ago: {address} cannot be reached"
+        f"warning: ai/newcomer: showing the card cached 3 days ago: cannot reach {address}"
     )
     done = cli("card", "ai/newcomer", "--offline")
     assert (done.returncode, done.stderr) == (

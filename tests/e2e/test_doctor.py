@@ -86,7 +86,7 @@ def test_a_dead_network_ends_with_the_code_of_transfers(cli: CommandLine) -> Non
     assert code == 5
     (told,) = found["registry"]
     assert told["status"] == "fail"
-    assert "cannot be reached" in told["message"]
+    assert "cannot reach" in told["message"]
 
 
 def test_a_registry_that_is_silent_is_not_waited_for_for_ever(

@@ -274,7 +274,7 @@ class TestLan:
     def test_an_address_that_nobody_reaches_is_not_announced(self, cli: CommandLine) -> None:
         done = cli("share", "--lan", "--host", "::1", "--port", "0")
         assert done.returncode == 2
-        assert "no address of a local network" in done.stderr
+        assert "not an address in a private network" in done.stderr
 
     def test_the_shared_stores_own_repository_is_no_model(
         self, cli: CommandLine, shared: str

@@ -136,8 +136,8 @@ def test_the_hub_is_not_asked_where_its_own_variable_forbids_it(
     done = here("pull", f"hf.co/{NAME}", **{variable: "1"})
     assert (done.returncode, hub.requests) == (9, [])
     assert done.stderr == (
-        f"error: the Hugging Face Hub is needed, but {variable} is set\n"
-        f"hint: unset {variable}, or pull the model once without it\n"
+        f"error: the model is on the Hugging Face Hub, but {variable} is set\nhint: unset "
+        f"{variable}, or pull the model once without it\n"
     )
     assert here("pull", f"hf.co/{NAME}", **{variable: "0"}).returncode == 0
     assert here("path", f"hf.co/{NAME}", **{variable: "1"}).returncode == 0
@@ -153,7 +153,7 @@ def test_a_gated_repository_says_where_to_ask(here, tiny: Repository) -> None:
     tiny.gated, tiny.token = True, "hf_secret"
     done = here("pull", f"hf.co/{NAME}")
     assert done.returncode == 4
-    assert f"ask for access at https://huggingface.co/{NAME}" in done.stderr
+    assert f"request access at https://huggingface.co/{NAME}" in done.stderr
     assert here("pull", f"hf.co/{NAME}", HF_TOKEN="hf_secret").returncode == 0
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_listed_and_gone(here, tiny: Repository) -> None:
     tiny.gone.add("Tiny-Q8_0.gguf")
     done = here("pull", f"hf.co/{NAME}:Q8_0")
     assert done.returncode == 3
-    assert "lists it and does not have it" in done.stderr
+    assert "listed, but not found on" in done.stderr
     assert json.loads(here("list", "--json").stdout) == []
 
 
@@ -248,7 +248,7 @@ def test_a_pinned_model_whose_files_have_changed_is_told(
     elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
     done = here("pull", f"hf.co/{NAME}:Q8_0@{digest}", **elsewhere)
     assert done.returncode == 3
-    assert "has other files now" in done.stderr
+    assert "the files on" in done.stderr
 
 
 def test_where_a_quantisation_says_not_which_the_files_are_named(here, hub: Hub, weights) -> None:

@@ -276,7 +276,10 @@ def test_a_plain_file_in_a_registry_is_refused_with_the_command_for_this_very_re
         assert done.returncode == 10, command
         assert done.stderr.splitlines()[-2:] == [
             "error: this is a GGUF file pushed as a plain file (tiny.gguf), without a model config",
-            f"hint: download the file with `oras pull {name}`, then run `modelrunner import tiny.gguf`",
+            (
+                f"hint: download the file with `oras pull {name}`, then run"
+                " `modelrunner import tiny.gguf`"
+            ),
         ]
     assert registry.count("GET", "blob") == 0
 

@@ -204,7 +204,7 @@ def test_where_the_registry_is_away_and_the_mirror_has_no_signature(
     path.write_text(path.read_text().replace("enforce", "warn"))
     done = cli("pull", f"{away}/team/m:1", **mirrors)
     assert done.returncode == 0, done.stderr
-    assert f"warning: {away}/team/m:1: {away} cannot be reached" in done.stderr
+    assert f"warning: {away}/team/m:1: cannot reach {away}" in done.stderr
 
 
 @pytest.mark.parametrize("page", [None, 7])
@@ -307,7 +307,7 @@ def test_the_hub_keeps_no_signatures(cli: CommandLine, registry: Registry, key, 
         hub.repositories["Org/T-GGUF"] = Repository({"T-Q8_0.gguf": weights})
         done = cli("pull", "hf.co/Org/T-GGUF", HF_ENDPOINT=hub.url)
     assert done.returncode == 6
-    assert "keeps no signatures" in done.stderr
+    assert "signatures are not supported" in done.stderr
 
 
 def test_everything_is_told_without_a_policy(

@@ -110,7 +110,7 @@ def test_broken_helper_leaves_public_models_public(store, registry, tmp_path, mo
 
 def test_wrong_password_is_told(store, registry, login):
     registry.demand_token({USER: "another"}, private=["team/model"])
-    with pytest.raises(UnauthorizedError, match="refuses the stored login") as caught:
+    with pytest.raises(UnauthorizedError, match="rejected the stored login") as caught:
         pull(store, registry, login)
     assert "modelrunner login" in (caught.value.hint or "")
     registry.demand_basic(USER, "another")

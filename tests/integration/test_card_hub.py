@@ -117,7 +117,7 @@ def test_an_old_copy_is_served_where_nobody_listens(hub, source, clock):
     source.find(MODEL)
     kept_since(source, clock, 2 * FRESH_S)
     hub.close()
-    assert "cannot be reached" in source.find(MODEL).problem
+    assert "cannot reach" in source.find(MODEL).problem
 
 
 def test_offline_a_copy_of_any_age_will_do(hub, source, clock):
@@ -235,46 +235,46 @@ def test_a_refused_connection_names_what_is_alike(tmp_path, clock):
         source = cards(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}", clock)
         with pytest.raises(RegistryUnavailableError) as raised:
             source.find(Reference.parse("ai/granite-4.0-mcro"))
-    assert "cannot be reached" in raised.value.message
+    assert "cannot reach" in raised.value.message
     assert "did you mean `ai/granite-4.0-micro`" in raised.value.hint
 
 
 @pytest.mark.parametrize("document", [[], "text", 1, None, {"message": "x"}])
 def test_an_answer_without_a_description_is_none(hub, source, document):
     hub.say(document)
-    with pytest.raises(RegistryAnswerError, match="sends no description"):
+    with pytest.raises(RegistryAnswerError, match="no description in the answer"):
         source.find(MODEL)
 
 
 @pytest.mark.parametrize("text", [1, True, ["# A"], {"text": "# A"}])
 def test_a_description_that_is_no_text_is_refused(hub, source, text):
     hub.add("ai/newcomer", text)
-    with pytest.raises(RegistryAnswerError, match="is no text"):
+    with pytest.raises(RegistryAnswerError, match="invalid description"):
         source.find(MODEL)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_an_answer_that_is_no_json_is_refused(hub, source, body):
     hub.say(body)
-    with pytest.raises(RegistryAnswerError, match="sends no JSON"):
+    with pytest.raises(RegistryAnswerError, match="expected JSON from"):
         source.find(MODEL)
 
 
 def test_a_web_page_is_told_as_such(hub, source):
     hub.html()
-    with pytest.raises(RegistryAnswerError, match="answers with a web page"):
+    with pytest.raises(RegistryAnswerError, match="returned a web page"):
         source.find(MODEL)
 
 
 def test_a_web_page_that_claims_to_be_json_is_told_as_such(hub, source):
     hub.say(b"  <!DOCTYPE html><html></html>")
-    with pytest.raises(RegistryAnswerError, match="answers with a web page"):
+    with pytest.raises(RegistryAnswerError, match="returned a web page"):
         source.find(MODEL)
 
 
 def test_an_answer_is_not_read_beyond_its_limit(hub, source):
     hub.add("ai/newcomer", "x" * 3 * DESCRIPTION_LIMIT)
-    with pytest.raises(RegistryAnswerError, match="sends more than 2097152 bytes"):
+    with pytest.raises(RegistryAnswerError, match="exceeds 2097152 bytes"):
         source.find(MODEL)
     hub.add("ai/newcomer", "# Long\n" + "x" * (DESCRIPTION_LIMIT - 2000))
     assert source.find(MODEL).card.title == "Long"
@@ -283,7 +283,7 @@ def test_an_answer_is_not_read_beyond_its_limit(hub, source):
 def test_silence_ends(hub, tmp_path, clock):
     hub.latency(30)
     api = DockerHubApi(docker_hub_endpoint(hub.url), backoff=NO_RETRY, read_timeout_s=0.2)
-    with pytest.raises(InterruptedTransferError, match="no byte came for a while"):
+    with pytest.raises(InterruptedTransferError, match="no data received"):
         api.description(MODEL)
 
 
@@ -319,7 +319,7 @@ def test_a_redirect_to_nonsense_is_an_error_of_ours(hub, source, target):
 
 def test_redirects_in_circles_end(hub, source):
     hub.redirect_loop(on="repository")
-    with pytest.raises(RegistryAnswerError, match="a loop"):
+    with pytest.raises(RegistryAnswerError, match="more than 8 redirects"):
         source.find(MODEL)
 
 

@@ -290,7 +290,7 @@ def test_unknown_repository_of_a_registry_with_tokens_is_not_found_or_private(re
 
 def test_blob_that_is_listed_and_missing_is_the_registrys_fault(registry, pulling):
     registry.remove_blob("ai/smollm2", sha256(WEIGHTS))
-    with pytest.raises(ManifestNotFoundError, match="lists it and does not have it"):
+    with pytest.raises(ManifestNotFoundError, match="the manifest lists this blob, but"):
         pulling.pull(registry.reference(NAME))
     assert pulling.store.models() == ()
 
@@ -365,7 +365,7 @@ def test_refused_connection(pulling):
 
 
 def test_name_that_nobody_knows(pulling):
-    with pytest.raises(RegistryUnavailableError, match=r"registry\.invalid cannot be reached"):
+    with pytest.raises(RegistryUnavailableError, match=r"cannot reach registry\.invalid"):
         pulling.pull("registry.invalid/ai/m:1")
 
 
@@ -498,7 +498,7 @@ def test_config_of_a_gigabyte_is_refused_before_it_moves(registry, pulling):
 @pytest.mark.parametrize("declared", [True, False])
 def test_manifest_of_a_hundred_megabytes_is_not_read(registry, pulling, declared):
     registry.huge_manifest(100 * 1024 * 1024, declared=declared)
-    with pytest.raises(MalformedManifestError, match="more than 4194304 bytes"):
+    with pytest.raises(MalformedManifestError, match="exceeds 4194304 bytes"):
         pulling.pull(registry.reference(NAME))
     (request,) = registry.requests_of("GET", "manifest")
     assert request.sent < 20 * 1024 * 1024
@@ -616,7 +616,7 @@ def cdn():
 
 def test_redirects_that_go_in_circles_end(registry, pulling):
     fault = registry.redirect_loop()
-    with pytest.raises(RegistryAnswerError, match="loop"):
+    with pytest.raises(RegistryAnswerError, match="more than 8 redirects"):
         pulling.pull(registry.reference(NAME))
     assert fault.hits <= 10
 
@@ -627,11 +627,11 @@ def test_redirects_that_go_in_circles_end(registry, pulling):
         ("http://169.254.169.254/latest/meta-data", "link-local"),
         ("https://169.254.169.254/latest/meta-data", "link-local"),
         ("http://[fe80::1]/", "link-local"),
-        ("file:///etc/passwd", "none of http"),
-        ("ftp://127.0.0.1/x", "none of http"),
-        (r"http://169.254.169.254\@localhost/", "two ways"),
-        ("http://user:password@localhost:1/", "two ways"),
-        ("http://[::1", "address that is none"),
+        ("file:///etc/passwd", "not http or https"),
+        ("ftp://127.0.0.1/x", "not http or https"),
+        (r"http://169.254.169.254\@localhost/", "ambiguous URL"),
+        ("http://user:password@localhost:1/", "ambiguous URL"),
+        ("http://[::1", "invalid URL"),
     ],
 )
 @pytest.mark.parametrize("what", ["manifest", "blob"])

@@ -29,7 +29,7 @@ def test_every_error_has_a_hint() -> None:
 
 def test_the_hints_of_classes_are_for_their_errors() -> None:
     assert errors.InterruptedTransferError("x").hint == (
-        "run the same command again: what was downloaded is kept"
+        "run the same command again to resume: the partial download is kept"
     )
     assert errors.IntegrityError("x", hint="mine").hint == "mine"
     assert errors.UsageError("x").hint is None

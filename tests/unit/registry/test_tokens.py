@@ -163,7 +163,7 @@ def test_answer_without_a_usable_token_is_refused_and_not_repeated(body):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_login_is_told_from_a_private_model(status):
-    with pytest.raises(UnauthorizedError, match="refuses the stored login"):
+    with pytest.raises(UnauthorizedError, match="rejected the stored login"):
         tokens(Service(status=status), SECRET).answer(REALM, SCOPE)
     with pytest.raises(Exception, match="the token") as caught:
         tokens(Service(status=status)).answer(REALM, SCOPE)
