@@ -1,4 +1,4 @@
-"""Markdown drawn while it is written: what is finished is printed once, the rest may still change.
+"""Markdown drawn while it streams: finished parts are printed once, the rest may still change.
 
 An answer is a row of blocks: paragraphs, lists, tables, code. As soon as a block begins the one
 before it is finished, and nothing that follows changes how that looks. A block that grows long is
@@ -26,16 +26,16 @@ _BLANK = re.compile(r"(?:\x1b\[[0-9;]*m|\s)*")
 _BLANK_SOURCE = re.compile(r"[\s>]*")
 
 _MOST = 64
-"""Lines of a block that is drawn as a whole; of a longer one, parts are finished."""
+"""Maximum lines of a block that is drawn as a whole; a longer one is finished in parts."""
 _TAIL = 16
-"""Of these lines, so many stay open."""
+"""Lines of a long block that stay open."""
 _CODE_BEFORE = 24
-"""Lines of code that are read once more, so that what they opened has its colours."""
+"""Lines of code that are parsed again, for the colors of what they opened."""
 _BESIDE_A_CELL = 3
-"""Columns between two cells of a table, and around all of them."""
+"""Columns between the cells of a table, and around them."""
 _LEAST_CELL = 4
 _SPARE = 4
-"""Columns that a cell further down may take more than those in the first part of a table."""
+"""Columns that a later cell may exceed the widths of a table's first part by."""
 
 # none of the bright colours, nor yellow or blue: each is unreadable on black or on white
 _CODE_STYLES = (
@@ -63,10 +63,10 @@ class Block:
     """A block of an answer, or a part of one.
 
     Attributes:
-        text: What was written.
-        before: Lines that are read before it and not shown again.
-        numbers: Where it begins amid ordered lists, the number of the next item of each.
-        goes_on: Whether it continues the block before it.
+        text: Its source.
+        before: Lines that are parsed before it and not shown again.
+        numbers: If it begins within ordered lists, the number of each list's next item.
+        goes_on: Whether it continues the previous block.
         more: Whether more of it follows.
     """
 
@@ -78,11 +78,11 @@ class Block:
 
 
 Render = Callable[[Block, int], Sequence[str]]
-"""The lines of a block at a width."""
+"""Renders a block as lines of a width."""
 
 
 class Blocks:
-    """The blocks of a text that comes in pieces."""
+    """Splits a streamed text into blocks."""
 
     def __init__(self) -> None:
         self._parser = _parser()
@@ -90,32 +90,32 @@ class Blocks:
         self._text: list[str] = []
         self._line_ended = False
         self.parsed = 0
-        """Lines that were read so far: a measure of the work."""
+        """Lines parsed so far, a measure of the work."""
 
     @property
     def open(self) -> Block:
-        """What is not finished yet."""
+        """The unfinished text."""
         return self._with("".join(self._text))
 
     def feed(self, piece: str) -> list[Block]:
-        """The blocks that are finished with this piece."""
+        """Add a piece, and return the blocks that it finishes."""
         self.add(piece)
         return self.advance()
 
     def add(self, piece: str) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         self._text.append(piece)
         # a line that is not whole may become anything
         self._line_ended |= "\n" in piece
 
     def clear(self) -> str:
-        """Forget what is open; it is returned."""
+        """Clear the unfinished text, and return it."""
         rest = "".join(self._text)
         self._text, self._block, self._line_ended = [], Block(""), False
         return rest
 
     def advance(self) -> list[Block]:
-        """The blocks that are finished with what was added."""
+        """Return the blocks that are finished by now."""
         finished: list[Block] = []
         while self._line_ended:
             text = "".join(self._text)
@@ -157,7 +157,7 @@ class Blocks:
     def _cut(
         self, tokens: "Sequence[Token]", lines: Sequence[str], first: int
     ) -> tuple[int, Block] | None:
-        """Where the open block can be cut, and what follows there, as yet without its text."""
+        """Return where the open block can be cut, and the block that follows, without its text."""
         for at in sorted(_places(tokens, lines), reverse=True):
             if not first < at <= len(lines) - _TAIL:
                 continue
@@ -175,14 +175,14 @@ class Blocks:
         return None
 
     def _begins_a_paragraph(self, line: str) -> bool:
-        """Whether a line from amid a paragraph is one where it stands first."""
+        """Whether a line of a paragraph also begins a paragraph."""
         self.parsed += 1
         tokens = self._parser.parse(line.lstrip("> \t"))
         return bool(tokens) and tokens[0].type == "paragraph_open"
 
 
 def _places(tokens: "Sequence[Token]", lines: Sequence[str]) -> Iterator[int]:
-    """The lines at which something begins, or before which nothing is open that would be torn."""
+    """Return the lines at which a block can be cut."""
     previous = ""
     for token in tokens:
         if token.map is None:
@@ -214,7 +214,7 @@ def _in_paragraph(tokens: "Iterable[Token]", at: int) -> bool:
 
 
 def _read_again(token: "Token", at: int) -> Iterator[int]:
-    """The lines that open a container."""
+    """Return the lines that open a container."""
     start = token.map[0] if token.map is not None else 0
     match token.type:
         case "list_item_open":
@@ -230,7 +230,7 @@ def _read_again(token: "Token", at: int) -> Iterator[int]:
 
 
 def _numbers_at(tokens: "Sequence[Token]", at: int) -> Iterator[int]:
-    """The numbers of the items before or in which a line stands, from the outer list inwards."""
+    """Return the numbers of the list items around a line, from the outer list inwards."""
     for place, token in enumerate(tokens):
         if token.type != "ordered_list_open" or not _is_around(token, at):
             continue
@@ -244,7 +244,7 @@ def _numbers_at(tokens: "Sequence[Token]", at: int) -> Iterator[int]:
 
 
 def _number(tokens: "Iterable[Token]", line: int, numbers: Sequence[int]) -> None:
-    """Sets the first numbers of the ordered lists around a line."""
+    """Set the first numbers of the ordered lists around a line."""
     found = (
         token
         for token in tokens
@@ -257,9 +257,9 @@ def _number(tokens: "Iterable[Token]", line: int, numbers: Sequence[int]) -> Non
 
 
 def renderer(*, colour: bool) -> Render:
-    """Draws blocks of Markdown as lines for a terminal.
+    """Return a renderer of Markdown blocks as lines for a terminal.
 
-    Markup that a terminal cannot show stays as it was written; a link shows where it leads.
+    Markup that a terminal cannot show is kept as source; a link shows its target.
     """
     return _Renderer(colour=colour)
 
@@ -275,10 +275,10 @@ class _Renderer:
         self._document = _document_class(self)
         self._shown: tuple[Block, int, int] | None = None
         self.widths: list[int] | None = None
-        """Of the columns of a table that is drawn in parts."""
+        """Widths of the columns of a table that is drawn in parts."""
         self.fixes_widths = False
         self.drawn = 0
-        """Lines that were drawn so far: a measure of the work."""
+        """Lines drawn so far, a measure of the work."""
 
     def __call__(self, block: Block, width: int) -> Sequence[str]:
         if not block.goes_on:
@@ -289,7 +289,7 @@ class _Renderer:
         return rows[self._rows_before(block, width) :] if block.before else rows
 
     def _rows_before(self, block: Block, width: int) -> int:
-        """How many rows show what was shown already."""
+        """Return the number of rows that repeat earlier ones."""
         key = Block("", block.before, block.numbers, block.goes_on)
         if self._shown is None or self._shown[:2] != (key, width):
             line = block.before.count("\n") - 1
@@ -325,7 +325,7 @@ class _Renderer:
 
 
 def _trimmed(lines: Sequence[str]) -> list[str]:
-    """Lines without the spaces behind them and the empty ones around them."""
+    """Return lines without trailing spaces, and without empty lines around them."""
     kept = [_TRAILING.sub(r"\1", line) for line in lines]
     full = [at for at, line in enumerate(kept) if not _BLANK.fullmatch(line)]
     return kept[full[0] : full[-1] + 1] if full else []
@@ -360,7 +360,7 @@ def _document_class(renderer: _Renderer) -> Any:  # noqa: ANN401 - a class of Ri
         LEVEL_ALIGN: ClassVar = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
 
     class EvenTable(TableElement):
-        """Has columns of the same widths in each of its parts."""
+        """A table whose parts have columns of equal widths."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for table in super().__rich_console__(console, options):
@@ -398,7 +398,7 @@ def _document_class(renderer: _Renderer) -> Any:  # noqa: ANN401 - a class of Ri
 
 
 def _fitting(widths: Sequence[int], width: int) -> list[int]:
-    """Widths of columns that fit, the widest made narrower."""
+    """Return widths of columns that fit, with the widest reduced."""
     fitting = [each + _SPARE for each in widths]
     room = max(width - _BESIDE_A_CELL * len(fitting), _LEAST_CELL * len(fitting))
     while sum(fitting) > room:

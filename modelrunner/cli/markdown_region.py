@@ -1,4 +1,4 @@
-"""The last lines of a terminal while they may still change: drawn over, then left as they are."""
+"""The last lines of a terminal while they may still change: redrawn, then settled."""
 
 import os
 import re
@@ -16,12 +16,12 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _HOLD, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
 _CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
 _REMEMBERED = 200
-"""Settled lines that may be recalled: more than a screen has."""
+"""Maximum settled lines that can be recalled: more than a screen has."""
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until what is drawn and what we know of it agree again."""
+    """Delay Ctrl-C while the screen and its recorded state differ."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -33,7 +33,7 @@ def undisturbed() -> Iterator[None]:
 
 
 class Region:
-    """The lines below all that is finished.
+    """The lines below everything that is finished.
 
     The cursor stays at the end of the last of them. Nothing is hidden or set up, so there is
     nothing to put back when the program is stopped.
@@ -47,7 +47,7 @@ class Region:
 
     @property
     def size(self) -> os.terminal_size:
-        """Columns and rows of the terminal."""
+        """Return the columns and rows of the terminal."""
         try:
             size = os.get_terminal_size(self._out.fileno())
         except (OSError, ValueError):
@@ -55,11 +55,11 @@ class Region:
         return size if size.columns and size.lines else os.terminal_size((80, 24))
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show these instead; of more than the screen holds, the last."""
+        """Replace the lines; of more than a screen, the last are shown."""
         self._replace(list(lines[-max(1, self.size.lines - 1) :]))
 
     def settle(self, lines: Sequence[str]) -> None:
-        """Show these instead, for good: what is drawn from now on is below them."""
+        """Replace the lines for good: later lines are drawn below them."""
         if lines:
             self._replace([*lines, ""])
             self._forgotten |= len(self._settled) + len(lines) > _REMEMBERED
@@ -69,12 +69,12 @@ class Region:
         self._lines = []
 
     def mark(self) -> None:
-        """What is settled from now on may be recalled."""
+        """Mark the lines that `recall` clears: those settled from now on."""
         self._settled.clear()
         self._forgotten = False
 
     def recall(self) -> bool:
-        """Clear what was settled since the mark; False, and no change, if it has scrolled away."""
+        """Clear the lines settled since the mark; False, and no change, if they scrolled away."""
         self.draw([])
         up = sum(map(self._rows, self._settled))
         if self._forgotten or up > self.size.lines - 1:
@@ -107,7 +107,7 @@ class Region:
             self._lines = list(lines)
 
     def _rows(self, line: str) -> int:
-        """How many rows a line takes: more than one where the window was made narrower."""
+        """Return the rows of a line: several if the window was made narrower."""
         from rich.cells import cell_len
 
         return max(1, -(-cell_len(_STYLE.sub("", line)) // self.size.columns))

@@ -176,10 +176,10 @@ RequireFit: TypeAlias = Annotated[
 
 
 class CommandWithFlags(Command):
-    """A command where all that stands behind `--` is for the runtime."""
+    """A command that passes everything after `--` to the runtime."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """Understands the command line."""
+        """Parse the command line."""
         if "--" in args:
             at = args.index("--")
             args = [*args[:at], *(f"--flag={flag}" for flag in args[at + 1 :])]

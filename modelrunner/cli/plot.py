@@ -1,4 +1,4 @@
-"""The picture of an estimate, memory over context: as text, or into a file."""
+"""The chart of an estimate, memory over context: as text, or as a file."""
 
 from html import escape
 from pathlib import Path
@@ -13,10 +13,10 @@ __all__ = ["HEIGHT", "WIDTH", "Curve", "Point", "curve_of", "svg", "text", "writ
 
 
 def write(curve: Curve, path: Path) -> None:
-    """Writes the picture into a file, as its name says: `.svg`, or `.png` with Pillow.
+    """Write the chart to a file, in the format of its name: `.svg`, or `.png` with Pillow.
 
     Raises:
-        UsageError: Another kind of file, no Pillow, or a place that cannot be written.
+        UsageError: Unsupported file type, missing Pillow, or the file cannot be written.
         DiskFullError: There is no room for it.
     """
     kind = path.suffix.lower()
@@ -37,7 +37,7 @@ def write(curve: Curve, path: Path) -> None:
 
 
 def svg(curve: Curve) -> str:
-    """The picture as an SVG document."""
+    """Return the chart as an SVG document."""
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     font = 'font-family="Helvetica, Arial, DejaVu Sans, sans-serif"'
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Shapes on a sheet as a PNG, drawn with Pillow and the font that it brings along."""
+"""The chart as a PNG, drawn with Pillow and the font that it includes."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 _SCALE = 2
-"""Pixels for each unit of the sheet."""
+"""Pixels per unit of the chart."""
 
 _FINER = 2
-"""Edges are drawn so much larger and then made smaller, which makes them smooth."""
+"""Factor of oversampling, which makes edges smooth."""
 
 _DASH, _PAUSE = 5, 4
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 
 def png(drawn: Iterable[Shape]) -> bytes:
-    """The file's content.
+    """Return the chart as a PNG file.
 
     Raises:
         UsageError: Pillow is not installed.
@@ -61,7 +61,7 @@ def _draw(pencil: "ImageDraw", shape: Shape, scale: int) -> None:
 
 
 def _strokes(line: Line) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    """The line, or its dashes."""
+    """Return the line, or its dashes."""
     if not line.name:
         yield line.start, line.end
         return

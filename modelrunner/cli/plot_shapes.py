@@ -1,4 +1,4 @@
-"""Memory over context as shapes on a sheet, for whoever draws them."""
+"""Memory over context as shapes of a chart."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line; `name` says what a dashed one marks."""
+    """A straight line; `name` is what a dashed one marks."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A line of text at its baseline, with a white rim to be read on any ground."""
+    """A line of text at its baseline, with a white rim for contrast."""
 
     place: tuple[float, float]
     text: str
@@ -55,7 +55,7 @@ Shape = Area | Line | Words
 
 
 def shapes(curve: Curve) -> Iterator[Shape]:
-    """All of the picture, from the back to the front."""
+    """Yield the shapes of the chart, from back to front."""
     yield Words((_LEFT, 26), curve.title, size=16)
     yield Words((_LEFT, 46), _subtitle(curve), colour=_GREY)
     yield from _grid(curve)
@@ -131,7 +131,7 @@ def _budget(curve: Curve) -> Iterator[Shape]:
 
 
 def _contexts(curve: Curve) -> Iterator[Shape]:
-    """What was asked for and what fits, above the picture, one row each."""
+    """Yield the requested and the longest context, above the chart, in one row each."""
     marks = [(curve.context, f"{curve.context} estimated")]
     if curve.longest == curve.context:
         marks = [(curve.context, f"{curve.context} estimated, the longest that fits")]
@@ -149,7 +149,7 @@ def _contexts(curve: Curve) -> Iterator[Shape]:
 def _dashed(
     start: tuple[float, float], end: tuple[float, float], colour: str, name: str
 ) -> Iterator[Shape]:
-    """Dashes with white between them, to be seen on any ground."""
+    """Yield dashes with white between them, for contrast."""
     yield Line(start, end, _WHITE)
     yield Line(start, end, colour, name)
 

@@ -1,4 +1,4 @@
-"""Memory over context as text, as wide as the terminal is.
+"""Memory over context as text, in the width of the terminal.
 
 ```
 5 GiB |                                            ::::
@@ -23,11 +23,11 @@ _LEGEND = ("# weights", "= cache and states", ": compute and output")
 
 
 def text(curve: Curve, columns: int | None = None) -> Iterator[str]:
-    """The picture in lines without colour.
+    """Yield the chart in lines without color.
 
     Args:
         curve: What to draw.
-        columns: How wide a line may be; the terminal's width if not given.
+        columns: The width of a line; the terminal's width by default.
     """
     step = curve.top / ROWS
     budget_row = int(curve.budget / step) if curve.budget is not None else -1
@@ -62,14 +62,14 @@ def _legend(room: int, margin: str) -> Iterator[str]:
 
 
 def _struck(marks: str) -> str:
-    """A dashed line through a row, that what it crosses still shows through."""
+    """Return a row with a dashed line through it."""
     return "".join(
         "-" if mark == " " or place % 2 else mark for place, mark in enumerate(marks, start=1)
     )
 
 
 def _pointer(curve: Curve, width: int) -> str:
-    """The context that was asked for, below its place, on the side where there is room."""
+    """Return the mark of the requested context, on the side that has room."""
     at = min(width - 1, curve.context * width // curve.end)
     if at > width // 2:
         return f"{f'{curve.context} ^':>{at + 1}}"

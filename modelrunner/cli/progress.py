@@ -1,6 +1,6 @@
-"""Transfers as people see them: a bar on a terminal, few lines in a log, JSON for programs.
+"""Progress of transfers: a bar on a terminal, few lines in a log, JSON for programs.
 
-Each form is a `Listener` in a module of its own, which is loaded when it is the one asked for.
+Each style is a `Listener` in its own module, which is loaded on use.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from modelrunner.events import Listener, ignore
 
 @contextmanager
 def progress(console: Console, *, verb: str = "pulling", models: int = 1) -> Iterator[Listener]:
-    """The block in which a transfer of so many models is shown, as the console asks for."""
+    """Show the transfer of a number of models while the block runs, in the console's style."""
     mode = console.progress
     if mode is ProgressMode.JSON:
         from modelrunner.cli.progress_json import JsonListener
@@ -32,6 +32,6 @@ def progress(console: Console, *, verb: str = "pulling", models: int = 1) -> Ite
 
 
 def _has_bar(console: Console) -> bool:
-    """Whether a transfer that is shown is shown as a bar."""
+    """Whether progress is shown as a bar."""
     mode = console.progress
     return console.terminal if mode is ProgressMode.BAR else mode is mode.AUTO and console.bars

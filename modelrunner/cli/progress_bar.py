@@ -1,6 +1,6 @@
 """A transfer as one bar on a terminal: over all blobs, and all models.
 
-It is gone when the transfer ends, however that is: the result says what became of it.
+It is removed when the transfer ends; the result is printed instead.
 """
 
 import time
@@ -34,7 +34,7 @@ _COLOR, _DIM, _PLAIN = "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 @contextmanager
 def bar(console: Console, *, verb: str = "pulling", models: int = 1) -> Iterator[Listener]:
-    """The block in which a transfer of so many models is shown as a bar."""
+    """Show the transfer of a number of models as a bar while the block runs."""
     try:
         yield _BarListener(console, verb, models)
     finally:
@@ -115,5 +115,5 @@ class _BarListener:
 
 
 def _taken(label: str, parts: list[str]) -> int:
-    """How much of a line is not the bar."""
+    """Return the columns of a line besides the bar."""
     return cell_width(label) + 2 + sum(2 + len(part) for part in parts)

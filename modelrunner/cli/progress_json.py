@@ -1,4 +1,4 @@
-"""A transfer as JSON, one object a line: for programs that show it themselves."""
+"""Progress as JSON, one object a line, for programs that display it themselves."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _JSON_INTERVAL = 0.1
 
 
 class JsonListener:
-    """One JSON object a line, at most ten a second."""
+    """Prints one JSON object a line, at most ten a second."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -29,7 +29,7 @@ class JsonListener:
         self._last = float("-inf")
 
     def __call__(self, event: Event) -> None:
-        """Hears an event."""
+        """Handle an event."""
         match event:
             case Advanced():
                 if self._clock() - self._last < _JSON_INTERVAL:

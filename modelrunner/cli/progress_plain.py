@@ -1,7 +1,7 @@
-"""A transfer as lines in a log: few of them, however long it takes and whatever goes wrong.
+"""Progress as lines in a log: few of them, whatever the duration and the number of errors.
 
-There is a line every ten seconds or ten percent, whichever comes later. Trouble is told at once a
-few times, and then ever more rarely.
+There is a line every ten seconds or ten percent, whichever comes later. The first errors are
+printed at once, later ones ever more rarely.
 """
 
 import time
@@ -31,13 +31,13 @@ from modelrunner.text import sanitize_line
 _LINE_SECONDS = 10.0
 _LINE_PERCENT = 10.0
 _TROUBLES = 4
-"""So often trouble is told at once."""
+"""Number of errors that are printed at once."""
 _TROUBLE_S = 10.0
-"""From then on it is told after so long, and after twice as long each time."""
+"""Seconds to the next error that is printed, doubled each time."""
 
 
 class PlainListener:
-    """Lines for a log."""
+    """Prints lines for a log."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class PlainListener:
         self._trouble_at = clock()
 
     def __call__(self, event: Event) -> None:
-        """Hears an event."""
+        """Handle an event."""
         self._tally.hear(event)
         match event:
             case Planned():

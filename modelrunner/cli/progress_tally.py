@@ -1,4 +1,4 @@
-"""How far a transfer is, as numbers and in words: what all its displays share."""
+"""The state of a transfer, as numbers and in words: shared by all styles."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _SHORT_S = 0.05
 
 @dataclass(slots=True)
 class Tally:
-    """How far a transfer is, over all its blobs, and all its models."""
+    """The state of a transfer, over all blobs and models."""
 
     clock: Callable[[], float]
     total: int = 0
@@ -36,7 +36,7 @@ class Tally:
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     def hear(self, event: Event) -> None:
-        """Takes an event in."""
+        """Handle an event."""
         match event:
             case Planned():
                 self.total += event.total_bytes
@@ -71,17 +71,17 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Bytes that are here."""
+        """Bytes present."""
         return self.settled + sum(self.moving.values())
 
     @property
     def percent(self) -> float:
-        """How much is here, of a hundred."""
+        """Bytes present in percent."""
         return 100.0 if self.total == 0 else 100.0 * self.done / self.total
 
     @property
     def speed(self) -> float:
-        """Bytes a second, over the last few seconds."""
+        """Bytes per second, over the last few seconds."""
         if len(self.samples) < 2:  # noqa: PLR2004
             return 0.0
         (begun, before), (now, after) = self.samples[0], self.samples[-1]
@@ -89,11 +89,11 @@ class Tally:
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds to go at this speed, None where nothing moves."""
+        """Seconds left at this speed; None if there is no progress."""
         return (self.total - self.done) / self.speed if self.speed else None
 
     def _jump(self, size: int) -> None:
-        """Some bytes are here that have not come now: they are no speed."""
+        """Count bytes that were not transferred now: they do not count as speed."""
         self.samples = [(when, done + size) for when, done in self.samples]
 
     def _sample(self) -> None:
@@ -105,7 +105,7 @@ class Tally:
             self.samples.pop(0)
 
     def line(self) -> str:
-        """One line that says it all."""
+        """Return the state in one line."""
         left = self.remaining_s
         eta = f", {format_duration(left)} left" if left is not None else ""
         return (
@@ -115,7 +115,7 @@ class Tally:
 
 
 def plan_text(event: Planned) -> str:
-    """How much of a model there is, here and to come."""
+    """Return the size of a model, and how much of it is present."""
     parts = [format_size(event.total_bytes)]
     if event.present_bytes:
         parts.append(f"{format_size(event.present_bytes)} already present")
@@ -125,7 +125,7 @@ def plan_text(event: Planned) -> str:
 
 
 def retry_text(event: Retrying) -> str:
-    """What went wrong, and when it is tried again."""
+    """Return an error, and when the retry is."""
     if event.delay <= 0:
         return f"{event.reason}; restarting from the beginning"
     if event.delay < _SHORT_S:
@@ -134,5 +134,5 @@ def retry_text(event: Retrying) -> str:
 
 
 def waiting_text(event: Waiting) -> str:
-    """What is waited for."""
+    """Return what the transfer waits for."""
     return f"{event.title}: already being downloaded, waiting"

@@ -1,4 +1,4 @@
-"""What a pull came to, as its users want it: lines, paths, or JSON; files placed on the way.
+"""Results of a pull: lines, paths, or JSON.
 
 Several models have one exit code, the highest of those that failed. As JSON, stdout has the
 results only where nothing failed; else one error on stderr has them all.
@@ -21,11 +21,11 @@ class Result:
     """One model of a pull.
 
     Attributes:
-        outcome: What became of it.
-        name: What a lock calls it.
-        output: Its weights where the user wants them.
-        replaced: What had its name before, where that was asked.
-        change: What is different from that, in a word or two.
+        outcome: The outcome of its pull.
+        name: Its name in a lock.
+        output: The path of its weights with `--output`.
+        replaced: The digest that had its name before, if that was compared.
+        change: The difference from that, in a word or two.
     """
 
     outcome: Outcome
@@ -35,7 +35,7 @@ class Result:
     change: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The result as JSON has it."""
+        """Return the result as JSON."""
         named: dict[str, object] = {} if self.name is None else {"name": self.name}
         match self.outcome:
             case Pulled():
@@ -55,7 +55,7 @@ class Result:
 
 
 def tell_failure(context: Context, failed: Failed) -> None:
-    """Says at once why a model does not come; as JSON it is told with the results."""
+    """Print at once why a pull failed; with --json it is part of the results."""
     console = context.console
     if console.json:
         return
@@ -63,17 +63,17 @@ def tell_failure(context: Context, failed: Failed) -> None:
 
 
 def show_one(context: Context, result: Result) -> None:
-    """Prints the result of the one model that was asked for."""
+    """Print the result of the only model."""
     _print(context, result)
     if context.console.json:
         context.console.emit(result.to_dict())
 
 
 def show_all(context: Context, results: Sequence[Result]) -> None:
-    """Prints the results of several models, and ends the program where one failed.
+    """Print the results of several models, and exit if one failed.
 
     Raises:
-        Exit: With the worst exit code; each failure has been told.
+        Exit: With the highest exit code; each failure has been printed.
     """
     failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
     for result in results:
@@ -93,7 +93,7 @@ def show_all(context: Context, results: Sequence[Result]) -> None:
 
 
 def to_dict(pulled: Pulled) -> dict[str, object]:
-    """A pull as JSON has it."""
+    """Return a pull as JSON."""
     return {
         "reference": str(pulled.name),
         "digest": str(pulled.model.digest),
@@ -110,7 +110,7 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
 
 
 def _choice(pulled: Pulled) -> dict[str, object]:
-    """What was asked for, and which files of a repository were taken for it."""
+    """Return the requested name, and the files that were chosen in a repository."""
     asked = {} if pulled.name == pulled.reference else {"requested": str(pulled.reference)}
     choice = pulled.choice
     if choice is None:
@@ -156,7 +156,7 @@ def _line(pulled: Pulled) -> str:
 
 
 def _came(pulled: Pulled) -> str:
-    """What came, and from where."""
+    """Return the bytes downloaded, and their sources."""
     if not _from_elsewhere(pulled):
         source = f" from {pulled.source}" if pulled.source else ""
         return f"{format_size(pulled.downloaded_bytes)}{source}"
@@ -164,5 +164,5 @@ def _came(pulled: Pulled) -> str:
 
 
 def _from_elsewhere(pulled: Pulled) -> bool:
-    """Whether anything came from another place than the one that said what it is."""
+    """Whether any source but the one that resolved the name was used."""
     return bool(set(pulled.origins) - {pulled.source})

@@ -1,4 +1,4 @@
-"""An answer on its way to the reader: made safe while it streams, thoughts apart from words."""
+"""Streams an answer: sanitized, with thoughts apart from the answer."""
 
 import os
 import re
@@ -29,17 +29,17 @@ RECANTED = "(the text above is the model's thoughts; its answer follows)"
 
 
 class StreamSanitizer:
-    """Takes control and escape sequences out of a text that comes in pieces.
+    """Removes control and escape sequences from a streamed text.
 
-    A sequence may be cut anywhere between two pieces: its beginning is held back until its end,
-    or until it turns out to be none.
+    A sequence may be split between two pieces: its beginning is held back until its end, or until
+    it turns out not to be one.
     """
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """What may be shown now."""
+        """Add a piece, and return what can be shown."""
         text, self._held = self._held + piece, ""
         safe, start = "", 0
         for sequence in _SEQUENCE.finditer(text):
@@ -49,7 +49,7 @@ class StreamSanitizer:
         return _without_controls(safe + text[start:])
 
     def flush(self) -> str:
-        """What was held back: the text is over, so it is no sequence."""
+        """Return what was held back, at the end of the text."""
         held, self._held = self._held, ""
         return _without_controls(held)
 
@@ -60,7 +60,7 @@ def _without_controls(text: str) -> str:
 
 
 class Writer(Protocol):
-    """Takes an answer; leaving its `with` block ends the line."""
+    """Shows an answer; leaving its `with` block ends the line."""
 
     @property
     def text(self) -> str:
@@ -82,7 +82,7 @@ class Writer(Protocol):
 
 
 class SplittingWriter(ABC):
-    """Splits an answer into thoughts and words, and has both shown.
+    """Splits an answer into thoughts and words, and shows both.
 
     Args:
         opening: What the prompt says of thoughts.
@@ -96,7 +96,7 @@ class SplittingWriter(ABC):
 
     @property
     def text(self) -> str:
-        """The answer so far as the model gave it, without thoughts: to be sent back."""
+        """The answer so far, unchanged and without thoughts: to be sent back."""
         return "".join(self._parts)
 
     def write(self, text: str, reasoning: str) -> None:
@@ -155,7 +155,7 @@ class SplittingWriter(ABC):
 
 
 class AnswerWriter(SplittingWriter):
-    """Writes an answer and the thoughts before it, each piece as soon as it is here.
+    """Writes an answer and the thoughts before it, each piece as it arrives.
 
     ```
     thinking
@@ -164,16 +164,15 @@ class AnswerWriter(SplittingWriter):
     Hello!
     ```
 
-    A file or a pipe cannot take words back: they are written once it is certain that they are no
-    thoughts. Leaving the `with` block ends the line, whatever happened, unless nobody reads any
-    more.
+    A file or a pipe cannot be cleared: words are written once it is certain that they are not
+    thoughts. Leaving the `with` block ends the line, unless the reader has closed the pipe.
 
     Args:
         out: Where the answer goes.
         thoughts: Where the reasoning goes; None drops it.
         colour: Whether reasoning may be dimmed.
         opening: What the prompt says of thoughts.
-        folded: Whether of the reasoning no more is said than that there is some.
+        folded: Whether reasoning is shown only as a mark that there is some.
     """
 
     def __init__(
@@ -271,17 +270,17 @@ class AnswerWriter(SplittingWriter):
 
 
 def write(out: TextIO, text: str) -> None:
-    """Write and show at once; what the stream's encoding lacks becomes a question mark."""
+    """Write and flush; characters that the stream's encoding lacks become `?`."""
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(text.encode(encoding, errors="replace").decode(encoding))
     out.flush()
 
 
 def await_line(stdin: TextIO) -> None:
-    """Waits for a line in short steps.
+    """Wait for a line in short steps.
 
-    A Ctrl-C in the moment before a read begins is heard only when the read ends, which would be
-    when something else is typed.
+    A Ctrl-C just before a read begins is handled only when the read ends, which would be at the
+    next line.
     """
     if sys.platform == "win32" or not stdin.isatty():
         return
@@ -290,9 +289,9 @@ def await_line(stdin: TextIO) -> None:
 
 
 def let_go(out: TextIO) -> None:
-    """Write out what is buffered; if nobody is there to take it, send it nowhere.
+    """Flush a stream; discard its buffer if the reader has closed it.
 
-    Else the interpreter tries again when it ends, complains, and exits with 120.
+    Otherwise the interpreter tries again at its end, prints an error, and exits with 120.
     """
     try:
         out.flush()
@@ -301,7 +300,7 @@ def let_go(out: TextIO) -> None:
 
 
 def send_nowhere(out: TextIO) -> None:
-    """Let what is written from now on go nowhere."""
+    """Discard what is written from now on."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:

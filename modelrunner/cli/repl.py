@@ -1,6 +1,6 @@
-"""The chat: read a message, show the answer as it comes, and again.
+"""The chat: read a message, stream the answer, repeat.
 
-Answers go to `out`, everything that the chat itself says goes to `err`. The chat ends with `/bye`,
+Answers go to `out`, messages of the chat itself to `err`. The chat ends with `/bye`,
 with Ctrl-D, and when the terminal goes away; a failed answer does not end it, for there may be
 something worth a `/save`.
 """
@@ -52,16 +52,16 @@ def chat(
     colour: bool = False,
     plain: bool = False,
 ) -> None:
-    """Talk until the user leaves.
+    """Run the chat until the user leaves.
 
     Args:
-        session: With whom, and what was said before.
-        out: Where answers go.
-        err: Where the chat's own words go.
-        prompt: Where messages come from; the terminal by default.
-        history: The file that remembers what was typed; None remembers nothing.
+        session: The model, and the conversation so far.
+        out: The stream of answers.
+        err: The stream of the chat's own messages.
+        prompt: The source of messages; the terminal by default.
+        history: The file of earlier messages; None keeps none.
         colour: Whether thoughts may be dimmed.
-        plain: Whether nothing may move the cursor: lines are read and written as they come.
+        plain: Whether nothing moves the cursor: lines are read and written as they come.
     """
     remembered = None if history is None or plain else HistoryFile(history)
     session.plain = plain
@@ -93,7 +93,7 @@ def chat(
 
 @contextmanager
 def _hang_up_ends() -> Iterator[None]:
-    """Leave the block when the terminal goes away; without this the process would just die."""
+    """Leave the block when the terminal goes away, instead of ending the process at once."""
     hang_up = getattr(signal, "SIGHUP", None)
     if hang_up is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -127,7 +127,7 @@ class _Chat:
     colour: bool
 
     def turn(self) -> bool:
-        """One message or command; whether the chat goes on."""
+        """Handle one message or command; False ends the chat."""
         after = Next.READ
         try:
             line = self.prompt.read()
@@ -146,7 +146,7 @@ class _Chat:
             self.history.append(line)
 
     def _heed(self, line: str) -> Next:
-        """Run a command, or take in a message."""
+        """Run a command, or add a message."""
         if not line.strip():
             return Next.READ
         if line.startswith("/"):
@@ -156,7 +156,7 @@ class _Chat:
         return Next.ANSWER
 
     def _answer(self) -> None:
-        """Show the answer to what the user said last, and make it part of the conversation.
+        """Show the answer to the last message, and add it to the conversation.
 
         Turns alternate whatever happens, for many chat templates insist on it: an answer that was
         stopped stays, even an empty one; a message that got no answer at all is taken back.
@@ -197,7 +197,7 @@ class _Chat:
             self._remark(session.last, writer)
 
     def _keep(self, text: str, *, stopped: bool) -> None:
-        """Make an answer part of the conversation, unless its question was taken back."""
+        """Add an answer to the conversation, unless its message was removed."""
         session = self.session
         turns = session.conversation.turns
         if turns and turns[-1].role != "assistant":
@@ -238,7 +238,7 @@ class _Chat:
             yield piece
 
     def _restarted(self) -> bool:
-        """Whether the runtime had died, and is there again."""
+        """Restart a runtime that has died; whether it was restarted."""
         session = self.session
         client = session.restart() if session.restart is not None else None
         if client is None:
@@ -250,7 +250,7 @@ class _Chat:
         return True
 
     def _remark(self, done: Done, writer: Writer) -> None:
-        """Say what the answer does not: that it was cut, that room gets short, the numbers."""
+        """Print remarks on an answer: cut off, context nearly full, statistics."""
         session = self.session
         if session.verbose:
             times = describe_times(session)

@@ -1,4 +1,4 @@
-"""An answer on a terminal: Markdown as it comes, thoughts dim and folded to a line.
+"""An answer on a terminal: Markdown as it streams, thoughts dim and folded to a line.
 
 ```
 thought for 4 s, 120 words          <- was several dim lines while it thought
@@ -30,7 +30,7 @@ from modelrunner.cli.render import (
 from modelrunner.units import counted
 
 Thinking = Literal["show", "fold", "hide"]
-"""What is to be seen of thoughts: all, one line once they are over, or nothing."""
+"""How thoughts are shown: all, one line at their end, or not."""
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _MARGIN = "| "
@@ -50,7 +50,7 @@ def writer_for(
     opening: Opening = Opening.UNKNOWN,
     drawn: bool = True,
 ) -> Writer:
-    """What shows an answer on `out`: drawn if that is a terminal, else as it is."""
+    """Return the writer of an answer on `out`: drawn on a terminal, else unchanged."""
     encoding = (getattr(out, "encoding", None) or "").lower()
     if drawn and out.isatty() and encoding in _UTF8:
         return ScreenWriter(
@@ -67,20 +67,19 @@ def writer_for(
 
 
 def warm_up() -> None:
-    """Load what draws: an answer shall not wait for it."""
+    """Import the renderer, so that an answer does not wait for it."""
     renderer(colour=True)(Block("*a*\n\n```python\n1\n```"), 80)
 
 
 class ScreenWriter(SplittingWriter):
     """Draws an answer and the thoughts before it on a terminal.
 
-    Thoughts amid the words are seen only where all of them are to be: elsewhere they would tear a
-    sentence apart.
+    Thoughts within the answer are shown only with `show`: otherwise they would split a sentence.
 
     Args:
         out: The terminal.
-        markdown: Whether to draw Markdown, or show it as it was written.
-        thinking: What is to be seen of thoughts.
+        markdown: Whether to draw Markdown, or show its source.
+        thinking: How thoughts are shown.
         colour: Whether there may be colours.
         opening: What the prompt says of thoughts.
     """
@@ -139,10 +138,10 @@ class ScreenWriter(SplittingWriter):
 
 
 class _Pace:
-    """Draws as often as the eye wants it and the processor can spare it, and never forgets to.
+    """Limits how often a screen is drawn, and draws the last state in any case.
 
     Args:
-        draw: Draws what is to be seen now.
+        draw: Draws the current state.
     """
 
     def __init__(self, draw: Callable[[], None]) -> None:
@@ -153,7 +152,7 @@ class _Pace:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """The block in which what is to be seen changes; it is drawn now or soon."""
+        """Change the state while the block runs; it is drawn then or soon after."""
         with self._lock:
             yield
             wait = self._next - time.monotonic()
@@ -166,7 +165,7 @@ class _Pace:
                 self._later.start()
 
     def stop(self) -> None:
-        """No more is drawn from here."""
+        """Stop drawing."""
         with self._lock:
             later, self._later = self._later, None
         if later is not None:
@@ -199,7 +198,7 @@ class _Page:
         self._begun: float | None = None
 
     def recall(self) -> tuple[bool, float | None]:
-        """Take all of it from the screen: whether that was possible, and when it began."""
+        """Clear all of it from the screen; returns whether that succeeded, and its start time."""
         self._pace.stop()
         self._blocks.clear()
         whole = self._region.recall()
@@ -248,14 +247,14 @@ class _Page:
 
 
 class _Plain:
-    """The answer as it was written."""
+    """The answer as source."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._last = "\n"
 
     def recall(self) -> tuple[bool, float | None]:
-        """What is written stays; it is said what it is."""
+        """Print that the text above is thoughts."""
         start = "" if self._last == "\n" else "\n"
         write(self._out, f"{start}{RECANTED}\n\n")
         self._last = "\n"
@@ -274,7 +273,7 @@ class _Plain:
 
 
 class _Thoughts:
-    """Thoughts: their last lines while they come, then what was asked for."""
+    """Thoughts: their last lines while they stream, then as `thinking` requests."""
 
     def __init__(self, region: Region, mode: Thinking, *, colour: bool) -> None:
         self._region = region
@@ -293,7 +292,7 @@ class _Thoughts:
             self._text += text
 
     def discard(self) -> None:
-        """These were no thoughts."""
+        """Remove them: they were not thoughts."""
         self._pace.stop()
         if self._begun is not None:
             self._begun, self._text = None, ""
@@ -336,7 +335,7 @@ class _Thoughts:
 
 @contextmanager
 def keys_unseen() -> Iterator[None]:
-    """What is typed while an answer is drawn is kept for the next message, not shown amid it."""
+    """Keep keys typed during an answer for the next message, without echo."""
     try:
         import termios
     except ImportError:

@@ -1,4 +1,4 @@
-"""The clipboard: by a program of the desktop, or by asking the terminal to take it (OSC 52)."""
+"""The clipboard: by a program of the desktop, or through the terminal (OSC 52)."""
 
 import base64
 import shutil
@@ -10,22 +10,22 @@ from modelrunner.cli.render import write
 from modelrunner.errors import UsageError
 
 _LIMIT = 74_994
-"""Bytes that every terminal which knows OSC 52 takes."""
+"""Bytes that every terminal with OSC 52 accepts."""
 
 _WAIT_S = 5.0
 
 
 def copy(text: str, screen: TextIO, environ: Mapping[str, str], *, plain: bool = False) -> str:
-    """Put a text into the clipboard; says how.
+    """Copy a text to the clipboard, and return how.
 
     Args:
-        text: What to copy.
+        text: The text to copy.
         screen: The terminal, if that is one.
-        environ: Tells which desktop this is.
-        plain: Whether the terminal takes nothing but text.
+        environ: The environment, which identifies the desktop.
+        plain: Whether the terminal gets text only.
 
     Raises:
-        UsageError: There is no clipboard to be had, or it takes no text of this length.
+        UsageError: There is no clipboard, or the text is too long for it.
     """
     raw = text.encode("utf-8", errors="replace")
     for line in _programs(environ):
@@ -44,7 +44,7 @@ def copy(text: str, screen: TextIO, environ: Mapping[str, str], *, plain: bool =
 
 
 def _programs(environ: Mapping[str, str]) -> list[list[str]]:
-    """The programs for this desktop; over SSH none, for it is the other machine's clipboard."""
+    """Return the programs of this desktop; none over SSH, where the clipboard is remote."""
     if environ.get("SSH_TTY"):
         return []
     if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""What a line that starts with `/` does in a chat."""
+"""The commands of a chat: lines that start with `/`."""
 
 import os
 import sys
@@ -49,12 +49,12 @@ LEAVING = ("/bye", "/exit")
 
 
 _RECENT = 4
-"""Messages of a loaded chat that are shown, each up to so many letters."""
+"""Messages of a loaded chat that are shown, each up to `_RECENT_LETTERS`."""
 _RECENT_LETTERS = 2000
 
 
 class Next(Enum):
-    """What the chat does after a command."""
+    """The chat's next step after a command."""
 
     READ = auto()
     ANSWER = auto()
@@ -66,10 +66,10 @@ _Command = Callable[[Session, str, Say], Next]
 
 
 def run_command(session: Session, line: str, say: Say) -> Next:
-    """Do what the line says.
+    """Run a command.
 
     Raises:
-        UsageError: There is no such command, or it cannot be done like this.
+        UsageError: The command is unknown, or its arguments are invalid.
     """
     name, *rest = line.split(maxsplit=1)
     command = _COMMANDS.get(name)
@@ -197,7 +197,7 @@ def _attach_image(session: Session, argument: str, say: Say) -> Next:
 
 
 def send(session: Session, text: str, say: Say) -> None:
-    """Take in a message, with the files that it names and those that were given before it.
+    """Add a message, with the files that it names and those attached before.
 
     Raises:
         UsageError: A file cannot be sent.
@@ -316,7 +316,7 @@ _COMMANDS: dict[str, _Command] = {
 }
 
 NAMES = tuple(sorted(_COMMANDS))
-"""Every command."""
+"""Names of all commands."""
 
 PATH_COMMANDS = ("/file", "/image", "/load", "/save", "/save!", "/tools")
-"""The commands that a path follows."""
+"""Commands that take a path."""

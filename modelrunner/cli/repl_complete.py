@@ -1,4 +1,4 @@
-"""What Tab completes in a chat: commands, and paths where one is expected."""
+"""Completion in a chat: commands, and paths where one is expected."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _ARGUMENT = re.compile(rf"(?:{'|'.join(PATH_COMMANDS)})\s+(?P<path>.*)$", re.DOT
 
 
 def completer() -> "Completer":
-    """Completes commands at the start of a message, and paths behind `@` and such commands."""
+    """Return a completer of commands, and of paths after `@` and commands."""
     from prompt_toolkit.completion import Completer, Completion, PathCompleter
     from prompt_toolkit.document import Document
 

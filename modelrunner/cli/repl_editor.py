@@ -1,4 +1,4 @@
-"""A message written in the editor of one's choice."""
+"""A message written in the user's editor."""
 
 import os
 import shlex
@@ -14,14 +14,14 @@ _USUAL = ("nano", "vi", "notepad")
 
 
 def edit(text: str, environ: Mapping[str, str]) -> str:
-    """What the editor leaves of a text; nobody else can read the file meanwhile.
+    """Edit a text in the editor, in a file that only the user can read.
 
     Args:
-        text: What the editor starts with.
-        environ: `VISUAL` or `EDITOR` names it, with its options.
+        text: The initial text.
+        environ: The environment; `VISUAL` or `EDITOR` is the command.
 
     Raises:
-        UsageError: There is no editor, it fails, or leaves what is no UTF-8.
+        UsageError: There is no editor, it fails, or the text is not UTF-8.
     """
     import subprocess
 

@@ -1,4 +1,4 @@
-"""Files in a message: the text of `@path` exactly, in its place; a picture as a data URI."""
+"""Files in a message: the exact text of `@path`, in its place; an image as a data URI."""
 
 import base64
 import re
@@ -10,10 +10,10 @@ from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import format_size
 
 LIMIT = 256 * 1024
-"""The largest file that a message may take in, in bytes."""
+"""Maximum size of a text file in a message, in bytes."""
 
 PICTURE_LIMIT = 16 * 1024 * 1024
-"""The largest picture, in bytes."""
+"""Maximum size of an image, in bytes."""
 
 _PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -30,7 +30,7 @@ _TEXT_HINT = "use a text file, or an image (PNG, JPEG, GIF or BMP)"
 
 @dataclass(frozen=True, slots=True)
 class FilledMessage:
-    """A message as it is sent, and the mentions in it that name no file."""
+    """A message with its files, and the mentions that name no file."""
 
     text: str
     missing: tuple[str, ...]
@@ -40,10 +40,10 @@ def insert_files(text: str, folder: Path) -> FilledMessage:
     """Replace each `@path` and `@"path with spaces"` by the text of the file.
 
     A path is taken relative to `folder`; `~` is the home directory. Punctuation after a path is
-    left where it is. What an inserted file says about other files is not followed.
+    left where it is. Mentions within an inserted file are not followed.
 
     Raises:
-        UsageError: A file is too large, is no UTF-8 text, or cannot be read.
+        UsageError: A file is too large, is not UTF-8 text, or cannot be read.
     """
     missing: list[str] = []
 
@@ -60,7 +60,7 @@ def insert_files(text: str, folder: Path) -> FilledMessage:
 
 
 def _readings(name: str, *, quoted: bool) -> list[str]:
-    """The name as it stands, and without the punctuation that a sentence puts after it."""
+    """Return the name as written, and without the punctuation after it."""
     shorter = name.rstrip(_PUNCTUATION)
     return [name] if quoted or shorter in {"", name} else [name, shorter]
 
@@ -80,10 +80,10 @@ def _is_file(file: Path) -> bool:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file, exactly.
+    """Return the exact text of a file.
 
     Raises:
-        UsageError: It is too large, is no UTF-8 text, or cannot be read.
+        UsageError: It is too large, is not UTF-8 text, or cannot be read.
     """
     name = sanitize_line(str(file))
     raw = _read(file, LIMIT)
@@ -98,10 +98,10 @@ def read_text(file: Path) -> str:
 
 
 def read_picture(file: Path) -> str:
-    """A picture as the data URI that a message carries.
+    """Return an image as a data URI for a message.
 
     Raises:
-        UsageError: It is too large, no picture of a kind that runtimes read, or cannot be read.
+        UsageError: It is too large, has an unsupported format, or cannot be read.
     """
     raw = _read(file, PICTURE_LIMIT)
     kind = next((kind for start, kind in _PICTURES if raw.startswith(start)), None)

@@ -1,7 +1,7 @@
-"""What the user types: one message after the other, with editing and history.
+"""Input of a chat: one message after the other, with editing and history.
 
-Enter sends, Alt-Enter starts a new line. A message that starts with three quotes goes on until
-three quotes end it.
+Enter sends, Alt-Enter starts a new line. A message that starts with three quotes ends
+with three quotes.
 """
 
 import json
@@ -23,11 +23,11 @@ _QUOTES = '"""'
 _KEPT = 1000
 
 PLACEHOLDER = "Send a message (/? for help)"
-"""What to do where nothing is typed yet."""
+"""Placeholder of an empty line."""
 
 
 class Prompt(Protocol):
-    """Where messages come from."""
+    """A source of messages."""
 
     def read(self) -> str:
         """The next message as typed.
@@ -39,12 +39,12 @@ class Prompt(Protocol):
 
 
 class TerminalPrompt:
-    """Messages from a terminal, edited with prompt_toolkit.
+    """Messages from a terminal, with prompt_toolkit.
 
     Args:
-        history: What was typed in earlier chats, oldest first.
-        source: Where keys come from; the terminal by default.
-        screen: Where the line under edit is drawn; the terminal by default.
+        history: Messages of earlier chats, oldest first.
+        source: The source of keys; the terminal by default.
+        screen: The terminal that the line is drawn on; the real one by default.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class TerminalPrompt:
 class LinePrompt:
     """Messages typed as lines, with the terminal's own editing: for terminals that cannot redraw.
 
-    A program that reads the screen aloud meets nothing but text.
+    A screen reader gets text only.
 
     Args:
-        source: Where lines come from.
-        screen: Where it is said that one is awaited.
+        source: The source of lines.
+        screen: The stream of the prompt.
     """
 
     def __init__(self, source: TextIO, screen: TextIO) -> None:
@@ -116,7 +116,7 @@ class LinePrompt:
 
 
 def _placeholder() -> "AnyFormattedText":
-    """What to do here, while nothing is typed; it shall not stay on the screen."""
+    """Return the placeholder of an empty line; it does not stay on the screen."""
     from prompt_toolkit.application import get_app
 
     app = get_app()
@@ -148,12 +148,12 @@ def _key_bindings() -> "KeyBindings":
 
 
 def is_open(text: str) -> bool:
-    """Whether a message started with three quotes that nothing ended yet."""
+    """Whether a message that started with three quotes has not ended."""
     return text.startswith(_QUOTES) and text.count(_QUOTES) % 2 == 1
 
 
 def unquote(text: str) -> str:
-    """The message without the three quotes around it, if they are around all of it."""
+    """Return a message without the three quotes around all of it."""
     stripped = text.strip()
     around = stripped.startswith(_QUOTES) and stripped.endswith(_QUOTES)
     if not around or stripped.count(_QUOTES) != 2:  # noqa: PLR2004
@@ -162,17 +162,16 @@ def unquote(text: str) -> str:
 
 
 class HistoryFile:
-    """What was typed, one JSON string a line, for nobody else to read.
+    """Messages in a file, one JSON string a line, readable by the user only.
 
-    A history is a convenience: a file that cannot be read is an empty one, and what cannot be
-    written is forgotten.
+    A file that cannot be read counts as empty, and write errors are ignored.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> list[str]:
-        """What was typed in earlier chats, oldest first."""
+        """Return the messages of earlier chats, oldest first."""
         try:
             lines = self._path.read_text("utf-8", errors="replace").splitlines()
         except OSError:
@@ -183,7 +182,7 @@ class HistoryFile:
         return entries[-_KEPT:]
 
     def append(self, text: str) -> None:
-        """Remember one message."""
+        """Append one message."""
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(self._path, [text], os.O_APPEND)

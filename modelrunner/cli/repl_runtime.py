@@ -1,4 +1,4 @@
-"""A runtime that is started again when it dies amid a chat."""
+"""Restarts of a runtime that dies during a chat."""
 
 import time
 from collections.abc import Callable
@@ -12,17 +12,17 @@ _DYING_S = 1.0
 _TICK_S = 0.05
 
 Start = Callable[[], AbstractContextManager[Server]]
-"""Starts the model; the block is left when it is to end."""
+"""Starts the model; leaving the block ends it."""
 
 
 class Restarter:
-    """Starts the model again, and ends it with the block that `running` belongs to.
+    """Restarts the model, and ends it with the block of `running`.
 
     Args:
-        running: What ends with the chat.
-        server: Who was talked to until now.
-        client: How.
-        start: How to start another.
+        running: The stack that ends with the chat.
+        server: The server until now.
+        client: Its client.
+        start: Starts another server.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Restarter:
         self._start = start
 
     def __call__(self) -> ChatClient | None:
-        """Whom to talk to now; None if the runtime lives, or is not ours to start.
+        """Return a client of a new server; None if the runtime lives, or is external.
 
         Raises:
-            RuntimeFailedError: It does not come up again.
+            RuntimeFailedError: The restart fails.
         """
         if self._server.pid is None or not self._dead():
             return None
@@ -48,7 +48,7 @@ class Restarter:
         return self._client
 
     def _dead(self) -> bool:
-        """A connection may break a moment before the process is gone."""
+        """Whether the server has died: a connection can break a moment before its process ends."""
         end = time.monotonic() + _DYING_S
         while self._server.alive():
             if time.monotonic() > end:

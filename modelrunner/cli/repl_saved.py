@@ -1,4 +1,4 @@
-"""A conversation in a file: one JSON object, to go on with another day."""
+"""A conversation in a file, as one JSON object."""
 
 import json
 import os
@@ -18,17 +18,17 @@ _HINT = "name a file that `/save` wrote"
 
 @dataclass(frozen=True, slots=True)
 class SavedChat:
-    """A conversation and the name of the model that it was held with."""
+    """A conversation and the name of its model."""
 
     model: str
     conversation: Conversation
 
 
 def save(chat: SavedChat, path: Path) -> None:
-    """Write a chat to a file that is new or holds a chat already, for its owner's eyes only.
+    """Write a chat to a new file or over a saved chat, readable by the user only.
 
     Raises:
-        UsageError: There is another file, or it cannot be written.
+        UsageError: The file is not a saved chat, or cannot be written.
     """
     holds_a_chat(path)
     document = {"modelrunner_chat": _VERSION, "model": chat.model, **chat.conversation.to_dict()}
@@ -44,10 +44,10 @@ def save(chat: SavedChat, path: Path) -> None:
 
 
 def holds_a_chat(path: Path) -> bool:
-    """Whether there is a file, and it holds a chat.
+    """Whether the file exists and is a saved chat.
 
     Raises:
-        UsageError: It holds something else.
+        UsageError: It is another file.
     """
     if not path.exists():
         return False
@@ -65,7 +65,7 @@ def load(path: Path) -> SavedChat:
     """Read a chat that `save` wrote.
 
     Raises:
-        UsageError: The file is not there or holds something else.
+        UsageError: The file is missing, or not a saved chat.
     """
     name = sanitize_line(str(path))
     try:

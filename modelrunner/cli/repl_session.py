@@ -1,4 +1,4 @@
-"""A chat as it stands: with whom, what was said, how answers are chosen."""
+"""The state of a chat: model, conversation, options."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,34 +16,34 @@ from modelrunner.units import counted
 
 @dataclass(slots=True)
 class Session:
-    """What commands and answers of a chat share and change.
+    """The state that commands and answers of a chat share and change.
 
     Attributes:
-        client: The model to talk to.
-        conversation: What was said; it grows.
-        model_label: What the user calls the model.
-        context: How many tokens the model was started with, if that is known.
+        client: The client of the model's server.
+        conversation: The messages so far.
+        model_label: The displayed name of the model.
+        context: The context size in tokens, if known.
         options: How answers are chosen.
-        verbose: Whether tokens and speed are told after each answer.
-        markdown: Whether answers are drawn on a terminal, or shown as they were written.
-        plain: Whether nothing may move the cursor.
-        thinking: What is to be seen of thoughts: all, one line on a terminal, or nothing.
-        no_images: Why the model takes no pictures; None if it does.
-        no_tools: Why the runtime takes no tools; None if it does.
-        deaf_to_tools: What to warn of where the model may never hear of tools.
-        opening: What the model's prompts say of thoughts.
-        caller: Who calls the tools that the model asks for.
-        texts: Files that go with the next message.
-        images: Pictures that go with the next message, as data URIs.
-        restart: Starts the runtime again if it has died, and says whom to talk to now; None from
-            it: the runtime lives, or is not ours.
-        load_s: Seconds that it took to start the model, if it was.
-        first_token_s: Seconds to the first sign of the last answer.
+        verbose: Whether token counts and speed are printed after each answer.
+        markdown: Whether answers are drawn on a terminal, or shown as source.
+        plain: Whether nothing moves the cursor.
+        thinking: How thoughts are shown: all, one line on a terminal, or not.
+        no_images: Why the model does not support images; None if it does.
+        no_tools: Why the runtime does not support tools; None if it does.
+        deaf_to_tools: A warning if the model's template does not support tools.
+        opening: What the model's prompts open of thoughts.
+        caller: Runs the tools that the model calls.
+        texts: Text files attached to the next message.
+        images: Images attached to the next message, as data URIs.
+        restart: Restarts the runtime if it has died, and returns its client; returns None if
+            the runtime lives, or is external.
+        load_s: Seconds that the start of the model took, if there was one.
+        first_token_s: Seconds to the first token of the last answer.
         saved_to: The file that this conversation was saved to or loaded from.
         received: Pieces of the last answer: a token each, from most servers.
         received_s: Seconds from the first of them to the last.
         last: The end of the last answer.
-        warned: Whether it was told that the context is nearly full.
+        warned: Whether the user was warned that the context is nearly full.
     """
 
     client: ChatClient
@@ -72,7 +72,7 @@ class Session:
     warned: bool = False
 
     def begin_anew(self) -> None:
-        """Another conversation: what was measured and attached belongs to the one before."""
+        """Reset statistics and attachments for another conversation."""
         self.last = self.first_token_s = self.saved_to = None
         self.warned = False
         self.texts.clear()
@@ -80,14 +80,14 @@ class Session:
 
 
 STOPPED = "stopped"
-"""The finish reason of an answer that the user stopped: its tokens are counted by its pieces."""
+"""Finish reason of an answer that the user stopped; its tokens are counted by its pieces."""
 
 _LETTERS = 4
-"""Of a token, in most texts."""
+"""Letters per token, in most texts."""
 
 
 def stopped_answer(session: Session) -> Done:
-    """What is known of an answer that did not come to its end."""
+    """Return the estimated statistics of an answer that the user stopped."""
     before = [turn for turn in session.conversation.messages if turn.role != "assistant"]
     answers = [turn for turn in session.conversation.messages if turn.role == "assistant"]
     letters = sum(len(turn.content) for turn in (*before, *answers[:-1]))
@@ -96,7 +96,7 @@ def stopped_answer(session: Session) -> Done:
 
 
 def describe(done: Done | None, context: int | None) -> str:
-    """Tokens and speed of an answer, in one line."""
+    """Return the token counts and speed of an answer, in one line."""
     if done is not None and done.finish_reason == STOPPED and done.usage and done.timings:
         speed = done.timings.predicted_per_second
         return (
@@ -119,7 +119,7 @@ def describe(done: Done | None, context: int | None) -> str:
 
 
 def describe_times(session: Session) -> str | None:
-    """How long one waited for the model and for the first word; None if neither was measured."""
+    """Return the times of the model's start and of the first token; None if unmeasured."""
     load, first = session.load_s, session.first_token_s
     told = [] if load is None else [f"load {load:.1f} s"]
     told += [] if first is None else [f"first token after {first:.2f} s"]
@@ -127,7 +127,7 @@ def describe_times(session: Session) -> str | None:
 
 
 def describe_use(done: Done | None, context: int | None) -> str:
-    """How full the context is."""
+    """Return how full the context is."""
     used = done.usage.total_tokens if done is not None and done.usage is not None else 0
     about = "about " if done is not None and done.finish_reason == STOPPED else ""
     if not context:

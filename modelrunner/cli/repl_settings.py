@@ -1,4 +1,4 @@
-"""What `/set` shows and changes: how answers are chosen, and how they are shown."""
+"""Settings of `/set`: sampling options, and how answers are shown."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ HOTTEST = 2.0
 
 
 def change(session: Session, argument: str) -> str:
-    """Sets `KEY VALUE`, and says so.
+    """Apply `KEY VALUE`, and return the message.
 
     Raises:
-        UsageError: There is no such setting, or the value is not for it.
+        UsageError: The setting is unknown, or its value invalid.
     """
     key, _, value = argument.partition(" ")
     value = value.strip()
@@ -33,7 +33,7 @@ def change(session: Session, argument: str) -> str:
 
 
 def settings(session: Session) -> str:
-    """Each setting and its value, a line each."""
+    """Return each setting and its value, in one line each."""
     rows = {key: getattr(session.options, key) for key in _NUMBERS}
     lines = [f"{key:<14} {'default' if value is None else value}" for key, value in rows.items()]
     for key, choices in _CHOICES.items():

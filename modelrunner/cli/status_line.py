@@ -1,7 +1,7 @@
-"""The last line of a terminal, drawn over again and again: a bar, or what is being waited for.
+"""The last line of a terminal, redrawn in place: a bar, or what the program waits for.
 
-Whatever else is written goes above it. It never fills its row, so that a `^C` that the terminal
-prints behind it does not push it up, and it is found again where the window became narrower.
+Other output goes above it. It never fills its row, so that a `^C` that the terminal prints after it
+does not scroll it, and it is found again in a window that was made narrower.
 """
 
 import os
@@ -25,7 +25,7 @@ class StatusLine:
 
     @property
     def width(self) -> int:
-        """How many columns a text may have."""
+        """Maximum columns of a text."""
         return max(1, self._columns() - _SPARE)
 
     def show(self, text: str, styled: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Tables without borders, as Docker prints them, no wider than the terminal.
 
-What does not fit loses its least useful columns, then the ends of long texts; names and IDs stay
-whole, since people copy them.
+A table that does not fit loses its least useful columns, then the ends of long texts; names and IDs
+are never cut, since people copy them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ class Table:
     Attributes:
         headings: The names of the columns; an empty one is allowed.
         rows: As many cells each as there are headings.
-        drop: Headings of columns that a narrow terminal does without, the least useful first.
-        cut: Headings of columns of prose, which may be shortened.
+        drop: Headings of columns to drop on a narrow terminal, the least useful first.
+        cut: Headings of columns of prose, which can be shortened.
     """
 
     headings: Sequence[str]
@@ -31,7 +31,7 @@ class Table:
     cut: Sequence[str] = field(default=())
 
     def lines(self, width: int | None = None) -> Iterator[str]:
-        """The lines, headings first; None for a width puts no limit to them."""
+        """Return the lines, headings first; a width of None is no limit."""
         if not self.rows and width is not None:
             # people have nothing to read; programs count on the headings
             return
@@ -67,7 +67,7 @@ class Table:
 
 
 def cell_width(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return the columns of a text on a terminal."""
     if text.isascii():
         return len(text)
     # loaded for the few texts that need it

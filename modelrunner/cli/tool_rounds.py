@@ -1,4 +1,4 @@
-"""A model asks for functions and goes on with what they answer, as far as the person allows."""
+"""Rounds of tool calls: the model calls functions, and continues with their results."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ _ASKED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A call that was answered, or refused."""
+    """A call with its result, or refused."""
 
     call: ToolCall
     result: Result
@@ -30,15 +30,15 @@ class Called:
 
 @dataclass(slots=True)
 class Caller:
-    """Calls tools for a model.
+    """Runs the tools that a model calls.
 
     Attributes:
         box: The tools.
-        say: Tells the person what happens.
-        ask: Puts a question to the person and gives the answer; None if there is nobody to ask.
-        allowed: Whether every call is allowed without a question.
-        by_hand: Whether the person answers calls that no program answers.
-        called: What was called for the last answer.
+        say: Prints what happens.
+        ask: Asks the user, and returns the answer; None without a terminal.
+        allowed: Whether every call is allowed without confirmation.
+        by_hand: Whether the user types the results of functions without a program.
+        called: The calls of the last answer.
     """
 
     box: Toolbox = field(default_factory=Toolbox)
@@ -49,17 +49,17 @@ class Caller:
     called: list[Called] = field(default_factory=list)
 
     def converse(self, ask: Callable[[], tuple[Done, str]], conversation: Conversation) -> Done:
-        """Asks the model, calls what it wants called, and asks again, to the end of its answer.
+        """Request an answer, run the tools that it calls, and repeat until there are no calls.
 
         Args:
-            ask: Asks with the conversation as it stands; gives the end of the answer and its text.
+            ask: Requests an answer to the conversation; returns its end and its text.
             conversation: Calls and their results are added; the answer after them is not.
 
         Returns:
-            The end of the last answer; it holds calls where nobody here can answer them.
+            The end of the last answer, with the calls that cannot be answered.
 
         Raises:
-            RuntimeFailedError: The model does not stop calling.
+            RuntimeFailedError: The model does not stop calling functions.
         """
         self.called.clear()
         for _ in range(MOST_ROUNDS):
@@ -122,7 +122,7 @@ class Caller:
 
 
 def ask_person(question: str, err: TextIO) -> str:
-    """What the person at the terminal types; nothing at the end of input."""
+    """Return the line that the user types; empty at the end of input."""
     err.write(sanitize(question))
     err.flush()
     await_line(sys.stdin)
@@ -130,7 +130,7 @@ def ask_person(question: str, err: TextIO) -> str:
 
 
 def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:
-    """A call as people write it, safe to show: `get_weather(city="Paris")`."""
+    """Return a call as code, sanitized: `get_weather(city="Paris")`."""
     try:
         given = json.loads(wanted.arguments)
     except (ValueError, RecursionError):
@@ -144,7 +144,7 @@ def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:
 
 
 def describe_tools(box: Toolbox) -> Iterator[str]:
-    """Each tool in a line, safe to show."""
+    """Yield each tool in one line, sanitized."""
     for tool in box.tools:
         names = ", ".join(map(str, tool.parameters.get("properties") or {}))
         about = tool.description.partition(". ")[0]

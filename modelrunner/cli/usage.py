@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in the words of this program rather than its parser's."""
+"""Usage errors in the words of this program rather than its parser's."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _ELSEWHERE = {
     ("logs", "--no-engines"): "leave it out: only the log of the runtime is printed",
     ("package", "--gguf"): "name the file first: `modelrunner package FILE.gguf REF`",
 }
-"""Options of Docker Model Runner and Docker that are not needed, or are called differently here."""
+"""Options of Docker Model Runner and Docker that are not needed, or have other names."""
 
 _NUMBER = {"int": "a whole number", "float": "a number"}
 _Rule = tuple[str, Callable[["re.Match[str]"], str]]
@@ -63,11 +63,11 @@ _RULES: Sequence[_Rule] = (
         lambda part: f"unexpected argument {sanitize_line(part['what'], 200)}",
     ),
 )
-"""The parser's messages, the narrower first, and what they become."""
+"""The parser's messages, the most specific first, and their replacements."""
 
 
 def message_of(text: str) -> str:
-    """Return a message of the parser as this program would say it."""
+    """Return a message of the parser in the words of this program."""
     text = text.strip().rstrip(".")
     for pattern, said in _RULES:
         found = re.fullmatch(pattern, text, re.DOTALL)
@@ -77,12 +77,12 @@ def message_of(text: str) -> str:
 
 
 def hint_of(text: str, command: str, option: str, possible: Sequence[str]) -> str:
-    """Return what to do about it.
+    """Return the hint.
 
     Args:
         text: The parser's message.
         command: The command as it was typed, such as `modelrunner run`.
-        option: The option that does not exist, or empty.
+        option: The unknown option, or empty.
         possible: Options that are spelled like it.
     """
     name = command.rpartition(" ")[2]
