@@ -44,7 +44,7 @@ fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for t
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
 	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 
-faults: $(VENV)/.dev ## Kills, failing disks and lying registries by the thousand, ten minutes.
+faults: $(VENV)/.dev ## Kills, power cuts, failing disks, lying registries by the thousand: ten minutes.
 	MODELRUNNER_FAULTS=$${MODELRUNNER_FAULTS:-1} $(BIN)/python -m pytest -q tests/faults
 
 cards-check: $(VENV)/.dev ## Check that the generated parts of the cards are fresh.

@@ -21,7 +21,7 @@ from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock import Gone, Locker, write_lock
-from modelrunner.store.files import disk_errors, write_atomically
+from modelrunner.store.files import disk_errors, flush, sync_directory, write_atomically
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 
@@ -133,6 +133,9 @@ def _write_new(path: Path, text: str, *, begun: bool) -> None:
         try:
             with file:
                 file.write(text.encode())
+                file.flush()
+                flush(file.fileno())
+            sync_directory(path.parent)
         except OSError:
             with suppress(OSError):
                 path.unlink()

@@ -7,13 +7,14 @@ MODELRUNNER_HOME/state/models/<hash of the reference>.json
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
-from modelrunner.store.files import disk_errors, write_atomically
+from modelrunner.store.files import disk_errors, lasting, sync_directory, write_atomically
 
 
 class Configurations:
@@ -70,11 +71,14 @@ class Configurations:
         with disk_errors(path):
             # with another place before it, that nothing is configured has to be written too
             if kept or self._before is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                with lasting(path.parent):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                 value = {"reference": str(reference), "settings": settings.to_dict(kept)}
                 write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")
             else:
                 path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    sync_directory(path.parent)
         return kept
 
     def _file(self, reference: Reference) -> Path:

@@ -23,6 +23,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.store.files import (
     disk_errors,
     flush,
+    lasting,
     remove_abandoned,
     sync_directory,
     temporary_beside,
@@ -87,7 +88,8 @@ def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = 
     links = _links(model, files, folder)
     contents = _contents(files, links)
     with _folder_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        with lasting(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         targets = [file.target for file in files] + [link.target for link in links]
         for target in (*targets, folder / SUMS):
             remove_abandoned(target)
@@ -247,7 +249,8 @@ def _replace(files: Sequence[_File], way: Way) -> None:
     made: list[tuple[Path, Path]] = []
     try:
         for file in files:
-            file.target.parent.mkdir(parents=True, exist_ok=True)
+            with lasting(file.target.parent):
+                file.target.parent.mkdir(parents=True, exist_ok=True)
             beside = temporary_beside(file.target)
             made.append((beside, file.target))
             _bring(file.blob, beside, way)

@@ -140,13 +140,37 @@ class LoginStore:
         beside = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
         try:
             self._remove_abandoned(place)
-            beside.touch(mode=0o600, exist_ok=False)
-            beside.write_text(json.dumps(value, indent=2) + "\n")
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(handle, "wb") as file:  # noqa: PTH123 - it is for its owner from the first
+                file.write(json.dumps(value, indent=2).encode() + b"\n")
+                file.flush()
+                # without it, a power cut could take all logins away
+                _flush(handle)
             beside.replace(place)
+            with _opened(place.parent) as folder:
+                _flush(folder)
         except OSError as exc:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise self._unwritable(exc) from exc
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        # some network file systems know no flushing
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def check_login(registry: OciRegistry) -> bool:

@@ -237,6 +237,16 @@ def nearest_existing(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def lasting(folder: Path) -> Iterator[None]:
+    """The block in which a directory is made, which with those above it outlives a power cut."""
+    there = nearest_existing(folder)
+    yield
+    while folder not in (there, folder.parent):
+        folder = folder.parent
+        sync_directory(folder)
+
+
 def sync_directory(path: Path) -> None:
     """Makes renames in a directory last through a power cut, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):

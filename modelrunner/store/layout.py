@@ -26,7 +26,7 @@ from modelrunner.errors import (
     StoreVersionError,
 )
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
 from modelrunner.store.inside import make_directory, read_inside
 from modelrunner.store.lock import file_lock
 
@@ -179,13 +179,9 @@ class Layout:
             if not self.exists():
                 # first the marker: a folder with it is ours, however little else is there
                 write_atomically(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
-            for folder in (
-                self.blobs.parent,
-                self.blobs,
-                self.ingest,
-                self.stamps,
-                self.views,
-            ):
+            with lasting(self.blobs):
+                make_directory(self.blobs)
+            for folder in (self.ingest, self.stamps, self.views):
                 make_directory(folder)
             if not self.index.exists():
                 self._create_index()
@@ -194,7 +190,8 @@ class Layout:
 
     def _make_root(self) -> None:
         try:
-            make_directory(self.root)
+            with lasting(self.root):
+                make_directory(self.root)
         except FileNotFoundError as exc:
             # `/proc` and its like: no place for folders
             raise StoreAccessError(

@@ -15,7 +15,7 @@ from modelrunner.installation import Installation
 from modelrunner.memory.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
-from modelrunner.store.files import disk_errors
+from modelrunner.store.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.text import suggest
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
@@ -155,11 +155,17 @@ def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
     folder = output.parent if single else output
     written = []
     with disk_errors(folder):
-        folder.mkdir(exist_ok=True)
+        with lasting(folder):
+            folder.mkdir(exist_ok=True)
         for name, text in files.items():
             path = output if single else output / name
-            path.write_text(text, encoding="utf-8")
+            with path.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                # a pipe or a terminal has nothing to be flushed
+                flush(file.fileno())
             written.append(path)
+        sync_directory(folder)
     return written
 
 
