@@ -47,7 +47,8 @@ def mask(secret: str) -> None:
 def sanitize_line(text: str, limit: int = 500) -> str:
     """Text as one safe line of at most `limit` characters: for names and registry messages."""
     line = " ".join(sanitize(text).split())
-    for secret in tuple(_secrets):
+    # the longest first: of one that contains another nothing is to be left
+    for secret in sorted(_secrets, key=len, reverse=True):
         line = line.replace(secret, "***")
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

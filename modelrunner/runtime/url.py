@@ -68,6 +68,14 @@ class ExternalServer(Server):
     def stop(self) -> None:
         """Nothing: it was there before us."""
 
+    def chat_template(self) -> str | None:
+        """Return its chat template, as llama-server shows it; None where it shows none."""
+        root = self._base_url.removesuffix("/v1")
+        answer = probe.get(f"{root}/props", api_key=self.api_key, timeout_s=_PROBE_S)
+        body = answer.body if answer is not None and answer.status == _OK else None
+        template = body.get("chat_template") if isinstance(body, dict) else None
+        return template if isinstance(template, str) and template else None
+
     def _models(self) -> probe.Answer | None:
         return probe.get(f"{self.base_url}/models", api_key=self.api_key, timeout_s=_PROBE_S)
 

@@ -1,12 +1,14 @@
 """One question with everything that a script may ask for: tools, forms, several answers."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.openai_server import OpenAIServer, calls, says
+from tests.support.openai_server import OpenAIServer, calls, says, waits
 from tests.support.terminal import chatting
 
 pytestmark = pytest.mark.model
@@ -42,6 +44,23 @@ def test_a_tool_is_run_and_nothing_but_the_answer_is_on_stdout(
     ]
     result = server.requests[1].body["messages"][-1]
     assert json.loads(result["content"]) == {"city": "Paris", "degrees": 21}
+
+
+def test_a_pipe_gets_the_answer_of_another_server_as_it_comes(models: CommandLine) -> None:
+    with OpenAIServer() as server:
+        server.next(waits("Hello"))
+        process = subprocess.Popen(
+            models.argv("run", SMOLLM2, "Hi", "--runtime", server.url, "--quiet"),
+            env=models.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        # the server says no more until the client goes away
+        with process:
+            assert process.stdout is not None
+            assert process.stdout.read(5) == b"Hello"
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
 
 
 def test_calls_and_results_are_in_the_json(models: CommandLine, weather: str) -> None:

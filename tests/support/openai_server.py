@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+_PATIENCE_S = 240
+"""How long a reply waits for a client that should go away: on a busy machine it takes its time."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -251,7 +254,7 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b"0\r\n\r\n")
                 return
             self.close_connection = True
-            if reply.end == "wait" and select.select([self.connection], [], [], 30)[0]:
+            if reply.end == "wait" and select.select([self.connection], [], [], _PATIENCE_S)[0]:
                 server.gone.set()
 
         def log_message(self, *_: object) -> None:

@@ -63,7 +63,7 @@ from modelrunner.operations.manner import Manner, manner_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.runtime import Ability, Runtime
 from modelrunner.runtime.server import Server
-from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.runtime.url import ExternalRuntime, ExternalServer
 from modelrunner.tools.files import load_tools
 
 _PATIENCE_S = 300.0
@@ -192,7 +192,7 @@ def run(
         )
         session.caller, session.load_s = caller, load_s
         session.texts, session.images, session.no_images = texts, pictures, no_images
-        session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan)
+        session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan, server)
         if question is not None:
             asking.answer(context, session, question)
             return
@@ -257,12 +257,14 @@ def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
             )
 
 
-def _opening(runtime: Runtime, plan: LaunchPlan) -> Opening:
+def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
     """Return what the prompt opens of thoughts, unless the server splits them off."""
-    if isinstance(runtime, ExternalRuntime):
-        return Opening.UNKNOWN
-    opening = opening_of(plan.chat_template)
-    if opening is Opening.BY_PROMPT and Ability.SPLITS_THOUGHTS in runtime.abilities:
+    template, splits = plan.chat_template, Ability.SPLITS_THOUGHTS in runtime.abilities
+    if isinstance(server, ExternalServer):
+        # most servers show no template: then it is that of the model that was named
+        template, splits = server.chat_template() or template, True
+    opening = opening_of(template)
+    if opening is Opening.BY_PROMPT and splits:
         # an answer without a thought may be whole then
         return Opening.UNKNOWN
     return opening

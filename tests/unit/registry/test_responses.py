@@ -140,6 +140,14 @@ def test_secret_that_a_registry_repeats_is_masked():
     assert error.message == "m: r.example denies access (*** is wrong)"
 
 
+def test_secret_that_contains_another_one_is_masked_whole():
+    for secret in ("s3cret", "s3cret-word", "s3cret-word-of-mine", "s3cret-w"):
+        Credential("me", secret)
+    body = spec("DENIED", "s3cret-word-of-mine is wrong")
+    error = error_for(403, {}, body, what="m", registry="r.example")
+    assert error.message == "m: r.example denies access (*** is wrong)"
+
+
 def test_word_that_is_too_short_to_be_a_secret_is_not_masked():
     assert Credential("me", "the").password == "the"
     body = json.dumps({"errors": [{"code": "DENIED", "message": "other people"}]}).encode()

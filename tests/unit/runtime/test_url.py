@@ -15,6 +15,15 @@ from modelrunner.runtime.url import ExternalRuntime
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="of-a-child")
 
 
+class Endpoint(str):
+    """The URL of a server, and the server."""
+
+    def __new__(cls, url, server):
+        made = super().__new__(cls, url)
+        made.server = server
+        return made
+
+
 @pytest.fixture
 def endpoint():
     """An OpenAI-compatible server that wants the key `right`; its URL."""
@@ -22,18 +31,20 @@ def endpoint():
     class Models(BaseHTTPRequestHandler):
         def do_GET(self):
             right = self.headers["Authorization"] == "Bearer right"
-            status = 404 if self.path != "/v1/models" else 200 if right else 401
+            known = {"/v1/models": {"data": []}, "/props": self.server.props}.get(self.path)
+            status = 404 if known is None else 200 if right else 401
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps({"data": []}).encode())
+            self.wfile.write(json.dumps(known).encode())
 
         def log_message(self, *args):
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Models) as server:
+        server.props = None
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield Endpoint(f"http://127.0.0.1:{server.server_port}", server)
         server.shutdown()
         thread.join()
 
@@ -53,6 +64,22 @@ def test_server_behind_a_url_is_used_with_its_own_key_and_left_running(endpoint)
             None,
         )
     assert server.alive()
+
+
+@pytest.mark.parametrize(
+    ("props", "template"),
+    [
+        ({"chat_template": "{{ messages }}", "total_slots": 1}, "{{ messages }}"),
+        ({"chat_template": ""}, None),
+        ({"chat_template": 1}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_the_chat_template_is_the_one_that_the_server_shows(endpoint, props, template):
+    endpoint.server.props = props
+    assert start(endpoint, "right").chat_template() == template
+    assert start(f"{endpoint}/v1", "wrong").chat_template() is None
 
 
 def test_wrong_key_is_told_at_once(endpoint):
