@@ -8,7 +8,7 @@ RUN := .run
 WORKERS := -n auto --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy clean
+.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy tutorial clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,9 @@ fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for t
 
 faults: $(VENV)/.dev ## Kills, power cuts, failing disks, lying registries by the thousand: ten minutes.
 	MODELRUNNER_FAULTS=$${MODELRUNNER_FAULTS:-1} $(BIN)/python -m pytest -q tests/faults
+
+tutorial: $(VENV)/.dev ## Write what its commands print now into docs/tutorial.md.
+	MODELRUNNER_UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/e2e/test_tutorial.py
 
 cards-check: $(VENV)/.dev ## Check that the generated parts of the cards are fresh.
 	$(BIN)/python cards/make.py --check
