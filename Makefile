@@ -8,7 +8,7 @@ RUN := .run
 WORKERS := -n auto --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy tutorial clean
+.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy tutorial docs clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,11 @@ fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for t
 faults: $(VENV)/.dev ## Kills, power cuts, failing disks, lying registries by the thousand: ten minutes.
 	MODELRUNNER_FAULTS=$${MODELRUNNER_FAULTS:-1} $(BIN)/python -m pytest -q tests/faults
 
+docs: $(VENV)/.run ## Build the site of docs/ into build/site; a link that leads nowhere fails.
+	@$(BIN)/python -m venv $(RUN)/docs
+	@$(RUN)/docs/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN)/docs/bin/mkdocs build --strict
+
 tutorial: $(VENV)/.dev ## Write what its commands print now into docs/tutorial.md.
 	MODELRUNNER_UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/e2e/test_tutorial.py
 
@@ -67,7 +72,7 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 	test -s $(RUN)/wheel/share/man/man1/modelrunner-pull.1
 	test -s $(RUN)/wheel/share/bash-completion/completions/modelrunner
 
-check: lint test test-real fuzz faults cards-check fixtures wheel-check ## All that CI runs.
+check: lint test test-real fuzz faults cards-check fixtures wheel-check docs ## All that CI runs.
 
 bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes half an hour.
 	-$(BIN)/python benchmarks/startup.py

@@ -48,7 +48,7 @@ def steps(document: str) -> list[Step]:
 def rewritten(document: str, run: Callable[[str], str]) -> str:
     """Return the document with the outputs that its commands have now.
 
-    An output with `...` in it stays where it still has the shape of the new one.
+    An output stays where it still has the shape of the new one: figures alone are no news.
     """
 
     def block(found: re.Match[str]) -> str:
@@ -56,7 +56,7 @@ def rewritten(document: str, run: Callable[[str], str]) -> str:
 
     def _again(step: Step) -> str:
         printed = run(step.command)
-        kept = "..." in step.output and same_shape(step.output, printed)
+        kept = same_shape(step.output, printed)
         return f"$ {step.command}\n{step.output if kept else printed}"
 
     return _BLOCK.sub(block, document)
