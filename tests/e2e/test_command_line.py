@@ -192,7 +192,7 @@ def test_a_mistake_is_two_lines_and_exit_code_2(
         (
             ["lock", "--check", "--diff"],
             "--check and --diff cannot be combined",
-            "give one",
+            "use one of them",
         ),
         (
             ["pull", "ai/x", "--connections", "99"],

@@ -161,7 +161,7 @@ class TestRuntimes:
         rows = json.loads(cli("runtimes", "--json", PATH=path).stdout)
         assert (rows[0]["chosen"], rows[0]["version"]) == (True, "6107 (abc)")
         here = [row["why_not"] for row in rows[1:] if row["available"]]
-        assert set(here) <= {"llama-server comes first"}
+        assert set(here) <= {"llama-server is preferred"}
 
 
 def test_a_name_that_is_spelled_wrong_is_not_kept(cli: CommandLine) -> None:

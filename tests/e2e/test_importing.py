@@ -148,7 +148,7 @@ class TestFiles:
         assert done.returncode == 0, done.stderr
         names = {line.partition(": ")[0] for line in done.stdout.splitlines()}
         assert names == {"local/seer:Q4_K_M", "local/b:Q8_0", "local/c:Q4_0"}
-        assert done.stderr.count("not taken: mmproj.gguf: several models are beside it") == 2
+        assert done.stderr.count("not imported: mmproj.gguf: several models are beside it") == 2
         seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
         assert (seen / "mmproj-F16.gguf").read_bytes() == projector
 
@@ -215,7 +215,7 @@ class TestFiles:
             "local/granite-4.0-h-micro:Q4_K_M",
             "local/granite-4.0-h-micro-draft:Q4_K_M",
         }
-        assert "not taken: imatrix.gguf: an importance matrix" in done.stderr
+        assert "not imported: imatrix.gguf: an importance matrix" in done.stderr
 
     def test_shards_come_together_and_a_missing_one_is_told(
         self, cli: CommandLine, tmp_path: Path
