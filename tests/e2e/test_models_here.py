@@ -242,7 +242,7 @@ def test_a_flipped_byte_is_found_and_pull_fetches_that_blob_only(
         6,
         "",
         (
-            f"moved to {aside}\n"
+            f"moved a damaged file to {aside}\n"
             f"error: {pulled}: the blob {tiny.layer_digests[0]} is damaged\n"
             f"hint: run `modelrunner pull {pulled}`: it downloads only the damaged files\n"
         ),
