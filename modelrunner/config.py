@@ -241,6 +241,7 @@ def _hf_token(environ: Mapping[str, str]) -> tuple[str | None, str]:
         file = Path(cache) / "huggingface" / "token"
     try:
         file = file.expanduser()
+        # outside: the kernel's
         token = file.read_text("ascii").strip()
     except (OSError, ValueError, RuntimeError):
         return None, "default"

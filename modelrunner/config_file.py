@@ -78,6 +78,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
         ConfigError: It cannot be read, or says something that is not understood.
     """
     try:
+        # outside: the person's own configuration
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}

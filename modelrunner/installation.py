@@ -189,7 +189,8 @@ def _direct_url() -> Mapping[str, object]:
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
-        text = distribution(_PROGRAM).read_text("direct_url.json")
+        text = distribution(_PROGRAM).read_text("direct_url.json")  # outside: pip's
+        # trusted: pip's own note of where it has installed this from
         value = json.loads(text or "{}")
     except (PackageNotFoundError, OSError, ValueError):
         value = {}

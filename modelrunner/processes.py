@@ -41,6 +41,7 @@ def hide_argument(text: str) -> None:
     import ctypes
 
     with suppress(OSError, ValueError, IndexError):
+        # outside: the kernel's
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_START + 1])
         if 0 < start < end <= start + _LONGEST_ARGUMENTS:
@@ -51,6 +52,7 @@ def hide_argument(text: str) -> None:
 
 def _start_in(stat: Path) -> str | None:
     try:
+        # outside: the kernel's
         fields = stat.read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None

@@ -217,6 +217,7 @@ def advice(libraries: Sequence[str], system: System | None = None) -> str:
 def _os_release() -> str:
     for file in _RELEASES:
         try:
+            # outside: a file of the system
             return file.read_bytes()[:_LONGEST].decode(errors="replace")
         except OSError:
             continue

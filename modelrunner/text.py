@@ -143,6 +143,9 @@ def json_fault(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"expected UTF-8 text, got other bytes at byte {error.start}"
     line = getattr(error, "lineno", None)
+    if line is None and type(error) is ValueError:
+        # of our own parser, which refuses what is out of bounds
+        return str(error)
     return "expected JSON" if line is None else f"expected JSON at line {line}"
 
 

@@ -55,6 +55,20 @@ def parse_json(raw: bytes | bytearray | str) -> Any:  # noqa: ANN401 - whatever 
     return value
 
 
+def parse_document(raw: bytes | bytearray | str) -> Any:  # noqa: ANN401 - whatever JSON can be
+    """Return the value of a JSON document of which single fields are read, each with a check.
+
+    What nobody reads of a manifest or a config may be out of bounds.
+
+    Raises:
+        ValueError: It is not JSON, or Python cannot hold it.
+    """
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
 def parse_object(raw: bytes | bytearray | str) -> dict[str, Any]:
     """Return the object that a JSON document is.
 
@@ -87,7 +101,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _is_deep(value: object) -> bool:

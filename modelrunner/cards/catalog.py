@@ -106,6 +106,7 @@ def repository_of(reference: str) -> str | None:
 
 
 def _mentions(path: Path, tags: Collection[str]) -> bool:
+    # outside: a card that a person names, or one of ours
     text = path.read_bytes()
     return any(tag.encode() in text for tag in tags)
 

@@ -42,8 +42,10 @@ def parse_parameters(cell: str) -> tuple[float | None, float | None]:
     """The parameters in 10^9, all and active ones, from `3.2B`, `334.09 M` or `30B-A3B`."""
     text = _clean(cell).replace(" - ", "-").replace("B -", "B-").replace("- A", "-A")
     if match := _MIXTURE.fullmatch(text):
+        # bounded: fifteen digits, see `_NUMBER`
         return float(match[1]), float(match[2])
     if match := _PARAMETERS.fullmatch(text):
+        # bounded: fifteen digits, see `_NUMBER`
         billions = float(match[1]) * _IN_BILLIONS[match[2][0].lower()]
         return round(billions, 9), None
     return None, None
@@ -64,7 +66,9 @@ def parse_context(cell: str) -> int | None:
     if match is None:
         return None
     if not match[2]:
+        # bounded: fifteen digits, see `_NUMBER`
         return round(float(match[1]))
+    # bounded: fifteen digits, see `_NUMBER`
     tokens = float(match[1]) * 1000.0 ** _POWERS[match[2].lower()]
     nearest = min(_CONTEXTS, key=lambda length: abs(length - tokens))
     return nearest if abs(nearest - tokens) <= _SNAP * nearest else round(tokens)
@@ -75,6 +79,7 @@ def context_is_rounded_otherwise(cell: str, tokens: int) -> bool:
     match = _CONTEXT.fullmatch(_clean(cell))
     if match is None or not match[2]:
         return False
+    # bounded: fifteen digits, see `_NUMBER`
     return round(tokens / 1000.0 ** _POWERS[match[2].lower()]) != round(float(match[1]))
 
 
@@ -85,6 +90,7 @@ def parse_bytes(cell: str, units: Units) -> int | None:
         return None
     power = _POWERS[(match[2] or "g").lower()]
     base = 1024.0 if match[3] or units == "binary" else 1000.0
+    # bounded: fifteen digits, see `_NUMBER`
     return round(float(match[1]) * base**power)
 
 

@@ -84,6 +84,7 @@ def _tag_against_cells(variant: Variant) -> Iterator[str]:
             yield f"{reference}: the tag says {quantization[1]}, the cell {variant.quantization}"
         size = _TAG_SIZE.match(tag)
         if size and variant.parameters:
+            # bounded: by the pattern
             billions = float(size[1]) / (1 if size[2] in "Bb" else 1000)
             if abs(billions - variant.parameters) > _ROUNDING * variant.parameters:
                 said = size[1] + size[2]

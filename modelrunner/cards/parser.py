@@ -60,6 +60,7 @@ def read_card(path: Path, *, name: str | None = None) -> Card:
     Raises:
         OSError: The file cannot be read.
     """
+    # outside: a card that a person names, or one of ours
     with path.open("rb") as file:
         content = file.read(4 * TEXT_LIMIT + 4)
     return parse_card(content.decode("utf-8-sig", "replace"), name=name)

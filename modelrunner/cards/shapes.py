@@ -80,5 +80,7 @@ def _value(key: str, text: str) -> ShapeValue | None:
         return {"yes": True, "no": False}.get(text.casefold())
     text = text.replace(",", "") if key != "attention_layers" else text
     if _NUMBERS.fullmatch(text) or (key == "attention_layers" and _NUMBER.fullmatch(text)):
+        # bounded: twelve digits, see `_NUMBER`
         return tuple(int(number) for number in text.split(","))
+    # bounded: twelve digits, see `_NUMBER`
     return int(text) if _NUMBER.fullmatch(text) else None

@@ -195,6 +195,7 @@ def timings_of(chunk: Chunk) -> Timings | None:
                 "predicted_ms": int() | float() as predicted_ms,
             }
         }:
+            # bounded: a number already
             return Timings(prompt_n, float(prompt_ms), predicted_n, float(predicted_ms))
         case _:
             return None

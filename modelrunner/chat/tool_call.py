@@ -10,13 +10,13 @@ of its own, a name that a function can have and an object of arguments, whatever
 """
 
 import json
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelrunner.text import encodable
+from modelrunner.wire import parse_json
 
 _MOST_CALLS = 64
 _LONGEST = 1024 * 1024
@@ -96,8 +96,6 @@ def _object(arguments: str) -> tuple[str, str | None]:
         return "{}", f"longer than {_LONGEST} characters"
     try:
         return _object_in(arguments.strip() or "{}"), None
-    except RecursionError:
-        return "{}", "nested too deeply"
     except json.JSONDecodeError as exc:
         return "{}", f"invalid JSON at character {exc.pos + 1}"
     except ValueError as exc:
@@ -105,10 +103,10 @@ def _object(arguments: str) -> tuple[str, str | None]:
 
 
 def _object_in(text: str) -> str:
-    value = _parsed(text)
+    value = parse_json(text)
     if isinstance(value, str):
         # some models quote the object once more
-        text, value = value, _parsed(value)
+        text, value = value, parse_json(value)
     if value is None:
         return "{}"
     if not isinstance(value, dict):
@@ -120,25 +118,6 @@ def _object_in(text: str) -> str:
 
 
 _KINDS: Mapping[type, str] = {list: "an array", str: "a string", bool: "a boolean"}
-
-
-def _parsed(text: str) -> object:
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
-
-
-def _refuse(text: str) -> object:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else float(str(_refuse(text[:20])))
-
-
-def _integer(text: str) -> int:
-    if len(text) > _SHOWN:
-        _refuse(f"{text[:20]}...")
-    return int(text)
 
 
 @dataclass(slots=True)

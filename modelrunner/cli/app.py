@@ -211,8 +211,10 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 def _open_streams() -> None:
     """Replace streams that a shell closed with `>&-` by ones that discard."""
     if sys.stdout is None:
+        # outside: a device
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     if sys.stderr is None:
+        # outside: a device
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     elif sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         encoding, errors = sys.stderr.encoding, sys.stderr.errors
@@ -238,6 +240,7 @@ class _Lenient(io.TextIOWrapper):
 
 
 def _lead_nowhere(stream: TextIO) -> None:
+    # outside: a device
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

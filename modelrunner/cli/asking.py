@@ -1,6 +1,5 @@
 """Answers to a PROMPT of `run`: one or several, as text or as JSON."""
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.text import json_fault, os_reason, sanitize_line
+from modelrunner.wire import parse_json
 
 REPEAT_PENALTY = 1.1
 """Small models repeat themselves without it."""
@@ -67,6 +67,7 @@ class AnswerForm:
             return cls()
         shown = sanitize_line(text)
         try:
+            # outside: a file that a person names
             raw = Path(text).read_bytes()[: _SCHEMA_LIMIT + 1]
         except (OSError, ValueError) as exc:
             why = os_reason(exc) if isinstance(exc, OSError) else "invalid file name"
@@ -75,8 +76,8 @@ class AnswerForm:
                 hint="use `--format json`, or the path of a JSON Schema file",
             ) from exc
         try:
-            schema = json.loads(raw) if len(raw) <= _SCHEMA_LIMIT else None
-        except (ValueError, RecursionError) as exc:
+            schema = parse_json(raw) if len(raw) <= _SCHEMA_LIMIT else None
+        except ValueError as exc:
             raise UsageError(
                 f"{shown}: {json_fault(exc)}", hint="use a file with a JSON Schema"
             ) from exc
@@ -203,7 +204,7 @@ def against_loops(options: SamplingOptions, runtime: Runtime) -> SamplingOptions
 
 def _require_json(text: str, done: Done) -> None:
     try:
-        json.loads(text)
+        parse_json(text)
     except ValueError as exc:
         if done.finish_reason in ("length", REPEATED):
             raise AnswerCutError(
@@ -244,7 +245,7 @@ def _timings(session: Session, done: Done) -> dict[str, float | None]:
 
 def _call_to_dict(wanted: ToolCall, result: str | None) -> dict[str, object]:
     try:
-        arguments = json.loads(wanted.arguments)
-    except (ValueError, RecursionError):
+        arguments = parse_json(wanted.arguments)
+    except ValueError:
         arguments = wanted.arguments
     return {"id": wanted.id, "name": wanted.name, "arguments": arguments, "result": result}

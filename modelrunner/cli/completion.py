@@ -73,6 +73,7 @@ def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa
     except Exception:  # noqa: BLE001 - whatever is wrong is said when the command is run
         return
     lines = [_line(item.value, item.help if shell != "bash" else None) for item in found]
+    # own text: for a shell, which takes no escape sequences
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 

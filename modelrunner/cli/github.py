@@ -197,5 +197,6 @@ def _cell(text: str) -> str:
 
 
 def _append(path: Path, text: str) -> None:
+    # outside: a file of the runner of GitHub Actions
     with path.open("a", encoding="utf-8") as file:
         file.write(text)

@@ -21,6 +21,7 @@ from modelrunner.runtime.python_runtime import PythonRuntime
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
+from modelrunner.store.inside import read_inside
 from modelrunner.store.store import StoredModel
 
 
@@ -65,7 +66,7 @@ def learn(context: Context, server: Server, model: StoredModel, plan: LaunchPlan
     # where it has cut the context, this is not what was computed
     if server.context is not None and server.context < plan.spec.context:
         return
-    observed = reported_bytes(server.log.read_text(encoding="utf-8", errors="replace"))
+    observed = reported_bytes(read_inside(server.log).decode(errors="replace"))
     known = experience_of(context)
     version = known.build_of(server.name)
     if observed is None or version is None:

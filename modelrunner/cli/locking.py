@@ -113,6 +113,7 @@ def _is_begun(project: Project, text: str, *, whole: bool) -> bool:
     if intent.is_symlink() or not intent.is_file() or lock.exists() or lock.is_symlink():
         return False
     written = text.encode()
+    # outside: a file of the project
     with disk_errors(intent), intent.open("rb") as file:
         found = file.read(len(written) + 1)
     return written.startswith(found) and (whole or found != written)
@@ -124,6 +125,7 @@ def _write_new(path: Path, text: str, *, begun: bool) -> None:
             write_atomically(path, text.encode())
             return
         try:
+            # outside: a file of the project
             file = path.open("xb")
         except FileExistsError as exc:
             raise UsageError(

@@ -272,6 +272,7 @@ class AnswerWriter(SplittingWriter):
 def write(out: TextIO, text: str) -> None:
     """Write and flush; characters that the stream's encoding lacks become `?`."""
     encoding = getattr(out, "encoding", None) or "utf-8"
+    # own text: made safe by whoever calls
     out.write(text.encode(encoding, errors="replace").decode(encoding))
     out.flush()
 
@@ -302,6 +303,7 @@ def let_go(out: TextIO) -> None:
 def send_nowhere(out: TextIO) -> None:
     """Discard what is written from now on."""
     with suppress(OSError, ValueError):
+        # outside: a device
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, out.fileno())

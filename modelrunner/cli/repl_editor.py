@@ -29,7 +29,9 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
     # the folder is the user's alone, so are the backups that an editor leaves beside the file
     with tempfile.TemporaryDirectory(prefix="modelrunner-") as folder:
         file = Path(folder) / "message.md"
+        # outside: new, in a directory of its own
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            # own text: a file
             stream.write(text.encode("utf-8", errors="replace"))
         try:
             code = subprocess.run([*line, str(file)], check=False).returncode
@@ -38,6 +40,7 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
         if code:
             raise _failed(line[0], f"exited with code {code}, nothing was sent")
         try:
+            # outside: the file just made
             return file.read_bytes().decode("utf-8").rstrip("\n")
         except OSError as exc:
             raise _failed(line[0], f"cannot read its file: {exc.strerror}") from exc

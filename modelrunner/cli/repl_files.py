@@ -122,6 +122,7 @@ def _read(file: Path, limit: int) -> bytes:
                 f"{name} is not a file" if file.exists() else f"{name}: file not found",
                 hint="check the path",
             )
+        # outside: a file that a person names
         with file.open("rb") as stream:
             raw = stream.read(limit + 1)
     except OSError as exc:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from modelrunner.cli.render import await_line, write
+from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     from prompt_toolkit.formatted_text import AnyFormattedText
@@ -173,6 +174,7 @@ class HistoryFile:
     def load(self) -> list[str]:
         """Return the messages of earlier chats, oldest first."""
         try:
+            # outside: the history, in the state directory of one person
             lines = self._path.read_text("utf-8", errors="replace").splitlines()
         except OSError:
             return []
@@ -197,6 +199,7 @@ class HistoryFile:
     def _write(path: Path, entries: Sequence[str], how: int) -> None:
         # one write a call: two chats may share the file
         lines = "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
+        # outside: the history, in the state directory of one person
         file = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
         try:
             path.chmod(0o600)
@@ -207,7 +210,7 @@ class HistoryFile:
 
 def _entry(line: str) -> str | None:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return None
     return entry if isinstance(entry, str) else None

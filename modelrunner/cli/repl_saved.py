@@ -10,6 +10,7 @@ from modelrunner.chat.conversation import Conversation
 from modelrunner.errors import UsageError
 from modelrunner.store.files import cannot_write
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
+from modelrunner.wire import parse_json
 
 _VERSION = 1
 _LIMIT = 16 * 1024 * 1024
@@ -69,6 +70,7 @@ def load(path: Path) -> SavedChat:
     """
     name = sanitize_line(str(path))
     try:
+        # outside: a file that a person names
         with path.open("rb") as stream:
             raw = stream.read(_LIMIT + 1)
     except OSError as exc:
@@ -76,7 +78,7 @@ def load(path: Path) -> SavedChat:
     if len(raw) > _LIMIT:
         raise UsageError(f"{name} is not a saved chat: too large", hint=_HINT)
     try:
-        document = json.loads(raw)
+        document = parse_json(raw)
         if not isinstance(document, dict) or document.get("modelrunner_chat") != _VERSION:
             raise UsageError(f"{name} is not a saved chat", hint=_HINT)
         return SavedChat(str(document.get("model")), Conversation.from_dict(document))
@@ -91,8 +93,10 @@ def load(path: Path) -> SavedChat:
 
 
 def _write(path: Path, text: str) -> None:
+    # outside: a file that a person names
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as stream:
+        # own text: a file
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

@@ -164,6 +164,7 @@ def _log_file(order: ServeOrder, listener: socket.socket) -> Path:
         order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = order.state / f"{name_of(order.host, listener)}.log"
         log.unlink(missing_ok=True)
+        # outside: just removed, and made anew
         log.touch(mode=0o600)
     return log
 

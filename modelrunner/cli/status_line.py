@@ -36,6 +36,7 @@ class StatusLine:
             styled: The same with escape sequences for its colors.
         """
         with self._lock:
+            # own text: made safe by whoever calls
             self.stream.write(self._erasure() + (styled or text))
             self.stream.flush()
             self._shown = text
@@ -44,6 +45,7 @@ class StatusLine:
         """Remove the line, so that something else can be written in its place."""
         with self._lock:
             if self._shown:
+                # own text: made safe by whoever calls
                 self.stream.write(self._erasure())
                 self.stream.flush()
                 self._shown = ""

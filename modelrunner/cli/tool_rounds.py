@@ -14,6 +14,7 @@ from modelrunner.errors import RuntimeFailedError
 from modelrunner.text import sanitize, sanitize_line
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Result, Toolbox
+from modelrunner.wire import parse_json
 
 MOST_ROUNDS = 16
 _SHOWN = 400
@@ -123,6 +124,7 @@ class Caller:
 
 def ask_person(question: str, err: TextIO) -> str:
     """Return the line that the user types; empty at the end of input."""
+    # own text: made safe here
     err.write(sanitize(question))
     err.flush()
     await_line(sys.stdin)
@@ -132,8 +134,8 @@ def ask_person(question: str, err: TextIO) -> str:
 def describe_call(wanted: ToolCall, limit: int = _SHOWN) -> str:
     """Return a call as code, sanitized: `get_weather(city="Paris")`."""
     try:
-        given = json.loads(wanted.arguments)
-    except (ValueError, RecursionError):
+        given = parse_json(wanted.arguments)
+    except ValueError:
         given = None
     if not isinstance(given, dict):
         return sanitize_line(f"{wanted.name}({wanted.arguments})", limit)

@@ -51,6 +51,7 @@ def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     title = title.removeprefix("docker.io/")
     try:
         digest = Digest.parse(str(entry.get("id")))
+        # outside: a store of another program of the same person
         raw = (folder / "manifests/sha256" / digest.hex).read_bytes()
         artifact = ModelArtifact.from_manifest(parse_manifest(raw))
         references = [Reference.parse(name) for name in names]

@@ -1,6 +1,5 @@
 """What is found in another program's folder."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.wire import parse_json
 
 Role = Literal["weights", "projector", "license"]
 _LIMIT = 4 * 1024 * 1024
@@ -89,8 +89,9 @@ Found = FoundModel | Unusable
 def read_object(path: Path) -> Mapping[str, Any] | None:
     """A JSON object in a file; None where there is none to be read."""
     try:
+        # outside: a store of another program of the same person
         with path.open("rb") as file:
-            value = json.loads(file.read(_LIMIT))
-    except (OSError, ValueError, RecursionError):
+            value = parse_json(file.read(_LIMIT))
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -59,6 +59,7 @@ def _revisions(repository: Path) -> dict[str, str]:
     refs = repository / "refs"
     for path in sorted(refs.rglob("*")):
         if path.is_file():
+            # outside: a store of another program of the same person
             commit = path.read_text(errors="replace").strip()
             name = path.relative_to(refs).as_posix()
             found[commit] = name if name == MAIN else found.get(commit, name)

@@ -18,6 +18,7 @@ _POINTER = ".lmstudio-home-pointer"
 def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # noqa: ARG001
     """Where LM Studio keeps its models."""
     try:
+        # outside: a store of another program of the same person
         named = (home / _POINTER).read_text(errors="replace").strip()
     except OSError:
         named = ""

@@ -72,6 +72,7 @@ def read_header(path: Path, *, limit: int = DEFAULT_LIMIT) -> Header:
         MalformedGGUFError: The file is no GGUF of version 2 or 3, or cut off, or hostile.
         OSError: The file cannot be read.
     """
+    # outside: weights that a caller has looked at
     with path.open("rb", buffering=0) as file:
 
         def read(offset: int, length: int) -> bytes:

@@ -27,6 +27,7 @@ def control_tokens(path: Path, header: Header, wanted: Collection[str]) -> froze
         wanted: The texts to look for.
     """
     try:
+        # outside: weights that a caller has looked at
         with path.open("rb") as file:
             raw = file.read(min(header.data_offset, _LONGEST_HEADER))
         numbers = _numbers(raw, {text.encode(): text for text in wanted})

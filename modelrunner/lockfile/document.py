@@ -95,6 +95,7 @@ def read_document(path: Path, kind: Kind) -> Document | None:
         ModelRunnerError: The kind's failure: it cannot be read, or as `parse_document` says.
     """
     try:
+        # outside: a file of the project
         with path.open("rb") as file:
             content = file.read(kind.limit + 1)
     except (FileNotFoundError, NotADirectoryError):

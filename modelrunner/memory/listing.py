@@ -10,11 +10,11 @@ llama-server               Available devices:
 What is not understood is left out: a list may have lines about other things.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
 from modelrunner.memory.device import Device
+from modelrunner.wire import parse_json
 
 _MIB = 1024 * 1024
 _NAME = 200
@@ -42,8 +42,8 @@ def of_driver(lines: Sequence[str], backend: str, source: str) -> Iterator[Devic
 def of_ggml(lines: Sequence[str], source: str) -> Iterator[Device]:
     """The JSON that `modelrunner.memory.ggml` printed last."""
     try:
-        listed = json.loads(lines[-1]) if lines else []
-    except (ValueError, RecursionError):
+        listed = parse_json(lines[-1]) if lines else []
+    except ValueError:
         return
     for entry in listed if isinstance(listed, list) else ():
         if not isinstance(entry, dict) or entry.get("type") not in ("gpu", "igpu"):

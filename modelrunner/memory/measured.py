@@ -23,6 +23,7 @@ from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.load import Load
 from modelrunner.memory.probe import child_path
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_json
 
 DEADLINE = 60.0
 """Seconds that a plan may take; a second is usual."""
@@ -117,7 +118,7 @@ def measure(
 def _last_object(printed: bytes) -> dict[str, int] | None:
     lines = printed.decode(errors="replace").strip().splitlines()
     try:
-        parts = json.loads(lines[-1]) if lines else None
+        parts = parse_json(lines[-1]) if lines else None
     except ValueError:
         return None
     return parts if isinstance(parts, dict) and parts.keys() == _LINES.keys() else None
@@ -224,7 +225,7 @@ def _walk(pointer: "ctypes._Pointer[_Node]") -> Iterator[_Node]:
 
 
 def _main(path: str, asked: str) -> None:
-    parts = _planned(path, Load(**json.loads(asked)))
+    parts = _planned(path, Load(**parse_json(asked)))
     sys.stdout.write(json.dumps(parts) + "\n")
 
 

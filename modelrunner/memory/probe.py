@@ -47,6 +47,7 @@ def ask(commands: Sequence[Sequence[str]], deadline: float) -> list[Answer]:
 def text_of(path: Path) -> str:
     """A file of the kernel's; empty where there is none."""
     try:
+        # outside: the kernel's
         return path.read_text(errors="replace")
     except OSError:
         return ""

@@ -143,6 +143,7 @@ def _context_size(config: Mapping[str, Any]) -> int | None:
 def _trained(gguf: Mapping[str, str], architecture: str | None) -> int | None:
     text = gguf.get(f"{architecture}.context_length", "")
     sane = text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_CONTEXT))
+    # bounded: by its length
     return (int(text) or None) if sane else None
 
 

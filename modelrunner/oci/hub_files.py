@@ -549,7 +549,9 @@ def check_shards(model: HubModel[File], repository: str) -> None:
     match = SHARD.fullmatch(model.files[0].path)
     if match is None:
         return
+    # bounded: five digits, see `SHARD`
     count = int(match["count"])
+    # bounded: five digits, see `SHARD`
     there = {int(found["number"]) for file in model.files if (found := SHARD.fullmatch(file.path))}
     missing = sorted(set(range(1, count + 1)) - there)
     if missing:

@@ -14,6 +14,7 @@ from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor, annotations_of
 from modelrunner.oci.digest import Digest
+from modelrunner.wire import parse_document
 
 MAX_BYTES = 4 * 1024 * 1024
 """The distribution specification lets registries refuse manifests beyond 4 MiB."""
@@ -126,11 +127,11 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
         raise MalformedManifestError(f"{what} has {len(raw)} bytes, more than {MAX_BYTES}")
     try:
         text = raw.decode()
-        value = json.loads(text)
+        value = parse_document(text)
         if _HALF_CHARACTER.search(text):
             # half a surrogate pair: no text that a file, a terminal or JSON could take
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise MalformedManifestError(f"{what} is not JSON") from exc
     if not isinstance(value, dict):
         raise MalformedManifestError(f"{what} is not a JSON object")

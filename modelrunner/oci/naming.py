@@ -28,6 +28,7 @@ def shard_names(name: str) -> list[str] | None:
     match = SHARD.fullmatch(name)
     if match is None:
         return None
+    # bounded: five digits, see `SHARD`
     count = int(match["count"])
     return [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
 
@@ -131,11 +132,14 @@ def _with_ending(layer: Layer) -> Layer:
 
 
 def _ordered_shards(shards: list[tuple[re.Match[str], Layer]]) -> list[Layer]:
+    # bounded: five digits, see `SHARD`
     count = int(shards[0][0]["count"])
+    # bounded: five digits, see `SHARD`
     ordered = sorted(shards, key=lambda shard: int(shard[0]["number"]))
     sets = {
         (layer.path and layer.path.parent, match["stem"], match["count"]) for match, layer in shards
     }
+    # bounded: five digits, see `SHARD`
     numbers = [int(match["number"]) for match, _ in ordered]
     if len(sets) != 1 or numbers != list(range(1, count + 1)):
         raise MalformedManifestError(

@@ -1,6 +1,5 @@
 """File paths that come from foreign manifests: checked before anything is made of them."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -9,6 +8,7 @@ from typing import Any
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.text import sanitize
+from modelrunner.wire import parse_json
 
 _MAX_COMPONENT = 255
 _MAX_PATH = 1024
@@ -65,8 +65,8 @@ def _is_component(part: str) -> bool:
 
 def _metadata_name(text: str) -> str | None:
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value: Any = parse_json(text)
+    except ValueError:
         return None
     name = value.get("name") if isinstance(value, dict) else None
     return name if isinstance(name, str) and name else None

@@ -27,6 +27,7 @@ from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.archive_output import Output
 from modelrunner.operations.room import require_room
 from modelrunner.store.files import disk_error
+from modelrunner.store.inside import open_content
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
@@ -172,7 +173,7 @@ class Archive:
         """A blob's bytes, exactly as many as promised, hashed as they go by."""
         hasher, done = sha256(), 0
         with self._reading(blob):
-            file = self._store.blobs.path(blob.digest).open("rb", buffering=0)
+            file = open_content(self._store.blobs.path(blob.digest))
         with file:
             buffer = memoryview(bytearray(CHUNK))
             while True:

@@ -11,6 +11,7 @@ from modelrunner.errors import IntegrityError, ModelRunnerError, UsageError
 from modelrunner.oci.manifest import MAX_BYTES
 from modelrunner.operations.archive_index import entries_of
 from modelrunner.operations.archive_tar import Readable
+from modelrunner.store.inside import open_inside
 from modelrunner.text import os_hint, os_reason
 
 _CHUNK = 1024 * 1024
@@ -47,8 +48,8 @@ def _files(folder: Path) -> list[str]:
         raise _unreadable(folder, exc) from exc
     first: list[str] = []
     # what is wrong with it is told by whoever takes it
-    with suppress(OSError, ModelRunnerError), (folder / "index.json").open("rb") as file:
-        first = [entry.digest.hex for entry in entries_of(file.read(MAX_BYTES + 1))]
+    with suppress(OSError, ModelRunnerError), open_inside(folder / "index.json", "read") as file:
+        first = [entry.digest.hex for entry in entries_of(file.content(MAX_BYTES + 1))]
     ordered = dict.fromkeys((*(name for name in first if name in set(found)), *found))
     return ["oci-layout", "index.json", *(f"blobs/sha256/{name}" for name in ordered)]
 
@@ -56,6 +57,7 @@ def _files(folder: Path) -> list[str]:
 def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
     for name in files:
         try:
+            # outside: follows no link itself
             handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as exc:
             if (folder / name).is_symlink():
@@ -64,6 +66,7 @@ def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
                     hint="copy the layout with its files: `cp -rL`",
                 ) from exc
             raise _unreadable(folder, exc) from exc
+        # outside: open already
         with open(handle, "rb") as file:  # noqa: PTH123 - a handle, which is no link
             member = tarfile.TarInfo(name)
             left = member.size = os.fstat(handle).st_size

@@ -81,6 +81,7 @@ def to_files(path: Path, part_bytes: int | None = None) -> Iterator[Output]:
                 f"{path} exists and is not a regular file", hint="name another file with -o"
             )
         # a pipe or a device is written to, never replaced
+        # outside: a file that a person names
         with _writing(str(path)), path.open("wb", buffering=0) as stream, to_stream(stream) as out:
             yield out
         return
@@ -137,6 +138,7 @@ class _Parts:
         path = self._path if self._part_bytes is None else part(self._path, len(self._written))
         remove_abandoned(path)
         beside = temporary_beside(path)
+        # outside: a file that a person names
         file = beside.open("xb", buffering=0)
         self._file, self._room = file, self._part_bytes or 0
         self._written.append((beside, path))

@@ -56,6 +56,7 @@ def _numbered(path: Path) -> tuple[Path, ...]:
         UsageError: One in the middle is missing.
     """
     numbers = sorted(
+        # bounded: three digits
         int(beside.suffix[1:])
         for beside in path.parent.glob(f"{escape(path.name)}.[0-9][0-9][0-9]")
         if beside.is_file()
@@ -80,6 +81,7 @@ def open_parts(paths: Sequence[Path]) -> Iterator[Readable]:
     """
     with ExitStack() as stack:
         try:
+            # outside: an archive that a person names
             files = [stack.enter_context(path.open("rb", buffering=0)) for path in paths]
         except OSError as exc:
             raise UsageError(

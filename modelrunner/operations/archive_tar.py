@@ -176,6 +176,7 @@ def _records(extra: bytes) -> dict[str, str]:
     found, rest = {}, extra
     while rest.rstrip(b"\0"):
         length, _space, _rest = rest[:20].partition(b" ")
+        # bounded: by its length
         count = int(length) if length.isdigit() else 0
         record, rest = rest[len(length) + 1 : count], rest[count:]
         key, equals, value = record.partition(b"=")
@@ -190,6 +191,7 @@ def _records(extra: bytes) -> dict[str, str]:
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):  # noqa: PLR2004
         raise IntegrityError("the archive has a member without a sensible size")
+    # bounded: by its length
     return int(text)
 
 

@@ -22,8 +22,10 @@ from modelrunner.memory.fit import Fit
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.operations.report import Report
 from modelrunner.store.files import disk_errors, write_lightly
+from modelrunner.store.inside import read_inside
 from modelrunner.store.lock import held
 from modelrunner.units import format_size
+from modelrunner.wire import parse_json
 
 MAX_OBSERVATIONS = 128
 """How many are kept, the latest ones."""
@@ -89,9 +91,8 @@ class Observations:
     def load(self) -> tuple[Observation, ...]:
         """All of them, the oldest first."""
         try:
-            with self.path.open("rb") as file:
-                value = json.loads(file.read(_MAX_FILE))
-        except (OSError, ValueError, RecursionError):
+            value = parse_json(read_inside(self.path, _MAX_FILE))
+        except (OSError, ValueError):
             return ()
         rows = value if isinstance(value, list) else []
         return tuple(found for row in rows if (found := _parsed(row)) is not None)
@@ -157,6 +158,7 @@ def reported_bytes(log: str) -> int | None:
     found = _BUFFER.findall(log)
     if not {kind for kind, _ in found} >= _NECESSARY:
         return None
+    # bounded: by the pattern
     return round(sum(float(size) for _, size in found) * _MIB)
 
 

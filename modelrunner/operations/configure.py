@@ -15,6 +15,8 @@ from modelrunner.oci.reference import Reference
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
 from modelrunner.store.files import disk_errors, lasting, sync_directory, write_atomically
+from modelrunner.store.inside import read_inside
+from modelrunner.wire import parse_json
 
 
 class Configurations:
@@ -41,13 +43,13 @@ class Configurations:
             path = self._before / path.name
         try:
             with disk_errors(path):
-                text = path.read_bytes()
+                text = read_inside(path)
         except FileNotFoundError:
             return {}
         try:
-            written = json.loads(text)["settings"]
+            written = parse_json(text)["settings"]
             return settings.parse(f"{key}={settings.as_text(written[key])}" for key in written)
-        except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        except (ValueError, TypeError, KeyError) as exc:
             raise _damaged(path, reference) from exc
 
     def of_any(self, references: Iterable[Reference]) -> dict[str, Value]:

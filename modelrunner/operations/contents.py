@@ -13,6 +13,7 @@ from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
+from modelrunner.store.inside import open_content
 from modelrunner.text import with_article
 
 _MAGIC = b"GGUF"
@@ -46,8 +47,8 @@ def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
     if layer.role not in _GGUF_ROLES:
         return
     path = blobs.path(layer.descriptor.digest)
-    with path.open("rb") as file:
-        front = file.read(_FRONT)
+    with open_content(path) as file:
+        front = file.content(_FRONT)
     what = f"{reference.short}: {layer.path or layer.role}"
     if not front.startswith(_MAGIC):
         found = _named(front)
@@ -67,8 +68,8 @@ def refuse_other_formats(path: Path) -> None:
         UnsupportedArtifactError: It is; the message says which, the hint what runs it.
     """
     try:
-        with path.open("rb") as file:
-            front = file.read(_FRONT)
+        with open_content(path) as file:
+            front = file.content(_FRONT)
     except OSError:
         # whoever reads all of it says why it cannot
         return

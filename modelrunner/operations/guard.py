@@ -15,6 +15,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.signed import Ask, Checked, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
+from modelrunner.store.inside import open_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Guard:
             # where nothing can be noted, it is asked again the next time
             with suppress(OSError):
                 record.parent.mkdir(parents=True, exist_ok=True)
-                record.touch()
+                open_inside(record, "append").close()
             return
         raise UnverifiedError(
             f"{reference.short}: {_why(found)}",

@@ -15,8 +15,10 @@ from typing import Any
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.files import disk_errors, write_atomically
+from modelrunner.store.inside import read_inside
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,10 @@ def _line(text: str | None) -> str | None:
 
 def _kept(path: Path) -> HeaderFacts | None:
     try:
-        value: Any = json.loads(path.read_bytes())
+        value: Any = parse_json(read_inside(path))
         texts = [value[key] for key in ("architecture", "parameters", "quantization")]
         context = value["context_length"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if not all(text is None or isinstance(text, str) for text in texts):
         return None

@@ -16,6 +16,7 @@ from modelrunner.gguf.reader import parse_header, read_header
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
+from modelrunner.store.inside import open_content
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article
 
@@ -148,11 +149,11 @@ def _with_sizes(shards: Sequence[Header], artifact: ModelArtifact) -> Headers:
 
 
 def _named(path: Path, name: str) -> Header:
-    with path.open("rb") as file:
+    with open_content(path) as file:
 
         def read(offset: int, length: int) -> bytes:
             file.seek(offset)
-            return file.read(length)
+            return file.content(length)
 
         return parse_header(read, path.stat().st_size, name=name)
 

@@ -150,6 +150,7 @@ class LaunchPlan:
     def chat_template(self) -> str | None:
         """The Jinja template that lays out a conversation; None where the model has none."""
         given = self.spec.chat_template
+        # outside: a template that a person names, or one of ours
         return given.read_text("utf-8", "replace") if given else self.metadata.chat_template
 
     def line(self, needed_bytes: int | None = None) -> str:

@@ -152,6 +152,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
     # whatever strange thing a registry has said: what could not be read again is not written
     parse_lock(content, str(path))
     try:
+        # outside: a file of the project
         if path.read_bytes().replace(b"\r\n", b"\n") == content:
             return False
     except FileNotFoundError:

@@ -285,7 +285,8 @@ def _bring(blob: Path, target: Path, way: Way) -> None:
         with suppress(OSError):
             os.link(blob, target)
             return
-    with blob.open("rb") as source, target.open("xb") as copy:
+    # outside: a directory that a person names
+    with open_content(blob) as source, target.open("xb") as copy:
         shutil.copyfileobj(source, copy, CHUNK)
     _take_time(blob, target)
 
@@ -299,6 +300,7 @@ def _take_time(blob: Path, target: Path) -> None:
 def _read_sums(path: Path, *, force: bool) -> Mapping[str, str]:
     """Checksums by name; none where there is no such file yet."""
     try:
+        # outside: a directory that a person names
         lines = path.read_text(errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return {}
@@ -320,6 +322,7 @@ def _write_sums(folder: Path, sums: Mapping[str, str], files: Mapping[str, Diges
     content = text.encode(errors="surrogateescape")
     path = folder / SUMS
     try:
+        # outside: a directory that a person names
         same = path.read_bytes() == content
     except FileNotFoundError:
         same = False

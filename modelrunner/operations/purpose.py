@@ -69,6 +69,7 @@ def require_chat_remotely(
     values: Mapping[str, Value]
     if "general.architecture" in config.gguf:
         values = {
+            # bounded: by its length
             key: int(text) if text.isdecimal() and len(text) < _LONGEST_NUMBER else text
             for key, text in config.gguf.items()
         }

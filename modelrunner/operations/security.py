@@ -11,6 +11,7 @@ from modelrunner.oci.layers import Role
 from modelrunner.operations.signed import Checked
 from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.template import Finding, scan
+from modelrunner.store.inside import open_content
 from modelrunner.store.store import StoredModel
 
 _TEMPLATE = "tokenizer.chat_template"
@@ -99,7 +100,8 @@ def _templates(model: StoredModel, header: Header | None) -> list[dict[str, obje
     layer = model.artifact.template
     if layer is not None:
         try:
-            raw = model.layout.blob(layer.descriptor.digest).read_bytes()[:_TEMPLATE_LIMIT]
+            with open_content(model.layout.blob(layer.descriptor.digest)) as file:
+                raw = file.content(_TEMPLATE_LIMIT)
             found.append(_scanned(str(layer.path), raw.decode(errors="replace")))
         except OSError as exc:
             found.append({"from": str(layer.path), "problem": exc.strerror})

@@ -402,6 +402,7 @@ def _served(
     model: StoredModel, name: str, spec: LaunchSpec, needed: int | None, kind: Kind
 ) -> Served:
     row = row_of(model)
+    # bounded: a time of our own store
     created = row.created and int(datetime.fromisoformat(row.created).timestamp())
     return Served(
         name=name,

@@ -222,4 +222,5 @@ def _ordered(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
 def _weight(entry: Candidate) -> tuple[float, int]:
     """Larger is better: parameters to two digits, then bytes."""
     parameters = entry.report.facts.parameters if entry.report is not None else None
+    # bounded: a number already
     return float(f"{parameters or 0:.1e}"), entry.size or 0

@@ -45,6 +45,7 @@ class PublicKey:
         )
 
         try:
+            # outside: a key that a person names
             with path.open("rb") as file:
                 key = load_pem_public_key(file.read(_LIMIT))
         except OSError as exc:

@@ -89,6 +89,7 @@ def read_policy(path: Path) -> Policy | None:
         ConfigError: It says something that is not understood.
     """
     try:
+        # outside: the person's own configuration
         raw = path.read_bytes()
     except FileNotFoundError:
         return None

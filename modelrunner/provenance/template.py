@@ -136,10 +136,12 @@ def _in_code(code: str) -> Iterator[tuple[Level, str]]:
     for match in _WORLD.finditer(bare):
         yield "danger", f"uses {match[1]}, which leads out of the template"
     for match in _RANGE.finditer(bare):
+        # bounded: eighteen digits
         sizes = [int(number[:18]) for number in _NUMBER.findall(match[1])]
         if max(sizes, default=0) > LARGEST:
             yield "danger", f"counts to {max(sizes)}"
     for match in _REPEATED.finditer(bare):
+        # bounded: eighteen digits
         count = int((match[1] or match[2])[:18])
         if count > LARGEST:
             yield "danger", f"repeats a text {count} times"

@@ -93,6 +93,7 @@ class DockerCredentials:
 
 def _in_file(path: Path, registry: str, patience_s: float, *, scoped: bool) -> Credential | None:
     try:
+        # outside: Docker's file, which its user writes
         value = parse_object(path.read_bytes())
     except (OSError, ValueError) as exc:
         # a public model can still be had; where a login is needed, the registry will say

@@ -112,6 +112,7 @@ class HuggingFaceHub:
             )
         what = f"{reference.short}: {file.path}"
         headers = range_header(part, descriptor.size)
+        # outside: not a file but a request
         with self._api.open(reference, listing.commit, file.path, headers) as response:
             yield blob_stream(
                 response,

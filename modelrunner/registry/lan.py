@@ -170,6 +170,7 @@ def _first_listening(places: Sequence[str]) -> str | None:
 def _listens(place: str) -> bool:
     host, _, port = place.rpartition(":")
     try:
+        # bounded: a port that we have written
         with socket.create_connection((host, int(port)), _CONNECT_S):
             return True
     except OSError:

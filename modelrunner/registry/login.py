@@ -29,6 +29,7 @@ from modelrunner.registry import helpers
 from modelrunner.registry.credentials import HUB_KEY, Credential
 from modelrunner.registry.oci import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
+from modelrunner.wire import parse_json
 
 _DAMAGED = "correct the file, or set DOCKER_CONFIG to another directory"
 """It is Docker's file too, so nothing is overwritten."""
@@ -83,6 +84,7 @@ class LoginStore:
         lock = place.with_name(f".{place.name}.modelrunner-lock")
         try:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # outside: Docker's file, which its user writes
             held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise self._unwritable(exc) from exc
@@ -114,14 +116,15 @@ class LoginStore:
 
     def _read(self) -> dict[str, Any]:
         try:
-            value = json.loads(self.config.read_bytes())
+            # outside: Docker's file, which its user writes
+            value = parse_json(self.config.read_bytes())
         except FileNotFoundError:
             return {}
         except OSError as exc:
             raise ConfigError(
                 f"cannot read {self.config}: {os_reason(exc)}", hint=os_hint(exc)
             ) from exc
-        except (ValueError, RecursionError) as exc:
+        except ValueError as exc:
             raise ConfigError(f"{self.config}: {json_fault(exc)}", hint=_DAMAGED) from exc
         if not isinstance(value, dict):
             raise ConfigError(f"{self.config}: expected a JSON object", hint=_DAMAGED)
@@ -140,7 +143,9 @@ class LoginStore:
         beside = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
         try:
             self._remove_abandoned(place)
+            # outside: Docker's file, which its user writes
             handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            # outside: open already
             with open(handle, "wb") as file:  # noqa: PTH123 - it is for its owner from the first
                 file.write(json.dumps(value, indent=2).encode() + b"\n")
                 file.flush()
@@ -157,6 +162,7 @@ class LoginStore:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
+    # outside: a directory, to be flushed
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield handle

@@ -56,6 +56,7 @@ class Backoff:
             return None
         asked = error.facts.get("retry_after_s")
         if isinstance(asked, int | float):
+            # bounded: a number already
             return float(asked) if asked <= self.longest_retry_after_s else None
         # full jitter, but never so little that a refused connection is asked again at once
         return self.uniform(self.base_s / 2, min(self.cap_s, self.base_s * 2**attempt))

@@ -42,6 +42,7 @@ def template_file(text: str) -> Path:
     shown = sanitize_line(text, 200)
     try:
         file = Path(text).expanduser().absolute()
+        # outside: a template that a person names, or one of ours
         template = file.read_bytes()[: _LIMIT + 1].decode()
     except (FileNotFoundError, NotADirectoryError) as exc:
         if not {"/", "\\", "."} & set(text):

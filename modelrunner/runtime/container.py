@@ -26,6 +26,7 @@ from modelrunner.runtime.child_server import PROBE_S, AnnouncedServer
 from modelrunner.runtime.container_remover import removed_at_the_end
 from modelrunner.runtime.process import Command
 from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.wire import parse_count
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -175,7 +176,8 @@ def _sweep(client: "DockerClient") -> None:
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         place, _, owner = container.labels[LABEL].partition(" ")
         pid, _, start = owner.partition(" ")
-        if place == _place() and pid.isdecimal() and process_start(int(pid)) != start:
+        number = parse_count(pid)
+        if place == _place() and number is not None and process_start(number) != start:
             with suppress(APIError):
                 container.remove(force=True, v=True)
 

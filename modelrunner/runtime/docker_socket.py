@@ -11,6 +11,7 @@ from pathlib import Path
 
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_count
 
 START = "`sudo systemctl start docker` starts it, where it is installed"
 _UNIX = "unix://"
@@ -49,7 +50,7 @@ def status(path: Path, method: str, target: str) -> int | None:
             line = connection.makefile("rb").readline(_STATUS_LINE).split()
     except OSError:
         return None
-    return int(line[1]) if len(line) > 1 and line[1].isdigit() else None
+    return parse_count(line[1].decode("latin-1")) if len(line) > 1 else None
 
 
 def _said(environ: Mapping[str, str]) -> Path | None:

@@ -136,6 +136,7 @@ def _hint(message: str, log: Path) -> str:
 
 def _tail(log: Path) -> str:
     try:
+        # outside: the log of our own child, see `runtime.process`
         with log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
             return stream.read().decode(errors="replace")

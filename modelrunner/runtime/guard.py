@@ -33,6 +33,7 @@ _CHUNK = 65536
 
 def main() -> NoReturn:
     """Start what the first line of stdin says, and end when it ends or when stdin does."""
+    # trusted: our own parent's order
     order = json.loads(_read_line(0))
     child = _start(order["argv"], order["environ"], order["input"], announces=order["announces"])
 
@@ -60,6 +61,7 @@ def _read_line(fd: int) -> bytes:
 
 
 def _start(argv: list[str], environ: dict[str, str], text: str | None, *, announces: bool) -> int:
+    # outside: a device
     stdin = _pipe_with(text) if text is not None else os.open(os.devnull, os.O_RDONLY)
     # loaded before the fork: afterwards only system calls
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None

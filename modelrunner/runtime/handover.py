@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from modelrunner.runtime.guard import ANNOUNCEMENT_FD
 from modelrunner.runtime.runtime import PATHS, LaunchSpec
+from modelrunner.wire import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def dump(spec: LaunchSpec) -> str:
 
 def receive(stream: TextIO) -> LaunchSpec:
     """The spec that `dump` wrote, read in the child."""
-    fields = json.load(stream)
+    fields = parse_json(stream.read())
     for name in PATHS:
         if fields[name] is not None:
             fields[name] = Path(fields[name])
@@ -51,4 +52,4 @@ def announce(announcement: Announcement) -> None:
 
 def hear(line: str) -> Announcement:
     """The announcement in a child's line."""
-    return Announcement(**json.loads(line))
+    return Announcement(**parse_json(line))

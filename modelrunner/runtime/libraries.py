@@ -97,6 +97,7 @@ def judged(name: str, where: str, missing: Missing | None) -> Availability:
 def interpreter_of(file: Path) -> Path | None:
     """The loader that an ELF program names; None for anything else."""
     try:
+        # outside: a library of the system
         with file.open("rb") as opened:
             head = opened.read(64)
             if head[:4] != _ELF or len(head) < 64:  # noqa: PLR2004 - the size of its header

@@ -114,6 +114,7 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
     if spec.mmproj is not None:
         settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
     elif spec.chat_template is not None:
+        # outside: a template that a person names, or one of ours
         _register_template(spec.chat_template.read_text(encoding="utf-8"))
         settings |= {"chat_format": _CHAT_FORMAT}
     return settings

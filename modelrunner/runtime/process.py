@@ -121,6 +121,7 @@ def _open_log(log: Path) -> IO[bytes]:
     """An empty log that only its owner can read."""
     log.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    # outside: follows no link itself
     fd = os.open(log, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
     os.fchmod(fd, 0o600)
     return os.fdopen(fd, "wb")

@@ -40,6 +40,7 @@ class Whole:
     def parse(self, text: str) -> int | None:
         """The number; None where it is none, or beyond the limits."""
         try:
+            # bounded: what a person types; a `ValueError` is an answer
             number = int(text)
         except ValueError:
             return None
@@ -63,6 +64,7 @@ class Positive:
     def parse(self, text: str) -> float | None:
         """The number; None where it is none, or not above zero."""
         try:
+            # bounded: what a person types; a `ValueError` is an answer
             number = float(text)
         except ValueError:
             return None
@@ -150,6 +152,7 @@ class Servers:
 
 def _is_place(text: str) -> bool:
     match = _PLACE.fullmatch(text)
+    # bounded: what a person types; a `ValueError` is an answer
     return match is not None and 0 < int(match[1]) <= LAST_PORT
 
 

@@ -73,6 +73,7 @@ def _upwards(root: Path, inside: Path) -> Iterator[Path]:
 def _quota_v2(group: Path) -> Iterator[float]:
     quota, _, period = (_text(group / "cpu.max") or "max").partition(" ")
     if quota != "max":
+        # bounded: the kernel's
         yield int(quota) / int(period or 100_000)
 
 
@@ -85,6 +86,7 @@ def _quota_v1(group: Path) -> Iterator[float]:
 
 def _text(file: Path) -> str | None:
     try:
+        # outside: the kernel's
         return file.read_text(encoding="ascii").strip()
     except OSError:
         return None

@@ -79,6 +79,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     if spec.adapter is not None:
         params.lora_adapters = [CommonAdapterLoraInfo(str(spec.adapter))]
     if spec.chat_template is not None:
+        # outside: a template that a person names, or one of ours
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
     _guess(params, spec)
     _stretch(params, spec)

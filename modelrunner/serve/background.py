@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime import probe
+from modelrunner.store.inside import open_inside
 
 _HEALTHY_WITHIN_S = 30.0
 _TICK_S = 0.05
@@ -66,10 +67,11 @@ def wait_until_healthy(pid: int, url: str, log: Path) -> None:
 
 
 def _redirect(log: Path) -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(nothing, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(nothing)
-    os.close(output)
+    with open_inside(log, "append") as output:
+        os.fchmod(output.fileno(), 0o600)
+        # outside: a device
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        os.close(nothing)

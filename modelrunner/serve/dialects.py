@@ -108,6 +108,7 @@ class _Responses(_OpenAI):
         self, failure: Failure, sent: Sent
     ) -> Sequence[tuple[str | None, Mapping[str, object]]]:
         numbers = _SEQUENCE.findall(sent.tail)
+        # bounded: twelve digits, see `_SEQUENCE`
         number = int(numbers[-1]) + 1 if numbers else 0
         name = _RESPONSE.search(sent.head)
         failed: dict[str, object] = {

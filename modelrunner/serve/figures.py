@@ -89,6 +89,7 @@ def _heading(name: str) -> list[str]:
 
 
 def _number(value: float) -> str:
+    # bounded: a number already
     return str(int(value)) if value == int(value) else f"{value:.6g}"
 
 

@@ -25,6 +25,7 @@ def main() -> None:
     # the gateway decides what ends it: a terminal's Ctrl-C reaches both
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
+    # outside: what stdin is
     with open(0, "rb", buffering=0, closefd=False) as stdin:
         while head := _read(stdin, _HEAD):
             raw = _read(stdin, int.from_bytes(head, "big"))

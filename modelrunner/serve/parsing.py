@@ -6,13 +6,13 @@ ones, and each child reads one at a time: what they take of the memory is bounde
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelrunner.serve.fields import Fields, InvalidBodyError, read_fields
+from modelrunner.wire import parse_json
 
 INLINE = 16 * 1024
 """Bytes of the largest body that is read in the loop: in a few milliseconds, whatever it holds."""
@@ -112,7 +112,7 @@ def pieces(raw: bytes | bytearray) -> Iterable[memoryview]:
 
 
 def _understood(line: bytes) -> Fields:
-    found = json.loads(line)
+    found = parse_json(line)
     if "fields" in found:
         return Fields(**found["fields"])
     raise InvalidBodyError(found["message"], found["code"])

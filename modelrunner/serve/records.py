@@ -4,6 +4,7 @@ A process ID alone says little, for the system gives it to somebody else: with t
 process was started it is unique.
 """
 
+import errno
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from modelrunner.processes import process_start
 from modelrunner.store.files import STATE_HINT, disk_errors, temporary_beside
+from modelrunner.store.inside import read_inside
+from modelrunner.wire import parse_json
 
 CONTROL = "/_modelrunner/"
 """Where a server is asked what it serves and told to stop it, with the key in its record."""
@@ -82,6 +85,7 @@ def recorded(folder: Path, record: Record) -> Iterator[None]:
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = temporary_beside(path)
+        # outside: made here and nowhere else, for its owner alone
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(asdict(record), file)
         beside.replace(path)
@@ -105,8 +109,13 @@ def running(folder: Path) -> list[Record]:
 
 def _read(path: Path) -> Record | None:
     try:
-        fields = json.loads(path.read_text())
+        fields = parse_json(read_inside(path))
         return Record(**{**fields, "models": tuple(fields["models"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         # cut off by a power cut, or written by another version
+        return None
+    except OSError as exc:
+        if exc.errno not in (errno.ELOOP, errno.EINVAL):
+            raise
+        # a link, or something that is not a file
         return None

@@ -28,6 +28,7 @@ class Usage:
         """Read one more piece of the answer."""
         text = self._rest + piece
         for name, value in _FIELD.findall(text):
+            # bounded: twelve digits, see `_FIELD`
             self._values[name.decode()] = int(value)
         self._rest = text[-_LONGEST:]
 

@@ -32,6 +32,7 @@ from modelrunner.share.repositories import (
     repository,
     unknown_blob,
 )
+from modelrunner.store.inside import open_content
 from modelrunner.store.store import Store, StoredModel
 
 _ROUTE = re.compile(
@@ -217,12 +218,15 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None or (condition and condition.strip('"') != digest):
             return None
         first, last = match[1], match[2]
+        # bounded: eighteen digits, see `_RANGE` and `_COUNT`
         if (not first and not last) or (first and last and int(last) < int(first)):
             # no range as the specification writes them: as if none was asked for
             return None
         if not first:
+            # bounded: eighteen digits, see `_RANGE` and `_COUNT`
             start, end = max(0, size - int(last)), size - 1
         else:
+            # bounded: eighteen digits, see `_RANGE` and `_COUNT`
             start, end = int(first), min(int(last) if last else size - 1, size - 1)
         if start >= size:
             raise RefusalError(
@@ -232,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _copy(self, path: Path, start: int, count: int) -> None:
         self.wfile.flush()
-        with path.open("rb") as file:
+        with open_content(path) as file:
             # the kernel copies from the file to the socket; no byte passes through here
             self.connection.sendfile(file, start, count)
 
@@ -246,6 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
         last = query.get("last", [""])[0]
         text = query.get("n", [""])[0]
         names = [name for name in names if name > last]
+        # bounded: eighteen digits, see `_RANGE` and `_COUNT`
         limit = int(text) if _COUNT.fullmatch(text) else len(names)
         page, headers = names[:limit], {}
         if len(names) > limit and page:

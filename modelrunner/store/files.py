@@ -199,6 +199,7 @@ def remove_abandoned(path: Path) -> None:
             if owner is not None and mine and not stat.S_ISDIR(looked.st_mode):
                 known = owner["machine"] == _machine() and hasattr(os, "geteuid")
                 old = looked.st_ctime < time.time() - SECONDS_IN_USE
+                # bounded: eight digits, see `_OWNER`
                 if not _runs(int(owner["pid"], 16)) if known else old:
                     leftover.unlink()
 
@@ -252,6 +253,7 @@ def sync_directory(path: Path) -> None:
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
+        # outside: a directory, to be flushed
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
         # one that may be written and not read; the rename itself is still atomic

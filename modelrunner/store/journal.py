@@ -15,6 +15,7 @@ from typing import Self
 from modelrunner.store.files import disk_errors
 from modelrunner.store.inside import open_inside, read_inside
 from modelrunner.store.partials import take_over
+from modelrunner.wire import parse_json
 
 _ENTRY = struct.Struct("<I")
 _VERSION = 1
@@ -76,13 +77,13 @@ def noted_bytes(path: Path, size: int) -> int:
     """How many bytes of a blob of this size a journal says are there; 0 without one."""
     try:
         header, _newline, rest = read_inside(path).partition(b"\n")
-        value = json.loads(header)
+        value = parse_json(header)
         piece = value["piece"]
         if value["size"] != size or value["version"] != _VERSION or type(piece) is not int:
             return 0
         if piece <= 0:
             return 0
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
     whole = len(rest) - len(rest) % _ENTRY.size
     found = {entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])}

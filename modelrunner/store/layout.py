@@ -29,6 +29,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
 from modelrunner.store.inside import make_directory, read_inside
 from modelrunner.store.lock import file_lock
+from modelrunner.wire import parse_json
 
 VERSION = 1
 _CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
@@ -58,6 +59,7 @@ class Layout:
         if not root.exists():
             newer = [entry.name for entry in _children(store) if _is_newer(entry.name)]
             if newer:
+                # bounded: the name of a directory
                 raise _newer(store / max(newer, key=lambda name: int(name[1:])))
         return cls(root)
 
@@ -213,6 +215,7 @@ def _children(folder: Path) -> list[Path]:
 
 def _is_newer(name: str) -> bool:
     match = re.fullmatch(r"v(\d{1,6})", name)
+    # bounded: the name of a directory
     return match is not None and int(match[1]) > VERSION
 
 
@@ -227,9 +230,9 @@ def _newer(place: Path, version: str = "") -> StoreVersionError:
 
 def _layout_version(marker: Path) -> str:
     try:
-        value = json.loads(read_inside(marker, 4096))
+        value = parse_json(read_inside(marker, 4096))
         version = value["imageLayoutVersion"]
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError) as exc:
         raise CorruptStoreError(
             f"{marker} is damaged",
             hint='it should be {"imageLayoutVersion":"1.0.0"}',

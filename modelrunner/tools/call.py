@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from modelrunner.tools.tool import Result, Tool
+from modelrunner.wire import parse_json
 
 DEADLINE_S = 60.0
 MEMORY_BYTES = 4 * 1024**3
@@ -37,8 +38,8 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
         deadline_s: Seconds after which the tool and what it started are killed.
     """
     try:
-        given = json.loads(arguments)
-    except (ValueError, RecursionError):
+        given = parse_json(arguments)
+    except ValueError:
         given = None
     if not isinstance(given, dict):
         return Result.failed("the arguments are no JSON object")
@@ -166,7 +167,9 @@ def _kill_marked(mark: str) -> None:
         found = False
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
+                # outside: the kernel's
                 if wanted in (place / "environ").read_bytes().split(b"\0"):
+                    # bounded: the kernel's
                     os.kill(int(place.name), signal.SIGKILL)
                     found = True
         if not found:

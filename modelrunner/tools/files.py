@@ -10,7 +10,6 @@
 the person at the keyboard names such a file; no artifact and no card does.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from modelrunner.errors import UsageError
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 from modelrunner.tools.call import run_bounded
 from modelrunner.tools.tool import Tool, Toolbox
+from modelrunner.wire import parse_json
 
 _LIMIT = 1024 * 1024
 _LOADS_WITHIN_S = 30.0
@@ -86,20 +86,21 @@ def _from_python(file: Path, shown: str) -> list[Tool]:
         )
     return [
         Tool(found["name"], found["description"], found["parameters"], (*command, found["name"]))
-        for found in json.loads(ended.text)
+        for found in parse_json(ended.text)
     ]
 
 
 def _from_json(file: Path, shown: str) -> list[Tool]:
     try:
+        # outside: a file that a person names
         raw = file.read_bytes()[: _LIMIT + 1]
     except OSError as exc:
         raise UsageError(f"cannot read {shown}: {os_reason(exc)}", hint=os_hint(exc)) from exc
     if len(raw) > _LIMIT:
         raise UsageError(f"{shown} has more than {_LIMIT} bytes", hint=_FEWER)
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as exc:
+        document = parse_json(raw)
+    except ValueError as exc:
         raise UsageError(f"{shown}: {json_fault(exc)}", hint=_LIKE) from exc
     entries = document if isinstance(document, list) else [document]
     return [_tool(entry, f"{shown}[{at}]", file.parent) for at, entry in enumerate(entries)]

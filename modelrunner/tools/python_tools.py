@@ -122,11 +122,13 @@ def main(file: str, name: str | None = None) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
         # what it prints stands before the error that ends it
+        # outside: what stdout is
         sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
         found = functions(Path(file).absolute())
         if name is None:
             json.dump([describe(function) for function in found.values()], out)
         else:
+            # trusted: parsed once by our own parent
             out.write(_call(found[name], json.load(sys.stdin)))
 
 

@@ -128,7 +128,9 @@ class Pieces:
             # less than a fair share, and less each time: the front, which is hashed, must be done
             # well before the end
             share = len(self._waiting) / max(1, connections)
+            # bounded: a number already
             least = min(int(share), _LEAST // self.piece)
+            # bounded: a number already
             longest = max(1, least, int(share if connections == 1 else _SHARE * share))
             first = self._waiting.pop()
             end = first + 1

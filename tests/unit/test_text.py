@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.text import available, closest, did_you_mean, sanitize, sanitize_line
+from modelrunner.text import available, closest, did_you_mean, mask, sanitize, sanitize_line
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,10 @@ def test_a_long_list_is_counted_not_printed() -> None:
     numbers = [str(number) for number in range(96)]
     assert available(numbers, 3) == "available: `0`, `1`, `2` and 93 more"
     assert available(["a"]) == "available: `a`"
+
+
+def test_a_secret_that_begins_with_another_is_masked_whole(monkeypatch):
+    monkeypatch.setattr("modelrunner.text._secrets", set())
+    mask("masked-word")
+    mask("masked-word-and-more")
+    assert sanitize_line("of masked-word-and-more and masked-word") == "of *** and ***"

@@ -159,6 +159,7 @@ def _written(output: Path, files: Mapping[str, str]) -> list[Path]:
             folder.mkdir(exist_ok=True)
         for name, text in files.items():
             path = output if single else output / name
+            # outside: a file that a person names
             with path.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()

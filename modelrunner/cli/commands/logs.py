@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -13,6 +14,7 @@ from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
 from modelrunner.serve.control import states
 from modelrunner.serve.records import model_logs, server_logs
+from modelrunner.store.inside import open_inside
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize
 
@@ -84,7 +86,7 @@ def _newest(paths: list[Path], otherwise: str) -> Path:
 
 
 def _lines(path: Path, count: int | None, *, follow: bool) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with BufferedReader(open_inside(path, "read")) as file:
         yield from file if count is None else deque(file, maxlen=count)
         if follow:
             yield from _coming(file, path)

@@ -124,11 +124,14 @@ def _left(label: str, answer: Greeting, account: str) -> Iterator[Finding]:
         return
     limit = _LIMIT.match(answer.headers.get("ratelimit-limit", ""))
     whole = f" of {limit[1]}" if limit else ""
+    # bounded: nine digits, see `_LIMIT`
     window = f" in {format_duration(int(left[2]))}" if left[2] else ""
     said = f"{left[1]}{whole} pulls left{window} at {label}"
     login = f"modelrunner login {account}"
+    # bounded: nine digits, see `_LIMIT`
     if int(left[1]) == 0:
         yield broken("limit", said, login, ExitStatus.TRANSFER)
+    # bounded: nine digits, see `_LIMIT`
     elif int(left[1]) <= _FEW:
         yield doubtful("limit", said, login)
     else:

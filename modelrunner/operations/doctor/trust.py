@@ -1,6 +1,5 @@
 """What stands between this machine and registries: proxies, certificates, logins."""
 
-import json
 import shlex
 import ssl
 import time
@@ -12,6 +11,7 @@ from modelrunner.errors import ExitStatus
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.helpers import HelperSilentError
+from modelrunner.wire import parse_json
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
@@ -108,6 +108,7 @@ def _validity(said: str, ends: Sequence[float], fix: str) -> Finding:
 
 def _is_json(file: Path) -> bool:
     try:
-        return isinstance(json.loads(file.read_bytes()), dict)
-    except (OSError, ValueError, RecursionError):
+        # outside: Docker's file, which its user writes
+        return isinstance(parse_json(file.read_bytes()), dict)
+    except (OSError, ValueError):
         return False

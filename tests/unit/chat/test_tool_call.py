@@ -37,8 +37,8 @@ def function(name: object = None, arguments: object = None, **more: object) -> d
         ("true", None, "the arguments are not a JSON object: expected an object, got a boolean"),
         ("1", None, "the arguments are not a JSON object: expected an object, got a number"),
         ('{"a": NaN}', None, "the arguments are not a JSON object: NaN is not a JSON number"),
-        ('{"a": 1e999}', None, "the arguments are not a JSON object: 1e999 is not a JSON number"),
-        ("[" * 100_000, None, "the arguments are not a JSON object: nested too deeply"),
+        ('{"a": 1e999}', None, "the arguments are not a JSON object: a number that is too large"),
+        ("[" * 100_000, None, "the arguments are not a JSON object: JSON nested too deeply"),
     ],
 )
 def test_arguments_are_an_object_whatever_the_model_wrote(

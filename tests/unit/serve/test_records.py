@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.serve.background import _redirect
 from modelrunner.serve.records import (
     Record,
     log_of,
@@ -80,3 +81,21 @@ def test_logs_are_told_apart_by_their_names(tmp_path):
         log.touch()
     assert sorted(path.name for path in server_logs(tmp_path)) == ["80.log", "my_host_81.log"]
     assert sorted(model_logs(tmp_path, "ai/x:1")) == sorted(logs[:2])
+
+
+def test_the_log_of_a_server_is_not_written_through_a_link(tmp_path: Path) -> None:
+    precious, log = tmp_path / "precious", tmp_path / "12434.log"
+    precious.write_text("mine")
+    log.symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic link"):
+        _redirect(log)
+    assert precious.read_text() == "mine"
+
+
+def test_a_record_is_not_read_through_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "servers"
+    with recorded(folder, own()):
+        elsewhere = (folder / "1.json").rename(tmp_path / "elsewhere.json")
+        (folder / "1.json").symlink_to(elsewhere)
+        assert running(folder) == []
+        assert elsewhere.exists()
