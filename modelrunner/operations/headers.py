@@ -3,8 +3,9 @@
 A remote header is read by ranges of the blob, some megabytes of many gigabytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import parse_header, read_header
-from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.store.inside import open_content
@@ -81,13 +82,7 @@ def of_stored(model: StoredModel) -> Headers:
         if not path.exists():
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))
-    headers = _with_sizes(found, model.artifact)
-    problem = _projector_problem(model, headers)
-    return (
-        headers
-        if problem is None
-        else replace(headers, projector_bytes=None, projector_problem=problem)
-    )
+    return _judged(_with_sizes(found, model.artifact), model.artifact, partial(_here, model))
 
 
 def projector_problem(projector: Header, model: Metadata) -> str | None:
@@ -98,18 +93,28 @@ def projector_problem(projector: Header, model: Metadata) -> str | None:
     return misfit(projector, model.embedding_length)
 
 
-def _projector_problem(model: StoredModel, found: Headers) -> str | None:
-    layer = model.artifact.projector
+def _judged(
+    found: Headers, artifact: ModelArtifact, header_of: Callable[[Layer], Header]
+) -> Headers:
+    """The headers without a projector that does not go with the weights."""
+    layer = artifact.projector
     if layer is None or not found.shards:
-        return None
+        return found
+    try:
+        problem = projector_problem(header_of(layer), found.metadata)
+    except MalformedGGUFError as exc:
+        problem = exc.message
+    if problem is None:
+        return found
+    told = f"{layer.path} is not used: {problem}"
+    return replace(found, projector_bytes=None, projector_problem=told)
+
+
+def _here(model: StoredModel, layer: Layer) -> Header:
     path = model.blob(layer.descriptor)
     if not path.exists():
         raise missing(model, layer.descriptor)
-    try:
-        problem = projector_problem(_named(path, str(layer.path)), found.metadata)
-    except MalformedGGUFError as exc:
-        problem = exc.message
-    return problem and f"{layer.path} is not used: {problem}"
+    return _named(path, str(layer.path))
 
 
 def of_file(path: Path) -> Headers:
@@ -136,7 +141,11 @@ def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -
     """
     weights = [layer.descriptor for layer in artifact.weights]
     shards = [_remote(source, reference, descriptor) for descriptor in weights]
-    return _with_sizes(shards, artifact)
+
+    def there(layer: Layer) -> Header:
+        return _remote(source, reference, layer.descriptor)
+
+    return _judged(_with_sizes(shards, artifact), artifact, there)
 
 
 def _with_sizes(shards: Sequence[Header], artifact: ModelArtifact) -> Headers:

@@ -15,7 +15,7 @@ from modelrunner.store.index import Entry
 from tests.conftest import CommandLine
 from tests.support import exports
 from tests.support.artifacts import Artifact, docker_artifact, safetensors_artifact
-from tests.support.gguf import Typed, tiny_gguf
+from tests.support.gguf import Typed, tiny_gguf, tiny_projector
 from tests.support.hugging_face import Repository, hugging_face
 from tests.support.registry import Registry
 from tests.support.stores import put
@@ -544,3 +544,28 @@ class TestPreset:
         done = cli("export", "llama-preset", "ai/tiny:1")
         assert (done.returncode, done.stdout) == (2, "")
         assert "begin a comment" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["here", "in a registry"])
+@pytest.mark.parametrize(("width", "used"), [(32, True), (96, False)])
+def test_a_projector_that_does_not_fit_the_model_is_left_out(
+    cli: CommandLine,
+    registry: Registry,
+    weights: bytes,
+    tmp_path: Path,
+    where: str,
+    width: int,
+    used: bool,
+) -> None:
+    projector = tiny_projector(tmp_path / "p.gguf", width=width).read_bytes()
+    artifact = docker_artifact(weights, mmproj=projector)
+    name = registry.reference("team/seer:1")
+    if where == "here":
+        put(cli.store, artifact, name)
+    else:
+        registry.add(artifact, "team/seer", ["1"])
+    done = cli("export", "compose", name)
+    assert done.returncode == 0, done.stderr
+    assert ("--mmproj" in done.stdout) == used
+    problem = "its output has 96 dimensions, the model takes 32"
+    assert (problem in done.stderr) == (not used)

@@ -108,6 +108,8 @@ def export_model(
     made = exporter.export(kind, reference, wish)
     if not made.report.estimate.is_complete:
         context.console.warn("the memory estimate is incomplete: the limit may be too low")
+    if made.warning is not None:
+        context.console.warn(f"{made.plan.alias}: {made.warning}")
     if wish.rpc is not None:
         context.console.warn(RPC_WARNING)
     if output is not None:

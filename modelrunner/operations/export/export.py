@@ -117,10 +117,11 @@ class Exporter:
                 hint="`modelrunner tag` gives it the name that its registry has it by",
             )
         report = found.estimated(_use(wish, found))
+        problem = found.headers.projector_problem
         plan = ExportPlan(
             pinned=found.pinned,
             name=name or name_for(found.pinned),
-            files=_files(found.artifact),
+            files=_files(found.artifact, with_projector=problem is None),
             context=report.load.context,
             kv_type=wish.kv_type,
             memory=report.estimate.total,
@@ -137,11 +138,11 @@ class Exporter:
         if wish.program is not None:
             plan = replace(plan, program=wish.program)
         module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
-        return Export(kind, plan, report, module.files(plan))
+        return Export(kind, plan, report, module.files(plan), problem)
 
     def _stored(self, text: str, model: StoredModel) -> "_Found":
         name = _name_of(text, model)
-        metadata = headers.of_stored(model).metadata
+        found = headers.of_stored(model)
         card = self.estimator.card(name.short, [name.tag or ""])
 
         def estimated(wish: Wish) -> Report:
@@ -151,7 +152,7 @@ class Exporter:
             return model.config.context_size
 
         pinned = name.with_digest(model.digest)
-        return _Found(pinned, model.artifact, metadata, context_size, estimated)
+        return _Found(pinned, model.artifact, found, context_size, estimated)
 
     def _remote(self, kind: Kind, text: str) -> "_Found":
         if is_whole_id(text):
@@ -168,7 +169,7 @@ class Exporter:
         artifact = artifact_at(source, pinned)
         # an index names the model, and what is pulled is the model's own manifest
         pinned = pinned.with_digest(artifact.manifest.digest)
-        metadata = headers.of_remote(source, pinned, artifact).metadata
+        found = headers.of_remote(source, pinned, artifact)
 
         def estimated(wish: Wish) -> Report:
             return self.estimator.of_remote(source, pinned, wish, Facts(reference.short))
@@ -176,7 +177,7 @@ class Exporter:
         def context_size() -> int | None:
             return configs.of_remote(source, pinned, artifact).context_size
 
-        return _Found(pinned, artifact, metadata, context_size, estimated)
+        return _Found(pinned, artifact, found, context_size, estimated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +189,14 @@ class Export:
         plan: What it says.
         report: What its memory rests on.
         files: Texts, by the names of their files.
+        warning: What of the model is left out, and why.
     """
 
     kind: Kind
     plan: ExportPlan
     report: Report
     files: Mapping[str, str]
+    warning: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """It as JSON has it."""
@@ -212,9 +215,14 @@ class Export:
 class _Found:
     pinned: Reference
     artifact: ModelArtifact
-    metadata: Metadata
+    headers: headers.Headers
     context_size: Callable[[], int | None]
     estimated: Callable[[Wish], Report]
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the weights say of the model."""
+        return self.headers.metadata
 
 
 def _name_of(text: str, model: StoredModel) -> Reference:
@@ -255,9 +263,9 @@ def _use(wish: ExportWish, found: _Found) -> Wish:
     return Wish(context, wish.kv_type, micro_batch=context)
 
 
-def _files(artifact: ModelArtifact) -> Files:
-    first, projector, template = artifact.weights[0], artifact.projector, artifact.template
-    adapter = artifact.adapter
+def _files(artifact: ModelArtifact, *, with_projector: bool) -> Files:
+    first, template, adapter = artifact.weights[0], artifact.template, artifact.adapter
+    projector = artifact.projector if with_projector else None
     return Files(
         _path(first),
         _path(projector) if projector else None,
