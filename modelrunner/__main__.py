@@ -9,11 +9,8 @@ _OBJECTS = 20_000
 def main() -> None:
     """The console script: runs the command line and ends with its exit code."""
     if sys.platform == "win32":
-        # stores, runtimes and servers rest on what POSIX has
-        sys.stderr.write(
-            "error: modelrunner does not run on Windows itself\n"
-            "hint: use it in WSL: `wsl --install`, then install it there\n"
-        )
+        # stores, runtimes and servers rest on what POSIX has, and not even their imports work
+        sys.stderr.write(_on_windows(sys.argv[1:]))
         sys.exit(2)
     # what is imported lives to the end: to look for garbage among it costs a tenth of the start
     gc.set_threshold(_OBJECTS)
@@ -23,6 +20,18 @@ def main() -> None:
     # the same for its end, where nothing is left to be written
     gc.freeze()
     sys.exit(code)
+
+
+def _on_windows(arguments: list[str]) -> str:
+    """The error that every command is on Windows."""
+    message = "Windows is supported in WSL 2 only"
+    hint = "run `wsl --install`, open the Linux that it brings, and install modelrunner there"
+    if "--json" not in arguments:
+        return f"error: {message}\nhint: {hint}\n"
+    import json
+
+    error = {"code": "usage", "message": message, "hint": hint, "retryable": False}
+    return json.dumps({"error": error}) + "\n"
 
 
 if __name__ == "__main__":
