@@ -99,7 +99,9 @@ def check_redirect(source: str, target: str, registry: str, *, resolve: bool) ->
         source: The address that redirects.
         target: Where to.
         registry: The host that the user named; what it is decides what may be reached.
-        resolve: Whether names are looked up here; not where a proxy does it.
+        resolve: Whether names are looked up here. Not where a proxy connects: it looks them up, in
+            a network of its own, and which of them it may reach is for its rules. An address is
+            judged in either case, however it is written.
 
     Raises:
         RegistryAnswerError: It may not.
@@ -176,7 +178,7 @@ def _refused_reach(what: str, far: Reach, host: str) -> RegistryAnswerError:
 def _reach(host: str, *, resolve: bool) -> Reach:
     if is_loopback(host):
         return Reach.LOOPBACK
-    address = ip_of(host)
+    address = ip_of(host) or _spelled_otherwise(host)
     if address is not None:
         return _classify(address)
     if not resolve:
@@ -189,6 +191,14 @@ def _reach(host: str, *, resolve: bool) -> Reach:
         ) from exc
     addresses = {str(entry[4][0]) for entry in found}
     return max((_classify(ip) for text in addresses if (ip := ip_of(text))), default=Reach.PUBLIC)
+
+
+def _spelled_otherwise(host: str) -> IPAddress | None:
+    """The address that C libraries, a proxy's among them, read in `127.1` or `0x7f000001`."""
+    try:
+        return IPv4Address(socket.inet_aton(host.rstrip(".")))
+    except (OSError, UnicodeError):
+        return None
 
 
 def _classify(address: IPAddress) -> Reach:

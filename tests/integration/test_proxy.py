@@ -115,3 +115,32 @@ def test_proxy_that_requires_a_login_is_told_as_such(cli, plain):
         "hint: set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT, or list the host"
         " in NO_PROXY"
     )
+
+
+@pytest.fixture
+def behind(cli, proxy):
+    cli.home.mkdir(parents=True)
+    (cli.home / "config.toml").write_text('[registries."registry.test"]\ninsecure = true\n')
+    address = f"http://127.0.0.1:{proxy.server_address[1]}"
+    return lambda: cli("pull", "registry.test/team/model:1", http_proxy=address)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "10.0.0.1", "127.1", "0x7f000001", "[::1]"])
+def test_redirect_to_an_address_of_a_network_within_is_not_handed_to_the_proxy(
+    behind, proxy, registry, host
+):
+    registry.redirect_to(f"http://{host}/latest", on="blob", times=None)
+
+    done = behind()
+
+    assert done.returncode == 5, done.stderr
+    assert f"registry.test redirects to {host.strip('[]')}, a" in done.stderr
+    assert {urlsplit(asked).hostname for asked in proxy.asked} == {"registry.test"}
+
+
+def test_redirect_to_a_name_is_for_the_proxy_to_follow(behind, proxy, registry):
+    registry.redirect_to("http://cdn.test/v2/team/model/blobs/nothing", on="blob", times=1)
+
+    behind()
+
+    assert "http://cdn.test/v2/team/model/blobs/nothing" in proxy.asked

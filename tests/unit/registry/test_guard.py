@@ -138,10 +138,25 @@ def test_redirect_inwards_is_refused(target, registry):
         check_redirect(f"https://{registry}/v2/", target, registry, resolve=True)
 
 
-@pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1", "0x7f000001"])
-def test_other_spellings_of_an_address_are_looked_up_and_refused(host):
-    with pytest.raises((RegistryAnswerError, RegistryUnavailableError)):
-        check_redirect("https://93.184.216.34/", f"https://{host}/b", "93.184.216.34", resolve=True)
+@pytest.mark.parametrize("resolve", [True, False], ids=["directly", "through a proxy"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("2130706433", "127.1", "0177.0.0.1", "0x7f000001", "0x7f.1", "127.0.0.1.", "0"),
+        *("169.254.169.254", "0xa9fea9fe", "10.0.0.1"),
+        *("[fe80::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"),
+        *("localhost", "a.localhost", "localhost."),
+    ],
+)
+def test_an_address_is_refused_however_it_is_written(host, resolve):
+    with pytest.raises(RegistryAnswerError, match="not followed"):
+        check_redirect(
+            "https://93.184.216.34/", f"https://{host}/b", "93.184.216.34", resolve=resolve
+        )
+
+
+def test_a_name_is_for_the_proxy_to_judge():
+    check_redirect("https://ghcr.io/", "https://cdn.internal/b", "ghcr.io", resolve=False)
 
 
 def test_name_that_nobody_knows_is_an_error_of_the_network():
