@@ -40,7 +40,8 @@ lint: $(VENV)/.dev ## Check style, types and floors.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fuzz: $(VENV)/.dev ## Garbage for the GGUF reader, a thousand bad networks for the engine.
+fuzz: $(VENV)/.dev ## Garbage for all that reads, a thousand bad networks for the engine.
+	$(BIN)/python -m pytest -q $(WORKERS) -m hypothesis --hypothesis-profile thorough tests/unit
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
 	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 

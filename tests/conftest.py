@@ -19,8 +19,10 @@ from tests.support.shared import made_once
 ROOT = Path(__file__).parent.parent
 
 # how long an example takes says more of the machine than of the code
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _UNTIMED, max_examples=25)
+settings.register_profile("thorough", _UNTIMED, max_examples=400)
+settings.load_profile("quick")
 
 _FOREIGN = (
     "MODELRUNNER_",

@@ -9,6 +9,7 @@ cannot control a terminal.
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import modelrunner
@@ -23,9 +24,14 @@ class Source:
     name: str
     text: str
 
+    @property
+    def nodes(self) -> list[ast.AST]:
+        """All that is in it; parsed once for all tests."""
+        return _nodes(self.text)
+
     def calls(self) -> Iterator[ast.Call]:
         """Every call in it, in order."""
-        found = [node for node in ast.walk(ast.parse(self.text)) if isinstance(node, ast.Call)]
+        found = [node for node in self.nodes if isinstance(node, ast.Call)]
         return iter(sorted(found, key=lambda call: (call.lineno, call.col_offset)))
 
     def reason(self, call: ast.Call, tag: str) -> str:
@@ -37,6 +43,11 @@ class Source:
                 return reason.strip()
         above = lines[call.lineno - 2].strip() if call.lineno > 1 else ""
         return above.removeprefix(f"# {tag}: ") if above.startswith(f"# {tag}: ") else ""
+
+
+@cache
+def _nodes(text: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(text)))
 
 
 def sources(*without: str) -> list[Source]:

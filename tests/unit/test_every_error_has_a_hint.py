@@ -7,21 +7,23 @@ an error of a class without one has to give one, and not perhaps.
 import ast
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 
-import modelrunner
+import pytest
+
 from modelrunner import errors
 from modelrunner.errors import ModelRunnerError
+from tests.support.sources import Source, sources
 
-PACKAGE = Path(modelrunner.__file__).parent
+# one worker parses everything
+pytestmark = pytest.mark.xdist_group("sources")
 
 
 def test_every_error_has_a_hint() -> None:
     classes = error_classes()
     assert len(classes) > 35
     missing = [
-        f"{path.relative_to(PACKAGE)}:{call.lineno}: {ast.unparse(call)[:100]}"
-        for path, call in calls(set(classes))
+        f"{module.name}:{call.lineno}: {ast.unparse(call)[:100]}"
+        for module, call in calls(set(classes))
         if not classes[called(call)].default_hint and not gives_a_hint(call)
     ]
     assert missing == []
@@ -37,14 +39,10 @@ def test_the_hints_of_classes_are_for_their_errors() -> None:
 
 def error_classes() -> dict[str, type[ModelRunnerError]]:
     """Every class of errors, wherever it is, by its name."""
-    for path in PACKAGE.rglob("*.py"):
-        if "(ModelRunnerError" in (text := path.read_text()) or "Error(" in text:
-            defines = any(
-                isinstance(node, ast.ClassDef) and node.name.endswith("Error")
-                for node in ast.walk(ast.parse(text))
-            )
-            if defines:
-                import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
+    for module in sources():
+        classes = (node for node in module.nodes if isinstance(node, ast.ClassDef))
+        if any(each.name.endswith("Error") for each in classes):
+            import_module("modelrunner." + module.name.removesuffix(".py").replace("/", "."))
     found: dict[str, type[ModelRunnerError]] = {}
     waiting: list[type[ModelRunnerError]] = [ModelRunnerError]
     while waiting:
@@ -54,12 +52,12 @@ def error_classes() -> dict[str, type[ModelRunnerError]]:
     return found
 
 
-def calls(names: set[str]) -> Iterator[tuple[Path, ast.Call]]:
+def calls(names: set[str]) -> Iterator[tuple[Source, ast.Call]]:
     """Every call in the package that makes an error."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and called(node) in names:
-                yield path, node
+    for module in sources():
+        for call in module.calls():
+            if called(call) in names:
+                yield module, call
 
 
 def called(call: ast.Call) -> str:

@@ -3,11 +3,14 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import modelrunner
+import pytest
 
-PACKAGE = Path(modelrunner.__file__).parent
+from tests.support.sources import PACKAGE, sources
+
+# one worker parses everything
+pytestmark = pytest.mark.xdist_group("sources")
+
 PAGE = PACKAGE.parent / "docs" / "troubleshooting.md"
 
 
@@ -25,8 +28,8 @@ def test_every_entry_is_found_under_words_of_a_message() -> None:
 
 def texts() -> Iterator[str]:
     """Every text in the package, one a line; what is filled in stands as three dots."""
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for module in sources():
+        for node in module.nodes:
             if isinstance(node, ast.JoinedStr):
                 parts = (
                     str(part.value) if isinstance(part, ast.Constant) else "..."

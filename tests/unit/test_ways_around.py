@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.sources import Source, around, called, method, sources
 
+# one worker parses everything
+pytestmark = pytest.mark.xdist_group("sources")
+
 # Numbers and JSON: `modelrunner.wire`.
 
 _ARITHMETIC = (ast.BinOp, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Constant)

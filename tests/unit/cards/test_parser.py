@@ -193,7 +193,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(_TEXTS)
 def test_no_text_raises_and_every_answer_is_json(text):
     card = parse_card(text, name="x")

@@ -150,7 +150,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     architecture=st.sampled_from(
         ["llama", "gemma3", "gemma3n", "deepseek2", "granitehybrid", "falcon-h1", "bert", "other"]
@@ -190,7 +190,6 @@ def test_shards_count_together():
     assert shape == ModelShape.from_header(whole)
 
 
-@settings(max_examples=40)
 @given(
     name=st.sampled_from(["llama-3.2-3b", "gemma3-270m", "granite-4.0-h-tiny", "gpt-oss-120b"]),
     contexts=st.tuples(st.integers(1, 131072), st.integers(1, 131072)),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.memory.devices import Device
@@ -86,7 +86,6 @@ def test_a_shape_that_is_not_known_can_only_be_too_heavy():
     assert fit(unknown, Load(4096), [gpu(2), host(2)]).verdict == "no"
 
 
-@settings(max_examples=60)
 @given(
     name=st.sampled_from(MANY),
     budget=st.integers(10**8, 40 * GIB),
@@ -109,7 +108,6 @@ def test_the_longest_context_is_never_over_budget_and_never_far_below(
         assert estimate(shape, replace(load, context=longer)).total > budget
 
 
-@settings(max_examples=25)
 @given(name=st.sampled_from(MANY), on_gpu=st.floats(0.5, 24), on_host=st.floats(1, 32))
 def test_the_longest_context_on_devices_keeps_its_verdict(shapes, name, on_gpu, on_host):
     shape, devices = shapes[name], [gpu(on_gpu), host(on_host)]

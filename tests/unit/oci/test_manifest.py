@@ -79,7 +79,7 @@ def test_junk_is_malformed_and_nothing_else(value):
         parse_manifest(encoded(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.sampled_from(list(slots(FULL))), JUNK)
 def test_one_wrong_value_anywhere_is_malformed_or_harmless(path, junk):
     try:

@@ -106,7 +106,7 @@ def test_an_archive_that_is_cut_anywhere_is_found_out():
 
 
 @given(st.binary(max_size=2000), st.integers(0, 3000))
-@settings(max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 def test_whatever_comes_is_read_or_refused(noise, place):
     raw = bytearray(packed(("one", b"1" * 700), ("n" * 200, b"2" * 10)))
     raw[place : place + len(noise)] = noise

@@ -117,6 +117,7 @@ def test_a_response_fails_with_its_id_and_the_next_numbers() -> None:
     assert (told["sequence_number"], told["error"]["message"]) == (9, DIED)
 
 
+@pytest.mark.real
 def test_anthropics_own_client_raises_when_the_runtime_dies() -> None:
     anthropic = pytest.importorskip("anthropic")
     with (
@@ -130,6 +131,7 @@ def test_anthropics_own_client_raises_when_the_runtime_dies() -> None:
         assert [each.type for each in seen][:2] == ["message_start", "content_block_start"]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
 def test_openais_own_client_raises_when_the_runtime_dies(api: str) -> None:
     openai = pytest.importorskip("openai")

@@ -318,7 +318,9 @@ class StoreLife(RuleBasedStateMachine):
 
 
 TestStoreLife = StoreLife.TestCase
-TestStoreLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestStoreLife.settings = settings(
+    max_examples=settings.default.max_examples // 2, stateful_step_count=20
+)
 
 
 def test_a_link_in_the_place_of_a_partial_goes_and_a_folder_stays(store, tmp_path):
