@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _of_disk(error: OSError) -> ModelRunnerError | None:
     """Return the error for an unexpected file system fault; None for other errors."""
     # only what fails pays for it
-    from modelrunner.store.files import disk_error, is_of_disk
+    from modelrunner.disk.files import disk_error, is_of_disk
 
     return disk_error(error, Path.cwd()) if is_of_disk(error) else None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.pulling import pull_one, reference_to_pull
+from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.errors import (
     InvalidReferenceError,
     RuntimeFailedError,
@@ -30,7 +31,6 @@ from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
 from modelrunner.runtime.settings import Value
 from modelrunner.runtime.url import ExternalRuntime
-from modelrunner.store.files import STATE_HINT, disk_errors
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from modelrunner.cli.context import Context
+from modelrunner.disk.inside import read_inside
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError, UsageError
 from modelrunner.operations.calibration import (
     Circumstances,
@@ -21,7 +22,6 @@ from modelrunner.runtime.python_runtime import PythonRuntime
 from modelrunner.runtime.runtime import Runtime
 from modelrunner.runtime.select import select
 from modelrunner.runtime.server import Server
-from modelrunner.store.inside import read_inside
 from modelrunner.store.store import StoredModel
 
 

@@ -14,6 +14,7 @@ from modelrunner.cli.lock_view import (
     change_to_dict,
     model_to_dict,
 )
+from modelrunner.disk.files import disk_errors, flush, sync_directory, write_atomically
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.changes import Change, changes
 from modelrunner.lockfile.intent import Fit, Wanted, first_intent, parse_intent
@@ -21,7 +22,6 @@ from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.lock import Gone, Locker, write_lock
-from modelrunner.store.files import disk_errors, flush, sync_directory, write_atomically
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from modelrunner.cli.curve import Curve, Point, curve_of
 from modelrunner.cli.plot_shapes import HEIGHT, WIDTH, Area, Line, Shape, shapes
 from modelrunner.cli.plot_text import text
+from modelrunner.disk.files import cannot_write, write_lightly
 from modelrunner.errors import UsageError
-from modelrunner.store.files import cannot_write, write_lightly
 
 __all__ = ["HEIGHT", "WIDTH", "Curve", "Point", "curve_of", "svg", "text", "write"]
 

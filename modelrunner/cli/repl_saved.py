@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.chat.conversation import Conversation
+from modelrunner.disk.files import cannot_write
 from modelrunner.errors import UsageError
-from modelrunner.store.files import cannot_write
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 from modelrunner.wire import parse_json
 

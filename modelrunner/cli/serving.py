@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import typer
 
 from modelrunner.cli.context import Context
+from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import ServeOrder, name_of, serve
 from modelrunner.serve.records import running
-from modelrunner.store.files import STATE_HINT, disk_errors
 
 
 @dataclass(frozen=True, slots=True)

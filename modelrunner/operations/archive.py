@@ -18,6 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from tarfile import BLOCKSIZE, DIRTYPE, PAX_FORMAT, RECORDSIZE, TarInfo
 
+from modelrunner.disk.files import disk_error
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError
 from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci import media_types
@@ -26,8 +28,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.archive_output import Output
 from modelrunner.operations.room import require_room
-from modelrunner.store.files import disk_error
-from modelrunner.store.inside import open_content
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import IntegrityError, ModelRunnerError, UsageError
 from modelrunner.oci.manifest import MAX_BYTES
 from modelrunner.operations.archive_index import entries_of
 from modelrunner.operations.archive_tar import Readable
-from modelrunner.store.inside import open_inside
 from modelrunner.text import os_hint, os_reason
 
 _CHUNK = 1024 * 1024

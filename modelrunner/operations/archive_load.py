@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from modelrunner.disk.lock import held
 from modelrunner.errors import (
     CapacityError,
     ConfigError,
@@ -26,7 +27,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive_index import check_layout, entries_of, names_of
 from modelrunner.operations.archive_tar import Member, Readable, TarStream
 from modelrunner.operations.room import require_room
-from modelrunner.store.lock import held
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
 from modelrunner.store.views import require_names

@@ -12,8 +12,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
+from modelrunner.disk.files import flush, remove_abandoned, sync_directory, temporary_beside
 from modelrunner.errors import DiskFullError, ModelRunnerError, UsageError
-from modelrunner.store.files import flush, remove_abandoned, sync_directory, temporary_beside
 from modelrunner.text import os_hint, os_reason
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

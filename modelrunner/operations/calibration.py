@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from modelrunner.disk.files import disk_errors, write_lightly
+from modelrunner.disk.inside import read_inside
+from modelrunner.disk.lock import held
 from modelrunner.memory.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.operations.report import Report
-from modelrunner.store.files import disk_errors, write_lightly
-from modelrunner.store.inside import read_inside
-from modelrunner.store.lock import held
 from modelrunner.units import format_size
 from modelrunner.wire import parse_json
 

@@ -18,9 +18,9 @@ from typing import Literal
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import parse_card, read_card
+from modelrunner.disk.files import write_lightly
 from modelrunner.errors import CardNotFoundError, NotInStoreError, TransferError
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
-from modelrunner.store.files import write_lightly
 from modelrunner.text import did_you_mean
 
 FRESH_S = 24 * 3600.0

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from modelrunner.disk.files import disk_errors, lasting, sync_directory, write_atomically
+from modelrunner.disk.inside import read_inside
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
-from modelrunner.store.files import disk_errors, lasting, sync_directory, write_atomically
-from modelrunner.store.inside import read_inside
 from modelrunner.wire import parse_json
 
 

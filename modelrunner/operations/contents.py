@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import (
     IntegrityError,
     MalformedGGUFError,
@@ -13,7 +14,6 @@ from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.inside import open_content
 from modelrunner.text import with_article
 
 _MAGIC = b"GGUF"

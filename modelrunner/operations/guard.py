@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import (
     ModelNotFoundError,
     ModelRunnerError,
@@ -15,7 +16,6 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.signed import Ask, Checked, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
-from modelrunner.store.inside import open_inside
 
 
 @dataclass(frozen=True, slots=True)

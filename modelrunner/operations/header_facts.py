@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from modelrunner.disk.files import disk_errors, write_atomically
+from modelrunner.disk.inside import read_inside
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors, write_atomically
-from modelrunner.store.inside import read_inside
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json

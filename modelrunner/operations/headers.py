@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import MalformedGGUFError, RangesUnsupportedError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
@@ -17,7 +18,6 @@ from modelrunner.gguf.reader import parse_header, read_header
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
-from modelrunner.store.inside import open_content
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.errors import (
     ConfigError,
     CorruptStoreError,
@@ -27,7 +28,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.suggestions import pin
 from modelrunner.registry.source import Source
-from modelrunner.store.files import disk_errors, write_atomically
 from modelrunner.store.store import Store
 
 

@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
-from modelrunner.oci.digest import Digest
-from modelrunner.store.files import (
+from modelrunner.disk.clones import share_blocks
+from modelrunner.disk.files import (
     disk_errors,
     flush,
     lasting,
@@ -29,8 +28,9 @@ from modelrunner.store.files import (
     temporary_beside,
     write_atomically,
 )
-from modelrunner.store.inside import open_content
-from modelrunner.store.sharing import share_blocks
+from modelrunner.disk.inside import open_content
+from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
+from modelrunner.oci.digest import Digest
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.store.taking import Way

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from modelrunner.disk.files import nearest_existing
 from modelrunner.errors import DiskFullError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import nearest_existing
 from modelrunner.store.store import Store
 from modelrunner.units import format_size
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelrunner.cards.card import Card
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError, MalformedGGUFError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import read_header
@@ -11,7 +12,6 @@ from modelrunner.oci.layers import Role
 from modelrunner.operations.signed import Checked
 from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.template import Finding, scan
-from modelrunner.store.inside import open_content
 from modelrunner.store.store import StoredModel
 
 _TEMPLATE = "tokenizer.chat_template"

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from modelrunner.disk.files import TEMPORARY_PREFIX
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, ModelRunnerError
 from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
-from modelrunner.store.files import TEMPORARY_PREFIX
 from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import copied_layers

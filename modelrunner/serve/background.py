@@ -11,9 +11,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime import probe
-from modelrunner.store.inside import open_inside
 
 _HEALTHY_WITHIN_S = 30.0
 _TICK_S = 0.05

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from modelrunner.disk.files import STATE_HINT, disk_errors, temporary_beside
+from modelrunner.disk.inside import read_inside
 from modelrunner.processes import process_start
-from modelrunner.store.files import STATE_HINT, disk_errors, temporary_beside
-from modelrunner.store.inside import read_inside
 from modelrunner.wire import parse_json
 
 CONTROL = "/_modelrunner/"

@@ -21,6 +21,7 @@ from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import ModelRunnerError
 from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci import media_types
@@ -32,7 +33,6 @@ from modelrunner.share.repositories import (
     repository,
     unknown_blob,
 )
-from modelrunner.store.inside import open_content
 from modelrunner.store.store import Store, StoredModel
 
 _ROUTE = re.compile(

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
-from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors, flush, sync_directory, temporary_beside
-from modelrunner.store.inside import (
+from modelrunner.disk.files import disk_errors, flush, sync_directory, temporary_beside
+from modelrunner.disk.inside import (
     InsideFile,
     make_directory,
     make_read_only,
     open_content,
 )
+from modelrunner.disk.lock import try_lock
+from modelrunner.errors import CorruptStoreError, DigestMismatchError, SizeMismatchError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import try_lock
 from modelrunner.store.partials import is_still, locked_file, open_partial
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
 from modelrunner.store.writer import BlobWriter

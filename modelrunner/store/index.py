@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from modelrunner.disk.files import disk_errors, write_atomically
+from modelrunner.disk.inside import read_inside
 from modelrunner.errors import CorruptStoreError, InvalidReferenceError, MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import parse_json
 from modelrunner.oci.reference import Reference
-from modelrunner.store.files import disk_errors, write_atomically
-from modelrunner.store.inside import read_inside
 from modelrunner.store.layout import Layout
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelrunner.store.files import disk_errors
-from modelrunner.store.inside import open_inside, read_inside
+from modelrunner.disk.files import disk_errors
+from modelrunner.disk.inside import open_inside, read_inside
 from modelrunner.store.partials import take_over
 from modelrunner.wire import parse_json
 

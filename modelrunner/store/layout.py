@@ -19,6 +19,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
+from modelrunner.disk.inside import make_directory, read_inside
+from modelrunner.disk.lock import file_lock
 from modelrunner.errors import (
     ConfigError,
     CorruptStoreError,
@@ -26,9 +29,6 @@ from modelrunner.errors import (
     StoreVersionError,
 )
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
-from modelrunner.store.inside import make_directory, read_inside
-from modelrunner.store.lock import file_lock
 from modelrunner.wire import parse_json
 
 VERSION = 1

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelrunner.store.files import temporary_beside
-from modelrunner.store.inside import InsideFile, open_inside
-from modelrunner.store.lock import lock, try_lock
-from modelrunner.store.sharing import copy_data
+from modelrunner.disk.clones import copy_data
+from modelrunner.disk.files import temporary_beside
+from modelrunner.disk.inside import InsideFile, open_inside
+from modelrunner.disk.lock import lock, try_lock
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from modelrunner.disk.files import write_lightly
+from modelrunner.disk.inside import open_content, read_inside
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import write_lightly
-from modelrunner.store.inside import open_content, read_inside
 from modelrunner.store.layout import Layout
 
 CHUNK = 4 * 1024 * 1024

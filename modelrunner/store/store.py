@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from modelrunner.disk.lock import held, open_held, try_lock
 from modelrunner.errors import (
     CorruptStoreError,
     DiskFullError,
@@ -38,7 +39,6 @@ from modelrunner.oci.reference import (
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import held, open_held, try_lock
 from modelrunner.store.views import ensure_view
 from modelrunner.text import did_you_mean, sanitize_line
 

@@ -16,14 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.disk.files import SECONDS_IN_USE, TEMPORARY_PREFIX, disk_errors
+from modelrunner.disk.lock import held, open_held, try_lock
 from modelrunner.errors import CorruptStoreError, IntegrityError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.files import SECONDS_IN_USE, TEMPORARY_PREFIX, disk_errors
 from modelrunner.store.layout import Layout
-from modelrunner.store.lock import held, open_held, try_lock
 from modelrunner.store.store import Store, StoredModel
 
 _HEX = re.compile(r"[0-9a-f]{64}")

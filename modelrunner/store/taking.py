@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from modelrunner.disk.clones import share_blocks
+from modelrunner.disk.files import disk_errors
+from modelrunner.disk.inside import make_read_only, open_content, open_inside
 from modelrunner.errors import DigestMismatchError, UsageError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.files import disk_errors
-from modelrunner.store.inside import make_read_only, open_content, open_inside
-from modelrunner.store.sharing import share_blocks
 from modelrunner.store.stamps import CHUNK, hash_file, look
 
 Way = Literal["auto", "link", "copy"]

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from modelrunner.disk.clones import copy_data
+from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors
+from modelrunner.disk.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.errors import ConfigError, CorruptStoreError
 from modelrunner.oci.artifact import Layer, ModelArtifact
-from modelrunner.store.files import TEMPORARY_PREFIX, disk_errors
-from modelrunner.store.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.store.layout import Layout
-from modelrunner.store.sharing import copy_data
 from modelrunner.store.stamps import is_copy
 
 

@@ -5,10 +5,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from modelrunner.disk.files import disk_errors
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors
 from modelrunner.store.stamps import CHUNK
 
 

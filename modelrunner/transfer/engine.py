@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from modelrunner.disk.files import disk_errors
 from modelrunner.errors import RangesUnsupportedError, TransferError
 from modelrunner.events import Advanced, Listener, Retrying
 from modelrunner.oci.descriptor import Descriptor
@@ -18,7 +19,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import Source
-from modelrunner.store.files import disk_errors
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher

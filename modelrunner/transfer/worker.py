@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
+from modelrunner.disk.files import disk_errors
 from modelrunner.errors import (
     InterruptedTransferError,
     PartRefusedError,
@@ -22,7 +23,6 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
-from modelrunner.store.files import disk_errors
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import FrontHasher
 from modelrunner.transfer.limits import Throttle

@@ -63,7 +63,7 @@ def test_numbers_of_strangers_are_parsed_by_one_module() -> None:
     assert around(modules, "bounded", parses_number) == []
 
 
-# Files in a store: `modelrunner.store.inside`.
+# Files in a store: `modelrunner.disk.inside`.
 
 _OPENING = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "touch"}
 _FUNCTIONS = {
@@ -85,7 +85,7 @@ def opens_a_file(call: ast.Call) -> bool:
 
 
 def test_files_in_a_store_are_opened_by_one_module() -> None:
-    assert around(sources("store/inside.py"), "outside", opens_a_file) == []
+    assert around(sources("disk/inside.py"), "outside", opens_a_file) == []
 
 
 # Text on a terminal: `Console`, and `render.write` for what streams.

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from modelrunner.disk.files import TEMPORARY_PREFIX, nearest_existing
 from modelrunner.errors import ExitStatus, IntegrityError, ModelRunnerError
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
-from modelrunner.store.files import TEMPORARY_PREFIX, nearest_existing
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel

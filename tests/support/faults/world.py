@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.disk.files import TEMPORARY_PREFIX
 from modelrunner.operations.verify import verify_store
-from modelrunner.store.files import TEMPORARY_PREFIX
 from modelrunner.store.store import Store
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.faults.calls import Fault

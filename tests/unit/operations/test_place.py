@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.disk import files
 from modelrunner.errors import ConfigError, CorruptStoreError, MalformedManifestError, UsageError
 from modelrunner.oci.digest import Digest
 from modelrunner.operations import place as placing
 from modelrunner.operations.place import place
-from modelrunner.store import files
 from tests.support.artifacts import docker_artifact
 from tests.support.stores import put
 

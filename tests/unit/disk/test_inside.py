@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-import modelrunner.store
+import modelrunner
+from modelrunner.disk.files import disk_errors
+from modelrunner.disk.inside import make_directory, open_content, open_inside, read_inside
 from modelrunner.errors import StoreAccessError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.files import disk_errors
-from modelrunner.store.inside import make_directory, open_content, open_inside, read_inside
 from modelrunner.store.journal import Journal, noted_bytes
 from modelrunner.store.stamps import is_stamped
 from tests.support.artifacts import docker_artifact
 from tests.support.stores import put
 
-SOURCES = Path(modelrunner.store.__file__).parent
+PACKAGE = Path(modelrunner.__file__).parent
+SOURCES = [*(PACKAGE / "store").glob("*.py"), *(PACKAGE / "disk").glob("*.py")]
 CONTENT = b"GGUF" * 1000
 BLOB = Descriptor("application/x", Digest.of(CONTENT), len(CONTENT))
 
@@ -36,7 +37,7 @@ WAYS = ("read", "change", "update", "append")
 def test_the_store_opens_files_in_one_way_only():
     found = {
         f"{path.name}:{call.lineno}: {ast.unparse(call)}"
-        for path in sorted(SOURCES.glob("*.py"))
+        for path in SOURCES
         if path.name not in OPENS
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call) and opens(call)

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from modelrunner.disk.inside import open_inside, read_inside
 from modelrunner.errors import DiskFullError, StoreAccessError, UsageError
-from modelrunner.store.inside import open_inside, read_inside
 from modelrunner.text import os_hint, os_reason
 
 TEMPORARY_PREFIX = ".tmp-"

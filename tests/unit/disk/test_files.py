@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from modelrunner.store import files
-from modelrunner.store.files import (
+from modelrunner.disk import files
+from modelrunner.disk.files import (
     SECONDS_IN_USE,
     remove_abandoned,
     temporary_beside,
@@ -19,7 +19,7 @@ from modelrunner.store.files import (
 NAME_OF_A_CHILD = """
 import sys
 from pathlib import Path
-from modelrunner.store.files import temporary_beside
+from modelrunner.disk.files import temporary_beside
 file = temporary_beside(Path(sys.argv[1]))
 file.write_bytes(b"half")
 print(file, flush=True)

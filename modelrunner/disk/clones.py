@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from modelrunner.store.inside import open_content, open_inside
+from modelrunner.disk.inside import open_content, open_inside
 
 _FICLONE = 0x40049409
 _CHUNK = 4 * 1024 * 1024

@@ -18,8 +18,8 @@ from pathlib import Path
 from threading import Condition
 from typing import Literal
 
-from modelrunner.store.files import disk_errors
-from modelrunner.store.inside import InsideFile, open_inside
+from modelrunner.disk.files import disk_errors
+from modelrunner.disk.inside import InsideFile, open_inside
 
 Mode = Literal["shared", "exclusive"]
 
