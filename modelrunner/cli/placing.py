@@ -11,7 +11,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.pulled import Failed, Pulled
 
 if TYPE_CHECKING:
-    from modelrunner.store.taking import Way
+    from modelrunner.store.adopt import Way
 
 
 @dataclass(frozen=True, slots=True)

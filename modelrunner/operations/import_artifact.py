@@ -18,7 +18,7 @@ from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
-from modelrunner.store.taking import TakenFile
+from modelrunner.store.adopt import TakenFile
 from modelrunner.text import with_article
 
 

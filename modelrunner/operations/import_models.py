@@ -24,8 +24,8 @@ from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_artifact import artifact_of, metadata_of
 from modelrunner.operations.room import require_room_for_copies
+from modelrunner.store.adopt import Taken, TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.taking import Taken, TakenFile, Way, take
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.events import Advanced, Listener, Started, Verified
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.store.adopt import take
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.taking import take
 from modelrunner.transfer.fetch import Fetched
 
 Find = Callable[[Digest], tuple[str, Path] | None]

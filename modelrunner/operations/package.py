@@ -22,8 +22,8 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.contents import existing_file, refuse_other_formats, shard_files
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
 from modelrunner.operations.room import require_room_for_copies
+from modelrunner.store.adopt import TakenFile, take
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.taking import TakenFile, take
 from modelrunner.text import with_article
 from modelrunner.units import format_moment
 

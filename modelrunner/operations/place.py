@@ -31,9 +31,9 @@ from modelrunner.disk.files import (
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import ConfigError, MalformedManifestError, StoreAccessError, UsageError
 from modelrunner.oci.digest import Digest
+from modelrunner.store.adopt import Way
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
-from modelrunner.store.taking import Way
 from modelrunner.store.views import place_file
 
 SUMS = "SHA256SUMS"

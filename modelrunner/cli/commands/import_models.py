@@ -15,7 +15,7 @@ from modelrunner.foreign.found import Found, FoundModel, Unusable
 from modelrunner.foreign.programs import PROGRAMS, pick
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_models import Imported, Importer
-from modelrunner.store.taking import Taken, Way
+from modelrunner.store.adopt import Taken, Way
 from modelrunner.units import counted, format_size
 
 _HEADINGS = ("MODEL", "SIZE", "NEW NAME", "")
