@@ -10,12 +10,12 @@ from modelrunner.cli.progress import progress
 from modelrunner.cli.pull_results import tell_failure
 from modelrunner.errors import CanceledByUserError, ModelNotFoundError, UsageError
 from modelrunner.events import Event, Listener, Started
+from modelrunner.huggingface.names import normalized
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import unquoted
-from modelrunner.oci.hub_names import normalized
 from modelrunner.oci.near import typed
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations import pull_many as together

@@ -11,8 +11,8 @@ from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
-from modelrunner.oci.hub_files import HubModel, check_shards, every, names_model
-from modelrunner.oci.hub_names import (
+from modelrunner.huggingface.files import HubModel, check_shards, every, names_model
+from modelrunner.huggingface.names import (
     Kind,
     around_quantization,
     kinds,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
-from modelrunner.oci.hub_files import choose, labels
+from modelrunner.huggingface.files import choose, labels
 from modelrunner.oci.reference import Reference
 
 

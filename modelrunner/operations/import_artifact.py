@@ -10,11 +10,11 @@ from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.foreign.found import FoundModel
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
+from modelrunner.huggingface.artifact import hub_artifact
+from modelrunner.huggingface.files import HubFile, HubModel
+from modelrunner.huggingface.names import quantization_of
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.hub_artifact import hub_artifact
-from modelrunner.oci.hub_files import HubFile, HubModel
-from modelrunner.oci.hub_names import quantization_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from modelrunner.cards.card import Card, Variant
 from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import ModelRunnerError
+from modelrunner.huggingface.files import DEFAULTS
 from modelrunner.memory.fit import Verdict
-from modelrunner.oci.hub_files import DEFAULTS
 from modelrunner.operations.size_fit import size_verdict
 from modelrunner.registry.docker_hub_list import DockerHubRepository
 from modelrunner.registry.hub_hits import HubHit

@@ -10,7 +10,7 @@ from modelrunner.memory.fit import Budget, Verdict
 
 if TYPE_CHECKING:
     # an estimate of what is here knows nothing of the Hub
-    from modelrunner.oci.hub_files import VariantNotFoundError
+    from modelrunner.huggingface.files import VariantNotFoundError
 
 
 def size_verdict(size: int, budget: int) -> Verdict:

@@ -17,7 +17,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnauthorizedError,
 )
-from modelrunner.oci.hub_files import VariantNotFoundError
+from modelrunner.huggingface.files import VariantNotFoundError
 from modelrunner.oci.near import near_names, near_tags
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference, match_id
 from modelrunner.registry.source import Source

@@ -24,9 +24,9 @@ from modelrunner.errors import (
     NotInStoreError,
     RegistryAnswerError,
 )
+from modelrunner.huggingface.files import HubFile
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
-from modelrunner.oci.hub_files import HubFile
 from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.endpoint import Endpoint
 from modelrunner.registry.exchange import Exchange, finishing, read_limited

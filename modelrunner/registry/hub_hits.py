@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from modelrunner.oci.hub_files import quantizations
+from modelrunner.huggingface.files import quantizations
 from modelrunner.text import sanitize_line
 
 _MOST_PARAMETERS = 10**14

@@ -14,10 +14,10 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     UnsupportedArtifactError,
 )
+from modelrunner.huggingface.artifact import HubArtifact, hub_artifact, hub_artifacts
+from modelrunner.huggingface.files import choose, labels
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_artifact import HubArtifact, hub_artifact, hub_artifacts
-from modelrunner.oci.hub_files import choose, labels
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.blob_response import Part, blob_stream, range_header

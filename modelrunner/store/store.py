@@ -20,11 +20,11 @@ from modelrunner.errors import (
     RemovedMeanwhileError,
     StoreAccessError,
 )
+from modelrunner.huggingface.names import normalized
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_names import normalized
 from modelrunner.oci.layers import Layer
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.near import near_names

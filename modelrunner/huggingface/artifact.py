@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from modelrunner.huggingface.files import HubFile, HubModel, every
+from modelrunner.huggingface.names import Kind, said_of
 from modelrunner.oci import media_types
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_files import HubFile, HubModel, every
-from modelrunner.oci.hub_names import Kind, said_of
 from modelrunner.oci.manifest import Manifest
 from modelrunner.units import format_size
 

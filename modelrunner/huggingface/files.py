@@ -23,9 +23,7 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     UnsupportedArtifactError,
 )
-from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_address import tag_of, unquoted
-from modelrunner.oci.hub_names import (
+from modelrunner.huggingface.names import (
     Kind,
     kinds,
     normalized,
@@ -34,6 +32,8 @@ from modelrunner.oci.hub_names import (
     whole_of,
     without_quantization,
 )
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.hub_address import tag_of, unquoted
 from modelrunner.oci.naming import SHARD
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size

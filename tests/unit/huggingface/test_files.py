@@ -8,9 +8,9 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnsupportedArtifactError,
 )
+from modelrunner.huggingface.files import HubFile, choose, labels, quantizations
+from modelrunner.huggingface.names import quantization_of
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.hub_files import HubFile, choose, labels, quantizations
-from modelrunner.oci.hub_names import quantization_of
 
 NAME = "hf.co/Org/Repo-GGUF"
 

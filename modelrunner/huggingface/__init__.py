@@ -1,0 +1,1 @@
+"""What the Hugging Face Hub keeps: its files, their names, and the artifact made of them."""
