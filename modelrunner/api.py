@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelrunner.config import Settings
+from modelrunner.config.settings import Settings
 from modelrunner.errors import InvalidReferenceError, NotInStoreError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from modelrunner.config import Settings
+    from modelrunner.config.settings import Settings
     from modelrunner.oci.reference import Reference
 
 Completer = Callable[[typer.Context, str], list[str]]
@@ -299,7 +299,7 @@ def _begin(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _settings() -> "Settings | None":
     """Return the settings, or the defaults if the configuration is invalid."""
-    from modelrunner.config import Settings
+    from modelrunner.config.settings import Settings
     from modelrunner.errors import ModelRunnerError
 
     try:

@@ -31,7 +31,7 @@ from modelrunner.errors import (
 
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
-    from modelrunner.config import Settings
+    from modelrunner.config.settings import Settings
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
     from modelrunner.operations.guard import Guard
@@ -86,7 +86,7 @@ class Context:
         Raises:
             ConfigError: The configuration cannot be understood.
         """
-        from modelrunner.config import Settings
+        from modelrunner.config.settings import Settings
 
         return Settings.load(self.environ)
 
@@ -96,7 +96,7 @@ class Context:
         Raises:
             ConfigError: There is no home directory either.
         """
-        from modelrunner.config import Settings
+        from modelrunner.config.settings import Settings
 
         try:
             return self.settings, None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.config import Settings
+from modelrunner.config.settings import Settings
 from modelrunner.errors import LockError
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.lockfile.reader import read_lock

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.config import Settings
+from modelrunner.config.settings import Settings
 from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import RegistrySettings
 

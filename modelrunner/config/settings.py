@@ -1,6 +1,6 @@
 """What the user has decided: option > environment > `config.toml` > default, each with its origin.
 
-See `modelrunner.config_file` for what the file says.
+See `modelrunner.config.file` for what the file says.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from modelrunner.config_file import read_config, read_mirrors, read_registries
+from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
 

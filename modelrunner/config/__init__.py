@@ -1,0 +1,1 @@
+"""The configuration: settings with their origins, and the file that holds them."""
