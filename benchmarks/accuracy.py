@@ -31,10 +31,10 @@ from modelrunner.memory.card_estimate import (  # noqa: E402
 )
 from modelrunner.memory.estimate import estimate  # noqa: E402
 from modelrunner.memory.fit import fit  # noqa: E402
-from modelrunner.memory.hyperparameters import Hyperparameters  # noqa: E402
-from modelrunner.memory.load import Load  # noqa: E402
 from modelrunner.memory.measured import measure  # noqa: E402
-from modelrunner.memory.shape import ModelShape  # noqa: E402
+from modelrunner.memory.model.hyperparameters import Hyperparameters  # noqa: E402
+from modelrunner.memory.model.shape import ModelShape  # noqa: E402
+from modelrunner.memory.plan.load import Load  # noqa: E402
 
 DATA = ROOT / "tests" / "data" / "memory"
 BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"

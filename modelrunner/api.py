@@ -195,7 +195,7 @@ def estimate(
         AccessError, TransferError: The registry does not tell, and no card knows the model.
     """
     from modelrunner.cards.catalog import Catalog
-    from modelrunner.memory.devices import devices
+    from modelrunner.memory.devices.devices import devices
     from modelrunner.operations.estimate import Estimator
     from modelrunner.operations.report import Wish
 

@@ -14,7 +14,7 @@ from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import Context
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
-from modelrunner.memory.devices import Device, devices
+from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
@@ -89,7 +89,7 @@ def gpu_named(name: str | None) -> Device | None:
     """
     if name is None:
         return None
-    from modelrunner.memory.gpus import gpu_by_name
+    from modelrunner.memory.devices.gpus import gpu_by_name
 
     found = gpu_by_name(name)
     if found is None:
@@ -209,7 +209,7 @@ def _at_hand(context: Context, found: "Variants") -> "Variants":
 
 
 def _near(name: str) -> str:
-    from modelrunner.memory.gpus import known_gpus
+    from modelrunner.memory.devices.gpus import known_gpus
 
     known = known_gpus()
     found = suggest(name, known)

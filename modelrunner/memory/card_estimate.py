@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.estimate import Estimate
-from modelrunner.memory.load import padded
-from modelrunner.memory.parts import Layer
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Layer
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import padded
 
 CARD_CONTEXT = 4096
 """Tokens that every row's VRAM is for."""

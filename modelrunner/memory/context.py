@@ -7,7 +7,7 @@ The packager's context size counts before what the model was trained for and bef
 from dataclasses import dataclass
 from typing import Literal
 
-from modelrunner.memory.load import PADDING, padded
+from modelrunner.memory.plan.load import PADDING, padded
 
 ContextSource = Literal["requested", "packaged", "trained", "usual", "memory"]
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from modelrunner.memory.graph import compute_bytes
-from modelrunner.memory.kv_cache import kv_cache_bytes, recurrent_bytes
-from modelrunner.memory.load import Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.graph import compute_bytes
+from modelrunner.memory.plan.kv_cache import kv_cache_bytes, recurrent_bytes
+from modelrunner.memory.plan.load import Load
 from modelrunner.units import format_size
 
 Source = Literal["measured", "header", "config", "card"]

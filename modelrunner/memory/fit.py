@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.memory.context import DEFAULT_CEILING
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.kv_cache import layer_cache_bytes, layer_state_bytes
-from modelrunner.memory.load import PADDING, Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.kv_cache import layer_cache_bytes, layer_state_bytes
+from modelrunner.memory.plan.load import PADDING, Load
 
 Verdict = Literal["fits", "partial", "no", "unknown"]
 

@@ -19,9 +19,9 @@ from types import ModuleType
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
+from modelrunner.memory.devices.probe import child_path
 from modelrunner.memory.estimate import Estimate
-from modelrunner.memory.load import Load
-from modelrunner.memory.probe import child_path
+from modelrunner.memory.plan.load import Load
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 

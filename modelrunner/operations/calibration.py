@@ -20,7 +20,7 @@ from pathlib import Path
 from modelrunner.disk.files import disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.disk.lock import held
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.operations.report import Report

@@ -6,11 +6,11 @@ from enum import StrEnum
 
 from modelrunner.cards.card import Card, Variant
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
-from modelrunner.memory.card_shape import shape_from_card
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import Budget, Verdict, fit
-from modelrunner.memory.load import PADDING, Load
+from modelrunner.memory.model.card_shape import shape_from_card
+from modelrunner.memory.plan.load import PADDING, Load
 
 Room = Sequence[Device] | int
 """Memory to fit into: this machine's devices, or a number of bytes."""

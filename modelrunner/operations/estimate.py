@@ -21,11 +21,11 @@ from modelrunner.errors import (
 )
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.context import ContextSource, default_context, running_context
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
-from modelrunner.memory.load import Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -290,7 +290,7 @@ def _facts(name: str, variant: "Variant") -> Facts:
 
 
 def _shape(card: "Card | None", variant: "Variant") -> ModelShape | None:
-    from modelrunner.memory.card_shape import shape_from_card
+    from modelrunner.memory.model.card_shape import shape_from_card
 
     facts = card.shape_of(variant) if card is not None else None
     return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None

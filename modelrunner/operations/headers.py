@@ -22,7 +22,7 @@ from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article
 
 if TYPE_CHECKING:
-    from modelrunner.memory.shape import ModelShape
+    from modelrunner.memory.model.shape import ModelShape
     from modelrunner.registry.source import BlobStream, Source
 
 REMOTE_LIMIT = 16 * 1024 * 1024
@@ -63,7 +63,7 @@ class Headers:
     def shape(self) -> "ModelShape":
         """What the model's need of memory depends on, with its adapter."""
         # `inspect` and `list` read headers without it
-        from modelrunner.memory.shape import ModelShape
+        from modelrunner.memory.model.shape import ModelShape
 
         shape = ModelShape.from_header(self.first, shards=self.shards[1:])
         return shape.with_adapter(self.adapter_bytes) if self.adapter_bytes else shape

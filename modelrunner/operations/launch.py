@@ -17,11 +17,11 @@ from modelrunner.memory.context import (
     default_context,
     running_context,
 )
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
-from modelrunner.memory.load import CACHE_TYPES, PADDING, Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import CACHE_TYPES, PADDING, Load
 from modelrunner.operations import headers
 from modelrunner.operations.calibration import Observation, judged
 from modelrunner.operations.fit_sentence import fit_sentence, memory_of

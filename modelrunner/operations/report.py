@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.context import ContextSource
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Fit
-from modelrunner.memory.load import PADDING, Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.operations.fit_sentence import fit_sentence, memory_of
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from modelrunner import installation
 from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
 from modelrunner.memory.context import DefaultContext, default_context, running_context
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
-from modelrunner.memory.load import PADDING, Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.operations import headers
 from modelrunner.operations.launch import (
     SHORT_CONTEXT,

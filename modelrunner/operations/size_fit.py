@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
-from modelrunner.memory.device import Device
+from modelrunner.memory.devices.device import Device
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.fit import Budget, Verdict
 

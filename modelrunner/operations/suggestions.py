@@ -59,7 +59,7 @@ def with_near_tags(
         return error
     if isinstance(error, VariantNotFoundError):
         # the source knows more than the names of its variants
-        from modelrunner.memory.devices import devices
+        from modelrunner.memory.devices.devices import devices
         from modelrunner.operations.size_fit import with_fit
 
         return with_fit(error, devices())

@@ -29,8 +29,8 @@ from modelrunner.cli.options import (
     Threads,
 )
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.memory.devices import devices
-from modelrunner.memory.load import padded
+from modelrunner.memory.devices.devices import devices
+from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.launch import plan_launch

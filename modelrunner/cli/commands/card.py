@@ -12,7 +12,7 @@ from modelrunner.cli.age import age
 from modelrunner.cli.card_view import card_text, render_card
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import InvalidReferenceError, UsageError
-from modelrunner.memory.devices import devices
+from modelrunner.memory.devices.devices import devices
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations.card_source import CardSource, FoundCard
 from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts

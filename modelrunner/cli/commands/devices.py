@@ -1,7 +1,7 @@
 """`modelrunner devices`."""
 
 from modelrunner.cli.context import Context, command
-from modelrunner.memory.devices import runtime_probes, survey
+from modelrunner.memory.devices.devices import runtime_probes, survey
 from modelrunner.operations.report import device_to_dict
 from modelrunner.units import format_size
 

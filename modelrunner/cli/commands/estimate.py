@@ -11,7 +11,7 @@ from modelrunner.cli.estimate_view import show_report, show_variants
 from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
 from modelrunner.cli.options import ContextSize, GpuLayers
 from modelrunner.errors import DoesNotFitError, UsageError
-from modelrunner.memory.load import CACHE_TYPES
+from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish, device_to_dict
 from modelrunner.text import suggest

@@ -13,7 +13,7 @@ from modelrunner.cli.options import Rpc
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
 from modelrunner.installation import Installation
-from modelrunner.memory.load import CACHE_TYPES
+from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.text import suggest

@@ -57,7 +57,7 @@ from modelrunner.cli.repl_runtime import Restarter
 from modelrunner.cli.repl_session import Session
 from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
-from modelrunner.memory.devices import devices
+from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch import LaunchPlan, plan_launch
 from modelrunner.operations.manner import Manner, manner_of
 from modelrunner.runtime.abilities import refusal, require

@@ -35,7 +35,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.memory.devices import Device, devices
+from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.net import is_loopback
 from modelrunner.operations.serve import (
     ServeOrder,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from modelrunner.errors import ExitStatus
-from modelrunner.memory.devices import runtime_probes, survey
+from modelrunner.memory.devices.devices import runtime_probes, survey
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
 from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size

@@ -13,7 +13,7 @@ from modelrunner.cli import plot
 from modelrunner.cli.curve import ticks
 from modelrunner.errors import NotInStoreError, UsageError
 from modelrunner.installation import add
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import Estimator
 from modelrunner.operations.report import Report, Wish

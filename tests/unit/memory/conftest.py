@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.accuracy import DATA
 from benchmarks.model_headers import header
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from benchmarks.accuracy import DATA, config_shape
 from benchmarks.model_headers import header
 from modelrunner.gguf.header import Header
 from modelrunner.memory.estimate import estimate
-from modelrunner.memory.hyperparameters import Hyperparameters
-from modelrunner.memory.load import Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.hyperparameters import Hyperparameters
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
 
 ROWS = json.loads((DATA / "truth.json").read_text())
 ENCODER = "an encoder keeps no cache: the context costs nothing beyond the batch"

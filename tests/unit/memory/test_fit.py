@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import (
     GPU_RESERVE,
@@ -16,9 +16,9 @@ from modelrunner.memory.fit import (
     longest_context,
     placed,
 )
-from modelrunner.memory.load import Load
-from modelrunner.memory.parts import Weights
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Weights
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
 
 GIB = 1024**3
 MANY = ["llama-3.2-3b", "gemma3-12b", "granite-4.0-h-micro", "qwen3-1.7b", "command-r7b"]

@@ -12,9 +12,9 @@ from modelrunner.gguf.reader import read_header
 from modelrunner.installation import add
 from modelrunner.memory import measured
 from modelrunner.memory.estimate import estimate
-from modelrunner.memory.load import Load
 from modelrunner.memory.measured import measure
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
 from tests.support.gguf import tiny_gguf
 
 MODELS = {model["name"]: model for model in json.loads((DATA / "models.json").read_text())}

@@ -10,7 +10,7 @@ import pytest
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import NotInStoreError
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.calibration import (

@@ -4,10 +4,10 @@ import pytest
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import parse_card
-from modelrunner.memory.card_shape import shape_from_card
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import choose_context, fit
-from modelrunner.memory.load import Load
+from modelrunner.memory.model.card_shape import shape_from_card
+from modelrunner.memory.plan.load import Load
 from modelrunner.operations.cards import Order, Wanted, marks, offers, to_dicts, verdict_of
 
 GIB = 1 << 30

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import CorruptStoreError, UnsupportedArtifactError, UsageError
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest

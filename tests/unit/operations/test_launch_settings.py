@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.accuracy import DATA
 from benchmarks.model_headers import header
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import fit
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
 from modelrunner.operations.launch import LaunchWish, chosen
 
 GIB = 1024**3

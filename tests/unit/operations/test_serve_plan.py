@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import DoesNotFitError
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch import LaunchWish
 from modelrunner.operations.package import Ingredients, package

@@ -8,7 +8,7 @@ import pytest
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import ManifestNotFoundError, NotInStoreError
-from modelrunner.memory.devices import Device
+from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations import variants as module
 from modelrunner.operations.estimate import Estimator

@@ -1,7 +1,7 @@
 """What a model remembers of a conversation: keys and values, or the state of a recurrence."""
 
-from modelrunner.memory.load import Load, padded
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load, padded
 
 _STATE_BYTES = 4
 

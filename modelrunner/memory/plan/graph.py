@@ -11,15 +11,15 @@ input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
 
 from functools import lru_cache
 
-from modelrunner.memory.attention import attend
-from modelrunner.memory.batch import Batch
-from modelrunner.memory.feed_forward import feed_forward
-from modelrunner.memory.gemma3n import gemma3n_graph
-from modelrunner.memory.load import Load
-from modelrunner.memory.parts import Layer
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.recurrence import recur
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Layer
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.attention import attend
+from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.feed_forward import feed_forward
+from modelrunner.memory.plan.gemma3n import gemma3n_graph
+from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.planner import Graph, Tensor
+from modelrunner.memory.plan.recurrence import recur
 
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:

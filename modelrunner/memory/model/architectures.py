@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.gguf.header import TensorInfo
-from modelrunner.memory.hyperparameters import Hyperparameters
+from modelrunner.memory.model.hyperparameters import Hyperparameters
 
 Gate = Literal["separate", "fused", "none"]
 Gating = Literal["softmax", "chosen", "sigmoid"]

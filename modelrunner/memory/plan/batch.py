@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from modelrunner.memory.kv_cache import window_cells
-from modelrunner.memory.load import Load
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.kv_cache import window_cells
+from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.planner import Graph, Tensor
 
 ROTATION = 64
 """Quantized caches rotate heads in groups of this many numbers, or of more where they divide."""

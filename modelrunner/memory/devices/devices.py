@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from modelrunner.memory.device import Device
-from modelrunner.memory.host import host_memory
-from modelrunner.memory.listing import of_driver, of_ggml, of_llama_server, pci_address
-from modelrunner.memory.merge import NAMELESS, merged
-from modelrunner.memory.probe import DEADLINE, ask, number_in, text_of
+from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.host import host_memory
+from modelrunner.memory.devices.listing import of_driver, of_ggml, of_llama_server, pci_address
+from modelrunner.memory.devices.merge import NAMELESS, merged
+from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
 
 __all__ = ["Device", "Probe", "Survey", "devices", "runtime_probes", "survey"]
 
@@ -128,7 +128,7 @@ def _driver_probes(root: Path) -> Iterator[Probe]:
 
 def _child(module: str, *arguments: str) -> Sequence[str]:
     # -P: the folder that people are in is no place to import from
-    return (sys.executable, "-P", "-m", f"modelrunner.memory.{module}", *arguments)
+    return (sys.executable, "-P", "-m", f"modelrunner.memory.devices.probes.{module}", *arguments)
 
 
 def _may_have_gpu(root: Path) -> bool:

@@ -61,7 +61,7 @@ def number_in(path: Path) -> int | None:
 
 def child_path() -> str:
     """PYTHONPATH with which a child finds this package, and whatever its parent finds."""
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
+    path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]
     return os.pathsep.join(filter(None, path))
 
 

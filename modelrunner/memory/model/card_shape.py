@@ -1,8 +1,8 @@
 """A model's shape from the "Model shape" table of its card: an estimate before anything is read."""
 
 from modelrunner.cards.card import Shape
-from modelrunner.memory.hyperparameters import Hyperparameters, Plain
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.hyperparameters import Hyperparameters, Plain
+from modelrunner.memory.model.shape import ModelShape
 
 _KEYS = {
     "layers": "block_count",

@@ -2,10 +2,10 @@
 
 from math import prod
 
-from modelrunner.memory.batch import Batch
-from modelrunner.memory.parts import Latent, Layer
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Latent, Layer
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.planner import Graph, Tensor
 
 
 def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelrunner.memory.device import Device
-from modelrunner.memory.probe import DEADLINE, ask, number_in, text_of
+from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
 
 _UNLIMITED = 1 << 60
 _MAC_NAMES = ("hw.memsize", "vm.page_free_count", "vm.page_purgeable_count", "hw.pagesize")

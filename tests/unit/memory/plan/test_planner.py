@@ -1,6 +1,6 @@
 """The planner holds what is alive, lets go of what is not, and fills holes best first."""
 
-from modelrunner.memory.planner import ALIGNMENT, Graph
+from modelrunner.memory.plan.planner import ALIGNMENT, Graph
 
 KIB = 256  # elements of four bytes
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.memory.host import host_memory
+from modelrunner.memory.devices.host import host_memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
 

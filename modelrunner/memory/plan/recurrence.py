@@ -8,10 +8,10 @@ Mamba 2 gets everything from the first projection and works by head; the first M
 convolved values once more to get its step sizes.
 """
 
-from modelrunner.memory.batch import Batch
-from modelrunner.memory.parts import StateSpace
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import StateSpace
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.planner import Graph, Tensor
 
 
 def recur(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ a B200 179 of its 180. Where a card was sold with several sizes, the plain name 
 and the others have theirs behind the name.
 """
 
-from modelrunner.memory.device import Device
+from modelrunner.memory.devices.device import Device
 
 _GIB = 1024**3
 

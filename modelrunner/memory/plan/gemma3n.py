@@ -7,11 +7,11 @@ streams -> [predicted streams] -> active one -> [norm] -> attention, low-rank de
 Of four streams only one goes through a layer; the others are predicted before and corrected after.
 """
 
-from modelrunner.memory.attention import attend
-from modelrunner.memory.batch import Batch
-from modelrunner.memory.parts import Layer
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Layer
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.attention import attend
+from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.planner import Graph, Tensor
 
 _STREAMS = 4
 _OWN_INPUT = 256

@@ -1,8 +1,8 @@
 """Feed-forward networks as operations of a graph: dense ones and mixtures of experts."""
 
-from modelrunner.memory.parts import Experts, Layer
-from modelrunner.memory.planner import Graph, Tensor
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.parts import Experts, Layer
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.planner import Graph, Tensor
 
 
 def feed_forward(graph: Graph, shape: ModelShape, layer: Layer, current: Tensor) -> Tensor:

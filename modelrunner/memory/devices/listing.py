@@ -13,7 +13,7 @@ What is not understood is left out: a list may have lines about other things.
 import re
 from collections.abc import Iterator, Sequence
 
-from modelrunner.memory.device import Device
+from modelrunner.memory.devices.device import Device
 from modelrunner.wire import parse_json
 
 _MIB = 1024 * 1024
@@ -40,7 +40,7 @@ def of_driver(lines: Sequence[str], backend: str, source: str) -> Iterator[Devic
 
 
 def of_ggml(lines: Sequence[str], source: str) -> Iterator[Device]:
-    """The JSON that `modelrunner.memory.ggml` printed last."""
+    """The JSON that `modelrunner.memory.devices.probes.ggml` printed last."""
     try:
         listed = parse_json(lines[-1]) if lines else []
     except ValueError:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.memory.device import Device
-from modelrunner.memory.listing import of_driver, of_ggml, of_llama_server, pci_address
+from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.listing import of_driver, of_ggml, of_llama_server, pci_address
 
 MIB = 1024 * 1024
 SERVER = """\

@@ -2,11 +2,11 @@
 
 import pytest
 
-from modelrunner.memory.card_shape import shape_from_card
 from modelrunner.memory.estimate import estimate
-from modelrunner.memory.hyperparameters import Hyperparameters
-from modelrunner.memory.load import Load
-from modelrunner.memory.shape import ModelShape
+from modelrunner.memory.model.card_shape import shape_from_card
+from modelrunner.memory.model.hyperparameters import Hyperparameters
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
 
 PARTS = ("weights", "kv_cache", "recurrent", "compute", "output")
 

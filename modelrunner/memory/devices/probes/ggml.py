@@ -1,7 +1,8 @@
 """Asks a runtime's ggml for its devices; run as a child, since a driver may hang or crash.
 
-`python -m modelrunner.memory.ggml xllamacpp|llama_cpp` prints a JSON array with an object for each
-device: `name`, `description`, `type` (`cpu`, `gpu`, `igpu`, `accel`), `id`, `total`, `free`.
+`python -m modelrunner.memory.devices.probes.ggml xllamacpp|llama_cpp` prints a JSON array with an
+object for each device: `name`, `description`, `type` (`cpu`, `gpu`, `igpu`, `accel`), `id`,
+`total`, `free`.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """One device once: by address, by name, and by what is left."""
 
-from modelrunner.memory.device import Device
-from modelrunner.memory.merge import merged
+from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.merge import merged
 
 GIB = 1024**3
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from modelrunner.memory.device import Device
+from modelrunner.memory.devices.device import Device
 
 NAMELESS = {"cuda": "NVIDIA GPU", "rocm": "AMD GPU", "metal": "Apple GPU"}
 """What a GPU is called where its driver has no name for it."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.memory.devices import Device, Probe, devices, runtime_probes, survey
-from modelrunner.memory.gpus import gpu_by_name, known_gpus
-from modelrunner.memory.host import host_memory
-from modelrunner.memory.listing import of_ggml
-from modelrunner.memory.probe import ask
+from modelrunner.memory.devices.devices import Device, Probe, devices, runtime_probes, survey
+from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
+from modelrunner.memory.devices.host import host_memory
+from modelrunner.memory.devices.listing import of_ggml
+from modelrunner.memory.devices.probe import ask
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
 

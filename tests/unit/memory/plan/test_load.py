@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.errors import UsageError
-from modelrunner.memory.load import Load
+from modelrunner.memory.plan.load import Load
 
 
 @pytest.mark.parametrize(

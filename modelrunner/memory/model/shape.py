@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.gguf.header import Header, TensorInfo, padded
-from modelrunner.memory.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
-from modelrunner.memory.parts import Experts, Latent, Layer, StateSpace, Weights
-from modelrunner.memory.wiring import Wiring, is_windowed, wiring_of
+from modelrunner.memory.model.architectures import Wiring, is_windowed, wiring_of
+from modelrunner.memory.model.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
+from modelrunner.memory.model.parts import Experts, Latent, Layer, StateSpace, Weights
 
 ShapeSource = Literal["header", "config", "card"]
 

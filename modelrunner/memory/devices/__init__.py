@@ -1,0 +1,1 @@
+"""Memory that a model could use: GPUs and the host."""

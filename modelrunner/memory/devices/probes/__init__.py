@@ -1,0 +1,1 @@
+"""Programs that ask a driver for its devices; each runs as a child."""

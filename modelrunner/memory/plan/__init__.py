@@ -1,0 +1,1 @@
+"""The computation graph of a model, and the memory that it needs."""
