@@ -18,7 +18,7 @@ from modelrunner.store import store as stores
 
 if TYPE_CHECKING:
     from modelrunner.oci.manifest import Manifest
-    from modelrunner.registry.select import Places
+    from modelrunner.registry.registries import Places
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
     from modelrunner.operations.guard import Guard
-    from modelrunner.registry.referrers import ReferrerPlace
-    from modelrunner.registry.select import Places
+    from modelrunner.registry.oci.referrers import ReferrerPlace
+    from modelrunner.registry.registries import Places
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
 
@@ -197,7 +197,7 @@ class Context:
         """
         if lan:
             from modelrunner.registry import lan as network
-            from modelrunner.registry.select import Neighbours
+            from modelrunner.registry.registries import Neighbours
 
             network.require()
 

@@ -19,7 +19,7 @@ from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
 
 if TYPE_CHECKING:
-    from modelrunner.registry.select import Places
+    from modelrunner.registry.registries import Places
 
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
@@ -204,8 +204,8 @@ class Settings:
         """Every registry, and the mirrors before them."""
         # only what uses the network pays for it
         from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.hub_api import HubAccess
-        from modelrunner.registry.select import Places
+        from modelrunner.registry.huggingface.api import HubAccess
+        from modelrunner.registry.registries import Places
 
         return Places(
             DockerCredentials(self.docker_config, self.auth_files),

@@ -23,7 +23,7 @@ from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.room import Room
 from modelrunner.operations.suggestions import pin
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Choice, Chooser, Source
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_names

@@ -21,7 +21,7 @@ from modelrunner.events import (
 )
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Sink
 from modelrunner.store.store import Store, StoredModel, missing
 

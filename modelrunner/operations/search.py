@@ -14,8 +14,8 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.huggingface.files import DEFAULTS
 from modelrunner.memory.fit import Verdict
 from modelrunner.operations.size_fit import size_verdict
-from modelrunner.registry.docker_hub_list import DockerHubRepository
-from modelrunner.registry.hub_hits import HubHit
+from modelrunner.registry.docker_hub import DockerHubRepository
+from modelrunner.registry.huggingface.api import HubHit
 
 DOCKER_HUB, HUGGING_FACE = "docker.io", "huggingface.co"
 NAMESPACE = "ai"

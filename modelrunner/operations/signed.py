@@ -21,8 +21,8 @@ from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
 from modelrunner.provenance.signatures import Evidence, evidence_in
-from modelrunner.registry.preference import worst
-from modelrunner.registry.referrers import (
+from modelrunner.registry.fallback import worst
+from modelrunner.registry.oci.referrers import (
     MOST_LISTED,
     NotLookedAt,
     ReferrerPlace,

@@ -11,7 +11,8 @@ Not the registry's protocol: another host, no login, one answer of at most 2 MiB
 followed on the same host only, since nothing else has to be asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -27,16 +28,60 @@ from modelrunner.errors import (
 )
 from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB, Reference
-from modelrunner.registry.docker_hub_list import DockerHubRepository, next_page, repositories_in
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.exchange import Exchange, finishing, read_limited
-from modelrunner.registry.guard import origin
-from modelrunner.registry.responses import BODY_LIMIT, error_for, web_page
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.http.responses import BODY_LIMIT, error_for, web_page
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     import requests
+
+
+@dataclass(frozen=True, slots=True)
+class DockerHubRepository:
+    """What a list says of a repository."""
+
+    name: str
+    description: str
+    pulls: int
+    stars: int
+
+
+def repositories_in(results: object) -> Iterator[DockerHubRepository]:
+    """The repositories on a page; what cannot be understood is passed over."""
+    for entry in results if isinstance(results, list) else []:
+        match entry:
+            case {"namespace": str(namespace), "name": str(name)}:
+                about = entry.get("description")
+                yield DockerHubRepository(
+                    sanitize_line(f"{namespace}/{name}", 255),
+                    sanitize_line(about, 500) if isinstance(about, str) else "",
+                    _count_in(entry, "pull_count"),
+                    _count_in(entry, "star_count"),
+                )
+            case _:
+                pass
+
+
+def _count_in(entry: Mapping[str, object], key: str) -> int:
+    """A number; 0 where there is none."""
+    value = entry.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def next_page(here: str, following: object) -> str | None:
+    """The page after this one, if it is on the same host."""
+    if not isinstance(following, str) or not following:
+        return None
+    try:
+        absolute = urljoin(here, following)
+        return absolute if origin(absolute) == origin(here) else None
+    except (ValueError, RegistryAnswerError):
+        return None
+
 
 DESCRIPTION_LIMIT = 2 * 1024 * 1024
 """Bytes of an answer; Hub itself takes descriptions of 25,000 characters."""

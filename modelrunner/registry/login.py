@@ -27,7 +27,7 @@ from modelrunner.errors import (
 from modelrunner.oci.reference import DOCKER_HUB, parse_registry
 from modelrunner.registry import helpers
 from modelrunner.registry.credentials import HUB_KEY, Credential
-from modelrunner.registry.oci import OciRegistry
+from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
 from modelrunner.wire import parse_json
 

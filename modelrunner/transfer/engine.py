@@ -17,7 +17,7 @@ from modelrunner.events import Advanced, Listener, Retrying
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget

@@ -12,8 +12,8 @@ from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismat
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.preference import PROVEN
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.fallback import PROVEN
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget

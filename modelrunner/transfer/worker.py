@@ -21,7 +21,7 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import FrontHasher

@@ -8,9 +8,9 @@ import pytest
 
 from modelrunner.errors import TransferError
 from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.oci import OciRegistry
-from modelrunner.registry.retry import NO_RETRY
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.retry import NO_RETRY
+from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.registry.settings import RegistrySettings
 from tests.support.registry_tls import Certificate, can_make_certificates
 

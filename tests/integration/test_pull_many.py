@@ -13,7 +13,7 @@ from modelrunner.operations.pull import Puller
 from modelrunner.operations.pull_many import pull_many
 from modelrunner.operations.pulled import Dropped, Failed, Pulled
 from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.select import Places
+from modelrunner.registry.registries import Places
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.limits import Limits, Throttle
 from tests.support.artifacts import docker_artifact

@@ -6,7 +6,7 @@ import pytest
 
 from modelrunner.errors import ConfigError, DigestMismatchError, ManifestNotFoundError
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry, sha256

@@ -4,8 +4,8 @@ import pytest
 
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry import referrers
-from modelrunner.registry.referrers import NotLookedAt, Referrer
+from modelrunner.registry.oci import referrers
+from modelrunner.registry.oci.referrers import NotLookedAt, Referrer
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry

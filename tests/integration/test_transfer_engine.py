@@ -19,8 +19,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.retry import Backoff
-from modelrunner.registry.select import Places
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.registries import Places
 from modelrunner.store.journal import noted_bytes
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher

@@ -18,8 +18,8 @@ from modelrunner.operations.pull import Puller
 from modelrunner.operations.pulled import Pulled
 from modelrunner.operations.push import Pushed, Pusher
 from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.retry import Backoff
-from modelrunner.registry.select import Places
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.registries import Places
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.store import Store, StoredModel
 

@@ -16,8 +16,8 @@ from modelrunner.operations.search import NAMESPACE, Hit, Search
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:
-    from modelrunner.registry.docker_hub_list import DockerHubRepository
-    from modelrunner.registry.hub_hits import HubHit
+    from modelrunner.registry.docker_hub import DockerHubRepository
+    from modelrunner.registry.huggingface.api import HubHit
 
 _HEADINGS = ("NAME", "PARAMETERS", "SIZE", "FITS", "DOWNLOADS", "STARS", "DESCRIPTION")
 _FITS = {"fits": "yes", "no": "no"}
@@ -92,7 +92,7 @@ def _docker_hub(context: Context) -> "Sequence[DockerHubRepository]":
 
 
 def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]":
-    from modelrunner.registry.hub_api import HubApi
+    from modelrunner.registry.huggingface.api import HubApi
 
     places = context.places
     # somebody waits for a page to read, as for Docker Hub's

@@ -11,7 +11,7 @@ from modelrunner.operations.doctor import disk, machine, network, trust
 from modelrunner.operations.doctor.finding import Finding, well
 from modelrunner.operations.doctor.patience import Question, ask_all
 from modelrunner.operations.doctor.program import program
-from modelrunner.registry.select import Places
+from modelrunner.registry.registries import Places
 from modelrunner.runtime.select import AUTO
 from modelrunner.store.store import Store
 

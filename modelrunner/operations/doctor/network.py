@@ -14,9 +14,9 @@ from http import HTTPStatus
 from modelrunner.errors import AccessError, ExitStatus, ModelRunnerError, UnauthorizedError
 from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.greeting import Greeting, greet
-from modelrunner.registry.select import Places
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.ping import Greeting, greet
+from modelrunner.registry.registries import Places
 from modelrunner.units import format_duration
 
 SILENCE_S = 6.0

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.registry.docker_hub_list import next_page, repositories_in
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.hub_hits import hits_in
-from modelrunner.registry.oci import _tag_names
-from modelrunner.registry.responses import error_for
-from modelrunner.registry.tokens import Tokens
+from modelrunner.registry.docker_hub import next_page, repositories_in
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.responses import error_for
+from modelrunner.registry.http.tokens import Tokens
+from modelrunner.registry.huggingface.api import hits_in
+from modelrunner.registry.oci.source import _tag_names
 from modelrunner.wire import parse_json
 
 LEAVES = (

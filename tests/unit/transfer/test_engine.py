@@ -6,7 +6,7 @@ from modelrunner.events import ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.retry import NO_RETRY
+from modelrunner.registry.http.retry import NO_RETRY
 from modelrunner.transfer.engine import Engine
 
 CONTENT = bytes(100_000)

@@ -20,8 +20,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.blob_response import Part, blob_stream, range_header
-from modelrunner.registry.hub_api import HubApi, Listing
+from modelrunner.registry.http.blob_stream import Part, blob_stream, range_header
+from modelrunner.registry.huggingface.api import HubApi, Listing
 from modelrunner.registry.source import BlobStream, Choice
 
 _MOST_COMMITS = 50

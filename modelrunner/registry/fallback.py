@@ -1,10 +1,18 @@
-"""Several places that may have the same thing: who is asked first, and what is told of failures."""
+"""Several places that may have the same content: mirrors, other stores, the registry itself.
+
+A digest says all about the content, so it may come from anywhere: another repository, the Hugging
+Face Hub, a neighbour's store. What a name stands for is asked of the name's own registry alone.
+
+Whatever a mirror serves is verified like anything else, so any mirror may be tried. Within one
+source, the place that has delivered is asked first the next time, and one that failed last.
+"""
 
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 from modelrunner.errors import (
@@ -16,8 +24,10 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.source import BlobStream
+from modelrunner.registry.source import BlobStream, Choice, Chooser, Source
 
 PASSING = (AccessError, IntegrityError, ManifestNotFoundError, TransferError)
 """What one place says and another may not."""
@@ -169,3 +179,125 @@ def worst(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
             if isinstance(failure, kind):
                 return failure
     return failures[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A repository, whatever it is called, that is asked by digest only."""
+
+    source: Source
+    reference: Reference
+
+    @property
+    def name(self) -> str:
+        """For people: which place this is."""
+        return self.source.name
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """The manifest of the reference's digest; raises what `Source.manifest` does."""
+        return self.source.manifest(replace(self.reference, tag=None, digest=reference.digest))
+
+    def open_blob(
+        self,
+        reference: Reference,  # noqa: ARG002 - its digest is what counts
+        descriptor: Descriptor,
+        offset: int = 0,
+        stop: int | None = None,
+    ) -> AbstractContextManager[BlobStream]:
+        """A stream of a blob; raises what `Source.open_blob` does."""
+        return self.source.open_blob(self.reference, descriptor, offset, stop)
+
+    def close(self) -> None:
+        """Lets go of its connections."""
+        self.source.close()
+
+
+class ManySources(BlobsOfMany[Source | Elsewhere]):
+    """A source, and places that may have the same content.
+
+    Args:
+        main: Who says what names stand for.
+        before: Finds who is asked for content first, what is near; called where content is needed.
+        after: Who is asked where the others do not deliver.
+    """
+
+    def __init__(
+        self,
+        main: Source,
+        before: Callable[[], Sequence[Elsewhere]],
+        after: Sequence[Elsewhere] = (),
+    ) -> None:
+        self._main = main
+        self._before = before
+        self._after = after
+
+    @cached_property
+    def _places(self) -> Preference[Source | Elsewhere]:
+        return Preference([*self._before(), self._main, *self._after])
+
+    @property
+    def name(self) -> str:
+        """The source that says what names stand for."""
+        return self._main.name
+
+    def resolve(self, reference: Reference) -> Digest:
+        """See `Source.resolve`."""
+        return self._main.resolve(reference)
+
+    def choice(self, reference: Reference) -> Choice | None:
+        """See `Chooser.choice`; what is pinned may come from anywhere, and nobody is asked."""
+        if reference.digest is not None or not isinstance(self._main, Chooser):
+            return None
+        return self._main.choice(reference)
+
+    def tags(self, reference: Reference) -> tuple[str, ...]:
+        """See `Source.tags`."""
+        return self._main.tags(reference)
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """See `Source.manifest`; what is pinned may come from anywhere."""
+        if reference.digest is None:
+            return self._main.manifest(reference)
+        return self._places.first(lambda place: place.manifest(reference), worst)
+
+    def distrust(self, places: Mapping[str, int]) -> None:
+        """See `Source.distrust`."""
+        self._main.distrust(places)
+        super().distrust(places)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        if "_places" in self.__dict__:
+            super().close()
+        else:
+            self._main.close()
+
+    def _content(self) -> Preference[Source | Elsewhere]:
+        return self._places
+
+
+class MirroredSource(BlobsOfMany[Source]):
+    """Several places that hold the same repositories, the best first."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._places = Preference(sources)
+
+    @property
+    def name(self) -> str:
+        """The place that answered last."""
+        return self._places.best.name
+
+    def resolve(self, reference: Reference) -> Digest:
+        """See `Source.resolve`."""
+        return self._places.first(lambda source: source.resolve(reference), worst)
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """See `Source.manifest`."""
+        return self._places.first(lambda source: source.manifest(reference), worst)
+
+    def tags(self, reference: Reference) -> tuple[str, ...]:
+        """See `Source.tags`."""
+        return self._places.first(lambda source: source.tags(reference), worst)
+
+    def _content(self) -> Preference[Source]:
+        return self._places

@@ -16,7 +16,7 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
-from modelrunner.registry.narrow import narrowed
+from modelrunner.registry.http.errors import narrowed
 
 
 def below(root: type) -> Iterator[type]:

@@ -25,23 +25,23 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.blob_response import blob_stream, range_header
 from modelrunner.registry.credentials import Credential, Credentials
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.exchange import (
+from modelrunner.registry.helpers import PATIENCE_S
+from modelrunner.registry.http.blob_stream import blob_stream, range_header
+from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.exchange import (
     READ_TIMEOUT_S,
     Content,
     Exchange,
     finishing,
+    new_session,
     read_limited,
 )
-from modelrunner.registry.guard import origin
-from modelrunner.registry.helpers import PATIENCE_S
-from modelrunner.registry.responses import BODY_LIMIT, error_for, is_web_page, web_page
-from modelrunner.registry.retry import Backoff
-from modelrunner.registry.session import new_session
+from modelrunner.registry.http.responses import BODY_LIMIT, error_for, is_web_page, web_page
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.http.tokens import Headers, scope_of
 from modelrunner.registry.source import BlobStream
-from modelrunner.registry.tokens import Headers, scope_of
 from modelrunner.wire import parse_object
 
 if TYPE_CHECKING:

@@ -11,17 +11,16 @@ from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
-from modelrunner.registry.elsewhere import Elsewhere, ManySources
-from modelrunner.registry.endpoint import Endpoint, Guess
-from modelrunner.registry.hub_api import HubAccess, HubApi
-from modelrunner.registry.huggingface import HuggingFaceHub, Listings
-from modelrunner.registry.mirrors import MirroredSource
-from modelrunner.registry.oci_sink import OciSink
-from modelrunner.registry.referrers import ReferrerPlace, ReferrerSource
-from modelrunner.registry.retry import NO_RETRY, Backoff
+from modelrunner.registry.fallback import Elsewhere, ManySources, MirroredSource
+from modelrunner.registry.http.endpoint import Endpoint, Guess
+from modelrunner.registry.http.retry import NO_RETRY, Backoff
+from modelrunner.registry.http.tokens import Headers
+from modelrunner.registry.huggingface.api import HubAccess, HubApi
+from modelrunner.registry.huggingface.source import HuggingFaceHub, Listings
+from modelrunner.registry.oci.referrers import ReferrerPlace, ReferrerSource
+from modelrunner.registry.oci.sink import OciSink
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
-from modelrunner.registry.tokens import Headers
 
 
 class Neighbours:

@@ -11,7 +11,7 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
-from modelrunner.registry.responses import proxy_login
+from modelrunner.registry.http.responses import proxy_login
 from modelrunner.text import sanitize_line
 
 _LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")

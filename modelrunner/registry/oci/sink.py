@@ -8,9 +8,9 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.exchange import Content
-from modelrunner.registry.oci import OciRegistry
-from modelrunner.registry.tokens import scope_of
+from modelrunner.registry.http.exchange import Content
+from modelrunner.registry.http.tokens import scope_of
+from modelrunner.registry.oci.source import OciRegistry
 
 
 class OciSink(OciRegistry):

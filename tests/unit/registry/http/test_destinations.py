@@ -4,7 +4,7 @@ import pytest
 
 from modelrunner.errors import RegistryAnswerError, RegistryUnavailableError
 from modelrunner.net import ip_of
-from modelrunner.registry.guard import Reached, check_realm, check_redirect, origin
+from modelrunner.registry.http.destinations import Reached, check_realm, check_redirect, origin
 
 HUB = "registry-1.docker.io"
 

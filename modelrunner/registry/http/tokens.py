@@ -14,9 +14,9 @@ from http import HTTPStatus
 
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import check_realm, check_redirect
-from modelrunner.registry.responses import error_for
+from modelrunner.registry.http.destinations import check_realm, check_redirect
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.responses import error_for
 from modelrunner.text import mask
 from modelrunner.wire import LARGEST
 

@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.errors import ConfigError
-from modelrunner.registry.endpoint import Endpoint
+from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.settings import RegistrySettings
 
 

@@ -18,18 +18,36 @@ from urllib.parse import urljoin
 
 from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
 from modelrunner.net import is_loopback
-from modelrunner.registry.connections import judged_adapter
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.encodings import as_meant, is_encoded
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.guard import Reached, check_redirect, origin
-from modelrunner.registry.narrow import narrowed
-from modelrunner.registry.responses import BODY_LIMIT
-from modelrunner.registry.tokens import Form, Headers, Tokens
+from modelrunner.registry.http.connections import judged_adapter
+from modelrunner.registry.http.destinations import Reached, check_redirect, origin
+from modelrunner.registry.http.encodings import as_meant, is_encoded
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.errors import narrowed
+from modelrunner.registry.http.responses import BODY_LIMIT
+from modelrunner.registry.http.tokens import Form, Headers, Tokens
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
     import requests
+
+
+def new_session() -> "requests.Session":
+    """A session that keeps no cookies and follows nothing by itself."""
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    # made here, not by oras: its provider loads a checker of schemas, a quarter of a start
+    session = requests.Session()
+    # some registries take whoever keeps cookies for a browser
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers["User-Agent"] = "modelrunner"
+    # even where it is told not to follow, requests reads the whole body of a redirect to see
+    # where it leads; that is for `Exchange` to see
+    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
+    return session
+
 
 Content = bytes | BinaryIO | None
 CONNECT_TIMEOUT_S = 15.0

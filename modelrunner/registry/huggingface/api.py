@@ -1,4 +1,4 @@
-"""The HTTP API of the Hugging Face Hub: what a repository has, and its files.
+"""The HTTP API of the Hugging Face Hub: what a repository has, its files, searches, errors.
 
 ```
 GET /api/models/ORG/REPO/revision/REVISION                 {"sha": COMMIT, ..}
@@ -11,7 +11,7 @@ GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that kno
 Addresses, fields and `X-Error-Code` are those that the package `huggingface_hub` reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -20,27 +20,156 @@ from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
     ConfigError,
+    DeniedError,
+    ManifestNotFoundError,
     ModelRunnerError,
     NotInStoreError,
     RegistryAnswerError,
+    UnauthorizedError,
 )
-from modelrunner.huggingface.files import HubFile
+from modelrunner.huggingface.files import HubFile, quantizations
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.oci.reference import HUGGING_FACE, Reference
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.exchange import Exchange, finishing, read_limited
-from modelrunner.registry.guard import origin
-from modelrunner.registry.hub_hits import HubHit, hits_in
-from modelrunner.registry.hub_refusal import refusal
-from modelrunner.registry.retry import Backoff
-from modelrunner.registry.session import new_session
+from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.exchange import Exchange, finishing, new_session, read_limited
+from modelrunner.registry.http.responses import BODY_LIMIT, error_for, rate_limited
+from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.settings import HUB_ENDPOINT
-from modelrunner.text import mask
+from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import LARGEST, parse_json
 
 if TYPE_CHECKING:
     import requests
+
+
+_MOST_PARAMETERS = 10**14
+
+
+@dataclass(frozen=True, slots=True)
+class HubHit:
+    """A repository that has GGUF files.
+
+    Attributes:
+        name: `ORG/REPO`.
+        downloads: In the last month.
+        likes: Of people.
+        gated: Whether its owner wants to know who takes it.
+        parameters: Of the model, as its header says.
+        architecture: The same.
+        quantizations: What file names tell.
+    """
+
+    name: str
+    downloads: int
+    likes: int
+    gated: bool
+    parameters: int | None
+    architecture: str | None
+    quantizations: tuple[str, ...]
+
+
+def hits_in(entries: object) -> Iterator[HubHit]:
+    """The repositories in an answer; what cannot be understood is passed over."""
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
+            continue
+        gguf = entry.get("gguf")
+        facts: Mapping[str, object] = gguf if isinstance(gguf, Mapping) else {}
+        total, architecture = facts.get("total"), facts.get("architecture")
+        sane = isinstance(total, int) and not isinstance(total, bool)
+        yield HubHit(
+            sanitize_line(entry["id"], 255),
+            _count(entry.get("downloads")),
+            _count(entry.get("likes")),
+            entry.get("gated") not in (None, False),
+            total if sane and isinstance(total, int) and 0 < total < _MOST_PARAMETERS else None,
+            sanitize_line(architecture, 64) if isinstance(architecture, str) else None,
+            tuple(_quantizations(entry.get("siblings"))),
+        )
+
+
+def _quantizations(siblings: object) -> Iterator[str]:
+    names = [
+        entry.get("rfilename") if isinstance(entry, Mapping) else None
+        for entry in (siblings if isinstance(siblings, list) else [])
+    ]
+    yield from quantizations(name for name in names if isinstance(name, str))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def refusal(
+    response: "requests.Response", *, what: str, hub: str, repository: str, with_token: bool
+) -> ModelRunnerError:
+    """The error for an answer.
+
+    Args:
+        response: The answer, its body not read yet.
+        what: What was asked for.
+        hub: The Hub's name, or the address of what stands for it.
+        repository: As it stands in an address.
+        with_token: Whether a token was shown.
+    """
+    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    facts: dict[str, Any] = {"registry": hub, "status": status}
+    match code, status:
+        case "GatedRepo", _:
+            return DeniedError(
+                f"{what} is gated: its owner has to grant access",
+                hint=f"request access at {HUB_ENDPOINT}/{repository}, then set HF_TOKEN to your "
+                "token",
+                **facts,
+            )
+        case "EntryNotFound", _:
+            message = f"{what}: listed, but not found on {hub}"
+            return ManifestNotFoundError(message, missing="blob", **facts)
+        case "RevisionNotFound", _:
+            return ManifestNotFoundError(
+                f"{what}: {hub} has no such revision",
+                hint="write a branch, a tag or a commit before the quantization: "
+                "hf.co/ORG/REPO@REVISION:QUANT",
+                missing="repository",
+                **facts,
+            )
+        case _, HTTPStatus.TOO_MANY_REQUESTS:
+            more = (
+                "try again later: this is the limit of your token"
+                if with_token
+                else "set HF_TOKEN for a higher limit"
+            )
+            return rate_limited(response.headers, what, hub, facts, hint=more)
+        case _, (HTTPStatus.UNAUTHORIZED | HTTPStatus.NOT_FOUND):
+            return _not_there(status, what, hub, facts, with_token=with_token)
+        case _:
+            body = read_limited(response, BODY_LIMIT, hub)
+            return error_for(status, response.headers, body, what=what, registry=hub)
+
+
+def _not_there(
+    status: int, what: str, hub: str, facts: dict[str, Any], *, with_token: bool
+) -> ModelRunnerError:
+    if status == HTTPStatus.NOT_FOUND:
+        return ManifestNotFoundError(
+            f"{what}: {hub} has no such repository",
+            hint="check the name and its owner: `modelrunner search` finds models",
+            missing="repository",
+            **facts,
+        )
+    if with_token:
+        message = f"{hub} rejected the token"
+        return UnauthorizedError(
+            message, hint="HF_TOKEN may have expired: set it to a new token", **facts
+        )
+    return UnauthorizedError(
+        f"{what}: no such repository, or it is private",
+        hint="check the name; for a private repository set HF_TOKEN",
+        **facts,
+    )
+
 
 _LISTING_LIMIT = 16 * 1024 * 1024
 _MOST_PAGES = 100

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from modelrunner.oci import media_types
 from modelrunner.registry.credentials import Credentials
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.exchange import Exchange, finishing
-from modelrunner.registry.session import new_session
-from modelrunner.registry.tokens import scope_of
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.exchange import Exchange, finishing, new_session
+from modelrunner.registry.http.tokens import scope_of
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 

@@ -10,7 +10,7 @@ from modelrunner.errors import (
     RegistryAnswerError,
     RegistryUnavailableError,
 )
-from modelrunner.registry.retry import Backoff
+from modelrunner.registry.http.retry import Backoff
 from tests.support.clock import Clock
 
 DOWN = RegistryUnavailableError("down")

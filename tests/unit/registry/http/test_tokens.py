@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.endpoint import Endpoint
-from modelrunner.registry.tokens import Challenge, Tokens, parse_challenges
+from modelrunner.registry.http.endpoint import Endpoint
+from modelrunner.registry.http.tokens import Challenge, Tokens, parse_challenges
 from tests.support.clock import Clock
 
 REALM = 'Bearer realm="https://ghcr.io/token",service="ghcr.io",scope="repository:o/m:pull"'

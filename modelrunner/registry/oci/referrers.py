@@ -20,9 +20,9 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_json
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.exchange import read_limited
-from modelrunner.registry.guard import origin
-from modelrunner.registry.oci import OciRegistry
+from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.exchange import read_limited
+from modelrunner.registry.oci.source import OciRegistry
 
 MOST = 256
 """Referrers of one manifest whose own manifests are fetched."""

@@ -18,7 +18,7 @@ from modelrunner.errors import (
     UnauthorizedError,
 )
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.responses import error_for
+from modelrunner.registry.http.responses import error_for
 
 
 def answer(status, body=b"", **headers):

@@ -1,0 +1,1 @@
+"""Requests to a registry: addresses, redirects, logins, retries, errors."""
