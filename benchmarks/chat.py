@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package import Ingredients, package
-from modelrunner.runtime.runtime import LaunchSpec
-from modelrunner.runtime.xllamacpp_server import XLlamaCpp
+from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.store.store import Store
 
 NAME = "bench/chat:1"

@@ -92,9 +92,9 @@ def both_sides(weights: Path, home: Path) -> Iterator[tuple[Side, Side]]:
     """The gateway in a process of its own, and a child like the gateway's beside it."""
     import os
 
-    from modelrunner.runtime.runtime import LaunchSpec
+    from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
+    from modelrunner.runtime.base import LaunchSpec
     from modelrunner.runtime.threads import usable_cores
-    from modelrunner.runtime.xllamacpp_server import XLlamaCpp
 
     environ = {**os.environ, "MODELRUNNER_HOME": str(home), "MODELRUNNER_RUNTIME": "xllamacpp"}
     program = [sys.executable, "-m", "modelrunner"]

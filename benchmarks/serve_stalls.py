@@ -178,7 +178,7 @@ def runtime(address: Any) -> None:  # noqa: ANN401
 
 def gateway(address: Any, port: int) -> None:  # noqa: ANN401
     """In a process of its own: a gateway before that runtime."""
-    from modelrunner.runtime.server import Progress, Server, unheard
+    from modelrunner.runtime.base import Progress, Server, unheard
     from tests.support.serving import Scripted, model
     from tests.support.serving import gateway as served
 

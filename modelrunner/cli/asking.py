@@ -17,8 +17,8 @@ from modelrunner.cli.context import Context
 from modelrunner.cli.json_schema import unmeetable
 from modelrunner.cli.repl_session import Session, describe
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
-from modelrunner.runtime.runtime import Runtime
-from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.base import Runtime
 from modelrunner.text import json_fault, os_reason, sanitize_line
 from modelrunner.wire import parse_json
 

@@ -209,7 +209,7 @@ def setting_keys(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching types of a KV cache."""
-    from modelrunner.runtime.runtime import CACHE_TYPES
+    from modelrunner.runtime.base import CACHE_TYPES
 
     return _begin(CACHE_TYPES, incomplete)
 

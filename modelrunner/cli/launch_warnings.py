@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from modelrunner.cli.context import Context
 from modelrunner.operations.launch import LaunchPlan
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.settings import RPC_WARNING
 
 

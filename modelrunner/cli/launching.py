@@ -24,13 +24,12 @@ from modelrunner.operations.file_model import file_model
 from modelrunner.operations.launch import LaunchPlan, LaunchWish
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.base import UNQUANTIZED, Ability, Runtime, Server
 from modelrunner.runtime.chat_templates import checked, template_file
-from modelrunner.runtime.failure import broken_off
-from modelrunner.runtime.runtime import UNQUANTIZED, Ability, Runtime
+from modelrunner.runtime.child.failure import broken_off
 from modelrunner.runtime.select import select
-from modelrunner.runtime.server import Server
 from modelrunner.runtime.settings import Value
-from modelrunner.runtime.url import ExternalRuntime
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
 

@@ -16,12 +16,11 @@ from modelrunner.operations.calibration import (
 )
 from modelrunner.operations.estimate import OBSERVATIONS_FILE
 from modelrunner.operations.launch import LaunchPlan
-from modelrunner.runtime.child_server import ChildServer
-from modelrunner.runtime.llama_server import LlamaServer
-from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import Runtime
+from modelrunner.runtime.backends.llama_server import LlamaServer
+from modelrunner.runtime.backends.python_package import PythonRuntime
+from modelrunner.runtime.base import Runtime, Server
+from modelrunner.runtime.child.server import ChildServer
 from modelrunner.runtime.select import select
-from modelrunner.runtime.server import Server
 from modelrunner.store.store import StoredModel
 
 

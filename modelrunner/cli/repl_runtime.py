@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 from modelrunner.chat.client import ChatClient
-from modelrunner.runtime.server import Server
+from modelrunner.runtime.base import Server
 
 _DYING_S = 1.0
 _TICK_S = 0.05

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.sse import DONE, events
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.runtime.server import Server
+from modelrunner.runtime.base import Server
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 

@@ -26,7 +26,7 @@ from modelrunner.operations import headers
 from modelrunner.operations.calibration import Observation, judged
 from modelrunner.operations.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.purpose import require_chat, require_model
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing

@@ -30,7 +30,7 @@ from modelrunner.operations.launch import (
 from modelrunner.operations.purpose import require_model
 from modelrunner.operations.rows import row_of
 from modelrunner.processes import process_start
-from modelrunner.runtime.runtime import LaunchSpec, Runtime
+from modelrunner.runtime.base import LaunchSpec, Runtime
 from modelrunner.runtime.threads import usable_cores
 from modelrunner.serve.lineup import Facts, Kind, Served
 from modelrunner.serve.records import Record, record_name, recorded

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from modelrunner.errors import UsageError
-from modelrunner.runtime.runtime import Ability, LaunchSpec, Runtime
+from modelrunner.runtime.base import Ability, LaunchSpec, Runtime
 
 ABILITIES: Mapping[str, frozenset[Ability]] = {
     # older ones stay silent while they read

@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError, UsageError
-from modelrunner.runtime.container import ContainerRuntime
-from modelrunner.runtime.llama_cpp_python import LlamaCppPython
-from modelrunner.runtime.llama_server import LlamaServer
-from modelrunner.runtime.runtime import Ability, Availability, Runtime
-from modelrunner.runtime.url import ExternalRuntime
-from modelrunner.runtime.xllamacpp_server import XLlamaCpp
+from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
+from modelrunner.runtime.backends.llama_server import LlamaServer
+from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
+from modelrunner.runtime.base import Ability, Availability, Runtime
 from modelrunner.text import sanitize_line, suggest
 
 AUTO = "auto"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
+from modelrunner.runtime.base import CACHE_TYPES, LAST_PORT
 from modelrunner.runtime.chat_templates import NAMES
-from modelrunner.runtime.runtime import CACHE_TYPES, LAST_PORT
 from modelrunner.text import sanitize_line, suggest
 
 Value: TypeAlias = int | float | bool | str

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.runtime import probe
+from modelrunner.runtime.child import probe
 
 _HEALTHY_WITHIN_S = 30.0
 _TICK_S = 0.05

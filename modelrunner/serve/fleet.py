@@ -26,8 +26,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     RuntimeFailedError,
 )
-from modelrunner.runtime.runtime import Runtime
-from modelrunner.runtime.server import Server
+from modelrunner.runtime.base import Runtime, Server
 from modelrunner.serve.figures import Figures
 from modelrunner.serve.lineup import Served
 from modelrunner.serve.records import log_of

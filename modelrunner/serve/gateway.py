@@ -16,7 +16,7 @@ from typing import Any, cast
 import uvicorn
 
 from modelrunner.net import http_url
-from modelrunner.runtime.ports import cannot_listen
+from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
 from modelrunner.serve.arrival import HEADERS_LIMIT

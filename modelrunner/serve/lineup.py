@@ -7,7 +7,7 @@ from typing import Literal
 from modelrunner.errors import InvalidReferenceError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
 
 LONGEST_NAME = 1024
 """Characters of what may be the name of a model; none has as many."""

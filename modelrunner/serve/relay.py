@@ -15,8 +15,8 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
-from modelrunner.runtime.server import Server
-from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.base import Server
 from modelrunner.serve.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.fields import Fields
 from modelrunner.serve.figures import Figures

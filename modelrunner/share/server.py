@@ -26,7 +26,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.ports import cannot_listen
+from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.share.repositories import (
     RefusalError,
     catalog,

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from modelrunner.runtime.ports import free_port
+from modelrunner.runtime.child.ports import free_port
 from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.docker_daemon import DockerDaemon

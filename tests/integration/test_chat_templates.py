@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.chat_templates import NAMES, template_file
-from modelrunner.runtime.runtime import LaunchSpec
 from modelrunner.runtime.select import select
 from tests.support.base_models import base_model
 

@@ -20,8 +20,8 @@ from modelrunner.chat.conversation import Message
 from modelrunner.cli.asking import AnswerForm
 from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.runtime.abilities import refusal
-from modelrunner.runtime.ports import free_port
-from modelrunner.runtime.runtime import Ability, LaunchSpec
+from modelrunner.runtime.base import Ability, LaunchSpec
+from modelrunner.runtime.child.ports import free_port
 from modelrunner.runtime.select import select
 from modelrunner.tools.tool import Tool, Toolbox
 from tests.support.fixtures import script
@@ -341,7 +341,7 @@ def test_given_chat_template_takes_the_place_of_the_models_own(environ, spec, tm
 PARENT = """
 import os, sys
 from pathlib import Path
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.select import select
 
 name, model, log, path, host, wait = sys.argv[1:]

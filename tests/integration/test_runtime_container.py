@@ -12,8 +12,8 @@ import pytest
 
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.processes import process_start
-from modelrunner.runtime.container import LABEL, ContainerRuntime
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.backends.docker.runtime import LABEL, ContainerRuntime
+from modelrunner.runtime.base import LaunchSpec
 from tests.support.llama_image import IMAGE
 from tests.support.waiting import wait_until
 
@@ -151,7 +151,7 @@ def test_killing_whoever_owns_it_removes_it(runtime, docker, smollm2_gguf, tmp_p
 
 
 def test_container_whose_owner_and_remover_are_gone_is_swept_by_the_next(runtime, docker, tmp_path):
-    from modelrunner.runtime.container import _place
+    from modelrunner.runtime.backends.docker.runtime import _place
 
     # our own ID, as of a process that had it before us
     *_orphans, stranger, ours = (

@@ -21,8 +21,7 @@ from typing import Any
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
-from modelrunner.runtime.server import Progress, Server, unheard
+from modelrunner.runtime.base import Ability, Availability, LaunchSpec, Progress, Server, unheard
 from modelrunner.serve.access import Door
 from modelrunner.serve.fleet import Fleet
 from modelrunner.serve.gateway import Gateway, listen, url_of

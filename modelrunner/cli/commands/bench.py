@@ -34,9 +34,8 @@ from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.launch import plan_launch
-from modelrunner.runtime.runtime import Ability, LaunchSpec
-from modelrunner.runtime.server import Server
-from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.base import Ability, LaunchSpec, Server
 
 _HEADINGS = ("PROMPT", "PARALLEL", "PROMPT TOK/S", "GENERATION TOK/S", "FIRST TOKEN")
 _MOST = 1024

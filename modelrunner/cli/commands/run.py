@@ -61,9 +61,8 @@ from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch import LaunchPlan, plan_launch
 from modelrunner.operations.manner import Manner, manner_of
 from modelrunner.runtime.abilities import refusal, require
-from modelrunner.runtime.runtime import Ability, Runtime
-from modelrunner.runtime.server import Server
-from modelrunner.runtime.url import ExternalRuntime, ExternalServer
+from modelrunner.runtime.backends.external import ExternalRuntime, ExternalServer
+from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.tools.files import load_tools
 
 _PATIENCE_S = 300.0

@@ -6,7 +6,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.launching import runtime_for
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.memory.devices.devices import Device, runtime_probes, survey
-from modelrunner.runtime.runtime import Availability, Runtime
+from modelrunner.runtime.base import Availability, Runtime
 from modelrunner.runtime.select import known
 from modelrunner.runtime.select import runtimes as find_runtimes
 

@@ -46,7 +46,7 @@ from modelrunner.operations.serve import (
 )
 from modelrunner.processes import hide_argument
 from modelrunner.runtime.abilities import require_for
-from modelrunner.runtime.runtime import Ability, Runtime
+from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.store.store import StoredModel
 
 _GENERATED = "generated"

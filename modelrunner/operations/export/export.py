@@ -26,7 +26,7 @@ from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, 
 from modelrunner.operations.remote import artifact_at
 from modelrunner.operations.report import Facts, Report, Wish
 from modelrunner.operations.suggestions import pin
-from modelrunner.runtime.container_spec import IMAGES
+from modelrunner.runtime.backends.docker.spec import IMAGES
 from modelrunner.store.store import Store, StoredModel
 
 if TYPE_CHECKING:

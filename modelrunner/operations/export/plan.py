@@ -13,8 +13,8 @@ from textwrap import wrap
 
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
-from modelrunner.runtime import arguments
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.backends import arguments
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import UsageError
 from modelrunner.operations.export.plan import ExportPlan
-from modelrunner.runtime.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB
-from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.backends.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB
+from modelrunner.runtime.child.ports import LOOPBACK
 
 # where it listens the router says
 _ROUTERS = {"host", "port"}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from modelrunner.errors import UsageError
 from modelrunner.operations.export.plan import MIB, ExportPlan
 from modelrunner.operations.export.unit_text import Entries, command, text, unit, word
-from modelrunner.runtime.ports import LOOPBACK
+from modelrunner.runtime.child.ports import LOOPBACK
 
 _MOUNT = PurePosixPath("/mnt")
 _MODEL = _MOUNT / "model"

@@ -7,7 +7,7 @@ import pytest
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.abilities import needed_for, require_for
-from modelrunner.runtime.runtime import Ability, LaunchSpec
+from modelrunner.runtime.base import Ability, LaunchSpec
 from modelrunner.runtime.select import known
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="")

@@ -10,8 +10,8 @@ import pytest
 import modelrunner
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.installation import Installation, add
-from modelrunner.runtime.llama_server import LlamaServer, how_to_install
-from modelrunner.runtime.runtime import Ability
+from modelrunner.runtime.backends.llama_server import LlamaServer, how_to_install
+from modelrunner.runtime.base import Ability
 from modelrunner.runtime.select import runtimes, select
 
 ROOT = Path(modelrunner.__file__).parent.parent

@@ -6,7 +6,7 @@ import pytest
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime import settings
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
 
 
 @pytest.mark.parametrize(

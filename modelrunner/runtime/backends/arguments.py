@@ -5,8 +5,8 @@ so. What came, went or was renamed on the way is an environment variable, which 
 not know it ignores; and so is the key, which must not show in a process list.
 """
 
-from modelrunner.runtime.ports import LOOPBACK
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.child.ports import LOOPBACK
 
 PROMPT_CACHE_MIB = 512
 """Host memory for prompts of earlier conversations. llama.cpp takes up to 8 GiB by itself, which

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from modelrunner.runtime import arguments
-from modelrunner.runtime.ports import LOOPBACK
-from modelrunner.runtime.runtime import PATHS, LaunchSpec
+from modelrunner.runtime.backends import arguments
+from modelrunner.runtime.base import PATHS, LaunchSpec
+from modelrunner.runtime.child.ports import LOOPBACK
 
 Vendor = Literal["nvidia", "amd", "other", "none"]
 

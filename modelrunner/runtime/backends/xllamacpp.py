@@ -1,6 +1,6 @@
 """The runtime `xllamacpp`: llama-server inside a ready-made wheel, and the program that serves.
 
-`python -m modelrunner.runtime.xllamacpp_server` is the child's side: it takes a `LaunchSpec` on
+`python -m modelrunner.runtime.backends.xllamacpp` is the child's side: it takes a `LaunchSpec` on
 stdin, loads, says where it listens, and serves until it is ended.
 """
 
@@ -8,17 +8,17 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from modelrunner.runtime import handover
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.arguments import (
+from modelrunner.runtime.backends.arguments import (
     CONTEXT_CHECKPOINTS,
     PROMPT_CACHE_MIB,
     SAYS_ITS_BUFFERS,
     load_mode,
 )
-from modelrunner.runtime.ports import LOOPBACK
-from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.backends.python_package import PythonRuntime
+from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.child import handshake
+from modelrunner.runtime.child.ports import LOOPBACK
 
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
 _FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -28,7 +28,7 @@ class XLlamaCpp(PythonRuntime):
     """Serves with the package `xllamacpp`."""
 
     name = "xllamacpp"
-    program = "modelrunner.runtime.xllamacpp_server"
+    program = "modelrunner.runtime.backends.xllamacpp"
     modules = ("xllamacpp",)
     loads = ("xllamacpp*.so",)
     extra = "embedded"
@@ -39,13 +39,13 @@ def main() -> NoReturn:
     """Serve what stdin says."""
     import xllamacpp
 
-    spec = handover.receive(sys.stdin)
+    spec = handshake.receive(sys.stdin)
     try:
         server = xllamacpp.Server(_params(spec))
     except RuntimeError:
         # llama.cpp has said why, and this says less
         sys.exit(1)
-    handover.announce(handover.Announcement(server.listening_address))
+    handshake.announce(handshake.Announcement(server.listening_address))
     threading.Event().wait()
     sys.exit(0)
 

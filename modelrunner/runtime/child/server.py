@@ -1,7 +1,7 @@
 """A server that is our child: wait until it is ready, say why it is not, end it.
 
 How one finds out that it is ready is all that differs between runtimes: `AnnouncedServer` is for
-the programs that are ours; for the one that is not see `modelrunner.runtime.llama_server`.
+the programs that are ours; for the one that is not see `modelrunner.runtime.backends.llama_server`.
 """
 
 import time
@@ -9,11 +9,10 @@ from abc import abstractmethod
 from pathlib import Path
 
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.runtime import failure, handover, probe
-from modelrunner.runtime.ports import port_in_use
-from modelrunner.runtime.process import Child, Command
-from modelrunner.runtime.runtime import LaunchSpec
-from modelrunner.runtime.server import Progress, Server, unheard
+from modelrunner.runtime.base import LaunchSpec, Progress, Server, unheard
+from modelrunner.runtime.child import failure, handshake, probe
+from modelrunner.runtime.child.ports import port_in_use
+from modelrunner.runtime.child.process import Child, Command
 
 TICK_S = 0.1
 PROBE_S = 5.0
@@ -85,13 +84,13 @@ class ChildServer(Server):
 
 
 class AnnouncedServer(ChildServer):
-    """A child that says where it listens as soon as it does, see `modelrunner.runtime.handover`."""
+    """A child that says where it listens; see `modelrunner.runtime.child.handshake`."""
 
     def _became_ready(self) -> bool:
         line = self._child.listen(TICK_S)
         if line is None:
             return False
-        announcement = handover.hear(line)
+        announcement = handshake.hear(line)
         self._url = announcement.url
         self.context = announcement.context or context_of(announcement.url, self.api_key)
         return True

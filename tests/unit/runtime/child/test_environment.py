@@ -1,6 +1,6 @@
 """What a server inherits."""
 
-from modelrunner.runtime.environment import for_child
+from modelrunner.runtime.child.environment import for_child
 
 
 def test_server_inherits_what_finds_libraries_and_gpus_and_no_secrets():

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import arguments, environment, failure, libraries, ports, probe
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.child_server import PROBE_S, TICK_S, ChildServer
-from modelrunner.runtime.process import Child, Command
-from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.runtime.backends import arguments, libraries
+from modelrunner.runtime.base import Availability, LaunchSpec
+from modelrunner.runtime.child import environment, failure, ports, probe
+from modelrunner.runtime.child.process import Child, Command
+from modelrunner.runtime.child.server import PROBE_S, TICK_S, ChildServer
 from modelrunner.text import sanitize_line
 
 _PROGRAM = "llama-server"

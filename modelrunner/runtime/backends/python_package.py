@@ -12,10 +12,12 @@ from typing import ClassVar
 
 from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import abilities, environment, handover, libraries, ports
-from modelrunner.runtime.child_server import AnnouncedServer
-from modelrunner.runtime.process import Command
-from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
+from modelrunner.runtime import abilities
+from modelrunner.runtime.backends import libraries
+from modelrunner.runtime.base import Ability, Availability, LaunchSpec
+from modelrunner.runtime.child import environment, handshake, ports
+from modelrunner.runtime.child.process import Command
+from modelrunner.runtime.child.server import AnnouncedServer
 
 
 class PythonRuntime:
@@ -86,7 +88,7 @@ class PythonRuntime:
             # -P: nothing of the folder that we were started in is to be imported
             argv=(sys.executable, "-P", "-m", self.program),
             environ=environment.for_child(self._environ),
-            stdin=handover.dump(spec),
+            stdin=handshake.dump(spec),
             announces=True,
         )
         return AnnouncedServer(self.name, spec, command, log)

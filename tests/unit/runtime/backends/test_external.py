@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.runtime.ports import free_port
-from modelrunner.runtime.runtime import LaunchSpec
-from modelrunner.runtime.url import ExternalRuntime
+from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.child.ports import free_port
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="of-a-child")
 

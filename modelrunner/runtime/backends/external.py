@@ -5,9 +5,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.runtime import probe
-from modelrunner.runtime.runtime import Ability, Availability, LaunchSpec
-from modelrunner.runtime.server import Progress, Server, unheard
+from modelrunner.runtime.base import Ability, Availability, LaunchSpec, Progress, Server, unheard
+from modelrunner.runtime.child import probe
 from modelrunner.text import sanitize_line
 
 _PATIENCE_S = 10.0

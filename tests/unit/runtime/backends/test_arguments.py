@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.arguments import arguments, environment, load_mode
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.backends.arguments import arguments, environment, load_mode
+from modelrunner.runtime.base import LaunchSpec
 
 SPEC = LaunchSpec(
     model=Path("/models/m.gguf"), name="ai/m:1B", context=4096, threads=3, api_key="the-key"

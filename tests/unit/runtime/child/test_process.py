@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.process import Child, Command
+from modelrunner.runtime.child.process import Child, Command
 from tests.support.processes import processes
 from tests.support.waiting import until
 
@@ -215,7 +215,7 @@ def test_child_does_not_outlive_a_parent_that_is_killed(tmp_path):
             f"""if True:
             import sys, time
             from pathlib import Path
-            from modelrunner.runtime.process import Child, Command
+            from modelrunner.runtime.child.process import Child, Command
             argv = (sys.executable, "-I", "-S", "-c", {HOLD!r}, {str(held)!r})
             command = Command(argv=argv, environ={{}}, announces=True)
             child = Child(command, Path({str(tmp_path)!r}, "log"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.container_spec import Volume, mounted, options, vendor
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.backends.docker.spec import Volume, mounted, options, vendor
+from modelrunner.runtime.base import LaunchSpec
 
 SPEC = LaunchSpec(
     model=Path("/store/view/m-00001-of-00002.gguf"), name="m", context=512, threads=1, api_key="k"

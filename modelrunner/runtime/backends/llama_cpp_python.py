@@ -1,8 +1,8 @@
 """The runtime `llama-cpp-python`: llama.cpp compiled for this machine, and the program that serves.
 
-`python -m modelrunner.runtime.llama_cpp_python` is the child's side: it takes a `LaunchSpec` on
-stdin, loads, says where it listens, and serves until it is ended. The package's own server answers
-one request at a time; the others wait.
+`python -m modelrunner.runtime.backends.llama_cpp_python` is the child's side: it takes a
+`LaunchSpec` on stdin, loads, says where it listens, and serves until it is ended. The package's own
+server answers one request at a time; the others wait.
 """
 # the package and its server's extra are optional, and not where types are checked
 # mypy: disable-error-code="import-not-found"
@@ -11,11 +11,11 @@ import socket
 import sys
 from typing import Any
 
-from modelrunner.runtime import handover
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.ports import LOOPBACK
-from modelrunner.runtime.python_runtime import PythonRuntime
-from modelrunner.runtime.runtime import UNQUANTIZED, LaunchSpec
+from modelrunner.runtime.backends.python_package import PythonRuntime
+from modelrunner.runtime.base import UNQUANTIZED, LaunchSpec
+from modelrunner.runtime.child import handshake
+from modelrunner.runtime.child.ports import LOOPBACK
 
 _CHAT_FORMAT = "modelrunner"
 _ALL_LAYERS = -1
@@ -27,7 +27,7 @@ class LlamaCppPython(PythonRuntime):
     """Serves with the package `llama-cpp-python` and its server's extra."""
 
     name = "llama-cpp-python"
-    program = "modelrunner.runtime.llama_cpp_python"
+    program = "modelrunner.runtime.backends.llama_cpp_python"
     modules = (
         "llama_cpp",
         "fastapi",
@@ -45,12 +45,12 @@ def main() -> None:
     """Serve what stdin says."""
     import uvicorn
 
-    spec = handover.receive(sys.stdin)
+    spec = handshake.receive(sys.stdin)
     with _listener(spec.port) as listener:
         app, context = _load(spec)
         port: int = listener.getsockname()[1]
         # whoever calls from here on waits in the socket's queue for a moment
-        handover.announce(handover.Announcement(f"http://{LOOPBACK}:{port}", context))
+        handshake.announce(handshake.Announcement(f"http://{LOOPBACK}:{port}", context))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GOODBYE_S)
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime import handover
-from modelrunner.runtime.runtime import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.child import handshake
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="hush-hush")
 
@@ -47,17 +47,17 @@ def test_impossible_port_is_refused(port):
     ],
 )
 def test_spec_arrives_in_the_child_as_it_was_sent(spec):
-    assert handover.receive(io.StringIO(handover.dump(spec))) == spec
+    assert handshake.receive(io.StringIO(handshake.dump(spec))) == spec
 
 
 def test_relative_paths_become_absolute_on_the_way(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    sent = handover.dump(replace(SPEC, model=Path("here.gguf")))
-    assert handover.receive(io.StringIO(sent)).model == tmp_path / "here.gguf"
+    sent = handshake.dump(replace(SPEC, model=Path("here.gguf")))
+    assert handshake.receive(io.StringIO(sent)).model == tmp_path / "here.gguf"
 
 
 def test_announcement_is_heard_with_and_without_a_context():
-    assert handover.hear('{"url": "http://127.0.0.1:1"}') == handover.Announcement(
+    assert handshake.hear('{"url": "http://127.0.0.1:1"}') == handshake.Announcement(
         "http://127.0.0.1:1"
     )
-    assert handover.hear('{"url": "http://127.0.0.1:1", "context": 512}').context == 512
+    assert handshake.hear('{"url": "http://127.0.0.1:1", "context": 512}').context == 512

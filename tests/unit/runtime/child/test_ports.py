@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from modelrunner.errors import PortInUseError
-from modelrunner.runtime.ports import free_port, require_free
+from modelrunner.runtime.child.ports import free_port, require_free
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])

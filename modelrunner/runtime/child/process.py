@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from modelrunner.runtime import guard
+from modelrunner.runtime.child import supervisor
 
 GRACE_S = 5.0
 """How long a child may take to end when it is asked to."""
@@ -46,7 +46,7 @@ class Child:
     def __init__(self, command: Command, log: Path) -> None:
         with _open_log(log) as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__],
+                [sys.executable, "-I", "-S", supervisor.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from modelrunner.runtime.guard import ANNOUNCEMENT_FD
-from modelrunner.runtime.runtime import PATHS, LaunchSpec
+from modelrunner.runtime.base import PATHS, LaunchSpec
+from modelrunner.runtime.child.supervisor import ANNOUNCEMENT_FD
 from modelrunner.wire import parse_json
 
 

@@ -1,8 +1,9 @@
 """The runtime `docker`: llama-server in a container that can do nothing else.
 
-`python -m modelrunner.runtime.container` is the child's side: it takes a `LaunchSpec` on stdin,
-makes the container, copies what it prints, says where it listens, and has it removed when either
-of them ends, see `modelrunner.runtime.container_remover`. An image is never fetched unasked.
+`python -m modelrunner.runtime.backends.docker.runtime` is the child's side: it takes a `LaunchSpec`
+on stdin, makes the container, copies what it prints, says where it listens, and has it removed when
+either of them ends, see `modelrunner.runtime.backends.docker.remover`. An image is never fetched
+unasked.
 """
 
 import os
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.processes import process_start
-from modelrunner.runtime import container_spec, docker_socket, environment, handover, ports, probe
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.child_server import PROBE_S, AnnouncedServer
-from modelrunner.runtime.container_remover import removed_at_the_end
-from modelrunner.runtime.process import Command
-from modelrunner.runtime.runtime import Availability, LaunchSpec
+from modelrunner.runtime.backends.docker import socket
+from modelrunner.runtime.backends.docker import spec as container_spec
+from modelrunner.runtime.backends.docker.remover import removed_at_the_end
+from modelrunner.runtime.base import Availability, LaunchSpec
+from modelrunner.runtime.child import environment, handshake, ports, probe
+from modelrunner.runtime.child.process import Command
+from modelrunner.runtime.child.server import PROBE_S, AnnouncedServer
 from modelrunner.wire import parse_count
 
 if TYPE_CHECKING:
@@ -75,18 +78,18 @@ class ContainerRuntime:
         command = Command(
             argv=(sys.executable, "-P", "-m", __name__, self._image, str(daemon)),
             environ=environment.for_child(self._environ),
-            stdin=handover.dump(spec),
+            stdin=handshake.dump(spec),
             announces=True,
         )
         return AnnouncedServer(self.name, spec, command, log)
 
     def _daemon(self) -> Path:
-        path = docker_socket.find(self._environ)
-        found = docker_socket.status(path, "GET", f"/images/{self._image}/json")
+        path = socket.find(self._environ)
+        found = socket.status(path, "GET", f"/images/{self._image}/json")
         if found is None:
             raise RuntimeUnavailableError(
                 f"{self.name}: no daemon answers at {path}",
-                hint=docker_socket.START,
+                hint=socket.START,
             )
         if found != _OK:
             raise RuntimeUnavailableError(
@@ -101,7 +104,7 @@ def main() -> NoReturn:
     import docker
 
     image, daemon = sys.argv[1:]
-    spec = handover.receive(sys.stdin)
+    spec = handshake.receive(sys.stdin)
     signal.signal(signal.SIGTERM, _leave)
     name = f"modelrunner-{secrets.token_hex(6)}"
     try:
@@ -130,7 +133,7 @@ def _serve(client: "DockerClient", image: str, name: str, spec: LaunchSpec) -> i
         health = probe.get(f"{url}/health", api_key="", timeout_s=PROBE_S) if url else None
         announced = health is not None and health.status == _OK
         if url and announced:
-            handover.announce(handover.Announcement(url))
+            handshake.announce(handshake.Announcement(url))
         else:
             time.sleep(_TICK_S)
     return ended.get()

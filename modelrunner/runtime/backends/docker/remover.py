@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelrunner.runtime import docker_socket
+from modelrunner.runtime.backends.docker import socket
 
 _TRIES = 50
 _BETWEEN_S = 0.1
@@ -41,7 +41,7 @@ def main() -> None:
     sys.stdin.buffer.read()
     absent = 0
     for _ in range(_TRIES):
-        answer = docker_socket.status(daemon, "DELETE", f"/containers/{name}?force=true&v=true")
+        answer = socket.status(daemon, "DELETE", f"/containers/{name}?force=true&v=true")
         absent += answer == _GONE
         if answer == _DONE or absent == _SURE:
             return

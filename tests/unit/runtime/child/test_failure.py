@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.runtime.failure import broken_off, cause_in, failed_to_bind, runtime_failure
+from modelrunner.runtime.child.failure import broken_off, cause_in, failed_to_bind, runtime_failure
 from modelrunner.system_packages import advice
 
 STAMPED = """\

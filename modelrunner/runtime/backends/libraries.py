@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.runtime import environment
-from modelrunner.runtime.runtime import Availability
+from modelrunner.runtime.base import Availability
+from modelrunner.runtime.child import environment
 from modelrunner.system_packages import advice
 from modelrunner.text import sanitize_line
 

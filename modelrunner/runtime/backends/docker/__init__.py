@@ -1,0 +1,1 @@
+"""The runtime that serves in a container."""

@@ -1,0 +1,1 @@
+"""Servers as child processes: started, supervised, ended."""
