@@ -16,7 +16,6 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UsageError,
 )
-from modelrunner.foreign.folder import name_of
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
@@ -30,6 +29,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.contents import shard_files
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
+from modelrunner.other_stores.folder import name_of
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import sanitize_line, with_article

@@ -7,7 +7,6 @@ made from names, sizes and digests and what the header says, without a time: the
 from collections.abc import Sequence
 
 from modelrunner.errors import UnsupportedArtifactError
-from modelrunner.foreign.found import FoundModel
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.huggingface.artifact import hub_artifact
@@ -18,6 +17,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.contents import refuse_other_formats
 from modelrunner.operations.making import LAYER_TYPES, assemble, config_of
+from modelrunner.other_stores.found import FoundModel
 from modelrunner.store.adopt import TakenFile
 from modelrunner.text import with_article
 

@@ -17,13 +17,13 @@ from modelrunner.events import (
     Verified,
     ignore,
 )
-from modelrunner.foreign.found import FoundModel, Kept
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_artifact import artifact_of, metadata_of
 from modelrunner.operations.room import require_room_for_copies
+from modelrunner.other_stores.found import FoundModel, Kept
 from modelrunner.store.adopt import Taken, TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
 

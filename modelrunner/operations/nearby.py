@@ -29,7 +29,7 @@ def programs(environ: Mapping[str, str]) -> Find:
 
     def find(digest: Digest) -> tuple[str, Path] | None:
         # most pulls bring nothing large, and need not load what knows the programs
-        from modelrunner.foreign.programs import find_blob
+        from modelrunner.other_stores.programs import find_blob
 
         return find_blob(digest, home, environ)
 

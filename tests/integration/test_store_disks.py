@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from modelrunner.errors import DiskFullError, ExitStatus, StoreAccessError
-from modelrunner.foreign import folder as plain_files
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -15,6 +14,7 @@ from modelrunner.operations.import_models import Importer
 from modelrunner.operations.package import Ingredients, package
 from modelrunner.operations.remove import plan_removal, remove
 from modelrunner.operations.verify import verify_store
+from modelrunner.other_stores import folder as plain_files
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import leftovers, make_room_by, sweep
 from tests.support.artifacts import docker_artifact

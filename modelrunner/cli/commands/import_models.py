@@ -10,11 +10,11 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
-from modelrunner.foreign import folder as plain_files
-from modelrunner.foreign.found import Found, FoundModel, Unusable
-from modelrunner.foreign.programs import PROGRAMS, pick
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.import_models import Imported, Importer
+from modelrunner.other_stores import folder as plain_files
+from modelrunner.other_stores.found import Found, FoundModel, Unusable
+from modelrunner.other_stores.programs import PROGRAMS, pick
 from modelrunner.store.adopt import Taken, Way
 from modelrunner.units import counted, format_size
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelrunner.errors import MalformedManifestError
-from modelrunner.foreign.found import Found, FoundFile
-from modelrunner.foreign.hub_layout import models_of
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
+from modelrunner.other_stores.found import Found, FoundFile
+from modelrunner.other_stores.hub_layout import models_of
 
 _PREFIX = "models--"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.huggingface.files import choose, labels
 from modelrunner.oci.reference import Reference
+from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Unusable
 
 
 def models_of(files: Sequence[FoundFile], repository: str) -> Iterator[Found]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
-from modelrunner.foreign import docker_models, hf_cache, lm_studio, ollama
-from modelrunner.foreign.found import Found, Unusable
 from modelrunner.oci.digest import Digest
+from modelrunner.other_stores import docker_models, hf_cache, lm_studio, ollama
+from modelrunner.other_stores.found import Found, Unusable
 from modelrunner.text import sanitize_line
 
 _NEAR = 12

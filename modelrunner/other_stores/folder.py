@@ -7,7 +7,6 @@ from itertools import count
 from pathlib import Path
 
 from modelrunner.errors import InvalidReferenceError, ModelRunnerError, UsageError
-from modelrunner.foreign.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
@@ -22,6 +21,7 @@ from modelrunner.huggingface.names import (
 )
 from modelrunner.oci.naming import shard_names
 from modelrunner.oci.reference import LOCAL, Reference
+from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.text import with_article
 
 _UNUSUAL = re.compile(r"[^a-z0-9.]+")

@@ -20,9 +20,9 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnsupportedArtifactError,
 )
-from modelrunner.foreign.found import Found, FoundFile, FoundModel, Role, Unusable, read_object
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Role, Unusable, read_object
 from modelrunner.text import sanitize_line
 
 _PREFIX = "application/vnd.ollama.image."

@@ -8,9 +8,9 @@ and the `lms` command.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from modelrunner.foreign.found import Found, FoundFile
-from modelrunner.foreign.hub_layout import models_of
 from modelrunner.oci.digest import Digest
+from modelrunner.other_stores.found import Found, FoundFile
+from modelrunner.other_stores.hub_layout import models_of
 
 _POINTER = ".lmstudio-home-pointer"
 

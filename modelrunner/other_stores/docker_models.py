@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.foreign.found import Found, FoundModel, Kept, Unusable, read_object
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_manifest
 from modelrunner.oci.reference import LOCAL, Reference
+from modelrunner.other_stores.found import Found, FoundModel, Kept, Unusable, read_object
 from modelrunner.text import sanitize_line
 
 

@@ -1,1 +1,0 @@
-"""Weights that other programs keep: what each has, read from what it writes, and never changed."""
