@@ -20,7 +20,7 @@ from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import ServeOrder, name_of, serve
-from modelrunner.serve.records import running
+from modelrunner.serve.process.records import running
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def serve_detached(
     Raises:
         RuntimeFailedError: It does not.
     """
-    from modelrunner.serve.background import detach, wait_until_healthy
     from modelrunner.serve.gateway import url_of
+    from modelrunner.serve.process.background import detach, wait_until_healthy
 
     log = _log_file(order, listener)
 

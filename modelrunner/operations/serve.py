@@ -32,8 +32,8 @@ from modelrunner.operations.rows import row_of
 from modelrunner.processes import process_start
 from modelrunner.runtime.base import LaunchSpec, Runtime
 from modelrunner.runtime.threads import usable_cores
-from modelrunner.serve.lineup import Facts, Kind, Served
-from modelrunner.serve.records import Record, record_name, recorded
+from modelrunner.serve.models import Facts, Kind, Served
+from modelrunner.serve.process.records import Record, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -264,9 +264,9 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
     Raises:
         StoreAccessError, DiskFullError: The state folder cannot be written.
     """
-    from modelrunner.serve.access import Door
-    from modelrunner.serve.fleet import Fleet
+    from modelrunner.serve.client.access import Door
     from modelrunner.serve.gateway import Gateway, url_of
+    from modelrunner.serve.pool import Fleet
 
     control_key = secrets.token_urlsafe(32)
     record = Record(

@@ -24,19 +24,19 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from modelrunner.serve.access import Door, Guarded
-from modelrunner.serve.arrival import Arrival
-from modelrunner.serve.dialects import dialect_of
-from modelrunner.serve.fields import InvalidBodyError, read_object
-from modelrunner.serve.figures import Labels, joined
-from modelrunner.serve.fleet import Fleet, Seat
-from modelrunner.serve.limits import Limited
-from modelrunner.serve.lineup import Called, Served, find
+from modelrunner.serve.client.access import Door, Guarded
+from modelrunner.serve.client.arrival import Arrival
+from modelrunner.serve.client.dialects import dialect_of
+from modelrunner.serve.client.errors import FINAL, RefusalError, request_id_of
+from modelrunner.serve.client.fields import InvalidBodyError, read_object
+from modelrunner.serve.client.limits import Limited
+from modelrunner.serve.client.request import Bodies, GoneError, refusal_of
+from modelrunner.serve.metrics import Labels, joined
+from modelrunner.serve.models import Called, Served, find
 from modelrunner.serve.page import Page
-from modelrunner.serve.records import CONTROL
-from modelrunner.serve.refusals import FINAL, RefusalError, request_id_of
+from modelrunner.serve.pool import Fleet, Seat
+from modelrunner.serve.process.records import CONTROL
 from modelrunner.serve.relay import ENDPOINTS, Relay
-from modelrunner.serve.request import Bodies, GoneError, refusal_of
 from modelrunner.text import listed
 from modelrunner.units import format_moment, format_size
 

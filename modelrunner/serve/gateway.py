@@ -17,13 +17,13 @@ import uvicorn
 
 from modelrunner.net import http_url
 from modelrunner.runtime.child.ports import cannot_listen
-from modelrunner.serve.access import Door
 from modelrunner.serve.app import application
-from modelrunner.serve.arrival import HEADERS_LIMIT
-from modelrunner.serve.connections import Connections
-from modelrunner.serve.fleet import Fleet
-from modelrunner.serve.limits import Limits
-from modelrunner.serve.request import Bodies
+from modelrunner.serve.client.access import Door
+from modelrunner.serve.client.arrival import HEADERS_LIMIT
+from modelrunner.serve.client.connections import Connections
+from modelrunner.serve.client.limits import Limits
+from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.pool import Fleet
 
 _GOODBYE_S = 3
 _DESCRIPTORS = 4096

@@ -8,8 +8,8 @@ from html import escape
 from starlette.requests import Request
 
 from modelrunner import __version__
-from modelrunner.serve.fleet import Seat
-from modelrunner.serve.lineup import Kind
+from modelrunner.serve.models import Kind
+from modelrunner.serve.pool import Seat
 
 _ENDPOINTS: dict[Kind, str] = {
     "chat": "chat/completions",

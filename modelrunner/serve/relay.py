@@ -17,13 +17,13 @@ from starlette.types import Receive, Scope, Send
 from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import Server
-from modelrunner.serve.dialects import ANTHROPIC, Dialect, Sent, dialect_of
-from modelrunner.serve.fields import Fields
-from modelrunner.serve.figures import Figures
-from modelrunner.serve.fleet import BusyError, Fleet
-from modelrunner.serve.lineup import Kind, Served, find
-from modelrunner.serve.refusals import FINAL, RefusalError, refuse, request_id_of
-from modelrunner.serve.request import Bodies, GoneError, check_for, shown
+from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
+from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
+from modelrunner.serve.client.fields import Fields
+from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
+from modelrunner.serve.metrics import Figures
+from modelrunner.serve.models import Kind, Served, find
+from modelrunner.serve.pool import BusyError, Fleet
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from modelrunner.serve.parsing import pieces
+from modelrunner.serve.client.parsing import pieces
 
 _CHUNK = 64 * 1024
 _CHUNKED = 8 * 1024

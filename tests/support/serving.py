@@ -22,11 +22,11 @@ from modelrunner.errors import RuntimeFailedError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.base import Ability, Availability, LaunchSpec, Progress, Server, unheard
-from modelrunner.serve.access import Door
-from modelrunner.serve.fleet import Fleet
+from modelrunner.serve.client.access import Door
+from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.gateway import Gateway, listen, url_of
-from modelrunner.serve.limits import Limits
-from modelrunner.serve.lineup import Kind, Served
+from modelrunner.serve.models import Kind, Served
+from modelrunner.serve.pool import Fleet
 from tests.support.openai_server import OpenAIServer
 
 CONTROL_KEY = "control"

@@ -13,8 +13,8 @@ from modelrunner.cli.context import Context, command
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
-from modelrunner.serve.control import states
-from modelrunner.serve.records import model_logs, server_logs
+from modelrunner.serve.process.control import states
+from modelrunner.serve.process.records import model_logs, server_logs
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from modelrunner.cli.context import Context, command
-from modelrunner.serve.control import ModelState, states
+from modelrunner.serve.process.control import ModelState, states
 from modelrunner.units import format_duration, format_size
 
 _HEADINGS = ("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL")

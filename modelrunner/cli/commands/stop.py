@@ -6,8 +6,8 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import UsageError
-from modelrunner.serve.control import stop as stop_one
-from modelrunner.serve.control import stop_all
+from modelrunner.serve.process.control import stop as stop_one
+from modelrunner.serve.process.control import stop_all
 
 
 @command(examples="  modelrunner stop ai/smollm2\n  modelrunner stop --all")

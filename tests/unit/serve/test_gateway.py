@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner import __version__
-from modelrunner.serve.lineup import Facts
+from modelrunner.serve.models import Facts
 from tests.support.openai_server import Reply, breaks_off, chopped, event, refuses, says, waits
 from tests.support.serving import Scripted, gateway, model
 from tests.support.waiting import wait_until

@@ -8,16 +8,17 @@ import signal
 import pytest
 
 from modelrunner.oci.reference import Reference
-from modelrunner.serve import fields as fields_module
-from modelrunner.serve import lineup, parsing
-from modelrunner.serve.connections import Connection
-from modelrunner.serve.dialects import ANTHROPIC, OPENAI, RESPONSES, dialect_of
-from modelrunner.serve.fields import Fields, InvalidBodyError
-from modelrunner.serve.parsing import INLINE, Parser, ParserFailedError
+from modelrunner.serve import models as lineup
+from modelrunner.serve.client import fields as fields_module
+from modelrunner.serve.client import parsing
+from modelrunner.serve.client.connections import Connection
+from modelrunner.serve.client.dialects import ANTHROPIC, OPENAI, RESPONSES, dialect_of
+from modelrunner.serve.client.fields import Fields, InvalidBodyError
+from modelrunner.serve.client.parsing import INLINE, Parser, ParserFailedError
 from modelrunner.serve.relay import _whole_events
 from tests.support.openai_server import Reply
 from tests.support.serving import Scripted, gateway, model
-from tests.unit.serve.test_connections import POST, connected, everything
+from tests.unit.serve.client.test_connections import POST, connected, everything
 
 ONE = model("ai/one")
 DONE = Reply((b"{}",), kind="application/json")

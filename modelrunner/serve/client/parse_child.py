@@ -11,7 +11,7 @@ import signal
 from contextlib import suppress
 from dataclasses import asdict
 
-from modelrunner.serve.fields import InvalidBodyError, read_fields
+from modelrunner.serve.client.fields import InvalidBodyError, read_fields
 
 MEMORY_LIMIT = 1024 * 1024 * 1024
 """Bytes of address space; a body of 64 MiB takes half of it where its text needs four bytes a

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from modelrunner.serve.limits import Limits
-from modelrunner.serve.lineup import Facts
+from modelrunner.serve.client.limits import Limits
+from modelrunner.serve.models import Facts
 from tests.support.openai_server import Reply
 from tests.support.serving import Scripted, gateway, model
 from tests.support.waiting import wait_until

@@ -19,8 +19,8 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from modelrunner.serve.dialects import OPENAI, Failure
-from modelrunner.serve.limits import Limits
+from modelrunner.serve.client.dialects import OPENAI, Failure
+from modelrunner.serve.client.limits import Limits
 
 _FIRST_ERROR = 400
 _LINGER_S = 2.0

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelrunner.serve.dialects import dialect_of
-from modelrunner.serve.refusals import RefusalError, refuse
+from modelrunner.serve.client.dialects import dialect_of
+from modelrunner.serve.client.errors import RefusalError, refuse
 
 HEADERS_LIMIT = 64 * 1024
 """Bytes of all headers of a request."""

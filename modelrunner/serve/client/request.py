@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
-from modelrunner.serve.fields import Fields, InvalidBodyError
-from modelrunner.serve.limits import Limits
-from modelrunner.serve.lineup import Served
-from modelrunner.serve.parsing import Parser, ParserFailedError
-from modelrunner.serve.refusals import FINAL, RefusalError
+from modelrunner.serve.client.errors import FINAL, RefusalError
+from modelrunner.serve.client.fields import Fields, InvalidBodyError
+from modelrunner.serve.client.limits import Limits
+from modelrunner.serve.client.parsing import Parser, ParserFailedError
+from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 from modelrunner.wire import parse_count

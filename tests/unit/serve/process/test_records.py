@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.serve.background import _redirect
-from modelrunner.serve.records import (
+from modelrunner.serve.process.background import _redirect
+from modelrunner.serve.process.records import (
     Record,
     log_of,
     model_logs,

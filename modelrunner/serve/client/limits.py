@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelrunner.serve.access import OPEN
-from modelrunner.serve.records import CONTROL
-from modelrunner.serve.refusals import RefusalError, refuse
+from modelrunner.serve.client.access import OPEN
+from modelrunner.serve.client.errors import RefusalError, refuse
+from modelrunner.serve.process.records import CONTROL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,9 @@ from modelrunner.errors import (
     RuntimeFailedError,
 )
 from modelrunner.runtime.base import Runtime, Server
-from modelrunner.serve.figures import Figures
-from modelrunner.serve.lineup import Served
-from modelrunner.serve.records import log_of
+from modelrunner.serve.metrics import Figures
+from modelrunner.serve.models import Served
+from modelrunner.serve.process.records import log_of
 from modelrunner.units import format_duration, format_size
 
 READY_WITHIN_S = 600.0

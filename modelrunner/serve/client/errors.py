@@ -1,12 +1,12 @@
 """Answers that are not the model's: errors, in the shape of the API that was asked.
 
 A `RefusalError` says what is wrong; how it is written is for the `Dialect` of the request, see
-`modelrunner.serve.dialects`.
+`modelrunner.serve.client.dialects`.
 """
 
 from starlette.types import Scope, Send
 
-from modelrunner.serve.dialects import Failure, Headers, dialect_of
+from modelrunner.serve.client.dialects import Failure, Headers, dialect_of
 
 FINAL = (b"x-should-retry", b"false")
 """The header by which OpenAI's and Anthropic's clients know that a retry does not help."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from modelrunner.serve.limits import Limits
+from modelrunner.serve.client.limits import Limits
 from tests.support.openai_server import says, waits
 from tests.support.serving import Running, Scripted, gateway, model
 from tests.support.waiting import wait_until

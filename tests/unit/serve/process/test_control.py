@@ -9,8 +9,8 @@ import pytest
 
 from modelrunner.errors import ModelNotFoundError
 from modelrunner.processes import process_start
-from modelrunner.serve.control import Stopped, states, stop
-from modelrunner.serve.records import Record, recorded
+from modelrunner.serve.process.control import Stopped, states, stop
+from modelrunner.serve.process.records import Record, recorded
 from tests.support.serving import CONTROL_KEY, Running, Scripted, gateway, model
 
 ONE, TWO, THREE = model("ai/one"), model("ai/two"), model("ai/three")

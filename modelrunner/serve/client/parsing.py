@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from modelrunner.serve.fields import Fields, InvalidBodyError, read_fields
+from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
 from modelrunner.wire import parse_json
 
 INLINE = 16 * 1024
@@ -20,7 +20,7 @@ INLINE = 16 * 1024
 _MIDDLING = 1024 * 1024
 _PIECE = 256 * 1024
 _HEAD = 8
-_COMMAND = (sys.executable, "-P", "-m", "modelrunner.serve.parse_child")
+_COMMAND = (sys.executable, "-P", "-m", "modelrunner.serve.client.parse_child")
 
 
 class ParserFailedError(Exception):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.net import host_in, is_loopback
-from modelrunner.serve.records import CONTROL
-from modelrunner.serve.refusals import RefusalError, refuse
+from modelrunner.serve.client.errors import RefusalError, refuse
+from modelrunner.serve.process.records import CONTROL
 from modelrunner.text import sanitize_line
 
 OPEN = ("/health", "/v1/health")

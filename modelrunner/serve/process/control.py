@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
 from modelrunner.net import http_url, local_host
 from modelrunner.runtime.child import probe
-from modelrunner.serve.records import CONTROL, Record, running
+from modelrunner.serve.process.records import CONTROL, Record, running
 from modelrunner.text import sanitize_line
 
 _ASK_S = 10.0

@@ -1,0 +1,1 @@
+"""Gateways as processes: started in the background, recorded, stopped."""
