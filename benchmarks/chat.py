@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.store.store import Store

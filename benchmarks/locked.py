@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.startup import BASE, commands, measure
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store
 from tests.support.gguf import tiny_gguf
 

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store
 from tests.support.gguf import tiny_gguf
 

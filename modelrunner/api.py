@@ -140,8 +140,8 @@ def pull(
     wanted = Reference.parse(_text(reference))
     if offline:
         return _model(_here(store, wanted))
-    from modelrunner.operations.nearby import nowhere, programs
-    from modelrunner.operations.pull import Puller
+    from modelrunner.operations.pull.local_copies import nowhere, programs
+    from modelrunner.operations.pull.pull import Puller
     from modelrunner.transfer.budget import Budget
     from modelrunner.transfer.limits import Limits
 
@@ -165,8 +165,8 @@ def _policy(settings: Settings, places: "Places") -> Callable[[Reference, "Manif
     """What keeps models out that `verify.toml` does not let in."""
     import warnings
 
-    from modelrunner.operations.guard import guard_at
-    from modelrunner.operations.pull import unchecked
+    from modelrunner.operations.pull.pull import unchecked
+    from modelrunner.operations.trust.gate import guard_at
 
     guard = guard_at(settings.policy, places.referrers_of, settings.verified, warnings.warn)
     return unchecked if guard is None else guard.check
@@ -196,8 +196,8 @@ def estimate(
     """
     from modelrunner.cards.catalog import Catalog
     from modelrunner.memory.devices.devices import devices
-    from modelrunner.operations.estimate import Estimator
-    from modelrunner.operations.report import Wish
+    from modelrunner.operations.estimate.estimate import Estimator
+    from modelrunner.operations.estimate.report import Wish
 
     settings = _settings(home)
     source_for = settings.places().source_for

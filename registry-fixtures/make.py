@@ -23,7 +23,7 @@ from smollm2 import smollm2  # noqa: E402 - a script beside this one
 from modelrunner.errors import ModelRunnerError  # noqa: E402
 from modelrunner.oci.config import Family  # noqa: E402
 from modelrunner.oci.reference import Reference  # noqa: E402
-from modelrunner.operations.package import Ingredients, package  # noqa: E402
+from modelrunner.operations.package.package import Ingredients, package  # noqa: E402
 from modelrunner.store.store import Store  # noqa: E402
 
 CREATED = datetime(2025, 10, 2, 9, tzinfo=UTC)

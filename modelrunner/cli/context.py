@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
-    from modelrunner.operations.guard import Guard
+    from modelrunner.operations.trust.gate import Guard
     from modelrunner.registry.oci.referrers import ReferrerPlace
     from modelrunner.registry.registries import Places
     from modelrunner.registry.source import Source
@@ -168,7 +168,7 @@ class Context:
     def _guard(self) -> "Guard | None":
         if not self.guarded:
             return None
-        from modelrunner.operations.guard import guard_at
+        from modelrunner.operations.trust.gate import guard_at
 
         def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
             self.require_network(f"checking the signature of {reference.short}")
@@ -219,7 +219,7 @@ class Context:
         if error.exit_code not in (ExitStatus.NOT_FOUND, ExitStatus.ACCESS):
             return error
         from modelrunner.cards.catalog import Catalog
-        from modelrunner.operations.suggestions import with_near_models
+        from modelrunner.operations.model.suggestions import with_near_models
 
         try:
             return with_near_models(error, self.store, Catalog.load())

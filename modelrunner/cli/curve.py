@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelrunner.errors import UsageError
-from modelrunner.operations.report import Report
+from modelrunner.operations.estimate.report import Report
 from modelrunner.text import sanitize_line
 
 _POINTS = 64

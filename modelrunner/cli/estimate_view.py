@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.console import Console
-from modelrunner.operations.report import Report
+from modelrunner.operations.estimate.report import Report
 from modelrunner.units import counted, format_size
 
 if TYPE_CHECKING:
-    from modelrunner.operations.variants import Candidate, Variants
+    from modelrunner.operations.estimate.variants import Candidate, Variants
 
 
 def show_report(console: Console, report: Report, *, graph: bool) -> None:

@@ -18,15 +18,15 @@ from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.estimate import OBSERVATIONS_FILE, Estimator
-from modelrunner.operations.file_model import file_of
-from modelrunner.operations.report import Facts, Report, Wish
+from modelrunner.operations.estimate.estimate import OBSERVATIONS_FILE, Estimator
+from modelrunner.operations.estimate.report import Facts, Report, Wish
+from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available, suggest
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
 if TYPE_CHECKING:
-    from modelrunner.operations.calibration import Experience
-    from modelrunner.operations.variants import Candidate, Variants
+    from modelrunner.operations.estimate.observations import Experience
+    from modelrunner.operations.estimate.variants import Candidate, Variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
             else estimator.of_model(text, fitting.wish)
         )
     else:
-        from modelrunner.operations.variants import names_repository, variants
+        from modelrunner.operations.estimate.variants import names_repository, variants
 
         if not names_repository(text):
             raise UsageError(

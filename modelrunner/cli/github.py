@@ -14,7 +14,7 @@ from typing import Self
 from modelrunner.cli.pull_results import Result
 from modelrunner.disk.files import cannot_write
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.operations.pulled import Failed, Pulled
+from modelrunner.operations.pull.outcome import Failed, Pulled
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 

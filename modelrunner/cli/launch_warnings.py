@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from modelrunner.cli.context import Context
-from modelrunner.operations.launch import LaunchPlan
+from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.settings import RPC_WARNING
 

@@ -19,9 +19,9 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
-from modelrunner.operations.configure import Configurations
-from modelrunner.operations.file_model import file_model
-from modelrunner.operations.launch import LaunchPlan, LaunchWish
+from modelrunner.operations.launch.configure import Configurations
+from modelrunner.operations.launch.plan import LaunchPlan, LaunchWish
+from modelrunner.operations.package.file_model import file_model
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
 from modelrunner.runtime.backends.external import ExternalRuntime

@@ -5,7 +5,8 @@ from pathlib import Path
 from modelrunner.cli.context import Context
 from modelrunner.disk.inside import read_inside
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError, UsageError
-from modelrunner.operations.calibration import (
+from modelrunner.operations.estimate.estimate import OBSERVATIONS_FILE
+from modelrunner.operations.estimate.observations import (
     Circumstances,
     Experience,
     Observation,
@@ -14,8 +15,7 @@ from modelrunner.operations.calibration import (
     reported_bytes,
     weights_key,
 )
-from modelrunner.operations.estimate import OBSERVATIONS_FILE
-from modelrunner.operations.launch import LaunchPlan
+from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.python_package import PythonRuntime
 from modelrunner.runtime.base import Runtime, Server

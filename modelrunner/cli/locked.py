@@ -14,8 +14,8 @@ from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, StoreAcc
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.locked import lacks, require_all, require_same, settle
-from modelrunner.operations.pulled import Failed, Outcome, Pulled
+from modelrunner.operations.pull.locked import lacks, require_all, require_same, settle
+from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 from modelrunner.store.store import StoredModel
 
 

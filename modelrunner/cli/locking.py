@@ -21,12 +21,12 @@ from modelrunner.lockfile.intent import Fit, Wanted, first_intent, parse_intent
 from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.lock import Gone, Locker, write_lock
+from modelrunner.operations.lock.lock import Gone, Locker, write_lock
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 
 if TYPE_CHECKING:
-    from modelrunner.operations.report import Wish
+    from modelrunner.operations.estimate.report import Wish
 
 
 def write(context: Context, project: Project, update: Sequence[str], *, upgrade: bool) -> None:
@@ -199,7 +199,7 @@ def locker(context: Context) -> Locker:
 def _wish(fit: Fit | None) -> "Wish":
     """The use to fit; what this machine has or has seen must not make another lock than others."""
     from modelrunner.memory.card_estimate import CARD_CONTEXT
-    from modelrunner.operations.report import Wish
+    from modelrunner.operations.estimate.report import Wish
 
     wish = Wish(usual=CARD_CONTEXT, source="header")
     return wish if fit is None else replace(wish, context=fit.context, budget=fit.vram)

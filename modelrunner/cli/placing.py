@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelrunner.cli.pull_results import Result
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pulled import Failed, Pulled
+from modelrunner.operations.pull.outcome import Failed, Pulled
 
 if TYPE_CHECKING:
     from modelrunner.store.adopt import Way
@@ -31,7 +31,7 @@ class Placing:
         if folder is None or not isinstance(result.outcome, Pulled):
             return result
         # most pulls place nothing
-        from modelrunner.operations.place import place
+        from modelrunner.operations.pull.place import place
 
         placed = place(result.outcome.model, folder, self.way, force=self.force)
         return replace(result, output=placed.weights)

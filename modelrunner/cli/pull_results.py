@@ -12,7 +12,7 @@ from typing import assert_never
 import typer
 
 from modelrunner.cli.context import Context
-from modelrunner.operations.pulled import Dropped, Failed, Outcome, Pulled
+from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
 
 

@@ -18,12 +18,12 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import unquoted
 from modelrunner.oci.near import typed
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
-from modelrunner.operations import pull_many as together
-from modelrunner.operations.file_model import file_of
-from modelrunner.operations.nearby import nowhere, programs
-from modelrunner.operations.pull import Puller
-from modelrunner.operations.pulled import Failed, Outcome, Pulled
-from modelrunner.operations.purpose import require_chat_remotely
+from modelrunner.operations.model.purpose import require_chat_remotely
+from modelrunner.operations.package.file_model import file_of
+from modelrunner.operations.pull import many as together
+from modelrunner.operations.pull.local_copies import nowhere, programs
+from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
+from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.source import Choice
 from modelrunner.store.store import Store
 from modelrunner.text import sanitize_line

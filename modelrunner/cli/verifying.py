@@ -4,8 +4,8 @@ from modelrunner.cli.context import Context
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.security import Signatures
-from modelrunner.operations.signed import Signers, signatures_of
+from modelrunner.operations.trust.report import Signatures
+from modelrunner.operations.trust.signatures import Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 
 

@@ -7,13 +7,13 @@ from modelrunner.errors import IntegrityError
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations import configs, headers
-from modelrunner.operations.compare import differences
-from modelrunner.operations.estimate import variant_of
-from modelrunner.operations.headers import Headers
-from modelrunner.operations.remote import artifact_at
-from modelrunner.operations.rows import row_of, utc
-from modelrunner.operations.suggestions import pin
+from modelrunner.operations.estimate.card_check import differences
+from modelrunner.operations.estimate.estimate import variant_of
+from modelrunner.operations.model import configs, headers
+from modelrunner.operations.model.headers import Headers
+from modelrunner.operations.model.resolve import artifact_at
+from modelrunner.operations.model.rows import row_of, utc
+from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 

@@ -15,7 +15,7 @@ from modelrunner.lockfile.lock import LockedModel
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.remote import artifact_at
+from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 

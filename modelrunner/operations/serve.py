@@ -17,8 +17,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
-from modelrunner.operations import headers
-from modelrunner.operations.launch import (
+from modelrunner.operations.launch.plan import (
     SHORT_CONTEXT,
     TIGHT_CACHE,
     LaunchPlan,
@@ -27,8 +26,9 @@ from modelrunner.operations.launch import (
     is_packable,
     plan_launch,
 )
-from modelrunner.operations.purpose import require_model
-from modelrunner.operations.rows import row_of
+from modelrunner.operations.model import headers
+from modelrunner.operations.model.purpose import require_model
+from modelrunner.operations.model.rows import row_of
 from modelrunner.processes import process_start
 from modelrunner.runtime.base import LaunchSpec, Runtime
 from modelrunner.runtime.threads import usable_cores

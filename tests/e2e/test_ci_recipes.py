@@ -22,7 +22,7 @@ import yaml
 
 from modelrunner import __version__
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store
 from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import OCI_MANIFEST, Artifact

@@ -23,11 +23,11 @@ from modelrunner.errors import (
 from modelrunner.events import Advanced, Finished, Planned, Verified
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.archive import Archive, choose
-from modelrunner.operations.archive_index import repository_for
-from modelrunner.operations.archive_load import Loader
-from modelrunner.operations.archive_output import to_files, to_stream
-from modelrunner.operations.archive_source import find_parts, open_parts
+from modelrunner.operations.archive.index import repository_for
+from modelrunner.operations.archive.load import Loader
+from modelrunner.operations.archive.output import to_files, to_stream
+from modelrunner.operations.archive.save import Archive, choose
+from modelrunner.operations.archive.source import find_parts, open_parts
 from modelrunner.store.store import Store
 from tests.support.artifacts import (
     Artifact,

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.archive import Archive, choose
-from modelrunner.operations.archive_load import Loader
-from modelrunner.operations.archive_output import to_files
-from modelrunner.operations.archive_source import open_parts
+from modelrunner.operations.archive.load import Loader
+from modelrunner.operations.archive.output import to_files
+from modelrunner.operations.archive.save import Archive, choose
+from modelrunner.operations.archive.source import open_parts
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact, modelpack_artifact
 from tests.support.docker_registry import needs_skopeo, skopeo, skopeo_copy

@@ -20,7 +20,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.card_source import FRESH_S, CardSource
+from modelrunner.operations.catalog.card_source import FRESH_S, CardSource
 from modelrunner.registry.docker_hub import DESCRIPTION_LIMIT, DockerHubApi, docker_hub_endpoint
 from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from tests.support.clock import Clock

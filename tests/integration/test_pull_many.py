@@ -9,9 +9,9 @@ import pytest
 from modelrunner.errors import DigestMismatchError, ManifestNotFoundError
 from modelrunner.events import Advanced, Finished, Started
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull import Puller
-from modelrunner.operations.pull_many import pull_many
-from modelrunner.operations.pulled import Dropped, Failed, Pulled
+from modelrunner.operations.pull.many import pull_many
+from modelrunner.operations.pull.outcome import Dropped, Failed, Pulled
+from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.registries import Places
 from modelrunner.transfer.budget import Budget

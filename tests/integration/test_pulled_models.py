@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.errors import ModelNotFoundError, RegistryUnavailableError, UsageError
-from modelrunner.operations.disk import usage
+from modelrunner.operations.disk_usage import usage
 from modelrunner.operations.remove import plan_removal, remove
 from modelrunner.operations.verify import verify_models
 from tests.support.artifacts import docker_artifact

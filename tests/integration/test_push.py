@@ -20,7 +20,7 @@ from modelrunner.errors import (
 )
 from modelrunner.events import Finished, Retrying, Skipped, Verified
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact, modelpack_artifact
 from tests.support.docker_registry import (

@@ -10,8 +10,8 @@ from modelrunner.errors import DiskFullError, ExitStatus, StoreAccessError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.import_models import Importer
-from modelrunner.operations.package import Ingredients, package
+from modelrunner.operations.package.import_models import Importer
+from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.operations.remove import plan_removal, remove
 from modelrunner.operations.verify import verify_store
 from modelrunner.other_stores import folder as plain_files

@@ -9,7 +9,7 @@ import pytest
 
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.rows import rows
+from modelrunner.operations.model.rows import rows
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import leftovers, sweep
 from tests.support.artifacts import Artifact, docker_artifact, image_artifact, modelpack_artifact

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from modelrunner.events import Event
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull import Puller
-from modelrunner.operations.pulled import Pulled
-from modelrunner.operations.push import Pushed, Pusher
+from modelrunner.operations.package.push import Pushed, Pusher
+from modelrunner.operations.pull.outcome import Pulled
+from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.registries import Places

@@ -33,7 +33,7 @@ from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
-from modelrunner.operations.launch import plan_launch
+from modelrunner.operations.launch.plan import plan_launch
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import Ability, LaunchSpec, Server
 

@@ -14,9 +14,9 @@ from modelrunner.cli.context import Context, command
 from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
-from modelrunner.operations.card_source import CardSource, FoundCard
-from modelrunner.operations.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
-from modelrunner.operations.compare import stored_differences
+from modelrunner.operations.catalog.card_source import CardSource, FoundCard
+from modelrunner.operations.catalog.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
+from modelrunner.operations.estimate.card_check import stored_differences
 from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import SIZE_HINT, format_context, format_size, parse_size
 

@@ -19,7 +19,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.operations.configure import Configurations
+from modelrunner.operations.launch.configure import Configurations
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
 from modelrunner.text import did_you_mean
@@ -109,7 +109,7 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
     if context.store.find(name) is not None:
         return
     from modelrunner.cards.catalog import Catalog
-    from modelrunner.operations.suggestions import near_models
+    from modelrunner.operations.model.suggestions import near_models
 
     catalog = Catalog.load()
     if catalog.get(name.short) is not None:

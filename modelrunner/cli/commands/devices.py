@@ -2,7 +2,7 @@
 
 from modelrunner.cli.context import Context, command
 from modelrunner.memory.devices.devices import runtime_probes, survey
-from modelrunner.operations.report import device_to_dict
+from modelrunner.operations.estimate.report import device_to_dict
 from modelrunner.units import format_size
 
 _HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "SOURCE")

@@ -1,7 +1,7 @@
 """`modelrunner df`."""
 
 from modelrunner.cli.context import Context, command
-from modelrunner.operations.disk import usage
+from modelrunner.operations.disk_usage import usage
 from modelrunner.units import format_size
 
 

@@ -12,12 +12,12 @@ from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_n
 from modelrunner.cli.options import ContextSize, GpuLayers
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
-from modelrunner.operations.estimate import Estimator
-from modelrunner.operations.report import Report, Wish, device_to_dict
+from modelrunner.operations.estimate.estimate import Estimator
+from modelrunner.operations.estimate.report import Report, Wish, device_to_dict
 from modelrunner.text import suggest
 
 if TYPE_CHECKING:
-    from modelrunner.operations.variants import Variants
+    from modelrunner.operations.estimate.variants import Variants
 
 
 class SourceOption(StrEnum):
@@ -148,7 +148,7 @@ def _curve(report: Report, *, graph: bool) -> dict[str, object]:
 def _estimate_all(
     context: Context, estimator: Estimator, subject: str, wish: Wish, *, asked: bool
 ) -> None:
-    from modelrunner.operations.variants import names_repository, variants
+    from modelrunner.operations.estimate.variants import names_repository, variants
 
     if Path(subject).is_file() or not names_repository(subject):
         raise UsageError(

@@ -11,7 +11,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.import_models import Imported, Importer
+from modelrunner.operations.package.import_models import Imported, Importer
 from modelrunner.other_stores import folder as plain_files
 from modelrunner.other_stores.found import Found, FoundModel, Unusable
 from modelrunner.other_stores.programs import PROGRAMS, pick

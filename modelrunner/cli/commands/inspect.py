@@ -10,11 +10,11 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.configure import Configurations
-from modelrunner.operations.file_model import file_model
+from modelrunner.operations.catalog.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
 from modelrunner.operations.inspect import inspect_remote, inspect_stored
-from modelrunner.operations.suggestions import about
-from modelrunner.operations.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
+from modelrunner.operations.launch.configure import Configurations
+from modelrunner.operations.model.suggestions import about
+from modelrunner.operations.package.file_model import file_model
 from modelrunner.runtime.settings import to_dict
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
@@ -95,8 +95,8 @@ def _security(
 ) -> dict[str, object]:
     # few ask for it, and the others need not load what checks signatures
     from modelrunner.cli.verifying import signatures_for
-    from modelrunner.operations.security import assess
-    from modelrunner.operations.signed import Signers
+    from modelrunner.operations.trust.report import assess
+    from modelrunner.operations.trust.signatures import Signers
     from modelrunner.provenance.keys import PublicKey
 
     signers = Signers(tuple(PublicKey.load(path) for path in keys or ()), identity, issuer)

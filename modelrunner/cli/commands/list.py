@@ -6,7 +6,7 @@ import typer
 
 from modelrunner.cli.age import age
 from modelrunner.cli.context import Context, command
-from modelrunner.operations.rows import Row, rows
+from modelrunner.operations.model.rows import Row, rows
 from modelrunner.units import format_context, format_size
 
 _HEADINGS = (

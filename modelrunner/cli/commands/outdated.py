@@ -12,7 +12,7 @@ from modelrunner.cli.pulling import pull_many
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.outdated import Standing, difference, names, standings
-from modelrunner.operations.pulled import Pulled
+from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.store.store import StoredModel
 from modelrunner.units import counted
 

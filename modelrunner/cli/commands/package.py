@@ -11,8 +11,8 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.operations.package import Ingredients, package
-from modelrunner.operations.push import Pushed, Pusher
+from modelrunner.operations.package.package import Ingredients, package
+from modelrunner.operations.package.push import Pushed, Pusher
 from modelrunner.store.store import StoredModel
 from modelrunner.units import format_size
 

@@ -15,7 +15,7 @@ from modelrunner.units import counted, format_size
 
 if TYPE_CHECKING:
     # most prune without a lock
-    from modelrunner.operations.keep import RemovalPlan, Unlocked
+    from modelrunner.operations.lock.prune import RemovalPlan, Unlocked
 
 
 @command(
@@ -70,14 +70,14 @@ def prune(
 
 def _plan(context: Context, locks: Sequence[Path], unpushed: bool) -> "RemovalPlan":
     from modelrunner.lockfile.reader import require_lock
-    from modelrunner.operations.keep import unlocked
+    from modelrunner.operations.lock.prune import unlocked
 
     keep = {model.manifest.digest for path in locks for model in require_lock(path).models}
     return unlocked(context.store, keep, unpushed=unpushed)
 
 
 def _removed(context: Context, plan: "RemovalPlan", *, yes: bool) -> "RemovalPlan":
-    from modelrunner.operations.keep import carry_out
+    from modelrunner.operations.lock.prune import carry_out
 
     if plan.models:
         action = f"remove {counted(len(plan.models), 'model')} ({format_size(plan.freed)})"

@@ -12,7 +12,7 @@ from modelrunner.cli.options import Fit, RequireFit
 from modelrunner.cli.placing import Placing, folders, placing_of
 from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.operations.pulled import Failed, Outcome
+from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.text import sanitize_line
 from modelrunner.units import SIZE_HINT, parse_size
 

@@ -59,7 +59,7 @@ def rm(
 
 
 def _everything(context: Context, *, yes: bool) -> list[Removed]:
-    from modelrunner.operations.keep import carry_out, everything
+    from modelrunner.operations.lock.prune import carry_out, everything
 
     plan = everything(context.store)
     if not plan.models:

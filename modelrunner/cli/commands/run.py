@@ -58,8 +58,8 @@ from modelrunner.cli.repl_session import Session
 from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
-from modelrunner.operations.launch import LaunchPlan, plan_launch
-from modelrunner.operations.manner import Manner, manner_of
+from modelrunner.operations.launch.manner import Manner, manner_of
+from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.backends.external import ExternalRuntime, ExternalServer
 from modelrunner.runtime.base import Ability, Runtime, Server

@@ -9,8 +9,8 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress import progress
 from modelrunner.errors import UsageError
-from modelrunner.operations.archive import Archive, Saved, choose
-from modelrunner.operations.archive_output import to_files, to_stream
+from modelrunner.operations.archive.output import to_files, to_stream
+from modelrunner.operations.archive.save import Archive, Saved, choose
 from modelrunner.units import SIZE_HINT, format_size, parse_size
 
 _LEAST_PART = 64 * 1024

@@ -12,7 +12,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
 from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.fit import Budget
-from modelrunner.operations.search import NAMESPACE, Hit, Search
+from modelrunner.operations.catalog.search import NAMESPACE, Hit, Search
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:

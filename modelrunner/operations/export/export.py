@@ -21,16 +21,16 @@ from modelrunner.installation import Installation
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference, is_whole_id
-from modelrunner.operations import configs, headers
+from modelrunner.operations.estimate.report import Facts, Report, Wish
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
-from modelrunner.operations.remote import artifact_at
-from modelrunner.operations.report import Facts, Report, Wish
-from modelrunner.operations.suggestions import pin
+from modelrunner.operations.model import configs, headers
+from modelrunner.operations.model.resolve import artifact_at
+from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.backends.docker.spec import IMAGES
 from modelrunner.store.store import Store, StoredModel
 
 if TYPE_CHECKING:
-    from modelrunner.operations.estimate import Estimator
+    from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.registry.source import Source
 
 USUAL_CONTEXT = 8192

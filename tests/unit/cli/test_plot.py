@@ -15,8 +15,8 @@ from modelrunner.errors import NotInStoreError, UsageError
 from modelrunner.installation import add
 from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.estimate import Estimator
-from modelrunner.operations.report import Report, Wish
+from modelrunner.operations.estimate.estimate import Estimator
+from modelrunner.operations.estimate.report import Report, Wish
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
 from modelrunner.units import format_size

@@ -13,7 +13,7 @@ from modelrunner.errors import (
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.rows import rows
+from modelrunner.operations.model.rows import rows
 from modelrunner.store.index import Entry, write_index
 from modelrunner.store.store import Store
 from tests.support.artifacts import (

@@ -1,0 +1,1 @@
+"""Archives: models saved to and loaded from one file."""

@@ -1,0 +1,254 @@
+"""Load: models out of an archive into the store, verified like a pull and named last.
+
+The archive may come through a pipe, so its members are taken as they come. A blob is filed under
+its digest while it is read. What no model of the archive needs is taken away again at the end, and
+so is all of it where something is wrong: then the store is as it was.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from modelrunner.disk.lock import held
+from modelrunner.errors import (
+    CapacityError,
+    ConfigError,
+    IntegrityError,
+    MalformedManifestError,
+    UnsupportedArtifactError,
+)
+from modelrunner.events import Advanced, Finished, Listener, Started, Verified, ignore
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.archive.index import check_layout, entries_of, names_of
+from modelrunner.operations.archive.tar import Member, Readable, TarStream
+from modelrunner.operations.disk_space import require_room
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.sweep import live_digests
+from modelrunner.store.views import require_names
+from modelrunner.text import sanitize_line
+from modelrunner.units import format_size
+
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+_FILES = ("index.json", "oci-layout", "manifest.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One model that an archive has brought; `is_new` where the store did not have it so."""
+
+    model: StoredModel
+    names: tuple[Reference, ...]
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A model of the archive: understood, before it is named."""
+
+    manifest: Manifest
+    names: tuple[Reference, ...]
+
+
+class Loader:
+    """Loads one archive into one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        listener: Listener = ignore,
+        *,
+        name: Reference | None = None,
+        short: Reference | None = None,
+    ) -> None:
+        """Makes one.
+
+        Args:
+            store: Where the models go.
+            listener: Hears how far it is.
+            name: For the one model of an archive, whatever it is called there; of several models
+                with short names the repository.
+            short: The repository of short names where there is no `name`.
+        """
+        self._short = short
+        self._store = store
+        self._listener = listener
+        self._name = name
+        self._seen = _Seen()
+        self._new: set[Digest] = set()
+        self._plan: tuple[_Wanted, ...] | None = None
+        self._sizes: dict[Digest, int] = {}
+
+    def load(self, stream: Readable) -> tuple[Loaded, ...]:
+        """Takes all models of an archive, or none.
+
+        Raises:
+            IntegrityError: It is damaged, cut, hostile, or lacks something.
+            UnsupportedArtifactError: It is no OCI image layout, or not of models alone.
+            UsageError: A model in it has no name, and none was given.
+            DiskFullError, StoreAccessError: It cannot be kept.
+        """
+        try:
+            with self._store.arriving():
+                tar = TarStream(stream)
+                for member in tar.members():
+                    self._take(member, tar)
+                return self._finish()
+        finally:
+            self._remove_unneeded()
+
+    def _take(self, member: Member, tar: TarStream) -> None:
+        match = _BLOB.fullmatch(member.name)
+        if match is None and member.name not in _FILES:
+            self._seen.note_odd(member)
+            return
+        if member.kind != "file":
+            raise IntegrityError(f"{member.name} is no file in the archive, but a {member.kind}")
+        self._seen.once(member.name)
+        if match is not None:
+            self._take_blob(Digest(match[1]), member.size, tar)
+        elif member.name == "index.json":
+            self._seen.index = entries_of(tar.content(MAX_BYTES))
+        elif member.name == "oci-layout":
+            check_layout(tar.content(MAX_BYTES))
+        index = self._seen.index
+        if self._plan is None and index is not None and self._seen.has_blobs(index):
+            self._plan = self._planned(index)
+
+    def _take_blob(self, digest: Digest, size: int, tar: TarStream) -> None:
+        if self._plan is not None and digest not in self._sizes:
+            # no model needs it: never on this disk
+            return
+        if self._sizes.get(digest, size) != size:
+            raise IntegrityError(
+                f"the archive has {size} bytes of {digest}, and {self._sizes[digest]} are expected",
+                digest=str(digest),
+            )
+        is_new = not self._store.blobs.path(digest).exists()
+        if is_new:
+            why = f"the archive has a file of {format_size(size)}"
+            require_room(self._store.layout.root, size, why)
+        blob = Descriptor("", digest, size)
+        self._listener(Started(str(digest), size, 0, digest.short))
+        with self._store.blobs.writer(blob) as writer:
+            if writer is not None:
+                if is_new:
+                    self._new.add(digest)
+                writer.resume_at(0)
+                for chunk in tar.chunks():
+                    writer.write(chunk)
+                    self._listener(Advanced(str(digest), size, writer.offset))
+        self._listener(Verified(str(digest), size))
+
+    def _planned(self, entries: Sequence[Descriptor]) -> tuple[_Wanted, ...]:
+        """What the archive holds, known as soon as the manifests are here."""
+        digests = {entry.digest: entry for entry in entries}
+        named = names_of(entries, self._name, self._short)
+        plan = []
+        for digest, entry in digests.items():
+            artifact = ModelArtifact.from_manifest(
+                parse_manifest(self._store.blobs.read(entry), entry.media_type)
+            )
+            require_names(artifact)
+            plan.append(_Wanted(artifact.manifest, named[digest]))
+        self._sizes = {
+            blob.digest: blob.size
+            for one in plan
+            for blob in (one.manifest.descriptor, *one.manifest.blobs)
+        }
+        return tuple(plan)
+
+    def _finish(self) -> tuple[Loaded, ...]:
+        index = self._seen.require_layout()
+        for entry in index:
+            self._require(entry)
+        plan = self._planned(index) if self._plan is None else self._plan
+        for one in plan:
+            for blob in one.manifest.blobs:
+                self._require(blob)
+            artifact = ModelArtifact.from_manifest(one.manifest)
+            artifact.config(self._store.blobs.read(one.manifest.config))
+        loaded = tuple(self._add(one) for one in plan)
+        names = ", ".join(name.short for one in loaded for name in one.names)
+        self._listener(Finished(names, "", sum(self._sizes.values())))
+        return loaded
+
+    def _require(self, blob: Descriptor) -> None:
+        if self._store.blobs.state(blob) != "good":
+            raise IntegrityError(
+                f"the archive lacks the blob {blob.digest}: nothing was named",
+                hint="make the archive anew, where all of the model is",
+                digest=str(blob.digest),
+            )
+
+    def _add(self, one: _Wanted) -> Loaded:
+        there = self._store.find(one.names[0].with_digest(one.manifest.digest))
+        known = set(map(str, there.references)) if there is not None else set()
+        is_new = not set(map(str, one.names)) <= known
+        model = self._store.add(one.manifest, one.names) if is_new or there is None else there
+        # the files get their names now, for a store that is read-only later
+        model.view()
+        came = any(blob.digest in self._new for blob in one.manifest.blobs)
+        return Loaded(model, one.names, is_new or came)
+
+    def _remove_unneeded(self) -> None:
+        """Takes away what came and has no name; what another process may count on is left."""
+        if not self._new:
+            return
+        # a store that can no longer be written is the lesser trouble: `prune` finds what is left
+        with (
+            suppress(ConfigError, CapacityError, IntegrityError),
+            held(self._store.layout.lock),
+            self._store.arrivals_held_off() as alone,
+        ):
+            live = live_digests(self._store) if alone else None
+            for digest in self._new - live if live is not None else ():
+                with suppress(OSError):
+                    self._store.blobs.path(digest).unlink(missing_ok=True)
+                    self._store.layout.stamp(digest).unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What has come of an archive so far."""
+
+    index: tuple[Descriptor, ...] | None = None
+    names: set[str] = field(default_factory=set)
+    odd: str | None = None
+
+    def once(self, name: str) -> None:
+        """Refuses a second member of a name: two readers would see two different things."""
+        if name in self.names:
+            raise IntegrityError(f"the archive has {name} twice")
+        self.names.add(name)
+
+    def note_odd(self, member: Member) -> None:
+        """Remembers a link or device; who has put it there is told at the end."""
+        if member.kind == "other" and self.odd is None:
+            self.odd = sanitize_line(member.name, 200)
+
+    def has_blobs(self, blobs: Sequence[Descriptor]) -> bool:
+        """Whether all of these have come."""
+        return all(f"blobs/sha256/{blob.digest.hex}" in self.names for blob in blobs)
+
+    def require_layout(self) -> tuple[Descriptor, ...]:
+        """The index of the archive; says what it is, where it is no OCI image layout."""
+        if "manifest.json" in self.names and not {"index.json", "oci-layout"} <= self.names:
+            raise UnsupportedArtifactError(
+                "this is an archive of container images in Docker's own format, not of models",
+                hint="`docker load` reads it; models come from `modelrunner save` or"
+                " `skopeo copy ... oci-archive:FILE`",
+                format="docker-archive",
+            )
+        if self.index is None or "oci-layout" not in self.names:
+            raise MalformedManifestError(
+                "this is no OCI image layout: it has no index.json or no oci-layout",
+                hint="`modelrunner save` and `skopeo copy ... oci-archive:FILE` make such archives",
+            )
+        if self.odd is not None:
+            raise IntegrityError(f"the archive has something that is no file: {self.odd!r}")
+        return self.index

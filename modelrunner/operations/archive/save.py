@@ -1,0 +1,259 @@
+"""Save: models out of the store as one archive, an OCI image layout in a tar.
+
+```
+oci-layout
+index.json                  one entry a name: org.opencontainers.image.ref.name
+blobs/  blobs/sha256/       manifests first, then all the rest, each sorted by digest
+```
+The same models give the same bytes: order, times, owners and modes are fixed. What says which blobs
+are needed comes first, so that an archive can be loaded while it is still arriving. Every blob is
+hashed while it is written.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tarfile import BLOCKSIZE, DIRTYPE, PAX_FORMAT, RECORDSIZE, TarInfo
+
+from modelrunner.disk.files import disk_error
+from modelrunner.disk.inside import open_content
+from modelrunner.errors import CorruptStoreError
+from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.archive.output import Output
+from modelrunner.operations.disk_space import require_room
+from modelrunner.store.stamps import CHUNK, remove_stamp
+from modelrunner.store.store import Store, StoredModel, missing
+from modelrunner.units import format_size
+
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A model to save, and the names that it shall have in the archive."""
+
+    model: StoredModel
+    names: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an archive came to."""
+
+    references: tuple[Reference, ...]
+    size: int
+    sha256: str
+
+
+def choose(store: Store, text: str) -> Chosen:
+    """The model that a name or an ID means: by name it keeps that name, by ID all that it has.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        CorruptStoreError: Its manifest is damaged.
+        UnsupportedArtifactError: Another tool has put something else here.
+    """
+    model = store.resolve(text)
+    # what could not be loaded again is not saved
+    _artifact = model.artifact
+    hexdigits = match_id(text)
+    if hexdigits is not None and model.digest.hex.startswith(hexdigits):
+        return Chosen(model, model.references)
+    wanted = Reference.parse(text)
+    meant = model.name_for(wanted) if wanted.tag is not None else None
+    same = (
+        [meant]
+        if meant is not None
+        else [
+            name
+            for name in model.references
+            if name.name == wanted.name and wanted.tag in (None, name.tag)
+        ]
+    )
+    return Chosen(model, tuple(same) or model.references)
+
+
+class Archive:
+    """What goes into an archive; `size` is known before anything is written."""
+
+    def __init__(self, store: Store, chosen: Iterable[Chosen], *, mtime: int = 0) -> None:
+        self._store = store
+        self._mtime = mtime
+        self._owners: dict[Digest, StoredModel] = {}
+        blobs: dict[Digest, Descriptor] = {}
+        manifests: dict[Digest, Descriptor] = {}
+        entries: dict[tuple[str, Digest], Descriptor] = {}
+        for one in chosen:
+            manifests[one.model.digest] = _plain(one.model.descriptor)
+            for blob in (one.model.descriptor, *one.model.manifest.blobs):
+                self._owners.setdefault(blob.digest, one.model)
+                blobs[blob.digest] = blob
+            for name in one.names or (None,):
+                entries[str(name), one.model.digest] = _entry(one.model, name)
+        self._blobs = [
+            *(manifests[digest] for digest in sorted(manifests)),
+            *(blobs[digest] for digest in sorted(blobs.keys() - manifests.keys())),
+        ]
+        self._index = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": media_types.OCI_INDEX,
+                "manifests": [entries[key].to_dict() for key in sorted(entries)],
+            }
+        )
+        self.references = tuple(
+            Reference.parse(name)
+            for name in sorted({name for name, _digest in entries})
+            if name != str(None)
+        )
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole archive."""
+        sizes = [len(LAYOUT), len(self._index), *(blob.size for blob in self._blobs)]
+        names = ["oci-layout", "index.json", *map(_path, self._blobs)]
+        body = sum(
+            len(header(name, size, self._mtime)) + size + _padding(size)
+            for name, size in zip(names, sizes, strict=True)
+        )
+        # two folders, and two empty blocks at the end
+        whole = body + 4 * BLOCKSIZE
+        return whole + -whole % RECORDSIZE
+
+    def check_room(self, folder: Path) -> None:
+        """Says no before gigabytes are written.
+
+        Raises:
+            DiskFullError: The archive does not fit.
+        """
+        why = f"the archive takes {format_size(self.size)}: {folder}"
+        hint = "free some space, or write to another disk with -o"
+        require_room(folder, self.size, why, hint=hint)
+
+    def write(self, output: Output, listener: Listener = ignore) -> Saved:
+        """Writes it all.
+
+        Raises:
+            CorruptStoreError: A blob is missing or damaged: the archive is not whole.
+            DiskFullError, UsageError: It cannot be written.
+            StoreAccessError: The disk does not deliver a blob.
+        """
+        for blob in self._blobs:
+            self._require(blob)
+        what = ", ".join(name.short for name in self.references) or "a model without a name"
+        total = sum(blob.size for blob in self._blobs)
+        listener(Planned(what, total, 0, 0))
+        for name, content in (("oci-layout", LAYOUT), ("index.json", self._index)):
+            _write(output, name, len(content), [content], self._mtime)
+        for folder in ("blobs", "blobs/sha256"):
+            output.write(_folder(folder, self._mtime))
+        for blob in self._blobs:
+            listener(Started(str(blob.digest), blob.size, 0, blob.digest.short))
+            _write(output, _path(blob), blob.size, self._content(blob, listener), self._mtime)
+            listener(Verified(str(blob.digest), blob.size))
+        output.write(bytes(2 * BLOCKSIZE))
+        output.write(bytes(-output.size % RECORDSIZE))
+        listener(Finished(what, "", total))
+        return Saved(self.references, output.size, output.sha256)
+
+    def _require(self, blob: Descriptor) -> None:
+        with self._reading(blob):
+            size = self._store.blobs.path(blob.digest).stat().st_size
+        if size != blob.size:
+            raise self._lost(blob)
+
+    def _content(self, blob: Descriptor, listener: Listener) -> Iterator[memoryview]:
+        """A blob's bytes, exactly as many as promised, hashed as they go by."""
+        hasher, done = sha256(), 0
+        with self._reading(blob):
+            file = open_content(self._store.blobs.path(blob.digest))
+        with file:
+            buffer = memoryview(bytearray(CHUNK))
+            while True:
+                with self._reading(blob):
+                    count = file.readinto(buffer[: blob.size - done])
+                if not count:
+                    break
+                hasher.update(buffer[:count])
+                done += count
+                yield buffer[:count]
+                listener(Advanced(str(blob.digest), blob.size, done))
+        if done != blob.size or hasher.hexdigest() != blob.digest.hex:
+            # the next look at it shall not trust what is noted
+            remove_stamp(self._store.layout, blob.digest)
+            raise self._lost(blob)
+
+    @contextmanager
+    def _reading(self, blob: Descriptor) -> Iterator[None]:
+        """The block in which a blob is read: one that is not there is not a disk that fails."""
+        path = self._store.blobs.path(blob.digest)
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
+            raise self._lost(blob) from exc
+        except OSError as exc:
+            raise disk_error(exc, path) from exc
+
+    def _lost(self, blob: Descriptor) -> CorruptStoreError:
+        return missing(self._owners[blob.digest], blob)
+
+
+def header(name: str, size: int, mtime: int = 0) -> bytes:
+    """A file's header: plain ustar, with a pax record before it from 8 GiB on."""
+    return _header(_member(name, size, mtime))
+
+
+def _folder(name: str, mtime: int) -> bytes:
+    member = _member(name, 0, mtime)
+    member.type, member.mode = DIRTYPE, 0o755
+    return _header(member)
+
+
+def _member(name: str, size: int, mtime: int) -> TarInfo:
+    member = TarInfo(name)
+    member.size, member.mtime, member.mode = size, mtime, 0o644
+    return member
+
+
+def _header(member: TarInfo) -> bytes:
+    return member.tobuf(PAX_FORMAT, "utf-8", "strict")
+
+
+def _write(
+    output: Output, name: str, size: int, content: Iterable[bytes | memoryview], mtime: int
+) -> None:
+    output.write(header(name, size, mtime))
+    for chunk in content:
+        output.write(chunk)
+    output.write(bytes(_padding(size)))
+
+
+def _padding(size: int) -> int:
+    return -size % BLOCKSIZE
+
+
+def _path(blob: Descriptor) -> str:
+    return f"blobs/sha256/{blob.digest.hex}"
+
+
+def _plain(descriptor: Descriptor) -> Descriptor:
+    """Without what the store's index has noted beside it."""
+    return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
+
+
+def _entry(model: StoredModel, name: Reference | None) -> Descriptor:
+    noted = {} if name is None else {media_types.ANNOTATION_REFERENCE: str(name)}
+    return Descriptor(
+        model.descriptor.media_type, model.descriptor.digest, model.descriptor.size, noted
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

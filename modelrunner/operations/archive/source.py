@@ -1,0 +1,147 @@
+"""Where an archive is read from: a file, the parts of one, or a stream; gzip is undone."""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from glob import escape
+from io import BufferedReader, RawIOBase
+from pathlib import Path
+from typing import IO, Any, cast
+
+from modelrunner.errors import IntegrityError, UnsupportedArtifactError, UsageError
+from modelrunner.operations.archive.output import part
+from modelrunner.operations.archive.tar import Readable
+from modelrunner.text import os_hint, os_reason
+
+_BUFFER = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+_PACKED = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zX": "xz",
+    b"BZh": "bzip2",
+    b"PK\x03\x04": "zip",
+}
+
+
+def find_parts(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The files to read one after the other; all parts where the first one or none is named.
+
+    Raises:
+        UsageError: A file is not there.
+    """
+    if len(paths) == 1:
+        (path,) = paths
+        if path.suffix == ".000" and path.is_file():
+            return _numbered(path.with_suffix(""))
+        if not path.exists() and part(path, 0).is_file():
+            return _numbered(path)
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a directory, not an archive",
+                hint=f"pack it first: tar -C {path} -cf models.tar oci-layout index.json blobs",
+            )
+        if not path.exists():
+            raise UsageError(
+                f"{path}: file not found", hint="name an archive that `modelrunner save` wrote"
+            )
+    return tuple(paths)
+
+
+def _numbered(path: Path) -> tuple[Path, ...]:
+    """All parts of a split archive, from the first one on.
+
+    Raises:
+        UsageError: One in the middle is missing.
+    """
+    numbers = sorted(
+        # bounded: three digits
+        int(beside.suffix[1:])
+        for beside in path.parent.glob(f"{escape(path.name)}.[0-9][0-9][0-9]")
+        if beside.is_file()
+    )
+    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers)) if numbers else []
+    if missing:
+        names = ", ".join(part(path, number).name for number in missing[:3])
+        raise UsageError(
+            f"{part(path, 0).name}: missing part {names} of the archive",
+            hint="copy every part into one directory, and name the first",
+        )
+    return tuple(part(path, number) for number in numbers)
+
+
+@contextmanager
+def open_parts(paths: Sequence[Path]) -> Iterator[Readable]:
+    """The block in which files are read as if they were one.
+
+    Raises:
+        UsageError: One cannot be read.
+        UnsupportedArtifactError: It is compressed in a way that is not undone here.
+    """
+    with ExitStack() as stack:
+        try:
+            # outside: an archive that a person names
+            files = [stack.enter_context(path.open("rb", buffering=0)) for path in paths]
+        except OSError as exc:
+            raise UsageError(
+                f"cannot read {exc.filename}: {os_reason(exc)}", hint=os_hint(exc)
+            ) from exc
+        joined = stack.enter_context(BufferedReader(_Joined(files), _BUFFER))
+        yield plain(joined)
+
+
+def plain(stream: "BufferedReader[Any]") -> Readable:
+    """The tar in a stream, which may be compressed with gzip.
+
+    Raises:
+        UnsupportedArtifactError: It is compressed in another way.
+    """
+    start = stream.peek(4)
+    if start.startswith(_GZIP):
+        return _Gunzipped(stream)
+    for magic, name in _PACKED.items():
+        if start.startswith(magic):
+            raise UnsupportedArtifactError(
+                f"the archive is compressed with {name}",
+                hint="uncompress it first; a plain tar or one in gzip is read",
+                format=name,
+            )
+    return stream
+
+
+class _Joined(RawIOBase):
+    """Files one after the other."""
+
+    def __init__(self, files: Sequence[IO[bytes]]) -> None:
+        self._files = list(files)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        while self._files:
+            try:
+                count = cast("int", self._files[0].readinto(buffer))  # type: ignore[attr-defined]
+            except OSError as exc:
+                raise IntegrityError(f"cannot read the archive: {os_reason(exc)}") from exc
+            if count:
+                return count
+            self._files.pop(0)
+        return 0
+
+
+class _Gunzipped:
+    """What gzip has packed; a damaged stream is an archive's damage."""
+
+    def __init__(self, stream: "BufferedReader[Any]") -> None:
+        self._file = gzip.GzipFile(fileobj=stream)
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._file.read(size)
+        except EOFError:
+            # as a plain file would end
+            return b""
+        except (gzip.BadGzipFile, zlib.error) as exc:
+            raise IntegrityError("the compressed archive is damaged; nothing was loaded") from exc

@@ -1,0 +1,320 @@
+"""Estimate: the memory that a model needs, from the best source that knows.
+
+The model's own header, here or by ranges from the registry; else the values in the artifact's
+config or the shape in its card; else the row of its card. Where it is asked for, llama.cpp's own
+plan of a model that is here. What the card says is shown beside in any case.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelrunner.cards.catalog import Catalog
+from modelrunner.errors import (
+    AccessError,
+    CardNotFoundError,
+    ManifestNotFoundError,
+    NotInStoreError,
+    TransferError,
+    UsageError,
+)
+from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
+from modelrunner.memory.context import ContextSource, default_context, running_context
+from modelrunner.memory.devices.devices import Device
+from modelrunner.memory.estimate import Estimate, estimate
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import Load
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.reference import Reference, is_whole_id
+from modelrunner.operations.estimate.report import Facts, Report, Wish
+from modelrunner.operations.model import headers
+from modelrunner.operations.model.headers import Headers
+from modelrunner.operations.model.size_fit import row_verdict
+from modelrunner.operations.model.suggestions import pin
+from modelrunner.store.store import Store, StoredModel
+
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Card, Variant
+    from modelrunner.operations.estimate.observations import Experience
+    from modelrunner.registry.source import Source
+
+OBSERVATIONS_FILE = "observations.json"
+"""What is kept of what models needed when they ran, beside histories and logs."""
+
+UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
+"""What leaves a card as the only one to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """Finds out what models need; `experience` is what they needed when they ran here."""
+
+    store: Store
+    source_for: "Callable[[Reference], Source]"
+    catalog: Callable[[], Catalog]
+    devices: Callable[[], Sequence[Device]]
+    experience: Callable[[], "Experience | None"] | None = None
+
+    def of_file(self, path: Path, wish: Wish) -> Report:
+        """For a GGUF file.
+
+        Raises:
+            MalformedGGUFError, UsageError: It is none, or not there.
+            LaunchError: llama.cpp was asked for its plan, and has none.
+        """
+        if wish.source in ("config", "card"):
+            raise UsageError(
+                f"{path} is a file: it has a header, and no {wish.source}",
+                hint="leave out --source",
+            )
+        found = headers.of_file(path)
+        report = self._of_headers(Facts(str(path)), found, wish)
+        return _measured(report, path) if wish.source == "measured" else report
+
+    def of_model(self, text: str, wish: Wish) -> Report:
+        """For a model by name or ID: here, else in its registry, else on its card.
+
+        Raises:
+            ModelNotFoundError, ManifestNotFoundError: Nobody knows it.
+            TransferError: The registry does not answer, and no card knows it.
+            UsageError: The source that was asked for does not have it.
+            LaunchError: llama.cpp was asked for its plan, and has none.
+        """
+        stored = self.store.lookup(text)
+        if stored is not None:
+            names = [reference.tag or "" for reference in stored.references]
+            return self.of_stored(stored, text, wish, self.card(text, names))
+        card = self.card(text)
+        if is_whole_id(text):
+            self.store.resolve(text)
+        reference = Reference.parse(text)
+        variant = variant_of(card, [reference.short])
+        if wish.source == "measured":
+            raise UsageError(
+                f"{reference.short} is not here, and llama.cpp plans for files that are",
+                hint=f"run `modelrunner pull {reference.short}`, or use --source header",
+            )
+        if wish.source == "card":
+            return self.of_row(reference.short, card, variant, wish)
+        try:
+            source = self.source_for(reference)
+            pinned = pin(source, reference)
+            return self.of_remote(source, pinned, wish, Facts(reference.short, variant=variant))
+        except UNREACHED:
+            if variant is None or not _answers(card, variant, wish):
+                raise
+            return self.of_card(reference.short, card, variant, wish)
+
+    def of_stored(self, model: StoredModel, name: str, wish: Wish, card: "Card | None") -> Report:
+        """For a model that is here.
+
+        Raises:
+            IntegrityError: It is damaged.
+            LaunchError: llama.cpp was asked for its plan, and has none.
+        """
+        variant = variant_of(card, [reference.short for reference in model.references])
+        facts = Facts(name, variant=variant)
+        if wish.source == "card":
+            return self.of_row(name, card, variant, wish)
+        if wish.source == "config":
+            return self.of_config(facts, model.artifact, model.config, wish)
+        wish = _as_packaged(wish, lambda: model.config)
+        report = self._of_headers(facts, headers.of_stored(model), wish)
+        if wish.source == "measured":
+            return _measured(report, model.weights())
+        return self._corrected(report, model.artifact, wish)
+
+    def of_remote(self, source: "Source", pinned: Reference, wish: Wish, facts: Facts) -> Report:
+        """For a model in a registry, by its digest.
+
+        Raises:
+            UnsupportedArtifactError, IntegrityError: What is there is no model.
+            TransferError: The registry does not deliver, or not in parts.
+        """
+        # what is here is estimated without what a registry takes
+        from modelrunner.operations.model import configs
+        from modelrunner.operations.model.resolve import artifact_at
+
+        artifact = artifact_at(source, pinned)
+        if wish.source == "config":
+            config = configs.of_remote(source, pinned, artifact)
+            return self.of_config(facts, artifact, config, wish)
+        wish = _as_packaged(wish, lambda: configs.of_remote(source, pinned, artifact))
+        report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
+        return self._corrected(report, artifact, wish)
+
+    def of_config(
+        self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, wish: Wish
+    ) -> Report:
+        """For an artifact by what its config says, and the sizes of its layers."""
+        weights = sum(layer.descriptor.size for layer in artifact.weights)
+        wish = _as_packaged(wish, lambda: config)
+        shape = ModelShape.from_strings(config.gguf, weights=weights)
+        if artifact.adapter is not None:
+            shape = shape.with_adapter(artifact.adapter.descriptor.size)
+        projector = artifact.projector
+        size = projector.descriptor.size if projector else None
+        told = replace(facts, quantization=config.quantization)
+        return self._corrected(self._of_shape(told, shape, wish, projector=size), artifact, wish)
+
+    def of_card(self, name: str, card: "Card | None", variant: "Variant", wish: Wish) -> Report:
+        """For a variant that only a card knows: by the shape in it, else by its row."""
+        shape = _shape(card, variant)
+        if shape is None:
+            return self.of_row(name, card, variant, wish)
+        return self._of_shape(_facts(name, variant), shape, wish)
+
+    def of_row(
+        self, name: str, card: "Card | None", variant: "Variant | None", wish: Wish
+    ) -> Report:
+        """For a variant by its row alone, which is for one context.
+
+        Raises:
+            CardNotFoundError: There is no such row, or it tells no size.
+        """
+        if card is None or variant is None or variant.size_bytes is None:
+            raise CardNotFoundError(
+                f"{name}: no card tells its size",
+                hint="`modelrunner cards` lists those that there are",
+            )
+        context = wish.context or wish.usual or CARD_CONTEXT
+        decided: ContextSource = "usual" if wish.context is None else "requested"
+        found = estimate_from_card(variant.vram_bytes, variant.size_bytes, context=context)
+        available = self.devices()
+        budget = wish.budget if wish.budget is not None else Budget.of(available).together
+        return Report(
+            _facts(name, variant),
+            Load(context, wish.kv_type, wish.sequences, wish.micro_batch),
+            found,
+            Fit(row_verdict(found, budget), None, None, budget),
+            available,
+            variant.context_tokens,
+            requested=wish.context,
+            context_source=decided,
+        )
+
+    def card(self, text: str, tags: Collection[str] = ()) -> "Card | None":
+        """The card of a repository, if the catalogue has one that may have a row for the tags."""
+        return self.catalog().get(text, tags)
+
+    def _corrected(self, report: Report, artifact: ModelArtifact, wish: Wish) -> Report:
+        """With what runtimes reported of these weights here, unless one source was asked for."""
+        known = self.experience() if self.experience and wish.source == "auto" else None
+        if known is None:
+            return report
+        # few models have been run here, and the others need not load this
+        from modelrunner.operations.estimate.observations import corrected
+
+        return corrected(report, artifact, known)
+
+    def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
+        metadata = found.metadata
+        told = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
+        return self._of_shape(told, found.shape, wish, projector=found.projector_bytes)
+
+    def _of_shape(
+        self, facts: Facts, shape: ModelShape, wish: Wish, *, projector: int | None = None
+    ) -> Report:
+        available = self.devices()
+        room: Sequence[Device] | int = available if wish.budget is None else wish.budget
+        load = Load(
+            wish.context or 1,
+            wish.kv_type,
+            wish.sequences,
+            wish.micro_batch,
+            gpu_layers=wish.gpu_layers,
+        )
+        context, decided = _context(wish, shape, room, load, projector)
+        load = replace(load, context=context)
+        if not load.cells:
+            raise UsageError(
+                f"a context of {context} is too short to be shared by {load.sequences} sequences",
+                hint="give a longer --context, or less --parallel",
+            )
+        needed = estimate(shape, load, projector=projector)
+        return Report(
+            facts,
+            load,
+            needed,
+            _as_known(fit(shape, load, room, projector=projector), needed, shape),
+            available,
+            shape.context or None,
+            shape,
+            projector,
+            requested=wish.context,
+            context_source=decided,
+        )
+
+
+def _as_packaged(wish: Wish, config: Callable[[], ModelConfig]) -> Wish:
+    """The use with the artifact's own context, where neither a context nor a usual one is given."""
+    if wish.context is not None or wish.usual is not None:
+        return wish
+    return replace(wish, packaged=config().context_size)
+
+
+def _context(
+    wish: Wish,
+    shape: ModelShape,
+    room: Sequence[Device] | int,
+    load: Load,
+    projector: int | None,
+) -> tuple[int, ContextSource]:
+    """The context to estimate for, as llama.cpp runs it, and what decided it."""
+    trained = shape.context or None
+    if wish.context is not None:
+        # of several conversations it is the sum, which llama.cpp rounds for each
+        alone = load.sequences == 1
+        return running_context(wish.context, trained) if alone else wish.context, "requested"
+    if wish.usual is not None:
+        default = default_context(trained, wish.packaged, wish.usual)
+        return default.tokens, default.source
+    default = default_context(trained, wish.packaged)
+    most = default.tokens * load.sequences
+    tokens = choose_context(shape, room, ceiling=most, load=load, projector=projector)
+    return running_context(tokens, trained), default.source if tokens >= most else "memory"
+
+
+def variant_of(card: "Card | None", names: Sequence[str]) -> "Variant | None":
+    """The row of a card that one of the names is in."""
+    found = (card.variant(name) for name in names) if card is not None else ()
+    return next((variant for variant in found if variant is not None), None)
+
+
+def _facts(name: str, variant: "Variant") -> Facts:
+    parameters = round(variant.parameters * 10**9) if variant.parameters else None
+    return Facts(name, variant.quantization, parameters, variant)
+
+
+def _shape(card: "Card | None", variant: "Variant") -> ModelShape | None:
+    from modelrunner.memory.model.card_shape import shape_from_card
+
+    facts = card.shape_of(variant) if card is not None else None
+    return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None
+
+
+def _answers(card: "Card | None", variant: "Variant", wish: Wish) -> bool:
+    """Whether the card has what is asked for, where nothing better can be reached."""
+    if wish.source == "config":
+        return _shape(card, variant) is not None
+    return wish.source == "auto" and variant.size_bytes is not None
+
+
+def _as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:
+    """What can be said of fitting where some of the need is a guess: what is known may not fit."""
+    if shape.wiring.known and not shape.weights.unknown:
+        return found
+    over = found.budget_bytes is not None and needed.low > found.budget_bytes
+    return replace(found, verdict="no" if over else "unknown")
+
+
+def _measured(report: Report, path: Path) -> Report:
+    """The report with llama.cpp's own plan in it; what else fits stays computed."""
+    # few ask for it, and the others need not load what starts a child
+    from modelrunner.memory.measured import measure
+
+    found = measure(path, report.load, projector=report.projector)
+    return replace(report, estimate=replace(found, notes=report.estimate.notes))

@@ -1,0 +1,251 @@
+"""What runtimes reported of models that ran, against what was computed: estimates learn from it.
+
+A llama.cpp that is told to log what it allocates says so once for each buffer:
+
+    load_tensors:   CPU_Mapped model buffer size =    92.10 MiB
+    llama_kv_cache:        CPU KV buffer size =    45.00 MiB
+    sched_reserve:        CPU compute buffer size =    16.64 MiB
+
+A report counts for the circumstances that it was made in, and for its context; for another context
+it is told and changes nothing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from modelrunner.disk.files import disk_errors, write_lightly
+from modelrunner.disk.inside import read_inside
+from modelrunner.disk.lock import held
+from modelrunner.memory.devices.devices import Device
+from modelrunner.memory.fit import Fit
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.operations.estimate.report import Report
+from modelrunner.units import format_size
+from modelrunner.wire import parse_json
+
+MAX_OBSERVATIONS = 128
+"""How many are kept, the latest ones."""
+
+_BUFFER = re.compile(r"(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
+_NECESSARY = {"model", "compute"}
+_MIB = 1024 * 1024
+_MAX_FILE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else the memory of a model and a context depends on.
+
+    Attributes:
+        devices: The backend of each device that there is.
+        gpu_layers: As asked for; None for as many as fit.
+        cache_type_k: The type of the cache's keys.
+        cache_type_v: The type of its values.
+        flash_attention: As asked for; `auto` leaves it to the runtime.
+        parallel: Conversations at the same time.
+        micro_batch: Tokens that are computed at once.
+    """
+
+    devices: str
+    gpu_layers: int | None = None
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: str = "auto"
+    parallel: int = 1
+    micro_batch: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One model that ran.
+
+    Attributes:
+        model: Its weights, see `weights_key`.
+        runtime: What served it.
+        build: Which version of that.
+        context: Tokens.
+        circumstances: How it was served, and where.
+        predicted: Bytes that were computed.
+        observed: Bytes that the runtime reported.
+    """
+
+    model: str
+    runtime: str
+    build: str
+    context: int
+    circumstances: Circumstances
+    predicted: int
+    observed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """A file of them; one that cannot be understood counts as empty."""
+
+    path: Path
+
+    def load(self) -> tuple[Observation, ...]:
+        """All of them, the oldest first."""
+        try:
+            value = parse_json(read_inside(self.path, _MAX_FILE))
+        except (OSError, ValueError):
+            return ()
+        rows = value if isinstance(value, list) else []
+        return tuple(found for row in rows if (found := _parsed(row)) is not None)
+
+    def add(self, new: Observation) -> None:
+        """Keeps one, instead of an earlier one of the same model, runtime, context and so on.
+
+        Raises:
+            DiskFullError, StoreAccessError: It cannot be written.
+        """
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self.path.with_suffix(".lock")):
+            kept = [old for old in self.load() if _key(old) != _key(new)]
+            rows = [asdict(entry) for entry in [*kept, new][-MAX_OBSERVATIONS:]]
+            with disk_errors(self.path):
+                write_lightly(self.path, json.dumps(rows, indent=1).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """The observations that count today.
+
+    Attributes:
+        observations: All that are kept.
+        preferred: The runtime that would serve now; None where none is here.
+        build_of: The build that a runtime has now; None where it is not here.
+    """
+
+    observations: Observations
+    preferred: Callable[[], str | None]
+    build_of: Callable[[str], str | None]
+
+    def of(self, model: str, circumstances: Circumstances) -> Sequence[Observation]:
+        """Those of a model in circumstances like these: the one that says most comes last."""
+        alike = [
+            entry
+            for entry in self.observations.load()
+            if entry.model == model and entry.circumstances == circumstances
+        ]
+        builds = {name: self.build_of(name) for name in {entry.runtime for entry in alike}}
+        current = [entry for entry in alike if entry.build == builds[entry.runtime]]
+        first = self.preferred() if current else None
+        return sorted(current, key=lambda entry: entry.runtime == first)
+
+
+def weights_key(artifact: ModelArtifact) -> str:
+    """What weights are known by, with their adapter, under whatever names and config."""
+    loaded = [*artifact.weights, *filter(None, [artifact.adapter])]
+    digests = [str(layer.descriptor.digest) for layer in loaded]
+    if len(digests) == 1:
+        return digests[0]
+    return f"sha256:{sha256(' '.join(digests).encode()).hexdigest()}"
+
+
+def backends(available: Iterable[Device]) -> str:
+    """The kinds of devices, as `Circumstances` have them."""
+    return " ".join(sorted(device.backend for device in available))
+
+
+def reported_bytes(log: str) -> int | None:
+    """What a runtime's log says that it allocated; None where it does not say all of it."""
+    found = _BUFFER.findall(log)
+    if not {kind for kind, _ in found} >= _NECESSARY:
+        return None
+    # bounded: by the pattern
+    return round(sum(float(size) for _, size in found) * _MIB)
+
+
+def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -> Report:
+    """The report with what is known of the model from earlier runs."""
+    if not report.estimate.is_complete or report.projector is not None:
+        return report
+    own = experience.of(weights_key(artifact), _circumstances(report))
+    same = [entry for entry in own if entry.context == report.load.context]
+    latest = (same or own)[-1:]
+    if not latest:
+        return report
+    seen = latest[0]
+    told = f"{seen.runtime} reported {format_size(seen.observed)} at a context of {seen.context}"
+    if not same:
+        share = f"{(seen.observed - seen.predicted) / max(seen.predicted, 1):+.1%}"
+        return _with_note(report, f"when it ran, {told}: {share} of what was computed for that")
+    found = report.estimate
+    more = seen.observed - found.total
+    shifted = replace(found, compute=max((found.compute or 0) + more, 0))
+    shifted = replace(
+        shifted, low=min(found.low, shifted.total), high=max(found.high or 0, shifted.total)
+    )
+    fit = judged(report.fit, shifted.total, report.load.context)
+    noted = replace(report, estimate=shifted, fit=fit, seen=True)
+    return _with_note(noted, f"when it ran, {told}: compute is corrected by that")
+
+
+def judged(found: Fit, needed: int, context: int) -> Fit:
+    """Whether it fits, where it needs so much more than was computed that it does not."""
+    over = found.budget_bytes is not None and needed > found.budget_bytes
+    if not over or found.verdict != "fits":
+        return found
+    longest = found.max_context
+    return replace(
+        found,
+        verdict="no",
+        # computed with the same error
+        max_context=longest if longest is not None and longest < context else None,
+    )
+
+
+def _circumstances(report: Report) -> Circumstances:
+    load = report.load
+    return Circumstances(
+        backends(report.devices),
+        load.gpu_layers,
+        load.kv_type,
+        load.kv_type,
+        "auto" if load.flash_attention else "off",
+        load.sequences,
+        load.micro_batch,
+    )
+
+
+def _with_note(report: Report, note: str) -> Report:
+    return replace(report, estimate=replace(report.estimate, notes=(*report.estimate.notes, note)))
+
+
+def _key(entry: Observation) -> tuple[object, ...]:
+    # of an older build nothing is to be learnt any more
+    return entry.model, entry.runtime, entry.context, entry.circumstances
+
+
+def _parsed(row: object) -> Observation | None:
+    """One row; None where it is of another form, an older one for example."""
+    if not isinstance(row, dict) or row.keys() != set(Observation.__dataclass_fields__):
+        return None
+    around = row["circumstances"]
+    if not isinstance(around, dict) or around.keys() != set(Circumstances.__dataclass_fields__):
+        return None
+    layers = around["gpu_layers"]
+    texts = [*(row[name] for name in _TEXTS), *(around[name] for name in _TEXTS_AROUND)]
+    counts = [*(row[name] for name in _COUNTS), around["parallel"], around["micro_batch"]]
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    if not all(_is_count(count) and count > 0 for count in counts):
+        return None
+    if layers is not None and not (_is_count(layers) and layers >= 0):
+        return None
+    return Observation(**{**row, "circumstances": Circumstances(**around)})
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TEXTS = ("model", "runtime", "build")
+_TEXTS_AROUND = ("devices", "cache_type_k", "cache_type_v", "flash_attention")
+_COUNTS = ("context", "predicted", "observed")

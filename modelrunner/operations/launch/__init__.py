@@ -1,0 +1,1 @@
+"""Launch: from a stored model to a server that answers."""

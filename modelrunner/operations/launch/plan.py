@@ -1,0 +1,307 @@
+"""Launch: from a stored model to a server that answers; planned first, then started.
+
+The context is what was asked for, or else as long as the artifact says, as the model was trained
+for, as fits into this machine, and as is usual. It is told as it will run, and never silently less.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from modelrunner.gguf.metadata import Metadata, purpose_of
+from modelrunner.memory.context import (
+    ContextSource,
+    DefaultContext,
+    default_context,
+    running_context,
+)
+from modelrunner.memory.devices.devices import Device
+from modelrunner.memory.estimate import Estimate, estimate
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.load import CACHE_TYPES, PADDING, Load
+from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
+from modelrunner.operations.estimate.observations import Observation, judged
+from modelrunner.operations.model import headers
+from modelrunner.operations.model.purpose import require_chat, require_model
+from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.settings import Value, changes
+from modelrunner.runtime.threads import usable_cores
+from modelrunner.store.store import Store, StoredModel, missing
+from modelrunner.units import format_size
+
+SHORT_CONTEXT = 8192
+"""Tokens below which a cache that is packed tighter is worth what it costs."""
+
+_USUAL_CACHE = "f16"
+TIGHT_CACHE = "q8_0"
+_MICRO_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchWish:
+    """What the user asks for; None leaves it to the plan.
+
+    Attributes:
+        context: Tokens of one conversation.
+        threads: CPU threads that compute.
+        gpu_layers: Layers on the GPU.
+        kv_type: What the cache of keys is kept in, and that of values unless it has its own type.
+        kv_type_v: What the cache of values is kept in.
+        more: Other fields of the `LaunchSpec`, by name.
+    """
+
+    context: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    kv_type: str | None = None
+    kv_type_v: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Value], **more: object) -> Self:
+        """The wish that settings make, and other fields of the `LaunchSpec`."""
+        wanted: dict[str, Any] = {**changes(settings), **more}
+        keys, values = wanted.pop("cache_type_k", None), wanted.pop("cache_type_v", None)
+        own = {name: wanted.pop(name, None) for name in ("context", "threads", "gpu_layers")}
+        return cls(**own, kv_type=keys, kv_type_v=values, more=wanted)
+
+    @property
+    def cache_types(self) -> tuple[str, str]:
+        """The types of keys and of values."""
+        return self.kv_type or _USUAL_CACHE, self.kv_type_v or self.kv_type or _USUAL_CACHE
+
+    def load(self, context: int) -> Load:
+        """What is asked of the model's memory; of two types of cache the larger counts."""
+        larger = max(self.cache_types, key=lambda kind: CACHE_TYPES[kind][1] / CACHE_TYPES[kind][0])
+        parallel = self.more.get("parallel", 1)
+        return Load(
+            context * parallel,
+            larger,
+            sequences=parallel,
+            micro_batch=self.more.get("micro_batch", _MICRO_BATCH),
+            flash_attention=self.more.get("flash_attention", "auto") != "off",
+            gpu_layers=self.gpu_layers,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """How a model will be started, and whether it fits.
+
+    Attributes:
+        name: What the user calls it.
+        metadata: What its header says.
+        spec: What the runtime is told.
+        load: What that asks of memory.
+        estimate: The memory that it takes, as computed.
+        fit: Whether there is so much.
+        available: The devices of this machine.
+        requested: The context that was asked for; None for the default one.
+        context_source: What decided the context.
+        seen: What it took when it was started like this before.
+        budget: Bytes that were set as its limit and are enough; None for what the devices have.
+        own_template: The chat template that the artifact brings beside the weights.
+        projector_problem: Why the artifact's projector is left out.
+    """
+
+    name: str
+    metadata: Metadata
+    spec: LaunchSpec
+    load: Load
+    estimate: Estimate
+    fit: Fit
+    available: Sequence[Device]
+    requested: int | None = None
+    context_source: ContextSource = "requested"
+    seen: Observation | None = None
+    budget: int | None = None
+    own_template: Path | None = None
+    projector_problem: str | None = None
+
+    def as_seen(self, before: Observation) -> Self:
+        """The plan with what an earlier start like this took."""
+        fit = judged(self.fit, before.observed, self.spec.context)
+        return replace(self, fit=fit, seen=before)
+
+    @property
+    def trained_context(self) -> int | None:
+        """Tokens that the model was trained for."""
+        return self.metadata.context_length
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the model has no chat template of its own: it continues text."""
+        return self.own_template is None and not self.metadata.has_chat_template
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the runtime runs a longer context than was asked for."""
+        return self.requested is not None and self.spec.context != self.requested
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the chat template speaks of tools; a model without it is never told of any."""
+        return "tools" in (self.chat_template or "")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template that lays out a conversation; None where the model has none."""
+        given = self.spec.chat_template
+        # outside: a template that a person names, or one of ours
+        return given.read_text("utf-8", "replace") if given else self.metadata.chat_template
+
+    def line(self, needed_bytes: int | None = None) -> str:
+        """One sentence: which model, whether and where it fits, and with which context.
+
+        Args:
+            needed_bytes: What it takes, where that is not what was estimated or seen.
+        """
+        quantization = (self.metadata.quantization or "").removeprefix("MOSTLY_")
+        # many tags say it already
+        told = quantization.lower() in self.name.lower()
+        what = self.name if told else f"{self.name} {quantization}"
+        known = self.seen.observed if self.seen else self.estimate.total
+        needed = known if needed_bytes is None else needed_bytes
+        rounded = "rounded up to " if self.is_rounded else ""
+        context = f"context {rounded}{self.spec.context}"
+        if self.trained_context and self.spec.context < self.trained_context:
+            context += f" of {self.trained_context}"
+        if self.context_source == "packaged":
+            context += ", as packaged"
+        if self.spec.cache_type_k != _USUAL_CACHE:
+            context += f", its cache {self.spec.cache_type_k}"
+        verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
+        adapter = ", adapter applied" if self.spec.adapter else ""
+        return f"{what}: {verdict}; {context}{adapter}, {self.spec.threads} threads"
+
+    def _place(self) -> str | None:
+        if self.budget is not None and self.fit.verdict != "no":
+            return f"the {format_size(self.budget)} budget"
+        has_gpu = any(device.kind == "gpu" for device in self.available)
+        return memory_of(self.fit, Budget.of(self.available).together, has_gpu=has_gpu)
+
+
+def plan_launch(
+    store: Store, model: StoredModel, name: str, wish: LaunchWish, available: Sequence[Device]
+) -> LaunchPlan:
+    """Decides how to start a model.
+
+    Args:
+        store: Where it is.
+        model: The model.
+        name: What the user calls it.
+        wish: What the user asks for.
+        available: The devices of this machine.
+
+    Raises:
+        CorruptStoreError: A blob is missing or damaged.
+        MalformedGGUFError: The weights are no GGUF.
+        UnsupportedArtifactError: It is no model to chat with.
+    """
+    for blob in model.manifest.blobs:
+        if model.is_stored and store.blobs.state(blob) != "good":
+            raise missing(model, blob)
+    found = headers.of_stored(model)
+    metadata = found.metadata
+    require_model(metadata, name)
+    require_chat(purpose_of(metadata.values), name, metadata.architecture)
+    shape = found.shape
+    requested = wish.context
+    default = default_context(shape.context or None, model.config.context_size)
+    wish = chosen(wish, shape, available, found.projector_bytes, default)
+    tokens = wish.context or 1
+    context = running_context(tokens, shape.context or None)
+    load = wish.load(context)
+    keys, values = wish.cache_types
+    artifact = model.artifact
+    template = model.file(artifact.template)
+    spec = LaunchSpec(
+        model=model.weights(),
+        name=name,
+        context=context,
+        threads=wish.threads or usable_cores(),
+        api_key=secrets.token_urlsafe(32),
+        gpu_layers=wish.gpu_layers,
+        cache_type_k=keys,
+        cache_type_v=values,
+        mmproj=None if found.projector_problem else model.file(artifact.projector),
+        adapter=adapter_file(model),
+        **{"chat_template": template, **wish.more},
+    )
+    return LaunchPlan(
+        name,
+        metadata,
+        spec,
+        load,
+        estimate(shape, load, projector=found.projector_bytes),
+        fit(shape, load, available, projector=found.projector_bytes),
+        available,
+        requested,
+        source_of(requested, tokens, default),
+        own_template=template,
+        projector_problem=found.projector_problem,
+    )
+
+
+def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:
+    """What decided that a context has so many tokens."""
+    if requested is not None:
+        return "requested"
+    return default.source if tokens >= default.tokens else "memory"
+
+
+def chosen(
+    wish: LaunchWish,
+    shape: ModelShape,
+    available: Sequence[Device],
+    projector: int | None = None,
+    default: DefaultContext | None = None,
+) -> LaunchWish:
+    """The wish with a context, and a tighter cache where that makes a context worth while.
+
+    Args:
+        wish: What the user asks for.
+        shape: The model.
+        available: The devices of this machine.
+        projector: Bytes of the projector's file, where there is one.
+        default: The context where memory allows it; None for that of the shape.
+    """
+    if wish.context is not None:
+        return wish
+    most = (default or default_context(shape.context or None, None)).tokens
+
+    def with_context(wish: LaunchWish) -> LaunchWish:
+        load = wish.load(1)
+        # a context is that of one conversation
+        ceiling = most * load.sequences
+        tokens = choose_context(shape, available, ceiling=ceiling, load=load, projector=projector)
+        each = min(most, tokens // load.sequences)
+        if PADDING < each < most:
+            # it would run with more, for which there may be no room
+            each -= each % PADDING
+        return replace(wish, context=max(1, each))
+
+    usual = with_context(wish)
+    free = wish.kv_type is None and wish.kv_type_v is None and wish.load(1).flash_attention
+    if not free or (usual.context or 0) >= min(SHORT_CONTEXT, most):
+        return usual
+    if not is_packable(shape):
+        return usual
+    tight = with_context(replace(wish, kv_type=TIGHT_CACHE))
+    return tight if (tight.context or 0) > (usual.context or 0) else usual
+
+
+def is_packable(shape: ModelShape) -> bool:
+    """Whether the tighter cache's type takes the keys and values of every layer."""
+    block = CACHE_TYPES[TIGHT_CACHE][0]
+    return all(
+        layer.key_size % block == 0 and layer.value_size % block == 0 for layer in shape.layers
+    )
+
+
+def adapter_file(model: StoredModel) -> Path | None:
+    """The file of a model's adapter, if it has one."""
+    return model.file(model.artifact.adapter)

@@ -1,0 +1,1 @@
+"""Lock files: made from registries, and kept by prune."""

@@ -1,0 +1,186 @@
+"""Lock: what the models of an intent are just now, pinned; and what differs from before.
+
+What is locked and still wanted stays as it is, whatever its tag stands for by now. Only manifests
+are fetched, and of weights no more than tells whether they fit.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.disk.files import disk_errors, write_atomically
+from modelrunner.errors import (
+    ConfigError,
+    CorruptStoreError,
+    DiskFullError,
+    ModelRunnerError,
+    NotFoundError,
+    NotInStoreError,
+    StoreAccessError,
+)
+from modelrunner.lockfile.changes import Change, why_unsatisfied
+from modelrunner.lockfile.intent import Intent, Wanted
+from modelrunner.lockfile.lock import Lock, LockedModel
+from modelrunner.lockfile.reader import parse_lock
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.model.resolve import artifact_at
+from modelrunner.operations.model.suggestions import pin
+from modelrunner.registry.source import Source
+from modelrunner.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A locked model whose tag or repository is there no more."""
+
+    name: str
+    before: LockedModel
+    error: NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Locker:
+    """Who pins models.
+
+    Attributes:
+        store: Looked into first for a manifest, and only, where the network is ruled out.
+        source_for: The registries.
+        choose: The variant that fits, where the intent leaves that open.
+        check: Raises where a model does not fit; hears of it by digest.
+        offline: Whether the network is ruled out.
+    """
+
+    store: Store
+    source_for: Callable[[Reference], Source]
+    choose: Callable[[Wanted], Reference]
+    check: Callable[[Wanted, Reference], None]
+    offline: bool = False
+
+    def lock(self, intent: Intent, before: Lock, renew: Collection[str] = ()) -> Lock:
+        """A lock that satisfies the intent.
+
+        Args:
+            intent: What is wanted.
+            before: What is locked, and stays where it is still wanted.
+            renew: Names of models to look up again all the same.
+
+        Raises:
+            ManifestNotFoundError, AccessError, TransferError: A registry does not tell.
+            DoesNotFitError: A model has to fit, and does not.
+            NotInStoreError: The network is ruled out, and a model is not here.
+            UnsupportedArtifactError, IntegrityError: What is there is no model to run.
+        """
+        kept = {
+            wanted.name: locked
+            for wanted in intent.models
+            if wanted.name not in renew
+            and (locked := before.get(wanted.name)) is not None
+            and why_unsatisfied(locked, wanted) is None
+        }
+        return Lock(
+            tuple(
+                kept.get(wanted.name) or self._pin(intent, wanted, anew=wanted.name in renew)
+                for wanted in intent.models
+            ),
+            before.file,
+        )
+
+    def diff(self, intent: Intent, before: Lock) -> Iterator[Change | Gone]:
+        """What every model is just now, against what is locked; those that are the same too.
+
+        Raises:
+            ModelRunnerError: As with `lock`, but for what is locked and gone.
+        """
+        for wanted in intent.models:
+            locked = before.get(wanted.name)
+            try:
+                yield Change(wanted.name, locked, self._pin(intent, wanted, anew=True))
+            except NotFoundError as exc:
+                if locked is None:
+                    raise
+                yield Gone(wanted.name, locked, exc)
+
+    def _pin(self, intent: Intent, wanted: Wanted, *, anew: bool) -> LockedModel:
+        with _placed(intent, wanted):
+            reference = self.choose(wanted) if wanted.is_chosen else wanted.reference
+            if reference.is_local:
+                raise self.store.unregistered(reference)
+            if anew and self.offline and not reference.pinned:
+                # what the store has may be what the registry had long ago
+                raise NotInStoreError(
+                    f"{reference.short}: cannot ask the registry what it has now: --offline is set",
+                    hint="run it without --offline",
+                )
+            artifact = self._here(reference) if self.offline else self._there(reference)
+            if wanted.fit is not None and not wanted.is_chosen:
+                self.check(wanted, reference.with_digest(artifact.manifest.digest))
+            return LockedModel.of(wanted.name, reference, artifact, wanted.fit)
+
+    def _here(self, reference: Reference) -> ModelArtifact:
+        model = self.store.find(reference)
+        if model is None:
+            raise NotInStoreError(
+                f"{reference.short} is not in the local store, and --offline is set",
+                hint="run it once without --offline",
+            )
+        return model.artifact
+
+    def _there(self, reference: Reference) -> ModelArtifact:
+        source = self.source_for(reference)
+        pinned = pin(source, reference)
+        stored = self.store.find(pinned)
+        if stored is not None:
+            try:
+                return stored.artifact
+            except CorruptStoreError:
+                # the registry has it whole
+                pass
+        return artifact_at(source, pinned)
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Writes the file, unless it says the same already; whether it was written.
+
+    Raises:
+        ConfigError, DiskFullError: It cannot be written; the old one stays.
+        LockError: What a registry has said cannot be locked.
+    """
+    target = path.resolve()
+    content = lock.emit().encode()
+    # whatever strange thing a registry has said: what could not be read again is not written
+    parse_lock(content, str(path))
+    try:
+        # outside: a file of the project
+        if path.read_bytes().replace(b"\r\n", b"\n") == content:
+            return False
+    except FileNotFoundError:
+        pass
+    try:
+        with disk_errors(target):
+            write_atomically(target, content)
+    except (StoreAccessError, FileNotFoundError) as exc:
+        raise ConfigError(
+            f"{path} cannot be written: {exc.__cause__ or exc}",
+            hint="check who owns it and its folder",
+            path=str(path),
+        ) from exc
+    except DiskFullError as exc:
+        raise DiskFullError(f"the disk is full: {path}", hint="free some space") from exc
+    return True
+
+
+@contextmanager
+def _placed(intent: Intent, wanted: Wanted) -> Iterator[None]:
+    """Says of every failure which line of the intent it is about."""
+    try:
+        yield
+    except ModelRunnerError as exc:
+        exc.facts = {
+            **exc.facts,
+            "model": wanted.name,
+            "file": intent.file,
+            "line": wanted.line,
+        }
+        raise

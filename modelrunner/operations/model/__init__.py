@@ -1,0 +1,1 @@
+"""What is known of a model, wherever it is: manifest, config, headers."""

@@ -1,0 +1,115 @@
+"""What `list` shows: the models of a store as rows of facts, out of manifest and config."""
+
+from dataclasses import dataclass, replace
+
+from modelrunner.errors import ModelRunnerError
+from modelrunner.oci.config import ModelConfig
+from modelrunner.operations.model.header_facts import header_facts
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_moment
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model; None is unknown. `problem` says why a damaged one tells nothing."""
+
+    id: str
+    references: tuple[str, ...]
+    short_names: tuple[str, ...]
+    family: str | None = None
+    format: str | None = None
+    architecture: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    size_bytes: int | None = None
+    created: str | None = None
+    path: str | None = None
+    problem: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The model as JSON has it."""
+        return {
+            "id": self.id,
+            "references": list(self.references),
+            "family": self.family,
+            "format": self.format,
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "quantization": self.quantization,
+            "context_length": self.context_length,
+            "size_bytes": self.size_bytes,
+            "created": self.created,
+            "path": self.path,
+            **({"problem": self.problem} if self.problem else {}),
+        }
+
+
+def rows(store: Store) -> tuple[Row, ...]:
+    """Every model of the store, sorted by name; damaged ones too."""
+    found = [row_of(model) for model in store.models()]
+    return tuple(sorted(found, key=lambda row: (row.short_names or ("~",), row.id)))
+
+
+def row_of(model: StoredModel) -> Row:
+    """The facts of one model."""
+    names = sorted(model.references, key=str)
+    references = tuple(str(name) for name in names)
+    short = tuple(name.short for name in names)
+    try:
+        config = filled_in(model.config, model)
+        return Row(
+            str(model.digest),
+            references,
+            short,
+            family=config.family,
+            format=config.format or "gguf",
+            architecture=config.architecture,
+            parameters=config.parameters,
+            quantization=config.quantization,
+            context_length=config.context_length,
+            size_bytes=model.size,
+            created=utc(config.created),
+            path=_path(model),
+        )
+    except ModelRunnerError as exc:
+        return Row(str(model.digest), references, short, problem=exc.message)
+
+
+def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
+    """The config with what the GGUF header says, where the config says nothing."""
+    told = (config.architecture, config.parameters, config.quantization, config.context_length)
+    if None not in told:
+        return config
+    facts = header_facts(model)
+    return replace(
+        config,
+        architecture=config.architecture or facts.architecture,
+        parameters=config.parameters or facts.parameters,
+        quantization=config.quantization or facts.quantization,
+        context_length=config.context_length or facts.context_length,
+    )
+
+
+def utc(time: str | None) -> str | None:
+    """A config's time in RFC 3339 and UTC, None where it says none or nonsense."""
+    from datetime import UTC, datetime
+
+    if time is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        return None
+    return format_moment(moment)
+
+
+def _path(model: StoredModel) -> str | None:
+    """Where the weights are; None where their view was not made, which this does not do."""
+    return str(model.path) if model.path.exists() else None

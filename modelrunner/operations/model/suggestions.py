@@ -1,0 +1,158 @@
+"""What may have been meant by the name of a model that was not found.
+
+The registry knows the tags of a repository; the store and the catalogue know models whose names are
+spelled like that of a repository that does not exist.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+
+from modelrunner.cards.card import Card
+from modelrunner.cards.catalog import Catalog
+from modelrunner.errors import (
+    InvalidReferenceError,
+    ManifestNotFoundError,
+    ModelNotFoundError,
+    ModelRunnerError,
+    UnauthorizedError,
+)
+from modelrunner.huggingface.files import VariantNotFoundError
+from modelrunner.oci.near import near_names, near_tags
+from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference, match_id
+from modelrunner.registry.source import Source
+from modelrunner.store.store import Store
+from modelrunner.text import available, did_you_mean, sanitize_line
+
+_IMPROVED = (ModelNotFoundError, ManifestNotFoundError, UnauthorizedError)
+
+
+def pin(source: Source, reference: Reference) -> Reference:
+    """The reference with the digest that its tag points to.
+
+    Raises:
+        ManifestNotFoundError: No such tag; the near ones are named.
+        AccessError, TransferError: The registry does not answer.
+    """
+    with about(reference):
+        try:
+            return reference.with_digest(source.resolve(reference))
+        except ManifestNotFoundError as exc:
+            raise with_near_tags(exc, reference, source) from exc
+
+
+@contextmanager
+def about(reference: Reference) -> Iterator[None]:
+    """The block whose errors of names are about this model: `with_near_models` can help them."""
+    try:
+        yield
+    except (ManifestNotFoundError, UnauthorizedError) as exc:
+        exc.facts = {"reference": reference.short, **exc.facts}
+        raise
+
+
+def with_near_tags(
+    error: ManifestNotFoundError, reference: Reference, source: Source
+) -> ManifestNotFoundError:
+    """The error with the tags of the repository, the near ones first."""
+    if error.facts.get("missing") == "repository" or reference.tag is None:
+        return error
+    if isinstance(error, VariantNotFoundError):
+        # the source knows more than the names of its variants
+        from modelrunner.memory.devices.devices import devices
+        from modelrunner.operations.model.size_fit import with_fit
+
+        return with_fit(error, devices())
+    try:
+        tags = source.tags(reference)
+    except ModelRunnerError:
+        # the list is a courtesy: the error stands without it
+        return error
+    if not tags:
+        return error
+    near = [sanitize_line(tag, 128) for tag in near_tags(reference.tag, tags)]
+    more = len(tags) - len(near)
+    return ManifestNotFoundError(
+        f"{reference.short}: no such tag on {source.name}",
+        hint=available(near) + (f" and {more} more" if more else ""),
+        registry=source.name,
+        missing="tag",
+        near=near,
+    )
+
+
+def with_near_models(error: ModelRunnerError, store: Store, catalog: Catalog) -> ModelRunnerError:
+    """The error with the models in its hint that may have been meant.
+
+    Args:
+        error: Any error; one that is not about a model's name is returned as it is.
+        store: Its models come first.
+        catalog: Models that can be pulled.
+    """
+    wanted = _wanted(error)
+    if wanted is None:
+        return error
+    stored, known = near_models(wanted, store, catalog)
+    card = catalog.get(wanted.short)
+    listed = _tags(card) if card else set()
+    if card and wanted.tag not in listed:
+        known = [wanted.with_tag(tag).short for tag in near_tags(wanted.tag or "", listed, 3)]
+    if isinstance(error, ModelNotFoundError):
+        hint = _hint_for_store(wanted, stored, known, listed=wanted.tag in listed)
+    else:
+        hint = did_you_mean((*stored, *known)[:3])
+    if hint is None:
+        return error
+    if isinstance(error, UnauthorizedError):
+        hint = f"{hint} Otherwise {error.hint}" if error.hint else hint
+    better = copy(error)
+    better.hint = hint
+    better.facts = {**error.facts, "near": [*stored, *known][:3]}
+    return better
+
+
+def near_models(wanted: Reference, store: Store, catalog: Catalog) -> tuple[list[str], list[str]]:
+    """Names in the store, and names in the catalogue, that are spelled like the wanted one."""
+    names = [name for model in store.models() for name in model.references]
+    stored = near_names(wanted, (name for name in names if str(name) != str(wanted)))
+    here = {name.name for name in names}
+    cards = (
+        Reference(DOCKER_HUB, f"{DEFAULT_NAMESPACE}/{name}", "latest") for name in catalog.names()
+    )
+    candidates = [card for card in cards if card.name not in here | {wanted.name}]
+    return stored, [_tagged(name, wanted, catalog) for name in near_names(wanted, candidates)]
+
+
+def _wanted(error: ModelRunnerError) -> Reference | None:
+    text = error.facts.get("reference")
+    unknown = isinstance(error, _IMPROVED) and not error.facts.get("near")
+    if not unknown or not isinstance(text, str) or match_id(text):
+        return None
+    try:
+        return Reference.parse(text)
+    except InvalidReferenceError:
+        return None
+
+
+def _tagged(name: str, wanted: Reference, catalog: Catalog) -> str:
+    """The card's name, with the wanted tag where the card lists that too."""
+    card = catalog.get(name)
+    if card is None or wanted.tag is None:
+        return name
+    return f"{name}:{wanted.tag}" if wanted.tag in _tags(card) - {"latest"} else name
+
+
+def _tags(card: Card) -> set[str]:
+    return {tag for variant in card.variants for tag in variant.tags} | {"latest"}
+
+
+def _hint_for_store(
+    wanted: Reference, stored: list[str], known: list[str], *, listed: bool
+) -> str | None:
+    """What to do about a model that the store does not have."""
+    if stored:
+        return did_you_mean((*stored, *known)[:3])
+    if listed:
+        return f"download it: `modelrunner pull {wanted.short}`"
+    question = did_you_mean(known)
+    return question and f"{question} `modelrunner pull {known[0]}` downloads it"

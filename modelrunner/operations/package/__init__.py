@@ -1,0 +1,1 @@
+"""Packages: files made into artifacts, and pushed."""

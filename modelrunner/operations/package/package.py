@@ -1,0 +1,203 @@
+"""Package: GGUF files into an artifact in the store, in either family.
+
+The facts of the config come from the file's own header. Weights are filed as they are, one layer a
+shard, never compressed.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from modelrunner.errors import UnsupportedArtifactError, UsageError
+from modelrunner.gguf.metadata import Metadata
+from modelrunner.gguf.projector import misfit
+from modelrunner.gguf.reader import read_header
+from modelrunner.oci import media_types
+from modelrunner.oci.config import Family
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.disk_space import require_room_for_copies
+from modelrunner.operations.model.contents import existing_file, refuse_other_formats, shard_files
+from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
+from modelrunner.store.adopt import TakenFile, take
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.text import with_article
+from modelrunner.units import format_moment
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What goes into an artifact."""
+
+    weights: Path
+    licenses: Sequence[Path] = ()
+    projector: Path | None = None
+    template: Path | None = None
+    context_length: int | None = None
+
+
+def package(
+    store: Store,
+    ingredients: Ingredients,
+    reference: Reference,
+    *,
+    family: Family,
+    created: datetime,
+) -> StoredModel:
+    """Makes an artifact and names it.
+
+    Args:
+        store: Where it goes.
+        ingredients: The files.
+        reference: Its name.
+        family: Docker's artifact, or CNCF ModelPack's.
+        created: The time in its config: the same files and time give the same digest.
+
+    Raises:
+        MalformedGGUFError: A file is no GGUF, or shards are missing.
+        UsageError: A file is not there, or is something else than it is given for.
+        DiskFullError, StoreAccessError: It cannot be stored.
+    """
+    if reference.digest is not None:
+        raise UsageError(
+            f"{reference.short}: cannot package under a digest",
+            hint="name a tag: NAMESPACE/NAME:TAG",
+        )
+    if family == "modelpack" and ingredients.context_length is not None:
+        raise UsageError(
+            "a ModelPack artifact has no field for a context size",
+            hint="use --format docker, or leave out --context-size",
+        )
+    shards = shard_files(ingredients.weights)
+    for path in shards:
+        refuse_other_formats(path)
+    metadata = _metadata(shards, ingredients)
+    config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
+    with store.arriving():
+        names = _Names(family)
+        parts = _parts(ingredients, shards)
+        sizes = [path.stat().st_size for _role, path in parts]
+        layers = [
+            _file(
+                partial(
+                    take,
+                    store.blobs,
+                    way="copy",
+                    before_copy=partial(require_room_for_copies, store, sum(sizes[number:])),
+                ),
+                path,
+                names.of(path, role),
+                role,
+                family,
+                created,
+            )
+            for number, (role, path) in enumerate(parts)
+        ]
+        manifest, raw = assemble(config, layers, metadata, reference.repository)
+        store.blobs.put(manifest.config, raw)
+        return store.add(manifest, [reference])
+
+
+def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
+    headers = [read_header(path) for path in shards]
+    metadata = Metadata.from_header(headers[0], shards=headers[1:])
+    if metadata.kind == "projector":
+        raise UsageError(
+            f"{shards[0].name} is a projector, not a model",
+            hint="give it with --mmproj beside the model that it belongs to",
+        )
+    if metadata.kind != "model":
+        raise UnsupportedArtifactError(
+            f"{shards[0].name} is {with_article(metadata.kind)}, not a model",
+            hint="name the model that it belongs to",
+            kind=metadata.kind,
+        )
+    if ingredients.projector is not None:
+        header = read_header(existing_file(ingredients.projector))
+        projector = Metadata.from_header(header)
+        if projector.kind != "projector":
+            raise UsageError(
+                f"{ingredients.projector.name} is {with_article(projector.kind)}, not a projector",
+                hint="give the projector of the model with --mmproj, or leave the option out",
+            )
+        problem = misfit(header, metadata.embedding_length)
+        if problem is not None:
+            raise UsageError(
+                f"{ingredients.projector.name} is not the projector of {shards[0].name}: {problem}",
+                hint="give the projector of this model with --mmproj, or leave the option out",
+            )
+    return metadata
+
+
+def _parts(ingredients: Ingredients, shards: Sequence[Path]) -> list[tuple[str, Path]]:
+    parts = [("weights", path) for path in shards]
+    if ingredients.projector is not None:
+        parts.append(("projector", ingredients.projector))
+    if ingredients.template is not None:
+        parts.append(("template", existing_file(ingredients.template)))
+    return [*parts, *(("license", existing_file(path)) for path in ingredients.licenses)]
+
+
+class _Names:
+    """The names of an artifact's files: two files of one name in two directories get two."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._taken: dict[str, Path] = {}
+
+    def of(self, path: Path, role: str) -> str:
+        """The name of a file, by which readers of the family find its role too."""
+        name = PurePosixPath(_layer_name(path, role, self._family))
+        free, number = name, 1
+        while self._taken.setdefault(str(free), path) != path:
+            number += 1
+            free = name.with_stem(f"{name.stem}-{number}")
+        return str(free)
+
+
+def _file(
+    bring: Callable[[Path], TakenFile],
+    path: Path,
+    name: str,
+    role: str,
+    family: Family,
+    created: datetime,
+) -> Descriptor:
+    taken = bring(path)
+    annotations = {
+        media_types.ANNOTATION_PATH: name,
+        media_types.ANNOTATION_FILE: json.dumps(
+            {
+                "name": name,
+                "mode": 0o644,
+                "uid": 0,
+                "gid": 0,
+                "size": taken.size,
+                "mtime": format_moment(created.astimezone(UTC)),
+                "typeflag": 0,
+            },
+            separators=(",", ":"),
+        ),
+        media_types.ANNOTATION_UNTESTED: "false",
+        # the name under which `oras pull` and `regctl artifact get` write the file
+        media_types.ANNOTATION_TITLE: name,
+    }
+    return Descriptor(LAYER_TYPES[family][role], taken.digest, taken.size, annotations)
+
+
+def _layer_name(path: Path, role: str, family: Family) -> str:
+    """A name by which readers of the family find the file's role."""
+    if role == "weights" and family == "modelpack" and path.suffix.lower() != ".gguf":
+        return f"{path.name}.gguf"
+    if role == "projector" and family == "modelpack" and path.suffix.lower() != ".gguf":
+        return f"mmproj-{path.name}.gguf"
+    if role == "projector" and "mmproj" not in path.name.lower():
+        return f"mmproj-{path.name}"
+    if role == "template" and family == "modelpack" and path.suffix != ".jinja":
+        return "chat_template.jinja"
+    if role == "license" and family == "modelpack" and "license" not in path.name.lower():
+        return f"LICENSE-{path.name}"
+    return path.name

@@ -1,0 +1,1 @@
+"""Pull: models from registries into the store."""

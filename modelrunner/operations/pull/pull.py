@@ -1,0 +1,295 @@
+"""Pull: a model from a registry into the store, named last.
+
+`resolve` pins the digest, and only that digest is asked for from then on: a tag that moves
+meanwhile changes nothing. What is here already is not moved again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+
+from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
+from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
+from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.disk_space import Room
+from modelrunner.operations.model.contents import require_gguf
+from modelrunner.operations.model.resolve import artifact_at
+from modelrunner.operations.model.suggestions import pin
+from modelrunner.operations.pull.local_copies import Find, bring, nowhere
+from modelrunner.operations.pull.outcome import Pulled
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.source import Choice, Chooser, Source
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.views import require_names
+from modelrunner.transfer.budget import Budget
+from modelrunner.transfer.fetch import Fetched, Fetcher
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What a name stands for, and where that was found out; without a source it is here.
+
+    `begun` is when it was asked for, and `choice` what is taken for a name that leaves something
+    open.
+    """
+
+    reference: Reference
+    exact: Reference
+    source: Source | None
+    begun: float
+    choice: Choice | None = None
+
+
+def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConfig) -> None:
+    pass
+
+
+def _unchosen(_reference: Reference, _choice: Choice) -> None:
+    pass
+
+
+def _choice(source: Source, reference: Reference) -> Choice | None:
+    return source.choice(reference) if isinstance(source, Chooser) else None
+
+
+def unchecked(_reference: Reference, _manifest: Manifest) -> None:
+    """Lets every model in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """Pulls models into one store.
+
+    `on_choice` is called with what is taken for a name that leaves something open, `on_config`
+    with what a model is before its weights move; `nearby` finds what other programs
+    of this machine have; `check` raises where a model is not to be had, whatever is here of it.
+    """
+
+    store: Store
+    source_for: Callable[[Reference], Source]
+    listener: Listener = ignore
+    backoff: Backoff = field(default_factory=Backoff)
+    budget: Budget = field(default_factory=Budget)
+    room: Room = field(default_factory=Room)
+    clock: Callable[[], float] = time.monotonic
+    on_choice: Callable[[Reference, Choice], None] = _unchosen
+    on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
+    nearby: Find = nowhere
+    check: Callable[[Reference, Manifest], None] = unchecked
+
+    def pull(self, reference: Reference) -> Pulled:
+        """Brings a model here.
+
+        Raises:
+            ManifestNotFoundError: No such tag; the near ones are named.
+            UnsupportedArtifactError, IntegrityError: What is there cannot be used.
+            AccessError, TransferError: The registry does not deliver.
+            DiskFullError, StoreAccessError: It cannot be kept.
+        """
+        return self.fetch(self.pin(reference))
+
+    def pin(self, reference: Reference) -> Pinned:
+        """Finds out what a name stands for; what is pinned and here already asks nobody.
+
+        Raises:
+            ManifestNotFoundError: No such tag; the near ones are named.
+            ModelNotFoundError: It is a name under `local/`, and not here.
+            AccessError, TransferError: The registry does not tell.
+        """
+        begun = self.clock()
+        if reference.is_local:
+            return Pinned(reference, self._local(reference), None, begun)
+        if reference.digest is not None and self.store.complete(reference) is not None:
+            return Pinned(reference, reference, None, begun)
+        source = self.source_for(reference)
+        exact = pin(source, reference)
+        choice = _choice(source, reference)
+        if choice is not None:
+            self.on_choice(reference, choice)
+        return Pinned(reference, exact, source, begun, choice)
+
+    def fetch(self, pinned: Pinned) -> Pulled:
+        """Brings here what a name stood for when it was pinned; raises what `pull` does."""
+        there = self.store.complete(pinned.exact)
+        if there is not None:
+            return self._found(pinned, there)
+        source = pinned.source or self.source_for(pinned.exact)
+        artifact = artifact_at(source, pinned.exact)
+        if pinned.choice is None:
+            pinned = replace(pinned, choice=_choice(source, pinned.exact))
+        inside = artifact.manifest.digest
+        if inside != pinned.exact.digest:
+            # it was an index's digest: that of the model in it may be here
+            exact = pinned.exact.with_digest(inside)
+            asked = exact if pinned.reference.pinned else pinned.reference
+            pinned = replace(pinned, reference=asked, exact=exact, source=source)
+            there = self.store.complete(pinned.exact)
+            if there is not None:
+                return self._found(pinned, there)
+        return self._fetch(pinned, source, artifact)
+
+    def _local(self, reference: Reference) -> Reference:
+        """A name made on this machine, pinned to what is here: nobody else is asked for it."""
+        model = self.store.complete(reference)
+        if model is None:
+            if self.store.find(reference) is None:
+                raise self.store.not_found(reference.short)
+            raise CorruptStoreError(
+                f"{reference.short} is damaged, and no registry has it",
+                hint="import or package it again",
+            )
+        return reference.with_digest(model.digest)
+
+    def _found(self, pinned: Pinned, there: StoredModel) -> Pulled:
+        self.check(pinned.reference, there.manifest)
+        there = self._name(there, pinned)
+        there.view()
+        origin = None if pinned.source is None else pinned.source.name
+        spent = self.clock() - pinned.begun
+        return Pulled(
+            pinned.reference, there, "up-to-date", 0, 0, spent, origin, choice=pinned.choice
+        )
+
+    def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
+        reference, exact = pinned.reference, pinned.exact
+        require_names(artifact)
+        manifest = artifact.manifest
+        self.check(reference, manifest)
+        fetcher = Fetcher(
+            exact,
+            lambda: self.source_for(reference),
+            self.store.blobs,
+            self.listener,
+            self.backoff,
+            self.budget,
+        )
+        with self.store.arriving():
+            results = self._bring_absent(reference, artifact, fetcher)
+            names, aliases = self._names(self.store.find(exact), pinned)
+            try:
+                model = self.store.add(manifest, names, aliases, published=True)
+            except RemovedMeanwhileError:
+                # another model had it when this pull began, and `rm` has removed that one
+                results += self._bring_absent(reference, artifact, fetcher)
+                model = self.store.add(manifest, names, aliases, published=True)
+        # the files get their names now, for a store that is read-only later
+        model.view()
+        self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
+        return Pulled(
+            reference,
+            model,
+            "pulled",
+            sum(result.downloaded for result in results),
+            sum(result.resumed for result in results),
+            self.clock() - pinned.begun,
+            source.name,
+            _origins(results),
+            pinned.choice,
+        )
+
+    def _bring_absent(
+        self, reference: Reference, artifact: ModelArtifact, fetcher: Fetcher
+    ) -> list[Fetched]:
+        states = {entry: self.store.blobs.state(entry) for entry in artifact.manifest.blobs}
+        absent = [entry for entry, state in states.items() if state != "good"]
+        for entry in states.keys() - set(absent):
+            self.store.blobs.tidy(entry)
+        with self.room.taken(self.store, absent):
+            return self._bring(reference, artifact, fetcher, absent)
+
+    def _bring(
+        self,
+        reference: Reference,
+        artifact: ModelArtifact,
+        fetcher: Fetcher,
+        absent: Sequence[Descriptor],
+    ) -> list[Fetched]:
+        manifest, titles = artifact.manifest, _titles(artifact)
+        resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
+        present = manifest.total_bytes - sum(entry.size for entry in absent)
+        self.listener(Planned(reference.short, manifest.total_bytes, present, resumed))
+        for entry in manifest.blobs:
+            if entry not in absent:
+                self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
+        # the config first, here already or not: what cannot be understood should fail before
+        # gigabytes move
+        first = [entry for entry in absent if entry.digest == manifest.config.digest]
+        results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
+        self._check_config(reference, artifact)
+        rest = [entry for entry in absent if entry not in first]
+        # what is here already may be of an earlier pull that was refused
+        self._check_files(reference, artifact, set(manifest.blobs) - set(absent))
+        for entry in rest:
+            title = titles[entry.digest]
+            near = bring(self.store.blobs, self.listener, self.nearby, entry, title)
+            results.append(near or fetcher.fetch(entry, title))
+            self._check_files(reference, artifact, {entry})
+        return results
+
+    def _check_files(
+        self, reference: Reference, artifact: ModelArtifact, entries: Set[Descriptor]
+    ) -> None:
+        """Look at what has to be GGUF, before anything gets the model's name."""
+        digests = {entry.digest for entry in entries}
+        for layer in artifact.layers:
+            if layer.descriptor.digest in digests:
+                require_gguf(self.store.blobs, reference, layer)
+
+    def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
+        try:
+            config = artifact.config(self.store.blobs.read(artifact.manifest.config))
+        except MalformedManifestError as exc:
+            raise MalformedManifestError(
+                exc.message,
+                hint="the artifact is broken; tell whoever published it",
+                digest=str(artifact.manifest.config.digest),
+            ) from exc
+        self.on_config(reference, artifact, config)
+
+    def _name(self, model: StoredModel, pinned: Pinned) -> StoredModel:
+        names, aliases = self._names(model, pinned)
+        new = set(map(str, names)) - set(map(str, model.references))
+        if not new and set(map(str, aliases)) <= model.aliases.keys():
+            if not pinned.reference.is_local:
+                self.store.note_published(model)
+            return model
+        added = self.store.add(model.manifest, names, aliases, published=True)
+        return self.store.find(pinned.exact) or added
+
+    def _names(
+        self, there: StoredModel | None, pinned: Pinned
+    ) -> tuple[Sequence[Reference], Mapping[Reference, Reference]]:
+        """The names to give, and other spellings of them.
+
+        A digest of a repository that names the model already adds none.
+        """
+        reference, choice = pinned.reference, pinned.choice
+        if reference.pinned:
+            known = there.references if there is not None else ()
+            return (known if any(n.name == reference.name for n in known) else [reference]), {}
+        if choice is None or str(choice.name) == str(reference):
+            return [reference], {}
+        return [choice.name], {reference: choice.name}
+
+
+def _origins(results: Sequence[Fetched]) -> dict[str, int]:
+    """Bytes by place, the most first."""
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result.origins)
+    return dict(total.most_common())
+
+
+def _titles(artifact: ModelArtifact) -> dict[Digest, str]:
+    titles: dict[Digest, str] = {artifact.manifest.config.digest: "config"}
+    for layer in artifact.layers:
+        titles[layer.descriptor.digest] = str(layer.path or layer.role)
+    for entry in artifact.manifest.layers:
+        titles.setdefault(entry.digest, entry.digest.short)
+    return titles

@@ -1,0 +1,1 @@
+"""Signatures and policy: which models may be used."""

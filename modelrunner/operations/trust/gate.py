@@ -1,0 +1,98 @@
+"""The policy at the door: models that nobody has signed whom `verify.toml` names stay out."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelrunner.disk.inside import open_inside
+from modelrunner.errors import (
+    ModelNotFoundError,
+    ModelRunnerError,
+    UnsupportedArtifactError,
+    UnverifiedError,
+)
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.trust.signatures import Ask, Checked, Signers, signatures_of
+from modelrunner.provenance.policy import Policy, Rule, read_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Keeps models out that nobody has signed whom the policy names.
+
+    Attributes:
+        policy: The rules.
+        ask: Opens the places that may keep signatures.
+        records: A folder that notes what was verified, so that it need not be asked again.
+        warn: Hears what is only to be warned of.
+    """
+
+    policy: Policy
+    ask: Ask
+    records: Path
+    warn: Callable[[str], None]
+
+    def check(self, reference: Reference, manifest: Manifest) -> None:
+        """Lets a model pass.
+
+        Raises:
+            UnverifiedError: The policy keeps it out.
+            AccessError, TransferError, NotInStoreError: Its registry does not tell, or is ruled
+                out.
+            ConfigError: A key of the policy cannot be read.
+        """
+        rule = self.policy.rule_for(reference)
+        if rule.mode == "off":
+            return
+        try:
+            self._check(rule, reference, manifest)
+        except ModelRunnerError as exc:
+            if rule.mode != "warn":
+                raise
+            # a warning stops nothing, whatever the reason
+            said = exc.message.removeprefix(f"{reference.short}: ")
+            self.warn(f"{reference.short}: {said}")
+
+    def _check(self, rule: Rule, reference: Reference, manifest: Manifest) -> None:
+        signers = Signers.of(rule)
+        record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
+        if record.exists():
+            return
+        try:
+            found = signatures_of(
+                self.ask(reference), manifest, signers, is_enough=lambda entry: entry.counts
+            )
+        except (ModelNotFoundError, UnsupportedArtifactError) as exc:
+            found = [Checked(None, problem=exc.message)]
+        if any(entry.counts for entry in found):
+            # where nothing can be noted, it is asked again the next time
+            with suppress(OSError):
+                record.parent.mkdir(parents=True, exist_ok=True)
+                open_inside(record, "append").close()
+            return
+        raise UnverifiedError(
+            f"{reference.short}: {_why(found)}",
+            hint=f"the rule for {rule.match} in verify.toml asks for a signature; `modelrunner"
+            f" inspect --security {reference.short}` tells what there is",
+            digest=str(manifest.digest),
+        )
+
+
+def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard | None:
+    """The guard that a policy file asks for; None where there is no such file.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
+    policy = read_policy(path)
+    return None if policy is None else Guard(policy, ask, records, warn)
+
+
+def _why(found: Sequence[Checked]) -> str:
+    signatures = [entry for entry in found if entry.is_signature]
+    if not signatures:
+        return "nobody has signed it"
+    problems = dict.fromkeys(entry.problem for entry in signatures if entry.problem)
+    return f"no signature of it counts: {', '.join(problems) or 'none is of anybody named'}"

@@ -1,0 +1,141 @@
+"""What there is to know before a model is trusted: where it is from, and who has signed it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from modelrunner.cards.card import Card
+from modelrunner.disk.inside import open_content
+from modelrunner.errors import CorruptStoreError, MalformedGGUFError
+from modelrunner.gguf.header import Header
+from modelrunner.gguf.reader import read_header
+from modelrunner.oci.layers import Role
+from modelrunner.operations.trust.signatures import Checked
+from modelrunner.provenance.policy import Rule
+from modelrunner.provenance.template import Finding, scan
+from modelrunner.store.store import StoredModel
+
+_TEMPLATE = "tokenizer.chat_template"
+_TEMPLATE_LIMIT = 1024 * 1024
+_LICENSES = ("general.license", "general.license.name", "general.license.link")
+_SOURCES = (
+    "general.source.url",
+    "general.repo_url",
+    "general.url",
+    "general.base_model.0.repo_url",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """What a registry keeps of a model.
+
+    Attributes:
+        found: Each signature and attestation; None where it was not looked for.
+        problem: Why not.
+        rule: What the policy asks for.
+    """
+
+    found: Sequence[Checked] | None
+    problem: str | None
+    rule: Rule
+
+
+def assess(
+    model: StoredModel, card: Card | None, signatures: Callable[[], Signatures]
+) -> dict[str, object]:
+    """Everything about a stored model, as JSON has it."""
+    headers, gguf = _headers(model)
+    first = headers[0] if headers else None
+    return {
+        "id": str(model.digest),
+        "references": [str(name) for name in model.references],
+        "origin": {
+            "registries": sorted({name.registry for name in model.references}),
+            "says": {key: first.metadata[key] for key in _SOURCES if _has(first, key)}
+            if first is not None
+            else {},
+        },
+        "license": _license(model, first, card),
+        "gguf": gguf,
+        "chat_templates": _templates(model, first),
+        **_signatures(signatures()),
+    }
+
+
+def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]:
+    """Every weights file's header, read with the limits that a runtime does not have."""
+    headers: list[Header] = []
+    told: list[dict[str, object]] = []
+    for layer in model.artifact.layers:
+        if layer.role not in (Role.WEIGHTS, Role.PROJECTOR):
+            continue
+        entry: dict[str, object] = {"file": str(layer.path), "role": str(layer.role)}
+        try:
+            header = read_header(model.layout.blob(layer.descriptor.digest))
+        except (MalformedGGUFError, CorruptStoreError, OSError) as exc:
+            told.append({**entry, "within_bounds": False, "problem": str(exc)})
+            continue
+        if layer.role is Role.WEIGHTS:
+            headers.append(header)
+        told.append({**entry, "within_bounds": True, "tensors": len(header.tensors)})
+    return headers, told
+
+
+def _has(header: Header | None, key: str) -> bool:
+    return header is not None and isinstance(header.metadata.get(key), str)
+
+
+def _license(model: StoredModel, header: Header | None, card: Card | None) -> dict[str, object]:
+    files = [str(layer.path) for layer in model.artifact.licenses]
+    said = {key: header.metadata[key] for key in _LICENSES if _has(header, key)} if header else {}
+    return {
+        "files": files,
+        "header": said,
+        "card": card.attributes.license if card is not None else None,
+    }
+
+
+def _templates(model: StoredModel, header: Header | None) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    layer = model.artifact.template
+    if layer is not None:
+        try:
+            with open_content(model.layout.blob(layer.descriptor.digest)) as file:
+                raw = file.content(_TEMPLATE_LIMIT)
+            found.append(_scanned(str(layer.path), raw.decode(errors="replace")))
+        except OSError as exc:
+            found.append({"from": str(layer.path), "problem": exc.strerror})
+    for key, value in (header.metadata if header is not None else {}).items():
+        if key.startswith(_TEMPLATE) and isinstance(value, str):
+            found.append(_scanned(key, value))
+    return found
+
+
+def _scanned(place: str, template: str) -> dict[str, object]:
+    findings: tuple[Finding, ...] = scan(template)
+    return {
+        "from": place,
+        "characters": len(template),
+        "findings": [finding.to_dict() for finding in findings],
+    }
+
+
+def _signatures(found: Signatures) -> dict[str, object]:
+    return {
+        "signatures": _told(found.found, signatures=True),
+        "attestations": _told(found.found, signatures=False),
+        "signatures_problem": found.problem,
+        "policy": {
+            "match": found.rule.match,
+            "mode": found.rule.mode,
+            "satisfied": None
+            if found.rule.mode == "off" or found.found is None
+            else any(entry.counts for entry in found.found),
+        },
+    }
+
+
+def _told(found: Sequence[Checked] | None, *, signatures: bool) -> list[dict[str, object]] | None:
+    if found is None:
+        return None
+    return [entry.to_dict() for entry in found if entry.is_signature == signatures]

@@ -1,0 +1,88 @@
+"""What a start settles by itself: a context and a cache that fit, whatever it was made for."""
+
+import json
+
+import pytest
+
+from benchmarks.accuracy import DATA
+from benchmarks.model_headers import header
+from modelrunner.memory.devices.devices import Device
+from modelrunner.memory.fit import fit
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.operations.launch.plan import LaunchWish, chosen
+
+GIB = 1024**3
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """Models as they are published, by name."""
+    models = json.loads((DATA / "models.json").read_text())
+    return {model["name"]: ModelShape.from_header(header(model)) for model in models}
+
+
+def machine(free):
+    """A machine without a GPU that has so many GiB free."""
+    total = max(8, free) * GIB
+    return [
+        Device(
+            name="x86_64",
+            kind="host",
+            backend="cpu",
+            total_bytes=total,
+            free_bytes=int(free * GIB),
+        )
+    ]
+
+
+@pytest.mark.parametrize("free", [8, 6, 4])
+@pytest.mark.parametrize("name", ["granite-4.0-h-micro"])
+def test_hybrid_model_made_for_a_million_tokens_fits_a_machine_of_8_gib(shapes, name, free):
+    shape, here = shapes[name], machine(free)
+    assert shape.context == 1_048_576
+    wish = chosen(LaunchWish(), shape, here)
+    assert (wish.context, wish.kv_type) == (32768, None)
+    assert fit(shape, wish.load(wish.context), here).verdict == "fits"
+
+
+def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
+    shape = shapes["llama-3.2-3b"]
+    plenty = chosen(LaunchWish(), shape, machine(16))
+    assert (plenty.context, plenty.kv_type) == (32768, None)
+    here = machine(2.75)
+    short = chosen(LaunchWish(kv_type="f16"), shape, here)
+    tight = chosen(LaunchWish(), shape, here)
+    assert short.context < 8192
+    assert (tight.kv_type, tight.cache_types) == ("q8_0", ("q8_0", "q8_0"))
+    assert tight.context > 1.5 * short.context
+    assert fit(shape, tight.load(tight.context), here).verdict == "fits"
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        LaunchWish(kv_type="f16"),
+        LaunchWish(kv_type_v="f16"),
+        LaunchWish(more={"flash_attention": "off"}),
+        LaunchWish(context=4096),
+    ],
+)
+def test_what_was_asked_for_is_not_packed_tighter(shapes, wish):
+    found = chosen(wish, shapes["llama-3.2-3b"], machine(2.75))
+    assert (found.kv_type, found.kv_type_v) == (wish.kv_type, wish.kv_type_v)
+
+
+def test_conversations_at_the_same_time_share_what_fits(shapes):
+    shape, here = shapes["llama-3.2-3b"], machine(4)
+    one = chosen(LaunchWish(kv_type="f16"), shape, here)
+    four = chosen(LaunchWish(kv_type="f16", more={"parallel": 4}), shape, here)
+    assert four.context <= one.context / 3
+    assert fit(shape, four.load(four.context), here).verdict == "fits"
+
+
+def test_settings_become_fields_of_the_spec():
+    wish = LaunchWish.of(
+        {"context": 512, "kv-type-v": "q8_0", "batch": 64, "mmap": False}, raw_flags=("--x",)
+    )
+    assert (wish.context, wish.threads, wish.cache_types) == (512, None, ("f16", "q8_0"))
+    assert wish.more == {"batch": 64, "memory_map": False, "raw_flags": ("--x",)}

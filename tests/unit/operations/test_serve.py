@@ -1,0 +1,144 @@
+"""How a model is served: what it may take of a budget, and how long its texts may be."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import DoesNotFitError
+from modelrunner.memory.devices.devices import Device
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.launch.plan import LaunchWish
+from modelrunner.operations.package.package import Ingredients, package
+from modelrunner.operations.serve import ServePlan, plan_serving
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_size
+
+MIB = 1024**2
+HOST = Device(
+    name="x86_64", kind="host", backend="cpu", total_bytes=16384 * MIB, free_bytes=8192 * MIB
+)
+WISH = LaunchWish(threads=4)
+
+
+@pytest.fixture
+def talker(store: Store, tiny_models: dict[str, Path]) -> StoredModel:
+    return stored(store, tiny_models["llama"])
+
+
+@pytest.fixture
+def encoder(store: Store, tiny_models: dict[str, Path]) -> StoredModel:
+    return stored(store, tiny_models["bert"])
+
+
+def stored(store: Store, file: Path) -> StoredModel:
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    name = Reference.parse("ai/x:1")
+    return package(store, Ingredients(file), name, family="docker", created=moment)
+
+
+def plan(
+    store: Store,
+    model: StoredModel,
+    wish: LaunchWish = WISH,
+    *,
+    budget: int | None = None,
+    several: bool = False,
+) -> ServePlan:
+    return plan_serving(store, model, "ai/x:1", wish, [HOST], several=several, budget=budget)
+
+
+def test_a_model_that_fits_the_budget_keeps_its_context_and_says_so(
+    store: Store, talker: StoredModel
+) -> None:
+    found = plan(store, talker, budget=64 * MIB)
+    needed = format_size(found.served.memory or 0)
+    assert found.line == (
+        f"ai/x:1 Q8_0: fits, needs {needed} of the 64.00 MiB budget; context 8192, 4 threads"
+    )
+    assert found.fits
+
+
+@pytest.mark.parametrize("mebibytes", [2, 4, 8])
+def test_a_budget_that_is_too_small_shortens_the_context_until_it_fits(
+    store: Store, talker: StoredModel, mebibytes: int
+) -> None:
+    budget = mebibytes * MIB
+    found = plan(store, talker, budget=budget, several=True)
+    spec, memory = found.served.spec, found.served.memory or 0
+    assert 256 <= spec.context * spec.parallel < 8192
+    assert memory <= budget
+    # and not shorter than it has to be
+    wish = LaunchWish(context=spec.context + 256, threads=4, kv_type=spec.cache_type_k)
+    with pytest.raises(DoesNotFitError):
+        plan(store, talker, wish, budget=budget)
+    assert f"needs {format_size(memory)} of the {mebibytes}.00 MiB budget" in found.line
+    assert f"context {spec.context} of 8192" in found.line
+
+
+def test_conversations_at_a_time_are_fewer_where_the_budget_asks_for_it(
+    store: Store, talker: StoredModel
+) -> None:
+    budgets = {4: 64 * MIB, 2: 20 * MIB, 1: 14 * MIB}
+    for count, budget in budgets.items():
+        found = plan(store, talker, budget=budget, several=True).served
+        assert (found.spec.parallel, found.spec.context) == (count, 8192)
+        assert found.memory is not None
+        assert found.memory <= budget
+
+
+def test_conversations_that_were_asked_for_share_what_the_budget_allows(
+    store: Store, talker: StoredModel
+) -> None:
+    wish = LaunchWish(threads=4, more={"parallel": 4})
+    found = plan(store, talker, wish, budget=8 * MIB, several=True).served
+    assert found.spec.parallel == 4
+    assert found.spec.context % 256 == 0
+    assert found.memory is not None
+    assert found.memory <= 8 * MIB
+
+
+@pytest.mark.parametrize("kind", ["talker", "encoder"])
+def test_a_model_that_no_context_is_short_enough_for_is_refused_with_what_it_needs(
+    store: Store, kind: str, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    with pytest.raises(DoesNotFitError) as raised:
+        plan(store, model, budget=100 * 1024)
+    assert (raised.value.exit_code, raised.value.facts["budget_bytes"]) == (7, 100 * 1024)
+    assert re.fullmatch(r"ai/x:1 needs [\d.]+ \w+, the budget is 100.00 KiB", raised.value.message)
+    least = int(raised.value.facts["needed_bytes"])
+    assert str(raised.value.hint).startswith(f"raise --budget to {format_size(least)} at least")
+    assert plan(store, model, budget=least).served.memory == least
+
+
+@pytest.mark.parametrize("kind", ["talker", "encoder"])
+def test_a_context_that_was_asked_for_is_not_shortened_silently(
+    store: Store, kind: str, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    wish = LaunchWish(context=512, threads=4)
+    with pytest.raises(DoesNotFitError) as raised:
+        plan(store, model, wish, budget=MIB + MIB // 4)
+    shorter = re.fullmatch(r"use --context (\d+) or less", str(raised.value.hint))
+    assert shorter is not None
+    wish = LaunchWish(context=int(shorter[1]), threads=4)
+    assert plan(store, model, wish, budget=MIB + MIB // 4).fits
+
+
+def test_a_draft_model_counts_too(
+    store: Store, talker: StoredModel, tiny_models: dict[str, Path]
+) -> None:
+    alone = plan(store, talker).served.memory
+    wish = LaunchWish(threads=4, more={"draft_model": tiny_models["llama"]})
+    assert plan(store, talker, wish).served.memory == 2 * (alone or 0)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 512), (256, 256), (2048, 512)])
+def test_an_embedding_model_takes_no_text_longer_than_it_was_trained_for(
+    store: Store, encoder: StoredModel, asked: int | None, given: int
+) -> None:
+    found = plan(store, encoder, LaunchWish(context=asked, threads=4))
+    assert found.served.spec.context == given
+    assert found.line.endswith(f"; makes vectors of {given} tokens")
