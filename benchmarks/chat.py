@@ -56,8 +56,8 @@ CHAT = """
 import sys
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.repl import chat
-from modelrunner.cli.repl_session import Session
+from modelrunner.cli.chat.loop import chat
+from modelrunner.cli.chat.session import Session
 options = SamplingOptions(temperature=0.0, max_tokens=int(sys.argv[2]))
 client = ChatClient(sys.argv[1], None, "m")
 session = Session(client, Conversation(), "m", 8192, options, verbose=True)

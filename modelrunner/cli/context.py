@@ -128,7 +128,7 @@ class Context:
         console = self.console
         if console.progress is ProgressMode.JSON:
             # progress is made of events, and this is one that is about no blob
-            from modelrunner.cli.progress_json import JsonListener
+            from modelrunner.cli.progress.json_lines import JsonListener
             from modelrunner.events import Retrying
 
             JsonListener(console)(Retrying("", error.message, attempt, delay))

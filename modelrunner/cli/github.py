@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from modelrunner.cli.pull_results import Result
+from modelrunner.cli.views.pull import Result
 from modelrunner.disk.files import cannot_write
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Pulled

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
-from modelrunner.cli.lock_view import (
+from modelrunner.cli.views.lock import (
     blob_lines,
     blob_to_dict,
     change_line,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.cli.pull_results import Result
+from modelrunner.cli.views.pull import Result
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Pulled

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelrunner.cli.context import Context
-from modelrunner.cli.progress import progress
-from modelrunner.cli.pull_results import tell_failure
+from modelrunner.cli.progress.select import progress
+from modelrunner.cli.views.pull import tell_failure
 from modelrunner.errors import CanceledByUserError, ModelNotFoundError, UsageError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.huggingface.names import normalized

@@ -14,7 +14,7 @@ from modelrunner.chat.answer import Done, Timings, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening
-from modelrunner.cli.answer import answer_once
+from modelrunner.cli.chat.answer import answer_once
 from modelrunner.errors import AnswerCutError, RuntimeFailedError
 from tests.support.openai_server import (
     OpenAIServer,
@@ -116,7 +116,7 @@ import sys
 from modelrunner.chat.client import ChatClient
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening
-from modelrunner.cli.answer import Display, answer_once
+from modelrunner.cli.chat.answer import Display, answer_once
 conversation = Conversation()
 conversation.add_user("hi")
 client = ChatClient(sys.argv[1], None, "m")

@@ -16,8 +16,8 @@ PROGRAM = """
 import pathlib, sys
 from modelrunner.chat.client import ChatClient
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.repl import chat
-from modelrunner.cli.repl_session import Session
+from modelrunner.cli.chat.loop import chat
+from modelrunner.cli.chat.session import Session
 session = Session(ChatClient(sys.argv[1], None, "m"), Conversation(), "ai/smollm2", 512)
 chat(session, out=sys.stdout, err=sys.stderr)
 pathlib.Path(sys.argv[2]).write_text(str(len(session.conversation.turns)))

@@ -9,8 +9,8 @@ import pytest
 
 from modelrunner.chat.client import ChatClient
 from modelrunner.chat.conversation import Conversation
-from modelrunner.cli.answer import answer_once
-from modelrunner.cli.tool_rounds import MOST_ROUNDS, Caller
+from modelrunner.cli.chat.answer import answer_once
+from modelrunner.cli.chat.tools import MOST_ROUNDS, Caller
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.tools.tool import Tool, Toolbox
 from tests.support.openai_server import OpenAIServer, calls, says

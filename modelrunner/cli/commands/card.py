@@ -8,9 +8,9 @@ import typer
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import read_card
-from modelrunner.cli.age import age
-from modelrunner.cli.card_view import card_text, render_card
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.views.age import age
+from modelrunner.cli.views.card import card_text, render_card
 from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.oci.reference import Reference, is_whole_id, match_id

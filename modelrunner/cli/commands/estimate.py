@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.estimate_view import show_report, show_variants
 from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
 from modelrunner.cli.options import ContextSize, GpuLayers
+from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.estimate.estimate import Estimator
@@ -131,7 +131,7 @@ def _report(estimator: Estimator, subject: str, wish: Wish) -> Report:
 
 
 def _picture(context: Context, report: Report, path: Path) -> None:
-    from modelrunner.cli import plot
+    from modelrunner.cli.plot import plot
 
     plot.write(plot.curve_of(report), path)
     context.console.say(f"wrote {path}")
@@ -140,7 +140,7 @@ def _picture(context: Context, report: Report, path: Path) -> None:
 def _curve(report: Report, *, graph: bool) -> dict[str, object]:
     if not graph:
         return {}
-    from modelrunner.cli import plot
+    from modelrunner.cli.plot import plot
 
     return {"curve": plot.curve_of(report).to_dict()}
 

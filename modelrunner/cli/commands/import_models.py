@@ -102,7 +102,7 @@ def import_models(
             else "write it like local/granite:micro",
         )
     # a look at what there is needs none
-    from modelrunner.cli.progress import progress
+    from modelrunner.cli.progress.select import progress
 
     with progress(context.console, verb="hashing") as listener:
         way: Way = "link" if link else "copy" if copy else "auto"

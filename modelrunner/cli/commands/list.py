@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from modelrunner.cli.age import age
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.views.age import age
 from modelrunner.operations.model.rows import Row, rows
 from modelrunner.units import format_context, format_size
 

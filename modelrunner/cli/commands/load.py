@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.progress import progress
+from modelrunner.cli.progress.select import progress
 from modelrunner.errors import SizeMismatchError, UsageError
 from modelrunner.events import Planned
 from modelrunner.oci.reference import Reference

@@ -67,7 +67,7 @@ def lock(
     if references and not init:
         raise _unwanted(project, references)
     if check:
-        from modelrunner.cli.lock_view import show_agreed
+        from modelrunner.cli.views.lock import show_agreed
 
         show_agreed(context, *project.agreed())
         return

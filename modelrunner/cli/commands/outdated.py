@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.pull_results import Result, show_all
 from modelrunner.cli.pulling import pull_many
+from modelrunner.cli.views.pull import Result, show_all
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.outdated import Standing, difference, names, standings

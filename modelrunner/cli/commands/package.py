@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.progress import progress
+from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.package.package import Ingredients, package

@@ -10,7 +10,7 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, RequireFit
 from modelrunner.cli.placing import Placing, folders, placing_of
-from modelrunner.cli.pull_results import Result, show_all, show_one, tell_failure
+from modelrunner.cli.views.pull import Result, show_all, show_one, tell_failure
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.text import sanitize_line

@@ -12,7 +12,11 @@ import typer
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening, opening_of
-from modelrunner.cli.asking import AnswerForm, Asking, question_of
+from modelrunner.cli.chat.attachments import read_picture, read_text
+from modelrunner.cli.chat.one_shot import AnswerForm, Asking, question_of
+from modelrunner.cli.chat.restart import Restarter
+from modelrunner.cli.chat.session import Session
+from modelrunner.cli.chat.tools import Caller, ask_person
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launch_warnings import warn_of
 from modelrunner.cli.launching import (
@@ -52,10 +56,6 @@ from modelrunner.cli.options import (
     TopP,
     YesTools,
 )
-from modelrunner.cli.repl_files import read_picture, read_text
-from modelrunner.cli.repl_runtime import Restarter
-from modelrunner.cli.repl_session import Session
-from modelrunner.cli.tool_rounds import Caller, ask_person
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch.manner import Manner, manner_of
@@ -340,7 +340,7 @@ def _caller(context: Context, question: str | None, tools: Path | None, allowed:
 
 
 def _chat(context: Context, session: Session) -> None:
-    from modelrunner.cli.repl import chat
+    from modelrunner.cli.chat.loop import chat
 
     remember = not context.environ.get("MODELRUNNER_NOHISTORY")
     chat(

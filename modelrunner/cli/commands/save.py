@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.progress import progress
+from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.operations.archive.output import to_files, to_stream
 from modelrunner.operations.archive.save import Archive, Saved, choose

@@ -36,7 +36,7 @@ def verify(
     Damaged files are moved to `quarantine/` in the store; the next pull downloads them again.
     """
     # a look at stamps alone is over before anything could be shown
-    from modelrunner.cli.progress import progress
+    from modelrunner.cli.progress.select import progress
 
     store = context.store
     models = [store.resolve(text) for text in references] if references else store.models()

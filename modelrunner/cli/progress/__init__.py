@@ -1,0 +1,1 @@
+"""Progress of transfers: a bar, lines, or JSON."""

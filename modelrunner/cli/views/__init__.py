@@ -1,0 +1,1 @@
+"""Results as text: cards, estimates, locks, pulls."""
