@@ -182,7 +182,7 @@ def gateway(address: Any, port: int) -> None:  # noqa: ANN401
     from tests.support.serving import Scripted, model
     from tests.support.serving import gateway as served
 
-    class Elsewhere(Server):
+    class FallbackSource(Server):
         """The other process; nothing to start."""
 
         name, api_key, context, pid, log, running = "elsewhere", "", 8, None, None, False
@@ -198,7 +198,7 @@ def gateway(address: Any, port: int) -> None:  # noqa: ANN401
             pass
 
     scripted = Scripted()
-    scripted.start = lambda _spec, _log: Elsewhere()
+    scripted.start = lambda _spec, _log: FallbackSource()
     steps = measured_steps()
     with served(scripted, model("ai/one")) as running:
         address.send(urlsplit(running.url).port)

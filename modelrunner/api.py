@@ -18,7 +18,7 @@ from modelrunner.store import store as stores
 
 if TYPE_CHECKING:
     from modelrunner.oci.manifest import Manifest
-    from modelrunner.registry.registries import Places
+    from modelrunner.registry.registries import Registries
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def pull(
     return _model(puller.pull(wanted).model)
 
 
-def _policy(settings: Settings, places: "Places") -> Callable[[Reference, "Manifest"], None]:
+def _policy(settings: Settings, places: "Registries") -> Callable[[Reference, "Manifest"], None]:
     """What keeps models out that `verify.toml` does not let in."""
     import warnings
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.reference import Reference
     from modelrunner.operations.trust.gate import Guard
     from modelrunner.registry.oci.referrers import ReferrerPlace
-    from modelrunner.registry.registries import Places
+    from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
 
@@ -119,7 +119,7 @@ class Context:
         return Store(self.settings.store, assumed)
 
     @cached_property
-    def places(self) -> "Places":
+    def places(self) -> "Registries":
         """Every registry, and the mirrors before them; a request that is retried is reported."""
         places = self.settings.places()
         return replace(places, backoff=replace(places.backoff, on_retry=self._report_retry))
@@ -197,7 +197,7 @@ class Context:
         """
         if lan:
             from modelrunner.registry import lan as network
-            from modelrunner.registry.registries import Neighbours
+            from modelrunner.registry.registries import LanStores
 
             network.require()
 
@@ -209,7 +209,7 @@ class Context:
                     self.console.warn(exc.message)
                     return ()
 
-            self.__dict__["places"] = replace(self.places, neighbours=Neighbours(find))
+            self.__dict__["places"] = replace(self.places, lan_stores=LanStores(find))
         self.__dict__["places"] = replace(self.places, also=tuple(others))
 
     def explained(self, error: ModelRunnerError) -> ModelRunnerError:

@@ -264,9 +264,9 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
     Raises:
         StoreAccessError, DiskFullError: The state folder cannot be written.
     """
-    from modelrunner.serve.client.access import Door
+    from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway, url_of
-    from modelrunner.serve.pool import Fleet
+    from modelrunner.serve.pool import ModelPool
 
     control_key = secrets.token_urlsafe(32)
     record = Record(
@@ -277,12 +277,12 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
         control_key=control_key,
         models=tuple(model.name for model in order.models),
     )
-    fleet = Fleet(
+    pool = ModelPool(
         order.runtime, order.models, logs, order.budget, order.keep_alive, strict=order.strict
     )
-    door = Door(order.host, order.api_key, control_key, order.origins, order.hosts)
+    policy = AccessPolicy(order.host, order.api_key, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
-        return Gateway(listener, fleet, door).run()
+        return Gateway(listener, pool, policy).run()
 
 
 def name_of(host: str, listener: "socket.socket") -> str:

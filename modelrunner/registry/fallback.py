@@ -70,7 +70,7 @@ Blobs = TypeVar("Blobs", bound=BlobPlace)
 Result = TypeVar("Result")
 
 
-class Preference(Generic[Place]):
+class FallbackOrder(Generic[Place]):
     """Places in the order in which they are asked: who has delivered first, who has failed last."""
 
     def __init__(self, places: Sequence[Place]) -> None:
@@ -128,7 +128,7 @@ class BlobsOfMany(ABC, Generic[Blobs]):
     """The half of a `Source` that is the same whoever the places are: blobs."""
 
     @abstractmethod
-    def _content(self) -> Preference[Blobs]:
+    def _content(self) -> FallbackOrder[Blobs]:
         """Who may have blobs."""
 
     @contextmanager
@@ -182,7 +182,7 @@ def worst(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class FallbackSource:
     """A repository, whatever it is called, that is asked by digest only."""
 
     source: Source
@@ -212,7 +212,7 @@ class Elsewhere:
         self.source.close()
 
 
-class ManySources(BlobsOfMany[Source | Elsewhere]):
+class ManySources(BlobsOfMany[Source | FallbackSource]):
     """A source, and places that may have the same content.
 
     Args:
@@ -224,16 +224,16 @@ class ManySources(BlobsOfMany[Source | Elsewhere]):
     def __init__(
         self,
         main: Source,
-        before: Callable[[], Sequence[Elsewhere]],
-        after: Sequence[Elsewhere] = (),
+        before: Callable[[], Sequence[FallbackSource]],
+        after: Sequence[FallbackSource] = (),
     ) -> None:
         self._main = main
         self._before = before
         self._after = after
 
     @cached_property
-    def _places(self) -> Preference[Source | Elsewhere]:
-        return Preference([*self._before(), self._main, *self._after])
+    def _places(self) -> FallbackOrder[Source | FallbackSource]:
+        return FallbackOrder([*self._before(), self._main, *self._after])
 
     @property
     def name(self) -> str:
@@ -272,7 +272,7 @@ class ManySources(BlobsOfMany[Source | Elsewhere]):
         else:
             self._main.close()
 
-    def _content(self) -> Preference[Source | Elsewhere]:
+    def _content(self) -> FallbackOrder[Source | FallbackSource]:
         return self._places
 
 
@@ -280,7 +280,7 @@ class MirroredSource(BlobsOfMany[Source]):
     """Several places that hold the same repositories, the best first."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._places = Preference(sources)
+        self._places = FallbackOrder(sources)
 
     @property
     def name(self) -> str:
@@ -299,5 +299,5 @@ class MirroredSource(BlobsOfMany[Source]):
         """See `Source.tags`."""
         return self._places.first(lambda source: source.tags(reference), worst)
 
-    def _content(self) -> Preference[Source]:
+    def _content(self) -> FallbackOrder[Source]:
         return self._places

@@ -11,7 +11,7 @@ from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credentials
-from modelrunner.registry.fallback import Elsewhere, ManySources, MirroredSource
+from modelrunner.registry.fallback import FallbackSource, ManySources, MirroredSource
 from modelrunner.registry.http.endpoint import Endpoint, Guess
 from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from modelrunner.registry.http.tokens import Headers
@@ -23,7 +23,7 @@ from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
 
 
-class Neighbours:
+class LanStores:
     """The shared stores on the local network, as `ADDRESS:PORT`, looked for once."""
 
     def __init__(self, find: Callable[[], Sequence[str]]) -> None:
@@ -42,10 +42,10 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Registries:
     """Every place that models may come from: registries, and mirrors of them.
 
-    What is known by its digest may come from `neighbours`, shared stores on the local network that
+    What is known by its digest may come from `lan_stores`, shared stores on the local network that
     are looked for where content is needed and asked first, and from `also`: repositories and shared
     stores that are asked where the others do not deliver.
     """
@@ -59,7 +59,7 @@ class Places:
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
     guesses: dict[str, Guess] = field(default_factory=dict, repr=False)
     listings: Listings = field(default_factory=dict, repr=False)
-    neighbours: Neighbours | None = None
+    lan_stores: LanStores | None = None
     also: Sequence[str] = ()
 
     def within(self, seconds: float) -> Self:
@@ -76,29 +76,29 @@ class Places:
             ModelNotFoundError: It is a name under `local/`.
         """
         main = self._main(reference)
-        if self.neighbours is None and not self.also:
+        if self.lan_stores is None and not self.also:
             return main
         return ManySources(main, self._near, [self._other(text) for text in self.also])
 
-    def _near(self) -> list[Elsewhere]:
-        found = () if self.neighbours is None else self.neighbours.found
+    def _near(self) -> list[FallbackSource]:
+        found = () if self.lan_stores is None else self.lan_stores.found
         return [self._neighbour(authority) for authority in found]
 
-    def _neighbour(self, authority: str) -> Elsewhere:
+    def _neighbour(self, authority: str) -> FallbackSource:
         endpoint, reference = _neighbour(authority)
         patience = replace(self.backoff, attempts=1)
-        return Elsewhere(self._open(endpoint, patience), reference)
+        return FallbackSource(self._open(endpoint, patience), reference)
 
-    def _other(self, text: str) -> Elsewhere:
+    def _other(self, text: str) -> FallbackSource:
         if text.startswith(("http://", "https://")) and reference_at(text) is None:
             endpoint = Endpoint.of_mirror(
                 text, text, registries=self.registries, ca_file=self.ca_file
             )
-            return Elsewhere(
+            return FallbackSource(
                 self._open(endpoint), Reference(endpoint.authority, ANY_REPOSITORY, None)
             )
         reference = Reference.parse(text)
-        return Elsewhere(self._main(reference), reference)
+        return FallbackSource(self._main(reference), reference)
 
     def _main(self, reference: Reference) -> Source:
         _refuse_local(reference)
@@ -145,7 +145,7 @@ class Places:
             )
         own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
         others = [place for text in self.also if (place := self._also_referrers(text))]
-        near = () if self.neighbours is None else self.neighbours.found
+        near = () if self.lan_stores is None else self.lan_stores.found
         backoff = self.backoff
         if mirrors or others or near:
             # as with content: where there are several places to ask, none is worth a long wait

@@ -99,7 +99,7 @@ class Source(Protocol):
         ...
 
     def distrust(self, places: Mapping[str, int]) -> None:
-        """Hears which places have delivered wrong bytes, see `Preference.distrust`."""
+        """Hears which places have delivered wrong bytes, see `FallbackOrder.distrust`."""
         ...
 
     def close(self) -> None:

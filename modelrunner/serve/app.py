@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from modelrunner.serve.client.access import Door, Guarded
+from modelrunner.serve.client.access import AccessMiddleware, AccessPolicy
 from modelrunner.serve.client.arrival import Arrival
 from modelrunner.serve.client.dialects import dialect_of
 from modelrunner.serve.client.errors import FINAL, RefusalError, request_id_of
@@ -34,7 +34,7 @@ from modelrunner.serve.client.request import Bodies, GoneError, refusal_of
 from modelrunner.serve.metrics import Labels, joined
 from modelrunner.serve.models import Called, Served, find
 from modelrunner.serve.page import Page
-from modelrunner.serve.pool import Fleet, Seat
+from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.serve.process.records import CONTROL
 from modelrunner.serve.relay import ENDPOINTS, Relay
 from modelrunner.text import listed
@@ -48,17 +48,19 @@ _MOST_NAMES = 256
 _log = logging.getLogger(__name__)
 
 
-def application(fleet: Fleet, door: Door, end: Callable[[], None], bodies: Bodies) -> ASGIApp:
+def application(
+    pool: ModelPool, policy: AccessPolicy, end: Callable[[], None], bodies: Bodies
+) -> ASGIApp:
     """The whole of it.
 
     Args:
-        fleet: What is served.
-        door: Who may ask.
+        pool: What is served.
+        policy: Who may ask.
         end: Called when nothing is left to serve.
         bodies: The bodies of requests, with the limits of what clients may hold.
     """
-    lists, control = _Lists(fleet, bodies), _Control(fleet, end, bodies)
-    relays = {endpoint: Relay(fleet, fleet.figures, endpoint, bodies) for endpoint in ENDPOINTS}
+    lists, control = _Lists(pool, bodies), _Control(pool, end, bodies)
+    relays = {endpoint: Relay(pool, pool.metrics, endpoint, bodies) for endpoint in ENDPOINTS}
     routes = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
         for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
@@ -85,45 +87,45 @@ def application(fleet: Fleet, door: Door, end: Callable[[], None], bodies: Bodie
     errors = {HTTPException: _http_error, RefusalError: _refusal, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=errors)
     app.router.redirect_slashes = False
-    return Arrival(Guarded(Limited(app, bodies.limits), door))
+    return Arrival(AccessMiddleware(Limited(app, bodies.limits), policy))
 
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
     """What is served, in everybody's words."""
 
-    fleet: Fleet
+    pool: ModelPool
     bodies: Bodies
 
     async def openai(self, _request: Request) -> Response:
-        models = [_openai(seat) for seat in self.fleet.seats.values()]
+        models = [_openai(slot) for slot in self.pool.slots.values()]
         return JSONResponse({"object": "list", "data": models})
 
     async def openai_one(self, request: Request) -> Response:
-        return JSONResponse(_openai(_seat(self.fleet, request.path_params["model"])))
+        return JSONResponse(_openai(_slot(self.pool, request.path_params["model"])))
 
     async def docker(self, _request: Request) -> Response:
-        return JSONResponse([_docker(seat) for seat in self.fleet.seats.values()])
+        return JSONResponse([_docker(slot) for slot in self.pool.slots.values()])
 
     async def docker_one(self, request: Request) -> Response:
-        return JSONResponse(_docker(_seat(self.fleet, request.path_params["model"])))
+        return JSONResponse(_docker(_slot(self.pool, request.path_params["model"])))
 
     async def status(self, _request: Request) -> Response:
         # with a capital: Docker's client takes every other word for an error
-        return JSONResponse({"llama.cpp": f"Running: {self.fleet.runtime.name}"})
+        return JSONResponse({"llama.cpp": f"Running: {self.pool.runtime.name}"})
 
     async def running(self, _request: Request) -> Response:
-        loaded = [seat for seat in self.fleet.seats.values() if seat.state == "loaded"]
+        loaded = [slot for slot in self.pool.slots.values() if slot.state == "loaded"]
         return JSONResponse(
             [
                 {
                     "backend_name": "llama.cpp",
-                    "model_name": seat.model.name,
-                    "mode": "embedding" if seat.model.kind == "embedding" else "completion",
-                    "last_used": _time(seat.used_at),
-                    "in_use": seat.users > 0,
+                    "model_name": slot.model.name,
+                    "mode": "embedding" if slot.model.kind == "embedding" else "completion",
+                    "last_used": _time(slot.used_at),
+                    "in_use": slot.users > 0,
                 }
-                for seat in loaded
+                for slot in loaded
             ]
         )
 
@@ -131,23 +133,23 @@ class _Lists:
         return JSONResponse({"status": "ok"})
 
     async def page(self, request: Request) -> Response:
-        page = Page.of(request, list(self.fleet.seats.values()))
+        page = Page.of(request, list(self.pool.slots.values()))
         if "text/html" in request.headers.get("accept", ""):
             headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
             return HTMLResponse(page.html(), headers=headers)
         return PlainTextResponse(page.text())
 
     async def metrics(self, _request: Request) -> Response:
-        seats = self.fleet.seats.values()
-        loaded = [seat for seat in seats if seat.state == "loaded"]
+        slots = self.pool.slots.values()
+        loaded = [slot for slot in slots if slot.state == "loaded"]
         gauges: dict[str, Mapping[Labels, float]] = {
-            "model_loaded": joined((seat.model.name, int(seat in loaded)) for seat in seats),
+            "model_loaded": joined((slot.model.name, int(slot in loaded)) for slot in slots),
             "model_memory_bytes": joined((s.model.name, s.model.memory or 0) for s in loaded),
-            "requests_in_progress": joined((seat.model.name, seat.users) for seat in seats),
+            "requests_in_progress": joined((slot.model.name, slot.users) for slot in slots),
             "request_body_bytes": {(): self.bodies.held},
         }
         return PlainTextResponse(
-            self.fleet.figures.text(gauges), media_type="text/plain; version=0.0.4"
+            self.pool.metrics.text(gauges), media_type="text/plain; version=0.0.4"
         )
 
 
@@ -155,19 +157,19 @@ class _Lists:
 class _Control:
     """What changes what is served."""
 
-    fleet: Fleet
+    pool: ModelPool
     end: Callable[[], None]
     bodies: Bodies
 
     async def models(self, _request: Request) -> Response:
         """Everything that `modelrunner ps` shows."""
-        return JSONResponse([self._described(seat) for seat in self.fleet.seats.values()])
+        return JSONResponse([self._described(slot) for slot in self.pool.slots.values()])
 
     async def stop(self, request: Request) -> Response:
         """Serves a model no more; with the last one the server ends."""
-        model = _seat(self.fleet, str((await _fields(request, self.bodies)).get("model", ""))).model
-        await self.fleet.retire(model)
-        left = [other.name for other in self.fleet.served]
+        model = _slot(self.pool, str((await _fields(request, self.bodies)).get("model", ""))).model
+        await self.pool.retire(model)
+        left = [other.name for other in self.pool.served]
         if not left:
             self.end()
         return JSONResponse({"stopped": model.name, "left": left})
@@ -182,40 +184,40 @@ class _Control:
             raise RefusalError(400, message, "request_too_large")
         named = [Called.parse(name) for name in names]
         chosen = [
-            seat
-            for seat in self.fleet.seats.values()
-            if fields.get("all") is True or any(seat.model.is_called(each) for each in named)
+            slot
+            for slot in self.pool.slots.values()
+            if fields.get("all") is True or any(slot.model.is_called(each) for each in named)
         ]
-        done = [await self.fleet.unload(seat, "asked for") for seat in chosen]
+        done = [await self.pool.unload(slot, "asked for") for slot in chosen]
         return JSONResponse({"unloaded_runners": sum(done)})
 
-    def _described(self, seat: Seat) -> dict[str, object]:
-        keep_alive, server = self.fleet.keep_alive, seat.server
-        loaded = seat.state == "loaded" and server is not None
-        counting = loaded and keep_alive is not None and not seat.users
+    def _described(self, slot: Slot) -> dict[str, object]:
+        keep_alive, server = self.pool.keep_alive, slot.server
+        loaded = slot.state == "loaded" and server is not None
+        counting = loaded and keep_alive is not None and not slot.users
         return {
-            "model": seat.model.name,
-            "id": str(seat.model.digest),
-            "kind": seat.model.kind,
-            "runtime": self.fleet.runtime.name,
-            "state": seat.state,
-            "memory_bytes": seat.model.memory,
-            "context": seat.context,
-            "requests": seat.users,
-            "until": _time(seat.used_at + (keep_alive or 0)) if counting else None,
+            "model": slot.model.name,
+            "id": str(slot.model.digest),
+            "kind": slot.model.kind,
+            "runtime": self.pool.runtime.name,
+            "state": slot.state,
+            "memory_bytes": slot.model.memory,
+            "context": slot.context,
+            "requests": slot.users,
+            "until": _time(slot.used_at + (keep_alive or 0)) if counting else None,
             "pid": server.pid if loaded and server is not None else None,
-            "log": str(self.fleet.log_of(seat.model)),
+            "log": str(self.pool.log_of(slot.model)),
         }
 
 
-def _seat(fleet: Fleet, text: str) -> Seat:
-    model = find(fleet.served, text)
+def _slot(pool: ModelPool, text: str) -> Slot:
+    model = find(pool.served, text)
     if model is None:
-        names = listed([each.name for each in fleet.served])
+        names = listed([each.name for each in pool.served])
         raise RefusalError(
             404, f"model not found: {text[:200]}; this server has {names}", "not_found"
         )
-    return fleet.seats[model.name]
+    return pool.slots[model.name]
 
 
 async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
@@ -233,15 +235,15 @@ async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
         raise RefusalError(499, "the client went away", "gone") from exc
 
 
-def _openai(seat: Seat) -> dict[str, object]:
-    model = seat.model
+def _openai(slot: Slot) -> dict[str, object]:
+    model = slot.model
     return {
         "id": model.name,
         "object": "model",
         "created": model.facts.created or 0,
         "owned_by": "modelrunner",
         "dmr": {
-            "context_window": seat.context,
+            "context_window": slot.context,
             "architecture": model.facts.architecture,
             "parameters": model.facts.parameters,
             "quantization": model.facts.quantization,
@@ -250,8 +252,8 @@ def _openai(seat: Seat) -> dict[str, object]:
     }
 
 
-def _docker(seat: Seat) -> dict[str, object]:
-    model = seat.model
+def _docker(slot: Slot) -> dict[str, object]:
+    model = slot.model
     return {
         "id": str(model.digest),
         "tags": [str(name) for name in model.references],
@@ -262,7 +264,7 @@ def _docker(seat: Seat) -> dict[str, object]:
             "parameters": model.facts.parameters,
             "architecture": model.facts.architecture,
             "size": _size(model),
-            "context_size": seat.context,
+            "context_size": slot.context,
         },
     }
 

@@ -18,12 +18,12 @@ import uvicorn
 from modelrunner.net import http_url
 from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.serve.app import application
-from modelrunner.serve.client.access import Door
+from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.arrival import HEADERS_LIMIT
 from modelrunner.serve.client.connections import Connections
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.client.request import Bodies
-from modelrunner.serve.pool import Fleet
+from modelrunner.serve.pool import ModelPool
 
 _GOODBYE_S = 3
 _DESCRIPTORS = 4096
@@ -36,15 +36,15 @@ class Gateway:
 
     Attributes:
         listener: Where it listens, see `listen`.
-        fleet: What it serves.
-        door: Who may ask.
+        pool: What it serves.
+        policy: Who may ask.
         limits: How much of it clients may hold.
         ended_by: The signal that ended it; None where nothing was left to serve.
     """
 
     listener: socket.socket
-    fleet: Fleet
-    door: Door
+    pool: ModelPool
+    policy: AccessPolicy
     limits: Limits = field(default_factory=Limits)
     ended_by: signal.Signals | None = field(default=None, init=False)
     _server: "_Server | None" = field(default=None, init=False)
@@ -64,7 +64,7 @@ class Gateway:
         bodies = Bodies(self.limits)
         self._server = _Server(
             uvicorn.Config(
-                application(self.fleet, self.door, self.end, bodies),
+                application(self.pool, self.policy, self.end, bodies),
                 # called like the class that it makes connections of
                 http=cast("Any", Connections(self.limits)),
                 h11_max_incomplete_event_size=HEADERS_LIMIT,
@@ -83,7 +83,7 @@ class Gateway:
         try:
             await self._server.serve([self.listener])
         finally:
-            await asyncio.gather(self.fleet.close(), bodies.parser.close())
+            await asyncio.gather(self.pool.close(), bodies.parser.close())
 
     def _listen_to_signals(self, server: "_Server") -> None:
         loop = asyncio.get_running_loop()

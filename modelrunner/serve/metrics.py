@@ -53,7 +53,7 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Figures:
+class Metrics:
     """Counters and histograms, by name and labels."""
 
     counts: dict[str, dict[Labels, float]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from modelrunner import __version__
 from modelrunner.serve.models import Kind
-from modelrunner.serve.pool import Seat
+from modelrunner.serve.pool import Slot
 
 _ENDPOINTS: dict[Kind, str] = {
     "chat": "chat/completions",
@@ -32,28 +32,28 @@ class Page:
     Attributes:
         url: The address of the server, as the client writes it.
         needs_key: Whether requests have to carry a key.
-        seats: What is served.
+        slots: What is served.
     """
 
     url: str
     needs_key: bool
-    seats: Sequence[Seat]
+    slots: Sequence[Slot]
 
     @classmethod
-    def of(cls, request: Request, seats: Sequence[Seat]) -> "Page":
+    def of(cls, request: Request, slots: Sequence[Slot]) -> "Page":
         """The page for a client; a key is asked for where it has sent one."""
         headers = request.headers
         # told by a proxy that speaks TLS for us; wrong or forged, it changes these words only
         scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
         keyed = "authorization" in headers or "x-api-key" in headers
-        return cls(f"{scheme}://{headers.get('host', 'localhost')}", keyed, seats)
+        return cls(f"{scheme}://{headers.get('host', 'localhost')}", keyed, slots)
 
     def text(self) -> str:
         """The page for a terminal."""
-        width = max((len(seat.model.name) for seat in self.seats), default=0)
+        width = max((len(slot.model.name) for slot in self.slots), default=0)
         models = [
-            f"  {seat.model.name:{width}}  {seat.model.kind:9}  context {seat.context}"
-            for seat in self.seats
+            f"  {slot.model.name:{width}}  {slot.model.kind:9}  context {slot.context}"
+            for slot in self.slots
         ]
         return "\n".join(
             [
@@ -72,9 +72,9 @@ class Page:
     def html(self) -> str:
         """The page for a browser."""
         rows = "".join(
-            f"<tr><td><code>{escape(seat.model.name)}</code><td>{seat.model.kind}"
-            f"<td>{seat.context}<td>{seat.state}"
-            for seat in self.seats
+            f"<tr><td><code>{escape(slot.model.name)}</code><td>{slot.model.kind}"
+            f"<td>{slot.context}<td>{slot.state}"
+            for slot in self.slots
         )
         return (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>modelrunner</title>'
@@ -89,9 +89,9 @@ class Page:
         )
 
     def _example(self) -> str:
-        if not self.seats:
+        if not self.slots:
             return "no models are served"
-        model = self.seats[0].model
+        model = self.slots[0].model
         asked: dict[str, object] = {"model": model.name}
         match model.kind:
             case "chat":

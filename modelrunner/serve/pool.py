@@ -27,7 +27,7 @@ from modelrunner.errors import (
     RuntimeFailedError,
 )
 from modelrunner.runtime.base import Runtime, Server
-from modelrunner.serve.metrics import Figures
+from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import log_of
 from modelrunner.units import format_duration, format_size
@@ -53,7 +53,7 @@ class _AbandonedError(Exception):
 
 
 @dataclass(slots=True)
-class Seat:
+class Slot:
     """A model's place in the fleet.
 
     Attributes:
@@ -98,7 +98,7 @@ def is_alive(server: Server) -> bool:
 
 
 @dataclass(slots=True)
-class Fleet:
+class ModelPool:
     """All models that are served.
 
     Attributes:
@@ -115,20 +115,20 @@ class Fleet:
     budget: int | None
     keep_alive: float | None
     strict: bool = False
-    figures: Figures = field(default_factory=Figures)
-    seats: dict[str, Seat] = field(init=False)
+    metrics: Metrics = field(default_factory=Metrics)
+    slots: dict[str, Slot] = field(init=False)
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
     _closing: bool = False
 
     def __post_init__(self) -> None:
-        self.seats = {model.name: Seat(model) for model in self.models}
+        self.slots = {model.name: Slot(model) for model in self.models}
 
     @property
     def served(self) -> list[Served]:
         """The models that requests may ask for."""
-        return [seat.model for seat in self.seats.values()]
+        return [slot.model for slot in self.slots.values()]
 
     def log_of(self, model: Served) -> Path:
         """The file with what a model's runtime prints."""
@@ -141,18 +141,18 @@ class Fleet:
         Raises:
             ModelRunnerError: It cannot be loaded.
         """
-        seat = self.seats.get(model.name)
-        if seat is None:
+        slot = self.slots.get(model.name)
+        if slot is None:
             raise _not_served(model)
-        seat.users += 1
-        if seat.expiry is not None:
-            seat.expiry.cancel()
+        slot.users += 1
+        if slot.expiry is not None:
+            slot.expiry.cancel()
         try:
-            yield await self._ready(seat)
+            yield await self._ready(slot)
         finally:
-            seat.users -= 1
-            seat.used_at = time.time()
-            self._leave(seat)
+            slot.users -= 1
+            slot.used_at = time.time()
+            self._leave(slot)
 
     async def died(self, server: Server) -> bool:
         """Whether a server that broke off has ended; the system takes a moment to say so."""
@@ -163,14 +163,14 @@ class Fleet:
             await asyncio.sleep(_TICK_S)
         return True
 
-    async def unload(self, seat: Seat, reason: str) -> bool:
+    async def unload(self, slot: Slot, reason: str) -> bool:
         """Takes a model out of memory; whether it was there."""
-        server, seat.server = seat.server, None
+        server, slot.server = slot.server, None
         if server is None:
             return False
-        self.figures.add("unloads_total", model=seat.model.name, reason=reason)
+        self.metrics.add("unloads_total", model=slot.model.name, reason=reason)
         await self._stop(server)
-        _log.info("%s unloaded: %s", seat.model.name, reason)
+        _log.info("%s unloaded: %s", slot.model.name, reason)
         self._freed.set()
         return True
 
@@ -183,98 +183,98 @@ class Fleet:
 
     async def retire(self, model: Served) -> None:
         """Serves a model no more: answers that are under way break off."""
-        seat = self.seats.pop(model.name)
-        seat.retired = True
-        await self.unload(seat, "stopped")
+        slot = self.slots.pop(model.name)
+        slot.retired = True
+        await self.unload(slot, "stopped")
 
     async def close(self) -> None:
         """Ends every runtime, those that are loading too."""
         self._closing = True
-        loads = [seat.loading for seat in self.seats.values() if seat.loading is not None]
-        ends = [self.unload(seat, "the server ends") for seat in self.seats.values()]
+        loads = [slot.loading for slot in self.slots.values() if slot.loading is not None]
+        ends = [self.unload(slot, "the server ends") for slot in self.slots.values()]
         await asyncio.gather(*ends, *loads, *self._tasks, return_exceptions=True)
 
-    async def _ready(self, seat: Seat) -> Server:
-        if seat.server is not None and is_alive(seat.server):
-            return seat.server
-        if seat.failure is not None:
-            if time.monotonic() - seat.failed_at < _REFUSED_FOR_S:
-                raise seat.failure.with_traceback(None)
-            seat.failure = None
-        if seat.loading is None:
-            seat.loading = asyncio.create_task(self._load(seat))
-            seat.loading.add_done_callback(_told)
+    async def _ready(self, slot: Slot) -> Server:
+        if slot.server is not None and is_alive(slot.server):
+            return slot.server
+        if slot.failure is not None:
+            if time.monotonic() - slot.failed_at < _REFUSED_FOR_S:
+                raise slot.failure.with_traceback(None)
+            slot.failure = None
+        if slot.loading is None:
+            slot.loading = asyncio.create_task(self._load(slot))
+            slot.loading.add_done_callback(_told)
         # whoever goes away does not take the load from the others
-        return await asyncio.shield(seat.loading)
+        return await asyncio.shield(slot.loading)
 
-    async def _load(self, seat: Seat) -> Server:
+    async def _load(self, slot: Slot) -> Server:
         try:
             async with self._room:
-                await self._clear_away(seat)
-                await self._make_room(seat)
+                await self._clear_away(slot)
+                await self._make_room(slot)
                 begun = time.monotonic()
-                server = await asyncio.to_thread(self._start, seat)
+                server = await asyncio.to_thread(self._start, slot)
         except RuntimeFailedError as exc:
-            self.figures.add("load_failures_total", model=seat.model.name)
+            self.metrics.add("load_failures_total", model=slot.model.name)
             if exc.facts.get("unsupported"):
-                seat.failure, seat.failed_at = exc, time.monotonic()
+                slot.failure, slot.failed_at = exc, time.monotonic()
             raise
         finally:
-            seat.loading = None
-        if seat.retired or self._closing:
+            slot.loading = None
+        if slot.retired or self._closing:
             await self._stop(server)
-            raise _not_served(seat.model)
-        seat.server, seat.used_at = server, time.time()
+            raise _not_served(slot.model)
+        slot.server, slot.used_at = server, time.time()
         took = time.monotonic() - begun
-        self.figures.add("loads_total", model=seat.model.name)
-        self.figures.add("load_seconds_total", took, model=seat.model.name)
-        _log.info("%s loaded with %s in %.1f s", seat.model.name, self.runtime.name, took)
-        if not seat.users:
-            self._leave(seat)
+        self.metrics.add("loads_total", model=slot.model.name)
+        self.metrics.add("load_seconds_total", took, model=slot.model.name)
+        _log.info("%s loaded with %s in %.1f s", slot.model.name, self.runtime.name, took)
+        if not slot.users:
+            self._leave(slot)
         return server
 
-    def _start(self, seat: Seat) -> Server:
+    def _start(self, slot: Slot) -> Server:
         """In a thread: starts the runtime and waits for it."""
 
         def tick(_fraction: float | None) -> None:
-            if self._closing or seat.retired:
+            if self._closing or slot.retired:
                 raise _AbandonedError
 
         # a key of its own for every start: none is ever known to a client
-        spec = replace(seat.model.spec, api_key=secrets.token_urlsafe(32))
-        server = self.runtime.start(spec, self.log_of(seat.model))
+        spec = replace(slot.model.spec, api_key=secrets.token_urlsafe(32))
+        server = self.runtime.start(spec, self.log_of(slot.model))
         try:
             server.wait_until_ready(READY_WITHIN_S, tick)
         except _AbandonedError as exc:
-            raise _not_served(seat.model) from exc
+            raise _not_served(slot.model) from exc
         return server
 
-    async def _clear_away(self, seat: Seat) -> None:
+    async def _clear_away(self, slot: Slot) -> None:
         """What is left of a runtime that has ended by itself."""
-        server, seat.server = seat.server, None
+        server, slot.server = slot.server, None
         if server is None:
             return
-        self.figures.add("runtime_deaths_total", model=seat.model.name)
-        _log.warning("%s: its runtime has ended; it is started again", seat.model.name)
+        self.metrics.add("runtime_deaths_total", model=slot.model.name)
+        _log.warning("%s: its runtime has ended; it is started again", slot.model.name)
         await self._stop(server)
         if server.log is not None and server.log.exists():
             # what it said last is not overwritten by the next one
             server.log.replace(server.log.with_suffix(".before"))
 
-    async def _make_room(self, seat: Seat) -> None:
-        claim = seat.model.claim
+    async def _make_room(self, slot: Slot) -> None:
+        claim = slot.model.claim
         if self.strict and self.budget is not None and claim > self.budget:
             raise DoesNotFitError(
-                f"{seat.model.name} needs {format_size(claim)},"
+                f"{slot.model.name} needs {format_size(claim)},"
                 f" the budget is {format_size(self.budget)}",
                 hint="start the server with a larger --budget, or ask for a smaller model",
             )
         end = time.monotonic() + _ROOM_WITHIN_S
-        while others := self._in_the_way(seat):
+        while others := self._in_the_way(slot):
             free = [other for other in others if not other.users]
             if free:
                 oldest = min(free, key=lambda other: other.used_at)
-                await self.unload(oldest, f"{seat.model.name} needs its memory")
+                await self.unload(oldest, f"{slot.model.name} needs its memory")
                 continue
             self._freed.clear()
             try:
@@ -283,33 +283,33 @@ class Fleet:
             except TimeoutError as exc:
                 names = ", ".join(other.model.name for other in others)
                 raise BusyError(
-                    f"no memory for {seat.model.name} as long as {names} answers",
+                    f"no memory for {slot.model.name} as long as {names} answers",
                     hint="try again later",
                 ) from exc
 
-    def _in_the_way(self, seat: Seat) -> list[Seat]:
+    def _in_the_way(self, slot: Slot) -> list[Slot]:
         """The models that are loaded, if they leave too little room for one more."""
-        loaded = [other for other in self.seats.values() if other.server is not None]
-        needed = seat.model.claim
+        loaded = [other for other in self.slots.values() if other.server is not None]
+        needed = slot.model.claim
         taken = sum(other.model.claim for other in loaded)
         if self.budget is None or needed + taken <= self.budget:
             return []
         return loaded
 
-    def _leave(self, seat: Seat) -> None:
-        if seat.users:
+    def _leave(self, slot: Slot) -> None:
+        if slot.users:
             return
         self._freed.set()
-        if seat.server is None or self.keep_alive is None or self._closing:
+        if slot.server is None or self.keep_alive is None or self._closing:
             return
         loop = asyncio.get_running_loop()
-        seat.expiry = loop.call_later(self.keep_alive, self._expire, seat)
+        slot.expiry = loop.call_later(self.keep_alive, self._expire, slot)
 
-    def _expire(self, seat: Seat) -> None:
-        if seat.users or seat.server is None or self._closing:
+    def _expire(self, slot: Slot) -> None:
+        if slot.users or slot.server is None or self._closing:
             return
         waited = format_duration(self.keep_alive or 0)
-        task = asyncio.create_task(self.unload(seat, f"unused for {waited}"))
+        task = asyncio.create_task(self.unload(slot, f"unused for {waited}"))
         # the loop itself holds its tasks weakly
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -21,9 +21,9 @@ from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_
 from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
-from modelrunner.serve.metrics import Figures
+from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served, find
-from modelrunner.serve.pool import BusyError, Fleet
+from modelrunner.serve.pool import BusyError, ModelPool
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage
@@ -60,7 +60,7 @@ ENDPOINTS: dict[str, Kind] = {
 
 
 @dataclass(slots=True)
-class Course:
+class ResponseState:
     """How far an answer has come."""
 
     model: str = ""
@@ -85,35 +85,37 @@ class Course:
 class Relay:
     """The application of one endpoint."""
 
-    fleet: Fleet
-    figures: Figures
+    pool: ModelPool
+    metrics: Metrics
     endpoint: str
     bodies: Bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.monotonic()
-        course = Course()
+        state = ResponseState()
         try:
             async with self.bodies.read(scope, receive) as raw:
-                await _while_there(receive, self._answered(scope, raw, send, course))
+                await _while_there(receive, self._answered(scope, raw, send, state))
         except RefusalError as exc:
-            await self._end(scope, send, course, exc)
+            await self._end(scope, send, state, exc)
         except GoneError:
             # as web servers note it: the client has closed its request
-            course.status = 499
+            state.status = 499
         finally:
-            self._count(course, begun)
+            self._count(state, begun)
             _log.info(
                 "%s %s %s %.2f s %s",
-                course.status,
+                state.status,
                 self.endpoint,
-                course.model or "-",
+                state.model or "-",
                 time.monotonic() - begun,
                 request_id_of(scope),
             )
 
-    async def _answered(self, scope: Scope, raw: bytearray, send: Send, course: Course) -> None:
+    async def _answered(
+        self, scope: Scope, raw: bytearray, send: Send, state: ResponseState
+    ) -> None:
         """Understand a request and hand it to its model.
 
         Raises:
@@ -121,14 +123,14 @@ class Relay:
         """
         fields = await self.bodies.understand(raw)
         model = self._model(fields)
-        course.model = model.name
-        if not isinstance(self.fleet.runtime, ExternalRuntime):
+        state.model = model.name
+        if not isinstance(self.pool.runtime, ExternalRuntime):
             check_for(fields, model, self.endpoint)
-        await self._answer(scope, model, raw, send, course)
+        await self._answer(scope, model, raw, send, state)
 
     def _model(self, fields: Fields) -> Served:
         """The model that is asked for, if it is one for this endpoint."""
-        served = self.fleet.served
+        served = self.pool.served
         wanted = fields.model
         if wanted is None and len(served) == 1:
             model: Served | None = served[0]
@@ -147,13 +149,13 @@ class Relay:
         return model
 
     async def _answer(
-        self, scope: Scope, model: Served, body: bytearray, send: Send, course: Course
+        self, scope: Scope, model: Served, body: bytearray, send: Send, state: ResponseState
     ) -> None:
         # once more where the runtime has ended and nothing was answered yet
         for last in (False, True):
             try:
-                async with self.fleet.borrowed(model) as server:
-                    again = await self._ask(scope, model, server, body, send, course)
+                async with self.pool.borrowed(model) as server:
+                    again = await self._ask(scope, model, server, body, send, state)
             except ModelRunnerError as exc:
                 raise _not_loaded(exc) from exc
             if not again:
@@ -173,58 +175,60 @@ class Relay:
         server: Server,
         body: bytearray,
         send: Send,
-        course: Course,
+        state: ResponseState,
     ) -> bool:
         """Asks a server; whether it ended before it has answered anything."""
         headers = [pair for pair in scope["headers"] if pair[0] in _ASKED]
         url = f"{server.base_url}/{self.endpoint}"
         try:
             async with asked(url, body, headers, api_key=server.api_key) as reply:
-                await _hand_on(reply, model, dialect_of(scope), send, course)
+                await _hand_on(reply, model, dialect_of(scope), send, state)
         except BrokenOffError as exc:
-            died = await self.fleet.died(server)
-            if course.status or not died:
+            died = await self.pool.died(server)
+            if state.status or not died:
                 raise _broken_off(model, died=died) from exc
             return True
         return False
 
-    async def _end(self, scope: Scope, send: Send, course: Course, refusal: RefusalError) -> None:
+    async def _end(
+        self, scope: Scope, send: Send, state: ResponseState, refusal: RefusalError
+    ) -> None:
         """Report what went wrong, as far as the client can still be told."""
-        if not course.status:
-            course.status = refusal.status
+        if not state.status:
+            state.status = refusal.status
             await refuse(scope, send, refusal)
             return
         _log.warning("%s", refusal.message)
-        if course.streams:
-            sent = Sent(course.head, course.tail)
+        if state.streams:
+            sent = Sent(state.head, state.tail)
             last = dialect_of(scope).ending(refusal.failure(scope), sent)
             await send({"type": "http.response.body", "body": last})
         # else the body ends before its length says so, and that is the message
 
-    def _count(self, course: Course, begun: float) -> None:
-        model = course.model
-        self.figures.add(
-            "requests_total", model=model, endpoint=self.endpoint, status=str(course.status)
+    def _count(self, state: ResponseState, begun: float) -> None:
+        model = state.model
+        self.metrics.add(
+            "requests_total", model=model, endpoint=self.endpoint, status=str(state.status)
         )
-        if course.status not in _NORMAL:
+        if state.status not in _NORMAL:
             return
         # what is only counted is not computed
         if self.endpoint != "messages/count_tokens":
-            usage = course.usage
+            usage = state.usage
             for figure, tokens in (("prompt", usage.prompt), ("completion", usage.completion)):
                 if tokens is not None:
-                    self.figures.add(f"{figure}_tokens_total", tokens, model=model)
+                    self.metrics.add(f"{figure}_tokens_total", tokens, model=model)
         labels = {"model": model, "endpoint": self.endpoint}
-        self.figures.observe("request_duration_seconds", time.monotonic() - begun, **labels)
-        if course.streams and course.first is not None:
-            self.figures.observe("time_to_first_token_seconds", course.first - begun, **labels)
+        self.metrics.observe("request_duration_seconds", time.monotonic() - begun, **labels)
+        if state.streams and state.first is not None:
+            self.metrics.observe("time_to_first_token_seconds", state.first - begun, **labels)
 
 
 _ASKED = (b"content-type", b"accept")
 
 
 async def _hand_on(
-    reply: Reply, model: Served, dialect: Dialect, send: Send, course: Course
+    reply: Reply, model: Served, dialect: Dialect, send: Send, state: ResponseState
 ) -> None:
     """Hand an answer on as it comes; an error in the shape that the client understands."""
     body = reply.body
@@ -235,11 +239,11 @@ async def _hand_on(
         if refusal is not None and (dialect is ANTHROPIC or answer.is_final):
             raise refusal
     headers = [pair for pair in reply.headers if pair[0] in _PASSED]
-    course.streams = reply.header(b"content-type").startswith(_EVENTS)
-    course.status = reply.status
+    state.streams = reply.header(b"content-type").startswith(_EVENTS)
+    state.status = reply.status
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    async for chunk in _whole_events(body) if course.streams else body:
-        course.add(chunk)
+    async for chunk in _whole_events(body) if state.streams else body:
+        state.add(chunk)
         try:
             async with asyncio.timeout(_DEAF_S):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -29,7 +29,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Places:
+class Registries:
     """All worlds."""
 
     all: list[Place]
@@ -52,7 +52,7 @@ class Places:
 
 
 @pytest.fixture(scope="session")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
     """The worlds, and the registry that they all know."""
     folder = tmp_path_factory.mktemp("worlds")
     library = build(folder)
@@ -66,4 +66,4 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
             make(world, supplies)
             copy_tree(world.place, own / "kept")
             made.append(Place(world, own / "kept", own / "log"))
-        yield Places(made)
+        yield Registries(made)

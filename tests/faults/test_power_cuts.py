@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.conftest import Place, Places
+from tests.faults.conftest import Place, Registries
 from tests.support.faults import size
 from tests.support.faults.calls import noted
 from tests.support.faults.cuts import Cut, Disk, cuts, parse
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @dataclass(frozen=True)
-class Course:
+class ResponseState:
     """What a command did, and what there was after it."""
 
     scenario: Scenario
@@ -29,7 +29,7 @@ class Course:
     events: int
 
 
-def test_no_power_cut_does_any_harm(places: Places, record_property) -> None:
+def test_no_power_cut_does_any_harm(places: Registries, record_property) -> None:
     chance = random.Random(size.SEED)
     cases = []
     for scenario in scenarios(places.all[0].world.registry):
@@ -44,7 +44,7 @@ def test_no_power_cut_does_any_harm(places: Places, record_property) -> None:
     assert not found, "\n".join([f"{len(found)} of {len(cases)} cases:", *sorted(found)])
 
 
-def _course(place: Place, scenario: Scenario) -> Course:
+def _course(place: Place, scenario: Scenario) -> ResponseState:
     """A command that nothing befalls; and what is played is what there was."""
     world = place.world
     world.become(place.kept)
@@ -55,10 +55,10 @@ def _course(place: Place, scenario: Scenario) -> Course:
     disk = Disk(world.place, place.kept, events)
     disk.write(Cut(len(events), "journal", "none", 0), world.place)
     assert world.look().differences(right) == [], scenario
-    return Course(scenario, disk, right, len(events))
+    return ResponseState(scenario, disk, right, len(events))
 
 
-def _wrongs(place: Place, case: tuple[Course, Cut]) -> list[str]:
+def _wrongs(place: Place, case: tuple[ResponseState, Cut]) -> list[str]:
     course, cut = case
     world, scenario = place.world, course.scenario
     world.become(place.kept)

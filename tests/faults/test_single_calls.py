@@ -11,7 +11,7 @@ from threading import Lock
 
 import pytest
 
-from tests.faults.conftest import Place, Places
+from tests.faults.conftest import Place, Registries
 from tests.support.faults import size
 from tests.support.faults.calls import FULL, Fault, counted, errors, kills, noted
 from tests.support.faults.forks import Ended
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 _pushing = Lock()
 
 
-def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Places, record_property) -> None:
+def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Registries, record_property) -> None:
     chance = random.Random(size.SEED)
     cases = []
     for scenario in scenarios(places.all[0].world.registry):

@@ -13,7 +13,7 @@ from modelrunner.operations.pull.many import pull_many
 from modelrunner.operations.pull.outcome import Dropped, Failed, Pulled
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.credentials import DockerCredentials
-from modelrunner.registry.registries import Places
+from modelrunner.registry.registries import Registries
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.limits import Limits, Throttle
 from tests.support.artifacts import docker_artifact
@@ -48,7 +48,7 @@ def names(registry, *texts):
 
 
 def puller(store, events, budget=None, backoff=QUICK):
-    places = Places(DockerCredentials(None), backoff=backoff)
+    places = Registries(DockerCredentials(None), backoff=backoff)
     return Puller(store, places.source_for, events.append, backoff, budget or Budget())
 
 
@@ -63,7 +63,7 @@ def test_models_come_side_by_side_in_the_order_they_were_asked_for(store, regist
 
 def test_events_are_heard_by_the_calling_thread_only(store, registry, models):
     heard_by = set()
-    places = Places(DockerCredentials(None), backoff=QUICK)
+    places = Registries(DockerCredentials(None), backoff=QUICK)
     source = Puller(
         store,
         places.source_for,
@@ -91,7 +91,7 @@ def test_all_of_them_share_the_connections(store, registry, models, connections)
     registry.slow(8 * MIB)
     open_now = [0, 0]
     lock = threading.Lock()
-    places = Places(DockerCredentials(None), backoff=QUICK)
+    places = Registries(DockerCredentials(None), backoff=QUICK)
 
     def source_for(reference):
         source = places.source_for(reference)
@@ -185,7 +185,7 @@ def test_with_fail_fast_the_first_failure_ends_the_others_and_what_came_is_kept(
         if isinstance(event, Advanced) and event.done > MIB // 4:
             started.set()
 
-    places = Places(DockerCredentials(None), backoff=QUICK)
+    places = Registries(DockerCredentials(None), backoff=QUICK)
 
     def source_for(reference):
         if reference.tag == "nope":

@@ -20,7 +20,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.registries import Places
+from modelrunner.registry.registries import Registries
 from modelrunner.store.journal import noted_bytes
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
@@ -49,7 +49,7 @@ class Harness:
         store.layout.create()
 
     def fetch(self, connections=4, backoff=QUICK, budget=None):
-        places = Places(DockerCredentials(None), backoff=backoff)
+        places = Registries(DockerCredentials(None), backoff=backoff)
         fetcher = Fetcher(
             self.reference,
             lambda: places.source_for(self.reference),
@@ -451,7 +451,7 @@ def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
             store.layout.create()
             for fault in chance.sample(_FAULTS, k=chance.randint(1, 3)):
                 fault(registry, chance, digest, len(content))
-            places = Places(DockerCredentials(None), backoff=QUICK)
+            places = Registries(DockerCredentials(None), backoff=QUICK)
             fetcher = Fetcher(
                 reference,
                 lambda: places.source_for(reference),  # noqa: B023 - used in this round only

@@ -19,7 +19,7 @@ from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.registries import Places
+from modelrunner.registry.registries import Registries
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.store import Store, StoredModel
 
@@ -40,8 +40,8 @@ class Pulling:
     events: list[Event] = field(default_factory=list)
 
     @property
-    def places(self) -> Places:
-        return Places(
+    def places(self) -> Registries:
+        return Registries(
             DockerCredentials(self.config),
             self.mirrors,
             self.registries,

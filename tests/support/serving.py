@@ -22,11 +22,11 @@ from modelrunner.errors import RuntimeFailedError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.base import Ability, Availability, LaunchSpec, Progress, Server, unheard
-from modelrunner.serve.client.access import Door
+from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.gateway import Gateway, listen, url_of
 from modelrunner.serve.models import Kind, Served
-from modelrunner.serve.pool import Fleet
+from modelrunner.serve.pool import ModelPool
 from tests.support.openai_server import OpenAIServer
 
 CONTROL_KEY = "control"
@@ -159,7 +159,7 @@ class Running:
     """A gateway that runs."""
 
     url: str
-    fleet: Fleet
+    pool: ModelPool
     gateway: Gateway
 
     def connect(self) -> http.client.HTTPConnection:
@@ -210,13 +210,13 @@ def gateway(
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
-        fleet = Fleet(runtime, models, Path(folder) / "0", budget, keep_alive, strict=strict)
-        door = Door(host, api_key, CONTROL_KEY, origins, hosts)
-        running = Gateway(listener, fleet, door, limits or Limits())
+        pool = ModelPool(runtime, models, Path(folder) / "0", budget, keep_alive, strict=strict)
+        policy = AccessPolicy(host, api_key, CONTROL_KEY, origins, hosts)
+        running = Gateway(listener, pool, policy, limits or Limits())
         thread = threading.Thread(target=running.run)
         thread.start()
         url = url_of(listener)
-        client = Running(url, fleet, running)
+        client = Running(url, pool, running)
         try:
             client.get("/health")
             yield client

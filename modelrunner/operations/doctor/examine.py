@@ -11,7 +11,7 @@ from modelrunner.operations.doctor import disk, machine, network, trust
 from modelrunner.operations.doctor.finding import Finding, well
 from modelrunner.operations.doctor.patience import Question, ask_all
 from modelrunner.operations.doctor.program import program
-from modelrunner.registry.registries import Places
+from modelrunner.registry.registries import Registries
 from modelrunner.runtime.select import AUTO
 from modelrunner.store.store import Store
 
@@ -36,7 +36,7 @@ class Patient:
     """
 
     home: Path
-    places: Places
+    places: Registries
     registries: Sequence[str]
     environ: Mapping[str, str] = field(repr=False)
     runtime: str = AUTO

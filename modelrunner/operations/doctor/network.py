@@ -16,7 +16,7 @@ from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.ping import Greeting, greet
-from modelrunner.registry.registries import Places
+from modelrunner.registry.registries import Registries
 from modelrunner.units import format_duration
 
 SILENCE_S = 6.0
@@ -36,7 +36,7 @@ class _Look:
     answer: Greeting | ModelRunnerError
 
 
-def registry(places: Places, name: str, model: Reference | None) -> Iterator[Finding]:
+def registry(places: Registries, name: str, model: Reference | None) -> Iterator[Finding]:
     """A registry and its mirrors.
 
     Args:
@@ -62,7 +62,7 @@ def registry(places: Places, name: str, model: Reference | None) -> Iterator[Fin
         yield from _findings(look, model, elsewhere=answered)
 
 
-def _look(places: Places, endpoint: Endpoint, model: Reference | None) -> _Look:
+def _look(places: Registries, endpoint: Endpoint, model: Reference | None) -> _Look:
     asked = _ASKED_OF_THE_HUB if endpoint.registry == DOCKER_HUB else None
     if model is not None:
         asked = (model.repository, str(model.digest or model.tag))

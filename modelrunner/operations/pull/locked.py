@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingBlobs:
     """A locked model of which something is missing or damaged."""
 
     model: LockedModel
@@ -37,17 +37,17 @@ class Lack:
         return f"{self.model.name} (of it {said}, {format_size(self.size)})"
 
 
-def lacks(store: Store, lock: Lock, models: Sequence[LockedModel]) -> tuple[Lack, ...]:
+def lacks(store: Store, lock: Lock, models: Sequence[LockedModel]) -> tuple[MissingBlobs, ...]:
     """The models that are not all here, each with what is missing or damaged.
 
     Raises:
         LockOutdatedError: A manifest is here, and names other blobs than the lock.
     """
-    found = [Lack(model, tuple(_lacking(store, lock, model))) for model in models]
+    found = [MissingBlobs(model, tuple(_lacking(store, lock, model))) for model in models]
     return tuple(lack for lack in found if lack.blobs)
 
 
-def require_all(lock: Lock, found: Sequence[Lack]) -> None:
+def require_all(lock: Lock, found: Sequence[MissingBlobs]) -> None:
     """Refuses to go on without what is missing.
 
     Raises:

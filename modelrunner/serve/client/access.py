@@ -32,7 +32,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AccessPolicy:
     """What is asked for.
 
     Attributes:
@@ -106,21 +106,21 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class AccessMiddleware:
     """The application behind the door."""
 
     app: ASGIApp
-    door: Door
+    policy: AccessPolicy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
-        if origin is not None and self.door.allows(origin):
+        if origin is not None and self.policy.allows(origin):
             # a page can read a refusal only if that carries the headers too
             send = _with_headers(send, _of(origin))
         try:
-            self.door.check(scope["method"], scope["path"], headers)
+            self.policy.check(scope["method"], scope["path"], headers)
         except RefusalError as exc:
             await refuse(scope, send, exc)
             return

@@ -132,7 +132,7 @@ def test_a_bug_is_told_as_json_with_the_id_that_is_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with gateway(Scripted(), ONE) as running:
-        monkeypatch.setattr(running.fleet, "seats", None)
+        monkeypatch.setattr(running.pool, "slots", None)
         answer = running.post("/v1/messages", {"messages": []}, X_Request_Id="mine")
         monkeypatch.undo()
     assert (answer.status, answer.headers["x-request-id"]) == (500, "mine")
