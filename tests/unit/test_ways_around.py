@@ -19,7 +19,7 @@ _OF_NUMBERS = {"round", "len", "max", "min", "sum", "abs", "time.time", "divmod"
 _TEXTS = (
     "chat",
     "cards",
-    "foreign",
+    "disk",
     "huggingface",
     "lockfile",
     "oci",
