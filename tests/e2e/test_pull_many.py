@@ -100,7 +100,7 @@ def test_offline_takes_what_is_here_and_names_what_is_not(
     done = cli("pull", *names, "--offline")
     assert (done.returncode, registry.requests) == (9, [])
     assert done.stdout.startswith(f"{names[0]}: up to date")
-    assert f"error: {names[1]} is not here" in done.stderr
+    assert f"error: {names[1]} is not in the local store" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
