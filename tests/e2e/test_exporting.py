@@ -192,7 +192,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "code", "said"),
         [
-            (("compose", "ai/none:1", "--offline"), 9, "is not here"),
+            (("compose", "ai/none:1", "--offline"), 9, "is not in the local store"),
             (("nomad", "ai/tiny:1"), 2, "nomad"),
             (("compose", "ai/tiny:1", "--name", "A b"), 2, "no name of a service"),
             (("compose", "ai/tiny:1", "--name", "a\nb"), 2, "no name of a service"),
