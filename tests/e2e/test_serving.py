@@ -509,7 +509,11 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
         ((TALKER, "--allow-host", "https://x"), 2, "invalid host name: 'https://x'"),
         ((TALKER, "--api-key", ""), 2, "invalid API key in --api-key: expected printable"),
         ((TALKER, "--kv-type", "q9"), 2, "--kv-type must be one of f32, f16, "),
-        (("fixtures/none-of-this", "--offline"), 9, "fixtures/none-of-this:latest is not in the local store"),
+        (
+            ("fixtures/none-of-this", "--offline"),
+            9,
+            "fixtures/none-of-this:latest is not in the local store",
+        ),
         ((TALKER, "--host", "192.0.2.1"), 8, "cannot listen on 192.0.2.1:0: 192.0.2.1 is not"),
     ],
 )
