@@ -20,12 +20,13 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
 from modelrunner.operations.launch.configure import Configurations
-from modelrunner.operations.launch.plan import LaunchPlan, LaunchWish
+from modelrunner.operations.launch.plan import LaunchPlan
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.file_model import file_model
 from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import require
 from modelrunner.runtime.backends.external import ExternalRuntime
-from modelrunner.runtime.base import UNQUANTIZED, Ability, Runtime, Server
+from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.runtime.chat_templates import checked, template_file
 from modelrunner.runtime.child.failure import broken_off
 from modelrunner.runtime.select import select
@@ -152,9 +153,9 @@ def tagged(name: Reference) -> Reference:
     return replace(name, tag=name.tag or DEFAULT_TAG, digest=None)
 
 
-def wish_for(
+def request_for(
     context: Context, runtime: Runtime, model: StoredModel, name: str, options: LaunchOptions
-) -> LaunchWish:
+) -> LaunchRequest:
     """How a model is to be started: by the options, what was configured for it, `config.toml`.
 
     Args:
@@ -181,32 +182,18 @@ def wish_for(
     usual = {"context": context.settings.context, "threads": context.settings.threads}
     known = {key: value for key, value in usual.items() if value is not None}
     wanted: dict[str, Value] = {**known, **configured, **said}
-    more: dict[str, object] = {}
-    if options.raw_flags:
-        more["raw_flags"] = tuple(options.raw_flags)
     draft = wanted.pop("draft", None)
-    if draft is not None:
-        more["draft_model"] = _draft(context, str(draft))
-    elif "draft-tokens" in wanted:
-        raise UsageError("draft-tokens needs a draft model", hint="add --draft")
     template = wanted.pop("chat-template", None)
-    if template is not None:
-        more["chat_template"] = template_file(str(template))
-    wish = LaunchWish.of(wanted, **more)
-    if wish.more.get("parallel", 1) > 1:
+    request = LaunchRequest.of(
+        wanted,
+        draft_model=None if draft is None else _draft(context, str(draft)),
+        chat_template=None if template is None else template_file(str(template)),
+        raw_flags=tuple(options.raw_flags),
+    )
+    if (request.parallel or 1) > 1:
         require(runtime, [Ability.PARALLEL])
-    _check_cache(wish)
-    return wish
-
-
-def _check_cache(wish: LaunchWish) -> None:
-    _, values = wish.cache_types
-    if wish.more.get("flash_attention") == "off" and values not in UNQUANTIZED:
-        raise UsageError(
-            f"kv-type-v {values} needs flash attention, which is off",
-            hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or remove"
-            " flash-attention=off",
-        )
+    request.check()
+    return request
 
 
 def refuse_for_others(runtime: ExternalRuntime, options: LaunchOptions) -> None:

@@ -21,17 +21,16 @@ from modelrunner.operations.launch.plan import (
     SHORT_CONTEXT,
     TIGHT_CACHE,
     LaunchPlan,
-    LaunchWish,
     adapter_file,
     is_packable,
     plan_launch,
 )
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.rows import row_of
 from modelrunner.processes import process_start
 from modelrunner.runtime.base import LaunchSpec, Runtime
-from modelrunner.runtime.threads import usable_cores
 from modelrunner.serve.models import Facts, Kind, Served
 from modelrunner.serve.process.records import Record, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
@@ -104,7 +103,7 @@ def plan_serving(
     store: Store,
     model: StoredModel,
     name: str,
-    wish: LaunchWish,
+    request: LaunchRequest,
     available: Sequence[Device],
     *,
     several: bool = True,
@@ -116,9 +115,9 @@ def plan_serving(
         store: Where it is.
         model: The model.
         name: What people call it.
-        wish: What the user asks for.
+        request: What the user asks for.
         available: The devices of this machine.
-        several: Whether the runtime answers several requests at the same time; where the wish
+        several: Whether the runtime answers several requests at the same time; where the request
             does not say how many, it is as many as fit, up to four.
         budget: Bytes that the model may take; None for what the devices have.
 
@@ -131,20 +130,20 @@ def plan_serving(
     demand = _Demand(
         found.shape,
         found.projector_bytes,
-        _draft_shape(wish),
+        _draft_shape(request),
     )
     if found.metadata.is_embedding:
-        return _plan_vectors(model, name, wish, found, demand, available, budget)
-    plan = plan_launch(store, model, name, wish, available)
+        return _plan_vectors(model, name, request, found, demand, available, budget)
+    plan = plan_launch(store, model, name, request, available)
     if budget is not None:
         needed = demand.bytes(plan.load)
         if needed > budget:
-            wish = _narrowed(name, wish, demand, budget, needed, most=plan.spec.context)
-            plan = plan_launch(store, model, name, wish, available)
+            request = _narrowed(name, request, demand, budget, needed, most=plan.spec.context)
+            plan = plan_launch(store, model, name, request, available)
             # what the budget allows, nobody has asked for
             plan = replace(plan, requested=None, context_source="memory")
         plan = replace(plan, budget=budget)
-    if several and "parallel" not in wish.more:
+    if several and request.parallel is None:
         room = min(_known(budget, plan.fit.budget_bytes), default=None)
         for count in _SEVERAL:
             load = replace(plan.load, context=plan.load.context * count, sequences=count)
@@ -191,8 +190,8 @@ def _most(needed: Estimate) -> int:
     return needed.total if needed.high is None else needed.high
 
 
-def _draft_shape(wish: LaunchWish) -> ModelShape | None:
-    draft = wish.more.get("draft_model")
+def _draft_shape(request: LaunchRequest) -> ModelShape | None:
+    draft = request.draft_model
     if draft is None:
         return None
     found = headers.of_file(draft)
@@ -204,36 +203,36 @@ def _known(*values: int | None) -> list[int]:
 
 
 def _narrowed(
-    name: str, wish: LaunchWish, demand: _Demand, budget: int, needed: int, *, most: int
-) -> LaunchWish:
-    """The wish with a context, no longer than `most`, for which a budget is enough.
+    name: str, request: LaunchRequest, demand: _Demand, budget: int, needed: int, *, most: int
+) -> LaunchRequest:
+    """The request with a context, no longer than `most`, for which a budget is enough.
 
     Raises:
         DoesNotFitError: There is none, or another one was asked for.
     """
-    longest = demand.longest(wish.load(1), budget)
-    if wish.context is not None:
+    longest = demand.longest(request.load(1), budget)
+    if request.context is not None:
         raise _too_large(
-            f"{name} with context {wish.context}",
+            f"{name} with context {request.context}",
             needed,
             budget,
-            f"use --context {longest} or less" if longest else _larger(demand, wish),
+            f"use --context {longest} or less" if longest else _larger(demand, request),
         )
-    free = wish.kv_type is None and wish.kv_type_v is None
+    free = request.kv_type is None and request.kv_type_v is None
     if free and (longest or 0) < min(SHORT_CONTEXT, most):
-        tight = replace(wish, kv_type=TIGHT_CACHE)
+        tight = replace(request, kv_type=TIGHT_CACHE)
         packed = demand.longest(tight.load(1), budget) if is_packable(demand.shape) else None
         if (packed or 0) > (longest or 0):
-            wish, longest = tight, packed
+            request, longest = tight, packed
     if longest is None:
-        least = demand.bytes(replace(wish.load(1), context=PADDING * wish.load(1).sequences))
-        raise _too_large(name, least, budget, _larger(demand, wish))
-    return replace(wish, context=min(longest, most))
+        least = demand.bytes(replace(request.load(1), context=PADDING * request.load(1).sequences))
+        raise _too_large(name, least, budget, _larger(demand, request))
+    return replace(request, context=min(longest, most))
 
 
-def _larger(demand: _Demand, wish: LaunchWish) -> str:
+def _larger(demand: _Demand, request: LaunchRequest) -> str:
     """What helps where no context is short enough."""
-    load = wish.load(1)
+    load = request.load(1)
     least = demand.bytes(replace(load, context=PADDING * load.sequences))
     parts = " or a lower --parallel" if load.sequences > 1 else ""
     return f"raise --budget to {format_size(least)} at least, or use a smaller variant{parts}"
@@ -293,7 +292,7 @@ def name_of(host: str, listener: "socket.socket") -> str:
 def _plan_vectors(
     model: StoredModel,
     name: str,
-    wish: LaunchWish,
+    request: LaunchRequest,
     found: headers.Headers,
     demand: _Demand,
     available: Sequence[Device],
@@ -303,32 +302,28 @@ def _plan_vectors(
     trained = metadata.context_length or _LONGEST_TEXT
     default = default_context(trained, model.config.context_size, _LONGEST_TEXT)
     # no runtime takes a longer text than the model was trained for
-    context = running_context(min(wish.context or default.tokens, trained), trained)
+    context = running_context(min(request.context or default.tokens, trained), trained)
 
     def load_of(tokens: int) -> Load:
         # an encoder sees its text whole
-        return replace(wish, more={"micro_batch": tokens, **wish.more}).load(tokens)
+        return replace(request, micro_batch=request.micro_batch or tokens).load(tokens)
 
     needed = demand.bytes(load_of(context))
     if budget is not None and needed > budget:
-        context = _shorter_text(name, context, wish, demand, load_of, budget)
+        context = _shorter_text(name, context, request, demand, load_of, budget)
         needed = demand.bytes(load_of(context))
-    requested = wish.context
-    wish = replace(wish, more={"batch": context, "micro_batch": context, **wish.more})
-    keys, values = wish.cache_types
-    spec = LaunchSpec(
-        model=model.weights(),
-        name=name,
-        context=context,
-        threads=wish.threads or usable_cores(),
-        api_key="",
-        gpu_layers=wish.gpu_layers,
-        cache_type_k=keys,
-        cache_type_v=values,
+    requested = request.context
+    request = replace(
+        request,
+        batch=request.batch or context,
+        micro_batch=request.micro_batch or context,
+    )
+    spec = request.spec(
+        model.weights(),
+        name,
+        context,
         adapter=adapter_file(model),
-        embedding=not metadata.is_ranking,
-        ranking=metadata.is_ranking,
-        **wish.more,
+        purpose="ranking" if metadata.is_ranking else "embedding",
     )
     there = budget_of(available)
     fits = not demand.is_known or needed <= there
@@ -350,7 +345,7 @@ def _plan_vectors(
 def _shorter_text(
     name: str,
     context: int,
-    wish: LaunchWish,
+    request: LaunchRequest,
     demand: _Demand,
     load_of: Callable[[int], Load],
     budget: int,
@@ -365,7 +360,7 @@ def _shorter_text(
         return tokens <= context and demand.bytes(load_of(tokens)) <= budget
 
     longest = longest_context(demand.shape, holds) if demand.is_known else None
-    if longest is None or wish.context is not None:
+    if longest is None or request.context is not None:
         needed = demand.bytes(load_of(context if longest else min(context, PADDING)))
         raise _too_large(
             name,

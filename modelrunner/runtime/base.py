@@ -93,6 +93,9 @@ UNQUANTIZED = ("f32", "f16", "bf16")
 
 FlashAttention = Literal["auto", "on", "off"]
 RopeScaling = Literal["none", "linear", "yarn"]
+BATCH = 2048
+MICRO_BATCH = 512
+"""What llama.cpp takes where nothing else is asked for."""
 LAST_PORT = 65535
 _KEY = re.compile(r"[!-+\--~]*")
 
@@ -143,8 +146,8 @@ class LaunchSpec:
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"
     flash_attention: FlashAttention = "auto"
-    batch: int = 2048
-    micro_batch: int = 512
+    batch: int = BATCH
+    micro_batch: int = MICRO_BATCH
     mmproj: Path | None = None
     adapter: Path | None = None
     chat_template: Path | None = None

@@ -13,9 +13,9 @@ from modelrunner.cli.launching import (
     find_or_pull,
     needs_of,
     refuse_for_others,
+    request_for,
     runtime_for,
     started,
-    wish_for,
 )
 from modelrunner.cli.options import (
     Assignments,
@@ -100,11 +100,11 @@ def bench(
             _show(context, server, reference, wish)
         return
     model, name = find_or_pull(context, reference, chats=True)
-    asked = wish_for(context, chosen, model, name, launch)
+    asked = request_for(context, chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
     parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1
     room = padded(wish.context)
-    asked = replace(asked, context=room, more={**asked.more, "parallel": parallel})
+    asked = replace(asked, context=room, parallel=parallel)
     plan = plan_launch(context.store, model, name, asked, devices())
     context.console.say(plan.line())
     warn_of_rpc(context, [plan.spec])

@@ -23,9 +23,9 @@ from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
     needs_of,
+    request_for,
     runtime_for,
     started,
-    wish_for,
 )
 from modelrunner.cli.learning import as_seen, learn
 from modelrunner.cli.options import (
@@ -161,8 +161,8 @@ def run(
         context_wanted = context_size or context.settings.context
         reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
-    wish = wish_for(context, chosen, model, name, launch)
-    plan = plan_launch(context.store, model, name, wish, devices())
+    request = request_for(context, chosen, model, name, launch)
+    plan = plan_launch(context.store, model, name, request, devices())
     plan = as_seen(context, chosen, model, plan)
     context.console.say(plan.line())
     warn_of(context, plan)

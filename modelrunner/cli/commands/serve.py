@@ -16,8 +16,8 @@ from modelrunner.cli.launching import (
     LaunchOptions,
     find_or_pull,
     needs_of_options,
+    request_for,
     runtime_for,
-    wish_for,
 )
 from modelrunner.cli.options import (
     Assignments,
@@ -235,13 +235,13 @@ class _Planner:
         return plans
 
     def _plan(self, model: StoredModel, name: str) -> ServePlan:
-        wish = wish_for(self.context, self.runtime, model, name, self.launch)
+        request = request_for(self.context, self.runtime, model, name, self.launch)
         several = Ability.PARALLEL in self.runtime.abilities
         plan = plan_serving(
             self.context.store,
             model,
             name,
-            wish,
+            request,
             self.available,
             several=several,
             budget=self.budget,

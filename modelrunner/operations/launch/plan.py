@@ -5,10 +5,10 @@ for, as fits into this machine, and as is usual. It is told as it will run, and 
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from modelrunner.gguf.metadata import Metadata, purpose_of
 from modelrunner.memory.context import (
@@ -24,11 +24,10 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, PADDING, Load
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.runtime.base import LaunchSpec
-from modelrunner.runtime.settings import Value, changes
-from modelrunner.runtime.threads import usable_cores
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
 
@@ -37,54 +36,6 @@ SHORT_CONTEXT = 8192
 
 _USUAL_CACHE = "f16"
 TIGHT_CACHE = "q8_0"
-_MICRO_BATCH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchWish:
-    """What the user asks for; None leaves it to the plan.
-
-    Attributes:
-        context: Tokens of one conversation.
-        threads: CPU threads that compute.
-        gpu_layers: Layers on the GPU.
-        kv_type: What the cache of keys is kept in, and that of values unless it has its own type.
-        kv_type_v: What the cache of values is kept in.
-        more: Other fields of the `LaunchSpec`, by name.
-    """
-
-    context: int | None = None
-    threads: int | None = None
-    gpu_layers: int | None = None
-    kv_type: str | None = None
-    kv_type_v: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Value], **more: object) -> Self:
-        """The wish that settings make, and other fields of the `LaunchSpec`."""
-        wanted: dict[str, Any] = {**changes(settings), **more}
-        keys, values = wanted.pop("cache_type_k", None), wanted.pop("cache_type_v", None)
-        own = {name: wanted.pop(name, None) for name in ("context", "threads", "gpu_layers")}
-        return cls(**own, kv_type=keys, kv_type_v=values, more=wanted)
-
-    @property
-    def cache_types(self) -> tuple[str, str]:
-        """The types of keys and of values."""
-        return self.kv_type or _USUAL_CACHE, self.kv_type_v or self.kv_type or _USUAL_CACHE
-
-    def load(self, context: int) -> Load:
-        """What is asked of the model's memory; of two types of cache the larger counts."""
-        larger = max(self.cache_types, key=lambda kind: CACHE_TYPES[kind][1] / CACHE_TYPES[kind][0])
-        parallel = self.more.get("parallel", 1)
-        return Load(
-            context * parallel,
-            larger,
-            sequences=parallel,
-            micro_batch=self.more.get("micro_batch", _MICRO_BATCH),
-            flash_attention=self.more.get("flash_attention", "auto") != "off",
-            gpu_layers=self.gpu_layers,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +136,7 @@ class LaunchPlan:
 
 
 def plan_launch(
-    store: Store, model: StoredModel, name: str, wish: LaunchWish, available: Sequence[Device]
+    store: Store, model: StoredModel, name: str, request: LaunchRequest, available: Sequence[Device]
 ) -> LaunchPlan:
     """Decides how to start a model.
 
@@ -193,7 +144,7 @@ def plan_launch(
         store: Where it is.
         model: The model.
         name: What the user calls it.
-        wish: What the user asks for.
+        request: What the user asks for.
         available: The devices of this machine.
 
     Raises:
@@ -209,27 +160,22 @@ def plan_launch(
     require_model(metadata, name)
     require_chat(purpose_of(metadata.values), name, metadata.architecture)
     shape = found.shape
-    requested = wish.context
+    requested = request.context
     default = default_context(shape.context or None, model.config.context_size)
-    wish = chosen(wish, shape, available, found.projector_bytes, default)
-    tokens = wish.context or 1
+    request = chosen(request, shape, available, found.projector_bytes, default)
+    tokens = request.context or 1
     context = running_context(tokens, shape.context or None)
-    load = wish.load(context)
-    keys, values = wish.cache_types
+    load = request.load(context)
     artifact = model.artifact
     template = model.file(artifact.template)
-    spec = LaunchSpec(
-        model=model.weights(),
-        name=name,
-        context=context,
-        threads=wish.threads or usable_cores(),
+    spec = request.spec(
+        model.weights(),
+        name,
+        context,
         api_key=secrets.token_urlsafe(32),
-        gpu_layers=wish.gpu_layers,
-        cache_type_k=keys,
-        cache_type_v=values,
         mmproj=None if found.projector_problem else model.file(artifact.projector),
         adapter=adapter_file(model),
-        **{"chat_template": template, **wish.more},
+        own_template=template,
     )
     return LaunchPlan(
         name,
@@ -254,27 +200,27 @@ def source_of(requested: int | None, tokens: int, default: DefaultContext) -> Co
 
 
 def chosen(
-    wish: LaunchWish,
+    request: LaunchRequest,
     shape: ModelShape,
     available: Sequence[Device],
     projector: int | None = None,
     default: DefaultContext | None = None,
-) -> LaunchWish:
-    """The wish with a context, and a tighter cache where that makes a context worth while.
+) -> LaunchRequest:
+    """The request with a context, and a tighter cache where that makes a context worth while.
 
     Args:
-        wish: What the user asks for.
+        request: What the user asks for.
         shape: The model.
         available: The devices of this machine.
         projector: Bytes of the projector's file, where there is one.
         default: The context where memory allows it; None for that of the shape.
     """
-    if wish.context is not None:
-        return wish
+    if request.context is not None:
+        return request
     most = (default or default_context(shape.context or None, None)).tokens
 
-    def with_context(wish: LaunchWish) -> LaunchWish:
-        load = wish.load(1)
+    def with_context(request: LaunchRequest) -> LaunchRequest:
+        load = request.load(1)
         # a context is that of one conversation
         ceiling = most * load.sequences
         tokens = choose_context(shape, available, ceiling=ceiling, load=load, projector=projector)
@@ -282,15 +228,15 @@ def chosen(
         if PADDING < each < most:
             # it would run with more, for which there may be no room
             each -= each % PADDING
-        return replace(wish, context=max(1, each))
+        return replace(request, context=max(1, each))
 
-    usual = with_context(wish)
-    free = wish.kv_type is None and wish.kv_type_v is None and wish.load(1).flash_attention
+    usual = with_context(request)
+    free = request.kv_type is None and request.kv_type_v is None and request.load(1).flash_attention
     if not free or (usual.context or 0) >= min(SHORT_CONTEXT, most):
         return usual
     if not is_packable(shape):
         return usual
-    tight = with_context(replace(wish, kv_type=TIGHT_CACHE))
+    tight = with_context(replace(request, kv_type=TIGHT_CACHE))
     return tight if (tight.context or 0) > (usual.context or 0) else usual
 
 

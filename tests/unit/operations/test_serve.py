@@ -9,7 +9,7 @@ import pytest
 from modelrunner.errors import DoesNotFitError
 from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.launch.plan import LaunchWish
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.operations.serve import ServePlan, plan_serving
 from modelrunner.store.store import Store, StoredModel
@@ -19,7 +19,7 @@ MIB = 1024**2
 HOST = Device(
     name="x86_64", kind="host", backend="cpu", total_bytes=16384 * MIB, free_bytes=8192 * MIB
 )
-WISH = LaunchWish(threads=4)
+WISH = LaunchRequest(threads=4)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def stored(store: Store, file: Path) -> StoredModel:
 def plan(
     store: Store,
     model: StoredModel,
-    wish: LaunchWish = WISH,
+    wish: LaunchRequest = WISH,
     *,
     budget: int | None = None,
     several: bool = False,
@@ -70,7 +70,7 @@ def test_a_budget_that_is_too_small_shortens_the_context_until_it_fits(
     assert 256 <= spec.context * spec.parallel < 8192
     assert memory <= budget
     # and not shorter than it has to be
-    wish = LaunchWish(context=spec.context + 256, threads=4, kv_type=spec.cache_type_k)
+    wish = LaunchRequest(context=spec.context + 256, threads=4, kv_type=spec.cache_type_k)
     with pytest.raises(DoesNotFitError):
         plan(store, talker, wish, budget=budget)
     assert f"needs {format_size(memory)} of the {mebibytes}.00 MiB budget" in found.line
@@ -91,7 +91,7 @@ def test_conversations_at_a_time_are_fewer_where_the_budget_asks_for_it(
 def test_conversations_that_were_asked_for_share_what_the_budget_allows(
     store: Store, talker: StoredModel
 ) -> None:
-    wish = LaunchWish(threads=4, more={"parallel": 4})
+    wish = LaunchRequest(threads=4, parallel=4)
     found = plan(store, talker, wish, budget=8 * MIB, several=True).served
     assert found.spec.parallel == 4
     assert found.spec.context % 256 == 0
@@ -118,12 +118,12 @@ def test_a_context_that_was_asked_for_is_not_shortened_silently(
     store: Store, kind: str, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(kind)
-    wish = LaunchWish(context=512, threads=4)
+    wish = LaunchRequest(context=512, threads=4)
     with pytest.raises(DoesNotFitError) as raised:
         plan(store, model, wish, budget=MIB + MIB // 4)
     shorter = re.fullmatch(r"use --context (\d+) or less", str(raised.value.hint))
     assert shorter is not None
-    wish = LaunchWish(context=int(shorter[1]), threads=4)
+    wish = LaunchRequest(context=int(shorter[1]), threads=4)
     assert plan(store, model, wish, budget=MIB + MIB // 4).fits
 
 
@@ -131,7 +131,7 @@ def test_a_draft_model_counts_too(
     store: Store, talker: StoredModel, tiny_models: dict[str, Path]
 ) -> None:
     alone = plan(store, talker).served.memory
-    wish = LaunchWish(threads=4, more={"draft_model": tiny_models["llama"]})
+    wish = LaunchRequest(threads=4, draft_model=tiny_models["llama"])
     assert plan(store, talker, wish).served.memory == 2 * (alone or 0)
 
 
@@ -139,6 +139,6 @@ def test_a_draft_model_counts_too(
 def test_an_embedding_model_takes_no_text_longer_than_it_was_trained_for(
     store: Store, encoder: StoredModel, asked: int | None, given: int
 ) -> None:
-    found = plan(store, encoder, LaunchWish(context=asked, threads=4))
+    found = plan(store, encoder, LaunchRequest(context=asked, threads=4))
     assert found.served.spec.context == given
     assert found.line.endswith(f"; makes vectors of {given} tokens")

@@ -13,14 +13,15 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.launch.plan import LaunchPlan, LaunchWish, plan_launch
+from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store, StoredModel
 from tests.support.gguf import tiny_gguf, tiny_projector
 
 GIB = 1024**3
 HOST = Device(name="x86_64", kind="host", backend="cpu", total_bytes=16 * GIB, free_bytes=8 * GIB)
-WISH = LaunchWish(threads=4)
+WISH = LaunchRequest(threads=4)
 
 
 def stored(
@@ -38,7 +39,7 @@ def stored(
 
 
 def plan(
-    store: Store, model: StoredModel, wish: LaunchWish = WISH, name: str = "ai/x:1"
+    store: Store, model: StoredModel, wish: LaunchRequest = WISH, name: str = "ai/x:1"
 ) -> LaunchPlan:
     return plan_launch(store, model, name, wish, [HOST])
 
@@ -51,7 +52,7 @@ def test_the_context_is_what_was_asked_for_or_trained_and_usual(
     store: Store, tmp_path: Path, trained: int, asked: int | None, given: int
 ) -> None:
     model = stored(store, tmp_path, context_length=trained)
-    found = plan(store, model, LaunchWish(context=asked, threads=4))
+    found = plan(store, model, LaunchRequest(context=asked, threads=4))
     assert (found.spec.context, found.trained_context) == (given, trained)
 
 
@@ -76,7 +77,7 @@ def test_the_packaged_context_is_the_default_up_to_the_trained_one(
 
 def test_what_is_asked_for_beats_the_packaged_context(store: Store, tmp_path: Path) -> None:
     model = stored(store, tmp_path, context_length=8192, packaged=1024)
-    found = plan(store, model, LaunchWish(context=4096, threads=4))
+    found = plan(store, model, LaunchRequest(context=4096, threads=4))
     assert (found.spec.context, found.context_source) == (4096, "requested")
     assert found.line().endswith("; context 4096 of 8192, 4 threads")
 
@@ -84,14 +85,14 @@ def test_what_is_asked_for_beats_the_packaged_context(store: Store, tmp_path: Pa
 def test_a_packaged_context_is_shortened_until_it_fits(store: Store, tmp_path: Path) -> None:
     model = stored(store, tmp_path, context_length=1048576, packaged=524288)
     small = replace(HOST, free_bytes=24 * 1024**2)
-    found = plan_launch(store, model, "ai/x:1", LaunchWish(kv_type="f16"), [small])
+    found = plan_launch(store, model, "ai/x:1", LaunchRequest(kv_type="f16"), [small])
     assert found.spec.context < 524288
     assert (found.context_source, found.fit.verdict) == ("memory", "fits")
 
 
 def test_a_packaged_context_is_that_of_each_conversation(store: Store, tmp_path: Path) -> None:
     model = stored(store, tmp_path, context_length=8192, packaged=4096)
-    found = plan(store, model, LaunchWish(threads=4, more={"parallel": 4}))
+    found = plan(store, model, LaunchRequest(threads=4, parallel=4))
     assert (found.spec.context, found.spec.parallel, found.load.context) == (4096, 4, 16384)
 
 
@@ -117,7 +118,7 @@ def test_the_context_is_told_as_it_will_run(
     store: Store, tmp_path: Path, trained: int, asked: int, given: int, told: str
 ) -> None:
     model = stored(store, tmp_path, context_length=trained)
-    found = plan(store, model, LaunchWish(context=asked, threads=4))
+    found = plan(store, model, LaunchRequest(context=asked, threads=4))
     assert found.spec.context == given
     assert found.line().endswith(f"; {told}")
 

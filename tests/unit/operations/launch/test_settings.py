@@ -1,6 +1,7 @@
 """What a start settles by itself: a context and a cache that fit, whatever it was made for."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ from benchmarks.model_headers import header
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import fit
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.operations.launch.plan import LaunchWish, chosen
+from modelrunner.operations.launch.plan import chosen
+from modelrunner.operations.launch.request import LaunchRequest
 
 GIB = 1024**3
 
@@ -40,18 +42,18 @@ def machine(free):
 def test_hybrid_model_made_for_a_million_tokens_fits_a_machine_of_8_gib(shapes, name, free):
     shape, here = shapes[name], machine(free)
     assert shape.context == 1_048_576
-    wish = chosen(LaunchWish(), shape, here)
+    wish = chosen(LaunchRequest(), shape, here)
     assert (wish.context, wish.kv_type) == (32768, None)
     assert fit(shape, wish.load(wish.context), here).verdict == "fits"
 
 
 def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
     shape = shapes["llama-3.2-3b"]
-    plenty = chosen(LaunchWish(), shape, machine(16))
+    plenty = chosen(LaunchRequest(), shape, machine(16))
     assert (plenty.context, plenty.kv_type) == (32768, None)
     here = machine(2.75)
-    short = chosen(LaunchWish(kv_type="f16"), shape, here)
-    tight = chosen(LaunchWish(), shape, here)
+    short = chosen(LaunchRequest(kv_type="f16"), shape, here)
+    tight = chosen(LaunchRequest(), shape, here)
     assert short.context < 8192
     assert (tight.kv_type, tight.cache_types) == ("q8_0", ("q8_0", "q8_0"))
     assert tight.context > 1.5 * short.context
@@ -61,10 +63,10 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
 @pytest.mark.parametrize(
     "wish",
     [
-        LaunchWish(kv_type="f16"),
-        LaunchWish(kv_type_v="f16"),
-        LaunchWish(more={"flash_attention": "off"}),
-        LaunchWish(context=4096),
+        LaunchRequest(kv_type="f16"),
+        LaunchRequest(kv_type_v="f16"),
+        LaunchRequest(flash_attention="off"),
+        LaunchRequest(context=4096),
     ],
 )
 def test_what_was_asked_for_is_not_packed_tighter(shapes, wish):
@@ -74,15 +76,16 @@ def test_what_was_asked_for_is_not_packed_tighter(shapes, wish):
 
 def test_conversations_at_the_same_time_share_what_fits(shapes):
     shape, here = shapes["llama-3.2-3b"], machine(4)
-    one = chosen(LaunchWish(kv_type="f16"), shape, here)
-    four = chosen(LaunchWish(kv_type="f16", more={"parallel": 4}), shape, here)
+    one = chosen(LaunchRequest(kv_type="f16"), shape, here)
+    four = chosen(LaunchRequest(kv_type="f16", parallel=4), shape, here)
     assert four.context <= one.context / 3
     assert fit(shape, four.load(four.context), here).verdict == "fits"
 
 
 def test_settings_become_fields_of_the_spec():
-    wish = LaunchWish.of(
+    wish = LaunchRequest.of(
         {"context": 512, "kv-type-v": "q8_0", "batch": 64, "mmap": False}, raw_flags=("--x",)
     )
     assert (wish.context, wish.threads, wish.cache_types) == (512, None, ("f16", "q8_0"))
-    assert wish.more == {"batch": 64, "memory_map": False, "raw_flags": ("--x",)}
+    assert (wish.batch, wish.memory_map, wish.raw_flags) == (64, False, ("--x",))
+    assert wish.spec(Path("m.gguf"), "m", 512).batch == 64

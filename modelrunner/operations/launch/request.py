@@ -1,0 +1,223 @@
+"""What is asked of a launch, from the command line, the library or a model's configuration.
+
+`LaunchRequest` says what somebody wants, `LaunchPlan` what it comes to on this machine, and
+`LaunchSpec` what the runtime is told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, cast
+
+from modelrunner.errors import UsageError
+from modelrunner.memory.plan.load import CACHE_TYPES, Load
+from modelrunner.runtime.base import (
+    BATCH,
+    MICRO_BATCH,
+    UNQUANTIZED,
+    FlashAttention,
+    LaunchSpec,
+    RopeScaling,
+)
+from modelrunner.runtime.settings import Value, changes
+from modelrunner.runtime.threads import usable_cores
+
+_USUAL_CACHE = "f16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """How a model is to be started; None leaves a value to the plan or to llama.cpp.
+
+    Attributes:
+        context: Tokens of one conversation.
+        threads: CPU threads that compute.
+        gpu_layers: Layers on the GPU.
+        kv_type: The type of the KV cache; for keys alone where `kv_type_v` is set.
+        kv_type_v: The type of the cache's values.
+        parallel: Requests that are answered at the same time.
+        flash_attention: Whether to compute attention without the full matrix.
+        batch: Tokens of a prompt handed over at once.
+        micro_batch: Tokens of a prompt computed at once.
+        memory_map: Whether to map the weights instead of reading them.
+        memory_lock: Whether to forbid the system to swap the weights out.
+        draft_model: The file of a smaller model that guesses ahead.
+        draft_tokens: How many tokens it guesses at once.
+        rope_scaling: How positions are stretched beyond what was trained.
+        rope_scale: How many times the context is stretched.
+        rope_freq_base: The base of the rotary frequencies.
+        rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
+        chat_template: A file with a Jinja template instead of the model's own.
+        raw_flags: Flags for llama-server, passed on as they are.
+    """
+
+    context: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    kv_type: str | None = None
+    kv_type_v: str | None = None
+    parallel: int | None = None
+    flash_attention: FlashAttention | None = None
+    batch: int | None = None
+    micro_batch: int | None = None
+    memory_map: bool | None = None
+    memory_lock: bool | None = None
+    draft_model: Path | None = None
+    draft_tokens: int | None = None
+    rope_scaling: RopeScaling | None = None
+    rope_scale: float | None = None
+    rope_freq_base: float | None = None
+    rpc: str | None = None
+    chat_template: Path | None = None
+    raw_flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        settings: Mapping[str, Value],
+        *,
+        draft_model: Path | None = None,
+        chat_template: Path | None = None,
+        raw_flags: tuple[str, ...] = (),
+    ) -> Self:
+        """Return the request that checked settings make.
+
+        Args:
+            settings: Values by the names of `modelrunner.runtime.settings`, without `draft` and
+                `chat-template`, which are found first.
+            draft_model: The file of the draft model.
+            chat_template: The file of the chat template.
+            raw_flags: Flags for llama-server.
+        """
+        found = changes(settings)
+        return cls(
+            context=_whole(found, "context"),
+            threads=_whole(found, "threads"),
+            gpu_layers=_whole(found, "gpu_layers"),
+            kv_type=_text(found, "cache_type_k"),
+            kv_type_v=_text(found, "cache_type_v"),
+            parallel=_whole(found, "parallel"),
+            # `settings` has checked the words
+            flash_attention=cast("FlashAttention | None", _text(found, "flash_attention")),
+            batch=_whole(found, "batch"),
+            micro_batch=_whole(found, "micro_batch"),
+            memory_map=_switch(found, "memory_map"),
+            memory_lock=_switch(found, "memory_lock"),
+            draft_model=draft_model,
+            draft_tokens=_whole(found, "draft_tokens"),
+            rope_scaling=cast("RopeScaling | None", _text(found, "rope_scaling")),
+            rope_scale=_number(found, "rope_scale"),
+            rope_freq_base=_number(found, "rope_freq_base"),
+            rpc=_text(found, "rpc"),
+            chat_template=chat_template,
+            raw_flags=raw_flags,
+        )
+
+    @property
+    def cache_types(self) -> tuple[str, str]:
+        """The types of keys and of values."""
+        return self.kv_type or _USUAL_CACHE, self.kv_type_v or self.kv_type or _USUAL_CACHE
+
+    def check(self) -> None:
+        """Accept a request whose values go together.
+
+        Raises:
+            UsageError: A quantized cache of values needs flash attention, which is off; or there
+                are draft tokens without a draft model.
+        """
+        _, values = self.cache_types
+        if self.flash_attention == "off" and values not in UNQUANTIZED:
+            raise UsageError(
+                f"kv-type-v {values} needs flash attention, which is off",
+                hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or remove"
+                " flash-attention=off",
+            )
+        if self.draft_tokens is not None and self.draft_model is None:
+            raise UsageError("draft-tokens needs a draft model", hint="add --draft")
+
+    def load(self, context: int) -> Load:
+        """Return what is asked of memory; of two types of cache the larger counts."""
+        larger = max(self.cache_types, key=lambda kind: CACHE_TYPES[kind][1] / CACHE_TYPES[kind][0])
+        parallel = self.parallel or 1
+        return Load(
+            context * parallel,
+            larger,
+            sequences=parallel,
+            micro_batch=self.micro_batch or MICRO_BATCH,
+            flash_attention=self.flash_attention != "off",
+            gpu_layers=self.gpu_layers,
+        )
+
+    def spec(
+        self,
+        model: Path,
+        name: str,
+        context: int,
+        *,
+        api_key: str = "",
+        mmproj: Path | None = None,
+        adapter: Path | None = None,
+        own_template: Path | None = None,
+        purpose: Literal["chat", "embedding", "ranking"] = "chat",
+    ) -> LaunchSpec:
+        """Return what a runtime is told.
+
+        Args:
+            model: The weights.
+            name: What the server calls the model.
+            context: Tokens of one conversation, as planned.
+            api_key: The key that requests must carry.
+            mmproj: The projector of a multimodal model.
+            adapter: A LoRA.
+            own_template: The chat template beside the weights, used where none is asked for.
+            purpose: What is served: answers, embeddings, or scores of documents.
+        """
+        keys, values = self.cache_types
+        return LaunchSpec(
+            model=model,
+            name=name,
+            context=context,
+            threads=self.threads or usable_cores(),
+            api_key=api_key,
+            parallel=self.parallel or 1,
+            gpu_layers=self.gpu_layers,
+            cache_type_k=keys,
+            cache_type_v=values,
+            flash_attention=self.flash_attention or "auto",
+            batch=self.batch or BATCH,
+            micro_batch=self.micro_batch or MICRO_BATCH,
+            mmproj=mmproj,
+            adapter=adapter,
+            chat_template=self.chat_template or own_template,
+            embedding=purpose == "embedding",
+            ranking=purpose == "ranking",
+            memory_map=self.memory_map is not False,
+            memory_lock=self.memory_lock is True,
+            draft_model=self.draft_model,
+            draft_tokens=self.draft_tokens,
+            rope_scaling=self.rope_scaling,
+            rope_scale=self.rope_scale,
+            rope_freq_base=self.rope_freq_base,
+            rpc=self.rpc,
+            raw_flags=self.raw_flags,
+        )
+
+
+def _whole(fields: Mapping[str, Value], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _number(fields: Mapping[str, Value], name: str) -> float | None:
+    value = fields.get(name)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _text(fields: Mapping[str, Value], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _switch(fields: Mapping[str, Value], name: str) -> bool | None:
+    value = fields.get(name)
+    return value if isinstance(value, bool) else None
