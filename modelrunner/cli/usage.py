@@ -8,6 +8,9 @@ from modelrunner.cli.help_text import limits
 from modelrunner.text import available, sanitize_line, suggest
 
 _ELSEWHERE = {
+    ("modelrunner", "--install-completion"): "load it in the startup file of your shell:"
+    " `modelrunner help completion` shows how",
+    ("modelrunner", "--show-completion"): "`modelrunner completion` prints the script",
     ("run", "-d"): "`modelrunner serve REF --detach` starts a model in the background",
     ("run", "--detach"): "`modelrunner serve REF --detach` starts a model in the background",
     ("run", "--openaiurl"): "use --runtime URL for a server that is already running",

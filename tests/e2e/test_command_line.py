@@ -164,6 +164,11 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
         ),
         (["images", "-a"], "unknown option -a", "leave it out: all local models are listed"),
         (
+            ["--show-completion"],
+            "unknown option --show-completion",
+            "`modelrunner completion` prints the script",
+        ),
+        (
             ["run", "ai/x", "--runtime", "nope", "hi"],
             "--runtime: unknown runtime 'nope'",
             "use auto, llama-server, llama-cpp-python, xllamacpp, docker, or the URL of a server",

@@ -169,10 +169,7 @@ def test_fish_completes_a_line(models: CommandLine) -> None:
 {models("completion", "fish").stdout}
 complete -C "modelrunner rm fixtures/tiny-llama:"
 """
-    folder = models.home / "bin"
-    folder.mkdir()
-    (folder / "modelrunner").write_text(f'#!/bin/sh\nexec {" ".join(models.argv())} "$@"\n')
-    (folder / "modelrunner").chmod(0o755)
+    folder = program_in(models)
     environ = {**models.environ, "PATH": f"{folder}:{models.environ['PATH']}"}
     done = subprocess.run(
         ["fish", "--no-config", "-c", program],
@@ -182,6 +179,38 @@ complete -C "modelrunner rm fixtures/tiny-llama:"
         text=True,
     )
     assert "fixtures/tiny-llama:docker" in done.stdout.split(), done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_shows_what_an_offer_is_beside_it(cli: CommandLine) -> None:
+    folder = program_in(cli)
+    program = f"""
+compdef() {{ : }}
+compadd() {{ print -rl -- "$*" $shown "=" $values }}
+_files() {{ print files }}
+{cli("completion", "zsh").stdout}
+words=(modelrunner cache); CURRENT=2; _modelrunner
+words=(modelrunner card ai/granite-doc); CURRENT=3; _modelrunner
+words=(modelrunner card ./nothing); CURRENT=3; _modelrunner
+"""
+    environ = {**cli.environ, "PATH": f"{folder}:{cli.environ['PATH']}"}
+    done = subprocess.run(
+        ["zsh", "-f", "-c", program], check=False, env=environ, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        *("-l -d shown -a values", f"cache-key  -- {COMMANDS['cache-key'].summary}", "="),
+        *("cache-key", "-a values", "ai/granite-docling", "=", "ai/granite-docling", "files"),
+    ]
+
+
+def program_in(cli: CommandLine) -> Path:
+    """A directory for PATH that has `modelrunner`, as an installation has it."""
+    folder = cli.home / "bin"
+    folder.mkdir(parents=True)
+    (folder / "modelrunner").write_text(f'#!/bin/sh\nexec {" ".join(cli.argv())} "$@"\n')
+    (folder / "modelrunner").chmod(0o755)
+    return folder
 
 
 def test_without_a_shell_the_one_in_use_is_taken(cli: CommandLine) -> None:
