@@ -158,7 +158,10 @@ def test_every_command_is_offered_and_none_is_loaded_for_it(cli: CommandLine) ->
 
 
 def test_a_store_that_cannot_be_read_is_no_business_of_a_tab(models: CommandLine) -> None:
-    (models.home / "store" / "v1" / "index.json").write_text("damaged")
+    index = models.home / "store" / "v1" / "index.json"
+    # it is a link to that of all tests
+    index.unlink()
+    index.write_text("damaged")
     assert offered(models, "modelrunner run ai/granite-doc") == ["ai/granite-docling"]
     assert offered(models, "modelrunner rm ") == []
 
