@@ -242,7 +242,7 @@ def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:
     model = store.complete(reference)
     if model is None:
         raise NotInStoreError(
-            f"{reference.short} is not here, and the network is ruled out",
+            f"{reference.short}: not in the local store, and `offline` is set",
             hint="pull it once without `offline`",
         )
     return model

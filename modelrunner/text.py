@@ -132,8 +132,8 @@ def os_hint(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "name a file, not a directory"
     if isinstance(error, PermissionError):
-        return "check who owns it and its permissions: `ls -l`"
-    return "check the path and the disk that it is on"
+        return "check its owner and permissions: `ls -l`"
+    return "check the path and the disk"
 
 
 def json_fault(error: Exception) -> str:

@@ -89,14 +89,14 @@ def _may_have_unusual_numbers(raw: bytes | bytearray | str) -> bool:
 
 def _integer(text: str) -> int:
     if len(text) > _FEW_DIGITS:
-        raise ValueError("a number with too many digits")
+        raise ValueError("number with too many digits")
     return int(text)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number that is too large")
+        raise ValueError("number too large")
     return number
 
 

@@ -58,8 +58,8 @@ _EXAMPLES = {
     "runtime": 'runtime = "auto"',
     "port": "port = 12434",
     "threads": "threads = 4",
-    "mirrors": '[mirrors], and below it "docker.io" = ["https://mirror.example.com"]',
-    "registries": '[registries."registry.example.com"], and its settings below',
+    "mirrors": '[mirrors] and, on the next line, "docker.io" = ["https://mirror.example.com"]',
+    "registries": '[registries."registry.example.com"] and its settings on the next lines',
 }
 _TABLES = ("mirrors", "registries")
 _REGISTRY = {
@@ -85,7 +85,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
     except NotADirectoryError as exc:
         raise ConfigError(
             f"MODELRUNNER_HOME ({path.parent}) is not a directory",
-            hint="set MODELRUNNER_HOME to a directory of yours",
+            hint="set MODELRUNNER_HOME to a directory that you own",
             path=str(path.parent),
         ) from exc
     except OSError as exc:
@@ -151,7 +151,7 @@ def read_mirrors(
         addresses = [entry] if isinstance(entry, str) else entry
         if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
             raise ConfigError(
-                f"{path}: mirrors of {registry[:100]} must be a list of addresses",
+                f"{path}: mirrors of {registry[:100]} must be a list of URLs",
                 hint='write "docker.io" = ["https://mirror.example.com"]',
                 path=str(path),
             )
@@ -165,8 +165,8 @@ def _mirrors_of(text: str) -> Mapping[str, tuple[str, ...]]:
         registry, equals, address = entry.partition("=")
         if not equals or not registry or not address:
             raise ConfigError(
-                f"MODELRUNNER_MIRRORS: {entry[:100]!r} is not REGISTRY=ADDRESS",
-                hint="write docker.io=https://mirror.example.com, several with commas",
+                f"MODELRUNNER_MIRRORS: expected REGISTRY=URL, got {entry[:100]!r}",
+                hint="write docker.io=https://mirror.example.com; separate several with commas",
             )
         name = _registry(registry.strip(), "MODELRUNNER_MIRRORS")
         found[name] = (*found.get(name, ()), address)
@@ -186,8 +186,8 @@ def _registry(text: str, where: str) -> str:
         return parse_registry(text)
     except InvalidReferenceError as exc:
         raise ConfigError(
-            f"{where}: {text[:100]!r} is not a registry",
-            hint="write a host, with a port where it needs one: docker.io, localhost:5000",
+            f"{where}: invalid registry {text[:100]!r}",
+            hint="write HOST or HOST:PORT, such as docker.io or localhost:5000",
         ) from exc
 
 
@@ -202,7 +202,7 @@ def read_registries(written: Mapping[str, Any], path: Path) -> Mapping[str, Regi
         if not isinstance(entry, dict):
             raise ConfigError(
                 f"{path}: registries.{registry[:100]!r} must be a table",
-                hint='write [registries."registry.example.com"], and its settings below',
+                hint='write [registries."registry.example.com"] and its settings on the next lines',
                 path=str(path),
             )
         for key, value in entry.items():

@@ -277,8 +277,8 @@ def _home(environ: Mapping[str, str]) -> tuple[Path, str]:
     except RuntimeError as exc:
         # no HOME, and a user that the system does not know, as in a container
         raise ConfigError(
-            "no home directory to keep models in",
-            hint="set MODELRUNNER_HOME to a directory of yours",
+            "no home directory found to store models in",
+            hint="set MODELRUNNER_HOME to a directory that you own",
         ) from exc
 
 
@@ -352,8 +352,8 @@ def _require_private(folder: Path) -> None:
         if _is_private(folder):
             return
         raise ConfigError(
-            f"{folder} is not a private directory of this user",
-            hint="set MODELRUNNER_STATE to a directory of yours: MODELRUNNER_HOME is read-only",
+            f"{folder} must be a directory that only this user can access",
+            hint="set MODELRUNNER_STATE to a directory that you own: MODELRUNNER_HOME is read-only",
             path=str(folder),
         )
 

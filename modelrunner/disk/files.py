@@ -24,7 +24,7 @@ _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 SECONDS_IN_USE = 3600
 """How long a temporary file may belong to somebody of whom nothing is known."""
 _OWNER = re.compile(r"(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9a-f]{1,8})-[0-9a-f]{12}")
-STATE_HINT = "check who owns it, or set MODELRUNNER_STATE to a directory of yours"
+STATE_HINT = "check its owner and permissions, or set MODELRUNNER_STATE to another directory"
 """What to do where logs and records cannot be written."""
 
 
@@ -69,32 +69,32 @@ def disk_error(
     if error.errno in _FULL:
         return DiskFullError(
             f"the disk is full: {place}",
-            hint="free some space (`modelrunner df`, `modelrunner prune`) and run the same"
-            " command again: it goes on where it stopped",
+            hint="free some space (`modelrunner df`, `modelrunner prune`) and run the same "
+            "command again to resume",
             path=str(place),
         )
     if error.errno == errno.EFBIG:
         return DiskFullError(
-            f"the file system takes no file as large as this: {place}",
-            hint="raise the limit (`ulimit -f`), or set MODELRUNNER_HOME to a disk with"
-            " another file system",
+            f"file too large for the file system: {place}",
+            hint="raise the limit (`ulimit -f`), or set MODELRUNNER_HOME to a disk with another "
+            "file system",
             path=str(place),
         )
     named = str(error.filename or place)
     if error.errno in _TOO_MANY:
-        hint = "raise the limit (`ulimit -n`), or end other programs"
+        hint = "raise the limit (`ulimit -n`), or stop other programs"
     elif error.errno in _FAILING:
         hint = (
-            "the file system failed: check the disk or its connection (`dmesg`), or set"
-            " MODELRUNNER_HOME to another disk"
+            "check the disk and its connection (`dmesg`), or set MODELRUNNER_HOME to another disk"
         )
     elif error.errno == errno.ELOOP:
-        hint = (
-            "check who has made it, and remove it; or set MODELRUNNER_HOME to a directory of yours"
-        )
+        hint = "check its owner and remove it, or set MODELRUNNER_HOME to another directory"
     else:
-        hint = refused or "check who owns it, or set MODELRUNNER_HOME to a directory of yours"
-    return StoreAccessError(f"{named} cannot be used: {error.strerror}", hint=hint, path=named)
+        hint = (
+            refused
+            or "check its owner and permissions, or set MODELRUNNER_HOME to another directory"
+        )
+    return StoreAccessError(f"cannot use {named}: {error.strerror}", hint=hint, path=named)
 
 
 def flush(handle: int) -> None:

@@ -121,7 +121,7 @@ def _require_file(found: os.stat_result, path: Path, access: Access) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if access in ("change", "update", "append") and found.st_nlink > 1:
-        raise OSError(errno.ELOOP, "it is a second name of another file", str(path))
+        raise OSError(errno.ELOOP, "it is a hard link to another file", str(path))
 
 
 def read_inside(path: Path, limit: int | None = None) -> bytes:
@@ -173,7 +173,7 @@ def require_own_link(path: Path) -> None:
         and path.is_symlink()
         and path.lstat().st_uid not in (0, os.geteuid())
     ):
-        raise OSError(errno.ELOOP, "it is a symbolic link of another user", str(path))
+        raise OSError(errno.ELOOP, "it is a symbolic link that another user owns", str(path))
 
 
 def _is_for_a_group(directory: Path) -> bool:

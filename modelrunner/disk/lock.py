@@ -136,8 +136,9 @@ def _without_locks(file: InsideFile, mode: Mode, *, wait: bool) -> None:
     # a file of a read-only store is held by nobody who changes it
     if file.writable():
         warnings.warn(
-            "the file system of the store has no file locks: run one modelrunner command at a time"
-            " there, or set MODELRUNNER_HOME to a directory on another file system",
+            "the file system of the store does not support file locks: run one modelrunner "
+            "command at a time, or set MODELRUNNER_HOME to a directory on another file "
+            "system",
             NoLocksWarning,
             stacklevel=2,
         )

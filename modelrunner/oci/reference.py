@@ -280,8 +280,7 @@ def _check_registry(registry: str, text: str) -> None:
     if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
             f"{text[:200]!r}: {registry[:100]!r} is not a valid registry",
-            hint="a registry is a host name, with a port where it needs one: ghcr.io,"
-            " localhost:5000",
+            hint="write HOST or HOST:PORT, such as ghcr.io or localhost:5000",
         )
 
 

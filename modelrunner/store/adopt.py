@@ -73,7 +73,7 @@ def take(
     if claimed is not None and digest != claimed:
         raise DigestMismatchError(
             f"{path} is damaged: expected {claimed}, got {digest}",
-            hint="nothing of it was stored; have its own program fetch it again",
+            hint="download it again with the program that owns it; nothing was stored",
             expected=str(claimed),
             got=str(digest),
         )
@@ -98,8 +98,8 @@ def _bring(
                 return how if adopted else "here"
     if way == "link":
         raise UsageError(
-            f"{path} cannot be linked into the store",
-            hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
+            f"cannot link {path} into the local store",
+            hint="leave out --link, or set MODELRUNNER_HOME to a directory on the same disk",
             path=str(path),
         )
     before_copy(blobs.partial_bytes(descriptor))
@@ -145,5 +145,6 @@ _WAYS: dict[Way, tuple[Taken, ...]] = {
 def _require_same(path: Path, looked: str) -> None:
     if look(path) != looked:
         raise DigestMismatchError(
-            f"{path} changes while it is read", hint="wait until its program has finished with it"
+            f"{path} changed while it was read",
+            hint="wait until its program has finished writing it",
         )

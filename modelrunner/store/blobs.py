@@ -152,14 +152,14 @@ class BlobStore:
                 content = file.content(limit + 1)
         except FileNotFoundError as exc:
             raise CorruptStoreError(
-                f"the store lacks the blob {descriptor.digest}",
-                hint="pull the model again: only what is missing is fetched",
+                f"blob missing from the local store: {descriptor.digest}",
+                hint="pull the model again: only missing blobs are downloaded",
                 digest=str(descriptor.digest),
             ) from exc
         if len(content) != descriptor.size or Digest.of(content) != descriptor.digest:
             raise CorruptStoreError(
-                f"the blob {descriptor.digest} is damaged",
-                hint="pull the model again: what is damaged is fetched anew",
+                f"damaged blob in the local store: {descriptor.digest}",
+                hint="pull the model again: damaged blobs are downloaded again",
                 digest=str(descriptor.digest),
             )
         return content

@@ -65,7 +65,7 @@ def read_index(layout: Layout) -> tuple[Entry, ...]:
     except MalformedManifestError as exc:
         raise CorruptStoreError(
             f"{layout.index} is damaged",
-            hint="move it away and pull again: the blobs that are there are found and kept",
+            hint="move it away and pull again: existing blobs are reused",
             path=str(layout.index),
         ) from exc
 

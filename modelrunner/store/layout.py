@@ -158,8 +158,9 @@ class Layout:
             # another process may have made the store between the two looks
             if leftovers and not marker.exists():
                 raise ConfigError(
-                    f"{self.root} is not empty and no modelrunner store (it has no oci-layout)",
-                    hint="set MODELRUNNER_HOME to another folder, or move these files away",
+                    f"{self.root} is not a modelrunner store: it is not empty and has no "
+                    "oci-layout file",
+                    hint="set MODELRUNNER_HOME to another directory, or move these files away",
                     path=str(self.root),
                 )
             if not leftovers:
@@ -197,8 +198,8 @@ class Layout:
         except FileNotFoundError as exc:
             # `/proc` and its like: no place for folders
             raise StoreAccessError(
-                f"{self.root} cannot be made: {exc.strerror}",
-                hint="set MODELRUNNER_HOME to a directory of yours",
+                f"cannot create {self.root}: {exc.strerror}",
+                hint="set MODELRUNNER_HOME to a directory that you own",
                 path=str(self.root),
             ) from exc
 
@@ -223,7 +224,7 @@ def _newer(place: Path, version: str = "") -> StoreVersionError:
     said = f" (layout {version})" if version else ""
     return StoreVersionError(
         f"the store {place} was written by a newer modelrunner{said}",
-        hint="upgrade modelrunner, or set MODELRUNNER_HOME to another folder",
+        hint="upgrade modelrunner, or set MODELRUNNER_HOME to another directory",
         path=str(place),
     )
 
@@ -235,7 +236,7 @@ def _layout_version(marker: Path) -> str:
     except (ValueError, KeyError, TypeError) as exc:
         raise CorruptStoreError(
             f"{marker} is damaged",
-            hint='it should be {"imageLayoutVersion":"1.0.0"}',
+            hint='write {"imageLayoutVersion":"1.0.0"} into it',
             path=str(marker),
         ) from exc
     return str(version)[:20]

@@ -141,9 +141,9 @@ def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
     name = next((name.short for name in (*known, *model.references)), str(model.digest))
     return CorruptStoreError(
         f"{name}: the blob {descriptor.digest} is missing or damaged",
-        hint=f"run `modelrunner pull {name}`: only what is missing is fetched"
+        hint=f"run `modelrunner pull {name}`: only missing blobs are downloaded"
         if known
-        else "no registry has it: import or package it again",
+        else "import or package it again: no registry has it",
         digest=str(descriptor.digest),
     )
 
@@ -271,7 +271,7 @@ class Store:
         for descriptor in manifest.blobs:
             if self.blobs.state(descriptor) == "damaged":
                 raise CorruptStoreError(
-                    f"the blob {descriptor.digest} is damaged: the model was not named",
+                    f"damaged blob {descriptor.digest}: the tag was not written",
                     digest=str(descriptor.digest),
                 )
         self.blobs.put(manifest.descriptor, manifest.raw)
@@ -366,7 +366,7 @@ class Store:
         for descriptor in (manifest.descriptor, *manifest.blobs):
             if not self.blobs.path(descriptor.digest).exists():
                 raise RemovedMeanwhileError(
-                    f"the blob {descriptor.digest} is missing: the model was not named",
+                    f"missing blob {descriptor.digest}: the tag was not written",
                     digest=str(descriptor.digest),
                 )
 
@@ -402,8 +402,8 @@ class Store:
         hint = "`modelrunner list` lists local models, `modelrunner pull` downloads others"
         if wanted is not None and wanted.is_local:
             hint = (
-                "`modelrunner list` lists local models; names under local/ are made by"
-                " `modelrunner import` and `modelrunner package`, and no registry has them"
+                "`modelrunner list` lists local models; no registry has names under local/: "
+                "create them with `modelrunner import` or `modelrunner package`"
             )
         return ModelNotFoundError(
             f"{sanitize_line(text, 200)}: not in the local store",
@@ -417,9 +417,9 @@ class Store:
         if self.find(reference) is None:
             return self.not_found(reference.short)
         return ModelNotFoundError(
-            f"{reference.short} was named on this machine: no registry has it",
-            hint=f"`modelrunner tag {reference.short} REGISTRY/NAMESPACE/NAME:TAG` gives it a name"
-            " at a registry",
+            f"{reference.short} is a local name: no registry has it",
+            hint=f"name it for a registry: `modelrunner tag {reference.short} "
+            "REGISTRY/NAMESPACE/NAME:TAG`",
             near=[],
         )
 

@@ -145,7 +145,7 @@ def _reached(blobs: BlobStore, descriptor: Descriptor, depth: int = 0) -> frozen
     if not isinstance(manifest, Index):
         return frozenset({descriptor.digest, *(entry.digest for entry in manifest.blobs)})
     if depth >= _MAX_NESTING:
-        raise CorruptStoreError(f"the index {descriptor.digest} is nested beyond reason")
+        raise CorruptStoreError(f"the index {descriptor.digest} is nested too deeply")
     # not every platform of an index has to be here
     here = [entry for entry in manifest.manifests if blobs.path(entry.digest).exists()]
     return frozenset({descriptor.digest}).union(

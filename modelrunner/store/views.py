@@ -59,8 +59,8 @@ def require_names(artifact: ModelArtifact) -> None:
             os.fsencode(layer.path or "")
         except UnicodeEncodeError as exc:
             raise ConfigError(
-                f"cannot create the file {layer.path}: file names are"
-                f" {sys.getfilesystemencoding().upper()} in this locale",
+                f"cannot create the file {layer.path}: this locale limits file names to "
+                f"{sys.getfilesystemencoding().upper()}",
                 hint="use a locale with UTF-8: LC_ALL=C.UTF-8",
             ) from exc
 
@@ -89,8 +89,8 @@ def _place_layer(layout: Layout, layer: Layer, target: Path) -> None:
         place_file(layout.blob(layer.descriptor.digest), target)
     except FileNotFoundError as exc:
         raise CorruptStoreError(
-            f"the store lacks the blob {layer.descriptor.digest}",
-            hint="pull the model again: only what is missing is fetched",
+            f"blob missing from the local store: {layer.descriptor.digest}",
+            hint="pull the model again: only missing blobs are downloaded",
             digest=str(layer.descriptor.digest),
         ) from exc
 

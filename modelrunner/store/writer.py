@@ -51,7 +51,7 @@ class BlobWriter:
         if offset == self.offset:
             return
         if offset != 0:
-            raise ValueError(f"a stream from {offset} cannot follow {self.offset} bytes")
+            raise ValueError(f"cannot append a stream from byte {offset} after {self.offset} bytes")
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -69,8 +69,7 @@ class BlobWriter:
         """
         if self.offset + len(chunk) > self._descriptor.size:
             raise SizeMismatchError(
-                f"{self._descriptor.digest} is longer than the {self._descriptor.size} bytes"
-                " that the manifest promises",
+                f"{self._descriptor.digest}: expected {self._descriptor.size} bytes, got more",
                 digest=str(self._descriptor.digest),
                 expected_bytes=self._descriptor.size,
             )
@@ -95,8 +94,8 @@ class BlobWriter:
         """
         if self.offset != self._descriptor.size:
             raise SizeMismatchError(
-                f"{self._descriptor.digest} ended after {self.offset} of"
-                f" {self._descriptor.size} bytes",
+                f"{self._descriptor.digest}: unexpected end after {self.offset} of "
+                f"{self._descriptor.size} bytes",
                 digest=str(self._descriptor.digest),
                 expected_bytes=self._descriptor.size,
                 got_bytes=self.offset,
@@ -105,8 +104,7 @@ class BlobWriter:
         if got != self._descriptor.digest:
             raise DigestMismatchError(
                 f"expected {self._descriptor.digest}, got {got}",
-                hint="the source serves other bytes than its manifest promises; nothing of it"
-                " was stored",
+                hint="try again, or pull from another registry or mirror; nothing was stored",
                 expected=str(self._descriptor.digest),
                 got=str(got),
             )

@@ -104,8 +104,7 @@ def _check(arrived: Arrived, descriptor: Descriptor) -> None:
     if arrived.digest != descriptor.digest:
         raise DigestMismatchError(
             f"expected {descriptor.digest}, got {arrived.digest}",
-            hint="the source serves other bytes than its manifest promises; nothing of it was"
-            " stored",
+            hint="try again, or pull from another registry or mirror; nothing was stored",
             expected=str(descriptor.digest),
             got=str(arrived.digest),
             places=list(arrived.origins),

@@ -191,8 +191,8 @@ class Worker(Thread):
             count = stream.readinto(view[:wanted])
             if count == 0:
                 raise InterruptedTransferError(
-                    f"blob {shared.descriptor.digest.short} broke off at {run.reached} of"
-                    f" {pieces.size} bytes"
+                    f"connection lost: blob {shared.descriptor.digest.short} stopped at "
+                    f"{run.reached} of {pieces.size} bytes"
                 )
             self.flowing = True
             self._adapt(count, time.monotonic() - begun)

@@ -303,7 +303,7 @@ def test_a_folder_that_is_no_store_fails(cli: CommandLine) -> None:
     (cli.home / "store" / "v1" / "novel.txt").write_text("call me")
     code, found = examined(cli, "--offline")
     assert code == 2
-    assert "no modelrunner store" in found["store"][0]["message"]
+    assert "is not a modelrunner store" in found["store"][0]["message"]
 
 
 def test_stopped_downloads_are_pruned(cli: CommandLine, registry: Registry, tiny: Artifact) -> None:

@@ -97,5 +97,5 @@ def test_a_home_that_cannot_be_made_is_a_configuration_error(
     done = cli("pull", registry.reference("team/tiny:1"), MODELRUNNER_HOME=home)
     assert (done.returncode, done.stdout) == (2, "")
     assert home in done.stderr.splitlines()[0]
-    assert "hint: set MODELRUNNER_HOME to a directory of yours\n" in done.stderr
+    assert "hint: set MODELRUNNER_HOME to a directory that you own\n" in done.stderr
     assert registry.count("GET", "blobs") == 0

@@ -84,9 +84,8 @@ def test_what_is_here_and_asked_of_a_registry_is_at_none(
     done = cli(*(word.format(name) for word in arguments))
     assert (done.returncode, hub.requests, done.stdout) == (3, [], "")
     assert done.stderr == (
-        "error: local/smol-v1:Q4_1 was named on this machine: no registry has it\n"
-        "hint: `modelrunner tag local/smol-v1:Q4_1 REGISTRY/NAMESPACE/NAME:TAG` gives it a name"
-        " at a registry\n"
+        "error: local/smol-v1:Q4_1 is a local name: no registry has it\nhint: name it for a "
+        "registry: `modelrunner tag local/smol-v1:Q4_1 REGISTRY/NAMESPACE/NAME:TAG`\n"
     )
 
 

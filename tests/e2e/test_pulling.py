@@ -251,7 +251,7 @@ def test_a_home_that_is_no_folder_is_a_configuration_error(
     done = cli("pull", name, MODELRUNNER_HOME=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "is not a directory" in done.stderr
-    assert "hint: set MODELRUNNER_HOME to a directory of yours" in done.stderr
+    assert "hint: set MODELRUNNER_HOME to a directory that you own" in done.stderr
 
 
 def test_a_full_disk_is_a_capacity_error_before_a_byte_moves(
@@ -386,6 +386,6 @@ def test_file_name_that_the_locale_cannot_write_is_told_before_the_download(
         assert registry.requests_of(kind="blob", method="GET") == []
     assert done.returncode == 2
     assert done.stderr.splitlines()[-2:] == [
-        "error: cannot create the file gr??e.gguf: file names are ASCII in this locale",
+        "error: cannot create the file gr??e.gguf: this locale limits file names to ASCII",
         "hint: use a locale with UTF-8: LC_ALL=C.UTF-8",
     ]

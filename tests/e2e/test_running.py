@@ -247,7 +247,7 @@ def test_a_damaged_model_is_not_started(models: CommandLine) -> None:
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, done.stdout, error["code"]) == (6, "", "corrupt_store")
     assert error["hint"] == (
-        "run `modelrunner pull fixtures/tiny-llama:docker`: only what is missing is fetched"
+        "run `modelrunner pull fixtures/tiny-llama:docker`: only missing blobs are downloaded"
     )
 
 

@@ -127,7 +127,7 @@ def test_what_has_no_registry_is_left_out(
     for command in ("update", "outdated"):
         done = cli(command, "local/own:Q8_0")
         assert done.returncode == 3
-        assert "local/own:Q8_0 was named on this machine: no registry has it" in done.stderr
+        assert "local/own:Q8_0 is a local name: no registry has it" in done.stderr
 
 
 def test_one_that_fails_takes_nothing_from_the_others(

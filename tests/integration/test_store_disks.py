@@ -172,7 +172,7 @@ except DiskFullError as exc:
     print(exc.message)
 """
     with child(code, tmp_path) as process:
-        assert "no file as large as this" in process.finish()
+        assert "file too large for the file system" in process.finish()
     assert Store(tmp_path).blobs.partial_bytes(BLOB) == MIB
 
 

@@ -101,9 +101,9 @@ def test_docker_says_where_its_configuration_is(home: Path) -> None:
         ("port = 65536", "port must be from 0 to 65535"),
         ("runtime = 1", "runtime must be text"),
         ("mirrors = 1", "mirrors must be a table"),
-        ('[mirrors]\n"docker.io" = 1', "must be a list of addresses"),
-        ('[mirrors]\n"docker.io/ai" = "http://a"', "'docker.io/ai' is not a registry"),
-        ('[registries."a b"]\ninsecure = true', "'a b' is not a registry"),
+        ('[mirrors]\n"docker.io" = 1', "must be a list of URLs"),
+        ('[mirrors]\n"docker.io/ai" = "http://a"', "invalid registry 'docker.io/ai'"),
+        ('[registries."a b"]\ninsecure = true', "invalid registry 'a b'"),
         ("[registries]\nr = 1", "must be a table"),
         ("[registries.r]\ninsecure = 'yes'", "insecure of registry r must be true or false"),
         ("[registries.r]\nsecure = true", "unknown key 'secure' of registry r"),
@@ -133,7 +133,7 @@ def test_a_file_in_place_of_the_home_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["docker.io", "=http://a", "docker.io=", "a=b,c"])
 def test_a_mirror_needs_both_halves(home: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="is not REGISTRY=ADDRESS"):
+    with pytest.raises(ConfigError, match="expected REGISTRY=URL"):
         load(home, MODELRUNNER_MIRRORS=text)
 
 
@@ -147,7 +147,7 @@ def test_without_a_home_directory_it_is_said_what_to_set(monkeypatch: pytest.Mon
     for environ in ({}, {"MODELRUNNER_HOME": "~/models"}):
         with pytest.raises(ConfigError, match="no home directory") as caught:
             Settings.load(environ)
-        assert caught.value.hint == "set MODELRUNNER_HOME to a directory of yours"
+        assert caught.value.hint == "set MODELRUNNER_HOME to a directory that you own"
 
 
 def test_logins_of_podman_are_looked_for_where_podman_keeps_them(home):
@@ -229,7 +229,9 @@ def test_a_state_directory_that_somebody_has_planted_is_refused(
     else:
         folder.mkdir()
         folder.chmod(0o777)
-    with pytest.raises(ConfigError, match="is not a private directory of this user") as caught:
+    with pytest.raises(
+        ConfigError, match="must be a directory that only this user can access"
+    ) as caught:
         _ = found.state
     assert "MODELRUNNER_STATE" in (caught.value.hint or "")
     assert found.store == sealed / "store"

@@ -80,7 +80,7 @@ def test_a_symbolic_link_is_not_opened(tmp_path, victim, access):
 @pytest.mark.parametrize("access", ["change", "update", "append"])
 def test_a_second_name_of_a_file_is_not_opened_to_be_written(tmp_path, victim, access):
     os.link(victim, tmp_path / "link")
-    with pytest.raises(OSError, match="it is a second name of another file"):
+    with pytest.raises(OSError, match="it is a hard link to another file"):
         open_inside(tmp_path / "link", access)
     assert read_inside(tmp_path / "link") == b"precious"
 
@@ -100,8 +100,8 @@ def test_the_words_for_a_link_name_it_and_say_what_to_do(tmp_path, victim):
     link.symlink_to(victim)
     with pytest.raises(StoreAccessError) as caught, disk_errors(tmp_path):
         open_inside(link, "append")
-    assert caught.value.message == f"{link} cannot be used: it is a symbolic link"
-    assert (caught.value.hint or "").startswith("check who has made it, and remove it")
+    assert caught.value.message == f"cannot use {link}: it is a symbolic link"
+    assert (caught.value.hint or "").startswith("check its owner and remove it")
 
 
 def test_a_files_first_bytes_are_read(tmp_path):
@@ -162,7 +162,7 @@ def test_a_directory_that_another_user_has_made_a_link_is_not_used(store, tmp_pa
     folder.symlink_to(tmp_path / name)
     store.blobs.put(BLOB, CONTENT)
     os.chown(folder, 12345, 12345, follow_symlinks=False)
-    with pytest.raises(StoreAccessError, match="it is a symbolic link of another user"):
+    with pytest.raises(StoreAccessError, match="it is a symbolic link that another user owns"):
         store.layout.create()
 
 

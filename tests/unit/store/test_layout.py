@@ -53,7 +53,7 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
     other.write_text("precious")
     store = Store(tmp_path / "store")
     for use in (store.models, store.layout.create):
-        with pytest.raises(ConfigError, match="no modelrunner store"):
+        with pytest.raises(ConfigError, match="is not a modelrunner store"):
             use()
     assert [entry.name for entry in other.parent.iterdir()] == ["thesis.tex"]
 

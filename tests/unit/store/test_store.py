@@ -182,7 +182,7 @@ def test_nothing_is_named_when_a_blob_is_missing(store, artifact, add, gone):
         lose_after_put(store, digests[gone])
     else:
         store.blobs.path(digests[gone]).unlink()
-    with pytest.raises(CorruptStoreError, match="is missing"):
+    with pytest.raises(CorruptStoreError, match="missing blob"):
         store.add(manifest, [Reference.parse("ai/m")])
     assert store.models() == ()
 
@@ -203,7 +203,7 @@ def test_nothing_is_named_when_a_blob_is_damaged(store, artifact, add):
     path = store.blobs.path(manifest.layers[0].digest)
     path.chmod(0o644)
     path.write_bytes(b"?" * manifest.layers[0].size)
-    with pytest.raises(CorruptStoreError, match="is damaged"):
+    with pytest.raises(CorruptStoreError, match="damaged blob"):
         store.add(manifest, [Reference.parse("ai/m")])
     assert store.models() == ()
 

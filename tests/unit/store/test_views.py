@@ -133,7 +133,7 @@ def test_a_view_is_whole_or_not_there(store, model, monkeypatch):
 
 def test_a_view_of_a_model_that_lacks_a_blob_says_so(store, model):
     store.blobs.path(model.artifact.licenses[0].descriptor.digest).unlink()
-    with pytest.raises(CorruptStoreError, match="lacks the blob"):
+    with pytest.raises(CorruptStoreError, match="blob missing from the local store"):
         model.view()
     assert list(store.layout.views.iterdir()) == []
 

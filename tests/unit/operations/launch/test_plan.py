@@ -148,7 +148,7 @@ def test_a_missing_blob_is_found_before_the_start(store: Store, tmp_path: Path) 
     store.blobs.path(model.manifest.layers[0].digest).unlink()
     with pytest.raises(CorruptStoreError) as raised:
         plan(store, model)
-    assert raised.value.hint == "run `modelrunner pull ai/x:1`: only what is missing is fetched"
+    assert raised.value.hint == "run `modelrunner pull ai/x:1`: only missing blobs are downloaded"
 
 
 def test_every_start_has_a_key_of_its_own_that_is_not_shown(store: Store, tmp_path: Path) -> None:
