@@ -47,7 +47,7 @@ def _disagreements(intent: Intent, lock: Lock) -> Iterator[Disagreement]:
             yield Disagreement(model.name, reason, lock.file, locked.line)
     for locked in lock.models:
         if locked.name not in wanted:
-            reason = f"is locked, and {intent.file} does not name it"
+            reason = f"is locked, but not listed in {intent.file}"
             yield Disagreement(locked.name, reason, lock.file, locked.line)
 
 
@@ -56,11 +56,11 @@ def why_unsatisfied(locked: LockedModel, wanted: Wanted) -> str | None:
     here, there = locked.reference, wanted.reference
     if here.name != there.name or not (wanted.is_chosen or here.tag == there.tag):
         said = there.name if wanted.is_chosen else there.short
-        return f"is locked as {here.short}, and {said} is wanted"
+        return f"is locked as {here.short}, expected {said}"
     if there.digest is not None and there.digest != locked.manifest.digest:
-        return f"is locked at {locked.manifest.digest.short}, and {there.digest.short} is wanted"
+        return f"is locked at {locked.manifest.digest.short}, expected {there.digest.short}"
     if locked.fit != wanted.fit:
-        return f"was chosen to fit into {_said(locked.fit)}, and {_said(wanted.fit)} is wanted"
+        return f"was locked with {_said(locked.fit)}, expected {_said(wanted.fit)}"
     return None
 
 
@@ -77,7 +77,7 @@ class Change:
         """The model as it is now, or was last."""
         found = self.after or self.before
         if found is None:
-            raise ValueError("a change has one side at least")
+            raise ValueError("a change needs a model before or after it")
         return found
 
     @property
@@ -128,4 +128,4 @@ def _blobs(model: LockedModel | None) -> Iterable[LockedBlob]:
 
 
 def _said(fit: Fit | None) -> str:
-    return str(fit) if fit is not None else "nothing in particular"
+    return str(fit) if fit is not None else "no fit"

@@ -102,7 +102,7 @@ def read_document(path: Path, kind: Kind) -> Document | None:
         return None
     except OSError as exc:
         raise kind.failure(
-            f"{path} cannot be read: {exc.strerror}", hint=os_hint(exc), file=str(path)
+            f"cannot read {path}: {exc.strerror}", hint=os_hint(exc), file=str(path)
         ) from exc
     return parse_document(content, str(path), kind)
 
@@ -114,7 +114,7 @@ def parse_document(content: bytes, file: str, kind: Kind) -> Document:
         ModelRunnerError: The kind's failure: too large, no UTF-8, no TOML, or half of a merge.
     """
     if len(content) > kind.limit:
-        raise kind.failure(f"{file} has more than {kind.limit} bytes", hint=kind.remedy, file=file)
+        raise kind.failure(f"{file} exceeds {kind.limit} bytes", hint=kind.remedy, file=file)
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as exc:
@@ -122,7 +122,7 @@ def parse_document(content: bytes, file: str, kind: Kind) -> Document:
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > _LONGEST_LINE:
             place, facts = _told(file, number)
-            message = f"{place}: the line has more than {_LONGEST_LINE} characters"
+            message = f"{place}: the line exceeds {_LONGEST_LINE} characters"
             raise kind.failure(message, hint=kind.remedy, **facts)
     # nobody else waits for the parser
     import tomllib
@@ -137,7 +137,7 @@ def _no_toml(text: str, file: str, kind: Kind, reason: str) -> ModelRunnerError:
     conflict = _CONFLICT.search(text)
     if conflict is not None:
         place, facts = _told(file, text.count("\n", 0, conflict.start()) + 1)
-        message = f"{place}: a merge conflict is not resolved"
+        message = f"{place}: unresolved merge conflict"
         return kind.failure(message, hint=kind.conflict, **facts)
     found = _PLACE.search(reason)
     last = text.rstrip("\n").count("\n") + 1

@@ -29,7 +29,7 @@ EXAMPLE = 'models.chat = "ai/smollm2:135M-Q4_K_M"'
 KIND = Kind(
     UsageError,
     limit=1024 * 1024,
-    conflict="decide which models are wanted, then run `modelrunner lock`",
+    conflict="resolve the conflict, then run `modelrunner lock`",
 )
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _EXPLAINED = """\
@@ -105,7 +105,7 @@ class Intent:
             if wanted.name == name:
                 return wanted
         names = tuple(wanted.name for wanted in self.models)
-        raise UsageError(f"{self.file} names no model {name[:80]!r}", hint=near(name, names))
+        raise UsageError(f"{self.file}: no model {name[:80]!r}", hint=near(name, names))
 
 
 def first_intent(references: Sequence[str]) -> str:
@@ -146,7 +146,7 @@ def read_intent(path: Path) -> Intent:
     if document is None:
         raise UsageError(
             f"{path}: file not found",
-            hint="`modelrunner lock --init REF...` writes one with the models that you name",
+            hint="create it with `modelrunner lock --init REF...`",
             file=str(path),
         )
     return _intent(document)
@@ -165,9 +165,7 @@ def _intent(document: Document) -> Intent:
     document.require_known(document.value, ("models",))
     models = document.value.get("models", {})
     if not isinstance(models, dict) or not models:
-        document.refuse(
-            "models", message="it names no models", hint=f"name one, such as: {EXAMPLE}"
-        )
+        document.refuse("models", message="no models listed", hint=f"add one, such as: {EXAMPLE}")
     found = tuple(_wanted(document, name, models[name]) for name in sorted(models))
     places: dict[PurePosixPath, str] = {}
     for wanted in found:
@@ -178,7 +176,7 @@ def _intent(document: Document) -> Intent:
             document.refuse(
                 *("models", wanted.name, "output"),
                 message=f"{other} and {wanted.name} have the same output {str(wanted.output)!r}",
-                hint="give each a folder of its own: files of two models may have one name",
+                hint="give each model its own directory",
             )
     return Intent(document.file, found)
 
@@ -188,13 +186,13 @@ def _wanted(document: Document, name: str, value: object) -> Wanted:
     if not NAME.fullmatch(name):
         document.refuse(
             *at,
-            message=f"{name[:80]!r} is no name for a model",
-            hint="a name has letters, digits, `.`, `_` and `-`, 64 at most",
+            message=f"invalid model name {name[:80]!r}",
+            hint="use up to 64 letters, digits, `.`, `_` and `-`",
         )
     table = _canonical(document, at, {"ref": value} if isinstance(value, str) else value, _KEYS)
     text = table.get("ref")
     if not isinstance(text, str):
-        document.refuse(*at, message=f"{name} has no reference", hint='write ref = "ai/..."')
+        document.refuse(*at, message=f"{name}: missing `ref`", hint='write ref = "ai/..."')
     try:
         reference = Reference.parse(text)
     except InvalidReferenceError as exc:
@@ -207,16 +205,14 @@ def _wanted(document: Document, name: str, value: object) -> Wanted:
 def _fit(document: Document, at: tuple[str, ...], value: object) -> Fit:
     at = (*at, "fit")
     if not isinstance(value, dict):
-        document.refuse(*at, message="fit should be a table", hint='write fit = { vram = "8GiB" }')
+        document.refuse(*at, message="fit must be a table", hint='write fit = { vram = "8GiB" }')
     table = _canonical(document, at, value, _FIT_KEYS)
     if "vram" not in table:
         # this machine's would make another lock on every machine
-        document.refuse(
-            *at, message="fit does not say into what", hint='write fit = { vram = "8GiB" }'
-        )
+        document.refuse(*at, message="fit needs vram", hint='write fit = { vram = "8GiB" }')
     context = table.get("context")
     if context is not None and not is_number(context, 1, MAX_CONTEXT):
-        document.refuse(*at, "context", message="context should be a number of tokens")
+        document.refuse(*at, "context", message="context must be a number of tokens")
     return Fit(_bytes(document, at, table["vram"]), context)
 
 
@@ -227,20 +223,20 @@ def _bytes(document: Document, at: tuple[str, ...], value: object) -> int:
         document.refuse(*at, "vram", message=f"vram: {exc}")
     if not isinstance(size, int) or not is_number(size, 1, MAX_VRAM):
         document.refuse(
-            *at, "vram", message="vram should be an amount of memory", hint='write it like "8GiB"'
+            *at, "vram", message="vram must be an amount of memory", hint='write it like "8GiB"'
         )
     return size
 
 
 def _output(document: Document, at: tuple[str, ...], value: object) -> PurePosixPath:
-    hint = "write a folder below this file's, such as models/chat"
+    hint = "write a directory below this file, such as models/chat"
     if not isinstance(value, str):
-        document.refuse(*at, "output", message="output should be a folder", hint=hint)
+        document.refuse(*at, "output", message="output must be a directory", hint=hint)
     try:
         path = checked_path(value)
     except MalformedManifestError:
         document.refuse(
-            *at, "output", message=f"output {value[:120]!r} is not inside the project", hint=hint
+            *at, "output", message=f"output {value[:120]!r} is outside of the project", hint=hint
         )
     return path
 
@@ -250,11 +246,11 @@ def _canonical(
 ) -> dict[str, Any]:
     """A table with known keys only, each under its one name."""
     if not isinstance(value, dict):
-        document.refuse(*at, message=f"{'.'.join(at)} should be a reference or a table")
+        document.refuse(*at, message=f"{'.'.join(at)} must be a reference or a table")
     aliases = {alias: key for alias, key in _ALIASES.items() if key in known}
     for alias, key in aliases.items():
         if alias in value and key in value:
-            document.refuse(*at, alias, message=f"{alias} and {key} are the same, and both are set")
+            document.refuse(*at, alias, message=f"{alias} and {key} mean the same: set only one")
     # the hint names what people should write, not every spelling
     table: dict[str, Any] = value
     strange = {key: entry for key, entry in table.items() if key not in aliases}

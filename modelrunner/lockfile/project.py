@@ -31,8 +31,8 @@ class Project:
         path = file if file is not None else Path(INTENT_NAME)
         if path.suffix == ".lock":
             raise UsageError(
-                f"{path} is the lock, and the file that it is made from is asked for",
-                hint=f"give {path.with_suffix('.toml')}",
+                f"{path} is the lock file: expected modelrunner.toml",
+                hint=f"use {path.with_suffix('.toml')}",
             )
         return cls(path, path.with_suffix(".lock"))
 
@@ -67,7 +67,7 @@ class Project:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise LockOutdatedError(
             f"{lock.file} does not satisfy {intent.file}: {names}{more}",
-            hint="run `modelrunner lock`, and check in what it writes",
+            hint="run `modelrunner lock` and commit modelrunner.lock",
             file=found[0].file,
             line=found[0].line,
             disagreements=[f"{entry.file}:{entry.line}: {entry}" for entry in found],

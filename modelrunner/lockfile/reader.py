@@ -27,9 +27,8 @@ from modelrunner.oci.reference import Reference
 KIND = Kind(
     LockError,
     limit=4 * 1024 * 1024,
-    conflict="take either side of it, such as with `git checkout --ours`, and run"
-    " `modelrunner lock`",
-    remedy="take the file back from version control, or remove it and run `modelrunner lock`",
+    conflict="keep either side, such as with `git checkout --ours`, and run `modelrunner lock`",
+    remedy="restore the file from version control, or remove it and run `modelrunner lock`",
 )
 _TOP = ("version", "model")
 _MODEL = ("name", "ref", "manifest", "media_type", "size", "format", "fit", "blobs")
@@ -57,8 +56,8 @@ def require_lock(path: Path) -> Lock:
     lock = read_lock(path)
     if lock is None:
         raise LockOutdatedError(
-            f"there is no {path} here",
-            hint="run `modelrunner lock`, and check in what it writes",
+            f"{path}: file not found",
+            hint="run `modelrunner lock` and commit modelrunner.lock",
             file=str(path),
         )
     return lock
@@ -78,14 +77,14 @@ def _lock(document: Document) -> Lock:
     _Table.of(document, (), document.value, _TOP)
     entries = document.value.get("model", [])
     if not isinstance(entries, list):
-        document.refuse("model", message="the models should be tables: [[model]]")
+        document.refuse("model", message="the models must be tables: [[model]]")
     found: dict[str, LockedModel] = {}
     for at, entry in enumerate(entries):
         model = _model(document, ("model", at), entry)
         if model.name in found:
             document.refuse(
                 *("model", at),
-                message=f"{model.name} is locked twice",
+                message=f"duplicate model {model.name}",
                 hint="remove one of the two and run `modelrunner lock`",
             )
         found[model.name] = model
@@ -95,12 +94,12 @@ def _lock(document: Document) -> Lock:
 def _check_version(document: Document) -> None:
     version = document.value.get("version")
     if version is None:
-        document.refuse(message="the lock has no version")
+        document.refuse(message="missing version")
     if not is_number(version, VERSION, VERSION):
         newer = is_number(version, VERSION + 1, 10**9)
         document.refuse(
             "version",
-            message=f"the lock has version {version!s:.20}, and this program knows {VERSION}",
+            message=f"unsupported lock version: expected {VERSION}, got {version!s:.20}",
             hint=f"upgrade modelrunner: {Installation.current().upgrade()}" if newer else None,
         )
 
@@ -109,11 +108,11 @@ def _model(document: Document, at: tuple[str | int, ...], value: object) -> Lock
     table = _Table.of(document, at, value, _MODEL)
     name = table.text("name")
     if not NAME.fullmatch(name):
-        table.refuse("name", f"{name[:80]!r} is no name for a model")
+        table.refuse("name", f"invalid model name {name[:80]!r}")
     manifest = Descriptor(table.text("media_type"), table.digest("manifest"), table.size("size"))
     family = table.text("format")
     if family not in ("docker", "modelpack"):
-        table.refuse("format", f"format {family[:40]!r} is neither docker nor modelpack")
+        table.refuse("format", f"invalid format {family[:40]!r}: expected docker or modelpack")
     return LockedModel(
         name,
         _reference(table, manifest.digest),
@@ -132,7 +131,7 @@ def _reference(table: "_Table", manifest: Digest) -> Reference:
     except InvalidReferenceError as exc:
         table.refuse("ref", exc.message, exc.hint)
     if reference.digest is not None and (reference.tag or reference.digest != manifest):
-        table.refuse("ref", "the reference and the manifest name different content")
+        table.refuse("ref", "the digests of the reference and the manifest differ")
     return reference
 
 
@@ -147,26 +146,26 @@ def _fit(table: "_Table") -> Fit | None:
 def _blobs(table: "_Table") -> tuple[LockedBlob, ...]:
     entries = table.value.get("blobs")
     if not isinstance(entries, list) or not entries:
-        table.refuse("blobs", "the blobs should be a list of tables")
+        table.refuse("blobs", "blobs must be a list of tables")
     found: list[LockedBlob] = []
     sizes: dict[Digest, int] = {}
     for number, entry in enumerate(entries):
         line = _Table.of(table.document, (*table.at, "blobs", number), entry, _BLOB)
         blob = _blob(line)
         if sizes.setdefault(blob.digest, blob.size) != blob.size:
-            line.refuse("size", f"{blob.digest} has two sizes")
+            line.refuse("size", f"two different sizes for {blob.digest}")
         if blob in found:
-            line.refuse("digest", f"{blob.digest} is listed twice")
+            line.refuse("digest", f"duplicate blob {blob.digest}")
         found.append(blob)
     if sum(blob.role == CONFIG for blob in found) != 1:
-        table.refuse("blobs", "a model has one config")
+        table.refuse("blobs", "a model must have exactly one config")
     return in_order(found)
 
 
 def _blob(table: "_Table") -> LockedBlob:
     role = table.text("role")
     if role not in _ROLES:
-        table.refuse("role", f"role {role[:40]!r} is none of {', '.join(_ROLES)}")
+        table.refuse("role", f"invalid role {role[:40]!r}: expected one of {', '.join(_ROLES)}")
     name = table.text("name") if "name" in table.value else None
     if name is not None:
         try:
@@ -196,7 +195,7 @@ class _Table:
             LockError: It is no table, or has another key: a newer program's, or a slip.
         """
         if not isinstance(value, dict):
-            document.refuse(*at, message="here should be a table")
+            document.refuse(*at, message="expected a table")
         document.require_known(value, known, *at)
         return cls(document, at, value)
 
@@ -204,14 +203,14 @@ class _Table:
         """A text that has to be there."""
         value = self.value.get(key)
         if not isinstance(value, str):
-            self.refuse(key, f"{key} should be text" if key in self.value else f"no {key} is said")
+            self.refuse(key, f"{key} must be text" if key in self.value else f"missing {key}")
         return value
 
     def number(self, key: str, least: int, most: int) -> int:
         """A whole number that has to be there."""
         value = self.value.get(key)
         if not isinstance(value, int) or not is_number(value, least, most):
-            self.refuse(key, f"{key} should be a number from {least} to {most}")
+            self.refuse(key, f"{key} must be a number from {least} to {most}")
         return value
 
     def size(self, key: str) -> int:
@@ -224,7 +223,9 @@ class _Table:
         try:
             return Digest.parse(text)
         except MalformedManifestError:
-            self.refuse(key, f"{key} {text[:80]!r} is no digest: sha256: and 64 hex digits")
+            self.refuse(
+                key, f"{key}: invalid digest {text[:80]!r}: expected sha256: and 64 hex digits"
+            )
 
     def refuse(self, key: str, message: str, hint: str | None = None) -> NoReturn:
         """Says what is wrong at one of its keys."""

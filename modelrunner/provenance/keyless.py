@@ -43,7 +43,7 @@ def verify_bundle(
         from sigstore.verify import Verifier, policy
     except ImportError as exc:
         raise ConfigError(
-            "signatures without a key cannot be checked: sigstore is not installed",
+            "cannot verify keyless signatures: sigstore is not installed",
             hint=f"`{installation.add('sigstore')}`",
         ) from exc
     try:
@@ -54,8 +54,11 @@ def verify_bundle(
         )
     except (SigstoreError, OSError, ValueError) as exc:
         raise ConfigError(
-            "the trusted root of Sigstore cannot be had",
-            hint='name a file of it in verify.toml: trusted_root = "trusted_root.json"',
+            "cannot get the trusted root of Sigstore",
+            hint=(
+                "download it where there is a network, and set trusted_root = "
+                '"trusted_root.json" in verify.toml'
+            ),
         ) from exc
     try:
         parsed = Bundle.from_json(bundle)

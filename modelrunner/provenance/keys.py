@@ -51,13 +51,13 @@ class PublicKey:
         except OSError as exc:
             raise ConfigError(
                 f"cannot read the public key {path}: {os_reason(exc)}",
-                hint="check the path where it is named: --key, or `keys` in verify.toml",
+                hint="check the path in --key, or in `keys` of verify.toml",
                 path=str(path),
             ) from exc
         except (ValueError, UnsupportedAlgorithm) as exc:
             raise ConfigError(
                 f"{path} is not a public key in PEM format",
-                hint="`cosign public-key --key cosign.key` prints one",
+                hint="create one with `cosign public-key --key cosign.key`",
                 path=str(path),
             ) from exc
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -112,6 +112,6 @@ def require() -> None:
 
     if find_spec("cryptography") is None:
         raise ConfigError(
-            "signatures cannot be checked: cryptography is not installed",
+            "cannot verify signatures: cryptography is not installed",
             hint=f"`{installation.add('sigstore')}`",
         )

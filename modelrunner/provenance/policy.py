@@ -103,10 +103,10 @@ def read_policy(path: Path) -> Policy | None:
         raise ConfigError(
             f"{path}: {toml_fault(exc)}", hint=f"correct the file: {TOML_HINT}", path=str(path)
         ) from exc
-    _check_keys(path, value, _TOP, "it")
+    _check_keys(path, value, _TOP, "at the top level")
     if value.get("version") != VERSION:
         raise ConfigError(
-            f"{path} is of version {value.get('version')!r:.20}, and this program knows {VERSION}",
+            f"{path}: unsupported version {value.get('version')!r:.20}, expected {VERSION}",
             hint=f"write version = {VERSION}, or upgrade modelrunner",
             path=str(path),
         )
@@ -123,7 +123,7 @@ def read_policy(path: Path) -> Policy | None:
 def _rule(path: Path, value: object) -> Rule:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a rule must be a table", hint="write [[rule]]", path=str(path))
-    _check_keys(path, value, _RULE, "a rule")
+    _check_keys(path, value, _RULE, "in a rule")
     for key in _TEXTS:
         if not isinstance(value.get(key, ""), str):
             raise ConfigError(
@@ -138,13 +138,13 @@ def _rule(path: Path, value: object) -> Rule:
         )
     if not value.get("match"):
         raise ConfigError(
-            f"{path}: a rule matches nothing", hint='write match = "docker.io/ai/*"', path=str(path)
+            f"{path}: a rule needs `match`", hint='write match = "docker.io/ai/*"', path=str(path)
         )
     mode = _mode(path, value.get("mode"))
     if mode != "off" and not keys and not value.get("identity"):
         raise ConfigError(
-            f"{path}: the rule for {value['match'][:100]} names nobody who has to have signed",
-            hint="add keys or an identity",
+            f"{path}: the rule for {value['match'][:100]} names no signer",
+            hint="add `keys` or `identity`",
             path=str(path),
         )
     root = value.get("trusted_root")
@@ -164,8 +164,8 @@ def _mode(path: Path, value: object) -> Mode:
             found: Mode = mode
             return found
     raise ConfigError(
-        f"{path}: {value!r:.40} is no mode",
-        hint=f"there are {', '.join(get_args(Mode))}",
+        f"{path}: invalid mode {value!r:.40}",
+        hint=f"use one of {', '.join(get_args(Mode))}",
         path=str(path),
     )
 
@@ -174,7 +174,7 @@ def _check_keys(path: Path, value: Mapping[str, Any], known: tuple[str, ...], wh
     for key in value:
         if key not in known:
             raise ConfigError(
-                f"{path}: {what} sets {key[:60]!r}, which is not understood",
-                hint=f"there are {', '.join(known)}",
+                f"{path}: unknown key {key[:60]!r} {what}",
+                hint=f"known keys: {', '.join(known)}",
                 path=str(path),
             )

@@ -97,7 +97,7 @@ def _simple(annotations: Mapping[str, str], content: bytes) -> Evidence:
     image = critical.get("image")
     digest = image.get("docker-manifest-digest") if isinstance(image, dict) else None
     if not isinstance(digest, str) or critical.get("type") != _SIMPLE_TYPE:
-        raise MalformedManifestError("a signature does not say what it is about")
+        raise MalformedManifestError("a signature does not name the content that it signs")
     signature = _decoded(annotations.get(SIGNATURE_ANNOTATION))
     certificate = CERTIFICATE_ANNOTATION in annotations
     return Evidence(
@@ -114,7 +114,7 @@ def _envelope(
 ) -> Iterator[Evidence]:
     payload, kind = _decoded(value.get("payload")), value.get("payloadType")
     if kind != _STATEMENT:
-        raise MalformedManifestError("an envelope holds something else than a statement")
+        raise MalformedManifestError("expected an in-toto statement in the envelope of a signature")
     statement = _object(payload)
     predicate = statement.get("predicateType")
     predicate_type = predicate if isinstance(predicate, str) else None
@@ -153,7 +153,7 @@ def _bundle(content: bytes, manifest: bytes) -> Iterator[Evidence]:
             certificate=certificate,
         )
     else:
-        raise MalformedManifestError("a bundle has neither an envelope nor a signature")
+        raise MalformedManifestError("a signature bundle has neither an envelope nor a signature")
 
 
 def _subjects(value: object) -> Iterator[str]:
@@ -168,9 +168,9 @@ def _object(raw: bytes) -> Mapping[str, Any]:
     try:
         value = parse_json(raw)
     except ValueError as exc:
-        raise MalformedManifestError("a signature is no JSON") from exc
+        raise MalformedManifestError("a signature is not JSON") from exc
     if not isinstance(value, dict):
-        raise MalformedManifestError("a signature is no JSON object")
+        raise MalformedManifestError("a signature is not a JSON object")
     return value
 
 
@@ -178,4 +178,4 @@ def _decoded(value: object) -> bytes:
     try:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError) as exc:
-        raise MalformedManifestError("a signature is no base64") from exc
+        raise MalformedManifestError("a signature is not base64") from exc

@@ -38,10 +38,10 @@ _NUMBER = re.compile(r"\d+")
 _REPEATED = re.compile(r"(?:''|\"\"|\bTEXT\b)\s*\*\s*(\d+)|(\d+)\s*\*\s*\bTEXT\b")
 _DOUBLED = re.compile(r"\bset\s+([\w.]+)\s*=\s*\(?\s*\1\s*[~+]\s*\1\b")
 _STATEMENTS = {
-    "include": "brings another template in",
-    "import": "brings another template in",
-    "from": "brings another template in",
-    "extends": "brings another template in",
+    "include": "loads another template",
+    "import": "loads another template",
+    "from": "loads another template",
+    "extends": "loads another template",
 }
 
 
@@ -102,7 +102,7 @@ def _findings(template: str) -> Iterator[Finding]:
         if word == "for":
             depth += 1
             if depth > DEEPEST:
-                yield Finding("notice", line, f"loops lie {depth} deep in one another", shown)
+                yield Finding("notice", line, f"loops are nested {depth} deep", shown)
             if "recursive" in _without_texts(code).split():
                 yield Finding("notice", line, "a loop calls itself", shown)
         elif word == "endfor":
@@ -129,12 +129,12 @@ def _blocks(template: str) -> Iterator[tuple[int, str, str]]:
 def _in_code(code: str) -> Iterator[tuple[Level, str]]:
     bare = _without_texts(code)
     for match in _HIDDEN.finditer(code):
-        yield "danger", f"reaches for the hidden attribute {sanitize_line(match[1], 40)}"
+        yield "danger", f"uses the hidden attribute {sanitize_line(match[1], 40)}"
     for match in _BY_NAME.finditer(bare):
         if match[1] == "attr":
-            yield "danger", "reaches for an attribute by a name that is put together"
+            yield "danger", "uses an attribute whose name is computed"
     for match in _WORLD.finditer(bare):
-        yield "danger", f"uses {match[1]}, which leads out of the template"
+        yield "danger", f"uses {match[1]}, which can access data outside of the template"
     for match in _RANGE.finditer(bare):
         # bounded: eighteen digits
         sizes = [int(number[:18]) for number in _NUMBER.findall(match[1])]
@@ -146,7 +146,7 @@ def _in_code(code: str) -> Iterator[tuple[Level, str]]:
         if count > LARGEST:
             yield "danger", f"repeats a text {count} times"
     if _DOUBLED.search(bare):
-        yield "danger", "doubles a text, which a loop makes endless"
+        yield "danger", "doubles a text, which can exhaust memory in a loop"
 
 
 def _without_texts(code: str) -> str:

@@ -41,7 +41,7 @@ CREATED = datetime(2025, 10, 2, 9, tzinfo=UTC)
 REAL_NAME = "granite-4.0-h-micro-Q4_K_M.gguf"
 MODEL = f"models/chat/{REAL_NAME}"
 STABLE = "models/chat/model.gguf"
-OUTDATED = {"missing": "there is no modelrunner.lock here", "stale": "chat is locked as"}
+OUTDATED = {"missing": "modelrunner.lock: file not found", "stale": "chat is locked as"}
 
 
 def snippet(heading: str, index: int = 0) -> str:

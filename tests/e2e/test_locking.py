@@ -177,10 +177,10 @@ def test_a_check_names_every_disagreement_without_a_network(
         9,
         "",
         (
-            "error: modelrunner.lock does not satisfy modelrunner.toml: a is locked as"
-            " HOST/team/tiny:1, and HOST/team/tiny:2 is wanted; b is locked, and modelrunner.toml"
-            " does not name it; c is not locked\n"
-            "hint: run `modelrunner lock`, and check in what it writes\n"
+            "error: modelrunner.lock does not satisfy modelrunner.toml: a is locked as "
+            "HOST/team/tiny:1, expected HOST/team/tiny:2; b is locked, but not listed in "
+            "modelrunner.toml; c is not locked\nhint: run `modelrunner lock` and commit "
+            "modelrunner.lock\n"
         ),
     )
     error = json.loads(cli("lock", "--check", "--json").stderr)["error"]
@@ -205,8 +205,8 @@ def test_without_an_intent_the_hint_shows_one(cli: CommandLine, project: Path) -
         assert (done.returncode, done.stderr) == (
             2,
             (
-                "error: modelrunner.toml: file not found\n"
-                "hint: `modelrunner lock --init REF...` writes one with the models that you name\n"
+                "error: modelrunner.toml: file not found\nhint: create it with `modelrunner "
+                "lock --init REF...`\n"
             ),
         )
     (project / "modelrunner.toml").write_text('models.chat = "ai/smollm2:135M-Q4_K_M"')
@@ -375,9 +375,8 @@ def test_a_conflict_is_named_and_either_side_of_it_will_do(
             9,
             "",
             (
-                "error: modelrunner.lock:7: a merge conflict is not resolved\n"
-                "hint: take either side of it, such as with `git checkout --ours`, and run"
-                " `modelrunner lock`\n"
+                "error: modelrunner.lock:7: unresolved merge conflict\nhint: keep either "
+                "side, such as with `git checkout --ours`, and run `modelrunner lock`\n"
             ),
         )
 
@@ -474,8 +473,8 @@ def test_a_file_that_cannot_be_read_is_told_with_what_to_do(
     assert (done.returncode, done.stderr) == (
         2,
         (
-            "error: modelrunner.toml cannot be read: Is a directory\n"
-            "hint: name a file, not a directory\n"
+            "cannot read error: modelrunner.toml: Is a directory\nhint: name a file, not a "
+            "directory\n"
         ),
     )
 

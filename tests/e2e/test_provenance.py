@@ -119,7 +119,7 @@ def test_what_nobody_has_signed_is_kept_out_before_its_weights_move(
     assert (done.returncode, done.stdout) == (6, "")
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert error["code"] == "unverified"
-    assert "nobody has signed it" in error["message"]
+    assert "not signed" in error["message"]
     assert "inspect --security" in error["hint"]
     assert registry.count("GET", "blob") == 0
     assert json.loads(cli("list", "--json").stdout) == []
@@ -128,12 +128,12 @@ def test_what_nobody_has_signed_is_kept_out_before_its_weights_move(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("another key", "it was made with another key"),
-        ("another model", "it is about another model"),
-        ("an attestation alone", "nobody has signed it"),
-        ("without a key", "no identity is named"),
-        ("no json", "a signature is no JSON"),
-        ("nonsense", "does not say what it is about"),
+        ("another key", "signed with another key"),
+        ("another model", "signed for another model"),
+        ("an attestation alone", "not signed"),
+        ("without a key", "no identity is configured"),
+        ("no json", "a signature is not JSON"),
+        ("nonsense", "does not name the content that it signs"),
     ],
 )
 def test_what_proves_nothing_does_not_count(
@@ -159,7 +159,7 @@ def test_a_warning_lets_it_pass(cli: CommandLine, registry: Registry, model, nam
     policy(cli, registry, key, "warn")
     done = cli("pull", name)
     assert done.returncode == 0
-    assert "nobody has signed it" in done.stderr
+    assert "not signed" in done.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
@@ -323,7 +323,7 @@ def test_everything_is_told_without_a_policy(
     assert told["chat_templates"][0]["findings"] == []
     assert told["policy"] == {"match": "*", "mode": "off", "satisfied": None}
     assert [entry["problem"] for entry in told["signatures"]] == [
-        "no key is named to hold it against"
+        "no public key configured to verify it"
     ]
     keyed = json.loads(cli("inspect", "--security", name, "--key", str(key)).stdout)
     (signature,) = keyed["signatures"]
@@ -370,12 +370,12 @@ def test_a_registry_that_does_not_answer_takes_nothing_from_the_rest(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version = 2", "is of version 2"),
-        ("", "is of version None"),
-        ("version = 1\ndefault = 'maybe'", "is no mode"),
-        ("version = 1\n[[rule]]\nmode = 'warn'", "a rule matches nothing"),
-        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'enforce'", "names nobody"),
-        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkey = 'y'", "not understood"),
+        ("version = 2", "unsupported version 2"),
+        ("", "unsupported version None"),
+        ("version = 1\ndefault = 'maybe'", "invalid mode"),
+        ("version = 1\n[[rule]]\nmode = 'warn'", "a rule needs `match`"),
+        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'enforce'", "names no signer"),
+        ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkey = 'y'", "unknown key"),
         ("version = 1\nrule = 7", "[[rule]]"),
         ("version = 1\n[[rule]]\nmatch = 'x'\nmode = 'off'\nkeys = [7]", "list of files"),
         ("\x00", "invalid TOML"),

@@ -74,8 +74,8 @@ class Guard:
             return
         raise UnverifiedError(
             f"{reference.short}: {_why(found)}",
-            hint=f"the rule for {rule.match} in verify.toml asks for a signature; `modelrunner"
-            f" inspect --security {reference.short}` tells what there is",
+            hint=f"check its signatures with `modelrunner inspect --security {reference.short}`; "
+            f"verify.toml requires one for {rule.match}",
             digest=str(manifest.digest),
         )
 
@@ -93,6 +93,6 @@ def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -
 def _why(found: Sequence[Checked]) -> str:
     signatures = [entry for entry in found if entry.is_signature]
     if not signatures:
-        return "nobody has signed it"
+        return "not signed"
     problems = dict.fromkeys(entry.problem for entry in signatures if entry.problem)
-    return f"no signature of it counts: {', '.join(problems) or 'none is of anybody named'}"
+    return f"no valid signature: {', '.join(problems) or 'none by a configured signer'}"

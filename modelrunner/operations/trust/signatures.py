@@ -33,7 +33,7 @@ Ask = Callable[[Reference], Sequence[ReferrerPlace]]
 """Opens the places that may keep signatures of a model."""
 
 
-_CERTIFIED = "it was made with a certificate"
+_CERTIFIED = "signed with a certificate"
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +172,7 @@ def _evidence(
 
 def _left_out(found: NotLookedAt) -> str:
     total = f"more than {MOST_LISTED}" if found.total is None else str(found.total)
-    return f"only {found.looked_at} of {total} things that refer to it were looked at"
+    return f"only {found.looked_at} of {total} referrers were checked"
 
 
 def _is_known(media_type: str) -> bool:
@@ -185,22 +185,22 @@ def _is_known(media_type: str) -> bool:
 
 def _check(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
     if str(manifest.digest) not in evidence.subjects:
-        return Checked(evidence, problem="it is about another model")
+        return Checked(evidence, problem="signed for another model")
     for key in signers.keys:
         if key.verifies(evidence.signature, evidence.signed):
             return Checked(evidence, by=f"key {key.fingerprint[:16]} ({Path(key.name).name})")
     if evidence.certificate:
         return _check_identity(evidence, manifest, signers)
     if not signers.keys:
-        return Checked(evidence, problem="no key is named to hold it against")
-    return Checked(evidence, problem="it was made with another key")
+        return Checked(evidence, problem="no public key configured to verify it")
+    return Checked(evidence, problem="signed with another key")
 
 
 def _check_identity(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
     if signers.identity is None:
-        return Checked(evidence, problem=f"{_CERTIFIED}, and no identity is named")
+        return Checked(evidence, problem=f"{_CERTIFIED}, but no identity is configured")
     if evidence.bundle is None:
-        return Checked(evidence, problem=f"{_CERTIFIED}, and is not a bundle of Sigstore")
+        return Checked(evidence, problem=f"{_CERTIFIED}, but not a Sigstore bundle")
     try:
         verify_bundle(
             evidence.bundle,
@@ -210,5 +210,5 @@ def _check_identity(evidence: Evidence, manifest: Manifest, signers: Signers) ->
             trusted_root=signers.trusted_root,
         )
     except NotVerifiedError as exc:
-        return Checked(evidence, problem=f"Sigstore does not verify it: {exc}")
+        return Checked(evidence, problem=f"Sigstore verification failed: {exc}")
     return Checked(evidence, by=signers.identity)

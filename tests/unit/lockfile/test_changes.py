@@ -28,28 +28,23 @@ def locked(artifact: Artifact = OLD, reference: str = "ai/m:1", name: str = "a")
         ('a = "ai/m"', "ai/m:latest", []),
         (f'a = "ai/m:1@{OLD.digest}"', "ai/m:1", []),
         (f'a = "ai/m@{OLD.digest}"', f"ai/m@{OLD.digest}", []),
-        ('a = "ai/m:2"', "ai/m:1", ["a is locked as ai/m:1, and ai/m:2 is wanted"]),
-        ('a = "ai/m"', "ai/m:1", ["a is locked as ai/m:1, and ai/m:latest is wanted"]),
-        ('a = "ghcr.io/ai/m:1"', "ai/m:1", ["a is locked as ai/m:1, and ghcr.io/ai/m:1 is wanted"]),
+        ('a = "ai/m:2"', "ai/m:1", ["a is locked as ai/m:1, expected ai/m:2"]),
+        ('a = "ai/m"', "ai/m:1", ["a is locked as ai/m:1, expected ai/m:latest"]),
+        ('a = "ghcr.io/ai/m:1"', "ai/m:1", ["a is locked as ai/m:1, expected ghcr.io/ai/m:1"]),
         (
             f'a = "ai/m:1@sha256:{"0" * 64}"',
             "ai/m:1",
-            [f"a is locked at {OLD.digest[7:19]}, and 000000000000 is wanted"],
+            [f"a is locked at {OLD.digest[7:19]}, expected 000000000000"],
         ),
         (
             'b = "ai/m:1"',
             "ai/m:1",
-            ["a is locked, and modelrunner.toml does not name it", "b is not locked"],
+            ["a is locked, but not listed in modelrunner.toml", "b is not locked"],
         ),
         (
             'a = {ref = "ai/m:1", fit = {vram = "1GiB", context = 9}}',
             "ai/m:1",
-            [
-                (
-                    "a was chosen to fit into nothing in particular, and"
-                    " 1.00 GiB at a context of 9 is wanted"
-                )
-            ],
+            [("a was locked with no fit, expected 1.00 GiB at a context of 9")],
         ),
     ],
 )
@@ -66,7 +61,7 @@ def test_any_variant_satisfies_that_was_chosen_for_the_same_fit() -> None:
     assert disagreements(wanted, Lock((chosen,))) == ()
     other = replace(locked(reference="ai/n:7B-Q4"), fit=wanted.model("a").fit)
     assert [entry.reason for entry in disagreements(wanted, Lock((other,)))] == [
-        "is locked as ai/n:7B-Q4, and docker.io/ai/m is wanted"
+        "is locked as ai/n:7B-Q4, expected docker.io/ai/m"
     ]
 
 

@@ -67,8 +67,8 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("", "modelrunner.toml:1: it names no models", "name one, such as"),
-        ("[models]\n", "modelrunner.toml:1: it names no models", "name one, such as"),
+        ("", "modelrunner.toml:1: no models listed", "add one, such as"),
+        ("[models]\n", "modelrunner.toml:1: no models listed", "add one, such as"),
         ('[modles]\na = "ai/m"', "modelrunner.toml:1: unknown key 'modles'", "`models`?"),
         (
             '[models.a]\nref = "ai/m"\noutptu = "x"',
@@ -82,21 +82,21 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
         ),
         (
             '[models.a]\nref = "ai/m"\nreference = "ai/m"',
-            "modelrunner.toml:3: reference and ref are the same, and both are set",
+            "modelrunner.toml:3: reference and ref mean the same: set only one",
             None,
         ),
-        ('[models.a]\noutput = "x"', "modelrunner.toml:1: a has no reference", 'ref = "ai/..."'),
-        ("[models]\na = 1", "modelrunner.toml:2: models.a should be a reference or a table", None),
-        ('[models]\n"a b" = "ai/m"', "modelrunner.toml:2: 'a b' is no name for a model", "letters"),
+        ('[models.a]\noutput = "x"', "modelrunner.toml:1: a: missing `ref`", 'ref = "ai/..."'),
+        ("[models]\na = 1", "modelrunner.toml:2: models.a must be a reference or a table", None),
+        ('[models]\n"a b" = "ai/m"', "modelrunner.toml:2: invalid model name 'a b'", "letters"),
         (
             '[models.a]\nref = "AI:/m"',
             "modelrunner.toml:2: 'AI:/m': 'ai:' is not a valid registry",
             "host",
         ),
-        ('[models.a]\nref = "ai/m"\nfit = 1', "modelrunner.toml:3: fit should be a table", "vram"),
+        ('[models.a]\nref = "ai/m"\nfit = 1', "modelrunner.toml:3: fit must be a table", "vram"),
         (
             '[models.a]\nref = "ai/m"\nfit = {context = 1}',
-            "modelrunner.toml:3: fit does not say into what",
+            "modelrunner.toml:3: fit needs vram",
             "vram",
         ),
         (
@@ -106,18 +106,18 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
         ),
         (
             '[models.a]\nref = "ai/m"\nfit = {vram = true}',
-            "modelrunner.toml:3: vram should be an amount of memory",
+            "modelrunner.toml:3: vram must be an amount of memory",
             "8GiB",
         ),
         (
             '[models.a]\nref = "ai/m"\nfit = {vram = 1, context = 0}',
-            "modelrunner.toml:3: context should be a number of tokens",
+            "modelrunner.toml:3: context must be a number of tokens",
             None,
         ),
         (
             '[models]\na = {ref = "ai/m", output = "x"}\nb = {ref = "ai/n", output = "./x"}',
             "modelrunner.toml:3: a and b have the same output 'x'",
-            "a folder of its own",
+            "give each model its own directory",
         ),
         (
             '[models]\na = "ai/m"\n[modelz.chat]\nref = "ai/m"',
@@ -137,7 +137,7 @@ def test_a_variant_is_chosen_where_no_tag_says_which(text: str, is_chosen: bool)
         ),
         (
             '[models]\n<<<<<<< HEAD\na = "ai/m"\n=======\na = "ai/n"\n>>>>>>> other\n',
-            "modelrunner.toml:2: a merge conflict is not resolved",
+            "modelrunner.toml:2: unresolved merge conflict",
             "run `modelrunner lock`",
         ),
     ],
@@ -152,8 +152,8 @@ def test_what_is_wrong_is_told_with_its_line(text: str, message: str, hint: str 
 def test_an_output_stays_inside_the_project(output: str) -> None:
     message, hint = refused(f"[models.a]\nref = 'ai/m'\noutput = '{output}'")
     assert message.startswith("modelrunner.toml:3: output ")
-    assert message.endswith(" is not inside the project")
-    assert hint == "write a folder below this file's, such as models/chat"
+    assert message.endswith(" is outside of the project")
+    assert hint == "write a directory below this file, such as models/chat"
 
 
 def test_the_line_is_a_fact_of_the_error() -> None:
@@ -172,9 +172,7 @@ def test_a_name_that_is_not_there_has_near_ones() -> None:
 def test_without_a_file_the_hint_is_one_that_would_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"modelrunner\.toml: file not found") as caught:
         read_intent(tmp_path / "modelrunner.toml")
-    assert caught.value.hint == (
-        "`modelrunner lock --init REF...` writes one with the models that you name"
-    )
+    assert caught.value.hint == ("create it with `modelrunner lock --init REF...`")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +198,7 @@ def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "modelrunner.toml"
     with path.open("wb") as file:
         file.truncate(2 * 1024 * 1024)
-    with pytest.raises(UsageError, match="more than 1048576 bytes"):
+    with pytest.raises(UsageError, match="exceeds 1048576 bytes"):
         read_intent(path)
 
 

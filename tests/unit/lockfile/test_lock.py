@@ -121,33 +121,43 @@ def test_every_model_knows_its_line() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message", "line"),
     [
-        ("version = 1", "version = 2", "the lock has version 2, and this program knows 1", 2),
-        ("version = 1", 'version = "1"', "the lock has version 1, and this program knows 1", 2),
-        ("version = 1", "version = true", "the lock has version True, and", 2),
-        ("version = 1\n", "", "the lock has no version", 1),
+        ("version = 1", "version = 2", "unsupported lock version: expected 1, got 2", 2),
+        ("version = 1", 'version = "1"', "unsupported lock version: expected 1, got 1", 2),
+        ("version = 1", "version = true", "expected 1, got True", 2),
+        ("version = 1\n", "", "missing version", 1),
         ("version = 1", "version = 1\nmore = 2", "unknown key 'more'", 3),
-        ("size = 1034", "size = -1", "size should be a number from 0 to", 9),
-        ("size = 1034", "size = true", "size should be a number from 0 to", 9),
+        ("size = 1034", "size = -1", "size must be a number from 0 to", 9),
+        ("size = 1034", "size = true", "size must be a number from 0 to", 9),
         ("size = 1034", "sise = 1034", "unknown key 'sise'", 9),
-        ("size = 9", "size = 9.0", "size should be a number from 0 to", 14),
-        (f'manifest = "sha256:{A}', f'manifest = "sha256:{A[1:]}g', "no digest", 7),
-        (f"sha256:{C}", f"sha512:{C}", "no digest", 14),
-        (f"sha256:{C}", C.upper(), "no digest", 14),
-        ('format = "docker"', 'format = "cncf"', "format 'cncf' is neither docker nor", 10),
-        ('name = "chat"', 'name = "../x"', "'../x' is no name for a model", 5),
-        ('name = "chat"', 'name = "embed"', "embed is locked twice", 17),
-        ('name = "chat"', "", "no name is said", 4),
+        ("size = 9", "size = 9.0", "size must be a number from 0 to", 14),
+        (f'manifest = "sha256:{A}', f'manifest = "sha256:{A[1:]}g', "invalid digest", 7),
+        (f"sha256:{C}", f"sha512:{C}", "invalid digest", 14),
+        (f"sha256:{C}", C.upper(), "invalid digest", 14),
+        ('format = "docker"', 'format = "cncf"', "invalid format 'cncf': expected docker or", 10),
+        ('name = "chat"', 'name = "../x"', "invalid model name '../x'", 5),
+        ('name = "chat"', 'name = "embed"', "duplicate model embed", 17),
+        ('name = "chat"', "", "missing name", 4),
         ('name = "m.gguf"', 'name = "../m.gguf"', "unsafe file path", 14),
-        ('role = "weights"', 'role = "wieghts"', "role 'wieghts' is none of config,", 14),
-        ('role = "weights"', 'role = "config"', "a model has one config", 12),
-        (f"sha256:{C}", f"sha256:{B}", f"sha256:{B} has two different sizes", 14),
+        (
+            'role = "weights"',
+            'role = "wieghts"',
+            "invalid role 'wieghts': expected one of config,",
+            14,
+        ),
+        ('role = "weights"', 'role = "config"', "a model must have exactly one config", 12),
+        (f"sha256:{C}", f"sha256:{B}", f"two different sizes for sha256:{B}", 14),
         ('ref = "docker.io/ai/m:1"', 'ref = "://"', "'://' is an address", 6),
-        (f"ai/e@sha256:{B}", f"ai/e@sha256:{A}", "name different content", 19),
-        ("ai/m:1", f"ai/m:1@sha256:{A}", "name different content", 6),
-        ("vram = 1024", "vram = 0", "vram should be a number from 1 to", 11),
+        (
+            f"ai/e@sha256:{B}",
+            f"ai/e@sha256:{A}",
+            "digests of the reference and the manifest differ",
+            19,
+        ),
+        ("ai/m:1", f"ai/m:1@sha256:{A}", "digests of the reference and the manifest differ", 6),
+        ("vram = 1024", "vram = 0", "vram must be a number from 1 to", 11),
         ('[[model]]\nname = "chat"', '[model]\nname = "chat"', "invalid TOML", None),
-        ('name = "chat"', '<<<<<<< HEAD\nname = "chat"', "a merge conflict is not resolved", 5),
-        ('"embed"', '"embed"\n=======\n>>>>>>> other', "a merge conflict is not resolved", 20),
+        ('name = "chat"', '<<<<<<< HEAD\nname = "chat"', "unresolved merge conflict", 5),
+        ('"embed"', '"embed"\n=======\n>>>>>>> other', "unresolved merge conflict", 20),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(
@@ -163,14 +173,14 @@ def test_what_is_wrong_is_told_with_its_line(
 def test_a_blob_is_listed_once() -> None:
     line = TEXT.splitlines(keepends=True)[13]
     assert refused(TEXT.replace(line, line + line)) == (
-        f"modelrunner.lock:15: sha256:{C} is listed twice",
+        f"modelrunner.lock:15: duplicate blob sha256:{C}",
         15,
     )
 
 
 def test_a_conflict_and_a_newer_version_say_what_to_do() -> None:
     for text, hint in (
-        ("<<<<<<< HEAD\n", "take either side of it"),
+        ("<<<<<<< HEAD\n", "keep either side"),
         ("version = 7", "upgrade modelrunner: "),
         ("version = 0", "from version control"),
         ("version", "from version control"),
@@ -190,7 +200,7 @@ def test_no_text_is_met_with_anything_but_our_errors(text: str) -> None:
 
 def test_a_lock_that_is_not_there_is_none_or_is_asked_for(tmp_path: Path) -> None:
     assert read_lock(tmp_path / "modelrunner.lock") is None
-    with pytest.raises(LockOutdatedError, match="there is no") as caught:
+    with pytest.raises(LockOutdatedError, match="file not found") as caught:
         require_lock(tmp_path / "modelrunner.lock")
     assert "`modelrunner lock`" in (caught.value.hint or "")
 

@@ -29,9 +29,9 @@ def test_a_real_models_template_has_nothing_to_look_at(smollm2_gguf: Path) -> No
         ("{{ ''.__class__ }}", "__class__"),
         ("{{ x['__globals__'] }}", "__globals__"),
         ("{{ x._private }}", "_private"),
-        ("{{ x | attr('a' ~ 'b') }}", "put together"),
-        ("{{ lipsum.x }}", "leads out"),
-        ("{{ cycler.next }}", "leads out"),
+        ("{{ x | attr('a' ~ 'b') }}", "name is computed"),
+        ("{{ lipsum.x }}", "outside of the template"),
+        ("{{ cycler.next }}", "outside of the template"),
         ("{% include 'x' %}", "another template"),
         ("{%- import 'x' as y -%}", "another template"),
         ("{% from 'x' import y %}", "another template"),
@@ -64,7 +64,7 @@ def test_what_only_looks_like_it_is_not(template: str) -> None:
 
 def test_deep_loops_and_long_ones_are_noted() -> None:
     deep = "{% for a in b %}" * 5 + "{% endfor %}" * 5
-    assert [finding.message for finding in scan(deep)] == ["loops lie 5 deep in one another"]
+    assert [finding.message for finding in scan(deep)] == ["loops are nested 5 deep"]
     assert "recursive" not in scan("{% for a in 'recursive' %}{% endfor %}")
     assert scan("{% for a in b recursive %}{% endfor %}")[0].message == "a loop calls itself"
     assert scan("x" * 70_000)[0].message == "it has 70000 characters"
