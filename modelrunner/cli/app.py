@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        _tell(exc, fallback, said)
+        _show_error(exc, fallback, said)
         status = exc.exit_code
     except OSError as exc:
         error = _of_disk(exc)
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        _tell(error, fallback, said)
+        _show_error(error, fallback, said)
         status = error.exit_code
     except _USAGE_ERROR as exc:
         status = _usage(exc, arguments, fallback, said)
@@ -147,7 +147,7 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions)
         status = ExitStatus.INTERRUPTED
     except SystemExit as exc:
         if isinstance(exc.code, int) and exc.code > _SIGNALLED:
-            _tell_interruption(fallback, said)
+            _show_interruption(fallback, said)
         raise
     except OSError as exc:
         if not _is_of_help(exc):
@@ -155,11 +155,11 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions)
         # help that nobody can take: what a command prints fails in words of its own
         return ExitStatus.OK
     if status == ExitStatus.INTERRUPTED:
-        _tell_interruption(fallback, said)
+        _show_interruption(fallback, said)
     return int(status or 0)
 
 
-def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:
+def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:
     """Print an error, with --github as an annotation too."""
     console_for(fallback).error(error)
     if said.github:
@@ -169,7 +169,7 @@ def _tell(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions)
             console_for(fallback).note(line)
 
 
-def _tell_interruption(fallback: GlobalOptions, said: GlobalOptions) -> None:
+def _show_interruption(fallback: GlobalOptions, said: GlobalOptions) -> None:
     """Report in JSON, with --json, that a signal ended the command."""
     if fallback.json:
         console_for(fallback).error(said.interruption or CanceledByUserError("interrupted"))
@@ -188,11 +188,11 @@ def _usage(
     # of some mistakes the parser does not say in which command they are
     names = [word for word in arguments if word in COMMANDS or word in ALIASES][:1]
     command = context.command_path if context else " ".join(["modelrunner", *names])
-    told = UsageError(
+    explained = UsageError(
         message_of(message if not option or not possible else str(getattr(error, "message", ""))),
         hint=hint_of(message, command, option, possible),
     )
-    _tell(told, fallback, said)
+    _show_error(explained, fallback, said)
     return ExitStatus.USAGE
 
 

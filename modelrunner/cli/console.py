@@ -112,7 +112,7 @@ class Console:
         """Print one of several results as JSON, in one line."""
         self.print(_json(value, self.out))
 
-    def tell_json(self, value: object) -> None:
+    def emit_message(self, value: object) -> None:
         """Print a message as JSON in one line on `err`."""
         self._make_way()
         self.err.write(_json(value, self.err) + "\n")

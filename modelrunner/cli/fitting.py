@@ -178,7 +178,7 @@ def does_not_fit(report: Report) -> DoesNotFitError:
     )
 
 
-def tell_need(
+def print_need(
     context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
 ) -> None:
     """Says what a model needs that is about to come, where its config tells."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
-from modelrunner.cli.views.pull import tell_failure
+from modelrunner.cli.views.pull import print_failure
 from modelrunner.errors import CanceledByUserError, ModelNotFoundError, UsageError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.huggingface.names import normalized
@@ -79,7 +79,7 @@ def pull_one(
     reference: Reference,
     limits: Limits | None = None,
     *,
-    tells_need: bool = False,
+    shows_need: bool = False,
     chats: bool = False,
 ) -> Pulled:
     """Pulls with progress; one that is ended from outside says what is kept.
@@ -88,14 +88,14 @@ def pull_one(
         context: Where to put it, and whom to tell.
         reference: The model.
         limits: On the transfer.
-        tells_need: Whether to say how much memory it needs, before its weights move.
+        shows_need: Whether to say how much memory it needs, before its weights move.
         chats: Whether it has to be a model that chats, which is found out before they move.
     """
     here = _here(context, reference) if context.options.offline else None
     if here is not None:
         return here
     with _shown(context) as listener:
-        puller = _puller(context, listener, limits, tells_need=tells_need, chats=chats)
+        puller = _puller(context, listener, limits, shows_need=shows_need, chats=chats)
         return puller.pull(reference)
 
 
@@ -105,7 +105,7 @@ def pull_many(
     limits: Limits | None = None,
     *,
     fail_fast: bool = False,
-    tells_need: bool = False,
+    shows_need: bool = False,
 ) -> tuple[Outcome, ...]:
     """Pulls side by side with one progress; each failure is told at once, and is of one model.
 
@@ -114,7 +114,7 @@ def pull_many(
         references: The models; what is given twice is pulled once.
         limits: On all transfers together.
         fail_fast: Whether the first failure ends the others.
-        tells_need: Whether to say how much memory each needs, before its weights move.
+        shows_need: Whether to say how much memory each needs, before its weights move.
 
     Returns:
         What became of each, in the order of the references, without what was given twice.
@@ -132,10 +132,10 @@ def pull_many(
         if isinstance(outcome, Failed):
             better = Failed(outcome.reference, context.explained(outcome.error))
             explained[id(outcome)] = better
-            tell_failure(context, better)
+            print_failure(context, better)
 
     with _shown(context, len({str(reference) for reference in rest})) as listener:
-        puller = _puller(context, listener, limits, tells_need=tells_need)
+        puller = _puller(context, listener, limits, shows_need=shows_need)
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=tell)
     found |= {str(outcome.reference): explained.get(id(outcome), outcome) for outcome in outcomes}
     return tuple({str(reference): found[str(reference)] for reference in references}.values())
@@ -146,15 +146,15 @@ def _puller(
     listener: Listener,
     limits: Limits | None,
     *,
-    tells_need: bool,
+    shows_need: bool,
     chats: bool = False,
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
         if chats:
             pinned = reference.with_digest(artifact.manifest.digest)
             require_chat_remotely(context.source_for(reference), pinned, artifact, config)
-        if tells_need:
-            _tell_need(context, reference, artifact, config)
+        if shows_need:
+            _print_need(context, reference, artifact, config)
 
     def on_choice(reference: Reference, choice: Choice) -> None:
         said = _chosen(reference, choice)
@@ -210,16 +210,16 @@ def _chosen(reference: Reference, choice: Choice) -> str | None:
     return f"{typed(reference)}: using {', '.join(dict.fromkeys(parts))}" if parts else None
 
 
-def _tell_need(
+def _print_need(
     context: Context, reference: Reference, artifact: ModelArtifact, config: ModelConfig
 ) -> None:
     architecture = config.gguf.get("general.architecture", "")
     if f"{architecture}.block_count" not in config.gguf:
         # it does not tell, and the pull does not wait for what would read it
         return
-    from modelrunner.cli.fitting import tell_need
+    from modelrunner.cli.fitting import print_need
 
-    tell_need(context, reference, artifact, config)
+    print_need(context, reference, artifact, config)
 
 
 def _here(context: Context, reference: Reference) -> Pulled | None:

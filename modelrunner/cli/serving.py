@@ -73,7 +73,7 @@ def serve_here(
     log = _log_file(order, listener)
     shows = not (context.console.quiet or context.console.json)
     _log_to(log, sys.stderr if shows else None)
-    _tell(
+    _announce(
         context,
         order,
         Announcement(url_of(listener), os.getpid(), made_key, "press Ctrl-C to stop"),
@@ -108,10 +108,10 @@ def serve_detached(
     # or clients of a server that has ended would wait for us
     listener.close()
     wait_until_healthy(pid, url, log)
-    _tell(context, order, Announcement(url, pid, made_key, "`modelrunner stop --all` stops it"))
+    _announce(context, order, Announcement(url, pid, made_key, "`modelrunner stop --all` stops it"))
 
 
-def _tell(context: Context, order: ServeOrder, server: Announcement) -> None:
+def _announce(context: Context, order: ServeOrder, server: Announcement) -> None:
     """Where it is, what is open to whom, and how it is used."""
     console, names = context.console, [model.name for model in order.models]
     port = urlsplit(server.url).port or 0

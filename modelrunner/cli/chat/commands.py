@@ -220,8 +220,8 @@ def _tools(session: Session, argument: str, say: Say) -> Next:
         caller.box = load_tools(_file(argument, "/tools FILE"))
         caller.allowed, caller.by_hand = False, True
         caller.say, caller.ask = say, lambda text: ask_person(text, sys.stderr)
-        if session.deaf_to_tools is not None:
-            say(session.deaf_to_tools)
+        if session.tools_warning is not None:
+            say(session.tools_warning)
     say("\n".join(describe_tools(caller.box)) or "no tools")
     return Next.READ
 

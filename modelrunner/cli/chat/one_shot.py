@@ -226,10 +226,10 @@ class Asking:
                 display=Display(console.colour, console.bars, session.opening),
             )
         except RuntimeFailedError as exc:
-            told = str(exc.facts.get("told") or "")
-            if self.has_schema and ("schema" in told or "grammar" in told):
+            reason = str(exc.facts.get("told") or "")
+            if self.has_schema and ("schema" in reason or "grammar" in reason):
                 raise UsageError(
-                    f"the runtime does not support the schema: {told}",
+                    f"the runtime does not support the schema: {reason}",
                     hint="simplify the schema, or use `--format json` for any JSON",
                 ) from exc
             raise

@@ -30,7 +30,7 @@ class Session:
         thinking: How thoughts are shown: all, one line on a terminal, or not.
         no_images: Why the model does not support images; None if it does.
         no_tools: Why the runtime does not support tools; None if it does.
-        deaf_to_tools: A warning if the model's template does not support tools.
+        tools_warning: A warning if the model's template does not support tools.
         opening: What the model's prompts open of thoughts.
         caller: Runs the tools that the model calls.
         texts: Text files attached to the next message.
@@ -57,7 +57,7 @@ class Session:
     thinking: Thinking = "fold"
     no_images: str | None = None
     no_tools: UsageError | None = None
-    deaf_to_tools: str | None = None
+    tools_warning: str | None = None
     opening: Opening = Opening.UNKNOWN
     caller: Caller = field(default_factory=Caller)
     texts: list[str] = field(default_factory=list)
@@ -121,9 +121,9 @@ def describe(done: Done | None, context: int | None) -> str:
 def describe_times(session: Session) -> str | None:
     """Return the times of the model's start and of the first token; None if unmeasured."""
     load, first = session.load_s, session.first_token_s
-    told = [] if load is None else [f"load {load:.1f} s"]
-    told += [] if first is None else [f"first token after {first:.2f} s"]
-    return "; ".join(told) or None
+    times = [] if load is None else [f"load {load:.1f} s"]
+    times += [] if first is None else [f"first token after {first:.2f} s"]
+    return "; ".join(times) or None
 
 
 def describe_use(done: Done | None, context: int | None) -> str:

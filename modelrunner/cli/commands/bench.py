@@ -127,7 +127,7 @@ def _show(
     console = context.console
     found: list[Speed] = []
 
-    def told(speed: Speed) -> None:
+    def measured(speed: Speed) -> None:
         found.append(speed)
         console.say(
             f"prompt {speed.prompt_tokens}, parallel {speed.parallel}:"
@@ -161,7 +161,7 @@ def _show(
         )
 
     try:
-        measure(server, model, wish, told, skipped, server.context or planned)
+        measure(server, model, wish, measured, skipped, server.context or planned)
     except ModelRunnerError as exc:
         # what was measured before is not lost
         if found:

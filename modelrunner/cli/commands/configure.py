@@ -85,7 +85,7 @@ def configure(
     kept = configurations.change(name, add, remove) if add or remove else configurations.of(name)
     if add and context.store.find(name) is None:
         context.console.warn(f"{name.short} is not in the local store; settings saved anyway")
-    _tell(context, name, kept)
+    _show_settings(context, name, kept)
 
 
 def _named(context: Context, text: str) -> Reference:
@@ -128,7 +128,7 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
         )
 
 
-def _tell(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
+def _show_settings(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
     if context.console.json:
         context.console.emit({"reference": str(name), "configuration": settings.to_dict(kept)})
         return

@@ -108,7 +108,7 @@ def import_models(
         way: Way = "link" if link else "copy" if copy else "auto"
         importer = Importer(context.store, way, listener)
         results = [(model, _take(importer, model, wanted)) for model in found]
-    _tell(context, results)
+    _show_results(context, results)
 
 
 def _is_file_and_name(names: Sequence[str]) -> bool:
@@ -204,7 +204,9 @@ def _found_to_dict(importer: Importer, model: Found) -> dict[str, object]:
     }
 
 
-def _tell(context: Context, results: Sequence[tuple[Found, Imported | ModelRunnerError]]) -> None:
+def _show_results(
+    context: Context, results: Sequence[tuple[Found, Imported | ModelRunnerError]]
+) -> None:
     console = context.console
     failed = [entry for _, entry in results if isinstance(entry, ModelRunnerError)]
     if len(results) == 1 and failed:
@@ -224,15 +226,15 @@ def _tell(context: Context, results: Sequence[tuple[Found, Imported | ModelRunne
     if not failed:
         return
     if console.json:
-        told = [
+        shown = [
             _to_dict(entry)
             if isinstance(entry, Imported)
             else {"title": model.title, "status": "failed", "error": entry.to_dict()}
             for model, entry in results
         ]
         worst = max(failed, key=lambda error: error.exit_code)
-        error = {"error": {**worst.to_dict(), "results": told}}
-        console.tell_json(error)
+        error = {"error": {**worst.to_dict(), "results": shown}}
+        console.emit_message(error)
     else:
         console.say(f"{counted(len(results), 'model')}: {len(failed)} failed")
     raise typer.Exit(max(error.exit_code for error in failed))

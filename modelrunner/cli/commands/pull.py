@@ -10,7 +10,7 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, RequireFit
 from modelrunner.cli.placing import Placing, folders, placing_of
-from modelrunner.cli.views.pull import Result, show_all, show_one, tell_failure
+from modelrunner.cli.views.pull import Result, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.text import sanitize_line
@@ -178,14 +178,14 @@ def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Pl
 
     references = [reference_to_pull(context, text) for text in texts]
     if len(references) == 1:
-        pulled = pull_one(context, references[0], wish.limits, tells_need=True)
+        pulled = pull_one(context, references[0], wish.limits, shows_need=True)
         result = placing.place(Result(pulled), placing.folder)
         if wish.actions is not None:
             wish.actions.report([result])
         show_one(context, result)
         return
     outcomes = pull_many(
-        context, references, wish.limits, fail_fast=wish.fail_fast, tells_need=True
+        context, references, wish.limits, fail_fast=wish.fail_fast, shows_need=True
     )
     places = folders(placing.folder, [outcome.reference for outcome in outcomes])
     if len(outcomes) == 1:
@@ -210,17 +210,17 @@ def _pull_locked(
         from modelrunner.cli.pulling import pull_many
 
         outcomes = pull_many(context, references, wish.limits, fail_fast=wish.fail_fast)
-        told.extend(_errors(outcomes))
+        reported.extend(_errors(outcomes))
         return outcomes
 
-    told: list[ModelRunnerError] = []
+    reported: list[ModelRunnerError] = []
     found = pull_locked(context, frozen=frozen, names=names, file=file, fetch=fetch)
     results = [Result(entry.outcome, entry.locked.name) for entry in found]
     places = [
         entry.output if placing.folder is None else placing.folder / entry.locked.name
         for entry in found
     ]
-    shown = _placed(context, results, places, placing, told)
+    shown = _placed(context, results, places, placing, reported)
     if wish.actions is None:
         _finish(context, shown, wish)
     else:
@@ -234,7 +234,7 @@ def _placed(
     results: Sequence[Result],
     places: Sequence[Path | None],
     placing: Placing,
-    told: Sequence[ModelRunnerError],
+    reported: Sequence[ModelRunnerError],
 ) -> Sequence[Result]:
     """Place downloaded files, and report failures that were not reported yet."""
     shown = [
@@ -242,8 +242,8 @@ def _placed(
     ]
     for result in shown:
         failed = result.outcome
-        if isinstance(failed, Failed) and not any(failed.error is error for error in told):
-            tell_failure(context, failed)
+        if isinstance(failed, Failed) and not any(failed.error is error for error in reported):
+            print_failure(context, failed)
     return shown
 
 

@@ -168,9 +168,9 @@ def run(
     warn_of(context, plan)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
-    deaf = _deaf_to_tools(chosen, plan)
-    if tools is not None and deaf is not None:
-        context.console.warn(deaf)
+    warning = _tools_warning(chosen, plan)
+    if tools is not None and warning is not None:
+        context.console.warn(warning)
     said = system if system is not None else context.settings.system
     conversation = Conversation(None if manner.completes else said or None)
     options = SamplingOptions(
@@ -195,7 +195,7 @@ def run(
         if question is not None:
             asking.answer(context, session, question)
             return
-        session.no_tools, session.deaf_to_tools = refusal(chosen, Ability.TOOLS), deaf
+        session.no_tools, session.tools_warning = refusal(chosen, Ability.TOOLS), warning
         with ExitStack() as more:
             session.restart = Restarter(
                 more, server, client, lambda: started(context, chosen, plan)
@@ -291,7 +291,7 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
     return why
 
 
-def _deaf_to_tools(runtime: Runtime, plan: LaunchPlan) -> str | None:
+def _tools_warning(runtime: Runtime, plan: LaunchPlan) -> str | None:
     # what a server has that runs already is not for us to know
     if isinstance(runtime, ExternalRuntime) or plan.knows_tools:
         return None
@@ -328,15 +328,15 @@ def _caller(context: Context, question: str | None, tools: Path | None, allowed:
         return Caller(say=context.console.say)
     box = load_tools(tools)
     console = context.console
-    somebody = sys.stdin.isatty() and console.err.isatty()
+    on_terminal = sys.stdin.isatty() and console.err.isatty()
     missing = "stderr" if sys.stdin.isatty() else "stdin"
-    if box.runs_something and not (allowed or somebody):
+    if box.runs_something and not (allowed or on_terminal):
         raise UsageError(
             f"tools need confirmation, and {missing} is not a terminal",
             hint="add --yes-tools to allow every call without asking",
         )
-    ask = (lambda text: ask_person(text, console.err)) if somebody else None
-    return Caller(box, console.say, ask, allowed, by_hand=somebody and question is None)
+    ask = (lambda text: ask_person(text, console.err)) if on_terminal else None
+    return Caller(box, console.say, ask, allowed, by_hand=on_terminal and question is None)
 
 
 def _chat(context: Context, session: Session) -> None:

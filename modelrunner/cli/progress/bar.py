@@ -58,7 +58,7 @@ class _BarListener:
         self._drawn_at = float("-inf")
 
     def __call__(self, event: Event) -> None:
-        self._tally.hear(event)
+        self._tally.on_event(event)
         match event:
             case Planned():
                 self._say(f"{self._verb} {event.reference}: {plan_text(event)}")

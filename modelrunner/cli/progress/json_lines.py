@@ -78,5 +78,5 @@ class JsonListener:
         self, name: str, digest: str | None, size: int | None, done: int | None, **more: object
     ) -> None:
         value = {"event": name, "digest": digest, "size_bytes": size, "done_bytes": done, **more}
-        self._console.tell_json(value)
+        self._console.emit_message(value)
         self._console.err.flush()

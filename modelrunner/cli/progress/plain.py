@@ -56,7 +56,7 @@ class PlainListener:
 
     def __call__(self, event: Event) -> None:
         """Handle an event."""
-        self._tally.hear(event)
+        self._tally.on_event(event)
         match event:
             case Planned():
                 self._say(f"{self._verb} {event.reference}: {plan_text(event)}")

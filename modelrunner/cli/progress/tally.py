@@ -35,7 +35,7 @@ class Tally:
     awaited: set[str] = field(default_factory=set)
     samples: list[tuple[float, int]] = field(default_factory=list)
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Handle an event."""
         match event:
             case Planned():

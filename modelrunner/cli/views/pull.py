@@ -40,8 +40,8 @@ class Result:
         match self.outcome:
             case Pulled():
                 placed = {} if self.output is None else {"output": str(self.output)}
-                told = {} if self.replaced is None else self._told()
-                return named | to_dict(self.outcome) | placed | told
+                previous = {} if self.replaced is None else self._previous()
+                return named | to_dict(self.outcome) | placed | previous
             case Failed(reference, error):
                 said: dict[str, object] = {"reference": str(reference), "status": "failed"}
                 return named | said | {"error": error.to_dict()}
@@ -50,11 +50,11 @@ class Result:
             case _:
                 assert_never(self.outcome)
 
-    def _told(self) -> dict[str, object]:
+    def _previous(self) -> dict[str, object]:
         return {"replaced": self.replaced, "change": self.change}
 
 
-def tell_failure(context: Context, failed: Failed) -> None:
+def print_failure(context: Context, failed: Failed) -> None:
     """Print at once why a pull failed; with --json it is part of the results."""
     console = context.console
     if console.json:
@@ -86,9 +86,9 @@ def show_all(context: Context, results: Sequence[Result]) -> None:
     worst = max(failed, key=lambda entry: entry.error.exit_code).error
     if context.console.json:
         names = [str(entry.reference) for entry in failed]
-        told = [result.to_dict() for result in results]
-        error = {"error": {**worst.to_dict(), "failed": names, "results": told}}
-        context.console.tell_json(error)
+        shown = [result.to_dict() for result in results]
+        error = {"error": {**worst.to_dict(), "failed": names, "results": shown}}
+        context.console.emit_message(error)
     raise typer.Exit(worst.exit_code)
 
 

@@ -160,7 +160,7 @@ def test_no_way_of_speaking_lets_a_control_character_onto_a_terminal() -> None:
         console.ask(NASTY)
         console.table(("NAME",), ((NASTY,),))
         console.error(ModelRunnerError(NASTY, hint=NASTY, fact=NASTY))
-        console.tell_json({"event": NASTY})
+        console.emit_message({"event": NASTY})
         console.emit_line([NASTY])
     assert not UNSAFE & set(out.getvalue() + err.getvalue())
 

@@ -412,7 +412,7 @@ def test_tools_are_shown_taken_and_removed(session: Session, tools: str) -> None
 
 
 def test_tools_that_the_model_may_never_see_are_reported(session: Session, tools: str) -> None:
-    session.deaf_to_tools = "the template does not support tools"
+    session.tools_warning = "the template does not support tools"
     assert (
         run(session, f"/tools {tools}")
         == "the template does not support tools\nnow(): Tells the time"

@@ -76,7 +76,7 @@ def test_a_tally_counts_what_is_here_from_every_source() -> None:
     tally = Tally(Clock(1.0))
     shares = []
     for event in PULL:
-        tally.hear(event)
+        tally.on_event(event)
         shares.append(round(tally.percent))
     # what an earlier try left counts as soon as its blob begins
     assert shares == [10, 10, 30, 60, 100, 100, 100]
@@ -86,17 +86,17 @@ def test_speed_is_of_the_last_seconds_and_what_is_resumed_is_not_fast() -> None:
     clock = Clock(0.0)
     tally = Tally(clock)
     for event in PULL[:3]:
-        tally.hear(event)
+        tally.on_event(event)
     for second in range(1, 6):
         clock.now = float(second)
-        tally.hear(Advanced(BLOB, 90 * MIB, (20 + second) * MIB))
+        tally.on_event(Advanced(BLOB, 90 * MIB, (20 + second) * MIB))
     assert tally.speed == pytest.approx(1 * MIB, rel=0.01)
     assert tally.remaining_s == pytest.approx(65, rel=0.01)
 
 
 def test_nothing_to_move_is_all_of_it() -> None:
     tally = Tally(Clock(1.0))
-    tally.hear(Planned("ai/x:1", 0, 0, 0))
+    tally.on_event(Planned("ai/x:1", 0, 0, 0))
     assert (tally.percent, tally.remaining_s) == (100.0, None)
 
 
@@ -309,7 +309,7 @@ def test_several_models_are_one_tally_and_what_they_share_counts_for_each() -> N
         Waiting(BLOB, "model.gguf"),
         Advanced(BLOB, 100 * MIB, 100 * MIB),
     ):
-        tally.hear(event)
+        tally.on_event(event)
     assert tally.percent == 75
-    tally.hear(Skipped(BLOB, 50 * MIB, "model.gguf"))
+    tally.on_event(Skipped(BLOB, 50 * MIB, "model.gguf"))
     assert (tally.total, tally.percent) == (200 * MIB, 100)
