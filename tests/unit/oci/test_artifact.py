@@ -333,17 +333,17 @@ def test_the_title_that_oras_writes_names_a_layer():
 
 
 @pytest.mark.parametrize("layer", [f"{DOCKER_AI}.license", (f"{DOCKER_AI}.model.file", None)])
-def test_ten_thousand_layers_take_ten_times_the_work_of_a_thousand(layer):
-    few, many = (manifest_of(GGUF, *[layer] * count) for count in (999, 9_999))
+def test_ten_times_the_layers_take_ten_times_the_work(layer):
+    few, many = (manifest_of(GGUF, *[layer] * count) for count in (299, 2_999))
     steps = calls(lambda: ModelArtifact.from_manifest(few))
     assert calls(lambda: ModelArtifact.from_manifest(many)) < 15 * steps
-    assert len(ModelArtifact.from_manifest(many).layers) == 10_000
+    assert len(ModelArtifact.from_manifest(many).layers) == 3_000
 
 
-def test_ten_thousand_deep_paths_take_ten_times_the_work_of_a_thousand():
+def test_ten_times_the_deep_paths_take_ten_times_the_work():
     deep = "/".join("d" * 60)
-    layers = [(f"{DOCKER_AI}.model.file", f"{deep}/{number}") for number in range(9_999)]
-    few, many = manifest_of(GGUF, *layers[:999]), manifest_of(GGUF, *layers)
+    layers = [(f"{DOCKER_AI}.model.file", f"{deep}/{number}") for number in range(1_999)]
+    few, many = manifest_of(GGUF, *layers[:199]), manifest_of(GGUF, *layers)
     steps = calls(lambda: ModelArtifact.from_manifest(few))
     assert calls(lambda: ModelArtifact.from_manifest(many)) < 15 * steps
 

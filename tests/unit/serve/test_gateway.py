@@ -221,6 +221,7 @@ def test_a_model_that_the_runtime_does_not_know_is_tried_once() -> None:
     assert runtime.tries == 1
 
 
+@pytest.mark.real
 def test_openais_client_does_not_ask_again_where_a_model_cannot_be_loaded() -> None:
     openai = pytest.importorskip("openai")
     for unsupported, kind in ((True, openai.UnprocessableEntityError), (False, openai.APIError)):
