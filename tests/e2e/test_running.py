@@ -18,6 +18,7 @@ from modelrunner.installation import add
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
+from tests.support.openai_server import OpenAIServer, says
 from tests.support.terminal import Terminal, chatting, in_terminal
 from tests.support.waiting import alive, wait_until
 
@@ -436,10 +437,14 @@ def test_a_terminal_that_goes_away_ends_everything(models: CommandLine, amid: st
         wait_until(lambda: not any(map(alive, children)))
 
 
+@pytest.mark.model(short=True)
 def test_a_chat_can_be_suspended_and_goes_on(models: CommandLine) -> None:
     shell = ["bash", "--norc", "--noprofile", "-i"]
-    environ = {**models.environ, "PS1": "shell: "}
-    with in_terminal(shell, environ) as (terminal, process):
+    # an answer that does not end while the chat is stopped, however long that takes
+    server = OpenAIServer()
+    server.next(says(*(f"wave {number} " for number in range(20_000)), pause=0.02))
+    environ = {**models.environ, "PS1": "shell: ", "MODELRUNNER_RUNTIME": f"{server.url}/v1"}
+    with server, in_terminal(shell, environ) as (terminal, process):
         terminal.wait_for("shell: ")
         terminal.type(f"{shlex.join(models.argv('run', SMOLLM2))}\r")
         terminal.wait_for("Send a message (/? for help)")
@@ -453,8 +458,7 @@ def test_a_chat_can_be_suspended_and_goes_on(models: CommandLine) -> None:
             terminal.type("fg\r")
         # bash names what goes on before it gives the terminal to it
         terminal.wait_for("modelrunner run")
-        terminal.wait_for("\n")
-        terminal.wait_for(" ")
+        terminal.wait_for("wave")
         terminal.type("\x03")
         terminal.wait_for("(stopped)")
         terminal.type("/bye\r")

@@ -394,13 +394,17 @@ def test_a_client_that_goes_away_frees_the_runtime(models: CommandLine) -> None:
 # Room.
 
 
-def test_a_model_unused_is_unloaded_and_one_in_the_way_too(models: CommandLine) -> None:
-    options = ("--keep-alive", "1s", "--budget", "2MiB")
-    with serving(models, TALKER, VECTORS, *options) as endpoint:
+def test_a_model_in_the_way_is_unloaded(models: CommandLine) -> None:
+    with serving(models, TALKER, VECTORS, "--keep-alive", "1h", "--budget", "2MiB") as endpoint:
         assert endpoint.chat(TALKER)[0] == 200
         assert states(models) == {f"{TALKER}:latest": "loaded", f"{VECTORS}:latest": "idle"}
         assert endpoint.ask("/v1/embeddings", {"model": VECTORS, "input": "x"})[0] == 200
-        assert states(models)[f"{TALKER}:latest"] == "idle"
+        assert states(models) == {f"{TALKER}:latest": "idle", f"{VECTORS}:latest": "loaded"}
+
+
+def test_a_model_unused_is_unloaded(models: CommandLine) -> None:
+    with serving(models, TALKER, "--keep-alive", "1s") as endpoint:
+        assert endpoint.chat(TALKER)[0] == 200
         wait_until(lambda: set(states(models).values()) == {"idle"})
 
 
