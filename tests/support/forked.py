@@ -10,6 +10,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -24,7 +25,10 @@ from subprocess import CompletedProcess, TimeoutExpired
 
 ROOT = Path(__file__).parents[2]
 PARENT = Path(__file__).with_name("forked_parent.py")
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
+_READ_AT_START = ("PYTHON", "LD_")
+"""What only a fresh process takes notice of."""
+_LOCALE = ("LC_", "LANG")
+"""What a process takes notice of when it starts; there is a process to fork from for each."""
 _CHUNK = 1 << 16
 
 
@@ -32,7 +36,7 @@ def modelrunner(
     arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
 ) -> "CompletedProcess[bytes]":
     """Runs `modelrunner` with these arguments, in this folder: as `subprocess.run` would."""
-    if sys.platform != "linux" or _of_start(environ) != _of_start(_environ()):
+    if sys.platform != "linux" or any(name.startswith(_READ_AT_START) for name in environ):
         return subprocess.run(
             [sys.executable, "-m", "modelrunner", *arguments],
             input=stdin,
@@ -41,20 +45,16 @@ def modelrunner(
             timeout=timeout,
             check=False,
         )
-    return _parent().run(arguments, environ, stdin, timeout)
+    return _parent(tuple(sorted(_locale(environ).items()))).run(arguments, environ, stdin, timeout)
 
 
-def _environ() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-
-
-def _of_start(environ: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environ.items() if key.startswith(_READ_AT_START)}
+def _locale(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if key.startswith(_LOCALE)}
 
 
 @functools.cache
-def _parent() -> "_Parent":
-    parent = _Parent()
+def _parent(locale: tuple[tuple[str, str], ...]) -> "_Parent":
+    parent = _Parent(dict(locale))
     atexit.register(parent.close)
     return parent
 
@@ -62,7 +62,7 @@ def _parent() -> "_Parent":
 class _Parent:
     """The process that has imported everything; it forks whenever it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, locale: Mapping[str, str]) -> None:
         self._asked, theirs = socket.socketpair()
         self._lock = threading.Lock()
         with theirs:
@@ -73,7 +73,7 @@ class _Parent:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
-                env=_environ(),
+                env={"PATH": os.environ.get("PATH", os.defpath), **locale},
                 cwd=ROOT,
             )
 
@@ -85,7 +85,12 @@ class _Parent:
     def run(
         self, arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
     ) -> "CompletedProcess[bytes]":
-        request = {"arguments": arguments, "environ": dict(environ), "folder": str(Path.cwd())}
+        request = {
+            "arguments": arguments,
+            "environ": dict(environ),
+            "folder": str(Path.cwd()),
+            "umask": _umask(),
+        }
         pipes = [os.pipe() for _ in range(4)]
         theirs = [pipes[0][0], *(write for _, write in pipes[1:])]
         give, *take = [pipes[0][1], *(read for read, _ in pipes[1:])]
@@ -105,6 +110,12 @@ class _Parent:
             writer.join()
             for each in take:
                 os.close(each)
+
+
+def _umask() -> int:
+    """That of this process: to ask for it otherwise is to change it."""
+    (line,) = re.findall(r"^Umask:\s*(\d+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(line, 8)
 
 
 def _write(pipe: int, content: bytes) -> None:

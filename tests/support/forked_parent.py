@@ -108,6 +108,7 @@ def become(request: dict[str, object], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()
+    os.umask(request["umask"])
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["modelrunner", *request["arguments"]]

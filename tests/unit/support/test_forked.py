@@ -1,19 +1,24 @@
 """A forked command is to its caller what a fresh process is."""
 
+import os
 import subprocess
 import sys
 from subprocess import TimeoutExpired
 
 import pytest
 
+from modelrunner.store.store import Store
 from tests.support import forked
+from tests.support.artifacts import docker_artifact
+from tests.support.stores import put
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
 
 
 @pytest.fixture
 def environ(tmp_path):
-    return {**forked._environ(), "HOME": str(tmp_path), "MODELRUNNER_HOME": str(tmp_path / "home")}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {**kept, "HOME": str(tmp_path), "MODELRUNNER_HOME": str(tmp_path / "home")}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,32 @@ def test_one_has_nothing_of_the_environment_of_another(environ, tmp_path):
     assert forked.modelrunner(["config", "--json"], environ, b"", 60).stdout == before != other
 
 
+def test_others_may_do_with_its_files_what_its_caller_lets_them(environ, tmp_path):
+    put(Store(tmp_path / "home" / "store"), docker_artifact(b"GGUF"), "ai/m:1")
+    modes = []
+    for umask in (0o022, 0o077):
+        archive = tmp_path / f"{umask}.tar"
+        before = os.umask(umask)
+        try:
+            done = forked.modelrunner(["save", "ai/m:1", "-o", str(archive)], environ, b"", 60)
+        finally:
+            os.umask(before)
+        assert done.returncode == 0, done.stderr
+        modes.append(archive.stat().st_mode & 0o777)
+    assert modes == [0o644, 0o600]
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_what_it_writes_is_encoded_as_its_locale_says(environ, tmp_path, locale):
+    (tmp_path / "card.md").write_text("# Modèle\n", "utf-8")
+    there = {**environ, "LC_ALL": locale, "TERM": "dumb"}
+    command = ["card", str(tmp_path / "card.md")]
+    fresh = subprocess.run(
+        [sys.executable, "-m", "modelrunner", *command], capture_output=True, env=there, check=True
+    )
+    assert forked.modelrunner(command, there, b"", 60).stdout == fresh.stdout
+
+
 def test_what_lasts_too_long_is_killed(environ):
     with pytest.raises(TimeoutExpired):
         forked.modelrunner(["share", "--port", "0"], environ, b"", 1)
@@ -72,7 +103,7 @@ def test_more_on_stdin_than_a_pipe_holds_arrives_or_is_left(environ):
     assert forked.modelrunner(["list"], environ, b"x" * 1_000_000, 60).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LC_ALL", "LD_LIBRARY_PATH"])
+@pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LD_LIBRARY_PATH"])
 def test_what_is_read_before_a_program_runs_takes_a_fresh_process(environ, monkeypatch, name):
     monkeypatch.setattr(forked, "_parent", None)
     done = forked.modelrunner(["version"], {**environ, name: ""}, b"", 60)
