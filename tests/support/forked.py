@@ -36,7 +36,7 @@ def modelrunner(
     arguments: Sequence[str], environ: Mapping[str, str], stdin: bytes, timeout: float
 ) -> "CompletedProcess[bytes]":
     """Runs `modelrunner` with these arguments, in this folder: as `subprocess.run` would."""
-    if sys.platform != "linux" or any(name.startswith(_READ_AT_START) for name in environ):
+    if sys.platform != "linux" or _needs_a_fresh_start(environ):
         return subprocess.run(
             [sys.executable, "-m", "modelrunner", *arguments],
             input=stdin,
@@ -46,6 +46,17 @@ def modelrunner(
             check=False,
         )
     return _parent(tuple(sorted(_locale(environ).items()))).run(arguments, environ, stdin, timeout)
+
+
+def _needs_a_fresh_start(environ: Mapping[str, str]) -> bool:
+    names = {name for name in environ if name.startswith(_READ_AT_START)}
+    if names == {"PYTHONPATH"}:
+        # what says how something was installed is looked for when it is asked for
+        found = [
+            path for place in environ["PYTHONPATH"].split(":") for path in Path(place).iterdir()
+        ]
+        return any(path.suffix != ".dist-info" for path in found)
+    return bool(names)
 
 
 def _locale(environ: Mapping[str, str]) -> dict[str, str]:

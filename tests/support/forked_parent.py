@@ -110,7 +110,8 @@ def become(request: dict[str, object], streams: list[int]) -> None:
     time.tzset()
     os.umask(request["umask"])
     os.chdir(request["folder"])
-    sys.path[0] = request["folder"]
+    named = request["environ"].get("PYTHONPATH")
+    sys.path[:1] = [request["folder"], *(named.split(os.pathsep) if named else ())]
     sys.argv = ["modelrunner", *request["arguments"]]
 
 
