@@ -50,7 +50,7 @@ _READY_WITHIN_S = 10.0
 )
 def bench(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Model, pulled if missing.")],
     prompts: Annotated[
         str, typer.Option("--prompt", metavar="N,...", help="Prompt lengths to measure, in tokens.")
     ] = "32,128,512",

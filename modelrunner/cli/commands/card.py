@@ -30,7 +30,9 @@ _BUDGET = "Fit into this much memory, such as 8GiB, instead of this machine's."
 )
 def card(
     context: Context,
-    subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
+    subject: Annotated[
+        str, typer.Argument(metavar="REF|FILE", help="Model, or a Markdown file with a card.")
+    ],
     budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
 ) -> None:
     """Show a model card: rendered on a terminal, its facts with --json."""
@@ -70,7 +72,12 @@ def card(
 )
 def cards(
     context: Context,
-    search: Annotated[str | None, typer.Argument(metavar="[SEARCH]")] = None,
+    search: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SEARCH]", help="Words that a card must contain (default: list all cards)."
+        ),
+    ] = None,
     fits: Annotated[
         bool, typer.Option("--fits", help="List only variants that fit this machine.")
     ] = False,

@@ -39,7 +39,7 @@ _KNOWN = "\n".join(
 )
 def configure(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Model to save settings for.")],
     context_size: ContextSize = None,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,

@@ -38,7 +38,10 @@ class SourceOption(StrEnum):
 )
 def estimate(
     context: Context,
-    subject: Annotated[str, typer.Argument(metavar="REF|FILE")],
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="REF|FILE", help="Model, local or in a registry, or a GGUF file."),
+    ],
     context_size: ContextSize = None,
     kv_type: Annotated[
         str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")

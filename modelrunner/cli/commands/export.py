@@ -32,7 +32,7 @@ _PROGRAM = "llama-server"
 def export_model(
     context: Context,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))],
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Model to deploy.")],
     output: Annotated[
         Path | None,
         typer.Option(

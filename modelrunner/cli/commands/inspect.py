@@ -28,7 +28,9 @@ from modelrunner.units import format_context, format_size
 )
 def inspect(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Name or ID of a local model, or a GGUF file.")
+    ],
     remote: Annotated[
         bool,
         typer.Option(
@@ -110,7 +112,9 @@ def _security(
 )
 def tags(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Repository, such as ai/smollm2.")
+    ],
     details: Annotated[
         bool,
         typer.Option(

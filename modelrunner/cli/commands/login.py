@@ -21,7 +21,10 @@ from modelrunner.registry.login import LoginStore, check_login
 def login(
     context: Context,
     registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB,
-    username: Annotated[str | None, typer.Option("--username", "-u")] = None,
+    username: Annotated[
+        str | None,
+        typer.Option("--username", "-u", metavar="NAME", help="User name (default: asked for)."),
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password or token from stdin.")
     ] = False,

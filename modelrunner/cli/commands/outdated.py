@@ -59,7 +59,9 @@ def outdated(
 @command(examples="  modelrunner update ai/smollm2\n  modelrunner update --all")
 def update(
     context: Context,
-    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Models to update.")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Update all local models.")] = False,
 ) -> None:
     """Update local models to what their tags point to now. Existing blobs are reused."""

@@ -34,7 +34,7 @@ def package_model(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.gguf", help="GGUF file; any shard of a split model.")
     ],
-    reference: Annotated[str, typer.Argument(metavar="REF")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Name for the model.")],
     licenses: Annotated[
         list[Path] | None,
         typer.Option(
@@ -95,7 +95,12 @@ def package_model(
 
 
 @command(examples="  modelrunner push registry.example.com/team/model:1")
-def push(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
+def push(
+    context: Context,
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Local model to push; its name says where.")
+    ],
+) -> None:
     """Push a model to its registry. Blobs that the registry already has are skipped."""
     model = context.store.resolve(reference)
     digits = match_id(reference)

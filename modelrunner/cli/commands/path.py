@@ -8,7 +8,10 @@ from modelrunner.cli.context import Context, command
 
 
 @command(examples='  llama-server -m "$(modelrunner path ai/granite-4.0-micro)"')
-def path(context: Context, reference: Annotated[str, typer.Argument(metavar="REF")]) -> None:
+def path(
+    context: Context,
+    reference: Annotated[str, typer.Argument(metavar="REF", help="Name or ID of a local model.")],
+) -> None:
     """Print the path of a model's weights file (the first shard of several)."""
     model = context.store.resolve(reference)
     weights = model.weights()

@@ -19,7 +19,9 @@ from modelrunner.units import counted, format_size
 )
 def rm(
     context: Context,
-    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Names or IDs of local models.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="With an ID, remove all names of the model.")
     ] = False,

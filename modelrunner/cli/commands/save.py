@@ -24,7 +24,9 @@ _LATEST = 8**11 - 1
 )
 def save(
     context: Context,
-    references: Annotated[list[str], typer.Argument(metavar="REF...")],
+    references: Annotated[
+        list[str], typer.Argument(metavar="REF...", help="Names or IDs of local models.")
+    ],
     output: Annotated[
         str,
         typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."),

@@ -39,7 +39,9 @@ class Source(StrEnum):
 )
 def search(
     context: Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[WORD...]")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD...]", help="Words to search for.")
+    ] = None,
     source: Annotated[Source, typer.Option(help="Hub to search.")] = Source.ALL,
     limit: Annotated[
         int,

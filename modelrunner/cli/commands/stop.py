@@ -13,7 +13,9 @@ from modelrunner.serve.process.control import stop_all
 @command(examples="  modelrunner stop ai/smollm2\n  modelrunner stop --all")
 def stop(
     context: Context,
-    references: Annotated[list[str] | None, typer.Argument(metavar="[REF...]")] = None,
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF...]", help="Models to stop.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Stop all servers.")] = False,
 ) -> None:
     """Stop serving models, in every server that has them. A server ends with its last model."""

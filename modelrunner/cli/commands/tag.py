@@ -12,8 +12,8 @@ from modelrunner.oci.reference import Reference
 @command(examples="  modelrunner tag ai/smollm2 registry.example.com/team/smollm2:1")
 def tag(
     context: Context,
-    source: Annotated[str, typer.Argument(metavar="SRC")],
-    target: Annotated[str, typer.Argument(metavar="DST")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Name or ID of a local model.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="New name.")],
 ) -> None:
     """Add a name (tag) to a model."""
     model = context.store.resolve(source)

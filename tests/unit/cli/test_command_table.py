@@ -1,8 +1,12 @@
 from importlib import import_module
+from typing import Any
 
 import pytest
+import typer
 
+from modelrunner.cli.app import app
 from modelrunner.cli.command_table import COMMANDS, GROUPS
+from modelrunner.cli.help_text import parameters
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -34,3 +38,13 @@ def test_every_command_that_is_shown_is_in_one_group() -> None:
     grouped = [name for names in GROUPS.values() for name in names]
     shown = [name for name, entry in COMMANDS.items() if not entry.hidden]
     assert sorted(grouped) == sorted(shown)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_and_option_says_what_it_is(name: str) -> None:
+    root: Any = typer.main.get_command(app)
+    context = root.context_class(root, info_name="modelrunner")
+    command = root.get_command(context, name)
+    found = parameters(command.context_class(command, info_name=name, parent=context), ())
+    silent = [term for rows in found.values() for term, meaning in rows if not meaning]
+    assert silent == []
