@@ -212,7 +212,7 @@ def estimate(
     return Estimate(
         report.name,
         found.source,
-        report.load.context,
+        report.context,
         found.total,
         found.low,
         found.high,

@@ -285,6 +285,17 @@ class Command(TyperCommand):
         return frozenset({*inspect.signature(shared_options).parameters, "help"})
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """Marks a parameter of a command that stands for several options, declared by a function.
+
+    Attributes:
+        by: Returns the parameter's value; its own parameters are the options.
+    """
+
+    by: Callable[..., object]
+
+
 def command(
     *,
     examples: str,
@@ -353,7 +364,9 @@ def console_for(options: GlobalOptions) -> Console:
 
 def _with_context(function: Callable[..., None], github: str | None) -> Callable[..., None]:
     shared = list(inspect.signature(shared_options).parameters.values())
-    own = list(inspect.signature(function).parameters.values())[1:]
+    said_by_function = list(inspect.signature(function).parameters.values())[1:]
+    lent = {entry.name: lender for entry in said_by_function if (lender := _lender(entry))}
+    own = [option for entry in said_by_function for option in _options_of(entry)]
     if github is not None:
         own.append(_github_option(github))
     before = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -363,6 +376,9 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
         said = shared_options(**{entry.name: values.pop(entry.name) for entry in shared})
         # its callback has acted
         values.pop("github", None)
+        for name, lender in lent.items():
+            taken = {option: values.pop(option) for option in inspect.signature(lender).parameters}
+            values[name] = lender(**taken)
         options = ctx.find_root().ensure_object(GlobalOptions)
         options.add(said)
         context = build(options, ctx)
@@ -383,6 +399,16 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
     wrapper.__signature__ = signature  # type: ignore[attr-defined]
     wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
     return wrapper
+
+
+def _lender(parameter: inspect.Parameter) -> Callable[..., object] | None:
+    facts = getattr(parameter.annotation, "__metadata__", ())
+    return next((fact.by for fact in facts if isinstance(fact, Lent)), None)
+
+
+def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    lender = _lender(parameter)
+    return [parameter] if lender is None else [*inspect.signature(lender).parameters.values()]
 
 
 def _complete(parameter: inspect.Parameter) -> None:

@@ -55,13 +55,25 @@ class Fitting:
             )
 
 
-def wish_of(budget: str | None, context: int | None = None, gpu_layers: int | None = None) -> Wish:
+def wish_of(
+    budget: str | None,
+    context: int | None = None,
+    gpu_layers: int | None = None,
+    *,
+    sequences: int = 1,
+) -> Wish:
     """The use for which a model has to fit: a context that is worth while, unless one is asked for.
 
     Raises:
         UsageError: The budget is no size.
     """
-    return Wish(context, gpu_layers=gpu_layers, budget=bytes_of(budget), usual=CARD_CONTEXT)
+    return Wish(
+        context,
+        sequences=sequences,
+        gpu_layers=gpu_layers,
+        budget=bytes_of(budget),
+        usual=CARD_CONTEXT,
+    )
 
 
 def estimator_for(context: Context, gpu: Device | None = None) -> Estimator:
@@ -160,7 +172,7 @@ def does_not_fit(report: Report) -> DoesNotFitError:
     needed, budget = report.estimate.total, report.fit.budget_bytes
     longest = report.fit.max_context
     room = format_size(budget or 0)
-    amount = f"{format_size(needed)} at a context of {report.load.context}"
+    amount = f"{format_size(needed)} at a context of {report.context}"
     if report.fit.verdict == "no":
         message = f"{report.name} does not fit into {room}: it needs {amount}"
     else:
@@ -171,7 +183,7 @@ def does_not_fit(report: Report) -> DoesNotFitError:
         if longest
         else "choose a smaller variant: `modelrunner cards` lists them",
         reference=report.name,
-        context=report.load.context,
+        context=report.context,
         total_bytes=needed,
         budget_bytes=budget,
         max_context=longest,

@@ -9,8 +9,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
-from modelrunner.cli.context import Context
+from modelrunner.cli.context import Context, Lent
+from modelrunner.cli.options import (
+    Assignments,
+    ChatTemplate,
+    ContextSize,
+    Draft,
+    GpuLayers,
+    KvType,
+    Parallel,
+    RawFlags,
+    Rpc,
+    Threads,
+)
 from modelrunner.cli.pulling import pull_one, reference_to_pull
 from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.errors import (
@@ -54,6 +67,7 @@ class LaunchOptions:
         threads: `--threads`.
         gpu_layers: `--gpu-layers`.
         kv_type: `--kv-type`.
+        parallel: `--parallel`.
         draft: `--draft`: a model here, or a GGUF file.
         rpc: `--rpc`.
         assignments: `--set KEY=VALUE`; the options above count more.
@@ -65,6 +79,7 @@ class LaunchOptions:
     threads: int | None = None
     gpu_layers: int | None = None
     kv_type: str | None = None
+    parallel: int | None = None
     draft: str | None = None
     rpc: str | None = None
     assignments: Sequence[str] = ()
@@ -82,6 +97,7 @@ class LaunchOptions:
             "threads": self.threads,
             "gpu-layers": self.gpu_layers,
             "kv-type": self.kv_type,
+            "parallel": self.parallel,
             "draft": self.draft,
             "rpc": self.rpc,
             "chat-template": self.chat_template,
@@ -95,6 +111,38 @@ class LaunchOptions:
         if "chat-template" in found:
             found["chat-template"] = checked(str(found["chat-template"]))
         return found
+
+
+def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
+    context_size: ContextSize = None,
+    parallel: Parallel = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    kv_type: KvType = None,
+    draft: Draft = None,
+    rpc: Rpc = None,
+    chat_template: ChatTemplate = None,
+    assignments: Assignments = None,
+    raw_flags: RawFlags = None,
+) -> LaunchOptions:
+    """The options of a launch: a signature that is lent to every command that has them."""
+    return LaunchOptions(
+        context=context_size,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        parallel=parallel,
+        draft=draft,
+        rpc=rpc,
+        assignments=assignments or (),
+        raw_flags=raw_flags or (),
+        chat_template=chat_template,
+    )
+
+
+NO_LAUNCH_OPTIONS = LaunchOptions()
+Launch: TypeAlias = Annotated[LaunchOptions, Lent(launch_options)]
+"""A parameter of a command that stands for the options of a launch."""
 
 
 def runtime_for(context: Context, choice: str | None, needs: Collection[Ability] = ()) -> Runtime:

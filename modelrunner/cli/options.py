@@ -14,8 +14,18 @@ ContextSize: TypeAlias = Annotated[
         min=1,
         max=2**31 - 1,
         metavar="TOKENS",
-        help="Context size in tokens (default: the trained size, reduced to what fits, at most"
-        " 32768).",
+        help="Context size of one conversation in tokens (default: the trained size, reduced to"
+        " what fits, at most 32768).",
+    ),
+]
+Parallel: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=256,
+        metavar="N",
+        help="Number of conversations at the same time; each has a whole context (default: 1;"
+        " `serve` takes as many as fit, up to 4).",
     ),
 ]
 Threads: TypeAlias = Annotated[

@@ -103,8 +103,8 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
         notes.append(f"{shape.weights.unknown} tensors have unknown types and are not counted")
     if shape.weights.adapter:
         notes.append(f"weights include an adapter (LoRA) of {format_size(shape.weights.adapter)}")
-    if shape.context and load.context > shape.context:
-        notes.append(f"a context of {load.context} is beyond the {shape.context} of its training")
+    if shape.context and load.each > shape.context:
+        notes.append(f"a context of {load.each} is beyond the {shape.context} of its training")
     if shape.wiring.encoder:
         notes.append("an encoder keeps no cache: the context costs nothing beyond the batch")
     return notes

@@ -27,8 +27,9 @@ class Fit:
     Attributes:
         verdict: `partial` where the GPU holds some layers and the host the rest.
         gpu_layers: Layers for the GPU, the output matrix counting as one; None if not known.
-        max_context: The longest context with as many layers on the GPU; where the verdict is
-            `no`, the longest that would fit at all. None if not known, or none.
+        max_context: The longest context of one conversation with as many layers on the GPU;
+            where the verdict is `no`, the longest that would fit at all. None if not known, or
+            none.
         budget_bytes: What there is to use; None if that is not known.
     """
 
@@ -102,8 +103,9 @@ def fit(
     spare = projector or 0
     layers = _most_layers(shape, load, budget, wanted, spare)
 
-    def holds(context: int) -> bool:
-        most = _most_layers(shape, replace(load, context=context), budget, wanted, spare)
+    def holds(each: int) -> bool:
+        longer = replace(load, context=each * load.sequences)
+        most = _most_layers(shape, longer, budget, wanted, spare)
         return most is not None and most >= (layers or 0)
 
     longest = longest_context(shape, holds)
@@ -117,12 +119,11 @@ def _fit_in_bytes(shape: ModelShape, load: Load, budget: int, projector: int | N
     if not shape.is_known:
         return Fit(_without_shape(shape, budget), None, None, budget)
 
-    def holds(context: int) -> bool:
-        needed = estimate(shape, replace(load, context=context), projector=projector)
-        return needed.total <= budget
+    def needed(context: int) -> int:
+        return estimate(shape, replace(load, context=context), projector=projector).total
 
-    longest = longest_context(shape, holds)
-    verdict: Verdict = "fits" if holds(load.context) else "no"
+    longest = longest_context(shape, lambda each: needed(each * load.sequences) <= budget)
+    verdict: Verdict = "fits" if needed(load.context) <= budget else "no"
     return Fit(verdict, len(shape.layers) + 1 if verdict == "fits" else 0, longest, budget)
 
 
@@ -176,7 +177,7 @@ def choose_context(
     smallest = min(most, _FALLBACK_CONTEXT)
     least = fit(shape, replace(wanted, context=smallest), available, projector=projector)
     longest = least.max_context if least.verdict == "fits" else found.max_context
-    return min(most, longest or smallest)
+    return min(most, longest * sequences if longest else smallest)
 
 
 def placed(shape: ModelShape, load: Load, layers: int, needed: Estimate) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,16 @@ from tests.support.registry import Registry
 
 MIB = 1024 * 1024
 KEYS = [
-    *("reference", "source", "context", "context_source", "kv_type", "bytes", "low_bytes"),
+    *(
+        "reference",
+        "source",
+        "context",
+        "parallel",
+        "context_source",
+        "kv_type",
+        "bytes",
+        "low_bytes",
+    ),
     *("high_bytes", "card", "devices", "fit", "trained_context", "notes"),
 ]
 
@@ -46,6 +56,7 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         "reference": str(file),
         "source": "header",
         "context": 512,
+        "parallel": 1,
         "context_source": "requested",
         "kv_type": "f16",
         "card": None,
@@ -146,16 +157,43 @@ def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Pat
     assert cli("estimate", str(file), "--budget", "1KiB").returncode == 7
 
 
-def test_a_context_that_is_too_short_for_all_sequences_is_refused(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_a_context_is_that_of_each_conversation(cli: CommandLine, tmp_path: Path) -> None:
     file = str(tiny_gguf(tmp_path / "tiny.gguf"))
-    done = cli("estimate", file, "--context", "100", "--parallel", "1000")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        "error: a context of 100 is too short to be shared by 1000 sequences\nhint: "
-    )
-    assert cli("estimate", file, "--context", "100", "--parallel", "200").returncode == 0
+
+    def estimated(*options: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(cli("estimate", file, *options, "--json").stdout)
+        return found
+
+    one, four = (estimated("--context", "512", "--parallel", number) for number in ("1", "4"))
+    assert (one["context"], one["parallel"]) == (512, 1)
+    assert (four["context"], four["parallel"]) == (512, 4)
+    assert four["bytes"]["kv_cache"] == 4 * one["bytes"]["kv_cache"]
+    # the longest one that fits is that of each too: it fits, and one step more does not
+    budget = ("--parallel", "4", "--budget", str(four["bytes"]["total"]))
+    assert estimated("--context", "512", *budget)["fit"]["max_context"] == 512
+    assert estimated(*budget)["context"] == 512
+    assert cli("estimate", file, "--context", "768", *budget).returncode == 7
+    shown = cli("estimate", file, "--context", "512", "--parallel", "4").stdout
+    assert "; context 512 for each of 4 conversations\n" in shown
+    assert "f16, 4 conversations of 512 tokens" in shown
+
+
+@pytest.mark.parametrize("options", [("--parallel", "2"), ("--set", "parallel=2")])
+def test_what_has_to_fit_is_every_conversation(
+    cli: CommandLine, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    pytest.importorskip("xllamacpp", reason="needs a runtime")
+    file = str(tiny_gguf(tmp_path / "tiny.gguf"))
+
+    def needed(*options: str) -> int:
+        done = cli(
+            "run", file, "hi", "--require-fit", "--context", "2000000000", "--json", *options
+        )
+        assert done.returncode == 7, done.stderr
+        return int(json.loads(done.stderr.splitlines()[-1])["error"]["total_bytes"])
+
+    # the cache of two; what is computed at once is the same
+    assert needed(*options) > 1.1 * needed()
 
 
 def test_a_context_that_no_runtime_can_count_is_refused(cli: CommandLine, tmp_path: Path) -> None:

@@ -87,7 +87,13 @@ def bench(
         rounds=rounds,
     )
     launch = LaunchOptions(
-        None, threads, gpu_layers, kv_type, draft, rpc, assignments or (), raw_flags or ()
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        draft=draft,
+        rpc=rpc,
+        assignments=assignments or (),
+        raw_flags=raw_flags or (),
     )
     _refuse_own(launch)
     chosen = runtime_for(context, runtime, needs_of(context, reference, launch))

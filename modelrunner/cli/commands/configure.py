@@ -15,6 +15,7 @@ from modelrunner.cli.options import (
     Draft,
     GpuLayers,
     KvType,
+    Parallel,
     Threads,
 )
 from modelrunner.errors import ModelNotFoundError, UsageError
@@ -41,6 +42,7 @@ def configure(
     context: Context,
     reference: Annotated[str, typer.Argument(metavar="REF", help="Model to save settings for.")],
     context_size: ContextSize = None,
+    parallel: Parallel = None,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,
     kv_type: KvType = None,
@@ -60,11 +62,12 @@ def configure(
     Without options, show the saved settings.
     """
     options = LaunchOptions(
-        context_size,
-        threads,
-        gpu_layers,
-        kv_type,
-        draft,
+        context=context_size,
+        parallel=parallel,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        draft=draft,
         chat_template=chat_template,
         assignments=assignments or (),
     )

@@ -8,7 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
-from modelrunner.cli.options import ContextSize, GpuLayers
+from modelrunner.cli.options import ContextSize, GpuLayers, Parallel
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
@@ -46,12 +46,7 @@ def estimate(
     kv_type: Annotated[
         str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")
     ] = "f16",
-    parallel: Annotated[
-        int,
-        typer.Option(
-            min=1, max=1024, metavar="N", help="Number of conversations at the same time."
-        ),
-    ] = 1,
+    parallel: Parallel = None,
     micro_batch: Annotated[
         int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
     ] = 512,
@@ -107,7 +102,13 @@ def estimate(
     if budget is not None and gpu is not None:
         raise UsageError("--budget and --for cannot be combined", hint="use one of them")
     wish = Wish(
-        context_size, kv_type, parallel, micro_batch, gpu_layers, bytes_of(budget), source.value
+        context_size,
+        kv_type,
+        parallel or 1,
+        micro_batch,
+        gpu_layers,
+        bytes_of(budget),
+        source.value,
     )
     estimator = estimator_for(context, gpu_named(gpu))
     asked = budget is not None or gpu is not None

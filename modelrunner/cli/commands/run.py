@@ -20,6 +20,8 @@ from modelrunner.cli.chat.tools import Caller, ask_person
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launch_warnings import warn_of
 from modelrunner.cli.launching import (
+    NO_LAUNCH_OPTIONS,
+    Launch,
     LaunchOptions,
     find_or_pull,
     needs_of,
@@ -30,28 +32,19 @@ from modelrunner.cli.launching import (
 from modelrunner.cli.learning import as_seen, learn
 from modelrunner.cli.options import (
     Answers,
-    Assignments,
-    ChatTemplate,
     CommandWithFlags,
-    ContextSize,
-    Draft,
     Files,
     Fit,
     Format,
-    GpuLayers,
     Images,
-    KvType,
     MaxTokens,
     Mmproj,
-    RawFlags,
     RepeatPenalty,
     RequireFit,
-    Rpc,
     RuntimeChoice,
     Seed,
     Stop,
     Temperature,
-    Threads,
     Tools,
     TopP,
     YesTools,
@@ -59,7 +52,7 @@ from modelrunner.cli.options import (
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch.manner import Manner, manner_of
-from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
+from modelrunner.operations.launch.plan import LaunchPlan, LaunchWish, plan_launch
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.backends.external import ExternalRuntime, ExternalServer
 from modelrunner.runtime.base import Ability, Runtime, Server
@@ -93,14 +86,7 @@ def run(
         str | None,
         typer.Option(metavar="TEXT", help="System prompt (default: none but the model's own)."),
     ] = None,
-    context_size: ContextSize = None,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = None,
-    kv_type: KvType = None,
-    draft: Draft = None,
-    rpc: Rpc = None,
-    assignments: Assignments = None,
-    raw_flags: RawFlags = None,
+    launch: Launch = NO_LAUNCH_OPTIONS,
     temperature: Temperature = None,
     top_p: TopP = None,
     seed: Seed = None,
@@ -113,7 +99,6 @@ def run(
     yes_tools: YesTools = False,
     files: Files = None,
     images: Images = None,
-    chat_template: ChatTemplate = None,
     mmproj: Mmproj = None,
     raw: Annotated[
         bool,
@@ -133,22 +118,11 @@ def run(
     With a PROMPT, or text on stdin, answers once and exits.
     """
     question = _question(context, prompt or [])
-    launch = LaunchOptions(
-        context_size,
-        threads,
-        gpu_layers,
-        kv_type,
-        draft,
-        rpc,
-        chat_template=chat_template,
-        assignments=assignments or (),
-        raw_flags=raw_flags or (),
-    )
     texts = [read_text(file) for file in files or ()]
     pictures = [read_picture(file) for file in images or ()]
     needs_template = {"--system": system, "--tools": tools, "--image": images}
     if raw:
-        _refuse_with_raw({"--chat-template": chat_template, **needs_template})
+        _refuse_with_raw({"--chat-template": launch.chat_template, **needs_template})
     # what is not understood, or nothing here can do, is said before anything is pulled
     asking = _asking(question, answers, form)
     caller = _caller(context, question, tools, yes_tools)
@@ -158,8 +132,7 @@ def run(
     chosen = runtime_for(context, runtime, needs_of(context, reference, launch) | extra)
     require(chosen, extra)
     if fit or require_fit:
-        context_wanted = context_size or context.settings.context
-        reference = _fitted(context, reference, fit, require_fit, context_wanted, gpu_layers)
+        reference = _fitted(context, reference, fit, require_fit, launch)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
     request = request_for(context, chosen, model, name, launch)
     plan = plan_launch(context.store, model, name, request, devices())
@@ -303,12 +276,18 @@ def _fitted(
     reference: str,
     fit: bool,
     require_fit: bool,
-    context_size: int | None,
-    gpu_layers: int | None,
+    launch: LaunchOptions,
 ) -> str:
     from modelrunner.cli import fitting
 
-    wish = fitting.wish_of(None, context_size, gpu_layers)
+    # by an option of its own or by --set
+    asked = LaunchWish.of(launch.settings())
+    wish = fitting.wish_of(
+        None,
+        asked.context or context.settings.context,
+        asked.gpu_layers,
+        sequences=int(asked.more.get("parallel", 1)),
+    )
     return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
 
 

@@ -13,6 +13,8 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.fitting import bytes_of
 from modelrunner.cli.launch_warnings import warn_of_rpc
 from modelrunner.cli.launching import (
+    NO_LAUNCH_OPTIONS,
+    Launch,
     LaunchOptions,
     find_or_pull,
     needs_of_options,
@@ -20,18 +22,9 @@ from modelrunner.cli.launching import (
     runtime_for,
 )
 from modelrunner.cli.options import (
-    Assignments,
-    ChatTemplate,
     CommandWithFlags,
-    ContextSize,
-    Draft,
-    GpuLayers,
-    KvType,
     Mmproj,
-    RawFlags,
-    Rpc,
     RuntimeChoice,
-    Threads,
 )
 from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
@@ -124,15 +117,6 @@ def serve_models(
             " repeated.",
         ),
     ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=256,
-            metavar="N",
-            help="Number of requests per model at the same time (default: what fits, up to 4).",
-        ),
-    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -140,16 +124,8 @@ def serve_models(
             help="Limit the memory of all models together, and of each (default: what is free).",
         ),
     ] = None,
-    context_size: ContextSize = None,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = None,
-    kv_type: KvType = None,
-    draft: Draft = None,
-    rpc: Rpc = None,
-    chat_template: ChatTemplate = None,
+    launch: Launch = NO_LAUNCH_OPTIONS,
     mmproj: Mmproj = None,
-    assignments: Assignments = None,
-    raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
 ) -> None:
     """Serve models through an OpenAI-compatible API; each is loaded on first use.
@@ -163,19 +139,6 @@ def serve_models(
     kept = _seconds(keep_alive)
     key, made = _key(context, api_key, host)
     pages, names = _origins(origins or []), _hosts(hosts or [])
-    if parallel is not None:
-        assignments = [*(assignments or []), f"parallel={parallel}"]
-    launch = LaunchOptions(
-        context_size,
-        threads,
-        gpu_layers,
-        kv_type,
-        draft,
-        rpc,
-        chat_template=chat_template,
-        assignments=assignments or (),
-        raw_flags=raw_flags or (),
-    )
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)

@@ -75,11 +75,11 @@ def curve_of(report: Report, count: int = _POINTS) -> Curve:
     Raises:
         UsageError: The source is a card's row, which has one context.
     """
-    end = max(report.trained or _UNKNOWN_CONTEXT, report.load.context)
+    end = max(report.trained or _UNKNOWN_CONTEXT, report.context)
     found = [report.at(max(1, end * i // count)) for i in range(1, count + 1)]
     points = [
         Point(
-            load.context,
+            load.each,
             (needed.weights or 0) + (needed.projector or 0),
             (needed.kv_cache or 0) + (needed.recurrent or 0),
             (needed.compute or 0) + (needed.output or 0),
@@ -95,7 +95,7 @@ def curve_of(report: Report, count: int = _POINTS) -> Curve:
     return Curve(
         sanitize_line(report.name, 60),
         tuple(points),
-        report.load.context,
+        report.context,
         report.fit.max_context,
         report.fit.budget_bytes,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.console import Console
+from modelrunner.memory.plan.load import Load
 from modelrunner.operations.estimate.report import Report
 from modelrunner.units import counted, format_size
 
@@ -44,7 +45,7 @@ def show_variants(console: Console, found: "Variants") -> None:
     reports = [entry.report for entry in found.candidates if entry.report is not None]
     budgets = {report.fit.budget_bytes for report in reports}
     room = f", memory {format_size(next(iter(budgets)) or 0)}" if len(budgets) == 1 else ""
-    contexts = sorted({report.load.context for report in reports})
+    contexts = sorted({report.context for report in reports})
     at = f" at a context of {' or '.join(map(str, contexts))}" if contexts else ""
     name = found.repository.short.removesuffix(":latest")
     say(f"{name}: {counted(len(found.candidates), 'variant')}{at}{room}")
@@ -62,12 +63,17 @@ def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
     found, load = report.estimate, report.load
     return (
         ("weights", found.weights, "tensors of the file"),
-        ("kv cache", found.kv_cache, f"{load.kv_type}, {load.context} tokens"),
+        ("kv cache", found.kv_cache, f"{load.kv_type}, {_tokens(load)}"),
         ("recurrent", found.recurrent, "recurrent state, independent of the context"),
         ("compute", found.compute, f"micro-batch of {load.micro_batch} tokens"),
         ("output", found.output, "logits"),
         ("projector", found.projector, "for images or audio"),
     )
+
+
+def _tokens(load: Load) -> str:
+    many = f"{load.sequences} conversations of " if load.sequences > 1 else ""
+    return f"{many}{load.each} tokens"
 
 
 def _total(report: Report) -> tuple[str, str, str]:

@@ -58,6 +58,11 @@ class Load:
             )
 
     @property
+    def each(self) -> int:
+        """Tokens of one conversation."""
+        return self.context // self.sequences
+
+    @property
     def cells(self) -> int:
         """Tokens that the cache of one sequence holds."""
         return padded(padded(self.context) // self.sequences)

@@ -25,7 +25,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -187,7 +187,7 @@ class Estimator:
         budget = wish.budget if wish.budget is not None else Budget.of(available).together
         return Report(
             _facts(name, variant),
-            Load(context, wish.kv_type, wish.sequences, wish.micro_batch),
+            Load(context * wish.sequences, wish.kv_type, wish.sequences, wish.micro_batch),
             found,
             Fit(row_verdict(found, budget), None, None, budget),
             available,
@@ -221,19 +221,14 @@ class Estimator:
         available = self.devices()
         room: Sequence[Device] | int = available if wish.budget is None else wish.budget
         load = Load(
-            wish.context or 1,
+            (wish.context or 1) * wish.sequences,
             wish.kv_type,
             wish.sequences,
             wish.micro_batch,
             gpu_layers=wish.gpu_layers,
         )
         context, decided = _context(wish, shape, room, load, projector)
-        load = replace(load, context=context)
-        if not load.cells:
-            raise UsageError(
-                f"a context of {context} is too short to be shared by {load.sequences} sequences",
-                hint="give a longer --context, or less --parallel",
-            )
+        load = replace(load, context=context * load.sequences)
         needed = estimate(shape, load, projector=projector)
         return Report(
             facts,
@@ -263,19 +258,21 @@ def _context(
     load: Load,
     projector: int | None,
 ) -> tuple[int, ContextSource]:
-    """The context to estimate for, as llama.cpp runs it, and what decided it."""
+    """Return the context of one conversation, as llama.cpp runs it, and what decided it."""
     trained = shape.context or None
     if wish.context is not None:
-        # of several conversations it is the sum, which llama.cpp rounds for each
-        alone = load.sequences == 1
-        return running_context(wish.context, trained) if alone else wish.context, "requested"
+        return running_context(wish.context, trained), "requested"
     if wish.usual is not None:
         default = default_context(trained, wish.packaged, wish.usual)
         return default.tokens, default.source
     default = default_context(trained, wish.packaged)
     most = default.tokens * load.sequences
     tokens = choose_context(shape, room, ceiling=most, load=load, projector=projector)
-    return running_context(tokens, trained), default.source if tokens >= most else "memory"
+    each = max(1, tokens // load.sequences)
+    if PADDING < each < default.tokens:
+        # it would run with more, for which there may be no room
+        each -= each % PADDING
+    return running_context(each, trained), default.source if tokens >= most else "memory"
 
 
 def variant_of(card: "Card | None", names: Sequence[str]) -> "Variant | None":

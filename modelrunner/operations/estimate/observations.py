@@ -167,7 +167,7 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     if not report.estimate.is_complete or report.projector is not None:
         return report
     own = experience.of(weights_key(artifact), _circumstances(report))
-    same = [entry for entry in own if entry.context == report.load.context]
+    same = [entry for entry in own if entry.context == report.context]
     latest = (same or own)[-1:]
     if not latest:
         return report
@@ -182,7 +182,7 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     shifted = replace(
         shifted, low=min(found.low, shifted.total), high=max(found.high or 0, shifted.total)
     )
-    fit = judged(report.fit, shifted.total, report.load.context)
+    fit = judged(report.fit, shifted.total, report.context)
     noted = replace(report, estimate=shifted, fit=fit, seen=True)
     return _with_note(noted, f"when it ran, {told}: compute is corrected by that")
 

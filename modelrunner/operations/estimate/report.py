@@ -92,30 +92,37 @@ class Report:
         """What people call the model."""
         return self.facts.name
 
+    @property
+    def context(self) -> int:
+        """Tokens of one conversation."""
+        return self.load.each
+
     def line(self) -> str:
         """One sentence: how much, for what, and whether it fits."""
         has_gpu = any(device.kind == "gpu" for device in self.devices)
         place = memory_of(self.fit, None, has_gpu=has_gpu)
         said = fit_sentence(self.fit, self.estimate.total, place, measured=self.seen)
-        return f"{self.name}: {said}; context {self.load.context}"
+        parallel = self.load.sequences
+        many = f" for each of {parallel} conversations" if parallel > 1 else ""
+        return f"{self.name}: {said}; context {self.context}{many}"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What else is to be said: of the estimate, and of the context that it is for."""
         more = []
-        if self.requested is not None and self.requested < self.load.context:
+        if self.requested is not None and self.requested < self.context:
             more.append(
-                f"context rounded up to {self.load.context}: llama.cpp runs multiples of {PADDING}"
+                f"context rounded up to {self.context}: llama.cpp runs multiples of {PADDING}"
             )
         if self.context_source == "packaged":
-            more.append(f"the artifact sets a context of {self.load.context}")
+            more.append(f"the artifact sets a context of {self.context}")
         return (*self.estimate.notes, *more)
 
     def at(self, context: int) -> tuple[Load, Estimate] | None:
-        """The same use with another context; None where nothing tells."""
+        """The same use with another context of each conversation; None where nothing tells."""
         if self.shape is None or not self.shape.is_known:
             return None
-        load = replace(self.load, context=context)
+        load = replace(self.load, context=context * self.load.sequences)
         return load, estimate(self.shape, load, projector=self.projector)
 
     def to_dict(self) -> dict[str, object]:
@@ -124,7 +131,8 @@ class Report:
         return {
             "reference": self.name,
             "source": found.source,
-            "context": self.load.context,
+            "context": self.context,
+            "parallel": self.load.sequences,
             "context_source": self.context_source,
             "kv_type": self.load.kv_type,
             "bytes": {"total": found.total} if found.source == "card" else _parts(found),

@@ -122,7 +122,7 @@ class Exporter:
             pinned=found.pinned,
             name=name or name_for(found.pinned),
             files=_files(found.artifact, with_projector=problem is None),
-            context=report.load.context,
+            context=report.context,
             kv_type=wish.kv_type,
             memory=report.estimate.total,
             port=wish.port,

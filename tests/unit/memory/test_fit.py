@@ -95,17 +95,21 @@ def test_a_shape_that_is_not_known_can_only_be_too_heavy():
 def test_the_longest_context_is_never_over_budget_and_never_far_below(
     shapes, name, budget, kv_type, sequences
 ):
-    shape, load = shapes[name], Load(4096, kv_type, sequences)
+    shape, load = shapes[name], Load(4096 * sequences, kv_type, sequences)
+
+    def needed(each):
+        return estimate(shape, replace(load, context=each * sequences)).total
+
     found = fit(shape, load, budget)
     if found.max_context is None:
-        assert estimate(shape, replace(load, context=256)).total > budget
+        assert needed(256) > budget
         return
     assert found.max_context % 256 == 0
     assert found.max_context <= shape.context
-    assert estimate(shape, replace(load, context=found.max_context)).total <= budget
+    assert needed(found.max_context) <= budget
     longer = max(found.max_context + 256, round(found.max_context * 1.02))
     if longer <= shape.context:
-        assert estimate(shape, replace(load, context=longer)).total > budget
+        assert needed(longer) > budget
 
 
 @given(name=st.sampled_from(MANY), on_gpu=st.floats(0.5, 24), on_host=st.floats(1, 32))
