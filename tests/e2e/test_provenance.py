@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from modelrunner.oci.reference import ANY_REPOSITORY
+from modelrunner.registry import lan
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
@@ -404,3 +407,27 @@ def test_a_key_that_is_none_is_told(
     done = cli("pull", name)
     assert done.returncode == 2
     assert "bad.pub" in done.stderr
+
+
+@pytest.mark.parametrize("form", SIGNED)
+@pytest.mark.parametrize("where", ["a repository", "a shared store", "the local network"])
+def test_signatures_count_that_another_source_of_the_content_keeps(
+    cli: CommandLine, registry: Registry, model, name, signer, key, form: str, where: str
+) -> None:
+    policy(cli, registry, key)
+    assert cli("pull", name).returncode == 6
+    signature, suffix = SIGNED[form](signer, model)
+    repository = "copies/m" if where == "a repository" else ANY_REPOSITORY
+    with Registry() as other, ExitStack() as stack:
+        other.add(model, repository, ["1"])
+        other.add(signature, repository, [] if suffix is None else [tag_of(model, suffix)])
+        if where == "a repository":
+            option = ("--also", other.reference("copies/m:1"))
+        elif where == "a shared store":
+            option = ("--also", other.url)
+        else:
+            stack.enter_context(lan.announced("127.0.0.1", int(other.host.rpartition(":")[2])))
+            option = ("--lan",)
+        done = cli("pull", name, *option)
+        assert done.returncode == 0, done.stderr
+        assert any(request.kind == "referrers" for request in other.requests)
