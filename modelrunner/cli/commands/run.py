@@ -52,13 +52,16 @@ from modelrunner.cli.options import (
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch.manner import Manner, manner_of
-from modelrunner.operations.launch.plan import LaunchPlan, LaunchWish, plan_launch
+from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.backends.external import ExternalRuntime, ExternalServer
 from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.tools.files import load_tools
 
 _PATIENCE_S = 300.0
+_SIZED_BY = ("context", "parallel", "gpu-layers")
+"""Settings that decide how much memory a model that has to fit is estimated to need."""
 
 
 @command(
@@ -281,12 +284,13 @@ def _fitted(
     from modelrunner.cli import fitting
 
     # by an option of its own or by --set
-    asked = LaunchWish.of(launch.settings())
+    said = {key: value for key, value in launch.settings().items() if key in _SIZED_BY}
+    asked = LaunchRequest.of(said)
     wish = fitting.wish_of(
         None,
         asked.context or context.settings.context,
         asked.gpu_layers,
-        sequences=int(asked.more.get("parallel", 1)),
+        sequences=asked.parallel or 1,
     )
     return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
 
