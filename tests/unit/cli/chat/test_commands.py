@@ -277,7 +277,7 @@ def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> Non
     [
         (b"{}", ""),
         (b"[]", ""),
-        (b"[" * 100_000, ""),
+        (b"[" * 100_000, ": JSON nested too deeply"),
         (b"\xff", ": expected UTF-8 text, got other bytes at byte 0"),
         (b"x", ": expected JSON at line 1"),
         (b'{"modelrunner_chat": 2, "system": null, "messages": []}', ""),
