@@ -58,7 +58,7 @@ def test_variants_are_those_of_a_repository(cli: CommandLine, many: str) -> None
     done = cli("estimate", f"{many}:large", "--variants")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"--variants needs a repository, but error: {many}:large names one model\n"
+        f"error: --variants needs a repository, but {many}:large names one model\n"
         "hint: remove the tag, or --variants\n"
     )
 

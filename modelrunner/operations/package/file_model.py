@@ -194,7 +194,7 @@ def _existing(text: str) -> Path:
     if is_there:
         raise UsageError(f"{shown} is not a file", hint="name a GGUF file")
     raise UsageError(
-        f"{shown} looks like a file: file not found",
+        f"{shown}: file not found",
         hint="check the path; the model of a registry has a name such as ai/smollm2",
     )
 
