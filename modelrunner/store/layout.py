@@ -183,6 +183,8 @@ class Layout:
                 # first the marker: a folder with it is ours, however little else is there
                 write_atomically(self.root / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}\n')
             with lasting(self.blobs):
+                # each by itself: what is there already is looked at, whether it is a link
+                make_directory(self.blobs.parent)
                 make_directory(self.blobs)
             for folder in (self.ingest, self.stamps, self.views):
                 make_directory(folder)
