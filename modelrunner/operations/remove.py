@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from modelrunner.errors import DiskFullError, ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.store.sweep import make_room_by, remove_blobs_of
+from modelrunner.store.sweep import make_room_by, make_room_by_notes, remove_blobs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,11 @@ def remove_model(store: Store, model: StoredModel) -> int:
 def _on_a_full_disk(
     store: Store, model: StoredModel, change: Callable[[], None], *, files: bool
 ) -> int:
-    """Changes the index; where that has no room, the model gives some first: the bytes."""
+    """Changes the index; where that has no room, the model gives some first: the bytes.
+
+    Where a model that stays has nothing to give, all others do: what is noted of their blobs, a few
+    at a time, for that is found out again when it is needed.
+    """
     freed = 0
     for step in (False, True)[: 1 + files]:
         try:
@@ -92,8 +96,14 @@ def _on_a_full_disk(
             freed += make_room_by(store, model, files=step)
         else:
             return freed
-    change()
-    return freed
+    while True:
+        try:
+            change()
+        except DiskFullError:
+            if not make_room_by_notes(store):
+                raise
+        else:
+            return freed
 
 
 def _is_id_of(text: str, model: StoredModel) -> bool:

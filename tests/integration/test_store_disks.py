@@ -126,6 +126,35 @@ def test_on_a_full_disk_a_model_can_be_removed(disk, has):
     assert sweep(store, partials=True) == ()
 
 
+@pytest.mark.parametrize("has", ["a view", "stamps", "nothing more"])
+def test_on_a_full_disk_a_name_can_be_removed(disk, has):
+    store = Store(disk / "store")
+    model = put(store, docker_artifact(b"GGUF" * 50_000, license=b"shared"), "ai/m:1", "ai/m:2")
+    for number in range(8):
+        put(store, docker_artifact(b"other%d" % number), f"ai/other:{number}")
+    if has == "a view":
+        model.weights()
+    if has == "nothing more":
+        for digest in (model.digest, *(blob.digest for blob in model.manifest.blobs)):
+            for note in store.layout.notes(digest.hex):
+                note.unlink(missing_ok=True)
+    fill(disk, 0)
+    assert remove(store, plan_removal(store, "ai/m:1", force=False)).freed == 0
+    assert [name.short for name in store.resolve("ai/m:2").references] == ["ai/m:2"]
+    assert verify_store(store, deep=True).bad == ()
+
+
+def test_on_a_full_disk_with_nothing_to_give_a_name_stays(disk):
+    store = Store(disk / "store")
+    put(store, docker_artifact(b"GGUF" * 50_000), "ai/m:1", "ai/m:2")
+    for stamp in store.layout.stamps.iterdir():
+        stamp.unlink()
+    fill(disk, 0)
+    with pytest.raises(DiskFullError):
+        remove(store, plan_removal(store, "ai/m:1", force=False))
+    assert len(store.resolve("ai/m:2").references) == 2
+
+
 def test_a_model_that_gave_its_files_to_a_full_disk_can_be_pulled_again(store):
     artifact = docker_artifact(b"GGUF" * 1000, license=b"free")
     model = put(store, artifact, "ai/m:1")
