@@ -5,6 +5,7 @@ the runtimes. Whatever else ends it, the guards of the runtimes end those.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 import threading
@@ -61,6 +62,9 @@ class Gateway:
 
     async def _serve(self) -> None:
         _allow_descriptors()
+        # what is there now stays: it is not to be looked through again while requests wait
+        gc.collect()
+        gc.freeze()
         bodies = Bodies(self.limits)
         self._server = _Server(
             uvicorn.Config(

@@ -79,7 +79,7 @@ def of_stored(model: StoredModel) -> Headers:
     found = []
     for layer in model.artifact.weights:
         path = model.blob(layer.descriptor)
-        if not path.exists():
+        if not path.is_file():
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))
     return _judged(_with_sizes(found, model.artifact), model.artifact, partial(_here, model))
@@ -112,7 +112,7 @@ def _judged(
 
 def _here(model: StoredModel, layer: Layer) -> Header:
     path = model.blob(layer.descriptor)
-    if not path.exists():
+    if not path.is_file():
         raise missing(model, layer.descriptor)
     return _named(path, str(layer.path))
 

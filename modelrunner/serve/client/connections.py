@@ -33,6 +33,9 @@ body with a length."""
 _DENSE = 64
 """Bytes of a line, on average, below which chunks are small."""
 
+_REST_S = 0.005
+"""For which nothing is read of a body in small chunks after each piece, times such bodies."""
+
 
 @dataclass(slots=True)
 class Connections:
@@ -41,11 +44,14 @@ class Connections:
     Attributes:
         limits: How many there may be, and for how long.
         waiting: Those without a request, the one that waits longest first.
+        count: How many there are.
+        dense: Those whose bodies come in small chunks.
     """
 
     limits: Limits
     waiting: "dict[Connection, None]" = field(default_factory=dict)
     count: int = 0
+    dense: "set[Connection]" = field(default_factory=set)
 
     def __call__(self, **settings: Any) -> "Connection":  # noqa: ANN401 - uvicorn's own
         """A new connection."""
@@ -103,6 +109,7 @@ class Connection(H11Protocol):
         """Forget the connection."""
         self._all.count -= 1
         self._all.waiting.pop(self, None)
+        self._all.dense.discard(self)
         self._stop_deadline()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
@@ -119,6 +126,10 @@ class Connection(H11Protocol):
         self._is_dense = data.count(b"\n") * _DENSE > len(data)
         super().data_received(data)
         self._settle()
+        if self._is_dense and self._is_chunked():
+            self._rest()
+        else:
+            self._all.dense.discard(self)
 
     def handle_events(self) -> None:
         """Start the request that has arrived, if it is complete."""
@@ -172,12 +183,28 @@ class Connection(H11Protocol):
                 )
 
     def _body_size(self) -> int:
-        if self.conn.their_state is not h11.SEND_BODY:
-            return _READ
-        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-        if not is_chunked:
-            return _READ_BODY
-        return _READ_DENSE if self._is_dense else _READ
+        if self._is_chunked():
+            return _READ_DENSE if self._is_dense else _READ
+        return _READ_BODY if self.conn.their_state is h11.SEND_BODY else _READ
+
+    def _is_chunked(self) -> bool:
+        """Whether a body in chunks is coming."""
+        return self.conn.their_state is h11.SEND_BODY and any(
+            name == b"transfer-encoding" for name, _ in self.headers
+        )
+
+    def _rest(self) -> None:
+        """Read nothing for a moment, so that others have the loop most of the time."""
+        if self.transport.is_closing() or self.flow.read_paused:
+            return
+        self._all.dense.add(self)
+        self.transport.pause_reading()
+        self.loop.call_later(_REST_S * len(self._all.dense), self._go_on)
+
+    def _go_on(self) -> None:
+        # uvicorn may have stopped it meanwhile, and starts it again itself
+        if not self.transport.is_closing() and not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def _read_at_once(self, size: int) -> None:
         # asyncio has no other way to say so; its transports of TLS and of Windows do without

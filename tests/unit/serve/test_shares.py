@@ -159,9 +159,17 @@ def test_small_chunks_are_parsed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
         pieces.append(len(data))
         take(self, data)
 
+    rests: list[int] = []
+    rest = Connection._rest
+
+    def noted_rest(self: Connection) -> None:
+        rests.append(len(pieces))
+        rest(self)
+
     monkeypatch.setattr(Connection, "data_received", noted)
+    monkeypatch.setattr(Connection, "_rest", noted_rest)
     body = chat("hi")
-    chunks = b"1\r\n \r\n" * 20_000 + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    chunks = b"1\r\n \r\n" * 5000 + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     with (
         gateway(Scripted(scripts={"ai/one:latest": [DONE]}), ONE) as running,
         connected(running) as client,
@@ -171,6 +179,8 @@ def test_small_chunks_are_parsed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     long = [size for size in pieces if size > 512]
     assert len(long) <= 1
     assert max(pieces) <= 4096
+    # after each but that of the first answer, and the last, which may end in a long chunk
+    assert len(rests) >= len(pieces) - 3 > 40
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
