@@ -94,7 +94,7 @@ def disk_error(
             refused
             or "check its owner and permissions, or set MODELRUNNER_HOME to another directory"
         )
-    return StoreAccessError(f"cannot use {named}: {error.strerror}", hint=hint, path=named)
+    return StoreAccessError(f"cannot use {named}: {os_reason(error)}", hint=hint, path=named)
 
 
 def flush(handle: int) -> None:

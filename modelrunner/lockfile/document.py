@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
-from modelrunner.text import TOML_HINT, available, os_hint, suggest
+from modelrunner.text import TOML_HINT, available, os_hint, os_reason, suggest
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
@@ -102,7 +102,7 @@ def read_document(path: Path, kind: Kind) -> Document | None:
         return None
     except OSError as exc:
         raise kind.failure(
-            f"cannot read {path}: {exc.strerror}", hint=os_hint(exc), file=str(path)
+            f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), file=str(path)
         ) from exc
     return parse_document(content, str(path), kind)
 

@@ -20,7 +20,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_manifest
 from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.other_stores.found import Found, FoundModel, Kept, Unusable, read_object
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 
 
 def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -58,7 +58,7 @@ def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     except ModelRunnerError as exc:
         return Unusable(title, exc.message)
     except OSError as exc:
-        return Unusable(title, f"its manifest cannot be read: {exc.strerror}")
+        return Unusable(title, f"its manifest cannot be read: {os_reason(exc)}")
     if artifact.manifest.digest != digest:
         return Unusable(title, "its manifest is damaged")
     blobs = {

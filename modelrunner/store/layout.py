@@ -29,6 +29,7 @@ from modelrunner.errors import (
     StoreVersionError,
 )
 from modelrunner.oci.digest import Digest
+from modelrunner.text import os_reason
 from modelrunner.wire import parse_json
 
 VERSION = 1
@@ -200,7 +201,7 @@ class Layout:
         except FileNotFoundError as exc:
             # `/proc` and its like: no place for folders
             raise StoreAccessError(
-                f"cannot create {self.root}: {exc.strerror}",
+                f"cannot create {self.root}: {os_reason(exc)}",
                 hint="set MODELRUNNER_HOME to a directory that you own",
                 path=str(self.root),
             ) from exc

@@ -473,7 +473,7 @@ def test_a_file_that_cannot_be_read_is_told_with_what_to_do(
     assert (done.returncode, done.stderr) == (
         2,
         (
-            "cannot read error: modelrunner.toml: Is a directory\nhint: name a file, not a "
+            "error: cannot read modelrunner.toml: is a directory\nhint: name a file, not a "
             "directory\n"
         ),
     )

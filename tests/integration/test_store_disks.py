@@ -225,7 +225,7 @@ def test_a_read_only_store_says_so_when_it_is_to_be_changed(frozen):
         model.view,
     ]
     for change in changes:
-        with pytest.raises(StoreAccessError, match="Read-only file system") as caught:
+        with pytest.raises(StoreAccessError, match="read-only file system") as caught:
             change()
         assert caught.value.exit_code == ExitStatus.USAGE
         assert "MODELRUNNER_HOME" in (caught.value.hint or "")

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from modelrunner.cli.rendering.writer import write
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize_line
+from modelrunner.text import os_reason, sanitize_line
 
 _LIMIT = 74_994
 """Bytes that every terminal with OSC 52 accepts."""
@@ -104,14 +104,14 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
         try:
             code = subprocess.run([*line, str(file)], check=False).returncode
         except OSError as exc:
-            raise _failed(line[0], exc.strerror or "cannot be started") from exc
+            raise _failed(line[0], os_reason(exc)) from exc
         if code:
             raise _failed(line[0], f"exited with code {code}, nothing was sent")
         try:
             # outside: the file just made
             return file.read_bytes().decode("utf-8").rstrip("\n")
         except OSError as exc:
-            raise _failed(line[0], f"cannot read its file: {exc.strerror}") from exc
+            raise _failed(line[0], f"cannot read its file: {os_reason(exc)}") from exc
         except UnicodeDecodeError as exc:
             raise _failed(line[0], f"its file has invalid UTF-8 at byte {exc.start}") from exc
 

@@ -18,6 +18,7 @@ from modelrunner.operations.doctor.finding import Finding, broken, doubtful, fai
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_stamped
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.text import os_reason
 from modelrunner.units import counted, format_size
 
 _STALE_S = 24 * 3600
@@ -122,7 +123,7 @@ def _links(folder: Path) -> Iterator[Finding]:
     try:
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
     except OSError as exc:
-        message = f"{folder} cannot be written: {exc.strerror}"
+        message = f"{folder} cannot be written: {os_reason(exc)}"
         yield broken("links", message, f"df -h {_quoted(folder)}", ExitStatus.USAGE)
         return
     os.close(handle)
@@ -130,7 +131,7 @@ def _links(folder: Path) -> Iterator[Finding]:
     try:
         os.link(name, beside)
     except OSError as exc:
-        message = f"no hard links here ({exc.strerror}): models take their space twice"
+        message = f"no hard links here ({os_reason(exc)}): models take their space twice"
         yield doubtful("links", message, f"df -T {_quoted(folder)}")
     else:
         yield well("links", "hard links work")

@@ -35,6 +35,7 @@ from modelrunner.store.adopt import Way
 from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.store.views import place_file
+from modelrunner.text import os_reason
 
 SUMS = "SHA256SUMS"
 STABLE_WEIGHTS = "model.gguf"
@@ -273,7 +274,7 @@ def _bring(blob: Path, target: Path, way: Way) -> None:
             os.link(blob, target)
         except OSError as exc:
             raise UsageError(
-                f"{target.parent} can have no link to the store: {exc.strerror}",
+                f"{target.parent} can have no link to the store: {os_reason(exc)}",
                 hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
                 path=str(target.parent),
             ) from exc
@@ -343,7 +344,7 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except FileNotFoundError as exc:
         # below `/proc`, say
         raise ConfigError(
-            f"{folder} cannot be made: {exc.strerror}",
+            f"{folder} cannot be made: {os_reason(exc)}",
             hint="choose another folder",
             path=str(folder),
         ) from exc

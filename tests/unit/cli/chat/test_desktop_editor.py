@@ -32,7 +32,7 @@ def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
     [
         ("exit 3", "exited with code 3, nothing was sent"),
         ("printf '\\377' > \"$2\"", "its file has invalid UTF-8 at byte 0"),
-        ('rm "$2"', "cannot read its file: No such file or directory"),
+        ('rm "$2"', "cannot read its file: no such file or directory"),
     ],
 )
 def test_what_an_editor_fails_at_is_told(tmp_path: Path, body: str, why: str) -> None:
@@ -41,5 +41,5 @@ def test_what_an_editor_fails_at_is_told(tmp_path: Path, body: str, why: str) ->
 
 
 def test_an_editor_that_is_not_there_is_told() -> None:
-    with pytest.raises(UsageError, match="editor /no/such: No such file"):
+    with pytest.raises(UsageError, match="editor /no/such: no such file"):
         edit("", {"EDITOR": "/no/such -w"})
