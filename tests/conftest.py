@@ -14,6 +14,7 @@ from modelrunner.store.store import Store
 from tests.support import docker_daemon as docker_daemons
 from tests.support import forked
 from tests.support.fixtures import script
+from tests.support.modules import folder_of
 from tests.support.shared import made_once
 
 ROOT = Path(__file__).parent.parent
@@ -174,7 +175,7 @@ def docker_with_llama(
     docker_daemon: docker_daemons.DockerDaemon, tmp_path_factory: pytest.TempPathFactory
 ) -> docker_daemons.DockerDaemon:
     """A Docker daemon that has an image which serves models."""
-    pytest.importorskip("xllamacpp", reason="the stand-in for llama-server needs xllamacpp")
+    folder_of("xllamacpp", "the stand-in for llama-server needs xllamacpp")
     from tests.support.llama_image import import_image
 
     import_image(docker_daemon.host, tmp_path_factory.mktemp("image"))

@@ -17,6 +17,7 @@ from tests.support import exports
 from tests.support.artifacts import Artifact, docker_artifact, safetensors_artifact
 from tests.support.gguf import Typed, tiny_gguf, tiny_projector
 from tests.support.hugging_face import Repository, hugging_face
+from tests.support.modules import folder_of
 from tests.support.registry import Registry
 from tests.support.stores import put
 
@@ -527,12 +528,12 @@ class TestPreset:
         assert (section["ctx-size"], section["jinja"], section["rpc"]) == ("1024", "true", "a:1")
 
     def test_llama_cpp_knows_the_keys(self, cli: CommandLine, weights: bytes) -> None:
-        xllamacpp = pytest.importorskip("xllamacpp", reason="llama.cpp's options are read from it")
+        package = folder_of("xllamacpp", "llama.cpp's options are read from it")
         model = docker_artifact(weights, template=b"{{ x }}", mmproj=weights)
         put(cli.store, model, "ai/tiny:1")
         ((_, section),) = exports.preset(text_of(cli, "llama-preset", "--rpc", "a:1")).items()
         assert {"mmproj", "chat-template-file", "cache-ram"} <= set(section)
-        (library,) = Path(xllamacpp.__file__).parent.glob("*.so")
+        (library,) = package.glob("*.so")
         code = library.read_bytes()
         assert [key for key in section if f"--{key}\0".encode() not in code] == []
 

@@ -13,6 +13,7 @@ import pytest
 from modelrunner.runtime.backends.libraries import interpreter_of
 from tests.conftest import ROOT
 from tests.support.fixtures import script
+from tests.support.modules import folder_of
 from tests.support.waiting import alive, wait_until
 
 pytestmark = pytest.mark.real
@@ -29,7 +30,7 @@ Hello! I am a tiny model: my weights were made by hand, so this is all they can 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_models: Mapping[str, Path | list[Path]]) -> Path:
     """What `make run` works in, with a small model under the name of the real one."""
-    pytest.importorskip("xllamacpp", reason="needs a runtime")
+    folder_of("xllamacpp")
     folder = tmp_path / "a clone with blanks" / ".run"
     folder.mkdir(parents=True)
     done = subprocess.run(
@@ -248,7 +249,7 @@ class TestPython:
         assert list(tmp_path.iterdir()) == []
 
     def test_every_library_is_asked_for_that_the_runtime_loads(self) -> None:
-        package = Path(pytest.importorskip("xllamacpp").__file__).parent
+        package = folder_of("xllamacpp")
         (library,) = package.glob("xllamacpp*.so")
         if sys.platform != "linux":
             pytest.skip("reads ELF")

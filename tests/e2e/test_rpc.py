@@ -12,6 +12,7 @@ import pytest
 from modelrunner.runtime.settings import RPC_WARNING
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
+from tests.support.modules import folder_of
 from tests.support.stores import put
 
 STAND_IN = Path(__file__).parents[1] / "support" / "llama_server.py"
@@ -33,7 +34,7 @@ def with_llama_server(cli: CommandLine, tmp_path: Path, script: str) -> CommandL
 
 @pytest.mark.model
 def test_the_servers_reach_llama_cpp(models: CommandLine, tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp", reason="the stand-in for llama-server needs xllamacpp")
+    folder_of("xllamacpp", "the stand-in for llama-server needs xllamacpp")
     cli = with_llama_server(
         models, tmp_path, f'exec {shlex.join([sys.executable, str(STAND_IN)])} "$@"'
     )

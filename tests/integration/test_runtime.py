@@ -26,6 +26,7 @@ from modelrunner.runtime.select import select
 from modelrunner.tools.tool import Tool, Toolbox
 from tests.support.fixtures import script
 from tests.support.llama_image import IMAGE
+from tests.support.modules import folder_of
 from tests.support.processes import processes
 from tests.support.waiting import until
 
@@ -48,7 +49,7 @@ def environ(tmp_path_factory):
     """Our environment; where PATH has no `llama-server`, the stand-in is put there."""
     if shutil.which("llama-server"):
         return {**os.environ, "HF_TOKEN": "hf_x"}
-    pytest.importorskip("xllamacpp", reason="the stand-in for llama-server needs xllamacpp")
+    folder_of("xllamacpp", "the stand-in for llama-server needs xllamacpp")
     folder = tmp_path_factory.mktemp("bin")
     program = folder / "llama-server"
     program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(SUPPORT)])} "$@"\n')

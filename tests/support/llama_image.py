@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support import machine_image
 from tests.support.machine_image import PYTHON, python_files, tree
+from tests.support.modules import folder_of
 
 IMAGE = "stand-in:1"
 STAND_IN = Path(__file__).parent / "llama_server.py"
@@ -17,9 +18,7 @@ _PACKAGES = Path("/app/packages")
 
 def import_image(host: str, folder: Path) -> None:
     """Makes `IMAGE` known to the daemon."""
-    import xllamacpp
-
-    package = Path(xllamacpp.__file__).parent
+    package = folder_of("xllamacpp")
     files = python_files(*package.glob("*.so"))
     files |= {_PACKAGES / file.relative_to(package.parent): file for file in tree(package)}
     files[Path(PROGRAM)] = STAND_IN

@@ -12,6 +12,7 @@ from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
 from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_ggml
 from modelrunner.memory.devices.probe import ask
+from tests.support.modules import folder_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
 
@@ -284,7 +285,7 @@ def test_no_runtime_is_asked_where_there_can_be_no_gpu(root, monkeypatch):
 
 @pytest.mark.parametrize("module", ["xllamacpp", "llama_cpp"])
 def test_an_installed_ggml_lists_its_cpu_which_is_no_gpu(module):
-    pytest.importorskip(module)
+    folder_of(module)
     (probe,) = [probe for probe in runtime_probes() if module in probe.command]
     (answer,) = ask([probe.command], 30)
     assert answer.failure is None
