@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
 
+# to rewrite the tests' asserts anew in each run and worker takes longer than many a test
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # tests that share a thing of the machine's, a Docker daemon for one, stay with one worker
 WORKERS := -n auto --maxprocesses 8 --dist loadgroup
 
@@ -25,10 +27,10 @@ run: $(VENV)/.run ## Pull a real small model as an artifact and let it answer.
 	@sh registry-fixtures/run.sh $(BIN) $(RUN)
 
 test: $(VENV)/.dev ## Run the tests that need nothing but this checkout.
-	$(BIN)/python -m pytest $(WORKERS) -m 'not real'
+	$(PYTEST) $(WORKERS) -m 'not real'
 
 test-real: $(VENV)/.dev ## Run the tests with real models, peers' programs, containers and compilers.
-	$(BIN)/python -m pytest $(WORKERS) -m real
+	$(PYTEST) $(WORKERS) -m real
 
 fmt: $(VENV)/.dev ## Format the code.
 	$(BIN)/ruff format .
@@ -41,7 +43,7 @@ lint: $(VENV)/.dev ## Check style, types and floors.
 	$(BIN)/lint-imports
 
 fuzz: $(VENV)/.dev ## Garbage for all that reads, a thousand bad networks for the engine.
-	$(BIN)/python -m pytest -q $(WORKERS) -m hypothesis --hypothesis-profile thorough tests/unit
+	$(PYTEST) -q $(WORKERS) -m hypothesis --hypothesis-profile thorough tests/unit
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
 	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 

@@ -527,9 +527,12 @@ class TestPreset:
         assert section["model"] == str(here.store.resolve("ai/tiny:1").weights())
         assert (section["ctx-size"], section["jinja"], section["rpc"]) == ("1024", "true", "a:1")
 
-    def test_llama_cpp_knows_the_keys(self, cli: CommandLine, weights: bytes) -> None:
+    def test_llama_cpp_knows_the_keys(
+        self, cli: CommandLine, weights: bytes, tmp_path: Path
+    ) -> None:
         package = folder_of("xllamacpp", "llama.cpp's options are read from it")
-        model = docker_artifact(weights, template=b"{{ x }}", mmproj=weights)
+        projector = tiny_projector(tmp_path / "mmproj.gguf").read_bytes()
+        model = docker_artifact(weights, template=b"{{ x }}", mmproj=projector)
         put(cli.store, model, "ai/tiny:1")
         ((_, section),) = exports.preset(text_of(cli, "llama-preset", "--rpc", "a:1")).items()
         assert {"mmproj", "chat-template-file", "cache-ram"} <= set(section)
