@@ -61,7 +61,14 @@ def main(venv: Path, kind: str) -> int:
         print(f"hint: {advice(missing)}", file=sys.stderr)
         return 2
     run = ROOT / ".run"
-    run.mkdir(exist_ok=True)
+    try:
+        run.mkdir(exist_ok=True)
+        (run / "installing.lock").touch()
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).lower()
+        print(f"error: cannot write to {ROOT}: {reason}", file=sys.stderr)
+        print("hint: use a clone in a directory that you may write to", file=sys.stderr)
+        return 2
     interrupted = run / "installing"
     with only_one(run / "installing.lock"):
         state = "broken" if interrupted.exists() else probe(venv)

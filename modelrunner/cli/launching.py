@@ -332,10 +332,13 @@ def _log_file(context: Context, plan: LaunchPlan) -> Path:
     import os
 
     folder = context.settings.state / "logs"
+    safe = "".join(mark if mark.isalnum() else "-" for mark in plan.name)
+    log = folder / f"run-{safe[:80]}-{os.getpid()}.log"
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True)
-    safe = "".join(mark if mark.isalnum() else "-" for mark in plan.name)
-    return folder / f"run-{safe[:80]}-{os.getpid()}.log"
+        # the runtime's process opens it: here the error has its hint
+        log.touch(mode=0o600)
+    return log
 
 
 @contextmanager

@@ -248,6 +248,19 @@ class TestPython:
         )
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_clone_that_cannot_be_written_is_one_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environment = script("environment")
+        (tmp_path / ".run").write_text("in the way")
+        monkeypatch.setattr(environment, "ROOT", tmp_path)
+        monkeypatch.setattr(environment, "loads", lambda _: True)
+        assert environment.main(tmp_path / ".venv", "run") == 2
+        assert capsys.readouterr().err == (
+            f"error: cannot write to {tmp_path}: file exists\n"
+            "hint: use a clone in a directory that you may write to\n"
+        )
+
     def test_every_library_is_asked_for_that_the_runtime_loads(self) -> None:
         package = folder_of("xllamacpp")
         (library,) = package.glob("xllamacpp*.so")

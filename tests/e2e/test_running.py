@@ -538,3 +538,14 @@ def nothing_left(models: CommandLine) -> bool:
         ["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True
     ).stdout
     return str(models.home) not in listed
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(models: CommandLine, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "logs").mkdir(parents=True)
+    with read_only(state):
+        done = models("run", SMOLLM2, "hi", MODELRUNNER_STATE=str(state))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "hint: check its owner and permissions, or set MODELRUNNER_STATE to another directory"
+    )
