@@ -51,7 +51,7 @@ def _within(found: re.Match[str]) -> str:
 
 
 def _reference(page: Page) -> str:
-    lines = [f"## {page.name}", "", *(f"{text}\n" for text in page.description)]
+    lines = [f"### {page.name}", "", *(f"{text}\n" for text in page.description)]
     lines += ["```console", f"$ modelrunner {page.name} {page.usage}", "```", ""]
     for title in ("Arguments", "Options"):
         if rows := page.parameters[title]:
