@@ -4,9 +4,8 @@
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,10 +14,10 @@ from modelrunner.errors import InvalidReferenceError, NotInStoreError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
+from modelrunner.workspace import Workspace
 
 if TYPE_CHECKING:
-    from modelrunner.oci.manifest import Manifest
-    from modelrunner.registry.registries import Registries
+    from modelrunner.operations.pull.pull import Puller
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Store:
     """
 
     def __init__(self, home: str | Path | None = None) -> None:
-        self._store = stores.Store(_settings(home).store)
+        self._store = _workspace(home).store
 
     def models(self) -> tuple[Model, ...]:
         """Every model once, with all its names.
@@ -135,41 +134,32 @@ def pull(
         DiskFullError, StoreAccessError: It cannot be kept.
         NotInStoreError: It is not here, and the network was ruled out.
     """
-    settings = _settings(home)
-    store = stores.Store(settings.store)
+    workspace = _workspace(home, offline=offline)
     wanted = Reference.parse(_text(reference))
     if offline:
-        return _model(_here(store, wanted))
+        return _model(_here(workspace.store, wanted))
+    if timeout is not None:
+        workspace = workspace.within(timeout)
+    return _model(_puller(workspace, listener, connections, rate).pull(wanted).model)
+
+
+def _puller(
+    workspace: Workspace, listener: Listener, connections: int | None, rate: int | None
+) -> "Puller":
     from modelrunner.operations.pull.local_copies import nowhere, programs
     from modelrunner.operations.pull.pull import Puller
     from modelrunner.transfer.budget import Budget
     from modelrunner.transfer.limits import Limits
 
-    places = settings.places()
-    if timeout is not None:
-        places = places.within(timeout)
-    budget = Budget(Limits(connections, rate))
-    puller = Puller(
-        store,
-        places.source_for,
+    return Puller(
+        workspace.store,
+        workspace.source_for,
         listener,
-        places.backoff,
-        budget,
-        nearby=programs(os.environ) if settings.reuse else nowhere,
-        check=_policy(settings, places),
+        workspace.registries.backoff,
+        Budget(Limits(connections, rate)),
+        nearby=programs(workspace.environ) if workspace.settings.reuse else nowhere,
+        check=workspace.check,
     )
-    return _model(puller.pull(wanted).model)
-
-
-def _policy(settings: Settings, places: "Registries") -> Callable[[Reference, "Manifest"], None]:
-    """What keeps models out that `verify.toml` does not let in."""
-    import warnings
-
-    from modelrunner.operations.pull.pull import unchecked
-    from modelrunner.operations.trust.gate import guard_at
-
-    guard = guard_at(settings.policy, places.referrers_of, settings.verified, warnings.warn)
-    return unchecked if guard is None else guard.check
 
 
 def estimate(
@@ -194,15 +184,9 @@ def estimate(
         ManifestNotFoundError: Nobody knows the model.
         AccessError, TransferError: The registry does not tell, and no card knows the model.
     """
-    from modelrunner.cards.catalog import Catalog
-    from modelrunner.memory.devices.devices import devices
-    from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.report import Wish
 
-    settings = _settings(home)
-    source_for = settings.places().source_for
-    store = stores.Store(settings.store)
-    estimator = Estimator(store, source_for, cache(Catalog.load), cache(devices))
+    estimator = _workspace(home).estimator()
     wish = Wish(context, kv_type, budget=budget)
     if isinstance(subject, Path):
         report = estimator.of_file(subject, wish)
@@ -233,9 +217,11 @@ def _text(reference: str | Reference) -> str:
     return str(reference)
 
 
-def _settings(home: str | Path | None) -> Settings:
+def _workspace(home: str | Path | None, *, offline: bool = False) -> Workspace:
     named: Mapping[str, str] = {} if home is None else {"MODELRUNNER_HOME": str(home)}
-    return Settings.load({**os.environ, **named})
+    environ = {**os.environ, **named}
+    settings = Settings.load(environ)
+    return Workspace(lambda: settings, environ, offline)
 
 
 def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:

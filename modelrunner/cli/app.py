@@ -20,7 +20,7 @@ import typer
 from modelrunner import __version__
 from modelrunner.cli.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.console import ProgressMode
-from modelrunner.cli.context import GlobalOptions, console_for, shared_options
+from modelrunner.cli.context import GlobalOptions, Invocation, console_for, shared_options
 from modelrunner.cli.usage import hint_of, message_of
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
 
@@ -67,7 +67,7 @@ def root(
 ) -> None:
     """Handle options before the name of a command."""
     said = shared_options(json, quiet, progress, plain, offline, debug)
-    ctx.ensure_object(GlobalOptions).add(said)
+    ctx.ensure_object(Invocation).add(said)
     if version:
         if json:
             console_for(said).emit({"version": __version__})
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     fallback = GlobalOptions(
         json="--json" in arguments, plain="--plain" in arguments, debug="--debug" in arguments
     )
-    said = GlobalOptions()
+    said = Invocation()
     try:
         status = _run(arguments, fallback, said)
     except ModelRunnerError as exc:
@@ -137,7 +137,7 @@ def _show_warning(
         (sys.stderr if file is None else file).write(text)
 
 
-def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions) -> int:
+def _run(arguments: Sequence[str], fallback: GlobalOptions, said: Invocation) -> int:
     """Run one command; with --json, report a signal that ends it."""
     try:
         status = typer.main.get_command(app).main(
@@ -159,24 +159,24 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions)
     return int(status or 0)
 
 
-def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: GlobalOptions) -> None:
+def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: Invocation) -> None:
     """Print an error, with --github as an annotation too."""
     console_for(fallback).error(error)
-    if said.github:
+    if said.options.github:
         from modelrunner.cli.github import annotations
 
         for line in annotations(error, os.environ):
             console_for(fallback).note(line)
 
 
-def _show_interruption(fallback: GlobalOptions, said: GlobalOptions) -> None:
+def _show_interruption(fallback: GlobalOptions, said: Invocation) -> None:
     """Report in JSON, with --json, that a signal ended the command."""
     if fallback.json:
         console_for(fallback).error(said.interruption or CanceledByUserError("interrupted"))
 
 
 def _usage(
-    error: BaseException, arguments: Sequence[str], fallback: GlobalOptions, said: GlobalOptions
+    error: BaseException, arguments: Sequence[str], fallback: GlobalOptions, said: Invocation
 ) -> ExitStatus:
     context = getattr(error, "ctx", None)
     message = str(getattr(error, "format_message", lambda: str(error))())

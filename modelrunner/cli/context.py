@@ -1,4 +1,4 @@
-"""Where everything is put together: settings, console, store, registries; once for each command.
+"""What a command works with: its options, the console, and a workspace; it never changes.
 
 `command` gives every command the global options and hands it a `Context` instead of them.
 """
@@ -6,10 +6,9 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, wraps
-from pathlib import Path
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,30 +23,25 @@ from modelrunner.errors import (
     ConfigError,
     ExitStatus,
     ModelRunnerError,
-    NotInStoreError,
     TransferError,
-    UsageError,
 )
+from modelrunner.workspace import Workspace
 
 if TYPE_CHECKING:
     # `--help` and `--version` do without them
     from modelrunner.config.settings import Settings
-    from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
-    from modelrunner.operations.trust.gate import Guard
-    from modelrunner.registry.oci.referrers import ReferrerPlace
     from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class GlobalOptions:
     """The options that every command has; those before its name count too.
 
     Attributes:
         github: `--github`, of the commands that have it: GitHub Actions is told of errors too.
-        interruption: What a command that is ended from outside has to say with `--json`.
     """
 
     json: bool = False
@@ -57,41 +51,104 @@ class GlobalOptions:
     offline: bool = False
     debug: bool = False
     github: bool = False
+
+    def also(self, other: "GlobalOptions") -> "GlobalOptions":
+        """Return what either asks for."""
+        return GlobalOptions(
+            self.json or other.json,
+            self.quiet or other.quiet,
+            other.progress or self.progress,
+            self.plain or other.plain,
+            self.offline or other.offline,
+            self.debug or other.debug,
+            self.github or other.github,
+        )
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the parser has read so far, and what a command has to say if it is interrupted.
+
+    The parser's callbacks and `main` share it; a command gets a `Context`, which does not change.
+    """
+
+    options: GlobalOptions = field(default_factory=GlobalOptions)
     interruption: CanceledByUserError | None = None
 
-    def add(self, other: "GlobalOptions") -> None:
-        """Asks for what the other asks for, too."""
-        self.json |= other.json
-        self.quiet |= other.quiet
-        self.progress = other.progress or self.progress
-        self.plain |= other.plain
-        self.offline |= other.offline
-        self.debug |= other.debug
-        self.github |= other.github
+    def add(self, said: GlobalOptions) -> None:
+        """Note options that were read."""
+        self.options = self.options.also(said)
+
+    def interrupted(self, error: CanceledByUserError) -> None:
+        """Note what `--json` prints where the command is ended from outside."""
+        self.interruption = error
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a command works with; `invocation` is how it was called."""
+    """What a command works with: the options, the terminal, and a workspace.
+
+    Attributes:
+        options: The global options.
+        console: The terminal.
+        invocation: How the command was called.
+        workspace: Store, registries and policy.
+        on_interruption: Takes what is to be said where the command is ended from outside.
+    """
 
     options: GlobalOptions
     console: Console
     invocation: typer.Context = field(repr=False)
-    environ: "os._Environ[str]" = field(default_factory=lambda: os.environ, repr=False)
+    workspace: Workspace
+    on_interruption: Callable[[CanceledByUserError], None] = field(repr=False)
 
-    @cached_property
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment."""
+        return self.workspace.environ
+
+    @property
     def settings(self) -> "Settings":
         """All settings.
 
         Raises:
             ConfigError: The configuration cannot be understood.
         """
-        from modelrunner.config.settings import Settings
+        return self.workspace.settings
 
-        return Settings.load(self.environ)
+    @property
+    def store(self) -> "Store":
+        """The local store."""
+        return self.workspace.store
 
-    def settings_or_defaults(self) -> "tuple[Settings, ConfigError | None]":
-        """The settings; where they cannot be understood, the defaults and what is wrong.
+    @property
+    def registries(self) -> "Registries":
+        """Every registry, and the mirrors before them."""
+        return self.workspace.registries
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network is ruled out."""
+        return self.workspace.offline
+
+    def source_for(self, reference: "Reference") -> "Source":
+        """Return where to pull from, see `Workspace.source_for`."""
+        return self.workspace.source_for(reference)
+
+    def require_network(self, what: str) -> None:
+        """Refuse what needs the network where it is ruled out, see `Workspace`."""
+        self.workspace.require_network(what)
+
+    def require_registry(self, reference: "Reference") -> None:
+        """Refuse to ask a model's registry where the network is ruled out, see `Workspace`."""
+        self.workspace.require_registry(reference)
+
+    def over(self, workspace: Workspace) -> "Context":
+        """Return this context over another workspace."""
+        return replace(self, workspace=workspace)
+
+    def understood(self) -> "tuple[Context, ConfigError | None]":
+        """Return this context; with default settings and the error where they are malformed.
 
         Raises:
             ConfigError: There is no home directory either.
@@ -99,118 +156,11 @@ class Context:
         from modelrunner.config.settings import Settings
 
         try:
-            return self.settings, None
+            _ = self.settings
         except ConfigError as exc:
-            self.__dict__["settings"] = Settings.load(self.environ, defaults=True)
-            return self.settings, exc
-
-    @cached_property
-    def store(self) -> "Store":
-        """The local store."""
-        from modelrunner.store.store import Store
-
-        said: set[str] = set()
-
-        def assumed(name: "Reference") -> None:
-            if name.short not in said:
-                said.add(name.short)
-                self.console.say(f"using {name.short}, the only tag of {name.repository}")
-
-        return Store(self.settings.store, assumed)
-
-    @cached_property
-    def places(self) -> "Registries":
-        """Every registry, and the mirrors before them; a request that is retried is reported."""
-        places = self.settings.places()
-        return replace(places, backoff=replace(places.backoff, on_retry=self._report_retry))
-
-    def _report_retry(self, error: TransferError, attempt: int, delay: float) -> None:
-        console = self.console
-        if console.progress is ProgressMode.JSON:
-            # progress is made of events, and this is one that is about no blob
-            from modelrunner.cli.progress.json_lines import JsonListener
-            from modelrunner.events import Retrying
-
-            JsonListener(console)(Retrying("", error.message, attempt, delay))
-            return
-        tries = self.places.backoff.attempts
-        console.say(f"retrying in {delay:.1f} s (try {attempt + 1} of {tries}): {error.message}")
-
-    def source_for(self, reference: "Reference") -> "Source":
-        """Where to pull from.
-
-        Raises:
-            ModelNotFoundError: It is a name under `local/`; the near ones are named.
-            NotInStoreError: `--offline` was given.
-        """
-        if reference.is_local:
-            raise self.store.unregistered(reference)
-        self.require_registry(reference)
-        return self.places.source_for(reference)
-
-    @cached_property
-    def guarded(self) -> bool:
-        """Whether there is a policy; most have none."""
-        return self.settings.policy.exists()
-
-    def check(self, reference: "Reference", manifest: "Manifest") -> None:
-        """Raises where the policy keeps a model out.
-
-        Raises:
-            UnverifiedError: It does.
-            AccessError, TransferError, NotInStoreError: Its registry does not tell.
-        """
-        guard = self._guard
-        if guard is not None:
-            guard.check(reference, manifest)
-
-    @cached_property
-    def _guard(self) -> "Guard | None":
-        if not self.guarded:
-            return None
-        from modelrunner.operations.trust.gate import guard_at
-
-        def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
-            self.require_network(f"checking the signature of {reference.short}")
-            return self.places.referrers_of(reference)
-
-        settings = self.settings
-        return guard_at(settings.policy, ask, settings.verified, self.console.warn)
-
-    def trust(self, ca_file: Path) -> None:
-        """Trusts a bundle of certificates, for every registry that has none of its own."""
-        self.__dict__["places"] = replace(self.places, ca_file=str(ca_file))
-
-    def hurry(self, seconds: float) -> None:
-        """Gives up on registries after so many seconds."""
-        self.__dict__["places"] = self.places.within(seconds)
-
-    def ask_also(self, others: Sequence[str], *, lan: bool) -> None:
-        """Takes content that is known by its digest from other places too.
-
-        Args:
-            others: References, and addresses of shared stores.
-            lan: Whether to look for shared stores on the local network.
-
-        Raises:
-            UsageError: The extra `lan` is not installed.
-        """
-        if lan:
-            from modelrunner.registry import lan as network
-            from modelrunner.registry.registries import LanStores
-
-            network.require()
-
-            def find() -> Sequence[str]:
-                try:
-                    return network.find()
-                except UsageError as exc:
-                    # there are other places
-                    self.console.warn(exc.message)
-                    return ()
-
-            self.__dict__["places"] = replace(self.places, lan_stores=LanStores(find))
-        self.__dict__["places"] = replace(self.places, also=tuple(others))
+            settings = Settings.load(self.environ, defaults=True)
+            return self.over(replace(self.workspace, load=lambda: settings)), exc
+        return self, None
 
     def explained(self, error: ModelRunnerError) -> ModelRunnerError:
         """The error; of a model that was not found, with the names that may have been meant."""
@@ -240,32 +190,6 @@ class Context:
         if naming:
             error.hint = f"correct the path in {' and '.join(naming)}, or remove it there"
         return error
-
-    def require_network(self, what: str) -> None:
-        """Refuse what needs the network where `--offline` was given.
-
-        Raises:
-            NotInStoreError: It was.
-        """
-        if self.options.offline:
-            raise NotInStoreError(
-                f"{what} needs the network, but --offline is set", hint="run it without --offline"
-            )
-
-    def require_registry(self, reference: "Reference") -> None:
-        """Refuse to ask a model's registry where `--offline` was given.
-
-        Raises:
-            NotInStoreError: It was.
-        """
-        if not self.options.offline:
-            return
-        if self.store.find(reference) is None:
-            raise NotInStoreError(
-                f"{reference.short} is not in the local store, and --offline is set",
-                hint="run it once without --offline",
-            )
-        self.require_network(f"asking the registry of {reference.short}")
 
 
 class Command(TyperCommand):
@@ -344,11 +268,47 @@ def shared_options(
     return GlobalOptions(json, quiet, progress, plain, offline, debug)
 
 
-def build(options: GlobalOptions, invocation: typer.Context) -> Context:
-    """The context of this process."""
+def build(invocation: Invocation, ctx: typer.Context) -> Context:
+    """Return the context of this process."""
+    options = invocation.options
     if options.debug:
         _log_everything()
-    return Context(options, console_for(options), invocation)
+    console = console_for(options)
+    said: set[str] = set()
+
+    def on_assumed(name: "Reference") -> None:
+        if name.short not in said:
+            said.add(name.short)
+            console.say(f"using {name.short}, the only tag of {name.repository}")
+
+    workspace = Workspace(
+        cache(partial(_load, os.environ)),
+        os.environ,
+        options.offline,
+        console.warn,
+        on_assumed,
+        partial(_report_retry, console),
+    )
+    return Context(options, console, ctx, workspace, invocation.interrupted)
+
+
+def _load(environ: Mapping[str, str]) -> "Settings":
+    from modelrunner.config.settings import Settings
+
+    return Settings.load(environ)
+
+
+def _report_retry(
+    console: Console, error: TransferError, attempt: int, attempts: int, delay: float
+) -> None:
+    if console.progress is ProgressMode.JSON:
+        # progress is made of events, and this is one that is about no blob
+        from modelrunner.cli.progress.json_lines import JsonListener
+        from modelrunner.events import Retrying
+
+        JsonListener(console)(Retrying("", error.message, attempt, delay))
+        return
+    console.say(f"retrying in {delay:.1f} s (try {attempt + 1} of {attempts}): {error.message}")
 
 
 def console_for(options: GlobalOptions) -> Console:
@@ -379,9 +339,9 @@ def _with_context(function: Callable[..., None], github: str | None) -> Callable
         for name, lender in lent.items():
             taken = {option: values.pop(option) for option in inspect.signature(lender).parameters}
             values[name] = lender(**taken)
-        options = ctx.find_root().ensure_object(GlobalOptions)
-        options.add(said)
-        context = build(options, ctx)
+        invocation = ctx.find_root().ensure_object(Invocation)
+        invocation.add(said)
+        context = build(invocation, ctx)
         try:
             function(context, **values)
         except ModelRunnerError as exc:
@@ -426,7 +386,7 @@ def _github_option(text: str) -> inspect.Parameter:
 
 
 def _note_github(ctx: typer.Context, wanted: bool) -> None:
-    ctx.find_root().ensure_object(GlobalOptions).add(GlobalOptions(github=wanted))
+    ctx.find_root().ensure_object(Invocation).add(GlobalOptions(github=wanted))
 
 
 def _log_everything() -> None:

@@ -179,21 +179,21 @@ def locker(context: Context) -> Locker:
     """Who pins models for this command line."""
 
     def choose(wanted: Wanted) -> Reference:
-        from modelrunner.cli import fitting
+        from modelrunner.cli.fitting import fitted
+        from modelrunner.operations.pull.fit import Fitting
 
-        wish = _wish(wanted.fit)
-        wanted_fit = fitting.Fitting(choose=True, require=True, wish=wish)
-        return Reference.parse(fitting.fitted(context, wanted.text, wanted_fit))
+        wanted_fit = Fitting(choose=True, require=True, wish=_wish(wanted.fit))
+        return Reference.parse(fitted(context, wanted.text, wanted_fit))
 
     def check(wanted: Wanted, pinned: Reference) -> None:
-        from modelrunner.cli import fitting
+        from modelrunner.operations.pull.fit import does_not_fit
 
-        report = fitting.estimator_for(context).of_model(str(pinned), _wish(wanted.fit))
+        report = context.workspace.estimator().of_model(str(pinned), _wish(wanted.fit))
         if report.fit.verdict not in ("fits", "partial"):
             name = wanted.reference.short
-            raise fitting.does_not_fit(replace(report, facts=replace(report.facts, name=name)))
+            raise does_not_fit(replace(report, facts=replace(report.facts, name=name)))
 
-    return Locker(context.store, context.source_for, choose, check, context.options.offline)
+    return Locker(context.store, context.source_for, choose, check, context.offline)
 
 
 def _wish(fit: Fit | None) -> "Wish":

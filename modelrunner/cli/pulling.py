@@ -3,12 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
 from modelrunner.cli.views.pull import print_failure
-from modelrunner.errors import CanceledByUserError, ModelNotFoundError, UsageError
+from modelrunner.errors import CanceledByUserError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.huggingface.names import normalized
 from modelrunner.oci.artifact import ModelArtifact
@@ -17,9 +16,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import unquoted
 from modelrunner.oci.near import typed
-from modelrunner.oci.reference import Reference, is_whole_id, match_id
+from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.purpose import require_chat_remotely
-from modelrunner.operations.package.file_model import file_of
 from modelrunner.operations.pull import many as together
 from modelrunner.operations.pull.local_copies import nowhere, programs
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
@@ -30,48 +28,6 @@ from modelrunner.text import sanitize_line
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.limits import Limits
 from modelrunner.units import format_size
-
-
-def reference_to_pull(context: Context, text: str) -> Reference:
-    """What the text names; an ID names only what is here.
-
-    Raises:
-        ModelNotFoundError: It is an ID, or a name under `local/`, of nothing in the store.
-    """
-    if match_id(text):
-        model = context.store.lookup(text)
-        if model is not None and model.references:
-            return model.references[0].with_digest(model.digest)
-        if is_whole_id(text):
-            raise ModelNotFoundError(
-                f"{text}: not in the local store, and cannot be pulled by ID",
-                hint="pull it by name and digest: REPOSITORY@sha256:HEX",
-            )
-    path = file_of(text)
-    if path is not None:
-        raise _is_file(text)
-    reference = Reference.parse(text)
-    if reference.is_local and context.store.lookup(text) is None:
-        raise context.store.not_found(text)
-    return context.store.only_name(text) or reference
-
-
-def _is_file(text: str) -> UsageError:
-    shown = sanitize_line(text, 200)
-    try:
-        there = Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        there = False
-    if there:
-        return UsageError(
-            f"{shown} is a file, not the name of a model",
-            hint=f"`modelrunner run {shown}` runs it, `modelrunner import {shown}` adds it to the"
-            " local store",
-        )
-    return UsageError(
-        f"{shown}: file not found",
-        hint="check the path; a model of a registry has a name such as ai/smollm2",
-    )
 
 
 def pull_one(
@@ -91,7 +47,7 @@ def pull_one(
         shows_need: Whether to say how much memory it needs, before its weights move.
         chats: Whether it has to be a model that chats, which is found out before they move.
     """
-    here = _here(context, reference) if context.options.offline else None
+    here = _here(context, reference) if context.offline else None
     if here is not None:
         return here
     with _shown(context) as listener:
@@ -120,7 +76,7 @@ def pull_many(
         What became of each, in the order of the references, without what was given twice.
     """
     found: dict[str, Outcome] = {}
-    for reference in references if context.options.offline else ():
+    for reference in references if context.offline else ():
         here = _here(context, reference)
         if here is not None:
             found[str(reference)] = here
@@ -165,12 +121,12 @@ def _puller(
         context.store,
         context.source_for,
         listener,
-        context.places.backoff,
+        context.registries.backoff,
         Budget(limits),
         on_choice=on_choice,
         on_config=on_config,
         nearby=programs(context.environ) if context.settings.reuse else nowhere,
-        check=context.check,
+        check=context.workspace.check,
     )
 
 
@@ -192,8 +148,8 @@ def _shown(context: Context, models: int = 1) -> Iterator[Listener]:
         said = f"interrupted; {format_size(kept)} kept"
         context.console.say(f"{said}. Run the same command to resume.")
         # for the error object that `main` writes
-        context.options.interruption = CanceledByUserError(
-            said, hint="run the same command to resume", kept_bytes=kept
+        context.on_interruption(
+            CanceledByUserError(said, hint="run the same command to resume", kept_bytes=kept)
         )
         raise
 

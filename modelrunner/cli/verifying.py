@@ -23,11 +23,11 @@ def signatures_for(
         return Signatures(
             None, "not checked: the model has no name, so its registry is unknown", rule
         )
-    if context.options.offline:
+    if context.offline:
         return Signatures(None, "not checked: --offline is set", rule)
     signers = asked if asked.keys or asked.identity else Signers.of(rule)
     try:
-        places = context.places.referrers_of(reference)
+        places = context.registries.referrers_of(reference)
         return Signatures(signatures_of(places, manifest, signers), None, rule)
     except ModelRunnerError as exc:
         return Signatures(None, exc.message, rule)

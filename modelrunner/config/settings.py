@@ -19,7 +19,7 @@ from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
 
 if TYPE_CHECKING:
-    from modelrunner.registry.registries import Registries
+    pass
 
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
@@ -199,21 +199,6 @@ class Settings:
     def servers(self) -> Path:
         """Where servers of models keep their records and logs."""
         return self.state / "serve"
-
-    def places(self) -> "Registries":
-        """Every registry, and the mirrors before them."""
-        # only what uses the network pays for it
-        from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.huggingface.api import HubAccess
-        from modelrunner.registry.registries import Registries
-
-        return Registries(
-            DockerCredentials(self.docker_config, self.auth_files),
-            self.mirrors,
-            self.registries,
-            self.ca_file,
-            hub=HubAccess(self.hf_endpoint, self.hf_token, self.hf_offline),
-        )
 
 
 def _hf_offline(environ: Mapping[str, str]) -> str | None:

@@ -1,11 +1,9 @@
 """Which place a reference's model comes from, and goes to."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
-from typing import Self
 
 from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
@@ -61,11 +59,6 @@ class Registries:
     listings: Listings = field(default_factory=dict, repr=False)
     lan_stores: LanStores | None = None
     also: Sequence[str] = ()
-
-    def within(self, seconds: float) -> Self:
-        """The same places, given up on after so many seconds from now."""
-        deadline = time.monotonic() + seconds
-        return replace(self, backoff=replace(self.backoff, deadline=deadline, allowed_s=seconds))
 
     def source_for(self, reference: Reference) -> Source:
         """Where to pull from: the registry, behind its mirrors; and whoever has the same content.

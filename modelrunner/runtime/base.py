@@ -69,6 +69,10 @@ class Server(ABC):
     def alive(self) -> bool:
         """Whether the process runs, or, where it is not ours, the endpoint answers."""
 
+    def chat_template(self) -> str | None:
+        """Return the template that it uses; None where it follows its model, or does not say."""
+        return None
+
     @abstractmethod
     def stop(self) -> None:
         """End the server and everything that it started. Doing it twice does no harm."""
@@ -231,12 +235,21 @@ class Runtime(Protocol):
         """What it can do beyond answering."""
         ...
 
+    @property
+    def external(self) -> bool:
+        """Whether its server runs already: nothing is started, and its settings are its own."""
+        ...
+
     def availability(self) -> Availability:
         """Whether it is installed and can be started: cheap, without starting it or its version."""
         ...
 
     def version(self) -> str | None:
         """What it says of itself; None where it is not there or does not say."""
+        ...
+
+    def build(self) -> str | None:
+        """Return which build it is, without starting it; None where that cannot be known."""
         ...
 
     def start(self, spec: LaunchSpec, log: Path) -> Server:

@@ -15,7 +15,6 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
-from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import Server
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
@@ -124,7 +123,7 @@ class Relay:
         fields = await self.bodies.understand(raw)
         model = self._model(fields)
         state.model = model.name
-        if not isinstance(self.pool.runtime, ExternalRuntime):
+        if not self.pool.runtime.external:
             check_for(fields, model, self.endpoint)
         await self._answer(scope, model, raw, send, state)
 

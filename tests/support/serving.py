@@ -106,11 +106,15 @@ class Scripted:
 
     name = "scripted"
     abilities = frozenset(Ability)
+    external = False
 
     def availability(self) -> Availability:
         return Availability(self.name, available=True)
 
     def version(self) -> None:
+        return None
+
+    def build(self) -> None:
         return None
 
     def start(self, spec: LaunchSpec, log: Path) -> ScriptedServer:

@@ -19,7 +19,6 @@ from modelrunner.cli.chat.answer import Display, answer_once
 from modelrunner.cli.chat.session import Session, describe
 from modelrunner.cli.context import Context
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
-from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import Runtime
 from modelrunner.text import json_fault, os_reason, sanitize_line
 from modelrunner.wire import parse_json
@@ -251,7 +250,7 @@ def against_loops(options: SamplingOptions, runtime: Runtime) -> SamplingOptions
 
     An external server may not support the parameter.
     """
-    if options.repeat_penalty is not None or isinstance(runtime, ExternalRuntime):
+    if options.repeat_penalty is not None or runtime.external:
         return options
     return replace(options, repeat_penalty=REPEAT_PENALTY)
 

@@ -8,15 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launch_warnings import warn_of_rpc
-from modelrunner.cli.launching import (
-    LaunchOptions,
-    find_or_pull,
-    needs_of,
-    refuse_for_others,
-    request_for,
-    runtime_for,
-    started,
-)
+from modelrunner.cli.launching import find_or_pull, started
 from modelrunner.cli.options import (
     Assignments,
     CommandWithFlags,
@@ -34,7 +26,7 @@ from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchWish, Speed
 from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.launch.plan import plan_launch
-from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.operations.launch.precedence import LaunchOptions, refuse_for_others
 from modelrunner.runtime.base import Ability, LaunchSpec, Server
 
 _HEADINGS = ("PROMPT", "PARALLEL", "PROMPT TOK/S", "GENERATION TOK/S", "FIRST TOKEN")
@@ -96,8 +88,9 @@ def bench(
         raw_flags=raw_flags or (),
     )
     _refuse_own(launch)
-    chosen = runtime_for(context, runtime, needs_of(context, reference, launch))
-    if isinstance(chosen, ExternalRuntime):
+    precedence = context.workspace.precedence()
+    chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch))
+    if chosen.external:
         refuse_for_others(chosen, launch)
         # what runs there is not ours to know: the name goes as it was typed
         spec = LaunchSpec(model=Path(), name=reference, context=0, threads=0, api_key="")
@@ -106,7 +99,7 @@ def bench(
             _show(context, server, reference, wish)
         return
     model, name = find_or_pull(context, reference, chats=True)
-    asked = request_for(context, chosen, model, name, launch)
+    asked = precedence.request(chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
     parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1
     room = padded(wish.context)

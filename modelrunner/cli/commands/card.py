@@ -129,7 +129,7 @@ def card_source(context: Context) -> CardSource:
     return CardSource(
         Catalog.load(),
         context.settings.cards,
-        None if context.options.offline else lambda name: _describe(context, name),
+        None if context.offline else lambda name: _describe(context, name),
     )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launching import LaunchOptions, tagged
 from modelrunner.cli.options import (
     Assignments,
     ChatTemplate,
@@ -21,6 +20,7 @@ from modelrunner.cli.options import (
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.launch.configure import Configurations
+from modelrunner.operations.launch.precedence import LaunchOptions, tagged
 from modelrunner.runtime import settings
 from modelrunner.runtime.settings import Value
 from modelrunner.text import did_you_mean

@@ -36,7 +36,8 @@ def doctor(
     model = Reference.parse(ref) if ref is not None else None
     if model is not None and model.is_local:
         raise context.store.unregistered(context.store.only_name(ref or "") or model)
-    settings, misunderstood = context.settings_or_defaults()
+    context, misunderstood = context.understood()
+    settings = context.settings
     named, ailing = _registries(settings)
     if misunderstood is not None:
         variable, _, _ = misunderstood.message.partition(": ")
@@ -48,7 +49,7 @@ def doctor(
         wanted.insert(0, model.registry)
     patient = Patient(
         settings.home,
-        context.places,
+        context.registries,
         list(dict.fromkeys(wanted)),
         context.environ,
         settings.runtime,
@@ -56,7 +57,7 @@ def doctor(
         settings.docker_config,
         dict(_certificates(settings)),
         model,
-        context.options.offline,
+        context.offline,
     )
     found = (*examine(patient), *ailing)
     status = exit_status(found)
@@ -65,7 +66,7 @@ def doctor(
             {
                 "ok": not status,
                 "exit_code": int(status),
-                "offline": context.options.offline,
+                "offline": context.offline,
                 "findings": [entry.to_dict() for entry in found],
             }
         )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.fitting import bytes_of, does_not_fit, estimator_for, gpu_named
 from modelrunner.cli.options import ContextSize, GpuLayers, Parallel
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.estimate.estimate import Estimator
 from modelrunner.operations.estimate.report import Report, Wish, device_to_dict
+from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
 from modelrunner.text import suggest
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def estimate(
         bytes_of(budget),
         source.value,
     )
-    estimator = estimator_for(context, gpu_named(gpu))
+    estimator = context.workspace.estimator(gpu_named(gpu))
     asked = budget is not None or gpu is not None
     if all_variants:
         _estimate_all(context, estimator, subject, wish, asked=asked)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.fitting import estimator_for
 from modelrunner.cli.options import Rpc
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
@@ -103,7 +102,7 @@ def export_model(
         rpc=None if rpc is None else str(value_of("rpc", rpc, "--rpc")),
         program=_program(context, program) if kind is Kind.SYSTEMD else None,
     )
-    estimator = estimator_for(context)
+    estimator = context.workspace.estimator()
     exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
     made = exporter.export(kind, reference, wish)
     if not made.report.estimate.is_complete:

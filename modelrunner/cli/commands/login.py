@@ -33,7 +33,7 @@ def login(
     name = _registry(registry)
     credential = _ask(username, password_stdin=password_stdin)
     context.require_network("login")
-    places = replace(context.places, credentials=OneCredential(name, credential), known={})
+    places = replace(context.registries, credentials=OneCredential(name, credential), known={})
     with closing(places.sink_for(Reference(name, "login", None))) as endpoint:
         asked = check_login(endpoint)
     place = _logins(context).save(name, credential)

@@ -124,9 +124,9 @@ def _push(context: Context, model: StoredModel, name: Reference) -> Pushed:
     if name.is_local:
         raise context.store.unregistered(name)
     context.require_network("push")
-    sink = context.places.sink_for(name)
+    sink = context.registries.sink_for(name)
     with progress(context.console, verb="pushing") as listener:
-        return Pusher(context.store, sink, listener, context.places.backoff).push(model, name)
+        return Pusher(context.store, sink, listener, context.registries.backoff).push(model, name)
 
 
 def _pushed_to_dict(pushed: Pushed) -> dict[str, object]:

@@ -120,19 +120,18 @@ def pull(
     """Download models, verify them and add them to the local store. Existing blobs are reused."""
     actions = _actions(context) if context.options.github else None
     rate = _rate(limit_rate)
-    if timeout is not None:
-        context.hurry(timeout)
+    workspace = context.workspace if timeout is None else context.workspace.within(timeout)
     if ca_file is not None:
         if not ca_file.is_file():
             raise UsageError(
                 f"--ca-file {sanitize_line(str(ca_file), 200)}: file not found",
                 hint="name a file with certificates in PEM format",
             )
-        context.trust(ca_file)
+        workspace = workspace.trusting(ca_file)
     if also or lan or context.settings.lan:
-        context.ask_also(also or (), lan=lan or context.settings.lan)
+        workspace = workspace.asking_also(also or (), lan=lan or context.settings.lan)
     # a policy's signatures are not asked for then either
-    context.options.offline |= frozen
+    context = context.over(workspace.ruled_offline() if frozen else workspace)
     from_lock = locked or frozen
     placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None
@@ -143,7 +142,7 @@ def pull(
                 "--fit, --require-fit, --budget and --for cannot be combined with --locked",
                 hint="remove them: the lock pins which variant to pull",
             )
-        _pull_locked(context, references or (), wish, placing, frozen=frozen, file=file)
+        _pull_locked(context, references or (), wish, placing, file=file)
         return
     if not references:
         raise UsageError(
@@ -174,9 +173,10 @@ class _Wish:
 
 
 def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Placing) -> None:
-    from modelrunner.cli.pulling import pull_many, pull_one, reference_to_pull
+    from modelrunner.cli.pulling import pull_many, pull_one
+    from modelrunner.operations.pull.reference import reference_to_pull
 
-    references = [reference_to_pull(context, text) for text in texts]
+    references = [reference_to_pull(context.store, text) for text in texts]
     if len(references) == 1:
         pulled = pull_one(context, references[0], wish.limits, shows_need=True)
         result = placing.place(Result(pulled), placing.folder)
@@ -201,10 +201,10 @@ def _pull_locked(
     wish: _Wish,
     placing: Placing,
     *,
-    frozen: bool,
     file: Path | None,
 ) -> None:
-    from modelrunner.cli.locked import pull_locked
+    from modelrunner.lockfile.project import Project
+    from modelrunner.operations.pull.locked import LockedPuller
 
     def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
         from modelrunner.cli.pulling import pull_many
@@ -214,7 +214,17 @@ def _pull_locked(
         return outcomes
 
     reported: list[ModelRunnerError] = []
-    found = pull_locked(context, frozen=frozen, names=names, file=file, fetch=fetch)
+    workspace, console = context.workspace, context.console
+    puller = LockedPuller(
+        store=context.store,
+        offline=context.offline,
+        fetch=fetch,
+        check=workspace.check if workspace.guarded else None,
+        warn=console.warn,
+        on_gone=lambda hint: console.say(f"hint: {hint}"),
+    )
+    project = Project.at(file)
+    found = puller.pull(project, names)
     results = [Result(entry.outcome, entry.locked.name) for entry in found]
     places = [
         entry.output if placing.folder is None else placing.folder / entry.locked.name
@@ -224,9 +234,7 @@ def _pull_locked(
     if wish.actions is None:
         _finish(context, shown, wish)
     else:
-        from modelrunner.lockfile.project import Project
-
-        _finish(context, shown, wish, Project.at(file).lock().cache_key())
+        _finish(context, shown, wish, project.lock().cache_key())
 
 
 def _placed(
@@ -284,13 +292,13 @@ def _fitted(
     budget: str | None,
     gpu: str | None,
 ) -> list[str]:
-    from modelrunner.cli import fitting
+    from modelrunner.cli.fitting import fitted
+    from modelrunner.operations.pull.fit import Fitting, gpu_named, wish_of
 
     if gpu is None and budget is None:
         _warn_of_runtime(context)
-    wish = fitting.wish_of(budget)
-    wanted = fitting.Fitting(fit, require_fit, fitting.gpu_named(gpu), wish)
-    return [fitting.fitted(context, text, wanted) for text in references]
+    wanted = Fitting(fit, require_fit, gpu_named(gpu), wish_of(budget))
+    return [fitted(context, text, wanted) for text in references]
 
 
 def _warn_of_runtime(context: Context) -> None:

@@ -19,17 +19,7 @@ from modelrunner.cli.chat.session import Session
 from modelrunner.cli.chat.tools import Caller, ask_person
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.launch_warnings import warn_of
-from modelrunner.cli.launching import (
-    NO_LAUNCH_OPTIONS,
-    Launch,
-    LaunchOptions,
-    find_or_pull,
-    needs_of,
-    request_for,
-    runtime_for,
-    started,
-)
-from modelrunner.cli.learning import as_seen, learn
+from modelrunner.cli.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull, started
 from modelrunner.cli.options import (
     Answers,
     CommandWithFlags,
@@ -51,11 +41,12 @@ from modelrunner.cli.options import (
 )
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
+from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
+from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime.abilities import refusal, require
-from modelrunner.runtime.backends.external import ExternalRuntime, ExternalServer
 from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.tools.files import load_tools
 
@@ -132,14 +123,16 @@ def run(
     extra = {Ability.TOOLS} if tools else set[Ability]()
     extra |= {Ability.SCHEMA} if asking.has_schema else set()
     extra |= {Ability.PROJECTOR} if pictures else set()
-    chosen = runtime_for(context, runtime, needs_of(context, reference, launch) | extra)
+    precedence = context.workspace.precedence()
+    chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch) | extra)
     require(chosen, extra)
     if fit or require_fit:
         reference = _fitted(context, reference, fit, require_fit, launch)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
-    request = request_for(context, chosen, model, name, launch)
+    request = precedence.request(chosen, model, name, launch)
     plan = plan_launch(context.store, model, name, request, devices())
-    plan = as_seen(context, chosen, model, plan)
+    experience = context.workspace.experience()
+    plan = as_seen(experience, chosen, model, plan)
     context.console.say(plan.line())
     warn_of(context, plan)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
@@ -156,7 +149,7 @@ def run(
     begun = time.monotonic()
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
-        learn(context, server, model, plan)
+        learn(experience, server, model, plan)
         if server.context is not None and server.context < plan.spec.context:
             context.console.warn(
                 f"the runtime uses a context of {server.context} instead of {plan.spec.context}"
@@ -191,7 +184,7 @@ def _client(
         manner.stop_markers,
         manner.own_markers,
         # whoever runs another server bounds its answers, and in a chat a person can stop one
-        stops_loops=not (chats and isinstance(runtime, ExternalRuntime)),
+        stops_loops=not (chats and runtime.external),
     )
 
 
@@ -208,7 +201,7 @@ def _manner(
     Raises:
         UsageError: An option needs a chat template, and the model has none.
     """
-    if isinstance(runtime, ExternalRuntime):
+    if runtime.external:
         return Manner(completes=raw)
     manner = manner_of(plan, raw=raw)
     if manner.note is not None:
@@ -235,7 +228,7 @@ def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
 def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
     """Return what the prompt opens of thoughts, unless the server splits them off."""
     template, splits = plan.chat_template, Ability.SPLITS_THOUGHTS in runtime.abilities
-    if isinstance(server, ExternalServer):
+    if runtime.external:
         # most servers show no template: then it is that of the model that was named
         template, splits = server.chat_template() or template, True
     opening = opening_of(template)
@@ -259,7 +252,7 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
         UsageError: Images were given, and it does not support them.
     """
     # what a server has that runs already is not for us to know
-    if plan.spec.mmproj is not None or isinstance(runtime, ExternalRuntime):
+    if plan.spec.mmproj is not None or runtime.external:
         return None
     why = f"{plan.name} does not support images: it has no projector (mmproj)"
     if pictures:
@@ -269,7 +262,7 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
 
 def _tools_warning(runtime: Runtime, plan: LaunchPlan) -> str | None:
     # what a server has that runs already is not for us to know
-    if isinstance(runtime, ExternalRuntime) or plan.knows_tools:
+    if runtime.external or plan.knows_tools:
         return None
     return f"the chat template of {plan.name} does not support tools: the model may never see them"
 
@@ -281,18 +274,19 @@ def _fitted(
     require_fit: bool,
     launch: LaunchOptions,
 ) -> str:
-    from modelrunner.cli import fitting
+    from modelrunner.cli.fitting import fitted
+    from modelrunner.operations.pull.fit import Fitting, wish_of
 
     # by an option of its own or by --set
     said = {key: value for key, value in launch.settings().items() if key in _SIZED_BY}
     asked = LaunchRequest.of(said)
-    wish = fitting.wish_of(
+    wish = wish_of(
         None,
         asked.context or context.settings.context,
         asked.gpu_layers,
         sequences=asked.parallel or 1,
     )
-    return fitting.fitted(context, reference, fitting.Fitting(fit, require_fit, wish=wish))
+    return fitted(context, reference, Fitting(fit, require_fit, wish=wish))
 
 
 def _asking(question: str | None, answers: int | None, form: str | None) -> Asking:

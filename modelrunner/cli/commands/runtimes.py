@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launching import runtime_for
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.memory.devices.devices import Device, runtime_probes, survey
 from modelrunner.runtime.base import Availability, Runtime
@@ -56,7 +55,7 @@ def runtimes(context: Context) -> None:
 def _chosen(context: Context) -> str | None:
     """Return the runtime that a start would use; None if there is none."""
     try:
-        found: Runtime = runtime_for(context, None)
+        found: Runtime = context.workspace.runtime(None)
     except (RuntimeUnavailableError, UsageError):
         return None
     return found.name

@@ -96,7 +96,7 @@ def _docker_hub(context: Context) -> "Sequence[DockerHubRepository]":
 def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]":
     from modelrunner.registry.huggingface.api import HubApi
 
-    places = context.places
+    places = context.registries
     # somebody waits for a page to read, as for Docker Hub's
     patience = replace(places.backoff, attempts=2, longest_retry_after_s=5.0)
     api = HubApi(places.hub, patience, places.ca_file)

@@ -10,17 +10,8 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.fitting import bytes_of
 from modelrunner.cli.launch_warnings import warn_of_rpc
-from modelrunner.cli.launching import (
-    NO_LAUNCH_OPTIONS,
-    Launch,
-    LaunchOptions,
-    find_or_pull,
-    needs_of_options,
-    request_for,
-    runtime_for,
-)
+from modelrunner.cli.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull
 from modelrunner.cli.options import (
     CommandWithFlags,
     Mmproj,
@@ -30,6 +21,8 @@ from modelrunner.cli.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.net import is_loopback
+from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
+from modelrunner.operations.pull.fit import bytes_of
 from modelrunner.operations.serve import (
     ServeOrder,
     ServePlan,
@@ -142,7 +135,7 @@ def serve_models(
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)
-    chosen = runtime_for(context, runtime, needs)
+    chosen = context.workspace.runtime(runtime, needs)
     with listening(context, host, context.settings.port if port is None else port) as listener:
         planner = _Planner(context, chosen, launch, devices(), memory)
         models = _chosen(context, references or [], mmproj, everything=everything)
@@ -198,7 +191,9 @@ class _Planner:
         return plans
 
     def _plan(self, model: StoredModel, name: str) -> ServePlan:
-        request = request_for(self.context, self.runtime, model, name, self.launch)
+        request = self.context.workspace.precedence().request(
+            self.runtime, model, name, self.launch
+        )
         several = Ability.PARALLEL in self.runtime.abilities
         plan = plan_serving(
             self.context.store,

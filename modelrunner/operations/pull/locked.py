@@ -3,12 +3,23 @@
 A model that is all here gets the name that the lock gives it, so that `run` and `path` find it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from modelrunner.errors import LockOutdatedError, NotInStoreError
+from modelrunner.errors import (
+    LockOutdatedError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    NotInStoreError,
+    StoreAccessError,
+)
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
+from modelrunner.lockfile.project import Project
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -116,3 +127,145 @@ def _lacking(store: Store, lock: Lock, model: LockedModel) -> Iterator[LockedBlo
     for blob in model.unique:
         if store.blobs.state(blob.descriptor) != "good":
             yield blob
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPull:
+    """What became of one model of a lock.
+
+    Attributes:
+        locked: The model.
+        output: Where the project wants its files.
+        outcome: What the pull came to; its reference is the one that the lock has.
+    """
+
+    locked: LockedModel
+    output: Path | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPuller:
+    """Pulls what a lock pins, each model by its digest; what is in the store asks nobody.
+
+    Where everything is there this reads sizes and stamps, and imports nothing that knows a network.
+    Otherwise only digests are asked for: where a tag points by now does not matter.
+
+    Attributes:
+        store: Where the models go.
+        offline: Whether the network is ruled out.
+        fetch: Pulls references that have a digest, and returns in the same order what became of
+            each; it is not called where nothing is missing.
+        check: Refuses a model that the policy keeps out; None where there is no policy.
+        warn: Takes warnings.
+        on_gone: Called with a hint where a registry no longer has what the lock pins.
+    """
+
+    store: Store
+    offline: bool
+    fetch: Callable[[Sequence[Reference]], Sequence[Outcome]]
+    check: Callable[[Reference, Manifest], None] | None
+    warn: Callable[[str], None]
+    on_gone: Callable[[str], None]
+
+    def pull(self, project: Project, names: Sequence[str] = ()) -> tuple[LockedPull, ...]:
+        """Pull the models of a project.
+
+        Args:
+            project: The two files.
+            names: Which models; all where none is named.
+
+        Raises:
+            LockError: The lock does not satisfy the intent, or is malformed; or something is
+                missing and the network is ruled out.
+            UsageError: There is no intent, it is malformed, or names no such model.
+        """
+        begun = time.monotonic()
+        intent, lock = project.agreed()
+        wanted = [intent.model(name) for name in dict.fromkeys(names)] or intent.models
+        locked = [model for entry in wanted if (model := lock.get(entry.name)) is not None]
+        missing = lacks(self.store, lock, locked)
+        if self.offline:
+            require_all(lock, missing)
+        outcomes = self._fetched(lock, [lack.model for lack in missing])
+        outcomes |= self._stored([model for model in locked if model.name not in outcomes], begun)
+        folder = project.intent_path.parent
+        outputs = {each.name: folder / each.output for each in wanted if each.output is not None}
+        return tuple(
+            LockedPull(model, outputs.get(model.name), outcomes[model.name]) for model in locked
+        )
+
+    def _stored(self, models: Sequence[LockedModel], begun: float) -> dict[str, Outcome]:
+        """Models that are all in the store, named as the lock names them."""
+        known = {model.digest: model for model in self.store.models()}
+        found: dict[str, Outcome] = {}
+        for locked in models:
+            there = known.get(locked.manifest.digest) or StoredModel(
+                self.store.layout, locked.manifest, ()
+            )
+            try:
+                # without a policy not even the manifest is read
+                if self.check is not None:
+                    self.check(locked.reference, there.manifest)
+            except ModelRunnerError as exc:
+                found[locked.name] = Failed(locked.reference, exc)
+                continue
+            try:
+                model = settle(self.store, locked, there)
+            except StoreAccessError as exc:
+                # its files can be used all the same
+                self.warn(f"cannot add the name {locked.reference.short} to the local store: {exc}")
+                model = there
+            spent = time.monotonic() - begun
+            found[locked.name] = Pulled(locked.reference, model, "up-to-date", 0, 0, spent, None)
+        return found
+
+    def _fetched(self, lock: Lock, models: Sequence[LockedModel]) -> dict[str, Outcome]:
+        """What became of those that were missing."""
+        if not models:
+            return {}
+        # two names of one content are one thing to fetch
+        wanted = {str(model.pinned): model.pinned for model in models}
+        results = dict(zip(wanted, self.fetch(tuple(wanted.values())), strict=True))
+        found: dict[str, Outcome] = {}
+        for locked in models:
+            outcome = results[str(locked.pinned)]
+            if isinstance(outcome, Pulled):
+                try:
+                    found[locked.name] = self._settled(lock, locked, outcome)
+                except ModelRunnerError as exc:
+                    found[locked.name] = Failed(locked.reference, exc)
+            elif isinstance(outcome, Failed):
+                error = self._located(outcome.error, lock, locked)
+                found[locked.name] = Failed(locked.reference, error)
+            else:
+                found[locked.name] = replace(outcome, reference=locked.reference)
+        return found
+
+    def _settled(self, lock: Lock, locked: LockedModel, pulled: Pulled) -> Pulled:
+        require_same(lock, locked, pulled.model)
+        choice = pulled.choice
+        model = settle(self.store, locked, pulled.model, None if choice is None else choice.name)
+        if locked.pinned != locked.reference:
+            # the pull knew it by no other name
+            self.store.untag([locked.pinned])
+        return replace(pulled, reference=locked.reference, model=model)
+
+    def _located(
+        self, error: ModelRunnerError, lock: Lock, locked: LockedModel
+    ) -> ModelRunnerError:
+        """A failure with the line of the lock, and with what helps where its content is gone."""
+        error.facts = {
+            **error.facts,
+            "model": locked.name,
+            "file": lock.file,
+            "line": locked.line,
+        }
+        if isinstance(error, ManifestNotFoundError):
+            error.hint = (
+                f"the registry no longer has what {lock.file} pins: `modelrunner lock --update"
+                f" {locked.name}` pins the current {locked.reference.short}"
+            )
+            # the failure was shown when it happened, and this was not known there
+            self.on_gone(error.hint)
+        return error

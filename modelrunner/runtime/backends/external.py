@@ -25,6 +25,7 @@ class ExternalServer(Server):
     """
 
     name = "url"
+    external = True
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self._base_url = base_url
@@ -87,6 +88,7 @@ class ExternalRuntime:
     """
 
     name = "url"
+    external = True
     # it may be able to, and its requests are passed on; how it is started is its own
     abilities = frozenset(
         {Ability.TOOLS, Ability.SCHEMA, Ability.PROJECTOR, Ability.EMBEDDING, Ability.PARALLEL}
@@ -102,6 +104,10 @@ class ExternalRuntime:
 
     def version(self) -> None:
         """None: such a server does not say."""
+        return
+
+    def build(self) -> None:
+        """Return None: it may be another one each time."""
         return
 
     def start(self, spec: LaunchSpec, log: Path) -> ExternalServer:  # noqa: ARG002 - not ours to say

@@ -45,6 +45,7 @@ class LlamaServer:
     """
 
     name = "llama-server"
+    external = False
     abilities = ABILITIES[name]
 
     def __init__(self, environ: Mapping[str, str], version_deadline_s: float = 10.0) -> None:
@@ -84,6 +85,17 @@ class LlamaServer:
             return None
         match = _VERSION.search(said.stdout.decode(errors="replace"))
         return (sanitize_line(match[1], 80) or None) if match else None
+
+    def build(self) -> str | None:
+        """Return the size and time of its file; its version would start its GPU."""
+        program = self.availability().detail
+        if program is None:
+            return None
+        try:
+            found = Path(program).stat()
+        except OSError:
+            return None
+        return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
     def start(self, spec: LaunchSpec, log: Path) -> ChildServer:
         """Start `llama-server` with the spec's options."""

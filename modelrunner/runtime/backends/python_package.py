@@ -41,6 +41,7 @@ class PythonRuntime:
     loads: ClassVar[tuple[str, ...]]
     extra: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]]
+    external: ClassVar[bool] = False
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -76,6 +77,10 @@ class PythonRuntime:
             return importlib.metadata.version(self.name)
         except importlib.metadata.PackageNotFoundError:
             return None
+
+    def build(self) -> str | None:
+        """Return the installed distribution's version."""
+        return self.version()
 
     def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
         """Start the program with the spec on its stdin."""

@@ -52,6 +52,7 @@ class ContainerRuntime:
     """
 
     name = "docker"
+    external = False
     abilities = ABILITIES[name]
 
     def __init__(self, environ: Mapping[str, str], image: str = "") -> None:
@@ -70,6 +71,10 @@ class ContainerRuntime:
     def version(self) -> str | None:
         """The image: what is in it shows when it is started."""
         return self._image if self.availability().available else None
+
+    def build(self) -> None:
+        """Return None: only the daemon knows which image would run."""
+        return
 
     def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
         """Start a container with the spec's options."""

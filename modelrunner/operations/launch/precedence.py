@@ -1,0 +1,196 @@
+"""Which value of a setting counts: an option, what was configured for the model, `config.toml`.
+
+What none of them says the plan decides.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelrunner.errors import InvalidReferenceError, UsageError
+from modelrunner.oci.reference import DEFAULT_TAG, Reference
+from modelrunner.operations.launch.configure import Configurations
+from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.runtime import settings
+from modelrunner.runtime.abilities import require
+from modelrunner.runtime.base import Ability, Runtime
+from modelrunner.runtime.chat_templates import checked, template_file
+from modelrunner.runtime.settings import Value
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.text import sanitize_line
+
+_GGUF = ".gguf"
+_NEEDS = {
+    "draft": Ability.DRAFT,
+    "rope-scaling": Ability.ROPE,
+    "rope-scale": Ability.ROPE,
+    "rope-freq-base": Ability.ROPE,
+    "rpc": Ability.RPC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOptions:
+    """What is said of one launch; None leaves a setting to the model's or the general ones.
+
+    Attributes:
+        context: `--context`.
+        threads: `--threads`.
+        gpu_layers: `--gpu-layers`.
+        kv_type: `--kv-type`.
+        parallel: `--parallel`.
+        draft: `--draft`: a model in the local store, or a GGUF file.
+        rpc: `--rpc`.
+        assignments: `--set KEY=VALUE`; the options above count more.
+        raw_flags: What stands behind `--`.
+        chat_template: `--chat-template`: a name or a file.
+    """
+
+    context: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    kv_type: str | None = None
+    parallel: int | None = None
+    draft: str | None = None
+    rpc: str | None = None
+    assignments: Sequence[str] = ()
+    raw_flags: Sequence[str] = ()
+    chat_template: str | None = None
+
+    def settings(self) -> dict[str, Value]:
+        """Return the settings that the options make.
+
+        Raises:
+            UsageError: One is not known, or its value is not for it.
+        """
+        own = {
+            "context": self.context,
+            "threads": self.threads,
+            "gpu-layers": self.gpu_layers,
+            "kv-type": self.kv_type,
+            "parallel": self.parallel,
+            "draft": self.draft,
+            "rpc": self.rpc,
+            "chat-template": self.chat_template,
+        }
+        said = {
+            key: settings.value_of(key, settings.as_text(value), f"--{key}")
+            for key, value in own.items()
+            if value is not None
+        }
+        found = settings.parse(self.assignments) | said
+        if "chat-template" in found:
+            found["chat-template"] = checked(str(found["chat-template"]))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Precedence:
+    """Makes one request out of what options, a model's configuration and `config.toml` say.
+
+    Attributes:
+        store: Where draft models are.
+        configured: What was configured for single models.
+        usual: The settings of `config.toml` and the environment.
+        warn: Takes warnings.
+    """
+
+    store: Store
+    configured: Configurations
+    usual: Mapping[str, Value]
+    warn: Callable[[str], None]
+
+    def needs(self, reference: str, options: LaunchOptions) -> set[Ability]:
+        """Return what a start needs of a runtime, as far as options and configuration say.
+
+        Raises:
+            UsageError: A setting is not known, or its value is not for it.
+        """
+        try:
+            configured = self.configured.of(tagged(Reference.parse(reference)))
+        except InvalidReferenceError:
+            # an ID
+            configured = {}
+        return _needs(configured | options.settings(), options)
+
+    def request(
+        self, runtime: Runtime, model: StoredModel, name: str, options: LaunchOptions
+    ) -> LaunchRequest:
+        """Return how a model is to be started.
+
+        Args:
+            runtime: What will start it.
+            model: The model.
+            name: What the user calls it: of several names with settings, this one's count.
+            options: What is said of this launch.
+
+        Raises:
+            UsageError: A setting is not known, or the runtime has no way to follow it.
+            ModelNotFoundError: The draft model is not in the local store.
+        """
+        said = options.settings()
+        names = sorted(model.references, key=lambda entry: entry.short != name)
+        configured = self.configured.of_any(names)
+        if runtime.external:
+            refuse_for_others(runtime, options)
+            if configured:
+                self.warn("saved settings of the model are ignored: its server is already running")
+                configured = {}
+        wanted: dict[str, Value] = {**self.usual, **configured, **said}
+        draft = wanted.pop("draft", None)
+        template = wanted.pop("chat-template", None)
+        request = LaunchRequest.of(
+            wanted,
+            draft_model=None if draft is None else self._draft(str(draft)),
+            chat_template=None if template is None else template_file(str(template)),
+            raw_flags=tuple(options.raw_flags),
+        )
+        if (request.parallel or 1) > 1:
+            require(runtime, [Ability.PARALLEL])
+        request.check()
+        return request
+
+    def _draft(self, text: str) -> Path:
+        file = Path(text)
+        if text.endswith(_GGUF) and file.is_file():
+            return file.absolute()
+        if text.endswith(_GGUF) or text.startswith((".", "/", "~")):
+            raise UsageError(
+                f"draft model {sanitize_line(text, 200)}: file not found",
+                hint="check the path, or use a model of the local store (`modelrunner list`)",
+            )
+        return self.store.resolve(text).weights()
+
+
+def needs_of_options(options: LaunchOptions) -> set[Ability]:
+    """Return what a start needs of a runtime, as far as options say.
+
+    Raises:
+        UsageError: A setting is not known, or its value is not for it.
+    """
+    return _needs(options.settings(), options)
+
+
+def _needs(wanted: Collection[str], options: LaunchOptions) -> set[Ability]:
+    needs = {ability for key, ability in _NEEDS.items() if key in wanted}
+    return needs | {Ability.RAW_FLAGS} if options.raw_flags else needs
+
+
+def tagged(name: Reference) -> Reference:
+    """Return the name that settings are kept by: with its tag, and without a digest."""
+    return replace(name, tag=name.tag or DEFAULT_TAG, digest=None)
+
+
+def refuse_for_others(runtime: Runtime, options: LaunchOptions) -> None:
+    """Refuse settings for a server that runs already: it is not started again.
+
+    Raises:
+        UsageError: There are some.
+    """
+    first = next(iter([*options.settings(), *options.raw_flags]), None)
+    if first is not None:
+        raise UsageError(
+            f"cannot set {first}: the server is already running",
+            hint="remove it, or use another --runtime",
+            runtime=runtime.name,
+        )

@@ -1,0 +1,200 @@
+"""`--fit` and `--require-fit`: which variant to pull, before a byte of weights moves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelrunner.errors import DoesNotFitError, UsageError
+from modelrunner.memory.card_estimate import CARD_CONTEXT
+from modelrunner.memory.devices.device import Device
+from modelrunner.operations.estimate.report import Report, Wish
+from modelrunner.operations.package.file_model import file_of
+from modelrunner.text import available, suggest
+from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
+
+if TYPE_CHECKING:
+    from modelrunner.operations.estimate.estimate import Estimator
+    from modelrunner.operations.estimate.variants import Variants
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What a model that is to be pulled has to fit into, and what if it does not.
+
+    Attributes:
+        choose: Take the largest variant that fits.
+        require: Take none that does not fit.
+        gpu: A GPU instead of this machine.
+        wish: The use, and a budget instead of this machine.
+    """
+
+    choose: bool = False
+    require: bool = False
+    gpu: Device | None = None
+    wish: Wish = field(default_factory=lambda: wish_of(None))
+
+    def __post_init__(self) -> None:
+        if self.gpu is not None and self.wish.budget is not None:
+            raise UsageError("--budget and --for cannot be combined", hint="use one of them")
+        if not (self.choose or self.require) and (self.gpu or self.wish.budget is not None):
+            raise UsageError(
+                "--budget and --for need --fit or --require-fit",
+                hint="add --fit or --require-fit",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The model to pull, and what there is to say of the choice.
+
+    Attributes:
+        text: The model: what was named, or the variant that fits best.
+        note: Which variant was chosen, and out of how many.
+        warning: Why it may not fit, where it need not.
+    """
+
+    text: str
+    note: str | None = None
+    warning: str | None = None
+
+
+def wish_of(
+    budget: str | None,
+    context: int | None = None,
+    gpu_layers: int | None = None,
+    *,
+    sequences: int = 1,
+) -> Wish:
+    """Return the use for which a model has to fit: a usual context, unless one is asked for.
+
+    Raises:
+        UsageError: The budget is not a size.
+    """
+    return Wish(
+        context,
+        sequences=sequences,
+        gpu_layers=gpu_layers,
+        budget=bytes_of(budget),
+        usual=CARD_CONTEXT,
+    )
+
+
+def gpu_named(name: str | None) -> Device | None:
+    """Return the GPU of `--for`.
+
+    Raises:
+        UsageError: The table does not have it; the near ones are named.
+    """
+    if name is None:
+        return None
+    from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
+
+    found = gpu_by_name(name)
+    if found is None:
+        known = known_gpus()
+        near = suggest(name, known) or f"{available(known, 5)}; or give its memory: --budget 24GiB"
+        raise UsageError(f"--for: unknown GPU {name[:100]!r}", hint=near)
+    return found
+
+
+def bytes_of(budget: str | None) -> int | None:
+    """Return the bytes of `--budget`.
+
+    Raises:
+        UsageError: It is not a size.
+    """
+    if budget is None:
+        return None
+    try:
+        return parse_size(budget)
+    except ValueError as exc:
+        raise UsageError(f"--budget: {exc}", hint=SIZE_HINT) from exc
+
+
+def fitted(
+    estimator: "Estimator",
+    text: str,
+    fitting: Fitting,
+    at_hand: "Callable[[Variants], Variants] | None" = None,
+) -> Fitted:
+    """Return the model to pull: what was named, or the variant that fits best.
+
+    Args:
+        estimator: Estimates, for this machine or for the GPU of `fitting`.
+        text: A model, or a repository to choose from.
+        fitting: What it has to fit into.
+        at_hand: Leaves out variants that cannot be had; None keeps all.
+
+    Raises:
+        UsageError: A variant is to be chosen, and the text names one.
+        DoesNotFitError: It does not fit, and has to.
+    """
+    if not (fitting.choose or fitting.require):
+        return Fitted(text)
+    note = None
+    if fitting.choose:
+        report, text, count = _best(estimator, text, fitting, at_hand)
+        note = f"{report.line()}; chosen from {counted(count, 'variant')}"
+    else:
+        path = file_of(text)
+        report = (
+            estimator.of_file(Path(path), fitting.wish)
+            if path is not None
+            else estimator.of_model(text, fitting.wish)
+        )
+    if report.fit.verdict in ("fits", "partial"):
+        return Fitted(text, note)
+    error = does_not_fit(report)
+    if fitting.require:
+        raise error
+    return Fitted(text, note, error.message)
+
+
+def _best(
+    estimator: "Estimator",
+    text: str,
+    fitting: Fitting,
+    at_hand: "Callable[[Variants], Variants] | None",
+) -> tuple[Report, str, int]:
+    """The variant that fits best, with its report, and out of how many it was chosen."""
+    from modelrunner.operations.estimate.variants import names_repository, variants
+
+    if not names_repository(text):
+        raise UsageError(
+            f"--fit needs a repository, but {text[:200]} names one model",
+            hint="remove the tag, or use --require-fit",
+        )
+    found = variants(estimator, text, fitting.wish)
+    found = found if at_hand is None else at_hand(found)
+    best = found.best()
+    count = len(found.candidates)
+    if best is None or best.report is None:
+        raise DoesNotFitError(
+            f"{text}: the memory needs of its {count} variants are unknown",
+            hint=f"`modelrunner estimate {text} --variants` shows why",
+        )
+    return best.report, best.reference.short, count
+
+
+def does_not_fit(report: Report) -> DoesNotFitError:
+    """Return the error for a model that has to fit, and does not, or may not."""
+    needed, budget = report.estimate.total, report.fit.budget_bytes
+    longest = report.fit.max_context
+    room = format_size(budget or 0)
+    amount = f"{format_size(needed)} at a context of {report.context}"
+    if report.fit.verdict == "no":
+        message = f"{report.name} does not fit into {room}: it needs {amount}"
+    else:
+        message = f"{report.name} may not fit into {room}: it needs about {amount}"
+    return DoesNotFitError(
+        message,
+        hint=f"a context of {longest} would fit: use --context {longest} with `run` or `estimate`"
+        if longest
+        else "choose a smaller variant: `modelrunner cards` lists them",
+        reference=report.name,
+        context=report.context,
+        total_bytes=needed,
+        budget_bytes=budget,
+        max_context=longest,
+    )

@@ -1,0 +1,284 @@
+"""The one place where settings become a store, registries and a policy.
+
+The command line and the library build a `Workspace` each and differ in what they do with warnings.
+A workspace is never changed: what differs for one command is another workspace.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from modelrunner.errors import NotInStoreError, TransferError, UsageError
+
+if TYPE_CHECKING:
+    # most commands use a part of them
+    from modelrunner.config.settings import Settings
+    from modelrunner.memory.devices.device import Device
+    from modelrunner.oci.manifest import Manifest
+    from modelrunner.oci.reference import Reference
+    from modelrunner.operations.estimate.estimate import Estimator
+    from modelrunner.operations.estimate.observations import Experience
+    from modelrunner.operations.launch.precedence import Precedence
+    from modelrunner.operations.trust.gate import Guard
+    from modelrunner.registry.oci.referrers import ReferrerPlace
+    from modelrunner.registry.registries import Registries
+    from modelrunner.registry.source import Source
+    from modelrunner.runtime.base import Ability, Runtime
+    from modelrunner.store.store import Store
+
+OnRetry = Callable[[TransferError, int, int, float], None]
+"""Called before a retry: the error, the number of this try, of all tries, and the delay."""
+
+
+def _silent(*_: object) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Store, registries and policy, made from the settings when they are first used.
+
+    Attributes:
+        load: Returns the settings, the same ones each time.
+        environ: The environment: where runtimes and other programs are found.
+        offline: Whether the network is ruled out.
+        warn: Takes warnings.
+        on_assumed: Called with a full name where a short one was completed.
+        on_retry: Called before a request is retried.
+        changes: What this run changes of the registries that the settings make.
+    """
+
+    load: "Callable[[], Settings]"
+    environ: Mapping[str, str] = field(repr=False)
+    offline: bool = False
+    warn: Callable[[str], None] = warnings.warn
+    on_assumed: "Callable[[Reference], None]" = _silent
+    on_retry: OnRetry = _silent
+    changes: "tuple[Callable[[Registries], Registries], ...]" = ()
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings.
+
+        Raises:
+            ConfigError: The configuration cannot be understood.
+        """
+        return self.load()
+
+    @cached_property
+    def store(self) -> "Store":
+        """The local store."""
+        from modelrunner.store.store import Store
+
+        return Store(self.settings.store, self.on_assumed)
+
+    @cached_property
+    def registries(self) -> "Registries":
+        """Every registry, and the mirrors before them."""
+        from modelrunner.registry.credentials import DockerCredentials
+        from modelrunner.registry.huggingface.api import HubAccess
+        from modelrunner.registry.registries import Registries
+
+        settings = self.settings
+        usual = Registries(
+            DockerCredentials(settings.docker_config, settings.auth_files),
+            settings.mirrors,
+            settings.registries,
+            settings.ca_file,
+            hub=HubAccess(settings.hf_endpoint, settings.hf_token, settings.hf_offline),
+        )
+        attempts = usual.backoff.attempts
+
+        def on_retry(error: TransferError, attempt: int, delay: float) -> None:
+            self.on_retry(error, attempt, attempts, delay)
+
+        heard = replace(usual, backoff=replace(usual.backoff, on_retry=on_retry))
+        return reduce(lambda found, change: change(found), self.changes, heard)
+
+    def ruled_offline(self) -> Self:
+        """Return this workspace without the network."""
+        return replace(self, offline=True)
+
+    def trusting(self, ca_file: Path) -> Self:
+        """Return this workspace with a bundle of certificates for all registries without one."""
+        return self._with(lambda found: replace(found, ca_file=str(ca_file)))
+
+    def within(self, seconds: float) -> Self:
+        """Return this workspace with registries that are given up after a time from now on."""
+        deadline = time.monotonic() + seconds
+
+        def change(found: "Registries") -> "Registries":
+            limited = replace(found.backoff, deadline=deadline, allowed_s=seconds)
+            return replace(found, backoff=limited)
+
+        return self._with(change)
+
+    def asking_also(self, others: Sequence[str], *, lan: bool) -> Self:
+        """Return this workspace with other sources for content that is known by its digest.
+
+        Args:
+            others: References, and addresses of shared stores.
+            lan: Whether to look for shared stores on the local network.
+
+        Raises:
+            UsageError: The extra `lan` is not installed.
+        """
+        if not lan:
+            return self._with(lambda found: replace(found, also=tuple(others)))
+        from modelrunner.registry import lan as network
+        from modelrunner.registry.registries import LanStores
+
+        network.require()
+
+        def find() -> Sequence[str]:
+            try:
+                return network.find()
+            except UsageError as exc:
+                # there are other sources
+                self.warn(exc.message)
+                return ()
+
+        stores = LanStores(find)
+        return self._with(lambda found: replace(found, also=tuple(others), lan_stores=stores))
+
+    def _with(self, change: "Callable[[Registries], Registries]") -> Self:
+        return replace(self, changes=(*self.changes, change))
+
+    def source_for(self, reference: "Reference") -> "Source":
+        """Return where to pull from.
+
+        Raises:
+            ModelNotFoundError: It is a name under `local/`; the near ones are named.
+            NotInStoreError: The network is ruled out.
+        """
+        if reference.is_local:
+            raise self.store.unregistered(reference)
+        self.require_registry(reference)
+        return self.registries.source_for(reference)
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether there is a policy; most have none."""
+        return self.settings.policy.exists()
+
+    def check(self, reference: "Reference", manifest: "Manifest") -> None:
+        """Accept a model that the policy lets in.
+
+        Raises:
+            UnverifiedError: The policy keeps it out.
+            AccessError, TransferError, NotInStoreError: Its registry does not answer.
+        """
+        guard = self._guard
+        if guard is not None:
+            guard.check(reference, manifest)
+
+    @cached_property
+    def _guard(self) -> "Guard | None":
+        if not self.guarded:
+            return None
+        from modelrunner.operations.trust.gate import guard_at
+
+        def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":
+            self.require_network(f"checking the signature of {reference.short}")
+            return self.registries.referrers_of(reference)
+
+        return guard_at(self.settings.policy, ask, self.settings.verified, self.warn)
+
+    def require_network(self, what: str) -> None:
+        """Refuse what needs the network where it is ruled out.
+
+        Raises:
+            NotInStoreError: It is.
+        """
+        if self.offline:
+            raise NotInStoreError(
+                f"{what} needs the network, but --offline is set", hint="run it without --offline"
+            )
+
+    def require_registry(self, reference: "Reference") -> None:
+        """Refuse to ask a model's registry where the network is ruled out.
+
+        Raises:
+            NotInStoreError: It is.
+        """
+        if not self.offline:
+            return
+        if self.store.find(reference) is None:
+            raise NotInStoreError(
+                f"{reference.short} is not in the local store, and --offline is set",
+                hint="run it once without --offline",
+            )
+        self.require_network(f"asking the registry of {reference.short}")
+
+    def estimator(self, gpu: "Device | None" = None) -> "Estimator":
+        """Return the estimator for this machine, or for a GPU instead."""
+        from functools import cache
+
+        from modelrunner.cards.catalog import Catalog
+        from modelrunner.memory.devices.devices import devices
+        from modelrunner.operations.estimate.estimate import Estimator
+
+        catalog = cache(Catalog.load)
+        if gpu is not None:
+            return Estimator(self.store, self.source_for, catalog, lambda: (gpu,))
+        return Estimator(self.store, self.source_for, catalog, cache(devices), self._seen)
+
+    def _seen(self) -> "Experience | None":
+        from modelrunner.operations.estimate.estimate import OBSERVATIONS_FILE
+
+        # most machines have none, and what reads them is not needed then
+        if not (self.settings.state / OBSERVATIONS_FILE).exists():
+            return None
+        return self.experience()
+
+    def experience(self) -> "Experience":
+        """Return what counts of earlier runs, whatever runtime served them."""
+        from modelrunner.operations.estimate.estimate import OBSERVATIONS_FILE
+        from modelrunner.operations.launch.learn import experience_of
+
+        settings = self.settings
+        return experience_of(
+            settings.state / OBSERVATIONS_FILE,
+            settings.runtime,
+            environ=self.environ,
+            image=settings.container_image,
+        )
+
+    def runtime(self, choice: str | None, needs: "Collection[Ability]" = ()) -> "Runtime":
+        """Return the runtime that was asked for, or else the configured one.
+
+        Args:
+            choice: What `--runtime` says.
+            needs: What it has to be able to do, if it is for us to choose.
+
+        Raises:
+            RuntimeUnavailableError: It is not installed; with `auto`, none is.
+            UsageError: There is no runtime of that name.
+        """
+        from modelrunner.runtime.select import select
+
+        return select(
+            choice or self.settings.runtime,
+            environ=self.environ,
+            image=self.settings.container_image,
+            needs=needs,
+            origin="--runtime" if choice else self.settings.origin_of("runtime"),
+        )
+
+    def precedence(self) -> "Precedence":
+        """Return what makes a request of options, a model's configuration and the settings."""
+        from modelrunner.operations.launch.configure import Configurations
+        from modelrunner.operations.launch.precedence import Precedence
+
+        settings = self.settings
+        usual = {"context": settings.context, "threads": settings.threads}
+        return Precedence(
+            self.store,
+            Configurations(settings.state, settings.own_state),
+            {key: value for key, value in usual.items() if value is not None},
+            self.warn,
+        )
