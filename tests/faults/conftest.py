@@ -13,7 +13,7 @@ import pytest
 from tests.support.faults import size
 from tests.support.faults.calls import build
 from tests.support.faults.forks import Forks
-from tests.support.faults.world import World, copy_tree, make, supply
+from tests.support.faults.world import Scenario, World, copy_tree, make, supply
 from tests.support.registry import Registry
 
 Case = TypeVar("Case")
@@ -26,6 +26,19 @@ class Place:
     world: World
     kept: Path
     log: Path
+
+    def begin(self, scenario: Scenario) -> Path:
+        """Lets the world be what it is before a command; a copy of that."""
+        if scenario.prepare is None:
+            self.world.become(self.kept)
+            return self.kept
+        kept = self.kept.with_name(f"kept for {scenario.name}")
+        if not kept.exists():
+            self.world.become(self.kept)
+            scenario.prepare(self.world)
+            copy_tree(self.world.place, kept)
+        self.world.become(kept)
+        return kept
 
 
 @dataclass(frozen=True)

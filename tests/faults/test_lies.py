@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact
 from tests.support.docker_hub import Hub as DockerHub
 from tests.support.faults import size
@@ -27,8 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 CODES = {0, 3, 4, 5, 6, 7, 9, 10}
 HURRY = 200
+LONGEST_S = 45
 SIZED = settings(
-    max_examples=size.examples(least=12, full=250),
+    max_examples=size.examples(least=12, full=150),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     derandomize=not size.SIZE,
     database=None,
@@ -65,6 +67,10 @@ class Client:
             stdin=stdin,
             hurry=HURRY,
         )
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "home" / "store")
 
     def written_elsewhere(self, *allowed: str) -> list[str]:
         """What lies outside of the home, beside what a command may write."""
@@ -117,6 +123,7 @@ def judge(client: Client, ended: Ended, *allowed: str) -> None:
     note(f"{ended}")
     assert ended.in_words, ended
     assert ended.code in CODES, ended
+    assert ended.seconds < LONGEST_S, ended
     assert client.wrong_bytes() == []
     assert client.written_elsewhere(*allowed) == []
 
@@ -132,21 +139,38 @@ READERS = (
 
 
 @SIZED
-@given(lies=lies, demand=st.booleans(), output=st.booleans())
-def test_a_pull_of_lies_ends_right_or_in_words(client, registry, liar, lies, demand, output):
+@given(
+    lies=lies,
+    demand=st.booleans(),
+    way=st.sampled_from(["tag", "digest", "to a folder", "by a mirror", "as locked"]),
+)
+def test_a_pull_of_lies_ends_right_or_in_words(client, registry, liar, lies, demand, way):
     registry.demand_nothing()
     if demand:
         registry.demand_token({"me": PASSWORD}, realm=f"{liar.url}/token")
-    arguments = ["pull", f"{liar.host}/ai/lied:1", "--progress", "none"]
-    arguments += ["--output", "out"] if output else []
+    digest = registry.tags("ai/lied")["1"]
+    name, environ = f"{liar.host}/ai/lied:1", {}
     client.begin()
+    arguments = ["pull", name, "--progress", "none"]
+    if way == "digest":
+        arguments[1] = f"{liar.host}/ai/lied@{digest}"
+    elif way == "to a folder":
+        arguments += ["--output", "out"]
+    elif way == "by a mirror":
+        arguments[1] = registry.reference("ai/lied:1")
+        environ["MODELRUNNER_MIRRORS"] = f"{registry.host}={liar.url}"
+    elif way == "as locked":
+        assert client.run("lock", "--init", name).code == 0
+        arguments = ["pull", "--locked", "--progress", "none"]
     liar.tell(lies)
     try:
-        ended = client.run(*arguments)
+        ended = client.run(*arguments, **environ)
     finally:
         liar.tell([])
-    judge(client, ended, "work/out/")
-    again = client.run(*arguments)
+    judge(client, ended, "work/out/", "work/modelrunner.")
+    if ended.code == 0 and way in ("digest", "as locked"):
+        assert [str(model.digest) for model in client.store.models()] == [digest]
+    again = client.run(*arguments, **environ)
     assert again.code == 0, again
     assert client.run("verify", "--deep").code == 0
 

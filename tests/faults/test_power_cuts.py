@@ -36,7 +36,7 @@ def test_no_power_cut_does_any_harm(places: Registries, record_property) -> None
         course = _course(places.all[0], scenario)
         moments = list(cuts(course.events, chance))
         last = [cut for cut in moments if cut.at == course.events and cut.loss == "all"]
-        cases += [(course, cut) for cut in size.sample(moments, chance, least=1, part=0.15)]
+        cases += [(course, cut) for cut in size.sample(moments, chance, least=1, part=0.08)]
         cases += [(course, cut) for cut in last]
     chance.shuffle(cases)
     record_property("cases", len(cases))
@@ -47,12 +47,12 @@ def test_no_power_cut_does_any_harm(places: Registries, record_property) -> None
 def _course(place: Place, scenario: Scenario) -> ResponseState:
     """A command that nothing befalls; and what is played is what there was."""
     world = place.world
-    world.become(place.kept)
+    kept = place.begin(scenario)
     done = world.do(scenario, noted(world.place, place.log, with_data=True))
     assert done.code == 0, (scenario, done)
     right = world.look()
     events = parse(place.log)
-    disk = Disk(world.place, place.kept, events)
+    disk = Disk(world.place, kept, events)
     disk.write(Cut(len(events), "journal", "none", 0), world.place)
     assert world.look().differences(right) == [], scenario
     return ResponseState(scenario, disk, right, len(events))
@@ -61,7 +61,7 @@ def _course(place: Place, scenario: Scenario) -> ResponseState:
 def _wrongs(place: Place, case: tuple[ResponseState, Cut]) -> list[str]:
     course, cut = case
     world, scenario = place.world, course.scenario
-    world.become(place.kept)
+    place.begin(scenario)
     before = world.names()
     course.disk.write(cut, world.place)
     wrong = world.harm(scenario, before)

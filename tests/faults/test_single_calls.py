@@ -29,7 +29,7 @@ def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Registries, record
         calls, right = _undisturbed(places.all[0], scenario)
         cases += [
             (scenario, right, fault)
-            for found, part in ((list(kills(calls)), 1.0), (list(errors(calls)), 0.25))
+            for found, part in ((list(kills(calls)), 0.6), (list(errors(calls)), 0.12))
             for fault in size.sample(found, chance, least=1, part=part)
         ]
     chance.shuffle(cases)
@@ -40,7 +40,7 @@ def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Registries, record
 
 def _undisturbed(place: Place, scenario: Scenario):
     """The calls of a command that nothing befalls, and what there is after it."""
-    place.world.become(place.kept)
+    place.begin(scenario)
     done = place.world.do(scenario, noted(place.world.place, place.log))
     assert done.code == 0, (scenario, done)
     return counted(place.log), place.world.look()
@@ -59,7 +59,7 @@ def _wrongs(place: Place, case: tuple[Scenario, Look, Fault]) -> list[str]:
 
 def _judged(place: Place, scenario: Scenario, right: Look, fault: Fault) -> list[str]:
     world = place.world
-    world.become(place.kept)
+    place.begin(scenario)
     before = world.names()
     ended = world.fail(scenario, fault)
     wrong = [] if _is_decent(scenario, fault, ended) else [f"ends badly: {ended}"]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,10 @@ class Scenario:
     unread: tuple[int, ...] = ()
     """What else it may say of a disk that fails."""
     stdin: str = ""
+    prepare: "Callable[[World], object] | None" = None
+    """What comes first."""
+    damaged: bool = False
+    """Whether it is there to heal what is damaged before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class World:
     def harm(self, scenario: Scenario, before: Collection[str]) -> list[str]:
         """What should not be, whatever has befallen a command: damage, and names that are gone."""
         lost = sorted(set(before) - set(scenario.touches) - set(self.names()))
+        if scenario.damaged:
+            return [f"lost: {name}" for name in lost]
         return [f"damaged: {what}" for what in self.damage()] + [f"lost: {name}" for name in lost]
 
     def damage(self) -> list[str]:
@@ -153,6 +159,9 @@ class World:
         files = {}
         for place in places:
             for path in _files(self.place / place):
+                if path.name == "lock":
+                    # made by whoever needs it
+                    continue
                 files[str(path.relative_to(self.place))] = _content(path, self.place)
         for path in _files(self.place / "home"):
             if path.name.startswith(TEMPORARY_PREFIX):
@@ -227,6 +236,23 @@ def scenarios(registry: Registry) -> tuple[Scenario, ...]:
         Scenario(
             "pull what is locked", ("pull", "--locked", "--output", "out", *quiet), unread=(9,)
         ),
+        Scenario("pull into a new store", ("pull", new, *quiet), prepare=_without_a_store),
+        Scenario(
+            "pull what is damaged",
+            ("pull", old, *quiet),
+            prepare=lambda world: _damage(world, old),
+            damaged=True,
+        ),
+        Scenario(
+            "pull over older files",
+            ("pull", new, "--output", "out", *quiet),
+            prepare=lambda world: world.run("pull", old, "--output", "out", *quiet),
+        ),
+        Scenario(
+            "package into a new store",
+            ("package", "tiny.gguf", "local/made:1"),
+            prepare=_without_a_store,
+        ),
         Scenario("import", ("import", "tiny.gguf", "--name", "local/in:1")),
         Scenario("import copies", ("import", "tiny.gguf", "--name", "local/in:1", "--copy")),
         Scenario("import links", ("import", "tiny.gguf", "--name", "local/in:1", "--link")),
@@ -268,9 +294,22 @@ def scenarios(registry: Registry) -> tuple[Scenario, ...]:
         Scenario("verify", ("verify", "--deep"), unread=(6,)),
         Scenario("inspect", ("inspect", old)),
         Scenario("estimate", ("estimate", old)),
+        Scenario("plot", ("estimate", old, "--plot", "plot.svg", "--budget", "8GiB"), lasts=False),
         Scenario("list", ("list", "--json")),
         Scenario("df", ("df",)),
     )
+
+
+def _without_a_store(world: World) -> None:
+    shutil.rmtree(world.place / "home")
+
+
+def _damage(world: World, name: str) -> None:
+    model = world.store.resolve(name)
+    blob = model.blob(model.artifact.weights[0].descriptor)
+    blob.chmod(0o644)
+    with blob.open("r+b") as file:
+        file.write(b"spoilt")
 
 
 def make(world: World, supplies: Supplies) -> None:
