@@ -141,7 +141,7 @@ class Disk:
             if change.event is not None:
                 _apply(on_disk(change.node), change.event)
         shutil.rmtree(place, ignore_errors=True)
-        _write(root, place, {})
+        _write(root, place, {}, (os.fsencode(self._place), os.fsencode(place)))
 
     def _arrived(self, cut: Cut, chance: random.Random) -> Iterator[_Change]:
         """The changes that came to the disk before the cut."""
@@ -284,16 +284,18 @@ def _apply(node: _Node, event: Event) -> None:
     content[event.number : event.number + len(event.data)] = event.data
 
 
-def _write(node: _Node, path: Path, written: dict[int, Path]) -> None:
+def _write(node: _Node, path: Path, written: dict[int, Path], moved: tuple[bytes, bytes]) -> None:
+    """Makes it on the real disk; where it names the place that it is from, it names the new one."""
     if node.names is not None:
         path.mkdir(parents=True)
         for name, child in node.names.items():
-            _write(child, path / name, written)
+            _write(child, path / name, written, moved)
     elif node.target is not None:
         path.symlink_to(node.target)
     elif id(node) in written:
         os.link(written[id(node)], path)
     else:
-        path.write_bytes(node.source.read_bytes() if node.source else node.content)
+        content = node.source.read_bytes() if node.source else bytes(node.content)
+        path.write_bytes(content.replace(*moved))
         path.chmod(node.mode)
         written[id(node)] = path
