@@ -9,14 +9,13 @@ import errno
 import fcntl
 import json
 import os
-import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelrunner.disk.files import flush, remove_abandoned, sync_directory, temporary_beside
 from modelrunner.errors import (
     AccessError,
     ConfigError,
@@ -130,19 +129,11 @@ class LoginStore:
             raise ConfigError(f"{self.config}: expected a JSON object", hint=_DAMAGED)
         return value
 
-    def _remove_abandoned(self, place: Path) -> None:
-        """Removes what killed processes have left: the lock is held, so nobody works on it."""
-        ours = re.compile(rf"\.{re.escape(place.name)}-[0-9a-f]{{12}}")
-        for path in place.parent.iterdir():
-            if ours.fullmatch(path.name):
-                with suppress(OSError):
-                    path.unlink()
-
     def _write(self, value: Mapping[str, Any]) -> None:
         place = self._place()
-        beside = place.with_name(f".{place.name}-{secrets.token_hex(6)}")
+        remove_abandoned(place)
+        beside = temporary_beside(place)
         try:
-            self._remove_abandoned(place)
             # outside: Docker's file, which its user writes
             handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             # outside: open already
@@ -150,33 +141,13 @@ class LoginStore:
                 file.write(json.dumps(value, indent=2).encode() + b"\n")
                 file.flush()
                 # without it, a power cut could take all logins away
-                _flush(handle)
+                flush(handle)
             beside.replace(place)
-            with _opened(place.parent) as folder:
-                _flush(folder)
+            sync_directory(place.parent)
         except OSError as exc:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise self._unwritable(exc) from exc
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    # outside: a directory, to be flushed
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _flush(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    except OSError as exc:
-        # some network file systems know no flushing
-        if exc.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
 
 
 def check_login(registry: OciRegistry) -> bool:

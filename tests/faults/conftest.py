@@ -42,7 +42,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Registries:
+class Worlds:
     """All worlds."""
 
     all: list[Place]
@@ -65,7 +65,7 @@ class Registries:
 
 
 @pytest.fixture(scope="session")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
     """The worlds, and the registry that they all know."""
     folder = tmp_path_factory.mktemp("worlds")
     library = build(folder)
@@ -79,4 +79,4 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
             make(world, supplies)
             copy_tree(world.place, own / "kept")
             made.append(Place(world, own / "kept", own / "log"))
-        yield Registries(made)
+        yield Worlds(made)

@@ -1,4 +1,4 @@
-"""Registries that lie in every field: a command ends right, or in words; nothing wrong is kept.
+"""Worlds that lie in every field: a command ends right, or in words; nothing wrong is kept.
 
 What is drawn is a list of lies about answers that are right otherwise, or a model whose manifest,
 config or index says what it should not. Afterwards the same registry is honest, and the same
@@ -30,7 +30,7 @@ CODES = {0, 3, 4, 5, 6, 7, 9, 10}
 HURRY = 200
 LONGEST_S = 45
 SIZED = settings(
-    max_examples=size.examples(least=12, full=150),
+    max_examples=size.examples(least=8, full=150),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     derandomize=not size.SIZE,
     database=None,

@@ -11,7 +11,7 @@ from threading import Lock
 
 import pytest
 
-from tests.faults.conftest import Place, Registries
+from tests.faults.conftest import Place, Worlds
 from tests.support.faults import size
 from tests.support.faults.calls import FULL, Fault, counted, errors, kills, noted
 from tests.support.faults.forks import Ended
@@ -22,15 +22,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 _pushing = Lock()
 
 
-def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Registries, record_property) -> None:
+def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Worlds, record_property) -> None:
     chance = random.Random(size.SEED)
     cases = []
-    for scenario in scenarios(places.all[0].world.registry):
+    for scenario in size.some(scenarios(places.all[0].world.registry), chance):
         calls, right = _undisturbed(places.all[0], scenario)
         cases += [
             (scenario, right, fault)
             for found, part in ((list(kills(calls)), 0.6), (list(errors(calls)), 0.12))
-            for fault in size.sample(found, chance, least=1, part=part)
+            for fault in size.sample(found, chance, least=2, part=part)
         ]
     chance.shuffle(cases)
     record_property("cases", len(cases))

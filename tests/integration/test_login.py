@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.artifacts import docker_artifact
 from tests.support.failing_calls import build, environment
-from tests.support.processes import run_together
+from tests.support.processes import child, run_together
 from tests.support.registry import Registry
 from tests.support.registry_messages import Reply
 from tests.support.registry_server import Origin
@@ -141,14 +141,21 @@ def test_login_through_a_link_is_written_where_the_link_leads(
 
 
 def test_what_a_killed_login_has_left_is_removed_by_the_next(cli, registry, docker_config):
-    for name in (".config.json-0123456789ab", ".config.json-notes", "config.json-0123456789ab"):
-        (docker_config / name).write_bytes(b"{")
+    code = """
+from pathlib import Path
+from modelrunner.disk.files import temporary_beside
+temporary_beside(Path(sys.argv[1])).write_bytes(b"{")
+print("written", flush=True)
+sys.stdin.read()
+"""
+    with child(code, docker_config / "config.json") as killed:
+        killed.hear("written")
+        killed.kill()
+    assert len(list(docker_config.iterdir())) == 1
     assert log_in(cli, registry, docker_config).returncode == 0
     assert sorted(path.name for path in docker_config.iterdir()) == [
-        ".config.json-notes",
         ".config.json.modelrunner-lock",
         "config.json",
-        "config.json-0123456789ab",
     ]
 
 

@@ -23,6 +23,11 @@ def workers() -> int:
     return (os.cpu_count() or 1) if SIZE else 1
 
 
+def some(cases: Sequence[Case], chance: random.Random) -> list[Case]:
+    """All of some cases, but a third where little time is to be spent."""
+    return list(cases) if SIZE else chance.sample(cases, len(cases) // 3)
+
+
 def examples(least: int, full: int) -> int:
     """How many examples Hypothesis is to draw."""
     return max(least, round(SIZE * full))
