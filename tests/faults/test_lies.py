@@ -1,4 +1,4 @@
-"""Worlds that lie in every field: a command ends right, or in words; nothing wrong is kept.
+"""Registries that lie in every field: a command ends right, or in words; nothing wrong is kept.
 
 What is drawn is a list of lies about answers that are right otherwise, or a model whose manifest,
 config or index says what it should not. Afterwards the same registry is honest, and the same
