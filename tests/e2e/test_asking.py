@@ -47,7 +47,7 @@ def test_a_tool_is_run_and_nothing_but_the_answer_is_on_stdout(
 
 
 def test_a_pipe_gets_the_answer_of_another_server_as_it_comes(models: CommandLine) -> None:
-    with OpenAIServer() as server:
+    with OpenAIServer(chat_template="{{ messages }}") as server:
         server.next(waits("Hello"))
         process = subprocess.Popen(
             models.argv("run", SMOLLM2, "Hi", "--runtime", server.url, "--quiet"),
@@ -61,6 +61,16 @@ def test_a_pipe_gets_the_answer_of_another_server_as_it_comes(models: CommandLin
             assert process.stdout.read(5) == b"Hello"
             process.kill()
             assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("template", "answer"), [(None, "42.\n"), ("{{ messages }}", None)])
+def test_thoughts_that_only_end_are_hidden_unless_the_server_shows_that_there_are_none(
+    models: CommandLine, template: str | None, answer: str | None
+) -> None:
+    with OpenAIServer(chat_template=template) as server:
+        server.next(says("a plan", "</think>", "42."))
+        done = models("run", SMOLLM2, "Hi", "--runtime", server.url)
+    assert (done.returncode, done.stdout) == (0, answer or "a plan</think>42.\n")
 
 
 def test_calls_and_results_are_in_the_json(models: CommandLine, weather: str) -> None:

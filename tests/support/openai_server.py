@@ -168,6 +168,8 @@ class OpenAIServer:
     """The server, from `with` to its end."""
 
     api_key: str | None = None
+    chat_template: str | None = None
+    """What `/props` shows, as llama-server's does."""
     requests: list[Request] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
     """Set when a client went away from a reply that waits."""
@@ -187,6 +189,12 @@ class OpenAIServer:
     def next(self, *replies: Reply) -> None:
         """What the coming requests get, one each."""
         self._script.extend(replies)
+
+    def shown_at(self, path: str) -> object:
+        """What a GET gets."""
+        if path == "/props" and self.chat_template is not None:
+            return {"chat_template": self.chat_template}
+        return {"object": "list", "data": [{"id": "m", "object": "model"}]}
 
     def reply_to(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -211,8 +219,8 @@ def _echo(request: Request) -> Reply:
     return says("You said:", *(f" {word}" for word in words))
 
 
-def _list_models(request: BaseHTTPRequestHandler) -> None:
-    raw = b'{"object": "list", "data": [{"id": "m", "object": "model"}]}'
+def _send_json(request: BaseHTTPRequestHandler, value: object) -> None:
+    raw = json.dumps(value).encode()
     request.send_response(200)
     request.send_header("Content-Type", "application/json")
     request.send_header("Content-Length", str(len(raw)))
@@ -239,7 +247,7 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def do_GET(self) -> None:
-            _list_models(self)
+            _send_json(self, server.shown_at(self.path))
 
         def _send(self, reply: Reply) -> None:
             self.send_response(reply.status)

@@ -229,8 +229,8 @@ def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
     """Return what the prompt opens of thoughts, unless the server splits them off."""
     template, splits = plan.chat_template, Ability.SPLITS_THOUGHTS in runtime.abilities
     if runtime.external:
-        # most servers show no template: then it is that of the model that was named
-        template, splits = server.chat_template() or template, True
+        # the model that was named may not be the one that answers
+        template, splits = server.chat_template(), True
     opening = opening_of(template)
     if opening is Opening.BY_PROMPT and splits:
         # an answer without a thought may be whole then
