@@ -17,6 +17,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.gguf.cursor import Cursor, Read
 from modelrunner.gguf.header import Array, Header, TensorInfo, Value, padded
 from modelrunner.gguf.tensor_types import TENSOR_TYPES
@@ -72,12 +73,11 @@ def read_header(path: Path, *, limit: int = DEFAULT_LIMIT) -> Header:
         MalformedGGUFError: The file is no GGUF of version 2 or 3, or cut off, or hostile.
         OSError: The file cannot be read.
     """
-    # outside: weights that a caller has looked at
-    with path.open("rb", buffering=0) as file:
+    with open_content(path) as file:
 
         def read(offset: int, length: int) -> bytes:
             file.seek(offset)
-            return file.read(length)
+            return file.content(length)
 
         size = os.fstat(file.fileno()).st_size
         return parse_header(read, size, limit=limit, name=sanitize_line(path.name))

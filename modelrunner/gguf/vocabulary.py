@@ -8,6 +8,7 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.gguf.header import Header
 
 _TOKENS, _TYPES = b"tokenizer.ggml.tokens", b"tokenizer.ggml.token_type"
@@ -27,9 +28,8 @@ def control_tokens(path: Path, header: Header, wanted: Collection[str]) -> froze
         wanted: The texts to look for.
     """
     try:
-        # outside: weights that a caller has looked at
-        with path.open("rb") as file:
-            raw = file.read(min(header.data_offset, _LONGEST_HEADER))
+        with open_content(path) as file:
+            raw = file.content(min(header.data_offset, _LONGEST_HEADER))
         numbers = _numbers(raw, {text.encode(): text for text in wanted})
         kinds, start, count = _array(raw, _TYPES)
         if kinds not in (_INT32, _UINT32):

@@ -14,10 +14,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import parse_manifest
+from modelrunner.oci.manifest import MAX_BYTES, parse_manifest
 from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.other_stores.found import Found, FoundModel, Kept, Unusable, read_object
 from modelrunner.text import os_reason, sanitize_line
@@ -51,8 +52,9 @@ def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     title = title.removeprefix("docker.io/")
     try:
         digest = Digest.parse(str(entry.get("id")))
-        # outside: a store of another program of the same person
-        raw = (folder / "manifests/sha256" / digest.hex).read_bytes()
+        with open_content(folder / "manifests/sha256" / digest.hex) as file:
+            # one byte more than a manifest may have tells that it is too large
+            raw = file.content(MAX_BYTES + 1)
         artifact = ModelArtifact.from_manifest(parse_manifest(raw))
         references = [Reference.parse(name) for name in names]
     except ModelRunnerError as exc:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelrunner.disk.inside import open_content
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.wire import parse_json
@@ -89,9 +90,8 @@ Found = FoundModel | Unusable
 def read_object(path: Path) -> Mapping[str, Any] | None:
     """A JSON object in a file; None where there is none to be read."""
     try:
-        # outside: a store of another program of the same person
-        with path.open("rb") as file:
-            value = parse_json(file.read(_LIMIT))
+        with open_content(path) as file:
+            value = parse_json(file.content(_LIMIT))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

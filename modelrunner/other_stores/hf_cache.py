@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
@@ -21,6 +22,7 @@ from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
 
 _PREFIX = "models--"
+_LONGEST_COMMIT = 4096
 
 
 def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -59,8 +61,8 @@ def _revisions(repository: Path) -> dict[str, str]:
     refs = repository / "refs"
     for path in sorted(refs.rglob("*")):
         if path.is_file():
-            # outside: a store of another program of the same person
-            commit = path.read_text(errors="replace").strip()
+            with open_content(path) as file:
+                commit = file.content(_LONGEST_COMMIT).decode(errors="replace").strip()
             name = path.relative_to(refs).as_posix()
             found[commit] = name if name == MAIN else found.get(commit, name)
     return found

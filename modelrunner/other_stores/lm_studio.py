@@ -8,18 +8,20 @@ and the `lms` command.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from modelrunner.disk.inside import open_content
 from modelrunner.oci.digest import Digest
 from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
 
 _POINTER = ".lmstudio-home-pointer"
+_LONGEST_PATH = 4096
 
 
 def folders(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:  # noqa: ARG001
     """Where LM Studio keeps its models."""
     try:
-        # outside: a store of another program of the same person
-        named = (home / _POINTER).read_text(errors="replace").strip()
+        with open_content(home / _POINTER) as file:
+            named = file.content(_LONGEST_PATH).decode(errors="replace").strip()
     except OSError:
         named = ""
     if named:

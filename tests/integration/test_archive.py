@@ -406,6 +406,16 @@ def test_link_in_a_layout_directory_is_not_followed(cli, tmp_path):
     assert json.loads(cli("list", "--json").stdout) == []
 
 
+def test_pipe_in_a_layout_directory_keeps_nobody_waiting(cli, tmp_path):
+    folder = lay_down(tmp_path / "box", ONE, names=["3B"])
+    blob = folder / blob_name(next(iter(ONE.blobs.values())))
+    blob.unlink()
+    os.mkfifo(blob)
+    done = cli("load", str(folder), timeout=60)
+    assert "error: " in done.stderr
+    assert "not a regular file" in done.stderr
+
+
 def test_one_name_is_not_for_two_models(store):
     with pytest.raises(UsageError, match="for one"):
         load_files(store, laid_out(ONE, TWO, names=NAMES), name=Reference.parse("ai/m:1"))

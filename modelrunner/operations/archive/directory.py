@@ -57,8 +57,7 @@ def _files(folder: Path) -> list[str]:
 def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
     for name in files:
         try:
-            # outside: follows no link itself
-            handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            opened = open_inside(folder / name, "read")
         except OSError as exc:
             if (folder / name).is_symlink():
                 raise IntegrityError(
@@ -66,10 +65,9 @@ def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
                     hint="copy the layout with its files: `cp -rL`",
                 ) from exc
             raise _unreadable(folder, exc) from exc
-        # outside: open already
-        with open(handle, "rb") as file:  # noqa: PTH123 - a handle, which is no link
+        with opened as file:
             member = tarfile.TarInfo(name)
-            left = member.size = os.fstat(handle).st_size
+            left = member.size = os.fstat(file.fileno()).st_size
             yield member.tobuf()
             while left:
                 try:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from modelrunner import installation
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.system_packages import advice
 from modelrunner.text import sanitize_line
@@ -136,9 +137,8 @@ def _hint(message: str, log: Path) -> str:
 
 def _tail(log: Path) -> str:
     try:
-        # outside: the log of our own child, see `runtime.process`
-        with log.open("rb") as stream:
+        with open_inside(log, "read") as stream:
             stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
-            return stream.read().decode(errors="replace")
+            return stream.content().decode(errors="replace")
     except FileNotFoundError:
         return ""

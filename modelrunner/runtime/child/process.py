@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
+from modelrunner.disk.inside import open_inside
 from modelrunner.runtime.child import supervisor
 
 GRACE_S = 5.0
@@ -120,11 +121,10 @@ class Child:
 def _open_log(log: Path) -> IO[bytes]:
     """An empty log that only its owner can read."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-    # outside: follows no link itself
-    fd = os.open(log, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    os.fchmod(fd, 0o600)
-    return os.fdopen(fd, "wb")
+    file = open_inside(log, "append")
+    os.fchmod(file.fileno(), 0o600)
+    file.truncate(0)
+    return cast("IO[bytes]", file)
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

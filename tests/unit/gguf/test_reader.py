@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -389,3 +390,9 @@ def test_names_in_messages_are_safe_to_show(tmp_path: Path):
     with pytest.raises(MalformedGGUFError) as caught:
         read_header(path)
     assert caught.value.message == "ared.gguf: has a value of unknown type 13 at `key`"
+
+
+def test_a_pipe_in_the_place_of_weights_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_header(tmp_path / "model.gguf")

@@ -100,7 +100,7 @@ def test_log_is_for_its_owner_only_and_starts_empty(start, tmp_path):
 def test_log_that_is_a_link_is_not_followed(start, tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "server.log").symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="it is a symbolic link"):
         start(python("pass"))
     assert (tmp_path / "precious").read_text() == "mine"
 
@@ -231,3 +231,12 @@ def test_child_does_not_outlive_a_parent_that_is_killed(tmp_path):
         assert not is_released(held)
         parent.kill()
     assert until(lambda: is_released(held))
+
+
+def test_a_second_name_of_another_file_is_not_emptied_as_a_log(start, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "server.log").hardlink_to(precious)
+    with pytest.raises(OSError, match="hard link to another file"):
+        start(python("pass"))
+    assert precious.read_text() == "mine"
