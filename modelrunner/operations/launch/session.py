@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modelrunner.disk.files import STATE_HINT, disk_errors
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.runtime.base import Progress, Runtime, Server, unheard
@@ -51,5 +52,5 @@ def _log_file(folder: Path, name: str) -> Path:
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True)
         # the runtime's process opens it: here the error has its hint
-        log.touch(mode=0o600)
+        open_inside(log, "append").close()
     return log
