@@ -28,6 +28,11 @@ ODD: Mapping[str, str] = {
     r"\bnothing would\b": "must be",
     r"\bfetch(?:es|ed|ing)?\b": "download, pull",
     r"\bholds? against\b|\bheld against\b": "verify with",
+    r"\bpictures?\b": "image, chart",
+    r"\bgo(?:es)? on\b": "continue, resume",
+    r"\balready there\b|\bthere already\b": "already exists, in the local store, skipped",
+    r"\bheeds?\b": "ignore, support",
+    r"\bamid\b": "during, within",
 }
 """Patterns of odd words, and what to write instead."""
 

@@ -70,6 +70,11 @@ def test_every_sentence_that_is_allowed_is_there() -> None:
         "Fetch it again, or fetch another",
         "A public key to hold signatures against, and held against it",
         "there is no editor",
+        "a picture goes with the next message",
+        "Run the same command to go on.",
+        "44 B, already there",
+        "this server does not heed --format",
+        "it stopped amid the answer",
     ],
 )
 def test_an_odd_word_is_found(text: str) -> None:

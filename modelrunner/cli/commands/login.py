@@ -23,7 +23,9 @@ def login(
     registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB,
     username: Annotated[
         str | None,
-        typer.Option("--username", "-u", metavar="NAME", help="User name (default: asked for)."),
+        typer.Option(
+            "--username", "-u", metavar="NAME", help="User name (default: prompt for it)."
+        ),
     ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password or token from stdin.")
