@@ -1,26 +1,71 @@
 """Pull language models as OCI artifacts, know whether they fit, and talk to them.
 
-For scripts there are `pull`, `estimate`, `Store` and `Reference`, what they return, and the modules
-`errors` and `events`; each is loaded when it is used. Nothing else of the package is a promise.
+For scripts there are the names of `__all__`, documented in docs/python.md; each is loaded when it
+is used. Nothing else of the package is public.
 """
 
 __version__ = "0.1.0"
-__all__ = ["Estimate", "Model", "Reference", "Store", "errors", "estimate", "events", "pull"]
+__all__ = [
+    "Damage",
+    "Device",
+    "Estimate",
+    "Fit",
+    "LockedModel",
+    "Model",
+    "Reference",
+    "Server",
+    "Store",
+    "Verification",
+    "devices",
+    "errors",
+    "estimate",
+    "events",
+    "launch",
+    "pull",
+    "pull_locked",
+    "verify",
+]
 
 # type checkers know the name; `typing` would be the first thing to load
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modelrunner import errors, events
-    from modelrunner.api import Estimate, Model, Store, estimate, pull
+    from modelrunner.api import (
+        Damage,
+        Estimate,
+        Fit,
+        LockedModel,
+        Model,
+        Server,
+        Store,
+        Verification,
+        devices,
+        estimate,
+        launch,
+        pull,
+        pull_locked,
+        verify,
+    )
+    from modelrunner.memory.devices.device import Device
     from modelrunner.oci.reference import Reference
 
 _PLACES = {
+    "Damage": "modelrunner.api",
+    "Device": "modelrunner.memory.devices.device",
     "Estimate": "modelrunner.api",
+    "Fit": "modelrunner.api",
+    "LockedModel": "modelrunner.api",
     "Model": "modelrunner.api",
     "Reference": "modelrunner.oci.reference",
+    "Server": "modelrunner.api",
     "Store": "modelrunner.api",
+    "Verification": "modelrunner.api",
+    "devices": "modelrunner.api",
     "estimate": "modelrunner.api",
+    "launch": "modelrunner.api",
     "pull": "modelrunner.api",
+    "pull_locked": "modelrunner.api",
+    "verify": "modelrunner.api",
 }
 _MODULES = ("errors", "events")
 

@@ -214,8 +214,8 @@ class Workspace:
             )
         self.require_network(f"asking the registry of {reference.short}")
 
-    def estimator(self, gpu: "Device | None" = None) -> "Estimator":
-        """Return the estimator for this machine, or for a GPU instead."""
+    def estimator(self, instead: "Sequence[Device] | None" = None) -> "Estimator":
+        """Return the estimator for this machine, or for other devices instead."""
         from functools import cache
 
         from modelrunner.cards.catalog import Catalog
@@ -223,8 +223,8 @@ class Workspace:
         from modelrunner.operations.estimate.estimate import Estimator
 
         catalog = cache(Catalog.load)
-        if gpu is not None:
-            return Estimator(self.store, self.source_for, catalog, lambda: (gpu,))
+        if instead is not None:
+            return Estimator(self.store, self.source_for, catalog, lambda: instead)
         return Estimator(self.store, self.source_for, catalog, cache(devices), self._seen)
 
     def _seen(self) -> "Experience | None":

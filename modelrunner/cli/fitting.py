@@ -28,7 +28,8 @@ def fitted(context: Context, text: str, fitting: Fitting) -> str:
     """
     if not (fitting.choose or fitting.require):
         return text
-    estimator = context.workspace.estimator(fitting.gpu)
+    gpus = None if fitting.gpu is None else [fitting.gpu]
+    estimator = context.workspace.estimator(gpus)
     found = fit.fitted(estimator, text, fitting, partial(_at_hand, context))
     if found.note is not None:
         context.console.say(found.note)

@@ -1,10 +1,14 @@
 """The library: its documentation runs, and importing it costs nothing."""
 
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -16,6 +20,7 @@ from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 
 GUIDE = ROOT / "docs" / "python.md"
+SMALL_SERVER = ROOT / "tests" / "support" / "small_server.py"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -33,6 +38,24 @@ def mirrored(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return registry
 
 
+@pytest.fixture
+def small_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `llama-server` on PATH that answers without a model."""
+    program = tmp_path / "bin" / "llama-server"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {SMALL_SERVER} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def locked(mirrored: Registry) -> None:
+    """A project in the directory to work in, with a lock."""
+    Path("modelrunner.toml").write_text('models.chat = "ai/smollm2:135M"\n')
+    subprocess.run([sys.executable, "-m", "modelrunner", "lock", "-q"], check=True, timeout=120)
+
+
+@pytest.mark.usefixtures("small_runtime", "locked")
 def test_the_examples_of_the_guide_run(
     mirrored: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +67,8 @@ def test_the_examples_of_the_guide_run(
     assert said.err == ""
     assert re.search(r"^ai/smollm2:360M: \d+ bytes$", said.out, re.MULTILINE)
     assert "ai/smollm2:136M: no such tag" in said.out
+    assert re.search(r"^llama-server ai/smollm2:135M.*context 512", said.out, re.MULTILINE)
+    assert "\nHello.\n" in said.out
 
 
 def test_the_guide_and_the_package_name_the_same(mirrored: Registry) -> None:
@@ -111,3 +136,67 @@ def test_what_is_no_text_is_no_name(mirrored: Registry) -> None:
         with pytest.raises(InvalidReferenceError, match="expected a model reference, got None"):
             ask(nothing)
     assert mirrored.requests == []
+
+
+@pytest.mark.usefixtures("small_runtime")
+def test_a_launched_server_needs_its_key_and_ends_with_the_block(mirrored: Registry) -> None:
+    with modelrunner.launch("ai/smollm2:135M", settings={"context": 512}) as server:
+        assert (server.model, server.context) == ("ai/smollm2:135M", 512)
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{server.base_url}/models", timeout=60)
+        address = server.base_url
+    with pytest.raises(URLError):
+        urlopen(f"{address}/models", timeout=60)
+    assert server.api_key not in repr(server)
+
+
+def test_a_launch_offline_pulls_nothing(mirrored: Registry) -> None:
+    with (
+        pytest.raises(modelrunner.errors.NotInStoreError),
+        modelrunner.launch("ai/smollm2:135M", runtime="http://127.0.0.1:9/v1", offline=True),
+    ):
+        pass
+    assert mirrored.requests == []
+
+
+@pytest.mark.usefixtures("locked")
+def test_what_a_lock_pins_is_pulled_by_digest_and_never_when_frozen(mirrored: Registry) -> None:
+    with pytest.raises(modelrunner.errors.NotInStoreError, match="chat"):
+        modelrunner.pull_locked(frozen=True)
+    (found,) = modelrunner.pull_locked()
+    assert (found.name, found.output) == ("chat", None)
+    assert found.model.references == ("docker.io/ai/smollm2:135M",)
+    mirrored.requests.clear()
+    assert modelrunner.pull_locked(["chat"], frozen=True) == (found,)
+    assert mirrored.requests == []
+
+
+def test_a_model_that_does_not_fit_is_not_pulled(mirrored: Registry) -> None:
+    little = modelrunner.Fit(choose=False, budget=1024)
+    with pytest.raises(modelrunner.errors.DoesNotFitError):
+        modelrunner.pull("ai/smollm2:135M", fit=little)
+    assert modelrunner.Store().models() == ()
+    with pytest.warns(UserWarning, match="does not fit"):
+        modelrunner.pull("ai/smollm2:135M", fit=replace(little, require=False))
+
+
+def test_a_damaged_blob_is_found_and_left_where_it_is(mirrored: Registry) -> None:
+    model = modelrunner.pull("ai/smollm2:135M")
+    blob = model.path.resolve()
+    content = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    (damage,) = modelrunner.verify("ai/smollm2:135M", deep=True).damage
+    assert (damage.state, damage.models) == ("damaged", ("ai/smollm2:135M",))
+    assert blob.exists()
+
+
+def test_an_estimate_is_for_the_devices_that_are_named(mirrored: Registry) -> None:
+    def host(free: int) -> modelrunner.Device:
+        return modelrunner.Device(
+            name="h", kind="host", backend="cpu", total_bytes=free, free_bytes=free
+        )
+
+    large = modelrunner.estimate("ai/smollm2:135M", context=512, devices=[host(2**34)])
+    small = modelrunner.estimate("ai/smollm2:135M", context=512, devices=[host(2**10)])
+    assert (large.verdict, small.verdict) == ("fits", "no")

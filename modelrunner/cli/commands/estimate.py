@@ -110,7 +110,8 @@ def estimate(
         bytes_of(budget),
         source.value,
     )
-    estimator = context.workspace.estimator(gpu_named(gpu))
+    named = gpu_named(gpu)
+    estimator = context.workspace.estimator(None if named is None else [named])
     asked = budget is not None or gpu is not None
     if all_variants:
         _estimate_all(context, estimator, subject, wish, asked=asked)

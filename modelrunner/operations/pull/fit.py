@@ -71,11 +71,24 @@ def wish_of(
     Raises:
         UsageError: The budget is not a size.
     """
+    return wish_for(
+        budget=bytes_of(budget), context=context, gpu_layers=gpu_layers, sequences=sequences
+    )
+
+
+def wish_for(
+    *,
+    budget: int | None = None,
+    context: int | None = None,
+    gpu_layers: int | None = None,
+    sequences: int = 1,
+) -> Wish:
+    """Return the same for a budget in bytes."""
     return Wish(
         context,
         sequences=sequences,
         gpu_layers=gpu_layers,
-        budget=bytes_of(budget),
+        budget=budget,
         usual=CARD_CONTEXT,
     )
 
