@@ -214,6 +214,22 @@ def advice(libraries: Sequence[str], system: System | None = None) -> str:
     return f"install the system package that has {' and '.join(libraries)}"
 
 
+def certificates_advice(system: System | None = None) -> str:
+    """What to do where a certificate is not trusted: slim systems have no authorities at all."""
+    # few connections fail, and it takes its time
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    file, folder = (Path(path) if path else None for path in (paths.cafile, paths.capath))
+    has_some = (file is not None and file.is_file()) or (
+        folder is not None and folder.is_dir() and any(folder.iterdir())
+    )
+    if has_some:
+        return "for a private authority set SSL_CERT_FILE"
+    command = advice(["ca-certificates"], system)
+    return f"this system has no certificate authorities; install them: {command}"
+
+
 def _os_release() -> str:
     for file in _RELEASES:
         try:

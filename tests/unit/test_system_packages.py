@@ -1,8 +1,10 @@
 """The command that installs a missing library, by distribution."""
 
+import ssl
+
 import pytest
 
-from modelrunner.system_packages import System, advice, manager_of
+from modelrunner.system_packages import System, advice, certificates_advice, manager_of
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n'
 MINT = 'NAME="Linux Mint"\nID=linuxmint\nID_LIKE="ubuntu debian"\n'
@@ -87,3 +89,15 @@ def test_a_library_without_a_known_package_is_not_left_out_of_the_command():
     assert advice(["libgomp.so.1", "libfoo.so.3"], System("apt-get")) == (
         "install the system package that has libgomp.so.1 and libfoo.so.3"
     )
+
+
+def test_a_system_without_certificate_authorities_is_told_how_to_get_them(monkeypatch, tmp_path):
+    none = ssl.DefaultVerifyPaths(
+        None, str(tmp_path), "SSL_CERT_FILE", "/nowhere/cert.pem", "SSL_CERT_DIR", str(tmp_path)
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
+    assert certificates_advice(System("apk")) == (
+        "this system has no certificate authorities; install them: `apk add ca-certificates`"
+    )
+    (tmp_path / "0.pem").touch()
+    assert certificates_advice(System("apk")) == "for a private authority set SSL_CERT_FILE"

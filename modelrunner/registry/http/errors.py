@@ -12,6 +12,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.registry.http.responses import proxy_login
+from modelrunner.system_packages import certificates_advice
 from modelrunner.text import sanitize_line
 
 _LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")
@@ -109,6 +110,10 @@ def narrow(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 
     # requests calls a body that stands still a failed connection
     if isinstance(error, slow) or (error.args and isinstance(error.args[0], slow)):
         return InterruptedTransferError(f"{label}: no data received, timed out")
+    if "CA certificate bundle" in text:
+        return RegistryUnavailableError(
+            f"{label}: {text[:1].lower()}{text[1:]}", hint=certificates_advice()
+        )
     return RegistryUnavailableError(
         f"cannot reach {label}: {text}", hint="check the name, the network and the proxy"
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.system_packages import certificates_advice
 from modelrunner.wire import parse_json
 
 _MOST_BYTES = 4 * 1024 * 1024
@@ -27,7 +29,11 @@ class Answer:
 
 
 def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
-    """Ask; None where nobody answers in time, or in HTTP."""
+    """Ask; None where nobody answers in time, or in HTTP.
+
+    Raises:
+        RuntimeFailedError: The server's certificate is not trusted.
+    """
     return _request("GET", url, None, api_key, timeout_s)
 
 
@@ -52,7 +58,13 @@ def _request(
         connection.request(method, parts.path or "/", body, headers)
         response = connection.getresponse()
         return Answer(response.status, _parsed(response.read(_MOST_BYTES)))
-    except (OSError, http.client.HTTPException, ValueError, OverflowError):
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as exc:
+        reason = getattr(exc, "verify_message", None)
+        if reason is not None:
+            raise RuntimeFailedError(
+                f"{parts.scheme}://{parts.netloc}: certificate not trusted: {reason}",
+                hint=certificates_advice(),
+            ) from exc
         # a length or an address that is none ends in the last two
         return None
     finally:

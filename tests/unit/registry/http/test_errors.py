@@ -17,6 +17,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.registry.http.errors import narrowed
+from modelrunner.system_packages import certificates_advice
 
 
 def below(root: type) -> Iterator[type]:
@@ -178,3 +179,11 @@ def test_the_words_of_http_client_are_not_repeated():
     with pytest.raises(TransferError) as caught, narrowed("r"):
         raise http.client.RemoteDisconnected("Remote end closed connection without response")
     assert str(caught.value) == "r: connection lost: the server closed the connection"
+
+
+def test_a_bundle_of_certificates_that_is_not_installed_is_named_with_its_package():
+    missing = "Could not find a suitable TLS CA certificate bundle, invalid path: /etc/ssl/ca.pem"
+    with pytest.raises(RegistryUnavailableError) as caught, narrowed("r.example"):
+        raise OSError(missing)
+    assert caught.value.message == f"r.example: c{missing[1:]}"
+    assert caught.value.hint == certificates_advice()

@@ -1,6 +1,7 @@
 """Servers that are somebody else's."""
 
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +12,8 @@ from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child.ports import free_port
+from modelrunner.system_packages import certificates_advice
+from tests.support.registry_tls import Certificate, can_make_certificates
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="of-a-child")
 
@@ -129,3 +132,24 @@ def test_url_with_a_secret_in_it_is_refused_without_repeating_the_password(url):
     with pytest.raises(UsageError, match="no user, query or fragment") as caught:
         ExternalRuntime(url)
     assert "hush" not in caught.value.message
+
+
+@pytest.mark.skipif(not can_make_certificates(), reason="needs openssl")
+def test_a_certificate_that_is_not_trusted_is_said_at_once():
+    certificate = Certificate.make()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file, certificate.key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            with pytest.raises(RuntimeFailedError) as caught:
+                start(f"https://127.0.0.1:{server.server_port}").wait_until_ready(deadline_s=60)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert caught.value.message == (
+        f"https://127.0.0.1:{server.server_port}: certificate not trusted: self-signed certificate"
+    )
+    assert caught.value.hint == certificates_advice()
