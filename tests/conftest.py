@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 # how long an example takes says more of the machine than of the code
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _UNTIMED, max_examples=25)
-settings.register_profile("thorough", _UNTIMED, max_examples=400)
+settings.register_profile("thorough", _UNTIMED, max_examples=200)
 settings.load_profile("quick")
 
 _FOREIGN = (

@@ -155,6 +155,8 @@ def other_bytes(handler: BaseHTTPRequestHandler, size: int) -> None:
     handler.wfile.write(body)
 
 
+# what one announces, all on this machine hear
+@pytest.mark.xdist_group("lan")
 class TestLan:
     """`share --lan` and `pull --lan`."""
 
