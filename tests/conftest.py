@@ -1,5 +1,6 @@
 """Fixtures for all tests: no environment of the developer's, a store, the command line."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -82,15 +83,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"  {name}")
 
 
+_USERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
-def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environ(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Tests see neither the home nor the settings of whoever runs them."""
     for name in list(os.environ):
         if name.upper().startswith(_FOREIGN) and name not in _OURS:
             monkeypatch.delenv(name)
     for name in ("CI", "NO_COLOR", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    # a path of its own for each, and no directory: most tests need none, and to make one takes time
+    home = tmp_path_factory.getbasetemp() / "users" / str(next(_USERS))
+    monkeypatch.setenv("HOME", str(home))
 
 
 @pytest.fixture

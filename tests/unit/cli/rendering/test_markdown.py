@@ -102,7 +102,7 @@ def test_without_colour_there_is_bold_and_no_colour() -> None:
     assert "1" in codes
 
 
-N = 150
+N = 100
 LONG = {
     "lines": [f"line {number} with some text\n" for number in range(N)],
     "lines that would be items": [f"*{number}* and\n2. so on\n" for number in range(N // 2)],
