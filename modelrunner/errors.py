@@ -157,7 +157,7 @@ class CardNotFoundError(NotFoundError):
     """The catalogue has no card for this model."""
 
     code = "card_not_found"
-    default_hint = "`modelrunner cards` lists the catalogue"
+    default_hint = "`modelrunner cards` lists the catalog"
 
 
 class AccessError(ModelRunnerError):

@@ -64,7 +64,7 @@ class Catalog:
             return card
         near = [f"ai/{name}" for name in self.near(reference)]
         raise CardNotFoundError(
-            f"{reference}: no such card in the catalogue",
+            f"{reference}: card not found in the catalog",
             hint=did_you_mean(near) or "run `modelrunner cards` to see all of them",
             reference=reference,
             near_misses=near,

@@ -40,14 +40,16 @@ def estimate_from_card(vram_bytes: int | None, size_bytes: int, *, context: int)
     vram = vram_bytes or size_bytes
     guess = size_bytes + round(_BETWEEN * (vram - size_bytes))
     low, high = int(_LOW * min(size_bytes, vram)), int(_HIGH * vram)
-    notes = [f"from a card's row, which is for a context of {CARD_CONTEXT}"]
+    notes = [f"from a card, which is for a context of {CARD_CONTEXT}"]
     if vram <= size_bytes:
         guess, high = size_bytes, int(_WHEN_SMALLER * size_bytes)
-        notes.append("the row's VRAM is not above its size: it says little")
+        notes.append("unreliable: the VRAM in the card is not above the size")
     bound: int | None = high
     if context > CARD_CONTEXT:
         bound = None
-        notes.append(f"unknown beyond {CARD_CONTEXT}: a longer context needs more than this")
+        notes.append(
+            f"unknown beyond a context of {CARD_CONTEXT}: a longer context needs more memory"
+        )
     return Estimate(
         None, None, None, None, None, None, low, bound, "card", tuple(notes), whole=guess
     )

@@ -96,15 +96,15 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
     notes = []
     name = shape.architecture or "an unnamed architecture"
     if not shape.is_known:
-        notes.append(f"{name}: unknown beyond the weights, its shape is not told")
+        notes.append(f"{name}: only the weights are known, the shape is missing")
     elif not shape.wiring.known:
-        notes.append(f"{name} is not a known architecture: computed like a plain transformer")
+        notes.append(f"unknown architecture {name}: computed as a plain transformer")
     if shape.weights.unknown:
-        notes.append(f"{shape.weights.unknown} tensors have unknown types and are not counted")
+        notes.append(f"{shape.weights.unknown} tensors of unknown types are not counted")
     if shape.weights.adapter:
         notes.append(f"weights include an adapter (LoRA) of {format_size(shape.weights.adapter)}")
     if shape.context and load.each > shape.context:
-        notes.append(f"a context of {load.each} is beyond the {shape.context} of its training")
+        notes.append(f"a context of {load.each} exceeds the trained context of {shape.context}")
     if shape.wiring.encoder:
-        notes.append("an encoder keeps no cache: the context costs nothing beyond the batch")
+        notes.append("encoder: no KV cache, memory depends on the batch only")
     return notes

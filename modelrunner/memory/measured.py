@@ -95,12 +95,14 @@ def measure(
             env={**os.environ, "PYTHONPATH": child_path()},
         )
     except subprocess.TimeoutExpired as exc:
-        raise RuntimeFailedError(f"llama.cpp did not plan {name} within {deadline:.0f} s") from exc
+        raise RuntimeFailedError(
+            f"llama.cpp did not estimate {name} within {deadline:.0f} s"
+        ) from exc
     parts = _last_object(done.stdout)
     if done.returncode != 0 or parts is None:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        why = sanitize_line(said[-1]) if said else f"exit status {done.returncode}"
-        raise RuntimeFailedError(f"llama.cpp did not plan {name}: {why}")
+        why = sanitize_line(said[-1]) if said else f"exit code {done.returncode}"
+        raise RuntimeFailedError(f"llama.cpp cannot estimate {name}: {why}")
     total = sum(parts.values()) + (projector or 0)
     return Estimate(
         weights=parts["weights"],

@@ -151,7 +151,8 @@ def bench(
             found.append(speed)
     if not found:
         raise UsageError(
-            f"no prompt fits the context of {context} tokens beside an answer of {wish.generate}",
+            f"no prompt fits into the context of {context} tokens with an answer of "
+            f"{wish.generate}",
             hint="use smaller numbers for --prompt or --generate",
         )
     return found
@@ -194,7 +195,7 @@ class _Client:
                 "prompt_tokens"
             )
         if not isinstance(counted, int):
-            raise RuntimeFailedError(f"{self.server.base_url} does not count tokens")
+            raise RuntimeFailedError(f"{self.server.base_url} does not report token counts")
         return counted
 
     def _answer(self, prompt: str, tokens: int, generate: int) -> _Answer:
@@ -209,7 +210,7 @@ class _Client:
                 tokens = usage.get("prompt_tokens", tokens)
                 generated = usage.get("completion_tokens", generated)
         if not pieces:
-            raise RuntimeFailedError(f"{self.server.base_url} wrote nothing")
+            raise RuntimeFailedError(f"{self.server.base_url} returned an empty answer")
         return _Answer(begun, pieces, tokens, generated or len(pieces))
 
     def _body(self, prompt: str, generate: int, *, stream: bool = False) -> Mapping[str, object]:
@@ -249,10 +250,10 @@ def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse
                 return
             said = sanitize_line(reply.read(_ERROR_LIMIT).decode(errors="replace"), 300)
         except (OSError, HTTPException) as exc:
-            raise RuntimeFailedError(f"{server.base_url} does not answer") from exc
+            raise RuntimeFailedError(f"no response from {server.base_url}") from exc
         except (ValueError, OverflowError) as exc:
-            raise RuntimeFailedError(f"{server.base_url} answers with something else") from exc
-    raise RuntimeFailedError(f"{server.base_url} refuses with HTTP status {reply.status}: {said}")
+            raise RuntimeFailedError(f"unexpected answer from {server.base_url}") from exc
+    raise RuntimeFailedError(f"{server.base_url} returned HTTP {reply.status}: {said}")
 
 
 def _connection(url: str) -> "HTTPConnection":

@@ -50,7 +50,7 @@ class Room:
                 require_room(
                     store.layout.root,
                     needed,
-                    f"{format_size(missing)} are missing{also}",
+                    f"{format_size(missing)} more are needed{also}",
                     spare=min(_MARGIN, needed),
                 )
             self._expected |= own
@@ -79,9 +79,9 @@ def require_room(
     """
     free = free_bytes(folder)
     if free is not None and needed + spare > free:
-        kept = f" ({format_size(spare)} more are kept free for others)" if spare else ""
+        kept = f" ({format_size(spare)} are kept free)" if spare else ""
         raise DiskFullError(
-            f"the disk has {format_size(free)} left, and {why}{kept}",
+            f"not enough disk space: {format_size(free)} free, {why}{kept}",
             hint=hint,
             free_bytes=free,
             needed_bytes=needed,
@@ -98,7 +98,7 @@ def require_room_for_copies(store: Store, size: int, kept: int) -> None:
         kept: Bytes of them that an earlier try has left.
     """
     needed = size - kept
-    why = f"{format_size(needed)} are to be copied"
+    why = f"{format_size(needed)} to copy"
     require_room(store.layout.root, needed, why, spare=min(_MARGIN, needed))
 
 

@@ -56,8 +56,8 @@ def usage(store: Store) -> DiskUsage:
     stopped = [entry for entry in found if entry.path.suffix != ".journal"]
     entries = (
         Usage("Models", len(store.models()), size, 0),
-        _of(stopped, "Stopped downloads", "partial"),
-        _of(found, "Blobs without a name", "blob"),
+        _of(stopped, "Incomplete downloads", "partial"),
+        _of(found, "Unreferenced blobs", "blob"),
         _of(found, "Temporary files", "temporary"),
     )
     folder = store.layout.root

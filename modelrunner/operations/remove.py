@@ -52,7 +52,8 @@ def plan_removal(store: Store, text: str, *, force: bool) -> RemovalPlan:
     if not names_of:
         names = ", ".join(name.short for name in model.references) or str(model.digest)
         raise ModelNotFoundError(
-            f"{text}: this content is here, but not under this name", hint=f"it is here as {names}"
+            f"{text}: the content is in the local store, but not under this name",
+            hint=f"it is in the local store as {names}",
         )
     return RemovalPlan(model, tuple(names_of), last=len(names_of) == len(model.references))
 

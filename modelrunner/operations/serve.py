@@ -328,11 +328,11 @@ def _plan_vectors(
     there = budget_of(available)
     fits = not demand.is_known or needed <= there
     verdict = "fits" if fits else "does not fit"
-    told = f"{verdict}, needs {format_size(needed)}" if demand.is_known else "memory not known"
+    told = f"{verdict}, needs {format_size(needed)}" if demand.is_known else "memory unknown"
     place = f"{format_size(there)} memory"
     if budget is not None and fits:
         place = f"the {format_size(budget)} budget"
-    does = "scores documents of" if metadata.is_ranking else "makes vectors of"
+    does = "reranks up to" if metadata.is_ranking else "embeds up to"
     why = _why(requested, context, default)
     line = f"{name}: {told} of {place}; {does} {context} tokens{why}"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"

@@ -46,7 +46,7 @@ def find(place: Path) -> Iterator[Found]:
     if not folders:
         raise UsageError(
             f"{place}: no GGUF file found",
-            hint="other formats, such as safetensors, have to be converted to GGUF first",
+            hint="convert other formats, such as safetensors, to GGUF first",
         )
     for folder in folders:
         yield from _of_folder(folder)

@@ -85,7 +85,7 @@ def scan(template: str) -> tuple[Finding, ...]:
 
 def _findings(template: str) -> Iterator[Finding]:
     if len(template) > LONGEST:
-        yield Finding("notice", 1, f"it has {len(template)} characters", "")
+        yield Finding("notice", 1, f"{len(template)} characters long", "")
     depth, line, counted = 0, 1, 0
     for start, opening, code in _blocks(template):
         # from where the last block was: counted from the front each time, it would be quadratic

@@ -168,7 +168,7 @@ def test_an_old_copy_is_shown_as_such_where_hub_is_unreachable(cli: CommandLine,
     done = cli("card", "ai/newcomer", "--offline")
     assert (done.returncode, done.stderr) == (
         0,
-        "warning: ai/newcomer: showing the card cached 3 days ago: the network is off\n",
+        "warning: ai/newcomer: showing the card cached 3 days ago: --offline is set\n",
     )
 
 
@@ -321,4 +321,4 @@ def test_a_model_that_is_here_is_held_against_its_card(models: CommandLine) -> N
         "ai/granite-4.0-micro:latest",
     }
     shown = models("card", "ai/granite-4.0-micro").stdout
-    assert "in the local store differs from the card: the card says 3.2B parameters" in shown
+    assert "in the local store differs from the card: parameters: 3.2B in the card" in shown

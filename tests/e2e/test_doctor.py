@@ -100,7 +100,7 @@ def test_a_registry_that_is_silent_is_not_waited_for_for_ever(
 def test_offline_asks_nobody_and_says_so(cli: CommandLine, registry: Registry) -> None:
     code, found = examined(cli, "--offline", "--registry", registry.host)
     assert code == 0
-    said = f"not asked, because of --offline: {registry.host}"
+    said = f"skipped, because --offline is set: {registry.host}"
     assert found["registry"] == [
         {"check": "registry", "status": "ok", "message": said, "fix": None}
     ]
@@ -185,7 +185,7 @@ def test_a_model_is_asked_for_with_a_token(
         code, found = examined(cli, registry.reference("team/tiny:1"))
     assert code == 0, found
     said = found["registry"][0]["message"]
-    assert said == f"{registry.host} answers, and has {registry.host}/team/tiny:1"
+    assert said == f"{registry.host} answers, has {registry.host}/team/tiny:1"
     assert registry.count("GET") == 0
 
 
@@ -317,7 +317,7 @@ def test_stopped_downloads_are_pruned(cli: CommandLine, registry: Registry, tiny
     assert found["leftovers"][0] == {
         "check": "leftovers",
         "status": "warn",
-        "message": "1 stopped download",
+        "message": "1 incomplete download",
         "fix": "modelrunner prune",
     }
     assert found["links"][0]["status"] == "ok"

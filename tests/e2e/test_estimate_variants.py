@@ -139,7 +139,7 @@ def test_a_source_that_does_not_have_it_is_an_error(cli: CommandLine, tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
-        f"error: {file} is a file: it has a header, and no card\nhint: leave out --source\n",
+        f"error: {file} is a file: --source c is not available for itard\nhint: leave out --source\n",
     )
     remote = cli("estimate", "ai/granite-4.0-micro", "--source", "measured")
     assert (remote.returncode, remote.stdout) == (2, "")
@@ -255,7 +255,7 @@ def test_inspect_says_where_card_and_header_differ(cli: CommandLine, tmp_path: P
     assert [entry["what"] for entry in differences] == [
         *("size", "vram", "parameters", "context", "quantization")
     ]
-    assert differences[0]["sentence"] == "the card says 1.81 GiB, the tensors are 7.94 KiB"
+    assert differences[0]["sentence"] == "size: 1.81 GiB in the card, 7 in the tensors.94 KiB"
 
 
 @pytest.mark.model

@@ -148,9 +148,7 @@ def test_a_variant_that_no_card_knows_is_missing_offline(cli: CommandLine) -> No
 def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "new.gguf", architecture="newcomer")
     found = estimate(cli, str(file))
-    assert found["notes"] == [
-        "newcomer is not a known architecture: computed like a plain transformer"
-    ]
+    assert found["notes"] == ["unknown architecture newcomer: computed as a plain transformer"]
     assert found["low_bytes"] < found["bytes"]["total"] < found["high_bytes"]
     # a guess is no promise, and the weights alone may be too much
     assert found["fit"]["verdict"] == "unknown"
@@ -205,7 +203,7 @@ def test_a_context_beyond_the_trained_one_is_told(cli: CommandLine, tmp_path: Pa
     file = tiny_gguf(tmp_path / "tiny.gguf")
     found = estimate(cli, str(file), "--context", "4096")
     assert (found["context"], found["trained_context"]) == (4096, 2048)
-    assert found["notes"] == ["a context of 4096 is beyond the 2048 of its training"]
+    assert found["notes"] == ["a context of 4096 exceeds the trained context of 2048"]
 
 
 def test_a_quantized_cache_is_smaller(cli: CommandLine, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ class TestRefusals:
             (("compose", "ai/tiny:1", "--name", "a\nb"), 2, "no name of a service"),
             (("compose", "ai/tiny:1", "--image", "x\nUSER root"), 2, "invalid image name"),
             (("compose", "ai/tiny:1", "--puller", "-x"), 2, "invalid image name"),
-            (("compose", "ai/tiny:1", "--kv-type", "q9"), 2, "invalid type of KV cache"),
+            (("compose", "ai/tiny:1", "--kv-type", "q9"), 2, "invalid KV cache type"),
             (("compose", "ai/tiny:1", "--rpc", "x"), 2, "--rpc must be HOST:PORT"),
             (("compose", "ai/tiny:1", "--port", "0"), 2, "port"),
             (("systemd", "ai/tiny:1", "--program", "llama-server"), 2, "is not an absolute path"),

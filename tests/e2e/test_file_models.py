@@ -102,7 +102,7 @@ def test_a_file_is_served_and_measured_and_inspected(files: tuple[Path, CommandL
         (
             ("run", "ai/none", "hi", "--mmproj", NAME),
             2,
-            "error: --mmproj needs a GGUF file, and ai/none is the name of a model\nhint: ",
+            "error: --mmproj needs a GGUF file as the model, got the name ai/none\nhint: ",
         ),
     ],
 )

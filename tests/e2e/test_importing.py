@@ -259,7 +259,7 @@ class TestFiles:
         assert cli("import", str(tmp_path / "a/m-Q8_0.gguf")).returncode == 0
         done = cli("import", str(tmp_path / "b/m-Q8_0.gguf"))
         assert done.returncode == 2
-        assert "local/m:Q8_0 is another model here" in done.stderr
+        assert "the name local/m:Q8_0 already belongs to another model" in done.stderr
         assert "--name" in done.stderr
         path = Path(cli("path", "local/m:Q8_0").stdout.strip())
         assert path.read_bytes() == weights[0]

@@ -206,7 +206,7 @@ def test_an_adapter_that_is_in_the_store_as_a_model_is_not_run(
         (bytes(100), " but empty or zeros"),
         (b"PK\x03\x04" + bytes(100), " but a zip archive"),
         (b"\x40\0\0\0\0\0\0\0" + b'{"a": 1}' + bytes(100), " but a safetensors file"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", " but a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", " but a Git LFS pointer"),
     ],
 )
 @pytest.mark.parametrize("family", ["docker", "modelpack"])
@@ -297,8 +297,8 @@ def test_a_context_size_that_modelpack_cannot_carry_is_a_usage_error(
         2,
         "",
         (
-            "error: a ModelPack artifact has no field for a context size\n"
-            "hint: use --format docker, or leave out --context-size\n"
+            "error: --context-size is not supported by the ModelPack format\nhint: use "
+            "--format docker, or leave out --context-size\n"
         ),
     )
     assert cli("list", "-q").stdout == ""
@@ -386,9 +386,9 @@ def test_settings_for_a_model_that_is_not_here_are_kept_with_a_warning(
 @pytest.mark.parametrize(
     ("architecture", "pooling", "what"),
     [
-        ("bert", None, "an embedding model: it makes vectors, it does not chat"),
-        ("llama", 3, "an embedding model: it makes vectors, it does not chat"),
-        ("llama", 4, "a reranking model: it scores documents, it does not chat"),
+        ("bert", None, "an embedding model: it cannot chat"),
+        ("llama", 3, "an embedding model: it cannot chat"),
+        ("llama", 4, "a reranking model: it cannot chat"),
     ],
 )
 def test_a_model_that_does_not_chat_is_not_downloaded_to_say_so(

@@ -133,7 +133,7 @@ def test_options_that_make_no_sense_are_usage_errors(
 def test_a_folder_that_cannot_be_is_a_usage_error(cli: CommandLine, name: str) -> None:
     done = cli("pull", name, "--output", "/proc/out")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "hint: choose another folder\n" in done.stderr
+    assert "hint: choose another directory\n" in done.stderr
 
 
 def test_a_full_disk_is_a_capacity_error_and_leaves_nothing_half(

@@ -214,8 +214,8 @@ def test_offline_knows_what_is_here_and_asks_nobody(
         9,
         "",
         (
-            "error: HOST/team/tiny:1-Q4_0 is not in the local store, and --offline is set\n"
-            "hint: run it once without --offline\n"
+            "error: HOST/team/tiny:1-Q4_0 is not in the local store, and --offline is "
+            "set\nhint: run the command once without --offline\n"
         ),
     )
     assert registry.requests == []

@@ -185,10 +185,9 @@ def test_an_embedding_model_is_refused(models: CommandLine) -> None:
         10,
         "",
         (
-            "error: fixtures/tiny-bert:latest is an embedding model: it makes vectors,"
-            " it does not chat\n"
-            "hint: `modelrunner serve fixtures/tiny-bert:latest` answers POST /v1/embeddings"
-            " with them\n"
+            "error: fixtures/tiny-bert:latest is an embedding model: it cannot chat\nhint: "
+            "serve it with `modelrunner serve fixtures/tiny-bert:latest` and use POST "
+            "/v1/embeddings\n"
         ),
     )
 
@@ -199,10 +198,9 @@ def test_a_reranking_model_is_refused(models: CommandLine) -> None:
         10,
         "",
         (
-            "error: fixtures/tiny-ranker:latest is a reranking model: it scores documents,"
-            " it does not chat\n"
-            "hint: `modelrunner serve fixtures/tiny-ranker:latest` answers POST /v1/rerank"
-            " with scores\n"
+            "error: fixtures/tiny-ranker:latest is a reranking model: it cannot chat\nhint: "
+            "serve it with `modelrunner serve fixtures/tiny-ranker:latest` and use POST "
+            "/v1/rerank\n"
         ),
     )
 

@@ -300,7 +300,7 @@ def test_a_reader_that_leaves_is_an_error_for_an_archive(filled):
     os.close(reader)
     archive = Archive(filled, [choose(filled, NAMES[0])])
     with (
-        pytest.raises(ModelRunnerError, match="has closed the pipe"),
+        pytest.raises(ModelRunnerError, match="the reader closed the pipe"),
         os.fdopen(writer, "wb", buffering=0) as stream,
         to_stream(stream) as output,
     ):
@@ -343,7 +343,7 @@ def test_what_the_store_has_need_not_come_again(filled):
 
 def test_a_name_that_is_a_bare_tag_names_nothing(store):
     files = laid_out(ONE, names=["latest"])
-    with pytest.raises(UsageError, match="no full name") as caught:
+    with pytest.raises(UsageError, match="has no name") as caught:
         load_files(store, files)
     assert "--name" in (caught.value.hint or "")
     (one,) = load_files(store, files, name=Reference.parse("ai/mine:1"))
@@ -402,7 +402,7 @@ def test_link_in_a_layout_directory_is_not_followed(cli, tmp_path):
     blob.symlink_to(tmp_path / "elsewhere")
     done = cli("load", str(folder))
     assert done.returncode == 6
-    assert f"error: {blob} is a link, not a file\nhint: copy the layout" in done.stderr
+    assert f"error: {blob} is a symbolic link, not a file\nhint: copy the layout" in done.stderr
     assert json.loads(cli("list", "--json").stdout) == []
 
 
@@ -419,7 +419,7 @@ def test_pipe_in_a_layout_directory_keeps_nobody_waiting(cli, tmp_path):
 def test_one_name_is_not_for_two_models(store):
     with pytest.raises(UsageError, match="for one"):
         load_files(store, laid_out(ONE, TWO, names=NAMES), name=Reference.parse("ai/m:1"))
-    with pytest.raises(IntegrityError, match="one name to two"):
+    with pytest.raises(IntegrityError, match="same name for two"):
         load_files(store, laid_out(ONE, TWO, names=["ai/m:1", "docker.io/ai/m:1"]))
 
 

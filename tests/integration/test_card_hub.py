@@ -121,11 +121,11 @@ def test_an_old_copy_is_served_where_nobody_listens(hub, source, clock):
 
 
 def test_offline_a_copy_of_any_age_will_do(hub, source, clock):
-    with pytest.raises(NotInStoreError, match="ai/newcomer has no card here"):
+    with pytest.raises(NotInStoreError, match="ai/newcomer: no card on this machine"):
         offline(source).find(MODEL)
     source.find(MODEL)
     kept_since(source, clock, 100 * FRESH_S)
-    assert offline(source).find(MODEL).problem == "the network is off"
+    assert offline(source).find(MODEL).problem == "--offline is set"
     assert hub.count() == 1
 
 
@@ -150,7 +150,10 @@ def test_half_a_copy_is_never_left(source):
 def test_a_repository_that_hub_does_not_have_is_not_found(hub, source):
     with pytest.raises(CardNotFoundError) as raised:
         source.find(Reference.parse("ai/granite-4.0-mcro"))
-    assert raised.value.message == "ai/granite-4.0-mcro: no such card, here or on Docker Hub"
+    assert (
+        raised.value.message
+        == "ai/granite-4.0-mcro: card not found in the catalog or on Docker Hub"
+    )
     assert "ai/granite-4.0-micro" in raised.value.facts["near_misses"]
     assert "ai/granite-4.0-micro" in raised.value.hint
     assert hub.count() == 1
@@ -178,7 +181,7 @@ def test_a_repository_without_a_description_has_no_card(hub, source, text):
     "name", ["ghcr.io/ai/newcomer", "hf.co/ai/newcomer", "localhost:5000/ai/newcomer", "a/b/c"]
 )
 def test_only_docker_hubs_repositories_are_looked_up_there(hub, source, name):
-    with pytest.raises(CardNotFoundError, match="no such card in the catalogue"):
+    with pytest.raises(CardNotFoundError, match="card not found in the catalog"):
         source.find(Reference.parse(name))
     with pytest.raises(CardNotFoundError):
         DockerHubApi(docker_hub_endpoint(hub.url)).description(Reference.parse(name))

@@ -105,7 +105,7 @@ def test_an_image_for_several_platforms_is_told_as_such(registry, pulling):
 def test_what_an_index_names_and_the_registry_lacks_is_told(registry, pulling):
     index = index_artifact(MODEL)
     registry.add(Artifact(index.manifest, index.media_type), "team/m", tags=["1"])
-    with pytest.raises(UnsupportedArtifactError, match="and none is a model"):
+    with pytest.raises(UnsupportedArtifactError, match="none of them a model"):
         pulling.pull(registry.reference("team/m:1"))
 
 

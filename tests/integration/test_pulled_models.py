@@ -172,7 +172,7 @@ def test_download_that_stopped_can_be_reclaimed(store, pulling, registry):
     registry.answer(500, times=None, on="blob", reference=sha256(content), skip=1)
     with pytest.raises(RegistryUnavailableError):
         pulling.pull(registry.reference("ai/big:1"))
-    stopped = next(entry for entry in usage(store).entries if entry.kind == "Stopped downloads")
+    stopped = next(entry for entry in usage(store).entries if entry.kind == "Incomplete downloads")
     assert stopped.count >= 1
     assert stopped.reclaimable == stopped.size > 0
     assert usage(store).to_dict()["reclaimable_bytes"] >= stopped.size

@@ -89,4 +89,4 @@ def gpu_by_name(name: str) -> Device | None:
     if found is None:
         return None
     shown, size, backend = found
-    return Device(shown, "gpu", size * _GIB, size * _GIB, backend, sources=("the makers' table",))
+    return Device(shown, "gpu", size * _GIB, size * _GIB, backend, sources=("the vendors' table",))

@@ -53,7 +53,7 @@ class Load:
                 )
         if self.kv_type not in CACHE_TYPES:
             raise UsageError(
-                f"invalid type of KV cache {self.kv_type!r}",
+                f"invalid KV cache type {self.kv_type!r}",
                 hint=f"use one of {', '.join(CACHE_TYPES)}",
             )
 

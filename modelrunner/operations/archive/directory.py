@@ -61,7 +61,7 @@ def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
         except OSError as exc:
             if (folder / name).is_symlink():
                 raise IntegrityError(
-                    f"{folder / name} is a link, not a file",
+                    f"{folder / name} is a symbolic link, not a file",
                     hint="copy the layout with its files: `cp -rL`",
                 ) from exc
             raise _unreadable(folder, exc) from exc
@@ -75,7 +75,7 @@ def _members(folder: Path, files: list[str]) -> Iterator[bytes]:
                 except OSError as exc:
                     raise _unreadable(folder, exc) from exc
                 if not chunk:
-                    raise IntegrityError(f"{folder / name} became shorter while it was read")
+                    raise IntegrityError(f"{folder / name} was truncated while it was read")
                 left -= len(chunk)
                 yield chunk
         yield bytes(-member.size % tarfile.BLOCKSIZE)

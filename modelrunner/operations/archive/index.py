@@ -34,7 +34,7 @@ def check_layout(raw: bytes) -> None:
     version = parse_json(raw, "oci-layout").get("imageLayoutVersion")
     if not isinstance(version, str) or version.split(".")[0] != "1":
         raise MalformedManifestError(
-            f"the archive is an image layout of version {json.dumps(version)[:20]}, not 1"
+            f"unsupported version of the image layout: expected 1, got {json.dumps(version)[:20]}"
         )
 
 
@@ -46,9 +46,9 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
     """
     manifests = parse_json(raw, "index.json").get("manifests")
     if not isinstance(manifests, list) or len(manifests) > _MOST_MODELS:
-        raise MalformedManifestError("index.json has no list of manifests, or an endless one")
+        raise MalformedManifestError("index.json has no valid list of manifests")
     if not manifests:
-        raise MalformedManifestError("the archive is empty: its index names no model")
+        raise MalformedManifestError("the archive is empty: no models in its index")
     return tuple(Descriptor.from_dict(value, "an entry of index.json") for value in manifests)
 
 
@@ -74,7 +74,7 @@ def names_of(
             return {digest: (replace(wanted, tag=tags[digest]),) for digest in digests}
         if len(digests) > 1:
             raise UsageError(
-                f"the archive has {len(digests)} models, and --name is for one",
+                f"--name needs an archive of one model, got {len(digests)}",
                 hint="load it without --name, then `modelrunner tag`",
             )
         return {digests[0]: (wanted,)}
@@ -88,12 +88,12 @@ def names_of(
             found[entry.digest].append(name)
     named = [str(name) for names in found.values() for name in names]
     if len(set(named)) != len(named):
-        raise IntegrityError("the archive gives one name to two models")
+        raise IntegrityError("the archive has the same name for two models")
     nameless = [digest for digest, names in found.items() if not names]
     if nameless:
         raise UsageError(
-            f"the model {nameless[0].short} has no full name in the archive",
-            hint="give it one, as in --name ai/smollm2:135M",
+            f"the model {nameless[0].short} has no name in the archive",
+            hint="name it with --name, such as --name ai/smollm2:135M",
             digests=[str(digest) for digest in nameless],
         )
     return {digest: tuple(names) for digest, names in found.items()}
@@ -127,8 +127,8 @@ def _name(entry: Descriptor) -> Reference | None:
         return None
     if name.digest is not None and name.digest != entry.digest:
         raise IntegrityError(
-            f"the archive calls a model {sanitize_line(text, 200)}, and it has the digest"
-            f" {entry.digest}",
+            f"the archive names a model {sanitize_line(text, 200)}, but its digest is "
+            f"{entry.digest}",
             digest=str(entry.digest),
         )
     return name

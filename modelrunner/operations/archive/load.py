@@ -107,7 +107,7 @@ class Loader:
             self._seen.note_odd(member)
             return
         if member.kind != "file":
-            raise IntegrityError(f"{member.name} is no file in the archive, but a {member.kind}")
+            raise IntegrityError(f"{member.name} is not a file in the archive but a {member.kind}")
         self._seen.once(member.name)
         if match is not None:
             self._take_blob(Digest(match[1]), member.size, tar)
@@ -125,7 +125,7 @@ class Loader:
             return
         if self._sizes.get(digest, size) != size:
             raise IntegrityError(
-                f"the archive has {size} bytes of {digest}, and {self._sizes[digest]} are expected",
+                f"{digest}: expected {self._sizes[digest]} bytes, got {size} in the archive",
                 digest=str(digest),
             )
         is_new = not self._store.blobs.path(digest).exists()
@@ -180,8 +180,8 @@ class Loader:
     def _require(self, blob: Descriptor) -> None:
         if self._store.blobs.state(blob) != "good":
             raise IntegrityError(
-                f"the archive lacks the blob {blob.digest}: nothing was named",
-                hint="make the archive anew, where all of the model is",
+                f"blob missing from the archive: {blob.digest}; no model was loaded",
+                hint="create the archive again with `modelrunner save` where the model is complete",
                 digest=str(blob.digest),
             )
 
@@ -223,7 +223,7 @@ class _Seen:
     def once(self, name: str) -> None:
         """Refuses a second member of a name: two readers would see two different things."""
         if name in self.names:
-            raise IntegrityError(f"the archive has {name} twice")
+            raise IntegrityError(f"duplicate entry in the archive: {name}")
         self.names.add(name)
 
     def note_odd(self, member: Member) -> None:
@@ -240,15 +240,17 @@ class _Seen:
         if "manifest.json" in self.names and not {"index.json", "oci-layout"} <= self.names:
             raise UnsupportedArtifactError(
                 "this is an archive of container images in Docker's own format, not of models",
-                hint="`docker load` reads it; models come from `modelrunner save` or"
-                " `skopeo copy ... oci-archive:FILE`",
+                hint="load it with `docker load`; create model archives with `modelrunner save` "
+                "or `skopeo copy ... oci-archive:FILE`",
                 format="docker-archive",
             )
         if self.index is None or "oci-layout" not in self.names:
             raise MalformedManifestError(
-                "this is no OCI image layout: it has no index.json or no oci-layout",
-                hint="`modelrunner save` and `skopeo copy ... oci-archive:FILE` make such archives",
+                "not an OCI image layout: index.json or oci-layout is missing",
+                hint=(
+                    "create archives with `modelrunner save` or `skopeo copy ... oci-archive:FILE`"
+                ),
             )
         if self.odd is not None:
-            raise IntegrityError(f"the archive has something that is no file: {self.odd!r}")
+            raise IntegrityError(f"the archive has an entry that is not a file: {self.odd!r}")
         return self.index

@@ -168,8 +168,8 @@ def _writing(place: str) -> Iterator[None]:
         yield
     except BrokenPipeError as exc:
         raise ModelRunnerError(
-            "the reader of the archive has closed the pipe: the archive is not complete",
-            hint="see what the command behind the pipe says, or write to a file with -o FILE",
+            "the reader closed the pipe: the archive is incomplete",
+            hint="check the errors of the command after the pipe, or write to a file with -o FILE",
         ) from exc
     except OSError as exc:
         if exc.errno in _FULL:
@@ -180,7 +180,7 @@ def _writing(place: str) -> Iterator[None]:
             ) from exc
         if exc.errno == errno.EFBIG:
             raise DiskFullError(
-                f"the file system takes no file as large as this: {place}",
+                f"file too large for the file system: {place}",
                 hint="split the archive, as with --split 4000MB",
                 path=place,
             ) from exc

@@ -133,7 +133,7 @@ class Archive:
         Raises:
             DiskFullError: The archive does not fit.
         """
-        why = f"the archive takes {format_size(self.size)}: {folder}"
+        why = f"the archive needs {format_size(self.size)}: {folder}"
         hint = "free some space, or write to another disk with -o"
         require_room(folder, self.size, why, hint=hint)
 

@@ -104,7 +104,7 @@ def plain(stream: "BufferedReader[Any]") -> Readable:
         if start.startswith(magic):
             raise UnsupportedArtifactError(
                 f"the archive is compressed with {name}",
-                hint="uncompress it first; a plain tar or one in gzip is read",
+                hint="decompress it first; tar and tar.gz are supported",
                 format=name,
             )
     return stream

@@ -88,7 +88,9 @@ class TarStream:
             IntegrityError: It is larger than that.
         """
         if self._left > limit:
-            raise IntegrityError(f"a part of the archive has {self._left} bytes, {limit} at most")
+            raise IntegrityError(
+                f"an entry of the archive has {self._left} bytes, more than {limit}"
+            )
         return b"".join(self.chunks())
 
     def _next(self) -> Member | None:
@@ -113,7 +115,7 @@ class TarStream:
 
     def _enter(self, found: TarInfo, name: str | None, size: int | None) -> Member:
         if found.type == GNUTYPE_SPARSE:
-            raise IntegrityError("the archive has a sparse file, which model archives never have")
+            raise IntegrityError("sparse files in archives are not supported")
         # links, folders and devices have no content, whatever their size says
         has_content = found.type in REGULAR_TYPES or found.type not in SUPPORTED_TYPES
         count = (found.size if size is None else size) if has_content else 0
@@ -167,7 +169,7 @@ def _parse(block: bytes) -> TarInfo:
     except HeaderError as exc:
         raise _no_tar() from exc
     if found.size < 0:
-        raise IntegrityError("the archive has a member of negative size")
+        raise IntegrityError("the archive has an entry of negative size")
     return found
 
 
@@ -183,14 +185,14 @@ def _records(extra: bytes) -> dict[str, str]:
         if not equals or not value.endswith(b"\n") or len(length) + 1 + len(record) != count:
             raise IntegrityError("the archive has a damaged pax header")
         if key.startswith(b"GNU.sparse"):
-            raise IntegrityError("the archive has a sparse file, which model archives never have")
+            raise IntegrityError("sparse files in archives are not supported")
         found[key.decode("utf-8", "replace")] = value[:-1].decode("utf-8", "replace")
     return found
 
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):  # noqa: PLR2004
-        raise IntegrityError("the archive has a member without a sensible size")
+        raise IntegrityError("the archive has an entry with an invalid size")
     # bounded: by its length
     return int(text)
 
@@ -204,7 +206,7 @@ def _name(text: str) -> str:
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if text.startswith("/") or ".." in parts or "\0" in text or "\\" in text:
         raise IntegrityError(
-            f"the archive has a member that leads out of it: {sanitize_line(text, 200)!r}"
+            f"the archive has an entry outside of it: {sanitize_line(text, 200)!r}"
         )
     return "/".join(parts)
 
@@ -218,5 +220,5 @@ def _no_tar() -> IntegrityError:
 def _cut() -> SizeMismatchError:
     return SizeMismatchError(
         "unexpected end of archive; nothing was loaded",
-        hint="copy it again; of a split archive every part is needed, in order",
+        hint="copy it again; a split archive needs every part, in order",
     )

@@ -88,7 +88,7 @@ class CardSource:
             return here
         path = self._place(reference)
         if path is None:
-            raise self._missing(reference, "no such card in the catalogue")
+            raise self._missing(reference, "card not found in the catalog")
         kept = self._kept(reference, path)
         if kept is not None and self._is_fresh(kept):
             return kept
@@ -98,7 +98,9 @@ class CardSource:
             text = self.describe(reference)
         except CardNotFoundError as exc:
             _forget(path)
-            raise self._missing(reference, "no such card, here or on Docker Hub") from exc
+            raise self._missing(
+                reference, "card not found in the catalog or on Docker Hub"
+            ) from exc
         except TransferError as exc:
             return self._unreachable(reference, kept, exc)
         if not text.strip():
@@ -139,10 +141,10 @@ class CardSource:
 
     def _offline(self, reference: Reference, kept: FoundCard | None) -> FoundCard:
         if kept is not None:
-            return FoundCard(kept.card, kept.name, kept.source, kept.fetched, "the network is off")
+            return FoundCard(kept.card, kept.name, kept.source, kept.fetched, "--offline is set")
         raise NotInStoreError(
-            f"{_name(reference)} has no card here, and --offline rules the network out",
-            hint=self._near_hint(reference) or "run it once without --offline",
+            f"{_name(reference)}: no card on this machine, and --offline is set",
+            hint=self._near_hint(reference) or "run the command once without --offline",
             near_misses=self._near(reference),
         )
 
@@ -162,7 +164,7 @@ class CardSource:
     def _missing(self, reference: Reference, why: str) -> CardNotFoundError:
         return CardNotFoundError(
             f"{_name(reference)}: {why}",
-            hint=self._near_hint(reference) or "run `modelrunner cards` to see the catalogue",
+            hint=self._near_hint(reference) or "run `modelrunner cards` to see the catalog",
             reference=_name(reference),
             near_misses=self._near(reference),
         )

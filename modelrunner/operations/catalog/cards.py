@@ -135,7 +135,7 @@ def marks(card: Card, room: Room) -> Mapping[str, str]:
 
 _MARKS: Mapping[Verdict, str] = {
     "fits": "fits",
-    "partial": "fits in part",
+    "partial": "partly on the GPU",
     "no": "too large",
     "unknown": "may fit",
 }

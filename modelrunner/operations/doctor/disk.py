@@ -30,17 +30,19 @@ def home(folder: Path) -> Iterator[Finding]:
     """The folder that everything lies under."""
     there = nearest_existing(folder)
     if not there.is_dir():
-        message = f"{there} is no folder, and models are to be kept under it"
+        message = f"{there} is not a directory: models cannot be stored"
         yield broken("home", message, f"ls -ld {_quoted(there)}", ExitStatus.USAGE)
     elif not os.access(there, os.W_OK | os.X_OK):
-        message = f"{there} may not be written: nothing can be pulled"
+        message = f"{there} is not writable: models cannot be pulled"
         fix = f"ls -ld {_quoted(there)} && id"
         if folder.exists():
             yield doubtful("home", message, fix)
         else:
             yield broken("home", message, fix, ExitStatus.USAGE)
     else:
-        yield well("home", str(folder) if folder.exists() else f"{folder}, made by the first pull")
+        yield well(
+            "home", str(folder) if folder.exists() else f"{folder}, created by the first pull"
+        )
 
 
 def space(folder: Path) -> Iterator[Finding]:
@@ -49,10 +51,10 @@ def space(folder: Path) -> Iterator[Finding]:
     said = f"{format_size(usage.free)} free of {format_size(usage.total)}"
     if usage.free < _NOTHING:
         yield broken(
-            "space", f"{said}: no room for a model", "modelrunner prune", ExitStatus.CAPACITY
+            "space", f"{said}: not enough for a model", "modelrunner prune", ExitStatus.CAPACITY
         )
     elif usage.free < _LITTLE:
-        yield doubtful("space", f"{said}: little for models", "modelrunner prune --dry-run")
+        yield doubtful("space", f"{said}: low for models", "modelrunner prune --dry-run")
     else:
         yield well("space", said)
 
@@ -72,7 +74,7 @@ def store(place: Store) -> Iterator[Finding]:
     if os.access(place.layout.root, os.W_OK):
         yield from _links(place.layout.root)
     else:
-        message = f"{place.layout.root} may not be written: what is here can be used, no more"
+        message = f"{place.layout.root} is not writable: local models can be used, but not changed"
         yield doubtful("links", message, f"ls -ld {_quoted(place.layout.root)}")
 
 
@@ -111,8 +113,8 @@ def _leftovers(layout: Layout) -> Iterator[Finding]:
     aside = _files(layout.quarantine)
     if stopped or aside:
         parts = [
-            f"{counted(len(stopped), 'stopped download')}" if stopped else "",
-            f"{counted(len(aside), 'damaged blob')} set aside" if aside else "",
+            f"{counted(len(stopped), 'incomplete download')}" if stopped else "",
+            f"{counted(len(aside), 'damaged blob')} in quarantine" if aside else "",
         ]
         yield doubtful("leftovers", ", ".join(filter(None, parts)), "modelrunner prune")
     else:
@@ -123,7 +125,7 @@ def _links(folder: Path) -> Iterator[Finding]:
     try:
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
     except OSError as exc:
-        message = f"{folder} cannot be written: {os_reason(exc)}"
+        message = f"cannot write to {folder}: {os_reason(exc)}"
         yield broken("links", message, f"df -h {_quoted(folder)}", ExitStatus.USAGE)
         return
     os.close(handle)
@@ -131,7 +133,7 @@ def _links(folder: Path) -> Iterator[Finding]:
     try:
         os.link(name, beside)
     except OSError as exc:
-        message = f"no hard links here ({os_reason(exc)}): models take their space twice"
+        message = f"hard links are not supported ({os_reason(exc)}): models use twice their size"
         yield doubtful("links", message, f"df -T {_quoted(folder)}")
     else:
         yield well("links", "hard links work")

@@ -51,7 +51,7 @@ def examine(patient: Patient, seconds: float = PATIENCE_S) -> tuple[Finding, ...
     """Looks at everything; nothing is changed, and nothing takes longer than this."""
     found = ask_all([*_here(patient), *_network(patient)], seconds)
     if patient.offline:
-        skipped = f"not asked, because of --offline: {', '.join(patient.registries)}"
+        skipped = f"skipped, because --offline is set: {', '.join(patient.registries)}"
         return (*found, well("registry", skipped))
     return found
 

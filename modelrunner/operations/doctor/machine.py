@@ -22,16 +22,16 @@ def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[F
     if choice.startswith(("http://", "https://")):
         yield well("runtime", f"the server at {_without_login(choice)}")
     elif choice != AUTO and named is None:
-        message = f"the configuration names {choice}, which is no runtime"
+        message = f"unknown runtime {choice} in the configuration"
         yield broken("runtime", message, "modelrunner runtimes", ExitStatus.USAGE)
     elif named is not None and not named.available:
-        message = f"{choice} is configured and not usable: {named.detail}"
+        message = f"the configured runtime {choice} is not usable: {named.detail}"
         yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
     elif not here and broken_here:
         message = f"{broken_here[0].name} is installed, and cannot run"
         yield broken("runtime", message, "modelrunner runtimes", ExitStatus.RUNTIME)
     elif not here:
-        yield doubtful("runtime", "none: models can be pulled, not run", quickest())
+        yield doubtful("runtime", "none: models can be pulled, but not run", quickest())
     else:
         yield well("runtime", said)
     for entry in broken_here:

@@ -47,7 +47,7 @@ def registry(places: Registries, name: str, model: Reference | None) -> Iterator
     if name == HUGGING_FACE:
         yield doubtful(
             "registry",
-            f"{name} is no OCI registry: models are not pulled from it",
+            f"{name} is not an OCI registry: models cannot be pulled from it",
             "modelrunner package --help",
         )
         return
@@ -69,7 +69,7 @@ def _look(places: Registries, endpoint: Endpoint, model: Reference | None) -> _L
     try:
         answer = greet(endpoint, places.credentials, asked, timeout_s=SILENCE_S)
         if answer.status == HTTPStatus.UNAUTHORIZED and places.credentials.find(endpoint.account):
-            message = f"{endpoint.label} refuses the login that is stored for it"
+            message = f"{endpoint.label} rejected the stored login"
             return _Look(endpoint, UnauthorizedError(message))
         return _Look(endpoint, answer)
     except ModelRunnerError as exc:
@@ -100,21 +100,21 @@ def _reachable(label: str, answer: Greeting, look: _Look, model: Reference | Non
         login = f"modelrunner login {look.endpoint.account}"
         return broken("registry", message, login, ExitStatus.TRANSFER)
     if answer.headers.get("content-type", "").startswith("text/html"):
-        message = f"{label} answers with a web page: a proxy or a login page stands in between"
+        message = f"{label} returned a web page: a proxy or a login page may answer instead"
         return broken("registry", message, fix, ExitStatus.TRANSFER)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"{label} returned HTTP {status}: it has a problem of its own"
+        message = f"{label} returned HTTP {status}: the error is on the registry's side"
         return broken("registry", message, fix, ExitStatus.TRANSFER)
     if model is not None and status in _MISSING:
         return _missing(label, status, model, look.endpoint.account)
-    return well("registry", f"{label} answers" + (f", and has {model.short}" if model else ""))
+    return well("registry", f"{label} answers" + (f", has {model.short}" if model else ""))
 
 
 def _missing(label: str, status: int, model: Reference, account: str) -> Finding:
     if status == HTTPStatus.NOT_FOUND:
-        message = f"{label} answers, and has no {model.short}"
+        message = f"{label} answers, but {model.short} was not found"
         return broken("registry", message, f"modelrunner tags {model.name}", ExitStatus.NOT_FOUND)
-    message = f"{label} answers, and does not show {model.short} without a login that may see it"
+    message = f"{label} answers, but {model.short} needs another login"
     return broken("registry", message, f"modelrunner login {account}", ExitStatus.ACCESS)
 
 

@@ -27,7 +27,7 @@ def proxies(environ: Mapping[str, str]) -> Iterator[Finding]:
             continue
         shown = value if name == "NO_PROXY" else _proxy(value)
         if shown is None:
-            message = f"{name} is no address of a proxy"
+            message = f"{name}: invalid proxy URL"
             yield broken("proxy", message, f"export {name}=http://HOST:PORT", ExitStatus.USAGE)
         else:
             said.append(f"{name}={shown}")
@@ -37,7 +37,7 @@ def proxies(environ: Mapping[str, str]) -> Iterator[Finding]:
 def certificates(files: Mapping[str, str]) -> Iterator[Finding]:
     """Files of certificates, by who names them: there, readable, and not run out."""
     if not files:
-        yield well("certificates", f"those of the system ({ssl.OPENSSL_VERSION})")
+        yield well("certificates", f"system certificates ({ssl.OPENSSL_VERSION})")
     for who, file in files.items():
         yield _bundle(who, Path(file))
 
@@ -48,7 +48,7 @@ def logins(
     """For which registries a login is stored; never which."""
     if config is not None and config.exists() and not _is_json(config):
         fix = f"python -m json.tool {shlex.quote(str(config))}"
-        yield broken("login", f"{config} cannot be read", fix, ExitStatus.USAGE)
+        yield broken("login", f"cannot read {config}", fix, ExitStatus.USAGE)
         return
     try:
         known = [name for name in registries if credentials.find(name) is not None]
@@ -58,7 +58,7 @@ def logins(
     if known:
         yield well("login", f"stored for {', '.join(known)}")
     else:
-        yield well("login", "none: asking as nobody, with the lowest rate limit")
+        yield well("login", "none: anonymous, with the lowest rate limit")
 
 
 def _proxy(value: str) -> str | None:
@@ -77,7 +77,7 @@ def _proxy(value: str) -> str | None:
 def _bundle(who: str, file: Path) -> Finding:
     quoted = shlex.quote(str(file))
     if not file.exists():
-        message = f"{file}: no such file; {who} names it"
+        message = f"{file}: file not found, set by {who}"
         return broken("certificates", message, f"ls -l {quoted}", ExitStatus.USAGE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     fix = f"openssl x509 -noout -subject -enddate -in {quoted}"
@@ -87,7 +87,7 @@ def _bundle(who: str, file: Path) -> Finding:
         else:
             context.load_verify_locations(cafile=str(file))
     except (OSError, ValueError):
-        message = f"{file} has no certificates that can be read; {who} names it"
+        message = f"{file}: no valid certificates, set by {who}"
         return broken("certificates", message, fix, ExitStatus.USAGE)
     ends = [ssl.cert_time_to_seconds(str(entry["notAfter"])) for entry in context.get_ca_certs()]
     return _validity(f"{who}: {file}", ends, fix)
@@ -97,11 +97,11 @@ def _validity(said: str, ends: Sequence[float], fix: str) -> Finding:
     now = time.time()
     # a bundle of many always has some that are old; one that is all old helps nobody
     if ends and max(ends) < now:
-        message = f"{said}: every certificate has run out"
+        message = f"{said}: all certificates have expired"
         return broken("certificates", message, fix, ExitStatus.TRANSFER)
     if ends and max(ends) < now + _SOON_S:
         days = int((max(ends) - now) // 86400)
-        return doubtful("certificates", f"{said}: runs out in {days} days", fix)
+        return doubtful("certificates", f"{said}: expires in {days} days", fix)
     number = f"{len(ends)} authorities" if len(ends) != 1 else "1 authority"
     return well("certificates", f"{said}: {number}" if ends else said)
 

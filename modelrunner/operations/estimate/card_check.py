@@ -93,16 +93,16 @@ def _sizes(row: Variant, found: Headers) -> Iterator[Difference]:
             "size",
             size,
             computed.size_bytes,
-            f"the card says {format_size(size)}, the tensors are"
-            f" {format_size(computed.size_bytes)}",
+            f"size: {format_size(size)} in the card, {format_size(computed.size_bytes)} in "
+            "the tensors",
         )
     if vram is not None and not _alike(vram, computed.vram_bytes, _VRAM_SLACK, _SMALLEST):
         yield Difference(
             "vram",
             vram,
             computed.vram_bytes,
-            f"the card says VRAM {format_size(vram)}, its formula gives"
-            f" {format_size(computed.vram_bytes)}",
+            f"VRAM: {format_size(vram)} in the card, {format_size(computed.vram_bytes)} by "
+            "its formula",
         )
 
 
@@ -114,8 +114,8 @@ def _counts(row: Variant, found: Headers) -> Iterator[Difference]:
             "parameters",
             parameters,
             metadata.parameters,
-            f"the card says {format_count(parameters)} parameters, the tensors have"
-            f" {format_count(metadata.parameters)}",
+            f"parameters: {format_count(parameters)} in the card, "
+            f"{format_count(metadata.parameters)} in the tensors",
         )
     context, trained = row.context_tokens, metadata.context_length
     if context and trained and not _alike(context, trained, _COUNT_SLACK):
@@ -123,8 +123,8 @@ def _counts(row: Variant, found: Headers) -> Iterator[Difference]:
             "context",
             context,
             trained,
-            f"the card says a context of {format_context(context)}, the header one of"
-            f" {format_context(trained)}",
+            f"context: {format_context(context)} in the card, {format_context(trained)} in "
+            "the header",
         )
 
 
@@ -135,7 +135,7 @@ def _quantization(row: Variant, found: Headers) -> Iterator[Difference]:
             "quantization",
             told,
             header.removeprefix("MOSTLY_"),
-            f"the card says {told}, the header {header.removeprefix('MOSTLY_')}",
+            f"quantization: {told} in the card, {header.removeprefix('MOSTLY_')} in the header",
         )
 
 

@@ -67,7 +67,7 @@ class Estimator:
         """
         if wish.source in ("config", "card"):
             raise UsageError(
-                f"{path} is a file: it has a header, and no {wish.source}",
+                f"{path} is a file: --source {wish.source} is not available for it",
                 hint="leave out --source",
             )
         found = headers.of_file(path)
@@ -94,7 +94,7 @@ class Estimator:
         variant = variant_of(card, [reference.short])
         if wish.source == "measured":
             raise UsageError(
-                f"{reference.short} is not here, and llama.cpp plans for files that are",
+                f"{reference.short} is not in the local store, which --source measured needs",
                 hint=f"run `modelrunner pull {reference.short}`, or use --source header",
             )
         if wish.source == "card":
@@ -177,8 +177,8 @@ class Estimator:
         """
         if card is None or variant is None or variant.size_bytes is None:
             raise CardNotFoundError(
-                f"{name}: no card tells its size",
-                hint="`modelrunner cards` lists those that there are",
+                f"{name}: size not found in any card",
+                hint="`modelrunner cards` lists the models with cards",
             )
         context = wish.context or wish.usual or CARD_CONTEXT
         decided: ContextSource = "usual" if wish.context is None else "requested"

@@ -89,7 +89,7 @@ class Configurations:
 
 def _damaged(path: Path, reference: Reference) -> ConfigError:
     return ConfigError(
-        f"{path}, which has the settings of {reference.short}, cannot be understood",
-        hint="remove the file, and configure the model anew",
+        f"invalid settings file of {reference.short}: {path}",
+        hint="remove the file and run `modelrunner configure` again",
         path=str(path),
     )

@@ -123,7 +123,7 @@ class Locker:
         if model is None:
             raise NotInStoreError(
                 f"{reference.short} is not in the local store, and --offline is set",
-                hint="run it once without --offline",
+                hint="run the command once without --offline",
             )
         return model.artifact
 
@@ -162,8 +162,8 @@ def write_lock(path: Path, lock: Lock) -> bool:
             write_atomically(target, content)
     except (StoreAccessError, FileNotFoundError) as exc:
         raise ConfigError(
-            f"{path} cannot be written: {exc.__cause__ or exc}",
-            hint="check who owns it and its folder",
+            f"cannot write {path}: {exc.__cause__ or exc}",
+            hint="check the permissions of the file and its directory",
             path=str(path),
         ) from exc
     except DiskFullError as exc:

@@ -28,7 +28,7 @@ def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> 
     raw = bytes(found)
     if Digest.of(raw) != descriptor.digest:
         raise DigestMismatchError(
-            f"{reference.short}: the config is not what the manifest promises",
+            f"{reference.short}: the config does not match its digest in the manifest",
             expected=str(descriptor.digest),
             got=str(Digest.of(raw)),
         )

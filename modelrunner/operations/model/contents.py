@@ -19,17 +19,17 @@ from modelrunner.text import with_article
 _MAGIC = b"GGUF"
 _GGUF_ROLES = (Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER)
 _BEGINNINGS = (
-    (b"version https://git-lfs", "a pointer of Git LFS"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
     (b"<!DOCTYPE", "a web page"),
     (b"<html", "a web page"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"(\xb5/\xfd", "a zstd archive"),
-    (b"ggml", "a file of llama.cpp's old format GGML"),
-    (b"ggjt", "a file of llama.cpp's old format GGML"),
-    (b"lmgg", "a file of llama.cpp's old format GGML"),
-    (b"tjgg", "a file of llama.cpp's old format GGML"),
-    (b"fmgg", "a file of llama.cpp's old format GGML"),
+    (b"ggml", "a file in llama.cpp's old GGML format"),
+    (b"ggjt", "a file in llama.cpp's old GGML format"),
+    (b"lmgg", "a file in llama.cpp's old GGML format"),
+    (b"tjgg", "a file in llama.cpp's old GGML format"),
+    (b"fmgg", "a file in llama.cpp's old GGML format"),
 )
 _TAR = (257, b"ustar")
 _SAFETENSORS = (8, b"{")
@@ -54,7 +54,7 @@ def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
         found = _named(front)
         raise MalformedGGUFError(
             f"{what} is not a GGUF file{f' but {found}' if found else ''}",
-            hint="the artifact is broken; tell whoever published it",
+            hint="the artifact is broken: report it to its publisher",
             digest=str(layer.descriptor.digest),
         )
     if layer.role is Role.WEIGHTS:
@@ -131,9 +131,9 @@ def shard_files(weights: Path) -> list[Path]:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise MalformedGGUFError(
-            f"{weights.name} is one of {len(paths)} shards, and {len(missing)} are not beside it:"
-            f" {', '.join(missing[:3])}",
-            hint="put all shards in one folder and name any of them",
+            f"{len(missing)} of {len(paths)} shards of {weights.name} not found: "
+            f"{', '.join(missing[:3])}",
+            hint="put all shards into one directory and name any of them",
         )
     return paths
 

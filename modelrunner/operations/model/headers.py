@@ -89,7 +89,7 @@ def projector_problem(projector: Header, model: Metadata) -> str | None:
     """Why a file cannot be the projector of a model; None where it can."""
     found = Metadata.from_header(projector)
     if found.kind != "projector":
-        return f"it is {with_article(found.kind)}, not a projector"
+        return f"expected a projector, got {with_article(found.kind)}"
     return misfit(projector, model.embedding_length)
 
 

@@ -41,14 +41,14 @@ def require_chat(purpose: Purpose, name: str, architecture: str | None) -> None:
     """
     if purpose == "ranking":
         raise UnsupportedArtifactError(
-            f"{name} is a reranking model: it scores documents, it does not chat",
-            hint=f"`modelrunner serve {name}` answers POST /v1/rerank with scores",
+            f"{name} is a reranking model: it cannot chat",
+            hint=f"serve it with `modelrunner serve {name}` and use POST /v1/rerank",
             architecture=architecture,
         )
     if purpose == "embedding":
         raise UnsupportedArtifactError(
-            f"{name} is an embedding model: it makes vectors, it does not chat",
-            hint=f"`modelrunner serve {name}` answers POST /v1/embeddings with them",
+            f"{name} is an embedding model: it cannot chat",
+            hint=f"serve it with `modelrunner serve {name}` and use POST /v1/embeddings",
             architecture=architecture,
         )
 

@@ -58,8 +58,8 @@ def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
     digests = [str(entry.digest) for entry in manifest.manifests[:20]]
     if not found.models:
         first = found.errors[0] if found.errors else None
-        why = f", and none is a model: {first.message}" if first else ""
-        usual = "it may be an image for several platforms; a model has a manifest of its own"
+        why = f", none of them a model: {first.message}" if first else ""
+        usual = "name a model manifest by digest, or pull a multi-platform image with `docker pull`"
         raise UnsupportedArtifactError(
             f"this is an index of {count}{why}",
             hint=(first and first.hint) or usual,

@@ -86,7 +86,7 @@ class FileModel(StoredModel):
             if kind != "projector":
                 raise UsageError(
                     f"--mmproj {sanitize_line(str(projector))}: expected a projector, got a {kind}",
-                    hint="the file of a projector is mostly named mmproj-....gguf",
+                    hint="give a projector: its file name usually begins with mmproj-",
                 )
             parts.append(("projector", file))
         layers, files = [], {}
@@ -160,8 +160,8 @@ def file_model(store: Store, text: str, projector: Path | None = None) -> FileMo
         return FileModel.of(store.layout, path, projector)
     if projector is not None:
         raise UsageError(
-            f"--mmproj needs a GGUF file, and {sanitize_line(text, 200)} is the name of a model",
-            hint="`modelrunner package FILE.gguf REF --mmproj FILE` makes a model of both",
+            f"--mmproj needs a GGUF file as the model, got the name {sanitize_line(text, 200)}",
+            hint="package both as one model: `modelrunner package FILE.gguf REF --mmproj FILE`",
         )
     return None
 
@@ -195,7 +195,7 @@ def _existing(text: str) -> Path:
         raise UsageError(f"{shown} is not a file", hint="name a GGUF file")
     raise UsageError(
         f"{shown}: file not found",
-        hint="check the path; the model of a registry has a name such as ai/smollm2",
+        hint="check the path; a model in a registry has a name such as ai/smollm2",
     )
 
 
@@ -205,12 +205,11 @@ def _header(path: Path) -> Header:
     except MalformedGGUFError as exc:
         raise MalformedGGUFError(
             exc.message,
-            hint=exc.hint
-            or "other formats, such as safetensors, have to be converted to GGUF first",
+            hint=exc.hint or "convert other formats, such as safetensors, to GGUF first",
         ) from exc
     except OSError as exc:
         reason = (exc.strerror or "unknown error").lower()
         raise UsageError(
-            f"{sanitize_line(str(path))} cannot be read: {reason}",
-            hint="check its permissions: `ls -l` shows them",
+            f"cannot read {sanitize_line(str(path))}: {reason}",
+            hint="check its permissions with `ls -l`",
         ) from exc

@@ -128,8 +128,8 @@ class Importer:
         # the same files, and more: a projector was put beside them
         if not {layer.digest for layer in there.manifest.layers} < has:
             raise UsageError(
-                f"{reference.short} is another model here",
-                hint="give this one a name of its own with --name",
+                f"the name {reference.short} already belongs to another model",
+                hint="use another name with --name",
                 reference=str(reference),
             )
 

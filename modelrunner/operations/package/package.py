@@ -64,11 +64,11 @@ def package(
     if reference.digest is not None:
         raise UsageError(
             f"{reference.short}: cannot package under a digest",
-            hint="name a tag: NAMESPACE/NAME:TAG",
+            hint="use a tag: NAMESPACE/NAME:TAG",
         )
     if family == "modelpack" and ingredients.context_length is not None:
         raise UsageError(
-            "a ModelPack artifact has no field for a context size",
+            "--context-size is not supported by the ModelPack format",
             hint="use --format docker, or leave out --context-size",
         )
     shards = shard_files(ingredients.weights)
@@ -107,7 +107,7 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
     if metadata.kind == "projector":
         raise UsageError(
             f"{shards[0].name} is a projector, not a model",
-            hint="give it with --mmproj beside the model that it belongs to",
+            hint="give it with --mmproj, together with its model",
         )
     if metadata.kind != "model":
         raise UnsupportedArtifactError(
@@ -126,7 +126,7 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
         problem = misfit(header, metadata.embedding_length)
         if problem is not None:
             raise UsageError(
-                f"{ingredients.projector.name} is not the projector of {shards[0].name}: {problem}",
+                f"{ingredients.projector.name} does not fit {shards[0].name}: {problem}",
                 hint="give the projector of this model with --mmproj, or leave the option out",
             )
     return metadata

@@ -65,8 +65,8 @@ class Pusher:
         except UnauthorizedError as exc:
             raise UnauthorizedError(
                 f"{reference.short}: login required to push to {reference.registry}",
-                hint=f"run `modelrunner login {reference.registry}`, and push to a repository"
-                " of yours",
+                hint=f"run `modelrunner login {reference.registry}` and push to a repository that "
+                "you can write to",
                 **exc.facts,
             ) from exc
         self.store.note_published(model)

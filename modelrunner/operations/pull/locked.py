@@ -45,7 +45,7 @@ class MissingBlobs:
         titles = [blob.title for blob in self.blobs]
         more = f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
         said = f"{', '.join(titles[:_SHOWN])}{more}"
-        return f"{self.model.name} (of it {said}, {format_size(self.size)})"
+        return f"{self.model.name} ({said}, {format_size(self.size)})"
 
 
 def lacks(store: Store, lock: Lock, models: Sequence[LockedModel]) -> tuple[MissingBlobs, ...]:
@@ -67,10 +67,10 @@ def require_all(lock: Lock, found: Sequence[MissingBlobs]) -> None:
     if not found:
         return
     names = "; ".join(map(str, found[:_SHOWN]))
-    more = f"; and {len(found) - _SHOWN} models more" if len(found) > _SHOWN else ""
+    more = f"; and {len(found) - _SHOWN} more models" if len(found) > _SHOWN else ""
     raise NotInStoreError(
-        f"locked, but not here: {names}{more}",
-        hint="`modelrunner pull --locked` fetches what is missing",
+        f"locked, but not in the local store: {names}{more}",
+        hint="run `modelrunner pull --locked`",
         file=lock.file,
         line=found[0].model.line,
         missing=[f"{lack.model.name} {blob.digest}" for lack in found for blob in lack.blobs],
@@ -108,9 +108,9 @@ def require_same(lock: Lock, locked: LockedModel, model: StoredModel) -> None:
     real = {(blob.digest, blob.size, blob.media_type) for blob in model.manifest.blobs}
     if told != real:
         raise LockOutdatedError(
-            f"{lock.file}:{locked.line}: the manifest of {locked.name} names other blobs than the"
-            " lock: one of the two was edited",
-            hint=f"run `modelrunner lock --update {locked.name}`, and see what changes",
+            f"{lock.file}:{locked.line}: the blobs of {locked.name} differ between the lock "
+            "and the manifest",
+            hint=f"run `modelrunner lock --update {locked.name}` and review the changes",
             file=lock.file,
             line=locked.line,
             manifest=str(locked.manifest.digest),

@@ -124,7 +124,7 @@ def _files(model: StoredModel, folder: Path) -> Sequence[_File]:
             continue
         if str(layer.path).casefold() == SUMS.casefold():
             raise MalformedManifestError(
-                f"a file of the model is called {layer.path}, as its checksums are",
+                f"a file of the model has the name of the checksum file: {layer.path}",
                 hint="pull it without --output",
             )
         blob = model.layout.blob(layer.descriptor.digest)
@@ -274,8 +274,8 @@ def _bring(blob: Path, target: Path, way: Way) -> None:
             os.link(blob, target)
         except OSError as exc:
             raise UsageError(
-                f"{target.parent} can have no link to the store: {os_reason(exc)}",
-                hint="leave out --link, or set MODELRUNNER_HOME to a folder on the same disk",
+                f"cannot create a hard link in {target.parent}: {os_reason(exc)}",
+                hint="leave out --link, or set MODELRUNNER_HOME to a directory on the same disk",
                 path=str(target.parent),
             ) from exc
         return
@@ -308,8 +308,8 @@ def _read_sums(path: Path, *, force: bool) -> Mapping[str, str]:
     found = [_LINE.fullmatch(line) for line in lines]
     if not all(found) and not force:
         raise UsageError(
-            f"{path} is there already, and is no list of checksums",
-            hint="move it away, choose another folder, or replace it with --force",
+            f"{path} already exists and is not a list of checksums",
+            hint="move it away, choose another directory, or replace it with --force",
             path=str(path),
         )
     return {match[2]: match[1] for match in found if match}
@@ -339,12 +339,12 @@ def _folder_errors(folder: Path) -> Iterator[None]:
             yield
     except StoreAccessError as exc:
         raise ConfigError(
-            exc.message, hint="check who owns it, or choose another folder", **exc.facts
+            exc.message, hint="check its permissions, or choose another directory", **exc.facts
         ) from exc
     except FileNotFoundError as exc:
         # below `/proc`, say
         raise ConfigError(
-            f"{folder} cannot be made: {os_reason(exc)}",
-            hint="choose another folder",
+            f"cannot create {folder}: {os_reason(exc)}",
+            hint="choose another directory",
             path=str(folder),
         ) from exc

@@ -141,7 +141,7 @@ class Puller:
             if self.store.find(reference) is None:
                 raise self.store.not_found(reference.short)
             raise CorruptStoreError(
-                f"{reference.short} is damaged, and no registry has it",
+                f"{reference.short} is damaged and not in any registry",
                 hint="import or package it again",
             )
         return reference.with_digest(model.digest)
@@ -247,7 +247,7 @@ class Puller:
         except MalformedManifestError as exc:
             raise MalformedManifestError(
                 exc.message,
-                hint="the artifact is broken; tell whoever published it",
+                hint="the artifact is broken: report it to its publisher",
                 digest=str(artifact.manifest.config.digest),
             ) from exc
         self.on_config(reference, artifact, config)

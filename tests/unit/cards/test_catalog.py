@@ -44,7 +44,7 @@ def test_another_repository_of_the_same_name_has_no_card(catalog, reference):
 def test_a_missing_card_names_what_is_spelled_alike(catalog):
     with pytest.raises(CardNotFoundError) as caught:
         catalog.find("ai/alpa-mini:1B")
-    assert caught.value.message == "ai/alpa-mini:1B: no such card in the catalogue"
+    assert caught.value.message == "ai/alpa-mini:1B: card not found in the catalog"
     assert caught.value.hint == "did you mean `ai/alpha-mini`?"
     assert caught.value.facts["near_misses"] == ["ai/alpha-mini"]
 

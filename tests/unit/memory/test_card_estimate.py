@@ -19,20 +19,20 @@ def test_a_row_gives_a_range_and_a_guess_within_for_its_own_context():
     assert found.low < found.total < found.high
     assert found.total / GIB == pytest.approx(1.81 + 0.6 * 0.51, abs=0.01)
     assert (found.source, found.weights, found.is_complete) == ("card", None, False)
-    assert found.notes == ("from a card's row, which is for a context of 4096",)
+    assert found.notes == ("from a card, which is for a context of 4096",)
 
 
 def test_a_row_says_nothing_of_a_longer_context():
     found = estimate_from_card(round(2.32 * GIB), round(1.81 * GIB), context=131072)
     assert found.high is None
-    assert "unknown beyond 4096: a longer context needs more than this" in found.notes
+    assert "unknown beyond a context of 4096: a longer context needs more memory" in found.notes
 
 
 def test_a_row_whose_vram_is_below_its_size_says_little():
     found = estimate_from_card(GIB, 2 * GIB, context=4096)
     assert found.low < GIB
     assert found.high > 2 * GIB
-    assert "the row's VRAM is not above its size: it says little" in found.notes
+    assert "unreliable: the VRAM in the card is not above the size" in found.notes
 
 
 def test_a_row_without_vram_gives_its_size():

@@ -16,7 +16,7 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
 
 ROWS = json.loads((DATA / "truth.json").read_text())
-ENCODER = "an encoder keeps no cache: the context costs nothing beyond the batch"
+ENCODER = "encoder: no KV cache, memory depends on the batch only"
 ROUNDING = 2 * 5243  # the log tells hundredths of a MiB
 MODELS = sorted({row["model"] for row in ROWS})
 MODEL = {
@@ -97,9 +97,7 @@ def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
     assert found.total == like.total
     assert found.low == found.weights < found.total < found.high
     assert found.high > like.high
-    assert found.notes == (
-        "nobodys is not a known architecture: computed like a plain transformer",
-    )
+    assert found.notes == ("unknown architecture nobodys: computed as a plain transformer",)
 
 
 def test_a_decoder_whose_heads_are_not_told_has_an_unknown_cache_and_not_none():
@@ -119,7 +117,7 @@ def test_a_header_without_numbers_gives_the_weights_and_no_more():
     assert (found.kv_cache, found.compute, found.output, found.high) == (None, None, None, None)
     assert not found.is_complete
     assert found.total == made.data_bytes
-    assert found.notes == ("nobodys: unknown beyond the weights, its shape is not told",)
+    assert found.notes == ("nobodys: only the weights are known, the shape is missing",)
 
 
 def test_tensors_of_unknown_types_are_said_and_widen_the_range():
@@ -127,7 +125,7 @@ def test_tensors_of_unknown_types_are_said_and_widen_the_range():
     first, *others = made.tensors
     odd = dataclasses.replace(made, tensors=(dataclasses.replace(first, type=999), *others))
     found = estimate(ModelShape.from_header(odd), Load(512))
-    assert "1 tensors have unknown types and are not counted" in found.notes
+    assert "1 tensors of unknown types are not counted" in found.notes
     assert found.high > estimate(ModelShape.from_header(made), Load(512)).high - first.size
 
 
@@ -171,7 +169,7 @@ def test_no_header_is_too_odd(architecture, values, kv_type, flash_attention):
 
 def test_a_context_beyond_the_trained_one_is_said():
     found = estimate(ModelShape.from_header(header(MODEL)), Load(2048))
-    assert found.notes == ("a context of 2048 is beyond the 1024 of its training",)
+    assert found.notes == ("a context of 2048 exceeds the trained context of 1024",)
 
 
 def test_the_projector_counts():

@@ -141,4 +141,4 @@ def test_an_embedding_model_takes_no_text_longer_than_it_was_trained_for(
 ) -> None:
     found = plan(store, encoder, LaunchRequest(context=asked, threads=4))
     assert found.served.spec.context == given
-    assert found.line.endswith(f"; makes vectors of {given} tokens")
+    assert found.line.endswith(f"; embeds up to {given} tokens")

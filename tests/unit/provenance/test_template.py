@@ -67,7 +67,7 @@ def test_deep_loops_and_long_ones_are_noted() -> None:
     assert [finding.message for finding in scan(deep)] == ["loops are nested 5 deep"]
     assert "recursive" not in scan("{% for a in 'recursive' %}{% endfor %}")
     assert scan("{% for a in b recursive %}{% endfor %}")[0].message == "a loop calls itself"
-    assert scan("x" * 70_000)[0].message == "it has 70000 characters"
+    assert scan("x" * 70_000)[0].message == "70000 characters long"
 
 
 def test_lines_are_those_of_the_template() -> None:
@@ -113,5 +113,5 @@ class Counting(str):
 
 def test_template_of_many_expressions_is_read_once() -> None:
     text = Counting("{{ a }}\n" * 20_000)
-    assert scan(text) == (Finding("notice", 1, "it has 160000 characters", ""),)
+    assert scan(text) == (Finding("notice", 1, "160000 characters long", ""),)
     assert Counting.looked <= len(text)

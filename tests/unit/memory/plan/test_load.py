@@ -12,7 +12,7 @@ from modelrunner.memory.plan.load import Load
         ({"context": 0}, "context must be at least 1, got 0"),
         ({"context": 4096, "sequences": 0}, "sequences must be at least 1, got 0"),
         ({"context": 4096, "micro_batch": -1}, "micro batch must be at least 1, got -1"),
-        ({"context": 4096, "kv_type": "q3_z"}, "invalid type of KV cache 'q3_z'"),
+        ({"context": 4096, "kv_type": "q3_z"}, "invalid KV cache type 'q3_z'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given, message):

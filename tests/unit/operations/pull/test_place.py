@@ -235,7 +235,7 @@ def test_checksums_that_are_something_else_are_not_overwritten(store, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "SHA256SUMS").write_text("my notes\n")
-    with pytest.raises(UsageError, match="no list of checksums"):
+    with pytest.raises(UsageError, match="is not a list of checksums"):
         place(stored(store), folder)
     assert [path.name for path in folder.iterdir()] == ["SHA256SUMS"]
 
@@ -258,7 +258,7 @@ def test_a_model_that_is_not_all_here_is_named(store, tmp_path):
 def test_a_place_for_no_folder_is_a_configuration_error(store, folder):
     with pytest.raises(ConfigError) as caught:
         place(stored(store), Path(folder))
-    assert "choose another folder" in str(caught.value.hint)
+    assert "choose another directory" in str(caught.value.hint)
 
 
 def test_a_link_that_cannot_be_says_what_to_do(store, tmp_path, monkeypatch):
