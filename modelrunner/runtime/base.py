@@ -171,12 +171,14 @@ class LaunchSpec:
     def __post_init__(self) -> None:
         for cache_type in (self.cache_type_k, self.cache_type_v):
             if cache_type not in CACHE_TYPES:
-                raise ValueError(f"{cache_type!r} is no KV cache type: {', '.join(CACHE_TYPES)}")
+                raise ValueError(
+                    f"invalid KV cache type {cache_type!r}: use one of {', '.join(CACHE_TYPES)}"
+                )
         if not 0 <= self.port <= LAST_PORT:
-            raise ValueError(f"{self.port} is no port")
+            raise ValueError(f"invalid port {self.port}")
         # llama.cpp splits what it takes for a list of keys at its commas
         if not _KEY.fullmatch(self.api_key):
-            raise ValueError("an API key is made of visible ASCII characters without commas")
+            raise ValueError("an API key must be printable ASCII characters without commas")
 
 
 PATHS = ("model", "mmproj", "adapter", "chat_template", "draft_model")
@@ -187,18 +189,18 @@ class Ability(StrEnum):
     """What some runtimes can do and others cannot, by the words of a sentence about it."""
 
     TOOLS = "tool calls"
-    SCHEMA = "answers by a JSON Schema"
+    SCHEMA = "answers that match a JSON Schema"
     PROJECTOR = "images"
     ADAPTER = "adapters (LoRA)"
     EMBEDDING = "embeddings"
     RANKING = "reranking"
     DRAFT = "a draft model"
     ROPE = "rope scaling"
-    PARALLEL = "several requests at once"
-    TELLS_PROGRESS = "signs of life while a prompt is read"
-    RAW_FLAGS = "flags of llama-server"
-    RPC = "computing on other machines"
-    SPLITS_THOUGHTS = "thoughts apart from the answer"
+    PARALLEL = "parallel requests"
+    TELLS_PROGRESS = "progress while a prompt is processed"
+    RAW_FLAGS = "llama-server flags"
+    RPC = "RPC servers"
+    SPLITS_THOUGHTS = "reasoning separate from the answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def template_file(text: str) -> Path:
         raise UsageError(f"{shown} is not a chat template: it is not UTF-8", hint=_HINT) from exc
     except (OSError, ValueError, RuntimeError) as exc:
         reason = (getattr(exc, "strerror", None) or "invalid path").lower()
-        raise UsageError(f"{shown} cannot be read: {reason}", hint=_HINT) from exc
+        raise UsageError(f"cannot read {shown}: {reason}", hint=_HINT) from exc
     if len(template) > _LIMIT or "messages" not in template:
         raise UsageError(
             f"{shown} is not a chat template: it does not use `messages`",

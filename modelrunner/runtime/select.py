@@ -110,7 +110,7 @@ def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
         return f"`{quickest()}`"
     hints = (runtime.availability().hint for runtime in able)
-    return next(filter(None, hints), "leave the option out that no runtime has")
+    return next(filter(None, hints), "leave out the option: no runtime supports it")
 
 
 def _require(runtime: Runtime) -> Runtime:

@@ -22,8 +22,8 @@ Value: TypeAlias = int | float | bool | str
 _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _MOST = 2**31 - 1
 RPC_WARNING = (
-    "llama.cpp's authors call its RPC a proof of concept, fragile and insecure: whoever reaches"
-    " an RPC server can do there what it can, so keep them off any network that is not yours alone"
+    "llama.cpp's RPC is a proof of concept, fragile and insecure: anyone who can reach an "
+    "RPC server can control it, so use it only in a network that you trust"
 )
 
 # llama.cpp splits at the first colon: it takes no IPv6 address
@@ -48,7 +48,7 @@ class Whole:
 
     def __str__(self) -> str:
         if self.most == _MOST:
-            return f"a whole number from {self.least} on"
+            return f"a whole number of at least {self.least}"
         return f"a whole number from {self.least} to {self.most}"
 
     @property
@@ -194,29 +194,29 @@ class Setting:
 _CACHE = Choice(CACHE_TYPES)
 
 KNOWN: Mapping[str, Setting] = {
-    "context": Setting(Whole(1), ("context",), "tokens of one conversation"),
-    "kv-type": Setting(_CACHE, ("cache_type_k", "cache_type_v"), "what the KV cache is kept in"),
-    "kv-type-k": Setting(_CACHE, ("cache_type_k",), "the same, for keys alone"),
-    "kv-type-v": Setting(_CACHE, ("cache_type_v",), "the same, for values alone"),
+    "context": Setting(Whole(1), ("context",), "context size in tokens of one conversation"),
+    "kv-type": Setting(_CACHE, ("cache_type_k", "cache_type_v"), "data type of the KV cache"),
+    "kv-type-k": Setting(_CACHE, ("cache_type_k",), "data type of the keys in the KV cache"),
+    "kv-type-v": Setting(_CACHE, ("cache_type_v",), "data type of the values in the KV cache"),
     "flash-attention": Setting(
-        Choice(("auto", "on", "off")), ("flash_attention",), "attention without the full matrix"
+        Choice(("auto", "on", "off")), ("flash_attention",), "flash attention"
     ),
-    "threads": Setting(Whole(1, 4096), ("threads",), "CPU threads that compute"),
-    "gpu-layers": Setting(Whole(0, 4096), ("gpu_layers",), "layers on the GPU"),
-    "parallel": Setting(Whole(1, 256), ("parallel",), "requests answered at the same time"),
-    "batch": Setting(Whole(1), ("batch",), "tokens of a prompt handed over at once"),
-    "micro-batch": Setting(Whole(1), ("micro_batch",), "tokens of a prompt computed at once"),
-    "mmap": Setting(Switch(), ("memory_map",), "map the weights instead of reading them"),
-    "mlock": Setting(Switch(), ("memory_lock",), "never swap the weights out"),
-    "draft": Setting(Name(), ("draft_model",), "a small model that guesses ahead"),
-    "draft-tokens": Setting(Whole(1, 1024), ("draft_tokens",), "how far it guesses"),
+    "threads": Setting(Whole(1, 4096), ("threads",), "number of CPU threads"),
+    "gpu-layers": Setting(Whole(0, 4096), ("gpu_layers",), "number of layers on the GPU"),
+    "parallel": Setting(Whole(1, 256), ("parallel",), "number of parallel requests"),
+    "batch": Setting(Whole(1), ("batch",), "logical batch size in tokens"),
+    "micro-batch": Setting(Whole(1), ("micro_batch",), "physical batch size in tokens"),
+    "mmap": Setting(Switch(), ("memory_map",), "memory-map the weights"),
+    "mlock": Setting(Switch(), ("memory_lock",), "keep the weights in RAM, never swap them out"),
+    "draft": Setting(Name(), ("draft_model",), "draft model for speculative decoding"),
+    "draft-tokens": Setting(Whole(1, 1024), ("draft_tokens",), "number of tokens to draft"),
     "rope-scaling": Setting(
-        Choice(("none", "linear", "yarn")), ("rope_scaling",), "how positions are stretched"
+        Choice(("none", "linear", "yarn")), ("rope_scaling",), "RoPE scaling method"
     ),
-    "rope-scale": Setting(Positive(), ("rope_scale",), "how many times the context is stretched"),
-    "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "base of the rotary frequencies"),
+    "rope-scale": Setting(Positive(), ("rope_scale",), "RoPE scaling factor"),
+    "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "RoPE base frequency"),
     "chat-template": Setting(Template(), ("chat_template",), "chat template to use"),
-    "rpc": Setting(Servers(), ("rpc",), "llama.cpp's RPC servers, which compute too"),
+    "rpc": Setting(Servers(), ("rpc",), "llama.cpp RPC servers to offload to"),
 }
 
 

@@ -41,7 +41,7 @@ def test_settings_are_of_one_tag_alone(cli: CommandLine) -> None:
     ("arguments", "message"),
     [
         (["--set", "contxt=1"], "unknown setting 'contxt'"),
-        (["--set", "context=no"], "context must be a whole number from 1 on, got 'no'"),
+        (["--set", "context=no"], "context must be a whole number of at least 1, got 'no'"),
         (["--kv-type", "q9"], "--kv-type must be one of f32, f16, "),
         (["--unset", "contxt"], "unknown setting 'contxt'"),
         (["--set", "mmap=on", "--unset", "mmap"], "cannot set and unset mmap at the same time"),
@@ -101,7 +101,7 @@ class TestStart:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--", "--no-warmup"], "xllamacpp does not offer flags of llama-server"),
+            (["--", "--no-warmup"], "xllamacpp does not offer llama-server flags"),
             (["--set", "draft-tokens=3"], "draft-tokens needs a draft model"),
             (
                 ["--kv-type", "q8_0", "--set", "flash-attention=off"],

@@ -195,8 +195,8 @@ class TestRefusals:
         [
             (("compose", "ai/none:1", "--offline"), 9, "is not in the local store"),
             (("nomad", "ai/tiny:1"), 2, "nomad"),
-            (("compose", "ai/tiny:1", "--name", "A b"), 2, "no name of a service"),
-            (("compose", "ai/tiny:1", "--name", "a\nb"), 2, "no name of a service"),
+            (("compose", "ai/tiny:1", "--name", "A b"), 2, "invalid service name"),
+            (("compose", "ai/tiny:1", "--name", "a\nb"), 2, "invalid service name"),
             (("compose", "ai/tiny:1", "--image", "x\nUSER root"), 2, "invalid image name"),
             (("compose", "ai/tiny:1", "--puller", "-x"), 2, "invalid image name"),
             (("compose", "ai/tiny:1", "--kv-type", "q9"), 2, "invalid KV cache type"),

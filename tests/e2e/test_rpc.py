@@ -55,7 +55,7 @@ def test_a_build_without_rpc_is_said_to_be_one(
     cli = with_llama_server(cli, tmp_path, 'echo "error: invalid argument: --rpc" >&2\nexit 1')
     done = cli("run", "ai/tiny:1", "hi", "--rpc", "gpu-1:50052")
     assert done.returncode == 8
-    assert "hint: this llama.cpp is built without RPC" in done.stderr
+    assert "hint: use a llama.cpp built with GGML_RPC=ON" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "serve", "bench"])
@@ -79,7 +79,7 @@ def test_a_runtime_that_cannot_says_who_can(
     more = ["hi"] if command == "run" else ["--port", "0"]
     done = cli(command, "ai/tiny:1", *more, "--rpc", "gpu-1:50052", "--runtime", runtime)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"error: {runtime} does not offer computing on other machines\n" in done.stderr
+    assert f"error: {runtime} does not offer RPC servers\n" in done.stderr
     assert "--runtime llama-server" in done.stderr
 
 

@@ -223,7 +223,7 @@ def test_a_chat_template_that_cannot_be_used_is_named(
     assert packed.returncode == 0
     done = models("run", "me/hostile", "hi")
     assert (done.returncode, done.stdout) == (8, "")
-    assert "its chat template cannot be used: " in done.stderr
+    assert "invalid chat template: " in done.stderr
     assert cause in done.stderr
     assert "\x1b" not in done.stderr
     assert "--chat-template FILE" in done.stderr
@@ -235,7 +235,7 @@ def test_a_model_that_the_runtime_refuses_is_a_runtime_error(models: CommandLine
     assert (done.returncode, done.stdout) == (8, "")
     assert "unknown model architecture: 'nonesuch'" in done.stderr
     assert done.stderr.endswith(
-        "hint: this llama.cpp does not know the model: update the runtime, or choose another\n"
+        "hint: update the runtime or choose another: this llama.cpp does not support the model\n"
     )
     assert nothing_left(models)
 
@@ -316,10 +316,10 @@ def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path:
         8,
         "",
         (
-            "error: no runtime found that can run a model (llama-server: no llama-server on PATH;"
-            " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module"
-            " xllamacpp; docker: no daemon, /nowhere/docker.sock is not there)\n"
-            f"hint: `{add('embedded')}`\n"
+            "error: no runtime found that can run a model (llama-server: no llama-server on "
+            "PATH; llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python "
+            "module xllamacpp; docker: no daemon: /nowhere/docker.sock not found)\nhint: "
+            f"`{add('embedded')}`\n"
         ),
     )
 

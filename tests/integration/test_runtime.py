@@ -297,7 +297,7 @@ def test_file_that_is_no_model_is_told_within_seconds_and_leaves_nothing(
 def test_taken_port_is_named_before_anything_starts(runtime, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(PortInUseError, match=f"port {port} on 127.0.0.1 is already in use"):
             runtime.start(replace(spec_for(tmp_path / "m.gguf"), port=port), tmp_path / "log")
     assert not (tmp_path / "log").exists()
 
@@ -425,7 +425,7 @@ class TestPortThatIsTakenMeanwhile:
         server = llama_server(self.BIND).start(
             replace(spec_for(tmp_path / "m.gguf"), port=port), tmp_path / "log"
         )
-        with pytest.raises(PortInUseError, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(PortInUseError, match=f"port {port} on 127.0.0.1 is already in use"):
             server.wait_until_ready(30)
 
     def test_it_is_not_tried_forever(self, llama_server, tmp_path):

@@ -183,15 +183,15 @@ class TestWhatIsMissing:
         runtime = ContainerRuntime({"DOCKER_HOST": docker_with_llama.host}, "nobody/has-it:1")
         with pytest.raises(RuntimeUnavailableError) as caught:
             runtime.start(spec_for(tmp_path / "m.gguf"), tmp_path / "log")
-        assert caught.value.message == "docker: the image nobody/has-it:1 is not here"
-        assert caught.value.hint == "`docker pull nobody/has-it:1` fetches it"
+        assert caught.value.message == "docker: image not found: nobody/has-it:1"
+        assert caught.value.hint == "pull it with `docker pull nobody/has-it:1`"
         assert runtime.availability().hint == caught.value.hint
         assert not (tmp_path / "log").exists()
 
     def test_daemon(self, tmp_path):
         found = ContainerRuntime({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}).availability()
         assert not found.available
-        assert found.detail == f"no daemon, {tmp_path}/none.sock is not there"
+        assert found.detail == f"no daemon: {tmp_path}/none.sock not found"
 
     def test_daemon_behind_its_socket(self, tmp_path):
         import socket
@@ -200,9 +200,12 @@ class TestWhatIsMissing:
         with closing(socket.socket(socket.AF_UNIX)) as dead:
             dead.bind(str(path))
         found = ContainerRuntime({"DOCKER_HOST": f"unix://{path}"}).availability()
-        assert found.detail == f"no daemon answers at {path}"
+        assert found.detail == f"no response from the daemon at {path}"
 
     def test_daemon_of_this_machine(self):
         found = ContainerRuntime({"DOCKER_HOST": "ssh://there"}).availability()
-        assert found.detail == "DOCKER_HOST is ssh://there, where the models are not"
+        assert (
+            found.detail
+            == "DOCKER_HOST is another machine, which does not have the models: ssh://there"
+        )
         assert "unset DOCKER_HOST" in found.hint

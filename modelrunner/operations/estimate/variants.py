@@ -88,10 +88,11 @@ class Variants:
     unseen: int = 0
 
     def best(self) -> Candidate | None:
-        "The one to take, None where nothing is known of any.\n\n        That is the"
-        "largest that fits: with the most parameters, then with the most bytes. "
-        "Where\n        none does, the smallest that partly on the GPU, or that may fit, or "
-        "the smallest of all.\n        "
+        """The one to take, None where nothing is known of any.
+
+        That is the largest that fits: with the most parameters, then with the most bytes. Where
+        none does, the smallest that fits in part, or that may fit, or the smallest of all.
+        """
         known = [entry for entry in self.candidates if entry.report is not None]
         if not known:
             return None

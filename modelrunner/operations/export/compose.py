@@ -31,13 +31,13 @@ def files(plan: ExportPlan) -> dict[str, str]:
 
 def _model(plan: ExportPlan) -> dict[str, Value]:
     return {
-        "#": "fetches the model by its digest, verifies it, and ends; what is there stays",
+        "#": "pulls the model by digest, verifies it, and exits; existing files are kept",
         "image": pulling.image(plan),
         "depends_on": {"volume": {"condition": "service_completed_successfully"}},
         "entrypoint": [_literal(word) for word in pulling.command(plan)],
         "environment": {name: _literal(each) for name, each in pulling.environment().items()},
         **_HARDENED,
-        "##": "what pip installs there is loaded from there",
+        "##": "pip installs into this directory, and Python loads from it",
         "tmpfs": ["/tmp:exec,mode=1777"],  # noqa: S108 - the container's own
         "volumes": [_VOLUME],
         "restart": "on-failure:3",
@@ -46,7 +46,7 @@ def _model(plan: ExportPlan) -> dict[str, Value]:
 
 def _volume(plan: ExportPlan) -> dict[str, Value]:
     return {
-        "#": "a new volume is root's: this gives it to the user that pulls, and ends",
+        "#": "a new volume belongs to root: give it to the user that pulls",
         "image": pulling.image(plan),
         "entrypoint": ["chown", _USER, str(FOLDER)],
         **_HARDENED,
@@ -69,7 +69,7 @@ def _server(plan: ExportPlan) -> dict[str, Value]:
         "volumes": [
             {"type": "volume", "source": "models", "target": str(FOLDER), "read_only": True}
         ],
-        "#": "no swap beside it: a model that is swapped out answers nobody in time",
+        "#": "no swap: a model that is swapped out is too slow",
         "mem_limit": plan.limit,
         "memswap_limit": plan.limit,
         "pids_limit": 1024,
@@ -86,7 +86,7 @@ def _server(plan: ExportPlan) -> dict[str, Value]:
             "interval": "10s",
             "timeout": "5s",
             "retries": 3,
-            "##": "large weights take minutes to be read from a slow disk",
+            "##": "reading large weights from a slow disk takes minutes",
             "start_period": "10m",
             "start_interval": "2s",
         },

@@ -112,9 +112,9 @@ class Exporter:
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
         if found.pinned.is_local and kind not in _NEED_FILES:
             raise UsageError(
-                f"{found.pinned.short.partition('@')[0]} was named on this machine, and elsewhere"
-                " it is pulled by name",
-                hint="`modelrunner tag` gives it the name that its registry has it by",
+                f"{found.pinned.short.partition('@')[0]} is a local name, which no other "
+                "machine can pull",
+                hint="name it as its registry does: `modelrunner tag SOURCE TARGET`",
             )
         report = found.estimated(_use(wish, found))
         problem = found.headers.projector_problem
@@ -161,7 +161,8 @@ class Exporter:
         reference = Reference.parse(text)
         if kind in _NEED_FILES:
             raise ModelNotFoundError(
-                f"{reference.short} is not here, and `export {kind}` needs the path of its files",
+                f"{reference.short} is not in the local store: `export {kind}` needs the "
+                "path of its files",
                 hint=f"`modelrunner pull {reference.short}`",
             )
         source = self.source_for(reference)
@@ -236,7 +237,7 @@ def _name_of(text: str, model: StoredModel) -> Reference:
     if not model.references:
         raise UsageError(
             f"{text[:200]} has no name, and elsewhere it is pulled by one",
-            hint="`modelrunner tag ID NAME`, with the name that its registry has it by",
+            hint="name it as its registry does: `modelrunner tag ID NAME`",
         )
     return model.references[0]
 
@@ -276,5 +277,5 @@ def _files(artifact: ModelArtifact, *, with_projector: bool) -> Files:
 
 def _path(layer: Layer) -> PurePosixPath:
     if layer.path is None:
-        raise MalformedManifestError(f"the layer {layer.descriptor.digest} has no name of a file")
+        raise MalformedManifestError(f"the layer {layer.descriptor.digest} has no file name")
     return layer.path

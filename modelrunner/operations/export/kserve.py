@@ -17,7 +17,10 @@ def files(plan: ExportPlan) -> dict[str, str]:
         "metadata": {
             "name": plan.name,
             "annotations": {
-                "#": "Knative takes pods with init containers only where it was told to",
+                "#": (
+                    "Knative needs the feature kubernetes.podspec-init-containers for init "
+                    "containers"
+                ),
                 "serving.kserve.io/deploymentMode": "RawDeployment",
             },
         },
@@ -30,7 +33,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
     }
     how = plan.notes(
         "Start: kubectl apply -f FILE",
-        "The model is an OCI artifact and no image: `storageUri: oci://` cannot mount it, so an"
-        " init container fetches it.",
+        "The model is an OCI artifact, not an image: `storageUri: oci://` cannot mount it, "
+        "so an init container pulls it.",
     )
     return {"inference-service.yaml": yaml_text.document(value, how)}

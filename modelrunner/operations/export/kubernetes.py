@@ -31,7 +31,8 @@ def files(plan: ExportPlan) -> dict[str, str]:
     }
     how = plan.notes(
         "Start: kubectl apply -f FILE",
-        "Each pod fetches the model anew: a PersistentVolumeClaim in place of emptyDir keeps it.",
+        "Each pod pulls the model again: use a PersistentVolumeClaim instead of emptyDir to "
+        "keep it.",
     )
     text = f"{yaml_text.document(deployment, how)}---\n{yaml_text.document(service)}"
     return {"kubernetes.yaml": text}
@@ -64,7 +65,7 @@ def _puller(plan: ExportPlan) -> dict[str, Value]:
     return {
         "name": "model",
         "image": pulling.image(plan),
-        "#": "fetches the model by its digest and verifies it",
+        "#": "pulls the model by digest and verifies it",
         "command": [_literal(word) for word in pulling.command(plan)],
         "env": _variables(pulling.environment()),
         "securityContext": _hardened(),
@@ -92,7 +93,7 @@ def _server(plan: ExportPlan, name: str) -> dict[str, Value]:
             {"name": "models", "mountPath": str(FOLDER), "readOnly": True},
             {"name": "tmp", "mountPath": _TMP},
         ],
-        "#": "large weights take minutes to be read: it has half an hour",
+        "#": "reading large weights takes minutes: up to half an hour is allowed",
         "startupProbe": {**_probe(), "periodSeconds": 5, "failureThreshold": 360},
         "readinessProbe": {**_probe(), "periodSeconds": 10},
         "livenessProbe": {**_probe(), "periodSeconds": 30, "timeoutSeconds": 10},

@@ -110,9 +110,9 @@ class ExportPlan:
     def notes(self, *more: str) -> list[str]:
         """What a person who reads the file should know, line by line; `more` stands last."""
         told = [
-            f"{self.alias}, served by llama.cpp. Content: {self.pinned.short}",
+            f"{self.alias}, served by llama.cpp. Pinned: {self.pinned.short}",
             self._memory_note(),
-            "No key is asked for: set LLAMA_API_KEY before anybody else can reach it.",
+            "No API key is required: set LLAMA_API_KEY before you expose it to others.",
         ]
         return [line for each in (*told, *self._rpc_notes(), *more) for line in _lines(each)]
 
@@ -130,8 +130,8 @@ class ExportPlan:
         if self.rpc is None:
             return []
         said = (
-            f"{RPC_WARNING}. What serves has to be built with GGML_RPC=ON; the memory of other"
-            " machines is not counted above."
+            f"{RPC_WARNING}. The server must be built with GGML_RPC=ON; the memory of other "
+            "machines is not counted above."
         )
         return [said]
 
@@ -193,8 +193,11 @@ def checked_name(text: str) -> str:
     """
     if not _NAME.fullmatch(text):
         raise UsageError(
-            f"--name {text[:80]!r} is no name of a service",
-            hint=f"lower-case letters, digits and `-`, {_LONGEST_NAME} at most, a letter first",
+            f"--name: invalid service name {text[:80]!r}",
+            hint=(
+                f"use up to {_LONGEST_NAME} lower-case letters, digits and `-`, beginning with a "
+                "letter"
+            ),
         )
     return text
 

@@ -38,7 +38,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
 def _how(plan: ExportPlan) -> list[str]:
     return [
         f"Start: llama-server --models-preset {plan.name}.ini --port {plan.port}",
-        "Nothing here limits memory or rights: units and containers do.",
+        "A preset does not limit memory or privileges: use a unit or a container for that.",
     ]
 
 
@@ -60,7 +60,7 @@ def _options(plan: ExportPlan) -> dict[str, str]:
 def _value(key: str, text: str) -> str:
     if not text.isprintable() or text != text.strip() or any(mark in text for mark in ";#"):
         raise UsageError(
-            f"a preset of llama.cpp has no way to write {key}: {text[:200]!r}",
-            hint="`;` and `#` begin a comment wherever they stand: choose another kind of export",
+            f"{key} cannot be written in a llama.cpp preset: {text[:200]!r}",
+            hint="choose another kind of export: `;` and `#` always begin a comment in a preset",
         )
     return text

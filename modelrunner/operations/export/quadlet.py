@@ -16,13 +16,14 @@ _HARDENED = [
 def files(plan: ExportPlan) -> dict[str, str]:
     """The files by their names."""
     how = plan.notes(
-        "Install: this and the two other files into /etc/containers/systemd, or for one user into"
-        f" ~/.config/containers/systemd; then `systemctl daemon-reload` and `start {plan.name}`."
+        "Install: copy this and the two other files into /etc/containers/systemd, or for "
+        "one user into ~/.config/containers/systemd; then run `systemctl daemon-reload` and "
+        f"`start {plan.name}`."
     )
     return {
         f"{plan.name}.container": unit(_server(plan), how),
         f"{plan.name}-model.container": unit(
-            _puller(plan), ["Fetches the model by its digest, verifies it, and ends."]
+            _puller(plan), ["Pulls the model by digest, verifies it, and exits."]
         ),
         f"{plan.name}.volume": unit({"Volume": [("VolumeName", plan.name)]}),
     }
@@ -32,7 +33,7 @@ def _puller(plan: ExportPlan) -> dict[str, Entries]:
     # z and not Z: the other container reads what this one writes
     volume = f"{plan.name}.volume:{FOLDER}:U,z"
     return {
-        "Unit": [("Description", f"Fetch {text(plan.alias)}")],
+        "Unit": [("Description", f"Pull {text(plan.alias)}")],
         "Container": [
             ("Image", text(pulling.image(plan))),
             ("Exec", command(pulling.command(plan))),

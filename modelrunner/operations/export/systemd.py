@@ -52,10 +52,11 @@ def files(plan: ExportPlan) -> dict[str, str]:
     """
     folder = _mountable(plan.folder)
     how = plan.notes(
-        f"Install: into /etc/systemd/system/{plan.name}.service; then `systemctl daemon-reload`"
-        f" and `systemctl enable --now {plan.name}`.",
-        f"The model has to stay: `modelrunner pull {plan.pinned.short}` brings it back.",
-        "It computes on the CPU: a GPU needs PrivateDevices=no, and its devices in DeviceAllow=.",
+        f"Install: copy it to /etc/systemd/system/{plan.name}.service; then run `systemctl "
+        f"daemon-reload` and `systemctl enable --now {plan.name}`.",
+        f"The model must stay in the local store: `modelrunner pull {plan.pinned.short}` "
+        "restores it.",
+        "It runs on the CPU: a GPU needs PrivateDevices=no and its devices in DeviceAllow=.",
     )
     sections: dict[str, Entries] = {
         "Unit": [
@@ -113,8 +114,8 @@ def _mountable(folder: Path | None) -> str:
     # a colon ends a path there, quotes and backslashes are read twice
     if any(mark.isspace() or not mark.isprintable() or mark in ":\"'\\" for mark in name):
         raise UsageError(
-            f"systemd cannot be told to mount {name!r}",
-            hint="keep the store in a folder without blanks, colons, quotes and backslashes:"
-            " MODELRUNNER_HOME=/srv/modelrunner",
+            f"systemd cannot mount {name!r}",
+            hint="use a store path without blanks, colons, quotes and backslashes: "
+            "MODELRUNNER_HOME=/srv/modelrunner",
         )
     return name

@@ -50,13 +50,13 @@ class ExternalServer(Server):
                 return
             if answer is not None and answer.status in _KEY_WANTED:
                 raise RuntimeFailedError(
-                    f"{self.base_url} does not take the API key", hint="give the server's own key"
+                    f"{self.base_url} rejected the API key", hint="use the API key of that server"
                 )
             if time.monotonic() > end:
-                said = f"answers with HTTP {answer.status}" if answer else "does not answer"
+                said = f"returned HTTP {answer.status}" if answer else "does not answer"
                 raise RuntimeFailedError(
                     f"{self.base_url} {said}",
-                    hint="is it running, and is this the URL that ends in /v1?",
+                    hint="check that it is running and that the URL ends in /v1",
                 )
             on_progress(None)
             time.sleep(_TICK_S)
@@ -118,7 +118,7 @@ class ExternalRuntime:
 def _base_url(url: str) -> str:
     shown = sanitize_line(url.rpartition("@")[2], 200)
     not_one = UsageError(
-        f"{shown}: no URL of a server", hint="write it like http://127.0.0.1:8080/v1"
+        f"{shown}: invalid server URL", hint="write it like http://127.0.0.1:8080/v1"
     )
     try:
         parts = urlsplit(url)
@@ -129,8 +129,8 @@ def _base_url(url: str) -> str:
         raise not_one
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(
-            f"{shown}: a server's URL has no user, query or fragment",
-            hint="give the API key by itself",
+            f"{shown}: a server URL must not have a user, query or fragment",
+            hint="give the API key with --api-key or MODELRUNNER_API_KEY",
         )
     path = parts.path.rstrip("/") or "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"

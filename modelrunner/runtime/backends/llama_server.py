@@ -31,8 +31,8 @@ def how_to_install(platform: str, environ: Mapping[str, str]) -> str:
     if platform == "win32":
         return "`winget install llama.cpp`"
     return (
-        "unpack a build from https://github.com/ggml-org/llama.cpp/releases and put its folder"
-        " on PATH"
+        "unpack a build from https://github.com/ggml-org/llama.cpp/releases and add its "
+        "directory to PATH"
     )
 
 
@@ -60,8 +60,8 @@ class LlamaServer:
                 self.name,
                 available=False,
                 detail=f"no {_PROGRAM} on PATH",
-                hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU alone"
-                f" `{installation.add('embedded')}` brings the same code",
+                hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU only, "
+                f"`{installation.add('embedded')}` brings the same code",
             )
         lacking = libraries.missing_for_program(Path(program), self._environ)
         return libraries.judged(self.name, program, lacking)

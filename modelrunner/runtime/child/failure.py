@@ -34,44 +34,44 @@ _FOLLOWS = re.compile(
 _HINTS = (
     (
         re.compile("instruction that this processor"),
-        "a llama.cpp built for this machine runs: `{install}`",
+        "install a llama.cpp built for this machine: `{install}`",
     ),
     (
-        re.compile("its chat template cannot be used"),
-        "`modelrunner package FILE.gguf REF --chat-template FILE` makes a model with another one",
+        re.compile("invalid chat template"),
+        "package it with another one: `modelrunner package FILE.gguf REF --chat-template FILE`",
     ),
     (
         re.compile(r"out of memory|memory runs out|alloc|not enough memory", re.IGNORECASE),
-        "ask for a smaller --context, a smaller --kv-type such as q8_0, or a smaller variant",
+        "use a smaller --context, a smaller --kv-type such as q8_0, or a smaller variant",
     ),
     (
         re.compile(r"magic|key-value|file bounds|corrupt|unexpectedly reached end", re.IGNORECASE),
-        "the file is no sound GGUF: `modelrunner verify --deep` tells whether it was pulled so",
+        "the file is not a valid GGUF file: check it with `modelrunner verify --deep`",
     ),
     (
         re.compile(r"unknown (?:model )?architecture|pre-tokenizer|wrong number of tensors"),
-        "this llama.cpp does not know the model: update the runtime, or choose another",
+        "update the runtime or choose another: this llama.cpp does not support the model",
     ),
     (
         re.compile("argument: --rpc"),
-        "this llama.cpp is built without RPC: one built with GGML_RPC=ON has it",
+        "use a llama.cpp built with GGML_RPC=ON: this one has no RPC",
     ),
     (
         re.compile(r"(?:unknown|invalid) (?:argument|option|value)", re.IGNORECASE),
-        "this llama.cpp does not know an option: update the runtime, or choose another",
+        "update the runtime or choose another: this llama.cpp does not support an option",
     ),
 )
 _UNSUPPORTED = re.compile(
-    r"unknown (?:model )?architecture|pre-tokenizer|wrong number of tensors|instruction that this"
-    r"|its chat template cannot be used|magic|key-value|file bounds|unexpectedly reached end"
+    "unknown (?:model )?architecture|pre-tokenizer|wrong number of tensors|instruction that "
+    "this|invalid chat template|magic|key-value|file bounds|unexpectedly reached end"
 )
 """What will be the same at the next start: the model is not for this runtime, or for none."""
 
 _LIBRARY = re.compile(r"(\S+\.so(?:\.\d+)*): cannot open shared object file")
 _SIGNALS = {
-    132: "stopped by an instruction that this processor does not have",
+    132: "crashed on an instruction that this processor does not have",
     134: "crashed",
-    137: "killed, as the system does when memory runs out",
+    137: "killed, probably because the system ran out of memory",
     139: "crashed",
 }
 _TEMPLATE = re.compile(
@@ -85,12 +85,12 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
     told = _tail(log)
     cause = cause_in(told)
     if cause and _TEMPLATE.search(told):
-        cause = f"its chat template cannot be used: {cause}"
+        cause = f"invalid chat template: {cause}"
     fate = _SIGNALS.get(exit_code)
     if fate is not None:
         why = f"{fate} after `{cause}`" if cause else fate
     else:
-        why = cause or f"ended with code {exit_code}"
+        why = cause or f"exited with code {exit_code}"
     message = f"{runtime} cannot serve {model}: {why}"
     return RuntimeFailedError(
         message,
@@ -106,7 +106,7 @@ def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
     told = _tail(log)
     if not error.facts.get("broke_off") or not _TROUBLE.search(told):
         return error
-    hint = f"its log ends in `{cause_in(told)}`: {log}"
+    hint = f"last error in {log}: `{cause_in(told)}`"
     return RuntimeFailedError(error.message, hint=hint, **{**error.facts, "log": str(log)})
 
 
@@ -129,7 +129,7 @@ def _hint(message: str, log: Path) -> str:
     library = _LIBRARY.search(message)
     if library is not None:
         return advice([Path(library[1]).name])
-    found = next((hint for sign, hint in _HINTS if sign.search(message)), f"the log is {log}")
+    found = next((hint for sign, hint in _HINTS if sign.search(message)), f"see the log: {log}")
     if "{install}" in found:
         return found.replace("{install}", installation.add("llama-cpp-python"))
     return found

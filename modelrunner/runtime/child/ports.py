@@ -30,7 +30,7 @@ def require_free(port: int) -> None:
             probe.bind((LOOPBACK, port))
         except PermissionError as error:
             raise PortInUseError(
-                f"port {port} on {LOOPBACK} is only for root",
+                f"port {port} on {LOOPBACK} needs root",
                 hint="choose a port above 1023, or 0 for any free one",
                 port=port,
             ) from error
@@ -41,7 +41,7 @@ def require_free(port: int) -> None:
 def port_in_use(port: int) -> PortInUseError:
     """The error for a port that somebody else has."""
     return PortInUseError(
-        f"port {port} on {LOOPBACK} is taken",
+        f"port {port} on {LOOPBACK} is already in use",
         hint="choose another port, or 0 for any free one",
         port=port,
     )
@@ -53,7 +53,9 @@ def cannot_listen(host: str, port: int, error: OSError) -> LaunchError:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return LaunchError(
             f"cannot listen on {place}: {host} is not an address of this machine",
-            hint="--host takes 127.0.0.1, the address of a network card, or 0.0.0.0 for all",
+            hint=(
+                "use --host with 127.0.0.1, the address of a network interface, or 0.0.0.0 for all"
+            ),
             host=host,
         )
     if isinstance(error, PermissionError):

@@ -64,8 +64,8 @@ class ChildServer(Server):
                 self._ended()
             elif time.monotonic() > end:
                 raise RuntimeFailedError(
-                    f"{self.name} did not get {self._spec.name} ready in {deadline_s:g} s",
-                    hint=f"the log is {self.log}",
+                    f"{self.name} did not load {self._spec.name} within {deadline_s:g} s",
+                    hint=f"see the log: {self.log}",
                     log=str(self.log),
                 )
             on_progress(None)

@@ -62,7 +62,7 @@ def wait_until_healthy(pid: int, url: str, log: Path) -> None:
         ended, _status = os.waitpid(pid, os.WNOHANG)
         if ended or time.monotonic() > end:
             what = "ended at once" if ended else "does not answer"
-            raise RuntimeFailedError(f"the server {what}", hint=f"its log is {log}", log=str(log))
+            raise RuntimeFailedError(f"the server {what}", hint=f"see the log: {log}", log=str(log))
         time.sleep(_TICK_S)
 
 

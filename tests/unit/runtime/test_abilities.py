@@ -49,6 +49,6 @@ def test_start_itself_refuses_it(name, tmp_path):
     runtime = RUNTIMES[name]
     if not runtime.availability().available:
         pytest.skip(f"needs {name}")
-    with pytest.raises(UsageError, match=f"{name} does not offer flags of llama-server"):
+    with pytest.raises(UsageError, match=f"{name} does not offer llama-server flags"):
         runtime.start(replace(SPEC, raw_flags=("--verbose",)), tmp_path / "log")
     assert not (tmp_path / "log").exists()

@@ -117,9 +117,9 @@ except RuntimeUnavailableError as error:
 """)
     assert error == {
         "code": "runtime_unavailable",
-        "message": "no runtime found that can run a model (llama-server: no llama-server on PATH;"
-        " llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module xllamacpp;"
-        " docker: no daemon, /nowhere/docker.sock is not there)",
+        "message": "no runtime found that can run a model (llama-server: no llama-server on PATH; "
+        "llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python module "
+        "xllamacpp; docker: no daemon: /nowhere/docker.sock not found)",
         "hint": f"`{BARE.add('embedded')}`",
         "retryable": False,
     }

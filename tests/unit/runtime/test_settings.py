@@ -33,8 +33,8 @@ def test_value_has_the_type_of_its_setting(text, key, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("context=0", "context must be a whole number from 1 on, got '0'"),
-        ("context=1e3", "context must be a whole number from 1 on, got '1e3'"),
+        ("context=0", "context must be a whole number of at least 1, got '0'"),
+        ("context=1e3", "context must be a whole number of at least 1, got '1e3'"),
         ("threads=9999", "threads must be a whole number from 1 to 4096, got '9999'"),
         ("mmap=maybe", "mmap must be on or off, got 'maybe'"),
         ("rope-scale=nan", "rope-scale must be a number greater than 0, got 'nan'"),

@@ -93,13 +93,13 @@ class ContainerRuntime:
         found = socket.status(path, "GET", f"/images/{self._image}/json")
         if found is None:
             raise RuntimeUnavailableError(
-                f"{self.name}: no daemon answers at {path}",
+                f"{self.name}: no response from the daemon at {path}",
                 hint=socket.START,
             )
         if found != _OK:
             raise RuntimeUnavailableError(
-                f"{self.name}: the image {self._image} is not here",
-                hint=f"`docker pull {self._image}` fetches it",
+                f"{self.name}: image not found: {self._image}",
+                hint=f"pull it with `docker pull {self._image}`",
             )
         return path
 

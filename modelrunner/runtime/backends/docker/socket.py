@@ -13,7 +13,7 @@ from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_count
 
-START = "`sudo systemctl start docker` starts it, where it is installed"
+START = "start it with `sudo systemctl start docker`, or install Docker"
 _UNIX = "unix://"
 _USUAL = Path("/var/run/docker.sock")
 _PATIENCE_S = 10.0
@@ -29,13 +29,13 @@ def find(environ: Mapping[str, str]) -> Path:
     path = _said(environ) or next((each for each in _usual(environ) if each.exists()), _USUAL)
     if not path.exists():
         raise RuntimeUnavailableError(
-            f"docker: no daemon, {path} is not there",
+            f"docker: no daemon: {path} not found",
             hint=START,
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise RuntimeUnavailableError(
             f"docker: no permission to use {path}",
-            hint="`sudo usermod -aG docker $USER` gives it, from the next login on",
+            hint="run `sudo usermod -aG docker $USER`, then log in again",
         )
     return path
 
@@ -59,8 +59,9 @@ def _said(environ: Mapping[str, str]) -> Path | None:
         return None
     if not address.startswith(_UNIX):
         raise RuntimeUnavailableError(
-            f"docker: DOCKER_HOST is {sanitize_line(address, 80)}, where the models are not",
-            hint="`unset DOCKER_HOST` uses the daemon of this machine",
+            "docker: DOCKER_HOST is another machine, which does not have the models: "
+            f"{sanitize_line(address, 80)}",
+            hint="use the daemon of this machine: `unset DOCKER_HOST`",
         )
     return Path(address.removeprefix(_UNIX))
 

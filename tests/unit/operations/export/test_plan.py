@@ -46,7 +46,7 @@ def test_a_name_is_made_of_the_model_and_every_format_takes_it(reference, name):
 
 @pytest.mark.parametrize("name", ["", "A", "1a", "a-", "-a", "a_b", "a.b", "a b", "a\n", "a" * 51])
 def test_other_names_are_refused(name):
-    with pytest.raises(UsageError, match="is no name of a service"):
+    with pytest.raises(UsageError, match="invalid service name"):
         checked_name(name)
 
 

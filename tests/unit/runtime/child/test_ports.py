@@ -14,7 +14,7 @@ def test_port_that_somebody_listens_on_is_named(address):
         port = other.getsockname()[1]
         with pytest.raises(PortInUseError) as caught:
             require_free(port)
-    assert caught.value.message == f"port {port} on 127.0.0.1 is taken"
+    assert caught.value.message == f"port {port} on 127.0.0.1 is already in use"
     assert caught.value.hint == "choose another port, or 0 for any free one"
     assert caught.value.facts == {"port": port}
 
