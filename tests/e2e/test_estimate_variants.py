@@ -139,8 +139,10 @@ def test_a_source_that_does_not_have_it_is_an_error(cli: CommandLine, tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
         "",
-        f"error: {file} is a file: --source card is not available for it\n"
-        "hint: leave out --source\n",
+        (
+            f"error: {file} is a file: --source card is not available for it\n"
+            "hint: leave out --source\n"
+        ),
     )
     remote = cli("estimate", "ai/granite-4.0-micro", "--source", "measured")
     assert (remote.returncode, remote.stdout) == (2, "")
