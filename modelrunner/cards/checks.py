@@ -30,7 +30,7 @@ def odd_rows(
     found.extend(_falling_sizes(variants))
     found.extend(_shared_references(variants))
     if note and latest and tag_of(note) != tag_of(latest):
-        found.append(f"the note says latest is {note}, the table says {latest}: the table counts")
+        found.append(f"latest is {note} in the note, but {latest} in the table, which is used")
     return tuple(found)
 
 
@@ -38,7 +38,7 @@ def compare(card: Card, other: Card) -> tuple[str, ...]:
     """Rows that two cards share, cell by cell: one of the two is probably a copy."""
     theirs = {facts: variant for variant in other.variants if (facts := _facts(variant))}
     return tuple(
-        f"{_name(variant)}: the same row as {_name(theirs[facts])}"
+        f"{_name(variant)}: duplicate of {_name(theirs[facts])}"
         for variant in card.variants
         if (facts := _facts(variant)) in theirs
     )
@@ -63,12 +63,12 @@ def _odd_row(variant: Variant, name: str | None) -> Iterator[str]:
     if size is not None and vram is not None and vram < size:
         yield f"{row}: VRAM {format_size(vram)} is below the size {format_size(size)}"
     if variant.size_bytes_decimal is not None:
-        yield f"{row}: the size is probably in powers of 1000, as in other cards of its time"
+        yield f"{row}: the size is probably in GB (powers of 1000)"
     for reference in variant.references:
         if _REFERENCE.fullmatch(reference) is None or reference.count(":") > 1:
-            yield f"{reference}: is no valid reference"
+            yield f"{reference}: invalid reference"
         elif name and reference.rpartition("/")[2].partition(":")[0] != name:
-            yield f"{reference}: names another repository than {name}"
+            yield f"{reference}: expected the repository {name}"
     yield from _tag_against_cells(variant)
 
 
@@ -81,14 +81,17 @@ def _tag_against_cells(variant: Variant) -> Iterator[str]:
             and variant.quantization
             and not _same(quantization[1], variant.quantization)
         ):
-            yield f"{reference}: the tag says {quantization[1]}, the cell {variant.quantization}"
+            yield (
+                f"{reference}: quantization {variant.quantization}, but {quantization[1]} in the "
+                "tag"
+            )
         size = _TAG_SIZE.match(tag)
         if size and variant.parameters:
             # bounded: by the pattern
             billions = float(size[1]) / (1 if size[2] in "Bb" else 1000)
             if abs(billions - variant.parameters) > _ROUNDING * variant.parameters:
                 said = size[1] + size[2]
-                yield f"{reference}: the tag says {said}, the cell {variant.parameters_text}"
+                yield f"{reference}: parameters {variant.parameters_text}, but {said} in the tag"
 
 
 def _same(tag: str, cell: str) -> bool:
@@ -118,7 +121,7 @@ def _shared_references(variants: Sequence[Variant]) -> Iterator[str]:
     for variant in variants:
         for reference in dict.fromkeys(variant.references):
             if reference in seen:
-                yield f"{reference}: stands in two rows that differ"
+                yield f"{reference}: two rows with different values"
             seen.add(reference)
 
 

@@ -70,7 +70,7 @@ def _clean(text: str) -> tuple[str, list[str]]:
     """The text bounded and without control characters, line by line."""
     warnings: list[str] = []
     if len(text) > TEXT_LIMIT:
-        warnings.append(f"the card is longer than {TEXT_LIMIT} characters: the rest is left out")
+        warnings.append(f"the card exceeds {TEXT_LIMIT} characters: the rest is ignored")
         text = text[:TEXT_LIMIT]
     # half a surrogate pair, which JSON can carry, is no character that could be written anywhere
     text = text.encode("utf-8", "replace").decode("utf-8")
@@ -79,11 +79,11 @@ def _clean(text: str) -> tuple[str, list[str]]:
     if clean != text:
         # an escape sequence that never ends takes its line with it, not the rest of the card
         clean = "\n".join(map(sanitize, text.split("\n")))
-        warnings.append("control characters were taken out")
+        warnings.append("control characters were removed")
     if "\ufffd" in clean:
-        warnings.append("the card is not all UTF-8")
+        warnings.append("the card is not valid UTF-8")
     if len(clean) > LINE_LIMIT and any(len(line) > LINE_LIMIT for line in clean.split("\n")):
-        warnings.append(f"lines longer than {LINE_LIMIT} characters are no rows or headings")
+        warnings.append(f"lines longer than {LINE_LIMIT} characters are ignored")
     return clean, warnings
 
 

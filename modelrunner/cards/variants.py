@@ -118,7 +118,7 @@ def _read(table: Table, note: str | None) -> VariantsTable:
     by_reference: dict[str, int] = {}
     warnings: list[str] = []
     if len(table.rows) == ROW_LIMIT:
-        warnings.append(f"rows beyond the first {ROW_LIMIT} are left out")
+        warnings.append(f"rows after the first {ROW_LIMIT} are ignored")
     for row in table.rows:
         if not any(row) or any(cells.is_placeholder(cell) for cell in row):
             continue
@@ -174,9 +174,9 @@ def _unreadable(variant: Variant, printed: Mapping[str, str]) -> list[str]:
         if cell is None or cells.is_nothing(cell):
             continue
         if value is None:
-            found.append(f"{name}: {column} `{plain(cell)}` is no plain number")
+            found.append(f"{name}: invalid {column} `{plain(cell)}`")
         elif column in ("vram", "size") and not cells.has_unit(cell):
-            found.append(f"{name}: {column} `{plain(cell)}` has no unit, read as GB")
+            found.append(f"{name}: no unit in {column} `{plain(cell)}`, read as GB")
     context = printed.get("context", "")
     tokens = variant.context_tokens
     if tokens is not None and cells.context_is_rounded_otherwise(context, tokens):

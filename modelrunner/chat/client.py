@@ -186,7 +186,7 @@ class ChatClient:
             connection.connect()
         except OSError as exc:
             connection.close()
-            raise RuntimeFailedError(f"no server answers at {self.base_url}") from exc
+            raise RuntimeFailedError(f"no response from {self.base_url}") from exc
         # reading a long prompt takes minutes on a slow machine, and sends nothing meanwhile
         connection.sock.settimeout(self.patience_s)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -209,7 +209,7 @@ class ChatClient:
             raise self._silent() from exc
         except (OSError, HTTPException) as exc:
             raise RuntimeFailedError(
-                f"the server at {self.base_url} went away before it answered", broke_off=True
+                f"{self.base_url} closed the connection before it answered", broke_off=True
             ) from exc
 
     def _check(self, reply: "HTTPResponse") -> None:
@@ -220,7 +220,7 @@ class ChatClient:
             return
         if reply.status == _OK:
             raise RuntimeFailedError(
-                f"the server at {self.base_url} answers with {sanitize_line(kind)}, not a stream"
+                f"expected a stream from {self.base_url}, got {sanitize_line(kind)}"
             )
         try:
             raw = reply.read(_ERROR_LIMIT)
@@ -254,9 +254,7 @@ class ChatClient:
                 break
             chunk = json_object(event.data)
             if not chunk:
-                raise RuntimeFailedError(
-                    f"the server at {self.base_url} sent something that is no part of an answer"
-                )
+                raise RuntimeFailedError(f"invalid event in the stream from {self.base_url}")
             if event.name == "error" or chunk.get("error"):
                 raise self._refusal(None, chunk.get("error") or chunk)
             count.feed(chunk)
@@ -273,15 +271,15 @@ class ChatClient:
 
     def _silent(self) -> RuntimeFailedError:
         return RuntimeFailedError(
-            f"the server at {self.base_url} gives no sign since {self.patience_s:g} s",
-            hint="the model's chat template may not come to an end, or what was asked for cannot"
-            " be made",
+            f"no response from {self.base_url} for {self.patience_s:g} s",
+            hint="try another prompt or format: the model's chat template may loop, or no answer "
+            "can match the format",
         )
 
     def _broken_off(self) -> RuntimeFailedError:
         return RuntimeFailedError(
-            f"the server at {self.base_url} broke off in the middle of its answer",
-            hint="if it ran out of memory, a smaller context or model helps",
+            f"connection to {self.base_url} lost in the middle of the answer",
+            hint="use a smaller context or model if it ran out of memory",
             broke_off=True,
         )
 
@@ -300,19 +298,17 @@ class ChatClient:
         ):
             return _context_exceeded(told, message)
         if status == _UNAUTHORIZED:
-            return UnauthorizedError(f"the server at {self.base_url} refuses the API key")
-        what = "failed" if status is None else f"refuses with HTTP status {status}"
+            return UnauthorizedError(f"{self.base_url} rejected the API key")
+        what = "failed" if status is None else f"returned HTTP {status}"
         reason = f": {message}" if message else ""
-        return RuntimeFailedError(
-            f"the server at {self.base_url} {what}{reason}", status=status, told=message
-        )
+        return RuntimeFailedError(f"{self.base_url} {what}{reason}", status=status, told=message)
 
 
 def _context_exceeded(told: Mapping[str, Any], message: str) -> ContextExceededError:
     prompt, context = told.get("n_prompt_tokens"), told.get("n_ctx")
     hint = "shorten the prompt, or start the model with a larger context"
     if isinstance(prompt, int) and isinstance(context, int):
-        text = f"the prompt has {prompt} tokens, the context has room for {context}"
+        text = f"the prompt has {prompt} tokens, the context is {context}"
         return ContextExceededError(text, hint=hint, prompt_tokens=prompt, context=context)
     return ContextExceededError(f"the prompt is longer than the context: {message}", hint=hint)
 

@@ -133,7 +133,7 @@ class Conversation:
                 conversation._turns = [_turn(turn, index) for index, turn in enumerate(turns)]
                 return conversation
             case _:
-                raise ValueError("there are no `system` and `messages`")
+                raise ValueError("`system` or `messages` is missing")
 
 
 def _turn(document: object, index: int) -> Message:
@@ -149,7 +149,7 @@ def _turn(document: object, index: int) -> Message:
         case {"role": "tool", "content": str(content), "tool_call_id": str(call)}:
             return Message("tool", content, call_id=call)
         case _:
-            raise ValueError(f"`messages[{index}]` is no turn of user, assistant or tool")
+            raise ValueError(f"`messages[{index}]`: expected a turn of user, assistant or tool")
 
 
 def _calls(turn: Mapping[Any, object], index: int) -> tuple[ToolCall, ...]:
@@ -157,13 +157,13 @@ def _calls(turn: Mapping[Any, object], index: int) -> tuple[ToolCall, ...]:
     try:
         return tuple(map(ToolCall.from_dict, calls if isinstance(calls, list) else [calls]))
     except ValueError as exc:
-        raise ValueError(f"`messages[{index}].tool_calls` are no calls") from exc
+        raise ValueError(f"`messages[{index}].tool_calls`: expected a list of calls") from exc
 
 
 def _images(turn: Mapping[Any, object], index: int) -> tuple[str, ...]:
     images = turn.get("images", [])
     if not isinstance(images, list) or not all(_is_picture(image) for image in images):
-        raise ValueError(f"`messages[{index}].images` are no pictures")
+        raise ValueError(f"`messages[{index}].images`: expected a list of images")
     return tuple(images)
 
 

@@ -74,7 +74,7 @@ class ToolCall:
             case {"id": str(name_of_call), "function": {"name": str(name), "arguments": str(text)}}:
                 return cls.of(name_of_call, name, text)
             case _:
-                raise ValueError("not a call of a tool")
+                raise ValueError("not a tool call")
 
 
 def with_own_ids(calls: Sequence[ToolCall], taken: Collection[str]) -> tuple[ToolCall, ...]:

@@ -60,7 +60,7 @@ class Cursor:
         if self._size is not None and end > self._size:
             raise self._cut_off(end - self._size)
         if end > self._limit:
-            raise self.malformed(f"the header is longer than {format_size(self._limit)}")
+            raise self.malformed(f"the header exceeds {format_size(self._limit)}")
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
@@ -124,7 +124,7 @@ class Cursor:
 
     def _cut_off(self, missing: int) -> MalformedGGUFError:
         return self.malformed(
-            f"is cut off in its header: at least {format_size(missing)} are missing",
-            hint="fetch the file again",
+            f"truncated header: at least {format_size(missing)} missing",
+            hint="download the file again",
             missing_bytes=missing,
         )

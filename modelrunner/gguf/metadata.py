@@ -221,17 +221,17 @@ def _check_shards(shards: Sequence[Header]) -> None:
     counts = {key.count("split.count") for key in keys}
     if counts != {len(shards)}:
         told = ", ".join(str(count) for count in sorted(count or 1 for count in counts))
-        raise MalformedGGUFError(
-            f"{len(shards)} files were given, of a model that is split into {told}"
-        )
+        raise MalformedGGUFError(f"expected {told} split files, got {len(shards)}")
     numbers = sorted(key.count("split.no") or 0 for key in keys)
     if numbers != list(range(len(shards))):
-        raise MalformedGGUFError(f"the split files are numbered {numbers}, not each once from 0")
+        raise MalformedGGUFError(
+            f"the split files must be numbered from 0 without gaps, got {numbers}"
+        )
     told_tensors = keys[0].count("split.tensors.count")
     tensors = sum(len(shard.tensors) for shard in shards)
     if told_tensors is not None and told_tensors != tensors:
         raise MalformedGGUFError(
-            f"the split files hold {tensors} tensors, and the first says {told_tensors}"
+            f"the split files have {tensors} tensors, the first one lists {told_tensors}"
         )
 
 

@@ -46,7 +46,7 @@ def misfit(projector: Header, width: int | None) -> str | None:
     made = _output(projector) if older or not any(declared) else max(declared)
     if made is None or made == width:
         return None
-    return f"its output has {made} dimensions, the model takes {width}"
+    return f"its output has {made} dimensions, the model needs {width}"
 
 
 def _output(projector: Header) -> int | None:

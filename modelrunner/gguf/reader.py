@@ -127,23 +127,23 @@ class _Parser:
     def _version(self) -> int:
         magic = self._cursor.take(len(_MAGIC))
         if magic != _MAGIC:
-            raise self._cursor.malformed("is not a GGUF file")
+            raise self._cursor.malformed("not a GGUF file")
         (version,) = self._cursor.unpack(_U32)
         if version in _VERSIONS:
             return version
         if version & 0xFFFF == 0 and version:
             raise self._cursor.malformed(
-                "is a big-endian GGUF file, and only little-endian ones are read",
-                hint="look for a conversion made for x86 or ARM machines",
+                "big-endian GGUF files are not supported",
+                hint="use a file made for x86 or ARM machines",
             )
         age = "older" if version < _VERSIONS[0] else "newer"
         raise self._cursor.malformed(
-            f"is GGUF version {version}, {age} than the versions 2 and 3 that are read"
+            f"unsupported GGUF version {version}: {age} than the supported versions 2 and 3"
         )
 
     def _check_count(self, what: str, count: int, limit: int, smallest: int) -> None:
         if count > limit:
-            raise self._cursor.malformed(f"claims {count} {what}, more than {limit}")
+            raise self._cursor.malformed(f"invalid header: {count} {what}, more than {limit}")
         self._cursor.require(count * smallest)
 
     def _metadata(self, count: int) -> dict[str, Value]:
@@ -151,29 +151,29 @@ class _Parser:
         for _ in range(count):
             key = self._name("key")
             if key in metadata:
-                raise self._cursor.malformed(f"has the key {_shown(key)} twice")
+                raise self._cursor.malformed(f"duplicate key {_shown(key)}")
             metadata[key] = self._value(key)
         return metadata
 
     def _name(self, what: str) -> str:
         (length,) = self._cursor.unpack(_U64)
         if length > _MAX_NAME:
-            raise self._cursor.malformed(f"has a {what} of {length} bytes")
+            raise self._cursor.malformed(f"invalid {what} of {length} bytes")
         try:
             return self._cursor.take(length).decode()
         except UnicodeDecodeError as exc:
-            raise self._cursor.malformed(f"has a {what} that is not UTF-8") from exc
+            raise self._cursor.malformed(f"invalid {what}: not UTF-8") from exc
 
     def _value(self, key: str) -> Value:
         (kind,) = self._cursor.unpack(_U32)
         if key == _ALIGNMENT_KEY and kind != _UINT32:
-            raise self._cursor.malformed(f"has a {_ALIGNMENT_KEY} that is no uint32")
+            raise self._cursor.malformed(f"{_ALIGNMENT_KEY} must be a uint32")
         if kind == _STRING:
             return self._string()
         if kind == _ARRAY:
             return self._array(key)
         if kind not in _NUMBERS:
-            raise self._cursor.malformed(f"has a value of unknown type {kind} at {_shown(key)}")
+            raise self._cursor.malformed(f"unknown type {kind} of {_shown(key)}")
         return self._numbers(key, kind, 1)[0]
 
     def _string(self) -> str:
@@ -186,9 +186,9 @@ class _Parser:
         if kind == _STRING:
             return Array("string", length, self._strings(length))
         if kind == _ARRAY:
-            raise self._cursor.malformed(f"has an array of arrays at {_shown(key)}")
+            raise self._cursor.malformed(f"unsupported array of arrays in {_shown(key)}")
         if kind not in _NUMBERS:
-            raise self._cursor.malformed(f"has an array of unknown type {kind} at {_shown(key)}")
+            raise self._cursor.malformed(f"unknown type {kind} of the array {_shown(key)}")
         name, layout = _NUMBERS[kind]
         if self._keeps(length, _MAX_ITEMS_KEPT):
             return Array(name, length, self._numbers(key, kind, length))
@@ -207,9 +207,7 @@ class _Parser:
         if kind != _BOOL:
             return struct.unpack(f"<{count}{layout.format[-1]}", packed)
         if packed.strip(b"\x00\x01"):
-            raise self._cursor.malformed(
-                f"has a bool that is neither true nor false at {_shown(key)}"
-            )
+            raise self._cursor.malformed(f"invalid bool in {_shown(key)}")
         return tuple(byte == 1 for byte in packed)
 
     def _keeps(self, count: int, limit: int) -> bool:
@@ -221,9 +219,9 @@ class _Parser:
     def _alignment(self, metadata: Mapping[str, Value]) -> int:
         alignment = metadata.get(_ALIGNMENT_KEY, _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
-            raise self._cursor.malformed(f"has an alignment of {alignment}")
+            raise self._cursor.malformed(f"invalid alignment {alignment}")
         if alignment & (alignment - 1):
-            raise self._cursor.malformed(f"has an alignment of {alignment}, no power of two")
+            raise self._cursor.malformed(f"invalid alignment {alignment}: not a power of two")
         return alignment
 
     def _tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
@@ -231,11 +229,11 @@ class _Parser:
         for _ in range(count):
             tensor = self._tensor()
             if tensor.name in tensors:
-                raise self._cursor.malformed(f"has the tensor {_shown(tensor.name)} twice")
+                raise self._cursor.malformed(f"duplicate tensor {_shown(tensor.name)}")
             if tensor.offset % alignment:
                 raise self._cursor.malformed(
-                    f"has the tensor {_shown(tensor.name)} at {tensor.offset}, "
-                    f"no multiple of {alignment}"
+                    f"invalid offset {tensor.offset} of the tensor {_shown(tensor.name)}: "
+                    f"not a multiple of {alignment}"
                 )
             tensors[tensor.name] = tensor
         return tuple(tensors.values())
@@ -244,20 +242,18 @@ class _Parser:
         name = self._name("tensor name")
         (dimensions,) = self._cursor.unpack(_U32)
         if dimensions > _MAX_DIMENSIONS:
-            raise self._cursor.malformed(
-                f"has the tensor {_shown(name)} with {dimensions} dimensions"
-            )
+            raise self._cursor.malformed(f"invalid tensor {_shown(name)}: {dimensions} dimensions")
         # none at all is a single number: converters write scalars so
         shape = self._cursor.unpack(_SHAPES[dimensions])
         kind, offset = self._cursor.unpack(_TYPE_AND_OFFSET)
         tensor = TensorInfo(name, shape, kind, offset)
         known = TENSOR_TYPES.get(kind)
         if 0 in shape or tensor.elements > _MAX_ELEMENTS:
-            raise self._cursor.malformed(f"has the tensor {_shown(name)} with the shape {shape}")
+            raise self._cursor.malformed(f"invalid tensor {_shown(name)}: shape {shape}")
         if known and known.block > 1 and (not shape or shape[0] % known.block):
             raise self._cursor.malformed(
-                f"has the tensor {_shown(name)} with rows that are no multiple "
-                f"of {known.block}, the block of {known.name}"
+                f"invalid tensor {_shown(name)}: rows are not a multiple of {known.block}, "
+                f"the block of {known.name}"
             )
         return tensor
 
@@ -268,8 +264,8 @@ class _Parser:
         missing = header.data_offset + end - header.file_size
         if missing > 0:
             raise self._cursor.malformed(
-                f"is cut off: {format_size(missing)} of its tensors are missing",
-                hint="fetch the file again",
+                f"truncated: {format_size(missing)} of its tensors missing",
+                hint="download the file again",
                 missing_bytes=missing,
             )
 

@@ -60,14 +60,14 @@ def _model(folder: Path, entry: Mapping[str, object]) -> Found:
     except ModelRunnerError as exc:
         return Unusable(title, exc.message)
     except OSError as exc:
-        return Unusable(title, f"its manifest cannot be read: {os_reason(exc)}")
+        return Unusable(title, f"cannot read its manifest: {os_reason(exc)}")
     if artifact.manifest.digest != digest:
         return Unusable(title, "its manifest is damaged")
     blobs = {
         blob.digest: folder / "blobs/sha256" / blob.digest.hex for blob in artifact.manifest.blobs
     }
     if any(not path.is_file() for path in blobs.values()):
-        return Unusable(title, "some of its files are not there")
+        return Unusable(title, "some of its files are missing")
     if not references:
         references = [Reference.parse(f"{LOCAL}/{digest.hex[:12]}")]
     return FoundModel(title, references[0], kept=Kept(raw, blobs), others=tuple(references[1:]))

@@ -119,7 +119,7 @@ def _of_file(file: Path) -> Found:
     paths = [file.with_name(name) for name in shard_names(file.name) or [file.name]]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        return Unusable(str(file), f"{len(missing)} of {len(paths)} shards are not beside it")
+        return Unusable(str(file), f"{len(missing)} of {len(paths)} shards are missing")
     return _named(str(file), [_found(path) for path in paths])
 
 
@@ -132,7 +132,7 @@ def _of_folder(folder: Path) -> Iterator[Found]:
     if not models:
         for file in files:
             yield Unusable(
-                str(file.file), f"it is {with_article(said[file.path])} by its name, not a model"
+                str(file.file), f"not a model: {with_article(said[file.path])} by its name"
             )
         return
     # quantizations of one model share what goes with it
@@ -166,7 +166,7 @@ def _projector(
     for file in (*usual, *(file for file in projectors if file not in usual)):
         problem = _problem(file.file, model.files[0].file)
         if problem is None and several and not names_model(file.path, model.path):
-            problem = "several models are beside it, and its name does not say which it is for"
+            problem = "ambiguous: there are several models in its directory"
         if problem is None:
             return file, tuple(left_out)
         left_out.append(f"{file.name}: {problem}")
@@ -185,7 +185,7 @@ def _problem(projector: Path, model: Path) -> str | None:
     except ModelRunnerError as exc:
         return exc.message
     if kind != "projector":
-        return f"it is {with_article(kind)}, not a projector"
+        return f"expected a projector, got {with_article(kind)}"
     return misfit(header, metadata.embedding_length)
 
 

@@ -29,14 +29,14 @@ _PREFIX = "application/vnd.ollama.image."
 _HOST, _LIBRARY = "registry.ollama.ai", "library"
 _ROLES: Mapping[str, Role] = {"model": "weights", "projector": "projector", "license": "license"}
 _LEFT_OUT = {
-    "template": "its template is written in Go's language: the one in the GGUF file is used",
-    "params": "its parameters: `modelrunner configure` sets those that are wanted",
-    "system": "its system prompt: give it with --system",
+    "template": "its Go template is not supported: the template in the GGUF file is used",
+    "params": "its parameters: set them with `modelrunner configure`",
+    "system": "its system prompt: set it with --system",
     "messages": "its messages",
     "embed": "its embeddings",
 }
 _REFUSED = {
-    "adapter": "it has an adapter, without which it is another model",
+    "adapter": "adapters are not supported",
     "tensor": "its weights are safetensors, not GGUF",
 }
 
@@ -85,7 +85,7 @@ def _contents(folder: Path, path: Path, stem: str) -> tuple[tuple[FoundFile, ...
     manifest = read_object(path)
     layers = manifest.get("layers") if manifest is not None else None
     if not isinstance(layers, list):
-        raise MalformedManifestError("its manifest cannot be read")
+        raise MalformedManifestError("cannot read its manifest")
     files: list[FoundFile] = []
     left_out: dict[str, None] = {}
     for layer in layers:
@@ -98,7 +98,7 @@ def _contents(folder: Path, path: Path, stem: str) -> tuple[tuple[FoundFile, ...
         else:
             left_out[_LEFT_OUT.get(kind, f"an unknown layer ({kind})")] = None
     if not any(file.role == "weights" for file in files):
-        raise UnsupportedArtifactError("it has no weights here: it may run in Ollama's cloud")
+        raise UnsupportedArtifactError("no weights on this machine: it may run in Ollama's cloud")
     return tuple(files), tuple(left_out)
 
 
@@ -114,7 +114,7 @@ def _file(
     digest = Digest.parse(str(layer.get("digest")))
     file = folder / "blobs" / f"sha256-{digest.hex}"
     if not file.is_file():
-        raise MalformedManifestError(f"its file {file.name} is not there")
+        raise MalformedManifestError(f"its file {file.name} is missing")
     names: Mapping[Role, str] = {
         "weights": f"{stem}.gguf",
         "projector": f"mmproj-{stem}.gguf",

@@ -42,8 +42,8 @@ class Program:
             if os.path.isdir(place):  # noqa: PTH112
                 return place
         raise UsageError(
-            f"{self.title} keeps no models at {' or '.join(map(str, places))}",
-            hint="name its folder with --folder",
+            f"no {self.title} models in {' or '.join(map(str, places))}",
+            hint="name its directory with --folder",
         )
 
 
@@ -80,8 +80,8 @@ def pick(found: Sequence[Found], names: Sequence[str]) -> list[Found]:
             titles = [model.title for model in found]
             more = f" and {len(titles) - _NEAR} more" if len(titles) > _NEAR else ""
             raise ModelNotFoundError(
-                f"{sanitize_line(name, 200)} is not there",
-                hint=f"there are {', '.join(titles[:_NEAR])}{more}" if titles else None,
+                f"{sanitize_line(name, 200)}: not found",
+                hint=f"available: {', '.join(titles[:_NEAR])}{more}" if titles else None,
             )
         picked |= {model.title: model for model in matches}
     return list(picked.values())

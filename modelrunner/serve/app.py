@@ -232,7 +232,7 @@ async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
     except InvalidBodyError as exc:
         raise refusal_of(exc) from exc
     except GoneError as exc:
-        raise RefusalError(499, "the client went away", "gone") from exc
+        raise RefusalError(499, "the client closed the connection", "gone") from exc
 
 
 def _openai(slot: Slot) -> dict[str, object]:
@@ -302,7 +302,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise TypeError("the handler of another error") from error
     missing = error.status_code == 404  # noqa: PLR2004
     path = request.url.path[:200]
-    message = f"no such address: {path}" if missing else f"{path} does not take {request.method}"
+    message = f"not found: {path}" if missing else f"method not allowed: {request.method} {path}"
     refusal = RefusalError(error.status_code, message, "not_found" if missing else "method")
     refusal.headers = [(k.encode(), v.encode()) for k, v in (error.headers or {}).items()]
     return await _refusal(request, refusal)

@@ -81,9 +81,9 @@ class Page:
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
             f"<h1>modelrunner {escape(__version__)}</h1><p>The service is running.</p>"
             f"<h2>Models</h2><table><tr><th>model<th>kind<th>context<th>state{rows}</table>"
-            f"<h2>Address</h2><p>For programs that speak OpenAI's API:</p>"
+            f"<h2>Address</h2><p>Base URL for OpenAI-compatible clients:</p>"
             f"<pre>{escape(self.url)}/v1</pre>"
-            f"<h2>How to ask</h2><pre>{escape(self._example())}</pre>"
+            f"<h2>Example</h2><pre>{escape(self._example())}</pre>"
             f'<p><a href="/v1/models">/v1/models</a> · <a href="/metrics">/metrics</a> ·'
             f' <a href="/health">/health</a></p></html>\n'
         )

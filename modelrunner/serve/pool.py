@@ -191,7 +191,7 @@ class ModelPool:
         """Ends every runtime, those that are loading too."""
         self._closing = True
         loads = [slot.loading for slot in self.slots.values() if slot.loading is not None]
-        ends = [self.unload(slot, "the server ends") for slot in self.slots.values()]
+        ends = [self.unload(slot, "the server stops") for slot in self.slots.values()]
         await asyncio.gather(*ends, *loads, *self._tasks, return_exceptions=True)
 
     async def _ready(self, slot: Slot) -> Server:
@@ -255,7 +255,7 @@ class ModelPool:
         if server is None:
             return
         self.metrics.add("runtime_deaths_total", model=slot.model.name)
-        _log.warning("%s: its runtime has ended; it is started again", slot.model.name)
+        _log.warning("%s: the runtime exited; restarting it", slot.model.name)
         await self._stop(server)
         if server.log is not None and server.log.exists():
             # what it said last is not overwritten by the next one
@@ -267,7 +267,7 @@ class ModelPool:
             raise DoesNotFitError(
                 f"{slot.model.name} needs {format_size(claim)},"
                 f" the budget is {format_size(self.budget)}",
-                hint="start the server with a larger --budget, or ask for a smaller model",
+                hint="start the server with a larger --budget, or use a smaller model",
             )
         end = time.monotonic() + _ROOM_WITHIN_S
         while others := self._in_the_way(slot):
@@ -283,7 +283,7 @@ class ModelPool:
             except TimeoutError as exc:
                 names = ", ".join(other.model.name for other in others)
                 raise BusyError(
-                    f"no memory for {slot.model.name} as long as {names} answers",
+                    f"not enough memory for {slot.model.name} while {names} is in use",
                     hint="try again later",
                 ) from exc
 
@@ -316,7 +316,7 @@ class ModelPool:
 
 
 def _not_served(model: Served) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{model.name} is not served any more")
+    return ModelNotFoundError(f"{model.name} is not served anymore")
 
 
 def _told(load: "asyncio.Task[Server]") -> None:

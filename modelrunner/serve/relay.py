@@ -162,7 +162,7 @@ class Relay:
             if last:
                 raise RefusalError(
                     502,
-                    f"the runtime of {model.name} ended twice before it answered this request",
+                    f"the runtime of {model.name} exited twice before it answered this request",
                     "runtime_failed",
                     [FINAL],
                 )
@@ -321,11 +321,11 @@ def _names(served: list[Served]) -> str:
 def _wrong_kind(model: Served) -> str:
     match model.kind:
         case "embedding":
-            return f"{model.name} is an embedding model: it makes vectors; ask /v1/embeddings"
+            return f"{model.name} is an embedding model: use /v1/embeddings"
         case "ranking":
-            return f"{model.name} is a reranking model: it scores documents; ask /v1/rerank"
+            return f"{model.name} is a reranking model: use /v1/rerank"
         case "chat":
-            return f"{model.name} writes text, it makes no vectors; ask /v1/chat/completions"
+            return f"{model.name} is not an embedding model: use /v1/chat/completions"
 
 
 def _not_loaded(error: ModelRunnerError) -> RefusalError:
@@ -343,7 +343,10 @@ def _not_loaded(error: ModelRunnerError) -> RefusalError:
 
 def _broken_off(model: Served, *, died: bool) -> RefusalError:
     if died:
-        message = f"the runtime of {model.name} ended in the middle; the next request starts it"
+        message = (
+            f"the runtime of {model.name} exited during the answer; the next request starts it "
+            "again"
+        )
     else:
-        message = f"the runtime of {model.name} broke off"
+        message = f"the runtime of {model.name} did not complete the answer"
     return RefusalError(502, message, "runtime_failed")

@@ -88,7 +88,8 @@ def _request_error(model: Served, message: str) -> RefusalError:
     if too_long:
         return RefusalError(
             400,
-            f"the input has {too_long[1]} tokens, {model.name} takes {model.spec.context} at most",
+            f"the input has {too_long[1]} tokens, the limit of {model.name} is "
+            f"{model.spec.context}",
             "context_length_exceeded",
         )
     return RefusalError(400, message, "invalid_request")

@@ -117,7 +117,7 @@ async def _body(
     if gathered:
         yield b"".join(gathered)
     if not isinstance(event, h11.EndOfMessage):
-        raise BrokenOffError("the answer is not complete")
+        raise BrokenOffError("incomplete answer")
 
 
 async def _next_event(reader: asyncio.StreamReader, connection: h11.Connection) -> object:

@@ -70,7 +70,7 @@ class Repository:
             for reference in model.references:
                 if self._names(reference) and reference.tag == name:
                     return model
-        raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"no manifest {name} here")
+        raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"manifest not found: {name}")
 
     def _names(self, reference: Reference) -> bool:
         """Whether a tag of the reference is one here: a revision's is another model's."""
@@ -147,11 +147,11 @@ def repository(store: Store, path: str, namespace: str | None) -> Repository:
                 return entry
     wanted = _places(path, registry)[0]
     others = sorted(entry.name for entry in found if entry.path == wanted[1])
-    hint = f"; this store has {', '.join(others)}" if others else ""
+    hint = f"; available: {', '.join(others)}" if others else ""
     raise RefusalError(
         HTTPStatus.NOT_FOUND,
         "NAME_UNKNOWN",
-        f"no repository {'/'.join(wanted)}{hint}",
+        f"repository not found: {'/'.join(wanted)}{hint}",
         {"near": others} if others else None,
     )
 
@@ -183,4 +183,4 @@ def _registry(namespace: str) -> str:
 
 def unknown_blob(name: str) -> RefusalError:
     """What is said where a blob is not here."""
-    return RefusalError(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"no blob {name} here")
+    return RefusalError(HTTPStatus.NOT_FOUND, "BLOB_UNKNOWN", f"blob not found: {name}")

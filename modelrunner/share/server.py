@@ -79,7 +79,7 @@ class ShareServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """A client that goes away is not worth a traceback."""
-        _log.info("a client went away", exc_info=True)
+        _log.info("a client closed the connection", exc_info=True)
 
 
 @contextmanager
@@ -141,7 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         said = self.headers.get("Host", "")
         if said and self.server.is_private and not is_loopback(host_in(said) or ""):
             raise RefusalError(
-                HTTPStatus.FORBIDDEN, "DENIED", "this server is for this machine only"
+                HTTPStatus.FORBIDDEN,
+                "DENIED",
+                "this server accepts requests from this machine only",
             )
 
     def _route(self) -> None:
@@ -155,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             match = _ROUTE.fullmatch(path)
             if match is None:
-                raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
+                raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
             self._content(match["repository"], match["kind"], match["name"], query)
 
     def _content(self, path: str, kind: str, name: str, query: Mapping[str, list[str]]) -> None:
@@ -171,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             # nothing in a store refers to a manifest, and that is an answer too
             self._send_json(_NO_REFERRERS, headers={"Content-Type": media_types.OCI_INDEX})
         else:
-            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "no such address")
+            raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
 
     def _send_manifest(self, model: StoredModel) -> None:
         raw = model.manifest.raw

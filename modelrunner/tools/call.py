@@ -42,18 +42,18 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        return Result.failed("the arguments are no JSON object")
+        return Result.failed("the arguments are not a JSON object")
     try:
         done = run_bounded(tool.command, json.dumps(given).encode(), deadline_s)
     except (OSError, ValueError) as exc:
-        return Result.failed(f"{tool.command[0]} cannot be run: {exc}")
+        return Result.failed(f"cannot run {tool.command[0]}: {exc}")
     if done.status is None and done.cut:
         return Result(f"{done.text}\n[cut: only {_LIMIT} bytes of the result are kept]")
     if done.status is None:
-        return Result.failed(f"it took longer than {deadline_s:g} s and was killed")
+        return Result.failed(f"timed out after {deadline_s:g} s")
     if done.status:
         said = done.said[-_ERROR_LIMIT:].strip() or done.text[-_ERROR_LIMIT:].strip()
-        return Result.failed(f"exit status {done.status}" + (f": {said}" if said else ""))
+        return Result.failed(f"exit code {done.status}" + (f": {said}" if said else ""))
     return Result(done.text.removesuffix("\n"))
 
 

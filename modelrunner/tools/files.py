@@ -25,10 +25,10 @@ from modelrunner.wire import parse_json
 _LIMIT = 1024 * 1024
 _LOADS_WITHIN_S = 30.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FEWER = "leave functions out, or shorten what is said of them"
+_FEWER = "remove functions, or shorten their descriptions"
 _LIKE = (
-    'write a list of {"name": "...", "description": "...", "parameters": {"type": "object"}},'
-    " as OpenAI's API takes it"
+    'write a list of {"name": "...", "description": "...", "parameters": '
+    '{"type": "object"}}, as in OpenAI\'s API'
 )
 
 
@@ -50,20 +50,20 @@ def load_tools(file: Path) -> Toolbox:
         tools = _from_json(file, shown)
     else:
         raise UsageError(
-            f"{shown} is neither .py nor .json",
-            hint="functions of a Python file, or a JSON list as OpenAI's API takes it",
+            f"{shown}: expected a .py or .json file",
+            hint="use a Python file with functions, or a JSON list as in OpenAI's API",
         )
     if not tools:
         raise UsageError(
-            f"{shown} has no function for the model",
-            hint="define functions with a docstring and annotated parameters; names that begin"
-            " with _ do not count",
+            f"{shown}: no functions found",
+            hint="define functions with a docstring and annotated parameters; names that begin "
+            "with _ are ignored",
         )
     names = [tool.name for tool in tools]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(
-            f"{shown} describes {twice} twice", hint="give each function a name of its own"
+            f"{shown}: duplicate function {twice}", hint="give each function a different name"
         )
     return Toolbox(tuple(tools))
 
@@ -72,10 +72,10 @@ def _from_python(file: Path, shown: str) -> list[Tool]:
     command = (sys.executable, "-B", "-m", "modelrunner.tools.python_tools", str(file.absolute()))
     ended = run_bounded(command, b"", _LOADS_WITHIN_S, _LIMIT)
     if ended.cut:
-        raise UsageError(f"{shown} describes more than {_LIMIT} bytes of tools", hint=_FEWER)
+        raise UsageError(f"{shown}: the tools exceed {_LIMIT} bytes", hint=_FEWER)
     if ended.status is None:
         raise UsageError(
-            f"{shown} takes longer than {_LOADS_WITHIN_S:g} s to load",
+            f"{shown}: loading timed out after {_LOADS_WITHIN_S:g} s",
             hint="move slow work from the module into its functions",
         )
     if ended.status:
@@ -97,7 +97,7 @@ def _from_json(file: Path, shown: str) -> list[Tool]:
     except OSError as exc:
         raise UsageError(f"cannot read {shown}: {os_reason(exc)}", hint=os_hint(exc)) from exc
     if len(raw) > _LIMIT:
-        raise UsageError(f"{shown} has more than {_LIMIT} bytes", hint=_FEWER)
+        raise UsageError(f"{shown} exceeds {_LIMIT} bytes", hint=_FEWER)
     try:
         document = parse_json(raw)
     except ValueError as exc:
@@ -122,7 +122,7 @@ def _tool(entry: object, where: str, folder: Path) -> Tool:
         case _:
             raise UsageError(
                 f"{where}: invalid function name",
-                hint="letters, digits, _ and -, at most 64",
+                hint="use up to 64 letters, digits, _ and -",
             )
 
 

@@ -82,7 +82,7 @@ def functions(file: Path) -> dict[str, Callable[..., object]]:
     sys.path.insert(0, str(file.parent))
     spec = spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = module_from_spec(spec)
     sys.modules[file.stem] = module
     spec.loader.exec_module(module)

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelrunner.text import suggest
 
-_REFUSED = "The user does not allow this call."
+_REFUSED = "The user denied this call."
 
 
 @dataclass(frozen=True, slots=True)

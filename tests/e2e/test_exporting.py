@@ -571,5 +571,5 @@ def test_a_projector_that_does_not_fit_the_model_is_left_out(
     done = cli("export", "compose", name)
     assert done.returncode == 0, done.stderr
     assert ("--mmproj" in done.stdout) == used
-    problem = "its output has 96 dimensions, the model takes 32"
+    problem = "its output has 96 dimensions, the model needs 32"
     assert (problem in done.stderr) == (not used)

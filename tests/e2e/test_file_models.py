@@ -96,7 +96,7 @@ def test_a_file_is_served_and_measured_and_inspected(files: tuple[Path, CommandL
             2,
             "error: . is a directory, not a GGUF file\nhint: name a file in it, such as mmproj-",
         ),
-        (("run", "./text.gguf", "hi"), 6, "error: text.gguf: is not a GGUF file\nhint: "),
+        (("run", "./text.gguf", "hi"), 6, "error: text.gguf: not a GGUF file\nhint: "),
         (("run", "mmproj-tiny-llama-F16.gguf", "hi"), 10, "error: mmproj-tiny-llama-F16.gguf is"),
         (("rm", "./x.gguf"), 2, "error: './x.gguf' is a path, not the name of a model\nhint: "),
         (

@@ -148,7 +148,9 @@ class TestFiles:
         assert done.returncode == 0, done.stderr
         names = {line.partition(": ")[0] for line in done.stdout.splitlines()}
         assert names == {"local/seer:Q4_K_M", "local/b:Q8_0", "local/c:Q4_0"}
-        assert done.stderr.count("not imported: mmproj.gguf: several models are beside it") == 2
+        assert (
+            done.stderr.count("not imported: mmproj.gguf: ambiguous: there are several models") == 2
+        )
         seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
         assert (seen / "mmproj-F16.gguf").read_bytes() == projector
 
@@ -163,9 +165,8 @@ class TestFiles:
         done = cli("import", str(folder))
         assert done.returncode == 0, done.stderr
         assert (
-            "seer-Q4_K_M.gguf: not imported: mmproj-other-F16.gguf: its output has 96 dimensions,"
-            " the"
-            " model takes 32"
+            "seer-Q4_K_M.gguf: not imported: mmproj-other-F16.gguf: its output has 96 "
+            "dimensions, the model needs 32"
         ) in done.stderr
         seen = Path(cli("path", "local/seer:Q4_K_M").stdout.strip()).parent
         assert [path.name for path in seen.iterdir()] == ["seer-Q4_K_M.gguf"]
@@ -230,7 +231,7 @@ class TestFiles:
         (folder / names[0]).unlink()
         done = cli("import", str(folder / names[1]))
         assert done.returncode == 10
-        assert "1 of 2 shards are not beside it" in done.stderr
+        assert "1 of 2 shards are missing" in done.stderr
 
     @pytest.mark.parametrize(
         ("name", "content", "code", "said"),
@@ -351,8 +352,8 @@ class TestOllama:
     ) -> None:
         done = cli("import", "--from", "ollama", "--all", OLLAMA_MODELS=str(folder))
         assert done.returncode == 10
-        assert "tuned:7b: it has an adapter" in done.stderr
-        assert "cloud:480b: it has no weights here" in done.stderr
+        assert "tuned:7b: adapters are not supported" in done.stderr
+        assert "cloud:480b: no weights on this machine" in done.stderr
         assert done.stderr.rstrip().endswith("5 models: 2 failed")
         names = {
             name for row in json.loads(cli("list", "--json").stdout) for name in row["references"]
@@ -376,9 +377,9 @@ class TestOllama:
     @pytest.mark.parametrize(
         ("manifest", "said"),
         [
-            (b"{", "its manifest cannot be read"),
-            (b"[]", "its manifest cannot be read"),
-            (b'{"layers": [7]}', "it has no weights here"),
+            (b"{", "cannot read its manifest"),
+            (b"[]", "cannot read its manifest"),
+            (b'{"layers": [7]}', "no weights on this machine"),
             (b'{"layers": [{"mediaType": "application/vnd.ollama.image.model"}]}', "digest"),
             (
                 json.dumps(
@@ -496,7 +497,7 @@ class TestDocker:
         blob.unlink()
         refused = cli("import", "--from", "docker", "ai/other", **here)
         assert refused.returncode == 10
-        assert "some of its files are not there" in refused.stderr
+        assert "some of its files are missing" in refused.stderr
 
     def test_its_list_may_be_anything(self, cli: CommandLine, tmp_path: Path) -> None:
         (tmp_path / "models.json").write_text('{"models": [7, {"id": "x"}, {"tags": ["a b"]}]}')
@@ -510,7 +511,7 @@ def test_a_program_without_models_is_no_mistake_wherever_it_has_none(
 ) -> None:
     absent = cli("import", "--from", "ollama")
     assert (absent.returncode, absent.stdout.splitlines()[1:]) == (0, [])
-    assert absent.stderr.startswith("Ollama keeps no models at ")
+    assert absent.stderr.startswith("no Ollama models in ")
     empty = cli("import", "--from", "lmstudio", "--folder", str(tmp_path))
     assert (empty.returncode, "no LM Studio models in" in empty.stderr) == (0, True)
     assert cli("import", "--from", "ollama", "llama3").returncode == 3

@@ -139,7 +139,7 @@ def test_vectors_come_from_an_embedding_model_and_a_chat_with_it_is_refused(
             assert (status, len(answer["data"])) == (200, 2)
         status, answer = endpoint.chat(VECTORS)
         assert status == 400
-        assert "ask /v1/embeddings" in answer["error"]["message"]
+        assert "use /v1/embeddings" in answer["error"]["message"]
         status, answer = endpoint.ask("/v1/embeddings", asked | {"model": TALKER})
         assert status == 400
 
@@ -155,10 +155,10 @@ def test_scores_come_from_a_reranking_model(models: CommandLine) -> None:
             assert len({found["relevance_score"] for found in answer["results"]}) == 3
         status, answer = endpoint.chat(RANKER)
         assert status == 400
-        assert "ask /v1/rerank" in answer["error"]["message"]
+        assert "use /v1/rerank" in answer["error"]["message"]
         status, answer = endpoint.ask("/v1/rerank", asked | {"model": VECTORS})
         assert status == 400
-        assert "ask /v1/embeddings" in answer["error"]["message"]
+        assert "use /v1/embeddings" in answer["error"]["message"]
 
 
 def test_a_text_longer_than_the_context_is_refused_by_the_runtime(models: CommandLine) -> None:
@@ -347,10 +347,10 @@ def test_a_runtime_killed_in_mid_answer_ends_the_stream_and_comes_back(
         with streaming(endpoint) as reply:
             kill_runtimes(endpoint)
             last = reply.read().rstrip().rpartition(b"data: ")[2]
-        assert "ended in the middle" in json.loads(last)["error"]["message"]
+        assert "exited during the answer" in json.loads(last)["error"]["message"]
         assert endpoint.chat(SMOLLM2, max_tokens=1)[0] == 200
     said = models("logs", "-n", "20").stdout
-    assert f"WARNING {SMOLLM2}: its runtime has ended; it is started again" in said
+    assert f"WARNING {SMOLLM2}: the runtime exited; restarting it" in said
 
 
 def test_anthropics_client_raises_when_the_runtime_is_killed_in_mid_answer(
@@ -367,7 +367,7 @@ def test_anthropics_client_raises_when_the_runtime_is_killed_in_mid_answer(
         ) as stream:
             assert next(stream).type == "message_start"
             kill_runtimes(endpoint)
-            with pytest.raises(anthropic.APIStatusError, match="ended in the middle"):
+            with pytest.raises(anthropic.APIStatusError, match="exited during the answer"):
                 list(stream)
 
 
@@ -461,7 +461,7 @@ def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: Comman
     gone = detached("stop", TALKER)
     assert (gone.returncode, gone.stdout) == (3, "")
     assert gone.stderr == (
-        f"error: {TALKER} is not served by any server\nhint: served models: {VECTORS}:latest\n"
+        f"error: {TALKER} is not being served\nhint: served models: {VECTORS}:latest\n"
     )
     last = detached("stop", VECTORS)
     assert last.stderr == f"stopped the server at {told['url']}\n"

@@ -134,7 +134,7 @@ def test_a_damaged_copy_is_a_card_like_any_text(source, clock):
     path = source.cache / "ai" / "newcomer.md"
     path.write_bytes(b"\xff\x00\x1b[2J" * 1000)
     kept_since(source, clock, 1)
-    assert "the card is not all UTF-8" in source.find(MODEL).card.warnings
+    assert "the card is not valid UTF-8" in source.find(MODEL).card.warnings
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(source, tmp_path):
@@ -200,7 +200,7 @@ def test_what_hub_says_is_cleaned(hub, source):
     hub.add("ai/newcomer", "# New\x1b[2Jcomer \u202eevil\ud800\n")
     card = source.find(MODEL).card
     assert card.title == "Newcomer evil?"
-    assert "control characters were taken out" in card.warnings
+    assert "control characters were removed" in card.warnings
 
 
 @pytest.mark.parametrize(

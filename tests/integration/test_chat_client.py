@@ -140,9 +140,7 @@ def test_a_server_that_breaks_off_is_an_error_after_what_it_said(server: OpenAIS
     assert next(answer) == Delta("I was", "")
     with pytest.raises(RuntimeFailedError) as caught:
         next(answer)
-    assert caught.value.message == (
-        f"the server at {server.url} broke off in the middle of its answer"
-    )
+    assert caught.value.message == (f"connection to {server.url} lost in the middle of the answer")
     assert caught.value.exit_code == ExitStatus.RUNTIME
 
 
@@ -150,7 +148,7 @@ def test_a_stream_that_ends_well_without_an_end_of_the_answer_broke_off(
     server: OpenAIServer,
 ) -> None:
     server.next(Reply((delta(content="I was"),)))
-    with pytest.raises(RuntimeFailedError, match="broke off"):
+    with pytest.raises(RuntimeFailedError, match="connection to"):
         ask(server)
 
 
@@ -167,7 +165,7 @@ def test_an_event_that_is_no_part_of_an_answer_is_an_error(
     server: OpenAIServer, junk: bytes
 ) -> None:
     server.next(Reply((junk + b"\n\n", *ending())))
-    with pytest.raises(RuntimeFailedError, match="no part of an answer"):
+    with pytest.raises(RuntimeFailedError, match="invalid event"):
         ask(server)
 
 
@@ -194,7 +192,7 @@ def test_a_prompt_longer_than_the_context_says_both_lengths(server: OpenAIServer
         ask(server)
     assert caught.value.to_dict() == {
         "code": "context_exceeded",
-        "message": "the prompt has 1031 tokens, the context has room for 512",
+        "message": "the prompt has 1031 tokens, the context is 512",
         "hint": "shorten the prompt, or start the model with a larger context",
         "retryable": False,
         "prompt_tokens": 1031,
@@ -222,7 +220,7 @@ def test_other_servers_say_it_in_other_words(
 def test_a_wrong_key_is_an_access_error() -> None:
     with OpenAIServer(api_key="other") as server, pytest.raises(UnauthorizedError) as caught:
         ask(server)
-    assert caught.value.message == f"the server at {server.url} refuses the API key"
+    assert caught.value.message == f"{server.url} rejected the API key"
     assert caught.value.exit_code == ExitStatus.ACCESS
 
 
@@ -230,9 +228,7 @@ def test_a_refusal_carries_the_words_of_the_server_made_safe(server: OpenAIServe
     server.next(refuses(500, message="no image\x1b]0;owned\x07 input\r\n"))
     with pytest.raises(RuntimeFailedError) as caught:
         ask(server)
-    assert caught.value.message == (
-        f"the server at {server.url} refuses with HTTP status 500: no image input"
-    )
+    assert caught.value.message == (f"{server.url} returned HTTP 500: no image input")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": null}'])
@@ -240,16 +236,14 @@ def test_a_refusal_without_words_carries_its_status(server: OpenAIServer, body: 
     server.next(Reply((body,) if body else (), status=503, kind="text/html"))
     with pytest.raises(RuntimeFailedError) as caught:
         ask(server)
-    assert caught.value.message == f"the server at {server.url} refuses with HTTP status 503"
+    assert caught.value.message == f"{server.url} returned HTTP 503"
 
 
 def test_an_answer_that_is_no_stream_is_refused(server: OpenAIServer) -> None:
     server.next(Reply((b"{}",), kind="application/json"))
     with pytest.raises(RuntimeFailedError) as caught:
         ask(server)
-    assert caught.value.message == (
-        f"the server at {server.url} answers with application/json, not a stream"
-    )
+    assert caught.value.message == (f"expected a stream from {server.url}, got application/json")
 
 
 def test_nobody_listening_is_a_runtime_error() -> None:
@@ -258,7 +252,7 @@ def test_nobody_listening_is_a_runtime_error() -> None:
     client = ChatClient(f"http://127.0.0.1:{port}", None, "m")
     with pytest.raises(RuntimeFailedError) as caught:
         list(client.stream(HI, SamplingOptions()))
-    assert caught.value.message == f"no server answers at http://127.0.0.1:{port}"
+    assert caught.value.message == f"no response from http://127.0.0.1:{port}"
 
 
 def test_a_server_may_think_longer_than_it_may_take_to_connect(
@@ -288,7 +282,7 @@ def test_a_server_that_falls_silent_is_given_up_only_where_it_was_to_give_signs(
     client = ChatClient(server.url, None, "m", patience_s=0.3)
     pieces = client.stream(HI, SamplingOptions())
     assert next(pieces) == Delta("I was", "")
-    with pytest.raises(RuntimeFailedError, match=r"gives no sign since 0\.3 s"):
+    with pytest.raises(RuntimeFailedError, match=r"for 0\.3 s"):
         next(pieces)
     assert server.requests[0].body["return_progress"] is True
     server.next(replace(says("late"), pause=0.5))

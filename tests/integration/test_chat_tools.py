@@ -68,7 +68,7 @@ def test_the_person_is_asked_and_may_say_no_or_always(server: OpenAIServer) -> N
     server.next(calls(("echo", "{}"), ("echo", "{}"), ("echo", "{}")), says("ok"))
     ask(server, Caller(Toolbox((ECHO,)), ask=person))
     refused, first, second = [m["content"] for m in server.requests[1].body["messages"][2:]]
-    assert refused == '{"error": "The user does not allow this call."}'
+    assert refused == '{"error": "The user denied this call."}'
     assert (first, second) == ("{}", "{}")
     assert asked == ["call echo()? [y]es, [n]o, [a]lways: "] * 2
 
@@ -76,7 +76,7 @@ def test_the_person_is_asked_and_may_say_no_or_always(server: OpenAIServer) -> N
 def test_nothing_is_called_where_nobody_can_be_asked(server: OpenAIServer) -> None:
     server.next(calls(("echo", "{}")), says("ok"))
     ask(server, Caller(Toolbox((ECHO,))))
-    assert "does not allow" in server.requests[1].body["messages"][-1]["content"]
+    assert "denied" in server.requests[1].body["messages"][-1]["content"]
 
 
 def test_a_function_that_does_not_exist_is_told_with_a_near_one(server: OpenAIServer) -> None:

@@ -68,7 +68,7 @@ class AccessPolicy:
             )
         if path.startswith(CONTROL):
             if not _carries(headers, self.control_key):
-                raise RefusalError(404, f"no such address: {path}", "not_found")
+                raise RefusalError(404, f"not found: {path}", "not_found")
             return
         is_open = self.api_key is None or path in OPEN or method == "OPTIONS"
         if not is_open and not _carries(headers, self.api_key or ""):

@@ -71,9 +71,12 @@ class Limited:
 
     def _refusal(self, peer: str) -> RefusalError | None:
         if self.peers.total() >= self.limits.requests:
-            what = f"the server answers {self.limits.requests} requests already"
+            what = f"too many requests: the server is already processing {self.limits.requests}"
         elif self.peers[peer] >= self.limits.requests_of_peer:
-            what = f"{peer} has {self.limits.requests_of_peer} requests under way already"
+            what = (
+                "too many requests: the server is already processing "
+                f"{self.limits.requests_of_peer} of {peer}"
+            )
         else:
             return None
         message = f"{what}: try again in a few seconds"

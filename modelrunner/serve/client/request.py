@@ -41,8 +41,8 @@ def check_for(fields: Fields, model: Served, endpoint: str) -> None:
     slots = model.spec.parallel
     if endpoint in {"chat/completions", "completions"} and (fields.count or 0) > slots:
         raise _unsupported(
-            f"`n` is {fields.count}, and {model.name} answers {counted(slots, 'request')} at a"
-            f" time: ask for fewer, or start the server with --parallel {fields.count}"
+            f"`n` is {fields.count}, but {model.name} answers {counted(slots, 'request')} at "
+            f"a time: use a smaller `n`, or start the server with --parallel {fields.count}"
         )
     if endpoint == "completions" and fields.echo:
         raise _unsupported("`echo` is not supported: leave it out")
@@ -53,7 +53,7 @@ def check_for(fields: Fields, model: Served, endpoint: str) -> None:
     wanted, length = fields.dimensions, model.facts.embedding_length
     if endpoint == "embeddings" and None not in (wanted, length) and wanted != length:
         raise _unsupported(
-            f"`dimensions` is not supported: {model.name} makes vectors of {length} numbers"
+            f"`dimensions` is not supported: embeddings of {model.name} have {length} dimensions"
         )
 
 
@@ -130,7 +130,8 @@ class Bodies:
                 if self.held > self.limits.bodies:
                     raise RefusalError(
                         503,
-                        "the requests under way are too large together: try again in a few seconds",
+                        "the requests in progress are too large in total: try again in a "
+                        "few seconds",
                         "overloaded",
                         [(b"retry-after", b"5")],
                     )

@@ -93,10 +93,10 @@ def stop(folder: Path, text: str) -> list[Stopped]:
         return stopped
     served = [model for record in records for model in _names(record)]
     raise ModelNotFoundError(
-        f"{sanitize_line(text, 200)} is not served by any server",
+        f"{sanitize_line(text, 200)} is not being served",
         hint=f"served models: {', '.join(served)}"
         if served
-        else "`modelrunner ps` lists what is served: nothing now",
+        else "`modelrunner ps` lists served models: none now",
         served=served,
     )
 
@@ -145,8 +145,8 @@ def _post(record: Record, what: str, value: Mapping[str, object]) -> probe.Answe
 
 def _deaf(record: Record) -> RuntimeFailedError:
     return RuntimeFailedError(
-        f"the server at {record.url} does not answer",
-        hint="`modelrunner stop --all` ends it all the same",
+        f"no response from the server at {record.url}",
+        hint="stop it with `modelrunner stop --all`",
         pid=record.pid,
     )
 

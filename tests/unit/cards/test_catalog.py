@@ -79,8 +79,8 @@ def test_rows_that_other_cards_have_too_are_named(catalog):
     assert [v.references for v in card.variants] == [("ai/alpha:1B",)]
     assert same.size_bytes == 1024**3
     assert catalog.repeated_rows(card) == (
-        "ai/alpha:1B: the same row as ai/alpha-mini:1B",
-        "ai/alpha:1B: the same row as ai/beta2.5:1B",
+        "ai/alpha:1B: duplicate of ai/alpha-mini:1B",
+        "ai/alpha:1B: duplicate of ai/beta2.5:1B",
     )
 
 

@@ -33,17 +33,17 @@ def test_a_tag_that_says_something_else_than_the_cells():
         "| `ai/x:30B-A3B-UD-Q4_K_XL` | 30B-A3B | Q4_K_M | 8K | 9 GiB | 8 GB |",
         "| `ai/x:3B-Q4_K_M`<br>`ai/x:3B` | 3.2B | MOSTLY_Q4_K_M | 8K | 3 GiB | 2 GB |",
     ) == (
-        "ai/x:4B-F16: the tag says F16, the cell BF16",
-        "ai/x:4B-F16: the tag says 4B, the cell 6.9B",
-        "ai/x:30B-A3B-UD-Q4_K_XL: the tag says Q4_K_XL, the cell Q4_K_M",
+        "ai/x:4B-F16: quantization BF16, but F16 in the tag",
+        "ai/x:4B-F16: quantization 6.9B, but 4B in the tag",
+        "ai/x:30B-A3B-UD-Q4_K_XL: quantization Q4_K_M, but Q4_K_XL in the tag",
     )
 
 
 def test_cells_that_are_read_with_a_guess_or_not_at_all():
     assert warnings("| `ai/x:8B` | 8xB | F16 | 32K | 16.8 | 4.2B |") == (
-        "ai/x:8B: parameters `8xB` is no plain number",
-        "ai/x:8B: vram `16.8` has no unit, read as GB",
-        "ai/x:8B: size `4.2B` is no plain number",
+        "ai/x:8B: invalid parameters `8xB`",
+        "ai/x:8B: no unit in vram `16.8`, read as GB",
+        "ai/x:8B: invalid size `4.2B`",
         "ai/x:8B: context `32K` is read as 32768 tokens",
     )
 
@@ -53,8 +53,8 @@ def test_references_that_are_none_or_name_another_repository():
         "| `ai/x:a:b` | 8B | F16 | 8K | 16 GiB | 15 GB |",
         "| `ai/y:8B` | 8B | Q8_0 | 8K | 9 GiB | 8 GB |",
     ) == (
-        "ai/x:a:b: is no valid reference",
-        "ai/y:8B: names another repository than x",
+        "ai/x:a:b: invalid reference",
+        "ai/y:8B: expected the repository x",
     )
 
 
@@ -63,7 +63,7 @@ def test_two_cards_that_share_a_row():
     other_row = "| `ai/x:1B` | 1B | Q4_K_M | 1M | 1 GiB | 0.9 GB |"
     x = parse_card(f"{HEAD}{row.format('x')}\n{other_row}", name="x")
     y = parse_card(HEAD + row.format("y"), name="y")
-    assert compare(x, y) == ("ai/x:3B: the same row as ai/y:3B",)
+    assert compare(x, y) == ("ai/x:3B: duplicate of ai/y:3B",)
     assert compare(y, y.__class__()) == ()
 
 

@@ -36,7 +36,7 @@ def test_rows_that_share_a_reference_and_differ_stay_two_with_a_warning():
         "| `ai/x:8B` | 8B | Q4_0 | 131K tokens | 6 GiB | 4 GB |",
     )
     assert len(card.variants) == 2
-    assert card.warnings == ("ai/x:8B: stands in two rows that differ",)
+    assert card.warnings == ("ai/x:8B: two rows with different values",)
 
 
 def test_columns_are_found_by_name_and_not_by_place():
@@ -68,9 +68,7 @@ def test_rows_without_context_and_vram_have_a_decimal_reading_too():
     (variant,) = card.variants
     assert variant.size_bytes == 2 * GIB
     assert variant.size_bytes_decimal == 2_000_000_000
-    assert card.warnings == (
-        "ai/x:1B: the size is probably in powers of 1000, as in other cards of its time",
-    )
+    assert card.warnings == ("ai/x:1B: the size is probably in GB (powers of 1000)",)
 
 
 def test_template_rows_and_empty_rows_are_no_variants():
@@ -106,7 +104,7 @@ def test_the_note_is_understood_in_every_spelling(note):
 def test_the_row_wins_over_a_note_that_names_another():
     card = card_of(ROW_A, ROW_B, note="> `latest` → `1B-F16`")
     assert card.latest == "ai/x:3B"
-    assert any(warning.startswith("the note says latest is 1B-F16") for warning in card.warnings)
+    assert any(warning.startswith("latest is 1B-F16 in the note") for warning in card.warnings)
 
 
 def test_without_a_row_the_note_says_what_latest_is():

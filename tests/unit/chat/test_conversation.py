@@ -77,20 +77,20 @@ def test_a_conversation_survives_json(
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({}, "there are no `system` and `messages`"),
-        ({"system": 1, "messages": []}, "there are no `system` and `messages`"),
-        ({"system": None, "messages": {}}, "there are no `system` and `messages`"),
+        ({}, "`system` or `messages` is missing"),
+        ({"system": 1, "messages": []}, "`system` or `messages` is missing"),
+        ({"system": None, "messages": {}}, "`system` or `messages` is missing"),
         (
             {"system": None, "messages": [{"role": "system", "content": "x"}]},
-            "`messages[0]` is no turn of user, assistant or tool",
+            "`messages[0]`: expected a turn of user, assistant or tool",
         ),
         (
             {"system": None, "messages": [{"role": "user", "content": "x"}, {"role": "assistant"}]},
-            "`messages[1]` is no turn of user, assistant or tool",
+            "`messages[1]`: expected a turn of user, assistant or tool",
         ),
         (
             {"system": None, "messages": ["x"]},
-            "`messages[0]` is no turn of user, assistant or tool",
+            "`messages[0]`: expected a turn of user, assistant or tool",
         ),
     ],
 )

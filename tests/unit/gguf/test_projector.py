@@ -50,5 +50,5 @@ def test_a_projector_that_fits_or_does_not_say(values, tensors, width) -> None:
 )  # fmt: skip
 def test_a_projector_of_another_width(values, tensors, made) -> None:
     assert misfit(header(values, tensors), 64) == (
-        f"its output has {made} dimensions, the model takes 64"
+        f"its output has {made} dimensions, the model needs 64"
     )

@@ -126,8 +126,8 @@ def test_a_chat_with_an_embedding_model_names_what_to_ask_instead() -> None:
         chat = running.chat("vectors")
         embedding = running.post("/v1/embeddings", {"model": "one", "input": "hi"})
     assert chat.status == embedding.status == 400
-    assert chat.error.endswith("it makes vectors; ask /v1/embeddings")
-    assert embedding.error.endswith("it makes no vectors; ask /v1/chat/completions")
+    assert chat.error.endswith("use /v1/embeddings")
+    assert embedding.error.endswith("use /v1/chat/completions")
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
@@ -302,8 +302,8 @@ def test_a_model_larger_than_a_budget_that_was_set_is_never_loaded() -> None:
         assert (answer.status, answer.json["error"]["code"]) == (507, "does_not_fit")
         assert answer.headers["x-should-retry"] == "false"
         assert answer.error == (
-            "ai/huge:latest needs 3.00 GiB, the budget is 2.00 GiB;"
-            " start the server with a larger --budget, or ask for a smaller model"
+            "ai/huge:latest needs 3.00 GiB, the budget is 2.00 GiB; start the server with a "
+            "larger --budget, or use a smaller model"
         )
         assert running.states() == {"ai/one:latest": "loaded", "ai/huge:latest": "idle"}
     assert runtime.started == ["ai/one:latest"]
@@ -329,7 +329,8 @@ def test_a_runtime_that_dies_in_mid_answer_ends_the_stream_with_an_error() -> No
         *said, last = [part for part in answer.body.split(b"\n\n") if part]
         assert len(said) == 2
         assert json.loads(last.removeprefix(b"data: "))["error"]["message"] == (
-            "the runtime of ai/one:latest ended in the middle; the next request starts it"
+            "the runtime of ai/one:latest exited during the answer;"
+            " the next request starts it again"
         )
         assert running.chat("one").status == 200
         assert b'modelrunner_runtime_deaths_total{model="ai/one:latest"} 1' in metrics(running)

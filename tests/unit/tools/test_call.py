@@ -27,7 +27,7 @@ def test_arguments_that_are_no_object_never_reach_the_tool(arguments, tmp_path: 
     done = call(tool(f"open({str(trace)!r}, 'w')"), arguments)
     assert (done.succeeded, done.text) == (
         False,
-        '{"error": "the arguments are no JSON object"}',
+        '{"error": "the arguments are not a JSON object"}',
     )
     assert not trace.exists()
 
@@ -54,7 +54,7 @@ def test_a_tool_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> Non
     done = call(tool(program), "{}", deadline_s=2)
     assert (done.succeeded, done.text) == (
         False,
-        '{"error": "it took longer than 2 s and was killed"}',
+        '{"error": "timed out after 2 s"}',
     )
     assert _ends(int(heir.read_text()))
 

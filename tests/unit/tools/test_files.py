@@ -121,7 +121,7 @@ def test_json_names_the_program_beside_it(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("a.json", "{", "a.json: expected JSON at line 1"),
-        ("a.json", "[]", "has no function for the model"),
+        ("a.json", "[]", "no functions found"),
         ("a.json", "[1]", "a.json[0] is not the description of a function"),
         ("a.json", '[{"name": "a b"}]', "a.json[0]: invalid function name"),
         ("a.json", '[{"function": 3}]', "a.json[0]: invalid function name"),
@@ -130,11 +130,11 @@ def test_json_names_the_program_beside_it(tmp_path: Path) -> None:
         ("a.json", '[{"name": "a"}, {"name": "a"}]', "describes a twice"),
         ("a.json", "[" * 100_000, "a.json: JSON nested too deeply"),
         ("a.json", " " * 1_100_000, "has more than"),
-        ("a.py", "x = 1", "has no function for the model"),
+        ("a.py", "x = 1", "no functions found"),
         ("a.py", "def f(:", "a.py: SyntaxError"),
         ("a.py", "import nowhere_to_be_found", "a.py: ModuleNotFoundError"),
         ("a.py", "raise SystemExit(3)", "cannot load"),
-        ("a.txt", "", "is neither .py nor .json"),
+        ("a.txt", "", "expected a .py or .json file"),
     ],
 )
 def test_what_describes_no_tools_is_refused(tmp_path: Path, name, content, says) -> None:

@@ -281,10 +281,10 @@ def test_what_cannot_be_written_is_told(session: Session, tmp_path: Path) -> Non
         (b"\xff", ": expected UTF-8 text, got other bytes at byte 0"),
         (b"x", ": expected JSON at line 1"),
         (b'{"modelrunner_chat": 2, "system": null, "messages": []}', ""),
-        (b'{"modelrunner_chat": 1}', ": there are no `system` and `messages`"),
+        (b'{"modelrunner_chat": 1}', ": `system` or `messages` is missing"),
         (
             b'{"modelrunner_chat": 1, "system": null, "messages": [{}]}',
-            ": `messages[0]` is no turn of user, assistant or tool",
+            ": `messages[0]`: expected a turn of user, assistant or tool",
         ),
     ],
 )
@@ -340,7 +340,7 @@ def test_pictures_are_saved_with_the_conversation(session: Session, tmp_path: Pa
     text = (tmp_path / "chat.json").read_text()
     (tmp_path / "chat.json").write_text(text.replace("data:image", "http://127.0.0.1"))
     message, _ = refused(session, f"/load {tmp_path}/chat.json")
-    assert message.endswith("`messages[2].images` are no pictures")
+    assert message.endswith("`messages[2].images`: expected a list of images")
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_a_projector_that_fits_is_used(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("width", "problem"),
     [
-        (96, "its output has 96 dimensions, the model takes 32"),
+        (96, "its output has 96 dimensions, the model needs 32"),
         (None, "expected a projector, got a model"),
         (0, "mmproj-F16.gguf"),
     ],
@@ -219,5 +219,5 @@ def test_a_projector_of_another_model_is_not_packaged(store: Store, tmp_path: Pa
             created=datetime(2025, 1, 1, tzinfo=UTC),
         )
     assert caught.value.message == (
-        "mmproj-y.gguf does not fit x.gguf: its output has 96 dimensions, the model takes 32"
+        "mmproj-y.gguf does not fit x.gguf: its output has 96 dimensions, the model needs 32"
     )

@@ -153,8 +153,11 @@ def test_a_connection_that_is_answered_is_never_the_one_to_go() -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (Limits(requests=2), "the server answers 2 requests already"),
-        (Limits(requests_of_peer=2), "127.0.0.1 has 2 requests under way already"),
+        (Limits(requests=2), "too many requests: the server is already processing 2"),
+        (
+            Limits(requests_of_peer=2),
+            "too many requests: the server is already processing 2 of 127.0.0.1",
+        ),
     ],
 )
 def test_beyond_the_limit_requests_are_refused_as_json_and_health_is_told(

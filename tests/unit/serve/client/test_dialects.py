@@ -12,7 +12,7 @@ from tests.support.serving import Answer, Running, Scripted, gateway, model
 
 ONE = model("ai/one")
 NAME = "ai/one:latest"
-DIED = f"the runtime of {NAME} ended in the middle; the next request starts it"
+DIED = f"the runtime of {NAME} exited during the answer; the next request starts it again"
 CHAT = {"model": NAME, "messages": [{"role": "user", "content": "hi"}]}
 ASKED = {
     "/v1/chat/completions": CHAT,
@@ -126,7 +126,7 @@ def test_anthropics_own_client_raises_when_the_runtime_dies() -> None:
     ):
         stream = client.messages.create(**ASKED["/v1/messages"], stream=True)
         seen = []
-        with pytest.raises(anthropic.APIStatusError, match="ended in the middle"):
+        with pytest.raises(anthropic.APIStatusError, match="exited during the answer"):
             seen.extend(stream)
         assert [each.type for each in seen][:2] == ["message_start", "content_block_start"]
 
@@ -149,7 +149,7 @@ def test_openais_own_client_raises_when_the_runtime_dies(api: str) -> None:
             "completions": lambda: client.completions.create(model=NAME, prompt="a", stream=True),
             "responses": lambda: client.responses.create(model=NAME, input="a", stream=True),
         }[api]
-        with pytest.raises(openai.APIError, match="ended in the middle"):
+        with pytest.raises(openai.APIError, match="exited during the answer"):
             list(ask())
 
 
@@ -264,7 +264,7 @@ def test_an_input_longer_than_an_embedding_model_takes_names_both_lengths() -> N
     ) as running:
         answer = running.post("/v1/embeddings", {"input": "much"})
     assert (answer.status, answer.json["error"]["code"]) == (400, "context_length_exceeded")
-    assert answer.error == "the input has 3602 tokens, ai/vectors:latest takes 8 at most"
+    assert answer.error == "the input has 3602 tokens, the limit of ai/vectors:latest is 8"
 
 
 def test_a_refusal_of_the_runtime_passes_to_openais_clients_as_it_is() -> None:

@@ -27,8 +27,8 @@ TEXT = [{"role": "user", "content": "hi"}]
             "chat/completions",
             {"messages": TEXT, "n": 9},
             (
-                "`n` is 9, and ai/one:latest answers 4 requests at a time: ask for fewer,"
-                " or start the server with --parallel 9"
+                "`n` is 9, but ai/one:latest answers 4 requests at a time: use a smaller "
+                "`n`, or start the server with --parallel 9"
             ),
         ),
         ("completions", {"prompt": "a", "echo": True}, "`echo` is not supported: leave it out"),
@@ -40,7 +40,7 @@ TEXT = [{"role": "user", "content": "hi"}]
         (
             "embeddings",
             {"model": "vectors", "input": "a", "dimensions": 16},
-            "`dimensions` is not supported: ai/vectors:latest makes vectors of 64 numbers",
+            "`dimensions` is not supported: embeddings of ai/vectors:latest have 64 dimensions",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_request_that_ends_its_runtime_twice_is_not_to_be_sent_again() -> None
         answer = running.chat("one")
     assert (answer.status, answer.headers["x-should-retry"]) == (502, "false")
     assert answer.error == (
-        "the runtime of ai/one:latest ended twice before it answered this request"
+        "the runtime of ai/one:latest exited twice before it answered this request"
     )
     assert runtime.started == ["ai/one:latest"] * 2
 

@@ -49,5 +49,5 @@ def test_a_model_is_stopped_in_every_server_that_has_it(tmp_path: Path) -> None:
             (servers[1].url, "ai/three:latest"),
             (servers[2].url, "ai/three:latest"),
         ]
-        with pytest.raises(ModelNotFoundError, match=r"^ai/four is not served by any server"):
+        with pytest.raises(ModelNotFoundError, match=r"^ai/four is not being served"):
             stop(tmp_path, "ai/four")
