@@ -82,7 +82,7 @@ def _request_error(model: Served, message: str) -> RefusalError:
         return no_media(model, _KINDS.get(missing[1], missing[1]))
     if _UNREACHABLE.search(message):
         return RefusalError(
-            400, f"a URL in the request cannot be fetched: {message}", "unreachable_url"
+            400, f"cannot download a URL of the request: {message}", "unreachable_url"
         )
     too_long = _TOO_LONG.search(message)
     if too_long:

@@ -157,7 +157,7 @@ def test_an_error_event_is_an_error(server: OpenAIServer, field_name: str) -> No
     server.next(fails_midway("I was", message="out of\nmemory \x1b[31m", field_name=field_name))
     with pytest.raises(RuntimeFailedError) as caught:
         ask(server)
-    assert caught.value.message == f"the server at {server.url} failed: out of memory"
+    assert caught.value.message == f"{server.url} failed: out of memory"
 
 
 @pytest.mark.parametrize("junk", [b"data: Hello\n\n", b"data: [1]\n\n", b"data: " + b"[" * 9999])

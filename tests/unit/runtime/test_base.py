@@ -36,7 +36,7 @@ def test_unknown_cache_type_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_impossible_port_is_refused(port):
-    with pytest.raises(ValueError, match="is no port"):
+    with pytest.raises(ValueError, match="invalid port"):
         replace(SPEC, port=port)
 
 

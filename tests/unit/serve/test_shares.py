@@ -56,7 +56,7 @@ def test_the_loop_parses_small_bodies_only(sizes: list[int]) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (chat("x" * 40_000, n=9), 400, "`n` is 9, and ai/one:latest answers 1 request at a time"),
+        (chat("x" * 40_000, n=9), 400, "`n` is 9, but ai/one:latest answers 1 request at a time"),
         (chat([IMAGE]), 400, "ai/one:latest does not accept images"),
         (b'{"model":"two","x":"%b"}' % (b"x" * 40_000), 404, "model not found: two"),
         (b'{"model":"%b"}' % (b"x" * 2_000_000), 404, "model not found: xxx"),

@@ -77,8 +77,8 @@ def test_cause_is_safe_to_show():
             "libcuda.so.1",
             "install NVIDIA's driver",
         ),
-        ("", 3, "xllamacpp cannot serve ai/m: exited with code 3", "the log is "),
-        ("", 139, "xllamacpp cannot serve ai/m: crashed", "the log is "),
+        ("", 3, "xllamacpp cannot serve ai/m: exited with code 3", "see the log: "),
+        ("", 139, "xllamacpp cannot serve ai/m: crashed", "see the log: "),
         ("", 132, "an instruction that this processor does not have", "llama-cpp-python"),
         (
             "loading\n",
