@@ -258,7 +258,7 @@ def test_inspect_says_where_card_and_header_differ(cli: CommandLine, tmp_path: P
     assert [entry["what"] for entry in differences] == [
         *("size", "vram", "parameters", "context", "quantization")
     ]
-    assert differences[0]["sentence"] == "size: 1.81 GiB in the card, 7 in the tensors.94 KiB"
+    assert differences[0]["sentence"] == "size: 1.81 GiB in the card, 7.94 KiB in the tensors"
 
 
 @pytest.mark.model

@@ -126,7 +126,7 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
         problem = misfit(header, metadata.embedding_length)
         if problem is not None:
             raise UsageError(
-                f"{ingredients.projector.name} does not fit {shards[0].name}: {problem}",
+                f"{ingredients.projector.name} does not match {shards[0].name}: {problem}",
                 hint="give the projector of this model with --mmproj, or leave the option out",
             )
     return metadata

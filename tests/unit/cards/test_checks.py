@@ -34,7 +34,7 @@ def test_a_tag_that_says_something_else_than_the_cells():
         "| `ai/x:3B-Q4_K_M`<br>`ai/x:3B` | 3.2B | MOSTLY_Q4_K_M | 8K | 3 GiB | 2 GB |",
     ) == (
         "ai/x:4B-F16: quantization BF16, but F16 in the tag",
-        "ai/x:4B-F16: quantization 6.9B, but 4B in the tag",
+        "ai/x:4B-F16: parameters 6.9B, but 4B in the tag",
         "ai/x:30B-A3B-UD-Q4_K_XL: quantization Q4_K_M, but Q4_K_XL in the tag",
     )
 

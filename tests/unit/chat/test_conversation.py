@@ -95,6 +95,6 @@ def test_a_conversation_survives_json(
     ],
 )
 def test_another_document_is_no_conversation(document: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match="no") as caught:
+    with pytest.raises(ValueError, match="messages") as caught:
         Conversation.from_dict(document)
     assert str(caught.value) == message

@@ -37,7 +37,7 @@ def function(name: object = None, arguments: object = None, **more: object) -> d
         ("true", None, "the arguments are not a JSON object: expected an object, got a boolean"),
         ("1", None, "the arguments are not a JSON object: expected an object, got a number"),
         ('{"a": NaN}', None, "the arguments are not a JSON object: NaN is not a JSON number"),
-        ('{"a": 1e999}', None, "the arguments are not a JSON object: a number that is too large"),
+        ('{"a": 1e999}', None, "the arguments are not a JSON object: number too large"),
         ("[" * 100_000, None, "the arguments are not a JSON object: JSON nested too deeply"),
     ],
 )

@@ -299,7 +299,7 @@ class TestTruncated:
         content = encode_gguf(tensors=[("odd", (1,), F32)])
         unpadded = content[: len(content) - 28]
         assert parse(unpadded).tensors[0].size == 4
-        assert "is cut off: 1 B of its tensors" in reason(unpadded[:-1])
+        assert "truncated: 1 B of its tensors" in reason(unpadded[:-1])
 
     def test_more_after_the_tensors_does_no_harm(self):
         assert parse(encode_gguf(tensors=[("t", (4,), F32)]) + b"more").tensors[0].name == "t"
@@ -351,7 +351,7 @@ def array_of(kind: int, length: int) -> bytes:
         (of_value(string("k") + struct.pack("<I", 13)), "unknown type 13 of `k`"),
         (of_value(string("k") + struct.pack("<IB", 7, 2)), "invalid bool in `k`"),
         (of_value(string("k") + STRING + struct.pack("<Q", HUGE)), "truncated header"),
-        (of_value(string("k") + STRING + struct.pack("<Q", 2**64 - 1)), "is cut off"),
+        (of_value(string("k") + STRING + struct.pack("<Q", 2**64 - 1)), "truncated"),
         (of_value(array_of(4, HUGE)), "truncated header"),
         (of_value(array_of(8, HUGE)), "truncated header"),
         (of_value(array_of(8, OVERFLOWING)), "truncated header"),
@@ -365,13 +365,16 @@ def array_of(kind: int, length: int) -> bytes:
         (of_value(key_value("general.alignment", 2**21)), "invalid alignment 2097152"),
         (of_value(key_value("general.alignment", "32")), "general.alignment must be a uint32"),
         (of_value(key_value("general.alignment", True)), "general.alignment must be a uint32"),
-        (of_tensor(tensor_info("t", (1, 1, 1, 1, 1), F32, 0)), "`t` with 5 dimensions"),
+        (of_tensor(tensor_info("t", (1, 1, 1, 1, 1), F32, 0)), "`t`: 5 dimensions"),
         (of_tensor(tensor_info("t", (4, 0), F32, 0)), "`t`: shape (4, 0)"),
         (of_tensor(tensor_info("t", (2**32, 2**31), F32, 0)), "`t`: shape"),
         (of_tensor(tensor_info("t", (OVERFLOWING,) * 4, F32, 0)), "`t`: shape"),
         (of_tensor(tensor_info("t", (33,), Q4_0, 0)), "not a multiple of 32, the block of Q4_0"),
         (of_tensor(tensor_info("t", (), Q4_0, 0)), "not a multiple of 32, the block of Q4_0"),
-        (of_tensor(tensor_info("t", (4,), F32, 33)), "`t` at 33, not a multiple of 32"),
+        (
+            of_tensor(tensor_info("t", (4,), F32, 33)),
+            "invalid offset 33 of the tensor `t`: not a multiple of 32",
+        ),
         (of_tensor(tensor_info("t", (4,), F32, 2**63)), "of its tensors missing"),
         (of_tensor(tensor_info("t", (4,), 99, 2**63)), "of its tensors missing"),
         (of_tensor(tensor_info("t", (2**40,), F32, 0)), "of its tensors missing"),

@@ -36,13 +36,13 @@ def python(tmp_path):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("kill -SEGV $$", "llama.cpp cannot estimate m.gguf: exit status -11"),
+        ("kill -SEGV $$", "llama.cpp cannot estimate m.gguf: exit code -11"),
         (
             "echo 'unknown architecture' >&2; exit 1",
             "llama.cpp cannot estimate m.gguf: unknown architecture",
         ),
-        ("echo nonsense", "llama.cpp cannot estimate m.gguf: exit status 0"),
-        ("echo '{}'", "llama.cpp cannot estimate m.gguf: exit status 0"),
+        ("echo nonsense", "llama.cpp cannot estimate m.gguf: exit code 0"),
+        ("echo '{}'", "llama.cpp cannot estimate m.gguf: exit code 0"),
         ("exec sleep 60", "llama.cpp did not estimate m.gguf within 0 s"),
     ],
     ids=["crashes", "refuses", "babbles", "says nothing", "hangs"],

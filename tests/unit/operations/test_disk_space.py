@@ -26,7 +26,9 @@ def five_gigabytes_free(monkeypatch):
 def test_what_fits_alone_may_not_fit_beside_others(store):
     room = Room()
     with room.taken(store, [blob("a", 3 * GIB)]):
-        with pytest.raises(DiskFullError, match=r"3\.00 GiB are missing, and 3\.00 GiB of other"):
+        with pytest.raises(
+            DiskFullError, match=r"3\.00 GiB more are needed, and 3\.00 GiB of other"
+        ):
             room.taken(store, [blob("b", 3 * GIB)]).__enter__()
         with room.taken(store, [blob("c", GIB)]):
             pass

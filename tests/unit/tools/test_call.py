@@ -34,13 +34,13 @@ def test_arguments_that_are_no_object_never_reach_the_tool(arguments, tmp_path: 
 
 def test_a_failure_is_told_with_the_end_of_what_it_said() -> None:
     done = call(tool("import sys; sys.exit('no such city')"), "{}")
-    assert (done.succeeded, done.text) == (False, '{"error": "exit status 1: no such city"}')
+    assert (done.succeeded, done.text) == (False, '{"error": "exit code 1: no such city"}')
 
 
 def test_a_program_that_is_not_there_is_a_failed_call() -> None:
     done = call(Tool("t", "", {}, ("/nowhere/program",)), "{}")
     assert not done.succeeded
-    assert "/nowhere/program cannot be run" in done.text
+    assert "cannot run /nowhere/program" in done.text
 
 
 def test_a_tool_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_size_that_is_none_is_refused(size):
 def test_a_header_without_end_takes_no_memory():
     extra = tarfile.TarInfo("x")
     extra.type, extra.size = tarfile.GNUTYPE_LONGNAME, 100 * GIB
-    with pytest.raises(IntegrityError, match="at most"):
+    with pytest.raises(IntegrityError, match="more than 1048576"):
         read(extra.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
 
 

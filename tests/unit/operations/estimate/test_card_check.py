@@ -49,22 +49,22 @@ def figures_of(row: Variant) -> int:
         (
             "size",
             {"size_bytes": 64 * MIB},
-            "size: 64.00 MiB in the card, 7 in the tensors.94 KiB",
+            "size: 64.00 MiB in the card, 7.94 KiB in the tensors",
         ),
         (
             "parameters",
             {"parameters": 3.2},
-            "parameters: 3.2B in the card, 1 in the tensors3.5K",
+            "parameters: 3.2B in the card, 13.5K in the tensors",
         ),
         (
             "context",
             {"context_tokens": 131072},
-            "context: 131K in the card, 2 in the headerK",
+            "context: 131K in the card, 2K in the header",
         ),
         (
             "quantization",
             {"quantization": "Q8_0"},
-            "quantization: Q8_0 in the card, Q in the header4_0",
+            "quantization: Q8_0 in the card, Q4_0 in the header",
         ),
     ],
 )

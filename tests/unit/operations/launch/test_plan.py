@@ -219,5 +219,5 @@ def test_a_projector_of_another_model_is_not_packaged(store: Store, tmp_path: Pa
             created=datetime(2025, 1, 1, tzinfo=UTC),
         )
     assert caught.value.message == (
-        "mmproj-y.gguf does not fit x.gguf: its output has 96 dimensions, the model needs 32"
+        "mmproj-y.gguf does not match x.gguf: its output has 96 dimensions, the model needs 32"
     )
