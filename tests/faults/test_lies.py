@@ -30,7 +30,7 @@ CODES = {0, 3, 4, 5, 6, 7, 9, 10}
 HURRY = 200
 LONGEST_S = 45
 SIZED = settings(
-    max_examples=size.examples(least=8, full=150),
+    max_examples=size.examples(least=8, full=120),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     derandomize=not size.SIZE,
     database=None,

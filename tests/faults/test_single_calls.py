@@ -29,7 +29,7 @@ def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Worlds, record_pro
         calls, right = _undisturbed(places.all[0], scenario)
         cases += [
             (scenario, right, fault)
-            for found, part in ((list(kills(calls)), 0.6), (list(errors(calls)), 0.12))
+            for found, part in ((list(kills(calls)), 0.6), (list(errors(calls)), 0.1))
             for fault in size.sample(found, chance, least=2, part=part)
         ]
     chance.shuffle(cases)
