@@ -341,7 +341,8 @@ def test_devices_and_runtimes_have_their_keys(cli: CommandLine) -> None:
         "docker",
     ]
     keys = ["name", "available", "version", "detail", "hint", "chosen", "devices", "abilities"]
-    assert {tuple(sorted(entry)) for entry in runtimes} == {tuple(sorted([*keys, "why_not"]))}
+    keys += ["installed", "why_not"]
+    assert {tuple(sorted(entry)) for entry in runtimes} == {tuple(sorted(keys))}
     assert cli("devices").stdout.startswith("KIND")
     assert cli("runtimes").stdout.startswith("RUNTIME")
 
@@ -560,7 +561,7 @@ def test_windows_is_told_to_use_wsl() -> None:
     program = "import sys; sys.platform = 'win32'; from modelrunner.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     said = (
-        "error: modelrunner does not run on Windows itself\n"
-        "hint: use it in WSL: `wsl --install`, then install it there\n"
+        "error: Windows is supported in WSL 2 only\n"
+        "hint: run `wsl --install`, open the Linux that it brings, and install modelrunner there\n"
     )
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", said)

@@ -76,7 +76,7 @@ def test_people_read_aligned_lines_and_what_to_run(cli: CommandLine) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("ok    version       modelrunner ")
     at = next(index for index, line in enumerate(lines) if line.startswith("fail"))
-    assert lines[at].startswith("fail  registry      127.0.0.1:")
+    assert lines[at].startswith("fail  registry      cannot reach 127.0.0.1:")
     assert lines[at + 1].strip().startswith("run: curl -sSI http://127.0.0.1:")
     assert "\x1b" not in done.stdout
 
@@ -130,7 +130,7 @@ def test_docker_hub_and_the_registries_of_the_lock_and_the_configuration_are_ask
         assert (asked.method, asked.repository) == ("HEAD", "ratelimitpreview/test")
     said = [entry["message"] for entry in found["registry"]]
     assert said[0] == f"{hub.url} answers"
-    assert said[1].startswith("docker.io ")
+    assert said[1].startswith("cannot reach docker.io: ")
     assert said[2] == f"{registry.host} answers"
 
 
