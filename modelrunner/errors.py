@@ -46,8 +46,9 @@ A message is a lower-case sentence without a period that names the thing; a hint
 """
 
 from collections.abc import Mapping
+from copy import copy
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 Fact = str | int | float | bool | None | list[str]
 
@@ -67,6 +68,11 @@ class ExitStatus(IntEnum):
     LOCK = 9
     UNSUPPORTED = 10
     INTERRUPTED = 130
+
+
+def _given(**facts: Fact) -> dict[str, Fact]:
+    """Those of some facts that are there."""
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 class ModelRunnerError(Exception):
@@ -89,6 +95,13 @@ class ModelRunnerError(Exception):
         self.message = message
         self.hint = hint or self.default_hint
         self.facts: Mapping[str, Fact] = facts
+
+    def with_hint(self, hint: str | None, **more: Fact) -> Self:
+        """Return the same error with another hint, and with more facts."""
+        changed = copy(self)
+        changed.hint = hint
+        changed.facts = {**self.facts, **more}
+        return changed
 
     def to_dict(self) -> dict[str, Fact]:
         """The error as one JSON object: code, message, hint, retryable, then the facts."""
@@ -147,10 +160,25 @@ class ModelNotFoundError(NotFoundError):
 
 
 class ManifestNotFoundError(NotFoundError):
-    """The registry has no such tag, digest or repository."""
+    """The registry has no such tag, digest or repository.
+
+    Attributes:
+        missing: `tag`, `repository`, `manifest` or `blob`; None where that is not known.
+    """
 
     code = "manifest_not_found"
     default_hint = "check the name and the tag: `modelrunner search` finds models"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        missing: str | None = None,
+        **facts: Fact,
+    ) -> None:
+        super().__init__(message, hint=hint, **facts, **_given(missing=missing))
+        self.missing = missing
 
 
 class CardNotFoundError(NotFoundError):
@@ -181,12 +209,27 @@ class DeniedError(AccessError):
 
 
 class TransferError(ModelRunnerError):
-    """Bytes did not come: network, registry, limits. Trying again may help."""
+    """Bytes did not come: network, registry, limits. Trying again may help.
+
+    Attributes:
+        retry_after_s: Seconds that the registry asks to wait; None where it does not say.
+    """
 
     exit_code = ExitStatus.TRANSFER
     code = "transfer"
     retryable = True
     default_hint = "run the same command again to resume: the partial download is kept"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_s: float | None = None,
+        **facts: Fact,
+    ) -> None:
+        super().__init__(message, hint=hint, **facts, **_given(retry_after_s=retry_after_s))
+        self.retry_after_s = retry_after_s
 
 
 class RegistryUnavailableError(TransferError):
@@ -254,9 +297,24 @@ class IntegrityError(ModelRunnerError):
 
 
 class DigestMismatchError(IntegrityError):
-    """The content hashes to something else."""
+    """The content hashes to something else.
+
+    Attributes:
+        places: The hosts that parts of the content came from.
+    """
 
     code = "digest_mismatch"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        places: list[str] | None = None,
+        **facts: Fact,
+    ) -> None:
+        super().__init__(message, hint=hint, **facts, **_given(places=places))
+        self.places = tuple(places or ())
 
 
 class SizeMismatchError(IntegrityError):
@@ -347,9 +405,35 @@ class RuntimeUnavailableError(LaunchError):
 
 
 class RuntimeFailedError(LaunchError):
-    """The runtime did not start, refused the model, or died."""
+    """The runtime did not start, refused the model, or died.
+
+    Attributes:
+        broke_off: Whether a server ended amid its work.
+        unsupported: Whether the runtime will never run this model.
+        told: What the server itself said; None where it said nothing.
+    """
 
     code = "runtime_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        broke_off: bool | None = None,
+        unsupported: bool | None = None,
+        told: str | None = None,
+        **facts: Fact,
+    ) -> None:
+        super().__init__(
+            message,
+            hint=hint,
+            **facts,
+            **_given(broke_off=broke_off, unsupported=unsupported, told=told),
+        )
+        self.broke_off = broke_off is True
+        self.unsupported = unsupported is True
+        self.told = told
 
 
 class PortInUseError(LaunchError):

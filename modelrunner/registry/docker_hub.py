@@ -262,7 +262,7 @@ def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunne
     if isinstance(error, RateLimitedError):
         # a login, which raises the registry's limit, changes nothing here
         hint = "try again later: descriptions are kept for a day once they have been read"
-        return RateLimitedError(error.message, hint=hint, **error.facts)
+        return error.with_hint(hint)
     return error
 
 

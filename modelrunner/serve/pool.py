@@ -216,7 +216,7 @@ class ModelPool:
                 server = await asyncio.to_thread(self._start, slot)
         except RuntimeFailedError as exc:
             self.metrics.add("load_failures_total", model=slot.model.name)
-            if exc.facts.get("unsupported"):
+            if exc.unsupported:
                 slot.failure, slot.failed_at = exc, time.monotonic()
             raise
         finally:

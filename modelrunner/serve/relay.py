@@ -14,7 +14,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.errors import CapacityError, ModelRunnerError, NotFoundError
+from modelrunner.errors import (
+    CapacityError,
+    ModelRunnerError,
+    NotFoundError,
+    RuntimeFailedError,
+)
 from modelrunner.runtime.base import Server
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
@@ -334,7 +339,7 @@ def _not_loaded(error: ModelRunnerError) -> RefusalError:
         return RefusalError(503, message, "busy", [(b"retry-after", b"10")])
     if isinstance(error, CapacityError):
         return RefusalError(507, message, error.code, [FINAL])
-    if error.facts.get("unsupported"):
+    if isinstance(error, RuntimeFailedError) and error.unsupported:
         # the request is right and will fail for as long as model and runtime are these
         return RefusalError(422, message, "unsupported_model", [FINAL])
     status = 404 if isinstance(error, NotFoundError) else 500

@@ -94,9 +94,7 @@ class Fetcher:
 
 def _suspects(error: ModelRunnerError) -> Mapping[str, int]:
     """Who may have delivered wrong bytes; one alone has."""
-    places = error.facts.get("places")
-    if not isinstance(places, list):
-        return {}
+    places = error.places if isinstance(error, DigestMismatchError) else ()
     return dict.fromkeys(places, PROVEN if len(places) == 1 else 1)
 
 

@@ -55,3 +55,21 @@ def test_an_error_is_one_object_with_its_facts_last() -> None:
         "retryable": False,
         "free_bytes": 3,
     }
+
+
+def test_what_the_program_acts_on_is_an_attribute_and_a_fact_for_scripts() -> None:
+    error = errors.TransferError("slow down", retry_after_s=3.0, registry="r.example")
+    assert error.retry_after_s == 3.0
+    assert error.facts == {"retry_after_s": 3.0, "registry": "r.example"}
+    assert errors.TransferError("gone").facts == {}
+    assert errors.ManifestNotFoundError("none", missing="tag").missing == "tag"
+    assert errors.DigestMismatchError("wrong", places=["a", "b"]).places == ("a", "b")
+
+
+def test_an_error_with_another_hint_is_the_same_error() -> None:
+    error = errors.RuntimeFailedError("it ended", broke_off=True, told="bad", hint="first")
+    better = error.with_hint("second", log="/log")
+    assert type(better) is errors.RuntimeFailedError
+    assert (better.message, better.hint, better.broke_off) == ("it ended", "second", True)
+    assert better.facts == {"broke_off": True, "told": "bad", "log": "/log"}
+    assert (error.hint, "log" in error.facts) == ("first", False)

@@ -225,7 +225,7 @@ class Asking:
                 display=Display(console.colour, console.bars, session.opening),
             )
         except RuntimeFailedError as exc:
-            reason = str(exc.facts.get("told") or "")
+            reason = exc.told or ""
             if self.has_schema and ("schema" in reason or "grammar" in reason):
                 raise UsageError(
                     f"the runtime does not support the schema: {reason}",

@@ -155,11 +155,7 @@ class CardSource:
             return FoundCard(kept.card, kept.name, kept.source, kept.fetched, error.message)
         near = self._near_hint(reference)
         hints = [hint for hint in (error.hint, near and f"or {near}") if hint]
-        raise type(error)(
-            error.message,
-            hint="; ".join(hints),
-            **{**error.facts, "near_misses": self._near(reference)},
-        ) from error
+        raise error.with_hint("; ".join(hints), near_misses=self._near(reference)) from error
 
     def _missing(self, reference: Reference, why: str) -> CardNotFoundError:
         return CardNotFoundError(

@@ -55,7 +55,7 @@ def with_near_tags(
     error: ManifestNotFoundError, reference: Reference, source: Source
 ) -> ManifestNotFoundError:
     """The error with the tags of the repository, the near ones first."""
-    if error.facts.get("missing") == "repository" or reference.tag is None:
+    if error.missing == "repository" or reference.tag is None:
         return error
     if isinstance(error, VariantNotFoundError):
         # the source knows more than the names of its variants

@@ -54,10 +54,9 @@ class Backoff:
         """Seconds to wait after the `attempt`-th failure (from 1), None to give up."""
         if not error.retryable or attempt >= self.attempts:
             return None
-        asked = error.facts.get("retry_after_s")
-        if isinstance(asked, int | float):
-            # bounded: a number already
-            return float(asked) if asked <= self.longest_retry_after_s else None
+        asked = error.retry_after_s
+        if asked is not None:
+            return asked if asked <= self.longest_retry_after_s else None
         # full jitter, but never so little that a refused connection is asked again at once
         return self.uniform(self.base_s / 2, min(self.cap_s, self.base_s * 2**attempt))
 

@@ -104,10 +104,10 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
 def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
     """The error with what the server's log says of it, where the server broke off amid its work."""
     told = _tail(log)
-    if not error.facts.get("broke_off") or not _TROUBLE.search(told):
+    if not error.broke_off or not _TROUBLE.search(told):
         return error
     hint = f"last error in {log}: `{cause_in(told)}`"
-    return RuntimeFailedError(error.message, hint=hint, **{**error.facts, "log": str(log)})
+    return error.with_hint(hint, log=str(log))
 
 
 def failed_to_bind(log: Path) -> bool:
