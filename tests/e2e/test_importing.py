@@ -392,7 +392,7 @@ class TestOllama:
                         ]
                     }
                 ).encode(),
-                "is not there",
+                "is missing",
             ),
         ],
     )

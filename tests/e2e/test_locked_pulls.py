@@ -189,7 +189,7 @@ def test_frozen_names_what_is_missing(
         9,
         "not_in_store",
         [f"b {digest}"],
-        "locked, but not in the local store: b (of it LICENSE, 3 B)",
+        "locked, but not in the local store: b (LICENSE, 3 B)",
     )
     assert error["file"] == "modelrunner.lock"
     assert registry.requests == []
