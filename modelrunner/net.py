@@ -1,7 +1,12 @@
 """Hosts and addresses: what is this machine, and how an address is written."""
 
 import ipaddress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
 
 IPV4, IPV6 = 4, 6
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -82,3 +87,16 @@ def outward_address(version: int = IPV4) -> str | None:
 def http_url(host: str, port: int) -> str:
     """The address of a server on plain http; IPv6 stands in brackets."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def http_connection(url: str, timeout_s: float) -> "HTTPConnection":
+    """Return a connection to a server of ours or of a person's, not open yet.
+
+    Requests to registries go through `modelrunner.registry.http`.
+    """
+    from http.client import HTTPConnection, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=timeout_s)

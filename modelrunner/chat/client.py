@@ -43,6 +43,7 @@ from modelrunner.errors import (
     RuntimeFailedError,
     UnauthorizedError,
 )
+from modelrunner.net import http_connection
 from modelrunner.text import encodable, sanitize_line
 
 if TYPE_CHECKING:
@@ -176,12 +177,8 @@ class ChatClient:
 
     def _connect(self) -> "HTTPConnection":
         import socket
-        from http.client import HTTPConnection, HTTPSConnection
-        from urllib.parse import urlsplit
 
-        url = urlsplit(self.base_url)
-        connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
-        connection = connect(url.hostname or "", url.port, timeout=_CONNECT_TIMEOUT)
+        connection = http_connection(self.base_url, _CONNECT_TIMEOUT)
         try:
             connection.connect()
         except OSError as exc:

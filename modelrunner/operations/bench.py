@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.sse import DONE, events
 from modelrunner.errors import RuntimeFailedError, UsageError
+from modelrunner.net import http_connection
 from modelrunner.runtime.base import Server
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
+    from http.client import HTTPResponse
 
 _WORDS = (
     "time year people way day man thing woman life child world school state family student group"
@@ -241,7 +242,7 @@ def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse
     headers = {"Content-Type": "application/json"}
     if server.api_key:
         headers["Authorization"] = f"Bearer {server.api_key}"
-    with closing(_connection(server.base_url)) as connection:
+    with closing(http_connection(server.base_url, _PATIENCE_S)) as connection:
         try:
             connection.request("POST", f"{path}/completions", json.dumps(body), headers)
             reply = connection.getresponse()
@@ -254,15 +255,6 @@ def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse
         except (ValueError, OverflowError) as exc:
             raise RuntimeFailedError(f"unexpected answer from {server.base_url}") from exc
     raise RuntimeFailedError(f"{server.base_url} returned HTTP {reply.status}: {said}")
-
-
-def _connection(url: str) -> "HTTPConnection":
-    from http.client import HTTPConnection, HTTPSConnection
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
 
 
 def _next_try(tried: Mapping[int, int], tokens: int) -> int:

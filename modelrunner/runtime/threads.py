@@ -1,5 +1,7 @@
 """How many CPU cores this process may use: the number of threads that llama.cpp computes with.
 
+from modelrunner.cgroups import groups
+
 Hardware threads of one core share the units that matrices are multiplied with, so cores count, not
 threads. A container's limit counts too: threads over it only wait for each other.
 """
@@ -8,6 +10,8 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from modelrunner.cgroups import groups
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -52,22 +56,8 @@ def _siblings(topology: Path) -> str | None:
 
 def _quotas(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
     """The CPU limits of this process's control group and of all above it, in cores."""
-    for line in (_text(own_cgroup) or "").splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        inside = Path(path.lstrip("/"))
-        if hierarchy == "0":
-            for group in _upwards(cgroups, inside):
-                yield from _quota_v2(group)
-        elif _V1_CONTROLLER in controllers.split(","):
-            for group in _upwards(cgroups / controllers, inside):
-                yield from _quota_v1(group)
-
-
-def _upwards(root: Path, inside: Path) -> Iterator[Path]:
-    for folder in (inside, *inside.parents):
-        if ".." not in folder.parts:
-            yield root / folder
+    for version, group in groups(_text(own_cgroup) or "", cgroups, _V1_CONTROLLER):
+        yield from _QUOTAS[version](group)
 
 
 def _quota_v2(group: Path) -> Iterator[float]:
@@ -82,6 +72,9 @@ def _quota_v1(group: Path) -> Iterator[float]:
     period = int(_text(group / "cpu.cfs_period_us") or 0)
     if quota > 0 and period > 0:
         yield quota / period
+
+
+_QUOTAS = {1: _quota_v1, 2: _quota_v2}
 
 
 def _text(file: Path) -> str | None:

@@ -96,15 +96,20 @@ def _security(
     issuer: str | None,
 ) -> dict[str, object]:
     # few ask for it, and the others need not load what checks signatures
-    from modelrunner.cli.verifying import signatures_for
-    from modelrunner.operations.trust.report import assess
+    from modelrunner.operations.trust.report import Signatures, assess, signatures_for
     from modelrunner.operations.trust.signatures import Signers
     from modelrunner.provenance.keys import PublicKey
 
     signers = Signers(tuple(PublicKey.load(path) for path in keys or ()), identity, issuer)
     named = next((name for name in model.references if name.short == text), None)
     name = named or next(iter(model.references), None)
-    return assess(model, card, lambda: signatures_for(context, name, model.manifest, signers))
+
+    def signatures() -> Signatures:
+        referrers_of = None if context.offline else context.registries.referrers_of
+        policy = context.settings.policy
+        return signatures_for(policy, referrers_of, name, model.manifest, signers)
+
+    return assess(model, card, signatures)
 
 
 @command(

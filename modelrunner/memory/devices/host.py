@@ -6,10 +6,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelrunner.cgroups import groups
 from modelrunner.memory.devices.device import Device
 from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
 
 _UNLIMITED = 1 << 60
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+"""Where a control group of each version has its limit, its use, and what is only a cache."""
 _MAC_NAMES = ("hw.memsize", "vm.page_free_count", "vm.page_purgeable_count", "hw.pagesize")
 
 
@@ -44,31 +50,15 @@ def _proc_memory(path: Path) -> tuple[int, int]:
 
 
 def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and use of every control group that this process is in, versions 1 and 2."""
-    mount = root / "sys/fs/cgroup"
-    for line in text_of(root / "proc/self/cgroup").splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if not controllers:
-            folder, names = mount, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            folder = mount / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        yield from _limits_upwards(folder, path.strip("/"), names)
-
-
-def _limits_upwards(
-    mount: Path, path: str, names: tuple[str, str, str]
-) -> Iterator[tuple[int, int]]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    for depth in range(len(parts), -1, -1):
-        folder = mount.joinpath(*parts[:depth])
-        limit, used = number_in(folder / names[0]), number_in(folder / names[1])
+    """Limit and use of every control group that this process is in."""
+    membership = text_of(root / "proc/self/cgroup")
+    for version, folder in groups(membership, root / "sys/fs/cgroup", "memory"):
+        limit_name, used_name, cached_name = _FILES[version]
+        limit, used = number_in(folder / limit_name), number_in(folder / used_name)
         # version 2 says `max`, version 1 a number that no machine has
         if limit is None or used is None or limit >= _UNLIMITED:
             continue
-        match = re.search(rf"^{names[2]} (\d+)$", text_of(folder / "memory.stat"), re.MULTILINE)
+        match = re.search(rf"^{cached_name} (\d+)$", text_of(folder / "memory.stat"), re.MULTILINE)
         cached = int(match[1]) if match else 0  # file contents that will be given up when asked
         yield limit, max(used - cached, 0)
 

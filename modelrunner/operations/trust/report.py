@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modelrunner.cards.card import Card
 from modelrunner.disk.inside import open_content
-from modelrunner.errors import CorruptStoreError, MalformedGGUFError
+from modelrunner.errors import CorruptStoreError, MalformedGGUFError, ModelRunnerError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci.layers import Role
-from modelrunner.operations.trust.signatures import Checked
-from modelrunner.provenance.policy import Rule
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.trust.signatures import Checked, Signers, signatures_of
+from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.provenance.template import Finding, scan
+from modelrunner.registry.oci.referrers import ReferrerPlace
 from modelrunner.store.store import StoredModel
 
 _TEMPLATE = "tokenizer.chat_template"
@@ -38,6 +42,40 @@ class Signatures:
     found: Sequence[Checked] | None
     problem: str | None
     rule: Rule
+
+
+def signatures_for(
+    policy_file: Path,
+    referrers_of: Callable[[Reference], Sequence[ReferrerPlace]] | None,
+    reference: Reference | None,
+    manifest: Manifest,
+    asked: Signers,
+) -> Signatures:
+    """Return what the registry keeps of a model, held against the signers asked for, or a policy.
+
+    Args:
+        policy_file: `verify.toml`; it counts where no signer is asked for.
+        referrers_of: Opens the places that keep signatures; None where the network is ruled out.
+        reference: The model's name; None where it has none.
+        manifest: The model.
+        asked: Who should have signed.
+
+    Raises:
+        ConfigError: The policy or a key is malformed.
+    """
+    policy = read_policy(policy_file) or Policy("off", ())
+    rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
+    if reference is None:
+        return Signatures(
+            None, "not checked: the model has no name, so its registry is unknown", rule
+        )
+    if referrers_of is None:
+        return Signatures(None, "not checked: --offline is set", rule)
+    signers = asked if asked.keys or asked.identity else Signers.of(rule)
+    try:
+        return Signatures(signatures_of(referrers_of(reference), manifest, signers), None, rule)
+    except ModelRunnerError as exc:
+        return Signatures(None, exc.message, rule)
 
 
 def assess(
