@@ -82,7 +82,7 @@ def test_a_lock_that_fails_is_told(cli, library, home):
     done = failing(cli, library, "tag", "local/tiny:1", "local/other:1", "--json", flock=errno.EIO)
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, error["code"]) == (2, "store_access")
-    assert error["message"].endswith("Input/output error")
+    assert error["message"].endswith("input/output error")
     assert error["hint"].startswith("check the disk and its connection")
 
 
