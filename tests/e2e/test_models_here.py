@@ -397,7 +397,7 @@ def test_a_read_only_store_cannot_be_written(cli: CommandLine, read_only: str) -
     done = cli("tag", read_only, "mine", "--json")
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, error["code"]) == (2, "store_access")
-    assert "Read-only" in error["message"]
+    assert "read-only" in error["message"]
 
 
 def test_package_makes_what_is_listed(cli: CommandLine, tmp_path: Path) -> None:

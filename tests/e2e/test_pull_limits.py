@@ -89,7 +89,8 @@ def test_a_timeout_tells_what_went_wrong_until_then_and_that_nothing_came(
 ) -> None:
     registry.answer(503, times=None, on="manifest")
 
-    done = cli("pull", large, "--timeout", "1.5")
+    # a fresh process, whose waits are those of users
+    done = cli("pull", large, "--timeout", "1.5", PYTHONUNBUFFERED="1")
 
     *retries, error, hint = done.stderr.splitlines()
     assert error.startswith("error: timed out after 1.5 s (--timeout): ")

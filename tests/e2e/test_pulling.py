@@ -274,7 +274,7 @@ def test_debug_tells_the_requests_and_no_secret(
     (tmp_path / "docker" / "config.json").write_text(json.dumps(auths))
     done = cli("pull", name, "--debug", DOCKER_CONFIG=str(tmp_path / "docker"))
     assert done.returncode == 0
-    assert re.search(r" ms modelrunner\.registry\.\w+: .*/v2/team/tiny/manifests/1", done.stderr)
+    assert re.search(r" ms modelrunner\.registry\.[\w.]+: .*/v2/team/tiny/manifests/1", done.stderr)
     for secret in ("secret-password", "dXNlcjpzZWNyZXQ", "Bearer ey"):
         assert secret not in done.stderr
 
