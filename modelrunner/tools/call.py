@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from modelrunner.text import os_reason
 from modelrunner.tools.tool import Result, Tool
 from modelrunner.wire import parse_json
 
@@ -45,7 +46,9 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
         return Result.failed("the arguments are not a JSON object")
     try:
         done = run_bounded(tool.command, json.dumps(given).encode(), deadline_s)
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
+        return Result.failed(f"cannot run {tool.command[0]}: {os_reason(exc)}")
+    except ValueError as exc:
         return Result.failed(f"cannot run {tool.command[0]}: {exc}")
     if done.status is None and done.cut:
         return Result(f"{done.text}\n[cut: only {_LIMIT} bytes of the result are kept]")

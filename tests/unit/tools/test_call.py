@@ -40,7 +40,7 @@ def test_a_failure_is_told_with_the_end_of_what_it_said() -> None:
 def test_a_program_that_is_not_there_is_a_failed_call() -> None:
     done = call(Tool("t", "", {}, ("/nowhere/program",)), "{}")
     assert not done.succeeded
-    assert "cannot run /nowhere/program" in done.text
+    assert "cannot run /nowhere/program: no such file or directory" in done.text
 
 
 def test_a_tool_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
