@@ -210,7 +210,7 @@ class Workspace:
         if self.store.find(reference) is None:
             raise NotInStoreError(
                 f"{reference.short} is not in the local store, and --offline is set",
-                hint="run it once without --offline",
+                hint="run the command once without --offline",
             )
         self.require_network(f"asking the registry of {reference.short}")
 

@@ -424,5 +424,5 @@ def test_a_damaged_index_says_what_to_do(cli: CommandLine, pulled: str) -> None:
     assert (done.returncode, done.stdout) == (6, "")
     assert without_time(done.stderr) == (
         f"error: {index} is damaged\n"
-        "hint: move it away and pull again: the blobs that are there are found and kept\n"
+        "hint: move it away and pull again: existing blobs are reused\n"
     )
