@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _UNTIMED, max_examples=25)
 settings.register_profile("thorough", _UNTIMED, max_examples=200)
 settings.load_profile("quick")
+
+# a shell that starts the tests in the background, or by nohup, has them ignore these, and what they
+# start with them: the tests of Ctrl-C and of a terminal that goes away would wait in vain
+for _ignored, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, _usual)
 
 _FOREIGN = (
     "MODELRUNNER_",

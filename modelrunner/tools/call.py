@@ -46,10 +46,9 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
         return Result.failed("the arguments are not a JSON object")
     try:
         done = run_bounded(tool.command, json.dumps(given).encode(), deadline_s)
-    except OSError as exc:
-        return Result.failed(f"cannot run {tool.command[0]}: {os_reason(exc)}")
-    except ValueError as exc:
-        return Result.failed(f"cannot run {tool.command[0]}: {exc}")
+    except (OSError, ValueError) as exc:
+        reason = os_reason(exc) if isinstance(exc, OSError) else exc
+        return Result.failed(f"cannot run {tool.command[0]}: {reason}")
     if done.status is None and done.cut:
         return Result(f"{done.text}\n[cut: only {_LIMIT} bytes of the result are kept]")
     if done.status is None:

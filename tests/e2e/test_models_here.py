@@ -423,6 +423,5 @@ def test_a_damaged_index_says_what_to_do(cli: CommandLine, pulled: str) -> None:
     done = cli("list")
     assert (done.returncode, done.stdout) == (6, "")
     assert without_time(done.stderr) == (
-        f"error: {index} is damaged\n"
-        "hint: move it away and pull again: existing blobs are reused\n"
+        f"error: {index} is damaged\nhint: move it away and pull again: existing blobs are reused\n"
     )

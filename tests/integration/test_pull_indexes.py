@@ -98,7 +98,7 @@ def test_several_models_are_named(registry, pulling):
 
 def test_an_image_for_several_platforms_is_told_as_such(registry, pulling):
     registry.add(index_artifact(IMAGE, IMAGE, platforms=[AMD, ARM]), "team/m", tags=["1"])
-    with pytest.raises(UnsupportedArtifactError, match="none is a model: this is a container"):
+    with pytest.raises(UnsupportedArtifactError, match="none of them a model: this is a container"):
         pulling.pull(registry.reference("team/m:1"))
 
 

@@ -394,7 +394,8 @@ def test_another_registrys_model_is_not_served_and_its_name_is_told(store, tmp_p
         assert answer.json["errors"] == [
             {
                 "code": "NAME_UNKNOWN",
-                "message": "no repository docker.io/ai/smollm2; available: ghcr.io/ai/smollm2",
+                "message": "repository not found: docker.io/ai/smollm2; "
+                "available: ghcr.io/ai/smollm2",
                 "detail": {"near": ["ghcr.io/ai/smollm2"]},
             }
         ]

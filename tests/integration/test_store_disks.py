@@ -255,7 +255,7 @@ def test_a_file_that_has_no_room_is_refused_before_a_byte_is_copied(disk, tmp_pa
             created=datetime.now(UTC),
         ),
     ):
-        with pytest.raises(DiskFullError, match=r"3\.01 MiB to copy \(3\.01 MiB more are"):
+        with pytest.raises(DiskFullError, match=r"3\.01 MiB to copy \(3\.01 MiB are kept free"):
             attempt()
         assert shutil.disk_usage(disk).free >= before - 8192
         assert store.models() == ()

@@ -96,7 +96,7 @@ def estimate(
     """Estimate how much memory a model needs, where each byte goes, and whether it fits."""
     if kv_type not in CACHE_TYPES:
         raise UsageError(
-            f"--kv-type: invalid type of KV cache {kv_type[:40]!r}",
+            f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
     if budget is not None and gpu is not None:
