@@ -191,4 +191,4 @@ def _log_to(log: Path, terminal: TextIO | None) -> None:
 
 def _is_for_people(record: logging.LogRecord) -> bool:
     # requests are for the file
-    return record.name.endswith(".fleet") or record.levelno > logging.INFO
+    return record.name.endswith(".pool") or record.levelno > logging.INFO

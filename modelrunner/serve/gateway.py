@@ -33,7 +33,7 @@ _DESCRIPTORS = 4096
 
 @dataclass(slots=True)
 class Gateway:
-    """A server over a fleet.
+    """A server over a pool of models.
 
     Attributes:
         listener: Where it listens, see `listen`.

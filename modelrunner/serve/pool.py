@@ -54,7 +54,7 @@ class _AbandonedError(Exception):
 
 @dataclass(slots=True)
 class Slot:
-    """A model's place in the fleet.
+    """A model's place in the pool.
 
     Attributes:
         model: Whose it is.

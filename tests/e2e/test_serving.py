@@ -506,8 +506,8 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
     [
         ((), 2, "no model given"),
         ((TALKER, "--all"), 2, "--all and model names cannot be combined"),
-        ((TALKER, "--keep-alive", "soon"), 2, "invalid duration 'soon'"),
-        ((TALKER, "--keep-alive", "-5m"), 2, "invalid duration '-5m'"),
+        ((TALKER, "--keep-alive", "soon"), 2, "--keep-alive: invalid duration 'soon'"),
+        ((TALKER, "--keep-alive", "-5m"), 2, "--keep-alive: invalid duration '-5m'"),
         ((TALKER, "--allow-origin", "evil"), 2, "invalid origin: 'evil'"),
         ((TALKER, "--allow-origin", "null"), 2, "invalid origin: 'null'"),
         ((TALKER, "--allow-host", "https://x"), 2, "invalid host name: 'https://x'"),

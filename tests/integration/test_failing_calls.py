@@ -173,7 +173,8 @@ def test_a_blob_that_the_disk_does_not_deliver_is_not_called_damaged(cli, librar
     )
     told = json.loads(done.stderr)["error"]
     assert (done.returncode, told["code"]) == (2, "store_access")
-    assert told["message"] == f"cannot use {blob}: {os.strerror(error)}"
+    reason = os.strerror(error)
+    assert told["message"] == f"cannot use {blob}: {reason[0].lower()}{reason[1:]}"
     assert sorted(home.parent.glob("*.tar")) == []
     blob.unlink()
     done = cli("save", "local/tiny:1", "-o", str(out), "--json")

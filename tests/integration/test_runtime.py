@@ -305,7 +305,7 @@ def test_taken_port_is_named_before_anything_starts(runtime, tmp_path):
 @pytest.mark.model
 def test_server_that_takes_too_long_is_ended(runtime, spec, tmp_path):
     server = runtime.start(spec, tmp_path / "log")
-    with pytest.raises(RuntimeFailedError, match="did not get ai/smollm2:135M ready in 0 s"):
+    with pytest.raises(RuntimeFailedError, match="did not load ai/smollm2:135M within 0 s"):
         server.wait_until_ready(0)
     assert not server.alive()
 
@@ -461,6 +461,6 @@ def test_a_template_without_an_end_is_given_up(environ, smollm2_gguf, looping, t
     runtime = installed("xllamacpp", environ)
     spec = replace(spec_for(smollm2_gguf), chat_template=looping)
     with runtime.start(spec, tmp_path / "log") as server:
-        with pytest.raises(RuntimeFailedError, match=r"did not get .* ready in 4 s"):
+        with pytest.raises(RuntimeFailedError, match=r"did not load .* within 4 s"):
             server.wait_until_ready(4)
         assert not Path(f"/proc/{server.pid}").exists()
