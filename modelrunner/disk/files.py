@@ -85,7 +85,8 @@ def disk_error(
         hint = "raise the limit (`ulimit -n`), or stop other programs"
     elif error.errno in _FAILING:
         hint = (
-            "check the disk and its connection (`dmesg`), or set MODELRUNNER_HOME to another disk"
+            "check the file system, the disk and its connection (`dmesg`), or set "
+            "MODELRUNNER_HOME to another disk"
         )
     elif error.errno == errno.ELOOP:
         hint = "check its owner and remove it, or set MODELRUNNER_HOME to another directory"

@@ -83,7 +83,7 @@ def test_a_lock_that_fails_is_told(cli, library, home):
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, error["code"]) == (2, "store_access")
     assert error["message"].endswith("input/output error")
-    assert error["hint"].startswith("check the disk and its connection")
+    assert error["hint"].startswith("check the file system, the disk and its connection")
 
 
 WORKS = [
