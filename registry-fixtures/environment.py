@@ -20,7 +20,7 @@ from typing import Literal
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from modelrunner.system_packages import System, advice  # noqa: E402 - found from here on
+from modelrunner.system.packages import System, advice  # noqa: E402 - found from here on
 
 EXTRAS = {"run": "embedded", "dev": "embedded,dev"}
 NEEDED = ("libgomp.so.1", "libstdc++.so.6")

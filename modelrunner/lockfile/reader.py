@@ -14,7 +14,6 @@ from modelrunner.errors import (
     LockOutdatedError,
     MalformedManifestError,
 )
-from modelrunner.installation import Installation
 from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
 from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
 from modelrunner.lockfile.lock import CONFIG, VERSION, Lock, LockedBlob, LockedModel, in_order
@@ -23,6 +22,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.layers import Role
 from modelrunner.oci.paths import checked_path
 from modelrunner.oci.reference import Reference
+from modelrunner.system.installation import Installation
 
 KIND = Kind(
     LockError,

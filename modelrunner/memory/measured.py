@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
-from modelrunner import installation
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.memory.devices.probe import child_path
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.plan.load import Load
+from modelrunner.system import installation
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelrunner.errors import UnsupportedArtifactError
-from modelrunner.installation import Installation
 from modelrunner.oci import media_types
 from modelrunner.oci.layers import Layer, Role
 from modelrunner.oci.manifest import Manifest
+from modelrunner.system.installation import Installation
 from modelrunner.text import sanitize_line
 
 _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)

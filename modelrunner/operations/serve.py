@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner import installation
 from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
 from modelrunner.memory.context import DefaultContext, default_context, running_context
 from modelrunner.memory.devices.devices import Device
@@ -29,11 +28,12 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.rows import row_of
-from modelrunner.processes import process_start
 from modelrunner.runtime.base import LaunchSpec, Runtime
 from modelrunner.serve.models import Facts, Kind, Served
 from modelrunner.serve.process.records import Record, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.system import installation
+from modelrunner.system.processes import process_start
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:

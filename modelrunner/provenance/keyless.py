@@ -6,8 +6,8 @@ when. Both are held against a trusted root: that of the public Sigstore, or a fi
 
 from pathlib import Path
 
-from modelrunner import installation
 from modelrunner.errors import ConfigError
+from modelrunner.system import installation
 from modelrunner.wire import parse_json
 
 

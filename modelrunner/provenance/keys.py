@@ -5,8 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner import installation
 from modelrunner.errors import ConfigError
+from modelrunner.system import installation
 from modelrunner.text import os_reason
 
 if TYPE_CHECKING:

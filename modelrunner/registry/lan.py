@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelrunner import installation
 from modelrunner.errors import UsageError
+from modelrunner.system import installation
 from modelrunner.text import os_reason
 
 if TYPE_CHECKING:

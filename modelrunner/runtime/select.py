@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
@@ -11,6 +10,7 @@ from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import Ability, Availability, Runtime
+from modelrunner.system import installation
 from modelrunner.text import sanitize_line, suggest
 
 AUTO = "auto"

@@ -1,6 +1,6 @@
 """How many CPU cores this process may use: the number of threads that llama.cpp computes with.
 
-from modelrunner.cgroups import groups
+from modelrunner.system.cgroups import groups
 
 Hardware threads of one core share the units that matrices are multiplied with, so cores count, not
 threads. A container's limit counts too: threads over it only wait for each other.
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelrunner.cgroups import groups
+from modelrunner.system.cgroups import groups
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")

@@ -193,9 +193,9 @@ class TestPython:
         clone = tmp_path / "a clone"
         (clone / "registry-fixtures").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", clone)
-        (clone / "modelrunner").mkdir()
-        for name in ("__init__.py", "system_packages.py"):
-            shutil.copy(ROOT / "modelrunner" / name, clone / "modelrunner")
+        (clone / "modelrunner" / "system").mkdir(parents=True)
+        for name in ("__init__.py", "system/__init__.py", "system/packages.py"):
+            shutil.copy(ROOT / "modelrunner" / name, clone / "modelrunner" / name)
         for name in ("environment.sh", "environment.py"):
             shutil.copy(ROOT / "registry-fixtures" / name, clone / "registry-fixtures")
         for goal in ("run", "test", "lint", "bench"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import ExitStatus
-from modelrunner.system_packages import advice
+from modelrunner.system.packages import advice
 from tests.conftest import CommandLine
 from tests.support.artifacts import docker_artifact
 from tests.support.elf import library_that_needs

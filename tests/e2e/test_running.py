@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.installation import add
+from modelrunner.system.installation import add
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only

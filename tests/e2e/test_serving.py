@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from modelrunner.installation import add
+from modelrunner.system.installation import add
 from modelrunner.units import format_size
 from tests.conftest import CommandLine
 from tests.support.openai_server import OpenAIServer, Reply, event, refuses

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
-from modelrunner.processes import process_start
 from modelrunner.runtime.backends.docker.runtime import LABEL, ContainerRuntime
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.system.processes import process_start
 from tests.support.llama_image import IMAGE
 from tests.support.waiting import wait_until
 

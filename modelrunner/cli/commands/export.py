@@ -11,10 +11,10 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Rpc
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
-from modelrunner.installation import Installation
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
+from modelrunner.system.installation import Installation
 from modelrunner.text import suggest
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")

@@ -30,10 +30,10 @@ from modelrunner.operations.serve import (
     plan_serving,
     require_libraries,
 )
-from modelrunner.processes import hide_argument
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.store.store import StoredModel
+from modelrunner.system.processes import hide_argument
 
 _GENERATED = "generated"
 _KEY_VARIABLE = "MODELRUNNER_API_KEY"

@@ -4,9 +4,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from modelrunner import installation
 from modelrunner.cli.plot.shapes import HEIGHT, WIDTH, Area, Line, Shape, Words
 from modelrunner.errors import UsageError
+from modelrunner.system import installation
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

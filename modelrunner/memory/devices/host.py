@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelrunner.cgroups import groups
 from modelrunner.memory.devices.device import Device
 from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
+from modelrunner.system.cgroups import groups
 
 _UNLIMITED = 1 << 60
 _FILES = {

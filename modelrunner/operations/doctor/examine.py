@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.errors import ExitStatus
-from modelrunner.installation import Installation
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.doctor import disk, machine, network, trust
 from modelrunner.operations.doctor.finding import Finding, well
@@ -14,6 +13,7 @@ from modelrunner.operations.doctor.program import program
 from modelrunner.registry.registries import Registries
 from modelrunner.runtime.select import AUTO
 from modelrunner.store.store import Store
+from modelrunner.system.installation import Installation
 
 PATIENCE_S = 20.0
 

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from modelrunner import __version__
 from modelrunner.errors import ExitStatus
-from modelrunner.installation import Installation
 from modelrunner.operations.doctor.finding import Finding, broken, well
+from modelrunner.system.installation import Installation
 
 _NEEDED = ("docker", "oras", "prompt-toolkit", "requests", "rich", "typer")
 _BELOW = ("urllib3",)

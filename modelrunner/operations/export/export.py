@@ -17,7 +17,6 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.gguf.metadata import Metadata
-from modelrunner.installation import Installation
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -28,6 +27,7 @@ from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.backends.docker.spec import IMAGES
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.system.installation import Installation
 
 if TYPE_CHECKING:
     from modelrunner.operations.estimate.estimate import Estimator

@@ -12,7 +12,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.registry.http.responses import proxy_login
-from modelrunner.system_packages import certificates_advice
+from modelrunner.system.packages import certificates_advice
 from modelrunner.text import sanitize_line
 
 _LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelrunner.runtime.base import Availability
 from modelrunner.runtime.child import environment
-from modelrunner.system_packages import advice
+from modelrunner.system.packages import advice
 from modelrunner.text import sanitize_line
 
 _DEADLINE_S = 10.0

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends import arguments, libraries
@@ -15,6 +14,7 @@ from modelrunner.runtime.base import Availability, LaunchSpec
 from modelrunner.runtime.child import environment, failure, ports, probe
 from modelrunner.runtime.child.process import Child, Command
 from modelrunner.runtime.child.server import PROBE_S, TICK_S, ChildServer
+from modelrunner.system import installation
 from modelrunner.text import sanitize_line
 
 _PROGRAM = "llama-server"

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from modelrunner import installation
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import abilities
 from modelrunner.runtime.backends import libraries
@@ -18,6 +17,7 @@ from modelrunner.runtime.base import Ability, Availability, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.child.server import AnnouncedServer
+from modelrunner.system import installation
 
 
 class PythonRuntime:

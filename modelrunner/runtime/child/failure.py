@@ -11,10 +11,10 @@ llama.cpp says what is wrong once and then, layer by layer, that it failed:
 import re
 from pathlib import Path
 
-from modelrunner import installation
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.system_packages import advice
+from modelrunner.system import installation
+from modelrunner.system.packages import advice
 from modelrunner.text import sanitize_line
 
 _TAIL_BYTES = 64 * 1024

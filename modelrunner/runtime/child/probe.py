@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
-from modelrunner.system_packages import certificates_advice
+from modelrunner.system.packages import certificates_advice
 from modelrunner.wire import parse_json
 
 _MOST_BYTES = 4 * 1024 * 1024

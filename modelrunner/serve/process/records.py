@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modelrunner.disk.files import STATE_HINT, disk_errors, temporary_beside
 from modelrunner.disk.inside import read_inside
-from modelrunner.processes import process_start
+from modelrunner.system.processes import process_start
 from modelrunner.wire import parse_json
 
 CONTROL = "/_modelrunner/"

@@ -9,12 +9,12 @@ from benchmarks.accuracy import DATA
 from benchmarks.model_headers import write
 from modelrunner.errors import RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.gguf.reader import read_header
-from modelrunner.installation import add
 from modelrunner.memory import measured
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.measured import measure
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
+from modelrunner.system.installation import add
 from tests.support.gguf import tiny_gguf
 
 MODELS = {model["name"]: model for model in json.loads((DATA / "models.json").read_text())}

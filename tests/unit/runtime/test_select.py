@@ -9,10 +9,10 @@ import pytest
 
 import modelrunner
 from modelrunner.errors import RuntimeUnavailableError, UsageError
-from modelrunner.installation import Installation, add
 from modelrunner.runtime.backends.llama_server import LlamaServer, how_to_install
 from modelrunner.runtime.base import Ability
 from modelrunner.runtime.select import runtimes, select
+from modelrunner.system.installation import Installation, add
 
 ROOT = Path(modelrunner.__file__).parent.parent
 

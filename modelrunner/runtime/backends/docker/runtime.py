@@ -20,7 +20,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.processes import process_start
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends.docker import socket
 from modelrunner.runtime.backends.docker import spec as container_spec
@@ -29,6 +28,7 @@ from modelrunner.runtime.base import Availability, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports, probe
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.child.server import PROBE_S, AnnouncedServer
+from modelrunner.system.processes import process_start
 from modelrunner.wire import parse_count
 
 if TYPE_CHECKING:

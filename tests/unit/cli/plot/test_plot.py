@@ -12,13 +12,13 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.plot import plot
 from modelrunner.cli.plot.curve import ticks
 from modelrunner.errors import NotInStoreError, UsageError
-from modelrunner.installation import add
 from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.estimate import Estimator
 from modelrunner.operations.estimate.report import Report, Wish
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
+from modelrunner.system.installation import add
 from modelrunner.units import format_size
 from tests.support.gguf import tiny_gguf
 

@@ -17,7 +17,7 @@ from modelrunner.errors import (
     TransferError,
 )
 from modelrunner.registry.http.errors import narrowed
-from modelrunner.system_packages import certificates_advice
+from modelrunner.system.packages import certificates_advice
 
 
 def below(root: type) -> Iterator[type]:

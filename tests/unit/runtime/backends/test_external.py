@@ -12,7 +12,7 @@ from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child.ports import free_port
-from modelrunner.system_packages import certificates_advice
+from modelrunner.system.packages import certificates_advice
 from tests.support.registry_tls import Certificate, can_make_certificates
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="of-a-child")

@@ -14,7 +14,7 @@ from modelrunner.runtime.backends.libraries import (
     missing_for_program,
     parsed,
 )
-from modelrunner.system_packages import System
+from modelrunner.system.packages import System
 from tests.support.elf import library_that_needs
 
 GLIBC = """\

@@ -6,7 +6,7 @@ import pytest
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.child.failure import broken_off, cause_in, failed_to_bind, runtime_failure
-from modelrunner.system_packages import advice
+from modelrunner.system.packages import advice
 
 STAMPED = """\
 0.00.003.449 I srv    load_model: loading model 'bad.gguf'

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import ModelNotFoundError
-from modelrunner.processes import process_start
 from modelrunner.serve.process.control import Stopped, states, stop
 from modelrunner.serve.process.records import Record, recorded
+from modelrunner.system.processes import process_start
 from tests.support.serving import CONTROL_KEY, Running, Scripted, gateway, model
 
 ONE, TWO, THREE = model("ai/one"), model("ai/two"), model("ai/three")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner import installation
-from modelrunner.installation import EXTRAS, Installation
+from modelrunner.system import installation
+from modelrunner.system.installation import EXTRAS, Installation
 from tests.conftest import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

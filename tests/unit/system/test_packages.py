@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from modelrunner.system_packages import System, advice, certificates_advice, manager_of
+from modelrunner.system.packages import System, advice, certificates_advice, manager_of
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n'
 MINT = 'NAME="Linux Mint"\nID=linuxmint\nID_LIKE="ubuntu debian"\n'

@@ -11,7 +11,7 @@ from tests.support.processes import child
 @pytest.mark.skipif(sys.platform != "linux", reason="where arguments lie is told by Linux")
 def test_secret_among_the_arguments_is_hidden_from_whoever_lists_processes():
     code = (
-        "from modelrunner.processes import hide_argument\n"
+        "from modelrunner.system.processes import hide_argument\n"
         "hide_argument(sys.argv[2])\n"
         "print('hidden', flush=True)\n"
         "sys.stdin.read()"
