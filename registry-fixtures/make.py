@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE))
 from smollm2 import smollm2  # noqa: E402 - a script beside this one
 
 from modelrunner.errors import ModelRunnerError  # noqa: E402
-from modelrunner.oci.config import Family  # noqa: E402
+from modelrunner.oci.model.config import Family  # noqa: E402
 from modelrunner.oci.reference import Reference  # noqa: E402
 from modelrunner.operations.package.package import Ingredients, package  # noqa: E402
 from modelrunner.store.store import Store  # noqa: E402

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import Context
 from modelrunner.errors import ModelRunnerError
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.report import Facts, Wish
 from modelrunner.operations.pull import fit

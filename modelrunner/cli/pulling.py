@@ -10,11 +10,11 @@ from modelrunner.cli.views.pull import print_failure
 from modelrunner.errors import CanceledByUserError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.huggingface.names import normalized
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import unquoted
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.near import typed
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.purpose import require_chat_remotely

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from modelrunner.huggingface.files import HubFile, HubModel, every
 from modelrunner.huggingface.names import Kind, said_of
 from modelrunner.oci import media_types
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.units import format_size
 
 

@@ -34,7 +34,7 @@ from modelrunner.huggingface.names import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import tag_of, unquoted
-from modelrunner.oci.naming import SHARD
+from modelrunner.oci.model.naming import SHARD
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from modelrunner.oci.naming import SHARD
+from modelrunner.oci.model.naming import SHARD
 
 
 class Kind(StrEnum):

@@ -21,7 +21,7 @@ from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError, UsageError
 from modelrunner.lockfile.document import Document, Kind, near, parse_document, read_document
-from modelrunner.oci.paths import checked_path
+from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.units import format_size, parse_size
 

@@ -32,8 +32,8 @@ from modelrunner.oci.reference import HUGGING_FACE, Reference
 
 if TYPE_CHECKING:
     # whoever reads a lock needs no manifest
-    from modelrunner.oci.artifact import ModelArtifact
-    from modelrunner.oci.config import Family
+    from modelrunner.oci.model.artifact import ModelArtifact
+    from modelrunner.oci.model.config import Family
 
 VERSION = 1
 CONFIG = "config"

@@ -19,8 +19,8 @@ from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_num
 from modelrunner.lockfile.lock import CONFIG, VERSION, Lock, LockedBlob, LockedModel, in_order
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.layers import Role
-from modelrunner.oci.paths import checked_path
+from modelrunner.oci.model.layers import Role
+from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.system.installation import Installation
 

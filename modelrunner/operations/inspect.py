@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from modelrunner.cards.card import Card, Variant
 from modelrunner.errors import IntegrityError
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.card_check import differences
 from modelrunner.operations.estimate.estimate import variant_of

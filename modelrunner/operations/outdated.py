@@ -12,8 +12,8 @@ from typing import Literal
 from modelrunner.errors import ModelRunnerError
 from modelrunner.lockfile.changes import Change
 from modelrunner.lockfile.lock import LockedModel
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.registry.source import Source

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import ModelRunnerError
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, parse_manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.other_stores.found import Found, FoundModel, Kept, Unusable, read_object
 from modelrunner.text import os_reason, sanitize_line

@@ -19,7 +19,7 @@ from modelrunner.huggingface.names import (
     stem_of,
     without_quantization,
 )
-from modelrunner.oci.naming import shard_names
+from modelrunner.oci.model.naming import shard_names
 from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Unusable
 from modelrunner.text import with_article

@@ -21,12 +21,12 @@ from modelrunner.errors import (
     StoreAccessError,
 )
 from modelrunner.huggingface.names import normalized
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.layers import Layer
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.near import near_names
 from modelrunner.oci.reference import (
     DEFAULT_NAMESPACE,

@@ -18,7 +18,7 @@ from modelrunner.disk.clones import copy_data
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors
 from modelrunner.disk.inside import make_directory, make_read_only, open_content, open_inside
 from modelrunner.errors import ConfigError, CorruptStoreError
-from modelrunner.oci.artifact import Layer, ModelArtifact
+from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.store.layout import Layout
 from modelrunner.store.stamps import is_copy
 

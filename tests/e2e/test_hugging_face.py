@@ -9,8 +9,8 @@ import pytest
 from modelrunner.huggingface.artifact import hub_artifact
 from modelrunner.huggingface.files import HubFile, HubModel
 from modelrunner.lockfile.lock import Lock, LockedModel
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf, tiny_projector

@@ -19,10 +19,10 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.events import Advanced, Finished, Listener, Started, Verified, ignore
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.archive.index import check_layout, entries_of, names_of
 from modelrunner.operations.archive.tar import Member, Readable, TarStream

@@ -26,8 +26,8 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations.estimate.report import Facts, Report, Wish
 from modelrunner.operations.model import headers

@@ -22,7 +22,7 @@ from modelrunner.disk.inside import read_inside
 from modelrunner.disk.lock import held
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
-from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.operations.estimate.report import Report
 from modelrunner.units import format_size
 from modelrunner.wire import parse_json

@@ -18,7 +18,7 @@ from modelrunner.errors import (
 )
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.context import default_context, running_context
-from modelrunner.oci.artifact import Layer, ModelArtifact
+from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations.estimate.report import Facts, Report, Wish
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for

@@ -23,7 +23,7 @@ from modelrunner.lockfile.changes import Change, why_unsatisfied
 from modelrunner.lockfile.intent import Intent, Wanted
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.reader import parse_lock
-from modelrunner.oci.artifact import ModelArtifact
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin

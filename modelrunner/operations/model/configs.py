@@ -1,10 +1,10 @@
 """The config of a model that is still in a registry: one small blob, verified."""
 
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Source
 

@@ -9,10 +9,10 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UsageError,
 )
-from modelrunner.oci.layers import Layer, Role
-from modelrunner.oci.naming import shard_names
+from modelrunner.oci.model.layers import Layer, Role
+from modelrunner.oci.model.naming import shard_names
+from modelrunner.oci.model.unsupported import format_of
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
 from modelrunner.text import with_article
 

@@ -15,8 +15,8 @@ from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import parse_header, read_header
-from modelrunner.oci.artifact import Layer, ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article

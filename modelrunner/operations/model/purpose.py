@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError
 from modelrunner.gguf.header import Value
 from modelrunner.gguf.metadata import Metadata, Purpose, purpose_of
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model import headers
 from modelrunner.text import with_article

@@ -14,9 +14,9 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.oci import media_types
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import Index
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Source
 from modelrunner.text import sanitize_line

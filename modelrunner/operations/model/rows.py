@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.oci.config import ModelConfig
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.operations.model.header_facts import header_facts
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment

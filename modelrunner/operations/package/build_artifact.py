@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.oci import media_types
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import Family, ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import Family, ModelConfig
 from modelrunner.units import format_moment, format_size
 
 LAYER_TYPES: dict[Family, dict[str, str]] = {

@@ -20,12 +20,12 @@ from modelrunner.gguf.header import Header
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.layers import Layer
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.contents import shard_files
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of

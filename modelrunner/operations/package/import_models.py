@@ -17,9 +17,9 @@ from modelrunner.events import (
     Verified,
     ignore,
 )
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import require_room_for_copies
 from modelrunner.operations.package.import_artifact import artifact_of, metadata_of

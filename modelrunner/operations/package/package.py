@@ -16,8 +16,8 @@ from modelrunner.gguf.metadata import Metadata
 from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci import media_types
-from modelrunner.oci.config import Family
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.model.config import Family
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import require_room_for_copies
 from modelrunner.operations.model.contents import existing_file, refuse_other_formats, shard_files

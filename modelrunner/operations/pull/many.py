@@ -15,9 +15,9 @@ from threading import Thread
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.events import Event
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome
 from modelrunner.operations.pull.pull import Pinned, Puller

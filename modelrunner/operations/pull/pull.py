@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
-from modelrunner.oci.artifact import ModelArtifact
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.model.contents import require_gguf

@@ -9,8 +9,8 @@ from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError, MalformedGGUFError, ModelRunnerError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import read_header
-from modelrunner.oci.layers import Role
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.signatures import Checked, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy

@@ -7,8 +7,8 @@ import pytest
 from modelrunner.lockfile.changes import Change, changes, disagreements
 from modelrunner.lockfile.intent import parse_intent
 from modelrunner.lockfile.lock import Lock, LockedModel
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from tests.support.artifacts import Artifact, docker_artifact
 

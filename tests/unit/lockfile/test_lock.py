@@ -11,11 +11,11 @@ from modelrunner.errors import ExitStatus, LockError, LockOutdatedError
 from modelrunner.lockfile.intent import Fit
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel, in_order
 from modelrunner.lockfile.reader import parse_lock, read_lock, require_lock
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.layers import Role
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.artifact import ModelArtifact
+from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
 from tests.support.artifacts import docker_artifact, modelpack_artifact
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelrunner.errors import MalformedManifestError
-from modelrunner.oci.config import ModelConfig
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
+from modelrunner.oci.model.config import ModelConfig
 from tests.support.artifacts import OCI_INDEX, OCI_MANIFEST, docker_artifact
 
 SHA, OTHER = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"

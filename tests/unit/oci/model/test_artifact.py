@@ -6,8 +6,8 @@ import random
 import pytest
 
 from modelrunner.errors import ExitStatus, MalformedManifestError, UnsupportedArtifactError
-from modelrunner.oci.artifact import Layer, ModelArtifact, Role
 from modelrunner.oci.manifest import Manifest, parse_manifest
+from modelrunner.oci.model.artifact import Layer, ModelArtifact, Role
 from tests.support import artifacts
 from tests.support.artifacts import (
     CNCF_MODEL,

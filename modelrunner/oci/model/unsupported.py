@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci import media_types
-from modelrunner.oci.layers import Layer, Role
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.system.installation import Installation
 from modelrunner.text import sanitize_line
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.layers import Layer, Role
+from modelrunner.oci.model.layers import Layer, Role
 
 SHARD = re.compile(r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.IGNORECASE)
 _DEFAULT_NAMES = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
-from modelrunner.oci.paths import annotated_path, checked_path
+from modelrunner.oci.model.paths import annotated_path, checked_path
 
 
 @pytest.mark.parametrize(

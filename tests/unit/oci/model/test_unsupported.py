@@ -6,8 +6,8 @@ import json
 import pytest
 
 from modelrunner.errors import ExitStatus, UnsupportedArtifactError
-from modelrunner.oci.artifact import ModelArtifact
 from modelrunner.oci.manifest import Manifest, parse_manifest
+from modelrunner.oci.model.artifact import ModelArtifact
 
 NAME = "registry.example.com/team/thing:1"
 OCI = "application/vnd.oci.image.manifest.v1+json"

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.paths import annotated_path
+from modelrunner.oci.model.paths import annotated_path
 
 
 class Role(StrEnum):

@@ -12,12 +12,12 @@ from typing import Self
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
 from modelrunner.oci import media_types
-from modelrunner.oci.config import Family, ModelConfig, family_of
-from modelrunner.oci.layers import Layer, Role, layer_of
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
-from modelrunner.oci.naming import SHARD, name_layers
-from modelrunner.oci.paths import annotated_path
-from modelrunner.oci.unsupported import no_weights, unknown_family
+from modelrunner.oci.model.config import Family, ModelConfig, family_of
+from modelrunner.oci.model.layers import Layer, Role, layer_of
+from modelrunner.oci.model.naming import SHARD, name_layers
+from modelrunner.oci.model.paths import annotated_path
+from modelrunner.oci.model.unsupported import no_weights, unknown_family
 
 __all__ = ["SHARD", "Layer", "ModelArtifact", "Role"]
 

@@ -1,0 +1,1 @@
+"""A manifest understood as a model: its config, its layers, their files, and what is none."""
