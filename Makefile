@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
 
-# to rewrite the tests' asserts anew in each run and worker takes longer than many a test
+# without bytecode each run and worker compiles the tests again, which takes longer than many of them
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # tests that share a thing of the machine's, a Docker daemon for one, stay with one worker
 WORKERS := -n auto --maxprocesses 8 --dist loadgroup

@@ -128,7 +128,7 @@ def _drain(client: socket.socket) -> None:
 
 
 def watch(port: int, orders: Any) -> None:  # noqa: ANN401 - a connection of multiprocessing
-    """In a process of its own: asks without a pause, and tells the longest wait when told to."""
+    """In a process of its own: asks without a pause, and sends the longest wait when asked to."""
     body = chat("hi")
     asked = [
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -182,10 +182,10 @@ def gateway(address: Any, port: int) -> None:  # noqa: ANN401
     from tests.support.serving import Scripted, model
     from tests.support.serving import gateway as served
 
-    class FallbackSource(Server):
+    class Remote(Server):
         """The other process; nothing to start."""
 
-        name, api_key, context, pid, log, running = "elsewhere", "", 8, None, None, False
+        name, api_key, context, pid, log, running = "remote", "", 8, None, None, False
         base_url = f"http://127.0.0.1:{port}/v1"
 
         def wait_until_ready(self, deadline_s: float, on_progress: Progress = unheard) -> None:
@@ -198,7 +198,7 @@ def gateway(address: Any, port: int) -> None:  # noqa: ANN401
             pass
 
     scripted = Scripted()
-    scripted.start = lambda _spec, _log: FallbackSource()
+    scripted.start = lambda _spec, _log: Remote()
     steps = measured_steps()
     with served(scripted, model("ai/one")) as running:
         address.send(urlsplit(running.url).port)

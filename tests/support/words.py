@@ -60,6 +60,16 @@ def sentences(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, text
 
 
+def prose(page: str) -> Iterator[tuple[int, str]]:
+    """The number and text of each line of a page of Markdown, without code."""
+    fenced = False
+    for number, line in enumerate(page.splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            yield number, re.sub(r"`[^`]*`", "", line)
+
+
 def faults(text: str) -> list[str]:
     """What is odd about a sentence, and what to write instead."""
     return [

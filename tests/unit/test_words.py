@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import modelrunner
-from tests.support.words import faults, sentences
+from tests.support.words import faults, prose, sentences
 
 ROOT = Path(modelrunner.__file__).parent
 
@@ -25,6 +25,17 @@ ALLOWED = {
 """Sentences with a word that is odd elsewhere and right in them."""
 
 
+RIGHT_ON_PAGES = ("fetch", "default: ", "contradict")
+"""Beginnings of what is odd in a message, and not in a text that explains."""
+
+PAGES = sorted(
+    [
+        *(ROOT.parent / "docs").rglob("*.md"),
+        *(ROOT.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ]
+)
+
+
 def modules() -> list[Path]:
     return sorted(ROOT.rglob("*.py"))
 
@@ -38,6 +49,23 @@ def test_the_sentences_of_the_program_have_plain_words() -> None:
         for fault in faults(text)
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT.parent)))
+def test_the_pages_of_the_documentation_have_plain_words(page: Path) -> None:
+    found = [
+        f"{page.name}:{number}: {fault}"
+        for number, line in prose(page.read_text())
+        for fault in faults(line)
+        if not fault.lower().startswith(tuple(f"'{word}" for word in RIGHT_ON_PAGES))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_code_on_a_page_is_no_sentence() -> None:
+    page = "it is `here` and here\n```console\n$ here\n```\nsaid anew"
+    assert [(number, faults(line) != []) for number, line in prose(page)] == [(1, True), (5, True)]
+    assert list(prose("`here`")) == [(1, "")]
 
 
 def test_every_sentence_that_is_allowed_is_there() -> None:
