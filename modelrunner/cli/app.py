@@ -19,8 +19,8 @@ import typer
 
 from modelrunner import __version__
 from modelrunner.cli.command_table import ALIASES, COMMANDS, CommandTable
-from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import GlobalOptions, Invocation, console_for, shared_options
+from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.cli.usage import hint_of, message_of
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
 

@@ -16,8 +16,8 @@ from typer.core import TyperCommand
 from typer.models import ArgumentInfo, OptionInfo
 
 from modelrunner.cli.completion import completer_for
-from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.cli.help_text import write_parameters
+from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.errors import (
     CanceledByUserError,
     ConfigError,

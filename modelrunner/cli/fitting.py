@@ -5,8 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modelrunner.cli.console import ProgressMode
 from modelrunner.cli.context import Context
+from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig

@@ -102,7 +102,7 @@ def writes_to_a_stream(call: ast.Call) -> bool:
 
 
 def test_text_reaches_a_terminal_by_one_module() -> None:
-    modules = [each for each in sources("cli/console.py") if each.name.startswith("cli/")]
+    modules = [each for each in sources("cli/terminal/console.py") if each.name.startswith("cli/")]
     assert around(modules, "own text", writes_to_a_stream) == []
 
 

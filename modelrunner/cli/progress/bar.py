@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from modelrunner.cli.console import Console
 from modelrunner.cli.progress.tally import Tally, plan_text, retry_text, waiting_text
-from modelrunner.cli.table import cell_width
+from modelrunner.cli.terminal.console import Console
+from modelrunner.cli.terminal.table import cell_width
 from modelrunner.events import (
     Advanced,
     Event,

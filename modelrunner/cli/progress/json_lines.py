@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from modelrunner.cli.console import Console
+from modelrunner.cli.terminal.console import Console
 from modelrunner.events import (
     Advanced,
     Event,

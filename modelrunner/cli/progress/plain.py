@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from modelrunner.cli.console import Console
 from modelrunner.cli.progress.tally import (
     Tally,
     plan_text,
     retry_text,
     waiting_text,
 )
+from modelrunner.cli.terminal.console import Console
 from modelrunner.events import (
     Advanced,
     Event,

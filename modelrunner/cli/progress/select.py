@@ -6,7 +6,7 @@ Each style is a `Listener` in its own module, which is loaded on use.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.events import Listener, ignore
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelrunner.cli.console import Console
+from modelrunner.cli.terminal.console import Console
 from modelrunner.memory.plan.load import Load
 from modelrunner.operations.estimate.report import Report
 from modelrunner.units import counted, format_size

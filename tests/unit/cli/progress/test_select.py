@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from modelrunner.cli.console import Console, ProgressMode
 from modelrunner.cli.progress.bar import bar
 from modelrunner.cli.progress.json_lines import JsonListener
 from modelrunner.cli.progress.plain import PlainListener
 from modelrunner.cli.progress.select import progress
 from modelrunner.cli.progress.tally import Tally
-from modelrunner.cli.status_line import StatusLine
+from modelrunner.cli.terminal.console import Console, ProgressMode
+from modelrunner.cli.terminal.status_line import StatusLine
 from modelrunner.events import (
     Advanced,
     Event,

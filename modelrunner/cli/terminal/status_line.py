@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import TextIO
 
-from modelrunner.cli.table import cell_width
+from modelrunner.cli.terminal.table import cell_width
 
 _SPARE = 4
 _FALLBACK = 80

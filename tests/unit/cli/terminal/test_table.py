@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.cli.table import Table, cell_width
+from modelrunner.cli.terminal.table import Table, cell_width
 
 TABLE = Table(
     ("MODEL NAME", "QUANT", "MODEL ID", "CREATED", "ABOUT"),

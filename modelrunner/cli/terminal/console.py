@@ -19,7 +19,7 @@ from modelrunner.errors import DiskFullError, ModelRunnerError
 from modelrunner.text import escape_unsafe, os_reason, sanitize, sanitize_line
 
 if TYPE_CHECKING:
-    from modelrunner.cli.status_line import StatusLine
+    from modelrunner.cli.terminal.status_line import StatusLine
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -65,7 +65,7 @@ class Console:
     @cached_property
     def line(self) -> "StatusLine":
         """The line that is redrawn on `err`, if that is a terminal."""
-        from modelrunner.cli.status_line import StatusLine
+        from modelrunner.cli.terminal.status_line import StatusLine
 
         return StatusLine(self.err)
 
@@ -161,7 +161,7 @@ class Console:
         cut: Sequence[str] = (),
     ) -> None:
         """Print columns under headings, see `Table`; on a terminal, fitted to its width."""
-        from modelrunner.cli.table import Table
+        from modelrunner.cli.terminal.table import Table
 
         for line in Table(headings, rows, drop, cut).lines(self.columns):
             self.print(line)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from modelrunner.cli.console import Console, ProgressMode
+from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.errors import DiskFullError, ModelNotFoundError, ModelRunnerError
 
 

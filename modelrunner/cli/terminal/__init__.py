@@ -1,0 +1,1 @@
+"""The terminal: results, messages, tables, and the line that is redrawn."""
