@@ -11,8 +11,8 @@ sys.path.insert(0, str(ROOT))
 import typer
 
 from modelrunner.cli.app import app
-from modelrunner.cli.command_table import ALIASES, COMMANDS, GROUPS
-from modelrunner.cli.help_text import parameters
+from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, GROUPS
+from modelrunner.cli.parser.help_text import parameters
 
 Rows = list[tuple[str, str]]
 

@@ -18,10 +18,10 @@ from typing import Annotated, TextIO
 import typer
 
 from modelrunner import __version__
-from modelrunner.cli.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.context import GlobalOptions, Invocation, console_for, shared_options
+from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, CommandTable
+from modelrunner.cli.parser.usage import hint_of, message_of
 from modelrunner.cli.terminal.console import ProgressMode
-from modelrunner.cli.usage import hint_of, message_of
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors

@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperCommand
 from typer.models import ArgumentInfo, OptionInfo
 
-from modelrunner.cli.completion import completer_for
-from modelrunner.cli.help_text import write_parameters
+from modelrunner.cli.parser.completion import completer_for
+from modelrunner.cli.parser.help_text import write_parameters
 from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.errors import (
     CanceledByUserError,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner import __version__
-from modelrunner.cli.command_table import COMMANDS, GROUPS
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf

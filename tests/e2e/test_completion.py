@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.command_table import COMMANDS, GROUPS
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 from tests.conftest import CommandLine
 
 SHELLS = ("bash", "zsh", "fish")
@@ -153,7 +153,7 @@ def test_every_command_is_offered_and_none_is_loaded_for_it(cli: CommandLine) ->
     asked = {"_MODELRUNNER_COMPLETE": "complete_bash", "COMP_WORDS": "modelrunner "}
     done = cli(COMP_CWORD="1", PYTHONPROFILEIMPORTTIME="1", **asked)
     assert done.stdout.split() == [name for names in GROUPS.values() for name in names]
-    assert "modelrunner.cli.completion" in done.stderr
+    assert "modelrunner.cli.parser.completion" in done.stderr
     assert "modelrunner.cli.commands." not in done.stderr
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.command_table import COMMANDS
+from modelrunner.cli.parser.command_table import COMMANDS
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
 from tests.support.registry import Registry

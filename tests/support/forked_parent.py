@@ -28,7 +28,7 @@ def load() -> None:
     # of this script's folder nothing is wanted; `-m` would have the folder of the command there
     del sys.path[0]
     sys.path.insert(0, str(Path.cwd()))
-    table = import_module("modelrunner.cli.command_table")
+    table = import_module("modelrunner.cli.parser.command_table")
     import_module("modelrunner.cli.app")
     for entry in table.COMMANDS.values():
         module, _, _ = entry.place.partition(":")

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from modelrunner.cli.app import app
-from modelrunner.cli.command_table import ALIASES, COMMANDS
+from modelrunner.cli.parser.command_table import ALIASES, COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

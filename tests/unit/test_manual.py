@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.command_table import COMMANDS, GROUPS
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 
 MAKE = Path(__file__).parents[2] / "manual" / "man.py"
 

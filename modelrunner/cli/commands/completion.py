@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modelrunner.cli.completion import SCRIPTS
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.completion import SCRIPTS
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize_line
 

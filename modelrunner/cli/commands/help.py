@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from modelrunner.cli.command_table import COMMANDS, GROUPS
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize_line, suggest
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from modelrunner.cli.completion import Offer, answer, asking_shell
-from modelrunner.cli.help_text import write_parameters, write_section
+from modelrunner.cli.parser.completion import Offer, answer, asking_shell
+from modelrunner.cli.parser.help_text import write_parameters, write_section
 from modelrunner.errors import UsageError
 from modelrunner.text import closest, did_you_mean, sanitize_line
 

@@ -5,8 +5,8 @@ import pytest
 import typer
 
 from modelrunner.cli.app import app
-from modelrunner.cli.command_table import COMMANDS, GROUPS
-from modelrunner.cli.help_text import parameters
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
+from modelrunner.cli.parser.help_text import parameters
 
 
 @pytest.mark.parametrize("name", COMMANDS)

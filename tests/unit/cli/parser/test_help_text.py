@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.cli.help_text import sentence
+from modelrunner.cli.parser.help_text import sentence
 
 
 @pytest.mark.parametrize(

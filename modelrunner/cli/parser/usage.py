@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
-from modelrunner.cli.command_table import ALIASES
-from modelrunner.cli.help_text import limits
+from modelrunner.cli.parser.command_table import ALIASES
+from modelrunner.cli.parser.help_text import limits
 from modelrunner.text import available, sanitize_line, suggest
 
 _ELSEWHERE = {

@@ -1,0 +1,1 @@
+"""Command lines: the commands, their help, completion and usage errors."""
