@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launch_warnings import warn_of_rpc
-from modelrunner.cli.launching import find_or_pull, started
 from modelrunner.cli.options import (
     Assignments,
     CommandWithFlags,
@@ -20,6 +18,7 @@ from modelrunner.cli.options import (
     RuntimeChoice,
     Threads,
 )
+from modelrunner.cli.steps.launching import find_or_pull, started, warn_of_rpc
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.plan.load import padded

@@ -71,7 +71,7 @@ def lock(
 
         show_agreed(context, *project.agreed())
         return
-    from modelrunner.cli import locking
+    from modelrunner.cli.steps import locking
 
     if init:
         locking.init(context, project, references or ())

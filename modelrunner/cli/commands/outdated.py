@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.pulling import pull_many
+from modelrunner.cli.steps.pulling import pull_many
 from modelrunner.cli.views.pull import Result, show_all
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference

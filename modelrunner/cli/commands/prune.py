@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelrunner.cli.confirm import Yes, confirm
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.store.sweep import Leftover, leftovers, sweep

@@ -9,7 +9,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, RequireFit
-from modelrunner.cli.placing import Placing, folders, placing_of
+from modelrunner.cli.steps.placing import Placing, folders, placing_of
 from modelrunner.cli.views.pull import Result, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
@@ -173,7 +173,7 @@ class _Wish:
 
 
 def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Placing) -> None:
-    from modelrunner.cli.pulling import pull_many, pull_one
+    from modelrunner.cli.steps.pulling import pull_many, pull_one
     from modelrunner.operations.pull.reference import reference_to_pull
 
     references = [reference_to_pull(context.store, text) for text in texts]
@@ -207,7 +207,7 @@ def _pull_locked(
     from modelrunner.operations.pull.locked import LockedPuller
 
     def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
-        from modelrunner.cli.pulling import pull_many
+        from modelrunner.cli.steps.pulling import pull_many
 
         outcomes = pull_many(context, references, wish.limits, fail_fast=wish.fail_fast)
         reported.extend(_errors(outcomes))
@@ -292,7 +292,7 @@ def _fitted(
     budget: str | None,
     gpu: str | None,
 ) -> list[str]:
-    from modelrunner.cli.fitting import fitted
+    from modelrunner.cli.steps.fitting import fitted
     from modelrunner.operations.pull.fit import Fitting, gpu_named, wish_of
 
     if gpu is None and budget is None:

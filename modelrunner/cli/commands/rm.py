@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from modelrunner.cli.confirm import Yes, confirm
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
 from modelrunner.operations.remove import RemovalPlan, Removed, plan_removal, remove
 from modelrunner.store.store import Store

@@ -18,8 +18,6 @@ from modelrunner.cli.chat.restart import Restarter
 from modelrunner.cli.chat.session import Session
 from modelrunner.cli.chat.tools import Caller, ask_person
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launch_warnings import warn_of
-from modelrunner.cli.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull, started
 from modelrunner.cli.options import (
     Answers,
     CommandWithFlags,
@@ -38,6 +36,13 @@ from modelrunner.cli.options import (
     Tools,
     TopP,
     YesTools,
+)
+from modelrunner.cli.steps.launching import (
+    NO_LAUNCH_OPTIONS,
+    Launch,
+    find_or_pull,
+    started,
+    warn_of,
 )
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
@@ -274,7 +279,7 @@ def _fitted(
     require_fit: bool,
     launch: LaunchOptions,
 ) -> str:
-    from modelrunner.cli.fitting import fitted
+    from modelrunner.cli.steps.fitting import fitted
     from modelrunner.operations.pull.fit import Fitting, wish_of
 
     # by an option of its own or by --set

@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.launch_warnings import warn_of_rpc
-from modelrunner.cli.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull
 from modelrunner.cli.options import (
     CommandWithFlags,
     Mmproj,
     RuntimeChoice,
 )
-from modelrunner.cli.serving import listening, serve_detached, serve_here
+from modelrunner.cli.steps.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull, warn_of_rpc
+from modelrunner.cli.steps.serving import listening, serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.net import is_loopback

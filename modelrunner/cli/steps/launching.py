@@ -1,7 +1,7 @@
-"""How commands that start a model show it: the options, the pull before, the wait, the server."""
+"""How commands that start a model show it: options, the pull before, warnings, the wait."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -19,14 +19,37 @@ from modelrunner.cli.options import (
     Rpc,
     Threads,
 )
-from modelrunner.cli.pulling import pull_one
+from modelrunner.cli.steps.pulling import pull_one
 from modelrunner.operations.launch import find, session
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.reference import reference_to_pull
-from modelrunner.runtime.base import Runtime, Server
+from modelrunner.runtime.base import LaunchSpec, Runtime, Server
+from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import StoredModel
+
+
+def warn_of(context: Context, plan: LaunchPlan) -> None:
+    """Warn of what may fail in a planned start."""
+    if plan.fit.verdict == "no" and not context.console.quiet:
+        longest = plan.fit.max_context
+        advice = f"; --context {longest} would fit" if longest else ""
+        context.console.warn(f"memory is short, this may fail or be slow{advice}")
+    if plan.projector_problem is not None:
+        context.console.warn(plan.projector_problem)
+    warn_of_rpc(context, [plan.spec])
+    trained = plan.trained_context
+    if trained and plan.spec.context > trained:
+        context.console.warn(
+            f"a context of {plan.spec.context} exceeds the trained context of {trained}"
+        )
+
+
+def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
+    """Warn once of what computing on other machines exposes."""
+    if any(spec.rpc is not None for spec in specs):
+        context.console.warn(RPC_WARNING)
 
 
 def launch_options(  # noqa: PLR0913, PLR0917 - a command's options

@@ -173,7 +173,7 @@ def _print_need(
     if f"{architecture}.block_count" not in config.gguf:
         # it does not tell, and the pull does not wait for what would read it
         return
-    from modelrunner.cli.fitting import print_need
+    from modelrunner.cli.steps.fitting import print_need
 
     print_need(context, reference, artifact, config)
 

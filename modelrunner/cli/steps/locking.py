@@ -179,7 +179,7 @@ def locker(context: Context) -> Locker:
     """Who pins models for this command line."""
 
     def choose(wanted: Wanted) -> Reference:
-        from modelrunner.cli.fitting import fitted
+        from modelrunner.cli.steps.fitting import fitted
         from modelrunner.operations.pull.fit import Fitting
 
         wanted_fit = Fitting(choose=True, require=True, wish=_wish(wanted.fit))

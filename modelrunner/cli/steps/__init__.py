@@ -1,0 +1,1 @@
+"""Steps that commands share: pull, fit, launch, lock, serve, confirm."""
