@@ -19,7 +19,6 @@ from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
 from modelrunner.cli.chat.answer import ONLY_THOUGHTS, cut_note, show
-from modelrunner.cli.chat.commands import LEAVING, Next, run_command, send
 from modelrunner.cli.chat.prompt import HistoryFile, LinePrompt, Prompt, TerminalPrompt, unquote
 from modelrunner.cli.chat.session import (
     Session,
@@ -28,6 +27,7 @@ from modelrunner.cli.chat.session import (
     describe_use,
     stopped_answer,
 )
+from modelrunner.cli.chat.slash_commands.commands import LEAVING, Next, run_command, send
 from modelrunner.cli.rendering.answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.rendering.writer import Writer, let_go, send_nowhere, write
 from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFailedError

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from modelrunner.cli.chat.commands import NAMES, PATH_COMMANDS
+from modelrunner.cli.chat.slash_commands.commands import NAMES, PATH_COMMANDS
 from modelrunner.cli.rendering.writer import await_line, write
 from modelrunner.wire import parse_json
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.chat.desktop import edit
+from modelrunner.cli.chat.slash_commands.desktop import edit
 from modelrunner.errors import UsageError
 
 

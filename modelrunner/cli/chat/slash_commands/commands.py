@@ -7,10 +7,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 from modelrunner.cli.chat.attachments import insert_files, read_picture, read_text
-from modelrunner.cli.chat.desktop import copy, edit
-from modelrunner.cli.chat.saved import SavedChat, holds_a_chat, load, save
 from modelrunner.cli.chat.session import Session, describe, describe_times, describe_use
-from modelrunner.cli.chat.settings import change, settings
+from modelrunner.cli.chat.slash_commands.desktop import copy, edit
+from modelrunner.cli.chat.slash_commands.saved import SavedChat, holds_a_chat, load, save
+from modelrunner.cli.chat.slash_commands.settings import change, settings
 from modelrunner.cli.chat.tools import ask_person, describe_call, describe_tools
 from modelrunner.errors import UsageError
 from modelrunner.text import closest, did_you_mean, sanitize, sanitize_line

@@ -6,8 +6,8 @@ import pytest
 from modelrunner.chat.answer import Done, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation, Message
-from modelrunner.cli.chat.commands import HELP, NAMES, Next, run_command
 from modelrunner.cli.chat.session import Session
+from modelrunner.cli.chat.slash_commands.commands import HELP, NAMES, Next, run_command
 from modelrunner.errors import UsageError
 
 
@@ -243,7 +243,9 @@ def test_on_a_terminal_it_is_asked_before_a_chat_is_replaced(
     session.begin_anew()
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("modelrunner.cli.chat.commands.ask_person", lambda *_: answer)
+    monkeypatch.setattr(
+        "modelrunner.cli.chat.slash_commands.commands.ask_person", lambda *_: answer
+    )
     assert run(session, f"/save {chat}") == said.format(chat)
 
 

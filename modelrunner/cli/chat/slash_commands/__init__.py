@@ -1,0 +1,1 @@
+"""The commands of a chat, and what they use."""
