@@ -130,7 +130,9 @@ def cannot_write(
     )
 
 
-def write_atomically(path: Path, content: bytes, *, tidy: bool = True) -> None:
+def write_atomically(
+    path: Path, content: bytes, *, tidy: bool = True, private: bool = False
+) -> None:
     """Writes a file so that there is the old one or the new one, whatever happens.
 
     Args:
@@ -138,27 +140,28 @@ def write_atomically(path: Path, content: bytes, *, tidy: bool = True) -> None:
         content: What it is to contain.
         tidy: Whether to remove what killed processes have left beside it. Where a directory has
             thousands of files, and is tidied by others, that takes too long.
+        private: Whether it is for its owner alone.
     """
     if tidy:
         remove_abandoned(path)
-    with _written_beside(path, content, flushed=True) as beside:
+    with _written_beside(path, content, flushed=True, private=private) as beside:
         beside.replace(path)
     sync_directory(path.parent)
 
 
-def write_lightly(path: Path, content: bytes, *, tidy: bool = True) -> None:
+def write_lightly(path: Path, content: bytes, *, tidy: bool = True, private: bool = False) -> None:
     """Like `write_atomically`, for what may be lost or empty after a power cut."""
     if tidy:
         remove_abandoned(path)
-    with _written_beside(path, content, flushed=False) as beside:
+    with _written_beside(path, content, flushed=False, private=private) as beside:
         beside.replace(path)
 
 
 @contextmanager
-def _written_beside(path: Path, content: bytes, *, flushed: bool) -> Iterator[Path]:
+def _written_beside(path: Path, content: bytes, *, flushed: bool, private: bool) -> Iterator[Path]:
     beside = temporary_beside(path)
     try:
-        with open_inside(beside, "new") as file:
+        with open_inside(beside, "new", private=private) as file:
             rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]

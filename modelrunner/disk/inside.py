@@ -82,8 +82,13 @@ def open_content(path: Path) -> InsideFile:
     return _checked(os.open(path, _FLAGS["read"] | _ALWAYS & ~_NOFOLLOW), path, "read")
 
 
-def open_inside(path: Path, access: Access) -> InsideFile:
+def open_inside(path: Path, access: Access, *, private: bool = False) -> InsideFile:
     """Opens a regular file inside a directory that others may write to.
+
+    Args:
+        path: The file.
+        access: What for.
+        private: Whether it is for its owner alone, from the moment that it is made.
 
     Raises:
         FileNotFoundError, FileExistsError: As `open` does.
@@ -91,13 +96,15 @@ def open_inside(path: Path, access: Access) -> InsideFile:
     """
     made = bool(_FLAGS[access] & os.O_CREAT) and not os.path.lexists(path)
     try:
-        handle = os.open(path, _FLAGS[access] | _ALWAYS, 0o666)
+        handle = os.open(path, _FLAGS[access] | _ALWAYS, 0o600 if private else 0o666)
     except OSError as exc:
         if path.is_symlink() and not isinstance(exc, FileExistsError):
             raise OSError(errno.ELOOP, "it is a symbolic link", str(path)) from exc
         raise
     file = _checked(handle, path, access)
-    if made and _is_for_a_group(path.parent):
+    if private:
+        _keep_from_others(file)
+    elif made and _is_for_a_group(path.parent):
         _let_the_group(handle)
     return file
 
@@ -179,6 +186,15 @@ def require_own_link(path: Path) -> None:
 def _is_for_a_group(directory: Path) -> bool:
     mode = directory.stat().st_mode
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
+
+
+def _keep_from_others(file: InsideFile) -> None:
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), 0o600)
+    except OSError:
+        file.close()
+        raise
 
 
 def _let_the_group(handle: int) -> None:

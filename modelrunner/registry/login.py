@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelrunner.disk.files import flush, remove_abandoned, sync_directory, temporary_beside
+from modelrunner.disk.files import write_atomically
 from modelrunner.errors import (
     AccessError,
     ConfigError,
@@ -130,23 +130,10 @@ class LoginStore:
         return value
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        place = self._place()
-        remove_abandoned(place)
-        beside = temporary_beside(place)
+        content = json.dumps(value, indent=2).encode() + b"\n"
         try:
-            # outside: Docker's file, which its user writes
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            # outside: open already
-            with open(handle, "wb") as file:  # noqa: PTH123 - it is for its owner from the first
-                file.write(json.dumps(value, indent=2).encode() + b"\n")
-                file.flush()
-                # without it, a power cut could take all logins away
-                flush(handle)
-            beside.replace(place)
-            sync_directory(place.parent)
+            write_atomically(self._place(), content, private=True)
         except OSError as exc:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
             raise self._unwritable(exc) from exc
 
 

@@ -17,6 +17,7 @@ import typer
 
 from modelrunner.cli.context import Context
 from modelrunner.disk.files import STATE_HINT, disk_errors
+from modelrunner.disk.inside import open_inside
 from modelrunner.errors import PortInUseError
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import ServeOrder, name_of, serve
@@ -164,8 +165,7 @@ def _log_file(order: ServeOrder, listener: socket.socket) -> Path:
         order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = order.state / f"{name_of(order.host, listener)}.log"
         log.unlink(missing_ok=True)
-        # outside: just removed, and made anew
-        log.touch(mode=0o600)
+        open_inside(log, "new", private=True).close()
     return log
 
 

@@ -52,5 +52,5 @@ def _log_file(folder: Path, name: str) -> Path:
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True)
         # the runtime's process opens it: here the error has its hint
-        open_inside(log, "append").close()
+        open_inside(log, "append", private=True).close()
     return log

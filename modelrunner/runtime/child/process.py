@@ -1,4 +1,4 @@
-"""A child process under a guard: started, heard, ended, and never left behind."""
+"""A child process under a supervisor: started, heard, ended, and never left behind."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Command:
         argv: The program, by its absolute path, and its arguments: every user can read them.
         environ: The whole environment of the child; secrets may be in here.
         stdin: What the child reads, to the end; secrets may be in here.
-        announces: Whether the child writes one line to `guard.ANNOUNCEMENT_FD`.
+        announces: Whether the child writes one line to `supervisor.ANNOUNCEMENT_FD`.
     """
 
     argv: tuple[str, ...]
@@ -68,7 +68,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The guard's process ID: the child ends when it does."""
+        """The supervisor's process ID: the child ends when it does."""
         return self._process.pid
 
     @property
@@ -91,7 +91,7 @@ class Child:
         chunk = os.read(self._announcements.fileno(), _LONGEST_LINE)
         self._heard += chunk
         if not chunk:
-            # the child and the guard both closed it, so they are ending
+            # the child and the supervisor both closed it, so they are ending
             self._process.wait(GRACE_S)
         line, newline, self._heard = self._heard.partition(b"\n")
         return line.decode(errors="replace") if newline else None
@@ -99,7 +99,7 @@ class Child:
     def stop(self, grace_s: float = GRACE_S) -> None:
         """Ask it to end, after a while make it. Doing it twice does no harm."""
         if self.alive():
-            self._process.terminate()  # the guard passes it on
+            self._process.terminate()  # the supervisor passes it on
             try:
                 self._process.wait(grace_s)
             except subprocess.TimeoutExpired:
@@ -114,15 +114,14 @@ class Child:
             while view:
                 view = view[self._lifeline.write(view) :]
         except BrokenPipeError:
-            # the guard did not come up: `alive` says so, and the log why
+            # the supervisor did not come up: `alive` says so, and the log why
             self._process.wait()
 
 
 def _open_log(log: Path) -> IO[bytes]:
     """An empty log that only its owner can read."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    file = open_inside(log, "append")
-    os.fchmod(file.fileno(), 0o600)
+    file = open_inside(log, "append", private=True)
     file.truncate(0)
     return cast("IO[bytes]", file)
 

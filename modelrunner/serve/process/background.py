@@ -67,8 +67,7 @@ def wait_until_healthy(pid: int, url: str, log: Path) -> None:
 
 
 def _redirect(log: Path) -> None:
-    with open_inside(log, "append") as output:
-        os.fchmod(output.fileno(), 0o600)
+    with open_inside(log, "append", private=True) as output:
         # outside: a device
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)

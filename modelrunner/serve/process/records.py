@@ -6,14 +6,13 @@ process was started it is unique.
 
 import errno
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from modelrunner.disk.files import STATE_HINT, disk_errors, temporary_beside
+from modelrunner.disk.files import STATE_HINT, disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.system.processes import process_start
 from modelrunner.wire import parse_json
@@ -84,11 +83,7 @@ def recorded(folder: Path, record: Record) -> Iterator[None]:
     path = folder / f"{record.name}.json"
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = temporary_beside(path)
-        # outside: made here and nowhere else, for its owner alone
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(asdict(record), file)
-        beside.replace(path)
+        write_lightly(path, json.dumps(asdict(record)).encode(), private=True)
     try:
         yield
     finally:

@@ -191,3 +191,33 @@ def test_what_is_made_in_a_groups_directory_is_the_groups(tmp_path):
         "group/a/b": "0o2770",
         "group/a/file": "0o660",
     }
+
+
+@pytest.mark.parametrize("access", ["new", "append"])
+def test_a_private_file_is_its_owners_from_the_moment_that_it_is_made(
+    tmp_path, monkeypatch, access
+):
+    tmp_path.chmod(0o2775)
+    modes = []
+    really = os.open
+
+    def noted(path, flags, mode=0o777):
+        handle = really(path, flags, mode)
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        return handle
+
+    monkeypatch.setattr(os, "open", noted)
+    umask = os.umask(0)
+    try:
+        with open_inside(tmp_path / "log", access, private=True) as file:
+            assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+    finally:
+        os.umask(umask)
+    assert modes == [0o600]
+
+
+def test_a_private_file_that_others_could_read_is_taken_from_them(tmp_path):
+    log = tmp_path / "log"
+    log.touch(0o644)
+    open_inside(log, "append", private=True).close()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600

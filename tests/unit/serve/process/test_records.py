@@ -1,5 +1,6 @@
 """Records of servers: who runs is told apart from who ran."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.errors import DiskFullError
 from modelrunner.serve.process.background import _redirect
 from modelrunner.serve.process.records import (
     Record,
@@ -36,6 +38,18 @@ def test_a_server_is_known_as_long_as_it_runs(tmp_path: Path) -> None:
         (file,) = (tmp_path / "serve").iterdir()
         assert file.stat().st_mode & 0o777 == 0o600
     assert running(tmp_path / "serve") == []
+
+
+def test_a_record_that_cannot_be_kept_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DiskFullError), recorded(tmp_path, own()):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_crash_has_left_is_swept(tmp_path: Path) -> None:
