@@ -174,9 +174,7 @@ class DockerHubApi:
         if len(body) > DESCRIPTION_LIMIT:
             raise RegistryAnswerError(
                 f"{what}: the description from {label} exceeds {DESCRIPTION_LIMIT} bytes",
-                hint=(
-                    "check hub_api in config.toml, and HTTPS_PROXY: another server may answer there"
-                ),
+                hint=_STRANGE,
             )
         if content_type.startswith("text/html") or body[:100].lstrip().startswith(b"<"):
             raise web_page(what, label)

@@ -1,8 +1,8 @@
 """One HTTP request to a registry, with our rules: time limits, redirects, logins, our errors.
 
 The redirect loop is ours, since each hop is a decision: another origin gets no Authorization, https
-does not become http, and some addresses are not followed at all (see `guard`). A login is answered
-only where the registry itself asks. Trying again is up to the caller.
+does not become http, and some addresses are not followed at all (see `destinations`). A login is
+answered only where the registry itself asks. Trying again is up to the caller.
 """
 
 import logging

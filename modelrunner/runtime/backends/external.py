@@ -25,7 +25,6 @@ class ExternalServer(Server):
     """
 
     name = "url"
-    external = True
 
     def __init__(self, base_url: str, api_key: str) -> None:
         self._base_url = base_url

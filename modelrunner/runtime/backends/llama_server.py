@@ -88,7 +88,7 @@ class LlamaServer:
 
     def build(self) -> str | None:
         """Return the size and time of its file; its version would start its GPU."""
-        program = self.availability().detail
+        program = self._find()
         if program is None:
             return None
         try:

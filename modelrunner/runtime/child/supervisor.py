@@ -1,17 +1,17 @@
 """The process between us and a server: it makes sure that the server never outlives us.
 
-    modelrunner --lifeline--> guard --fork--> server
+    modelrunner --lifeline--> supervisor --fork--> server
         ^                      |                |
         +------announcement----+--------- fd 3 -+        stdout and stderr of both: the log
 
 The lifeline is a pipe that nobody writes to after the first line. Whatever ends modelrunner, `kill
--9` included, closes it, and the guard kills the server at once. It cannot sleep through that, as a
-server could that holds Python's lock while it loads. Where the guard itself is killed, Linux kills
-the server with it.
+-9` included, closes it, and the supervisor kills the server at once. It cannot sleep through that,
+as a server could that holds Python's lock while it loads. Where the supervisor itself is killed,
+Linux kills the server with it.
 
 It runs as a script on the standard library alone, in a fresh interpreter with one thread: so it
-may fork, and the server's parent is a thread that lives as long as the guard does, which is what
-`PR_SET_PDEATHSIG` looks at.
+may fork, and the server's parent is a thread that lives as long as the supervisor does, which is
+what `PR_SET_PDEATHSIG` looks at.
 """
 
 import ctypes
@@ -65,14 +65,14 @@ def _start(argv: list[str], environ: dict[str, str], text: str | None, *, announ
     stdin = _pipe_with(text) if text is not None else os.open(os.devnull, os.O_RDONLY)
     # loaded before the fork: afterwards only system calls
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    guard = os.getpid()
+    supervisor = os.getpid()
     child = os.fork()
     if child:
         os.close(stdin)
         return child
     if libc is not None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:  # it died before the line above
+    if os.getppid() != supervisor:  # it died before the line above
         os._exit(_CANNOT_START)
     os.dup2(stdin, 0)
     if announces:

@@ -107,7 +107,7 @@ class AccessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class AccessMiddleware:
-    """The application behind the door."""
+    """The application, for whom the policy lets in."""
 
     app: ASGIApp
     policy: AccessPolicy

@@ -76,15 +76,8 @@ class _Child:
 
 @dataclass(slots=True)
 class Parser:
-    """Reads bodies, of whatever size.
+    """Reads bodies, of whatever size."""
 
-    Attributes:
-        inline: How many were read in the loop.
-        beside: How many were read by a child.
-    """
-
-    inline: int = 0
-    beside: int = 0
     _children: tuple[_Child, _Child] = field(default_factory=lambda: (_Child(), _Child()))
 
     async def read(self, raw: bytearray) -> Fields:
@@ -95,9 +88,7 @@ class Parser:
             ParserFailedError: It ends whoever reads it.
         """
         if len(raw) <= INLINE:
-            self.inline += 1
             return read_fields(raw)
-        self.beside += 1
         return await self._children[len(raw) > _MIDDLING].read(raw)
 
     async def close(self) -> None:

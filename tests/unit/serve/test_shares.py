@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from modelrunner.oci.reference import Reference
-from modelrunner.serve import models as lineup
+from modelrunner.serve import models as served_models
 from modelrunner.serve.client import fields as fields_module
 from modelrunner.serve.client import parsing
 from modelrunner.serve.client.connections import Connection
@@ -217,10 +217,10 @@ def test_a_name_is_parsed_once_for_all_models(monkeypatch: pytest.MonkeyPatch) -
         parsed.append(text)
         return parse(text)
 
-    monkeypatch.setattr(lineup.Reference, "parse", staticmethod(noted))
-    assert lineup.find(models, "m49") is models[49]
-    assert lineup.find(models, "nobody") is None
-    assert lineup.find(models, "a" * 1025) is None
+    monkeypatch.setattr(served_models.Reference, "parse", staticmethod(noted))
+    assert served_models.find(models, "m49") is models[49]
+    assert served_models.find(models, "nobody") is None
+    assert served_models.find(models, "a" * 1025) is None
     assert parsed == ["m49", "nobody"]
 
 
