@@ -33,7 +33,14 @@ _PARTING_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What a transfer came to; bytes that came over the network, and that were here before."""
+    """What a transfer came to.
+
+    Attributes:
+        digest: Of all bytes.
+        downloaded: Bytes of the blob that came over the network; what came twice counts once.
+        resumed: Bytes of the blob that an earlier try has left.
+        origins: Bytes that each place has delivered, with what came twice.
+    """
 
     digest: Digest
     downloaded: int
@@ -105,7 +112,10 @@ class Engine:
             finally:
                 hasher.stop()
                 os.close(handle)
-        return Arrived(digest, shared.downloaded, resumed, dict(shared.origins))
+        if shared.whole:
+            # a stream without ranges brings everything again
+            resumed = 0
+        return Arrived(digest, descriptor.size - resumed, resumed, dict(shared.origins))
 
     def _transfer(self, shared: Shared) -> None:
         workers: list[Worker] = []
@@ -138,7 +148,7 @@ class Engine:
             if flowing >= granted > 0:
                 # others have the rest: it is to be judged by those that it has
                 flowing = max(flowing, growth.wanted)
-            growth.observe(time.monotonic(), shared.downloaded, flowing)
+            growth.observe(time.monotonic(), shared.received, flowing)
             self._check(workers)
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)

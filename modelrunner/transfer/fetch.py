@@ -22,7 +22,7 @@ from modelrunner.transfer.engine import Arrived, Engine
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What it took: bytes that came over the network, by place too, and that were here before."""
+    """What it took, see `Arrived`; nothing for a blob that was here."""
 
     downloaded: int
     resumed: int

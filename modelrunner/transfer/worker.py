@@ -61,7 +61,7 @@ class Shared:
     open_source: Callable[[], Source]
     stop: Event = field(default_factory=Event)
     lock: Lock = field(default_factory=Lock)
-    downloaded: int = 0
+    received: int = 0
     origins: dict[str, int] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
     reason: str | None = None
@@ -200,7 +200,7 @@ class Worker(Thread):
                 return
             self._buffer = shared.hasher.hand(run, self._buffer, count)
             with shared.lock:
-                shared.downloaded += count
+                shared.received += count
                 shared.origins[place] = shared.origins.get(place, 0) + count
             self._finish_pieces(run)
             shared.throttle.take(count)

@@ -190,6 +190,20 @@ def test_after_a_failure_only_what_is_missing_is_fetched(harness, registry):
     assert harness.heard(Started)[-1].resumed == 10 * PIECE
 
 
+def test_what_a_server_without_ranges_sends_again_is_not_said_to_be_resumed(harness, registry):
+    registry.cut_after(10 * PIECE + 100, times=None)
+    registry.answer(503, times=None, on="blob", skip=1)
+    with pytest.raises(TransferError):
+        harness.fetch(connections=1)
+    registry.calm()
+    registry.ignore_ranges()
+
+    fetched = harness.fetch()
+
+    assert harness.stored == CONTENT
+    assert (fetched.downloaded, fetched.resumed) == (len(CONTENT), 0)
+
+
 def test_corrupt_content_is_tried_once_more_then_refused(harness, registry):
     registry.corrupt(harness.digest)
 

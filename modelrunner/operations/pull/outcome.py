@@ -19,11 +19,11 @@ class Pulled:
         reference: What was asked for.
         model: As it is here.
         status: Whether anything was missing.
-        downloaded_bytes: What came over the network.
-        resumed_bytes: What was here from an earlier try.
+        downloaded_bytes: What of the model came over the network; what came twice counts once.
+        resumed_bytes: What of the model an earlier try has left.
         duration_s: Seconds.
         source: Who said what the name stands for; None where nobody was asked.
-        origins: Bytes by the place that they came from, this machine's other programs among them.
+        origins: Bytes by the place that delivered them, this machine's other programs among them.
         choice: What was taken for a name that leaves something open, where the source has said it.
     """
 

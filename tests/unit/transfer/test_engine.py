@@ -1,15 +1,22 @@
 """What the engine does when its sources do what no source should."""
 
+from contextlib import contextmanager
+from threading import Event, Lock
+
 import pytest
 
+from modelrunner.errors import RegistryUnavailableError
 from modelrunner.events import ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import NO_RETRY
+from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.engine import Engine
+from modelrunner.transfer.limits import Limits
 
 CONTENT = bytes(100_000)
+PIECE = 50_000
 BLOB = Descriptor("application/octet-stream", Digest.of(CONTENT), len(CONTENT))
 
 
@@ -34,3 +41,72 @@ def test_empty_blob_needs_no_connection(tmp_path):
         arrived = engine.fill(nothing, file, tmp_path / "x.journal", ignore)
     assert arrived.digest == nothing.digest
     assert arrived.downloaded == 0
+
+
+class OneLosesItsHalf:
+    """Delivers from two connections; the first of them is lost in the middle of its piece."""
+
+    name = "registry"
+
+    def __init__(self):
+        self.sent = 0
+        self._lock = Lock()
+        self._both, self._lost = Event(), Event()
+        self._failed = False
+
+    @contextmanager
+    def open_blob(self, reference, descriptor, start, stop):
+        yield _Half(self, start, stop)
+
+    def read(self, view, start, at, stop):
+        if start == 0 and not self._failed:
+            assert self._both.wait(10)
+            if at >= PIECE // 2:
+                self._failed = True
+                self._lost.set()
+                raise RegistryUnavailableError("gone")
+            stop = PIECE // 2
+        elif start == PIECE:
+            self._both.set()
+            assert self._lost.wait(10)
+        count = min(len(view), stop - at)
+        view[:count] = CONTENT[at : at + count]
+        with self._lock:
+            self.sent += count
+        return count
+
+    def close(self):
+        pass
+
+
+class _Half:
+    place = "registry"
+
+    def __init__(self, source, start, stop):
+        self._source, self._start, self._at, self._stop = source, start, start, stop
+
+    def readinto(self, view):
+        count = self._source.read(view, self._start, self._at, self._stop)
+        self._at += count
+        return count
+
+    def abort(self):
+        pass
+
+
+@pytest.mark.timeout(30)
+def test_bytes_that_came_twice_count_once(tmp_path):
+    source = OneLosesItsHalf()
+    engine = Engine(
+        Reference.parse("ai/m:1"),
+        lambda: source,
+        ignore,
+        Budget(Limits(2)),
+        NO_RETRY,
+        PIECE,
+    )
+    with (tmp_path / "x.partial").open("w+b") as file:
+        arrived = engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
+    assert arrived.digest == BLOB.digest
+    assert source.sent == len(CONTENT) + PIECE // 2
+    assert (arrived.downloaded, arrived.resumed) == (len(CONTENT), 0)
