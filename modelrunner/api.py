@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.config.settings import Settings
-from modelrunner.errors import DoesNotFitError, InvalidReferenceError, NotInStoreError
+from modelrunner.errors import DoesNotFitError, InvalidReferenceError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
@@ -507,10 +507,7 @@ def _workspace(home: str | Path | None, *, offline: bool = False) -> Workspace:
 def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:
     model = store.complete(reference)
     if model is None:
-        raise NotInStoreError(
-            f"{reference.short}: not in the local store, and `offline` is set",
-            hint="pull it once without `offline`",
-        )
+        raise store.unreachable(reference, "`offline` is set", "pull it once without `offline`")
     return model
 
 

@@ -208,10 +208,7 @@ class Workspace:
         if not self.offline:
             return
         if self.store.find(reference) is None:
-            raise NotInStoreError(
-                f"{reference.short} is not in the local store, and --offline is set",
-                hint="run the command once without --offline",
-            )
+            raise self.store.unreachable(reference)
         self.require_network(f"asking the registry of {reference.short}")
 
     def estimator(self, instead: "Sequence[Device] | None" = None) -> "Estimator":

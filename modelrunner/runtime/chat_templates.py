@@ -6,7 +6,7 @@ llama.cpp knows such names itself, but not where it reads Jinja; a file means th
 from pathlib import Path
 
 from modelrunner.errors import UsageError
-from modelrunner.text import sanitize_line
+from modelrunner.text import sanitize_line, suggest
 
 _FOLDER = Path(__file__).parent / "templates"
 _SUFFIX = ".jinja"
@@ -46,7 +46,9 @@ def template_file(text: str) -> Path:
         template = file.read_bytes()[: _LIMIT + 1].decode()
     except (FileNotFoundError, NotADirectoryError) as exc:
         if not {"/", "\\", "."} & set(text):
-            raise UsageError(f"unknown chat template {shown!r}", hint=_near(text)) from exc
+            raise UsageError(
+                f"unknown chat template {shown!r}", hint=suggest(text, NAMES) or _HINT
+            ) from exc
         raise UsageError(f"{shown}: file not found", hint=_HINT) from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{shown} is not a chat template: it is not UTF-8", hint=_HINT) from exc
@@ -93,13 +95,6 @@ def family_template(architecture: str | None, pre_tokenizer: str | None, name: s
             return "llama3"
         return "llama2" if "llama-2" in title or "llama 2" in title else "chatml"
     return next((name for start, name in _FAMILIES if architecture.startswith(start)), "chatml")
-
-
-def _near(text: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(text.lower(), NAMES, n=2)
-    return f"did you mean {' or '.join(near)}?" if near else _HINT
 
 
 _HINT = f"use one of {', '.join(NAMES)}, or a file with a Jinja template"

@@ -64,6 +64,32 @@ def test_a_model_that_the_store_does_not_have_is_looked_up_in_it(
     assert done.returncode == 3
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["pull"],
+        ["run", "--runtime", "http://127.0.0.1:9"],
+        ["estimate"],
+        ["inspect", "--remote"],
+        ["export", "compose"],
+        ["tags"],
+    ],
+    ids=" ".join,
+)
+def test_a_model_that_no_registry_may_be_asked_for_is_looked_up_in_the_store(
+    local: CommandLine, command: list[str]
+) -> None:
+    prompt = ["hello"] if command[0] == "run" else []
+    done = local("--offline", *command, "team/tini:1", *prompt)
+    assert done.stderr == (
+        "error: team/tini:1 is not in the local store, and --offline is set\n"
+        "hint: did you mean `team/tiny:1`? If not, run the command once without --offline\n"
+    )
+    assert done.returncode == 9
+    far = local("--offline", *command, "team/whatever:1", *prompt)
+    assert far.stderr.splitlines()[-1] == "hint: run the command once without --offline"
+
+
 @pytest.mark.parametrize("name", ["smolm2", "local/smolm2", "ghcr.io/team/smolm2"])
 def test_the_name_counts_whatever_its_namespace(cli: CommandLine, name: str) -> None:
     done = cli("inspect", name)

@@ -215,7 +215,8 @@ def test_offline_knows_what_is_here_and_asks_nobody(
         "",
         (
             "error: HOST/team/tiny:1-Q4_0 is not in the local store, and --offline is "
-            "set\nhint: run the command once without --offline\n"
+            "set\nhint: did you mean `HOST/team/tiny:1`? If not, run the command once without "
+            "--offline\n"
         ),
     )
     assert registry.requests == []

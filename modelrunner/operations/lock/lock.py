@@ -121,10 +121,7 @@ class Locker:
     def _here(self, reference: Reference) -> ModelArtifact:
         model = self.store.find(reference)
         if model is None:
-            raise NotInStoreError(
-                f"{reference.short} is not in the local store, and --offline is set",
-                hint="run the command once without --offline",
-            )
+            raise self.store.unreachable(reference)
         return model.artifact
 
     def _there(self, reference: Reference) -> ModelArtifact:
