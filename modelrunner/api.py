@@ -507,7 +507,7 @@ def _workspace(home: str | Path | None, *, offline: bool = False) -> Workspace:
 def _here(store: stores.Store, reference: Reference) -> stores.StoredModel:
     model = store.complete(reference)
     if model is None:
-        raise store.unreachable(reference, "`offline` is set", "pull it once without `offline`")
+        raise store.unreachable(reference, "`offline`", "pull it once without `offline`")
     return model
 
 

@@ -416,20 +416,20 @@ class Store:
     def unreachable(
         self,
         reference: Reference,
-        rule: str = "--offline is set",
+        option: str = "--offline",
         hint: str = "run the command once without --offline",
     ) -> NotInStoreError:
         """The error for a model that is not in the store where no registry may be asked.
 
         Args:
             reference: The model; names of the store that are spelled like it come first.
-            rule: Why none may be asked.
+            option: What the user has set so that none may be asked.
             hint: What to do where none of those was meant.
         """
         near = near_names(reference, (name for name in self._names() if name != reference))
         question = did_you_mean(near)
         return NotInStoreError(
-            f"{reference.short} is not in the local store, and {rule}",
+            f"{reference.short} is not in the local store, and {option} is set",
             hint=f"{question} If not, {hint}" if question else hint,
             reference=reference.short,
             near=near,
