@@ -163,21 +163,23 @@ def choose_context(
     load: Load | None = None,
     projector: int | None = None,
 ) -> int:
-    """A context to start with, for all conversations: as trained, as fits, up to the ceiling.
+    """A context of one conversation to start with: as trained, as fits, up to the ceiling.
 
     One that leaves the whole model on the GPU is better than a longer one that does not. Where
     even a short one does not fit, it is that: the runtime will say what is missing.
     """
     sequences = load.sequences if load else 1
-    most = min(shape.context * sequences or ceiling, ceiling)
-    wanted = replace(load, context=most) if load else Load(most)
+    most = min(shape.context or ceiling, ceiling)
+    wanted = replace(load or Load(1), context=most * sequences)
     found = fit(shape, wanted, available, projector=projector)
     if found.verdict in ("fits", "unknown"):
         return most
-    smallest = min(most, _FALLBACK_CONTEXT)
+    smallest = min(most * sequences, _FALLBACK_CONTEXT)
     least = fit(shape, replace(wanted, context=smallest), available, projector=projector)
     longest = least.max_context if least.verdict == "fits" else found.max_context
-    return min(most, longest * sequences if longest else smallest)
+    each = min(most, longest or max(1, smallest // sequences))
+    # llama.cpp rounds it up, and for more there may be no room
+    return each - each % PADDING if PADDING < each < most else each
 
 
 def placed(shape: ModelShape, load: Load, layers: int, needed: Estimate) -> tuple[int, int]:

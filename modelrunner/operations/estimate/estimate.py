@@ -24,8 +24,9 @@ from modelrunner.memory.context import ContextSource, default_context, running_c
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.memory.plan.load import Load
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -266,13 +267,9 @@ def _context(
         default = default_context(trained, wish.packaged, wish.usual)
         return default.tokens, default.source
     default = default_context(trained, wish.packaged)
-    most = default.tokens * load.sequences
+    most = default.tokens
     tokens = choose_context(shape, room, ceiling=most, load=load, projector=projector)
-    each = max(1, tokens // load.sequences)
-    if PADDING < each < default.tokens:
-        # it would run with more, for which there may be no room
-        each -= each % PADDING
-    return running_context(each, trained), default.source if tokens >= most else "memory"
+    return running_context(tokens, trained), default.source if tokens >= most else "memory"
 
 
 def variant_of(card: "Card | None", names: Sequence[str]) -> "Variant | None":
@@ -287,8 +284,6 @@ def _facts(name: str, variant: "Variant") -> Facts:
 
 
 def _shape(card: "Card | None", variant: "Variant") -> ModelShape | None:
-    from modelrunner.memory.model.card_shape import shape_from_card
-
     facts = card.shape_of(variant) if card is not None else None
     return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None
 

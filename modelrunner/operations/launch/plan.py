@@ -21,10 +21,10 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import CACHE_TYPES, PADDING, Load
+from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
-from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.operations.launch.request import USUAL_CACHE, LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.runtime.base import LaunchSpec
@@ -34,7 +34,6 @@ from modelrunner.units import format_size
 SHORT_CONTEXT = 8192
 """Tokens below which a cache that is packed tighter is worth what it costs."""
 
-_USUAL_CACHE = "f16"
 TIGHT_CACHE = "q8_0"
 
 
@@ -122,7 +121,7 @@ class LaunchPlan:
             context += f" of {self.trained_context}"
         if self.context_source == "packaged":
             context += ", as packaged"
-        if self.spec.cache_type_k != _USUAL_CACHE:
+        if self.spec.cache_type_k != USUAL_CACHE:
             context += f", its cache {self.spec.cache_type_k}"
         verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
         adapter = ", adapter applied" if self.spec.adapter else ""
@@ -221,14 +220,8 @@ def chosen(
 
     def with_context(request: LaunchRequest) -> LaunchRequest:
         load = request.load(1)
-        # a context is that of one conversation
-        ceiling = most * load.sequences
-        tokens = choose_context(shape, available, ceiling=ceiling, load=load, projector=projector)
-        each = min(most, tokens // load.sequences)
-        if PADDING < each < most:
-            # it would run with more, for which there may be no room
-            each -= each % PADDING
-        return replace(request, context=max(1, each))
+        tokens = choose_context(shape, available, ceiling=most, load=load, projector=projector)
+        return replace(request, context=tokens)
 
     usual = with_context(request)
     free = request.kv_type is None and request.kv_type_v is None and request.load(1).flash_attention

@@ -22,7 +22,8 @@ from modelrunner.runtime.base import (
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 
-_USUAL_CACHE = "f16"
+USUAL_CACHE = "f16"
+"""What the KV cache is kept in where nobody asks for another type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class LaunchRequest:
     @property
     def cache_types(self) -> tuple[str, str]:
         """The types of keys and of values."""
-        return self.kv_type or _USUAL_CACHE, self.kv_type_v or self.kv_type or _USUAL_CACHE
+        return self.kv_type or USUAL_CACHE, self.kv_type_v or self.kv_type or USUAL_CACHE
 
     def check(self) -> None:
         """Accept a request whose values go together.
