@@ -18,6 +18,8 @@ from modelrunner.store import store as stores
 from modelrunner.workspace import Workspace
 
 if TYPE_CHECKING:
+    # a script that lists models loads no network, no memory and no runtime: what a function needs
+    # of these it imports itself
     from modelrunner.memory.devices.device import Device
     from modelrunner.operations.pull.pull import Puller
 

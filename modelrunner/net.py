@@ -94,8 +94,8 @@ def http_connection(url: str, timeout_s: float) -> "HTTPConnection":
 
     Requests to registries go through `modelrunner.registry.http`.
     """
+    # as above
     from http.client import HTTPConnection, HTTPSConnection
-    from urllib.parse import urlsplit
 
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection

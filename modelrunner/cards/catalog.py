@@ -85,6 +85,7 @@ class Catalog:
 
     def repeated_rows(self, card: "Card") -> tuple[str, ...]:
         """Rows of a card that another card of the catalogue has too, figure by figure."""
+        # see `_read`
         from modelrunner.cards.checks import compare
 
         others = (other for other in self.cards() if other.name != card.name)

@@ -35,7 +35,7 @@ from modelrunner.huggingface.names import (
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import tag_of, unquoted
 from modelrunner.oci.model.naming import SHARD
-from modelrunner.text import sanitize_line
+from modelrunner.text import sanitize_line, with_article
 from modelrunner.units import counted, format_size
 
 DEFAULTS = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "F16", "BF16")
@@ -348,7 +348,7 @@ class _Contents(Generic[File]):
             if not kind.loads_alone and {file.path.lower(), file.name.lower()} & names:
                 raise UnsupportedArtifactError(
                     f"{self._repository}: {sanitize_line(file.path, 200)} is "
-                    f"{_article(kind)} by its name, not a model",
+                    f"{with_article(kind)} by its name, not a model",
                     hint=f"`modelrunner tags {self._repository}` lists the models"
                     if self.models
                     else "name the repository of the model that it belongs to",
@@ -377,7 +377,7 @@ class _Contents(Generic[File]):
     def _nothing(self) -> ManifestNotFoundError | UnsupportedArtifactError:
         """Why there is no model to take."""
         if self.companions:
-            what = ", ".join(sorted({_article(model.kind) for model in self._groups}))
+            what = ", ".join(sorted({with_article(model.kind) for model in self._groups}))
             return VariantNotFoundError(
                 f"{self._repository} has no model, only {what}",
                 tuple((model.label, model.size) for model in islice(self.companions, _SHOWN)),
@@ -386,7 +386,7 @@ class _Contents(Generic[File]):
         if self._parts:
             self._refuse_parts(lambda _path: True)
         if self._groups:
-            what = ", ".join(sorted({_article(model.kind) for model in self._groups}))
+            what = ", ".join(sorted({with_article(model.kind) for model in self._groups}))
             return ManifestNotFoundError(
                 f"{self._repository} has no model, only {what}",
                 hint="pull the model that it belongs to: `modelrunner search NAME`",
@@ -528,10 +528,6 @@ def _preference(projector: str, model: str) -> tuple[bool, int, str]:
     own, name = _words_of_projector(projector), quantization_of(projector)
     usual = _PROJECTORS.index(name) if name in _PROJECTORS else len(_PROJECTORS)
     return bool(own) and not own & _words_of(model), usual, projector
-
-
-def _article(kind: Kind) -> str:
-    return f"{'an' if kind is Kind.IMATRIX else 'a'} {kind}"
 
 
 def _shell_word(name: str) -> str:

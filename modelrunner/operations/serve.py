@@ -263,6 +263,7 @@ def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.S
     Raises:
         StoreAccessError, DiskFullError: The state folder cannot be written.
     """
+    # what is served is planned without the gateway and its libraries
     from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway, url_of
     from modelrunner.serve.pool import ModelPool

@@ -22,6 +22,7 @@ from modelrunner.disk.files import write_lightly
 from modelrunner.errors import CardNotFoundError, NotInStoreError, TransferError
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.text import did_you_mean
+from modelrunner.units import format_moment
 
 FRESH_S = 24 * 3600.0
 """Seconds for which a copy is as good as Hub's own."""
@@ -50,8 +51,6 @@ class FoundCard:
     def to_dict(self) -> dict[str, object]:
         """The card's facts, and where they are from."""
         from datetime import UTC, datetime
-
-        from modelrunner.units import format_moment
 
         fetched = None
         if self.fetched is not None:

@@ -11,6 +11,7 @@ from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import Budget, Verdict, fit
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.operations.model.size_fit import row_verdict
 
 Room = Sequence[Device] | int
 """Memory to fit into: this machine's devices, or a number of bytes."""
@@ -106,7 +107,8 @@ def verdict_of(card: Card, variant: Variant, room: Room) -> Verdict:
     facts = card.shape_of(variant)
     shape = shape_from_card(facts, size) if facts is not None else None
     if shape is None or not shape.is_known:
-        return _verdict_of_row(variant.vram_bytes, size, budget.together)
+        row = estimate_from_card(variant.vram_bytes, size, context=CARD_CONTEXT)
+        return row_verdict(row, budget.together)
     if shape.weights.total > budget.together:
         return "no"
     load = Load(min(shape.context or CARD_CONTEXT, CARD_CONTEXT))
@@ -115,13 +117,6 @@ def verdict_of(card: Card, variant: Variant, room: Room) -> Verdict:
     # for how long a context there is room is not asked, and would take most of the time: with
     # the shortest trained one there is nothing to find out
     return fit(replace(shape, context=PADDING), load, room).verdict
-
-
-def _verdict_of_row(vram_bytes: int | None, size_bytes: int, budget: int) -> Verdict:
-    needed = estimate_from_card(vram_bytes, size_bytes, context=CARD_CONTEXT)
-    if needed.low > budget:
-        return "no"
-    return "fits" if needed.high is not None and needed.high <= budget else "unknown"
 
 
 def marks(card: Card, room: Room) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ from modelrunner.gguf.reader import parse_header, read_header
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.model.contents import refuse_other_formats, shard_files
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article
 
@@ -124,8 +125,6 @@ def of_file(path: Path) -> Headers:
         UsageError: There is no such file.
         MalformedGGUFError: It is no GGUF, or shards are missing.
     """
-    from modelrunner.operations.model.contents import refuse_other_formats, shard_files
-
     shards = shard_files(path)
     for shard in shards:
         refuse_other_formats(shard)

@@ -6,7 +6,6 @@ spelled like that of a repository that does not exist.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
@@ -105,10 +104,7 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: Catalog) ->
         return error
     if isinstance(error, UnauthorizedError):
         hint = f"{hint} Otherwise {error.hint}" if error.hint else hint
-    better = copy(error)
-    better.hint = hint
-    better.facts = {**error.facts, "near": [*stored, *known][:3]}
-    return better
+    return error.with_hint(hint, near=[*stored, *known][:3])
 
 
 def near_models(wanted: Reference, store: Store, catalog: Catalog) -> tuple[list[str], list[str]]:

@@ -101,6 +101,7 @@ def gpu_named(name: str | None) -> Device | None:
     """
     if name is None:
         return None
+    # `estimate` and `serve` start without the table, and without variants below
     from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
 
     found = gpu_by_name(name)

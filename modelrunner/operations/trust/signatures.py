@@ -20,7 +20,13 @@ from modelrunner.oci.reference import Reference
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
-from modelrunner.provenance.signatures import Evidence, evidence_in
+from modelrunner.provenance.signatures import (
+    BUNDLE_PREFIX,
+    ENVELOPE,
+    SIMPLE_SIGNING,
+    Evidence,
+    evidence_in,
+)
 from modelrunner.registry.fallback import worst
 from modelrunner.registry.oci.referrers import (
     MOST_LISTED,
@@ -176,11 +182,7 @@ def _left_out(found: NotLookedAt) -> str:
 
 
 def _is_known(media_type: str) -> bool:
-    from modelrunner.provenance import signatures
-
-    return media_type in (signatures.SIMPLE_SIGNING, signatures.ENVELOPE) or media_type.startswith(
-        signatures.BUNDLE_PREFIX
-    )
+    return media_type in (SIMPLE_SIGNING, ENVELOPE) or media_type.startswith(BUNDLE_PREFIX)
 
 
 def _check(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
