@@ -15,6 +15,8 @@ import pytest
 from modelrunner.oci.digest import Digest
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact
+from tests.support.gguf import tiny_gguf
+from tests.support.hugging_face import Repository, hugging_face
 from tests.support.registry import Registry, TokenServer
 from tests.support.registry_tls import can_make_certificates
 
@@ -370,3 +372,26 @@ def test_a_configuration_that_is_not_understood_is_a_finding_and_the_rest_goes_o
     )
     assert {"version", "home", "runtime", "device"} <= set(found)
     assert done.returncode == 2
+
+
+def test_the_hugging_face_hub_is_asked_as_a_pull_asks_it(cli: CommandLine, tmp_path: Path) -> None:
+    with hugging_face() as hub:
+        content = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+        hub.repositories["Org/Tiny-GGUF"] = Repository({"Tiny-Q4_K_M.gguf": content})
+        label = hub.url
+
+        def asked(*arguments: str) -> tuple[int, list[tuple[str, str]]]:
+            code, found = examined(cli, *arguments, HF_ENDPOINT=hub.url)
+            return code, [(entry["status"], entry["message"]) for entry in found["registry"]]
+
+        assert asked("--registry", "huggingface.co") == (0, [("ok", f"{label} answers")])
+        model = "hf.co/Org/Tiny-GGUF:Q4_K_M"
+        assert asked(model) == (0, [("ok", f"{label} answers, has {model}")])
+        code, ((status, message),) = asked("hf.co/Org/Other-GGUF")
+        assert (code, status) == (4, "fail")
+        assert "hf.co/Org/Other-GGUF" in message
+        code, ((status, message),) = asked("hf.co/Org/Tiny-GGUF:Q8_0")
+        assert (code, status) == (3, "fail")
+        assert "Q8_0" in message
+    code, found = examined(cli, "--registry", "huggingface.co", HF_ENDPOINT=hub.url)
+    assert (code, found["registry"][0]["status"]) == (5, "fail")

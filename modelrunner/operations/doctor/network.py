@@ -7,7 +7,8 @@ what is left in `ratelimit-remaining: 76;w=21600`, for a manifest that it keeps 
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -16,6 +17,8 @@ from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.ping import Greeting, greet
+from modelrunner.registry.huggingface.api import HubApi
+from modelrunner.registry.huggingface.source import HuggingFaceHub
 from modelrunner.registry.registries import Registries
 from modelrunner.units import format_duration
 
@@ -45,11 +48,7 @@ def registry(places: Registries, name: str, model: Reference | None) -> Iterator
         model: One to ask for, instead of the registry alone.
     """
     if name == HUGGING_FACE:
-        yield doubtful(
-            "registry",
-            f"{name} is not an OCI registry: models cannot be pulled from it",
-            "modelrunner package --help",
-        )
+        yield _hub(places, model)
         return
     try:
         endpoints = (*places.mirrors_of(name), places.endpoint_of(name))
@@ -60,6 +59,27 @@ def registry(places: Registries, name: str, model: Reference | None) -> Iterator
     answered = any(isinstance(look.answer, Greeting) for look in looks)
     for look in looks:
         yield from _findings(look, model, elsewhere=answered)
+
+
+def _hub(places: Registries, model: Reference | None) -> Finding:
+    """The Hugging Face Hub, which is asked in its own way."""
+    try:
+        hub = HubApi(places.hub, replace(places.backoff, attempts=1), places.ca_file)
+    except ModelRunnerError as exc:
+        return failed("registry", exc, "modelrunner config")
+    try:
+        with closing(HuggingFaceHub(hub, places.listings)) as source:
+            if model is None:
+                hub.search("", 1)
+            else:
+                source.manifest(model)
+    except ModelRunnerError as exc:
+        return failed("registry", exc, f"curl -sSI {hub.endpoint.base}")
+    return _answers(hub.endpoint.label, model)
+
+
+def _answers(label: str, model: Reference | None) -> Finding:
+    return well("registry", f"{label} answers" + (f", has {model.short}" if model else ""))
 
 
 def _look(places: Registries, endpoint: Endpoint, model: Reference | None) -> _Look:
@@ -107,7 +127,7 @@ def _reachable(label: str, answer: Greeting, look: _Look, model: Reference | Non
         return broken("registry", message, fix, ExitStatus.TRANSFER)
     if model is not None and status in _MISSING:
         return _missing(label, status, model, look.endpoint.account)
-    return well("registry", f"{label} answers" + (f", has {model.short}" if model else ""))
+    return _answers(label, model)
 
 
 def _missing(label: str, status: int, model: Reference, account: str) -> Finding:
