@@ -1,7 +1,5 @@
 """How many CPU cores this process may use: the number of threads that llama.cpp computes with.
 
-from modelrunner.system.cgroups import groups
-
 Hardware threads of one core share the units that matrices are multiplied with, so cores count, not
 threads. A container's limit counts too: threads over it only wait for each other.
 """

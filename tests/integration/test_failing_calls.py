@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.artifacts import docker_artifact
-from tests.support.failing_calls import build, environment
+from tests.support.faults.calls import always, build
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
 
@@ -51,22 +51,23 @@ def home(cli, registry, tmp_path):
     return cli.home
 
 
-def failing(cli, library, *arguments, **calls):
-    return cli(*arguments, **environment(library, cli.home, **calls))
+def failing(cli, library, *arguments, calls, error):
+    return cli(*arguments, **always(library, cli.home, error, *calls))
 
 
 @pytest.mark.parametrize("error", MISSING_LOCKS, ids=errno.errorcode.get)
 def test_without_flock_the_locks_of_linux_serve(cli, library, registry, error):
-    done = failing(cli, library, "pull", registry.reference("ai/big:1"), "--json", flock=error)
+    arguments = ("pull", registry.reference("ai/big:1"), "--json")
+    done = failing(cli, library, *arguments, calls=["flock"], error=error)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["status"] == "pulled"
 
 
 @pytest.mark.parametrize("error", MISSING_LOCKS, ids=errno.errorcode.get)
 def test_without_any_locks_a_pull_works_and_says_so_once(cli, library, registry, error):
-    calls = {"flock": error, "fcntl": error}
+    missing = {"calls": ["flock", "lock"], "error": error}
     name = registry.reference("ai/big:1")
-    done = failing(cli, library, "pull", name, "--progress", "none", **calls)
+    done = failing(cli, library, "pull", name, "--progress", "none", **missing)
     assert done.returncode == 0
     assert done.stderr.count("warning:") == 1
     assert (
@@ -74,12 +75,13 @@ def test_without_any_locks_a_pull_works_and_says_so_once(cli, library, registry,
         "modelrunner command at a time, or set MODELRUNNER_HOME to a directory on another "
         "file system\n" in done.stderr
     )
-    assert failing(cli, library, "rm", name, "--quiet", **calls).returncode == 0
+    assert failing(cli, library, "rm", name, "--quiet", **missing).returncode == 0
     assert cli("list", "-q").stdout == ""
 
 
 def test_a_lock_that_fails_is_told(cli, library, home):
-    done = failing(cli, library, "tag", "local/tiny:1", "local/other:1", "--json", flock=errno.EIO)
+    arguments = ("tag", "local/tiny:1", "local/other:1", "--json")
+    done = failing(cli, library, *arguments, calls=["flock"], error=errno.EIO)
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, error["code"]) == (2, "store_access")
     assert error["message"].endswith("input/output error")
@@ -103,9 +105,10 @@ WORKS = [
 @pytest.mark.parametrize(("call", "error"), WORKS)
 def test_a_file_system_that_lacks_something_does(cli, library, registry, weights, call, error):
     name = registry.reference("ai/big:1")
-    done = failing(cli, library, "pull", name, "--json", **{call: error})
+    missing = {"calls": [call], "error": error}
+    done = failing(cli, library, "pull", name, "--json", **missing)
     assert (done.returncode, done.stderr) == (0, "")
-    path = failing(cli, library, "path", name, **{call: error})
+    path = failing(cli, library, "path", name, **missing)
     assert path.returncode == 0
     assert Path(path.stdout.strip()).read_bytes() == weights
     assert cli("verify", "--deep").returncode == 0
@@ -116,8 +119,7 @@ ENDS = [
     ("ftruncate", errno.EFBIG, 7),
     ("ftruncate", errno.ENOSPC, 7),
     ("ftruncate", errno.EIO, 2),
-    ("pwrite", errno.EDQUOT, 7),
-    ("pwrite", errno.EIO, 2),
+    ("write", errno.EDQUOT, 7),
     ("write", errno.ENOSPC, 7),
     ("write", errno.EFBIG, 7),
     ("write", errno.EIO, 2),
@@ -136,7 +138,7 @@ ENDS = [
 def test_a_pull_ends_in_words_and_goes_on_later(cli, library, registry, home, call, error, code):
     name = registry.reference("ai/big:1")
     shutil.rmtree(home / "store/v1/ingest")
-    done = failing(cli, library, "pull", name, "--json", **{call: error})
+    done = failing(cli, library, "pull", name, "--json", calls=[call], error=error)
     assert done.returncode in (code, 0 if call == "unlink" else code), done.stderr
     if done.returncode:
         assert json.loads(done.stderr)["error"]["code"] in CODES[code]
@@ -144,7 +146,9 @@ def test_a_pull_ends_in_words_and_goes_on_later(cli, library, registry, home, ca
     assert cli("verify", "--deep").returncode == 0
 
 
-@pytest.mark.parametrize("call", ["open", "opendir", "read", "rename", "unlink", "flock", "write"])
+@pytest.mark.parametrize(
+    "call", ["open", "create", "opendir", "read", "rename", "unlink", "flock", "write"]
+)
 @pytest.mark.parametrize("error", [errno.EIO, errno.EPERM], ids=errno.errorcode.get)
 def test_other_commands_end_in_words(cli, library, home, call, error):
     for arguments in (
@@ -156,7 +160,7 @@ def test_other_commands_end_in_words(cli, library, home, call, error):
         ("prune",),
         ("rm", "local/tiny:1", "--yes"),
     ):
-        done = failing(cli, library, *arguments, **{call: error})
+        done = failing(cli, library, *arguments, calls=[call], error=error)
         assert "Traceback" not in done.stderr, arguments
         assert done.returncode in (0, 2, 6, 7), arguments
         assert done.returncode == 0 or "hint: " in done.stderr, arguments
@@ -169,7 +173,7 @@ def test_a_blob_that_the_disk_does_not_deliver_is_not_called_damaged(cli, librar
     out = home.parent / "tiny.tar"
     done = cli(
         *("save", "local/tiny:1", "-o", str(out), "--json"),
-        **environment(library, blob, open=error),
+        **always(library, blob, error, "open"),
     )
     told = json.loads(done.stderr)["error"]
     assert (done.returncode, told["code"]) == (2, "store_access")
@@ -182,7 +186,7 @@ def test_a_blob_that_the_disk_does_not_deliver_is_not_called_damaged(cli, librar
 
 
 def test_a_picture_that_a_full_disk_does_not_take_is_a_matter_of_capacity(cli, library, home):
-    full = environment(library, home.parent / "plots", write=errno.ENOSPC)
+    full = always(library, home.parent / "plots", errno.ENOSPC, "write")
     picture = home.parent / "plots" / "plot.svg"
     picture.parent.mkdir()
     done = cli("estimate", "local/tiny:1", "--plot", str(picture), **full)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.support.artifacts import docker_artifact
-from tests.support.failing_calls import build, environment
+from tests.support.faults.calls import always, build
 from tests.support.processes import child, run_together
 from tests.support.registry import Registry
 from tests.support.registry_messages import Reply
@@ -162,7 +162,7 @@ sys.stdin.read()
 def test_a_login_that_a_full_disk_does_not_take_is_a_matter_of_capacity(
     cli, registry, docker_config, tmp_path
 ):
-    full = environment(build(tmp_path), docker_config, write=errno.ENOSPC)
+    full = always(build(tmp_path), docker_config, errno.ENOSPC, "write")
     done = log_in(cli, registry, docker_config, **full)
     assert (done.returncode, done.stderr) == (
         7,

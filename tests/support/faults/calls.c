@@ -1,6 +1,7 @@
 /* See calls.py: calls on files below some places are noted, end the process, or fail.
  *
- * Loaded before the C library, and idle until faults_arm() is called in the process that it is for.
+ * Loaded before the C library, and idle until faults_arm() is called in the process that it is for,
+ * or from the start where FAULTS_ERROR, FAULTS_KINDS and FAULTS_PLACES say which calls always fail.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -18,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,7 +33,7 @@ enum { IDLE, NOTE, KILL, KILL_HALF, FAIL };
 /* the order is that of KINDS in calls.py */
 enum kind {
     CREATE, OPEN, OPENDIR, READDIR, WRITE, READ, STAT, FSYNC, FTRUNCATE, RENAME, LINK, SYMLINK, UNLINK,
-    RMDIR, MKDIR, CHMOD, UTIME, FLOCK, CLOSE, COPY
+    RMDIR, MKDIR, CHMOD, UTIME, FLOCK, CLOSE, COPY, LOCK, STATVFS
 };
 
 static struct {
@@ -53,6 +55,13 @@ void faults_arm(const char *places, int mode, int kind, long at, int error, unsi
     armed.log = log, armed.with_data = with_data, armed.process = getpid();
     snprintf(armed.places, sizeof armed.places, "%s", places);
     armed.mode = mode;
+}
+
+__attribute__((constructor)) static void from_environment(void) {
+    const char *error = getenv("FAULTS_ERROR"), *kinds = getenv("FAULTS_KINDS"), *places = getenv("FAULTS_PLACES");
+    if (!error || !kinds || !places) return;
+    faults_arm(places, FAIL, -1, 0, atoi(error), strtoul(kinds, NULL, 10), -1, 0);
+    struck = 1;
 }
 
 static int below(const char *path) {
@@ -209,7 +218,7 @@ struct dirent64 *readdir64(DIR *folder) {
 
 static long position(int fd) {
     struct stat s;
-    if (fcntl(fd, F_GETFL) & O_APPEND) return syscall(SYS_fstat, fd, &s) ? 0 : s.st_size;
+    if (syscall(SYS_fcntl, fd, F_GETFL) & O_APPEND) return syscall(SYS_fstat, fd, &s) ? 0 : s.st_size;
     return syscall(SYS_lseek, fd, 0, SEEK_CUR);
 }
 static ssize_t written(int fd, const void *data, size_t n, long offset) {
@@ -341,6 +350,22 @@ int flock(int fd, int how) {
     if (on_fd(fd, path) && hit(FLOCK, path) == 1) return -1;
     return REAL(flock)(fd, how);
 }
+
+/* The locks of Linux, where there are no others. */
+static int locked(int fd, int what) {
+    char path[LONG];
+    int locks = what == F_OFD_SETLK || what == F_OFD_SETLKW || what == F_SETLK || what == F_SETLKW;
+    return locks && on_fd(fd, path) && hit(LOCK, path) == 1;
+}
+#define LOCKS(name) int name(int fd, int what, ...) { \
+    va_list more; va_start(more, what); void *with = va_arg(more, void *); va_end(more); \
+    return locked(fd, what) ? -1 : REAL(name)(fd, what, with); }
+LOCKS(fcntl) LOCKS(fcntl64)
+
+#define STATS_DISK(name, type) int name(const char *path, struct type *into) { \
+    char found[LONG]; \
+    return on_path(AT_FDCWD, path, found) && hit(STATVFS, found) == 1 ? -1 : REAL(name)(path, into); }
+STATS_DISK(statvfs, statvfs) STATS_DISK(statvfs64, statvfs64)
 
 /* As Linux has it, the descriptor is free whatever close says. */
 int close(int fd) {

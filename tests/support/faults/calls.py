@@ -2,8 +2,9 @@
 
 A library is loaded before the C library (`calls.c`). Of the calls on files below some places it
 notes each; or it ends the process at the n-th of a kind as `kill -9` does, with a write half done
-or not begun; or it lets that call fail with an error, and from then on calls of other kinds too.
-What mapped memory reads and writes is no call.
+or not begun; or it lets that call fail with an error, and from then on calls of other kinds too; or
+all of some kinds fail, as on a file system that lacks something. What mapped memory reads and
+writes is no call.
 """
 
 import errno
@@ -21,11 +22,12 @@ _SOURCE = Path(__file__).with_suffix(".c")
 KINDS = (
     *("create", "open", "opendir", "readdir", "write", "read", "stat", "fsync", "ftruncate"),
     *("rename", "link", "symlink", "unlink", "rmdir", "mkdir", "chmod", "utime", "flock"),
-    *("close", "copy"),
+    *("close", "copy", "lock", "statvfs"),
 )
-"""In the order of the library's; `create` opens for writing, `copy` lets the kernel copy."""
+"""In the order of the library's; `create` opens for writing, `copy` lets the kernel copy, `lock` is
+one of `fcntl`."""
 
-CHANGING = frozenset(KINDS) - {"open", "opendir", "readdir", "read", "stat"}
+CHANGING = frozenset(KINDS) - {"open", "opendir", "readdir", "read", "stat", "statvfs"}
 GROWING = frozenset({"create", "write", "mkdir", "link", "symlink", "rename", "ftruncate", "copy"})
 """What may take room on a disk."""
 
@@ -51,6 +53,8 @@ _ERRORS = {
     "flock": (errno.EIO,),
     "close": (errno.ENOSPC, errno.EDQUOT, errno.EIO),
     "copy": (errno.ENOSPC, errno.EIO),
+    "lock": (errno.EIO,),
+    "statvfs": (errno.EIO, errno.ENOSYS),
 }
 """What disks, quotas, mounts and networks say of each; EROFS, a disk that was remounted."""
 
@@ -77,8 +81,25 @@ class Fault:
     def armed(self, places: Path) -> dict[str, object]:
         """What the library is told."""
         mode = 4 if self.error else 3 if self.half else 2
-        then = sum(1 << KINDS.index(kind) for kind in self.then)
-        return _order(places, mode, KINDS.index(self.kind), self.at, self.error, then)
+        kind = KINDS.index(self.kind)
+        return _order(places, mode, kind, self.at, self.error, _mask(self.then))
+
+
+def always(library: Path, places: Path, error: int, *kinds: str) -> dict[str, str]:
+    """The variables with which all calls of some kinds fail, from the start of a process."""
+    unknown = set(kinds) - set(KINDS)
+    if unknown:
+        raise ValueError(f"unknown kinds of calls: {unknown}")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAULTS_ERROR": str(error),
+        "FAULTS_KINDS": str(_mask(kinds)),
+        "FAULTS_PLACES": str(places),
+    }
+
+
+def _mask(kinds: Iterable[str]) -> int:
+    return sum(1 << KINDS.index(kind) for kind in kinds)
 
 
 def noted(places: Path, log: Path, *, with_data: bool = False) -> dict[str, object]:
