@@ -125,6 +125,19 @@ def counted(log: Path) -> Counter[str]:
     return Counter(KINDS[int(line.split("\t")[0])] for line in log.read_text().splitlines())
 
 
+def full_disks(log: Path) -> Iterator[Fault]:
+    """A disk that is full for a moment: at the first write to each file that was noted."""
+    seen: set[str] = set()
+    at = 0
+    for line in log.read_text().splitlines():
+        kind, path = line.split("\t")
+        if KINDS[int(kind)] == "write":
+            at += 1
+            if path not in seen:
+                yield Fault("write", at, errno.ENOSPC)
+            seen.add(path)
+
+
 def kills(calls: Counter[str]) -> Iterator[Fault]:
     """A kill before each call that changes something, and in the middle of each write."""
     for kind, at in _each(calls, CHANGING):
