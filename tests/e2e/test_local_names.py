@@ -189,3 +189,22 @@ def test_a_push_needs_a_name(cli: CommandLine, hub: Registry, imported: str) -> 
     assert (done.returncode, hub.requests) == (2, [])
     assert "push needs a model name, got the ID" in done.stderr
     assert "`local/smol-v1:Q4_1`" in done.stderr
+
+
+def test_a_push_of_a_model_without_a_name_says_how_to_give_it_one(
+    cli: CommandLine, hub: Registry, imported: str
+) -> None:
+    # as another tool writes it into the layout
+    index = cli.home / "store" / "v1" / "index.json"
+    written = json.loads(index.read_text())
+    for entry in written["manifests"]:
+        del entry["annotations"]
+    index.write_text(json.dumps(written))
+    digits = imported.removeprefix("sha256:")[:12]
+    done = cli("push", digits)
+    assert (done.returncode, hub.requests, done.stderr) == (
+        2,
+        [],
+        f"error: push needs a model name, got the ID {digits}\n"
+        f"hint: add a name first: `modelrunner tag {digits} REGISTRY/NAME:TAG`\n",
+    )

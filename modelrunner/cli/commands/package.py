@@ -110,7 +110,7 @@ def push(
             f"push needs a model name, got the ID {reference}",
             hint=f"push one of its names: {known}"
             if known
-            else "add a name first: `modelrunner tag {reference} REGISTRY/NAME:TAG`",
+            else f"add a name first: `modelrunner tag {reference} REGISTRY/NAME:TAG`",
         )
     name = context.store.only_name(reference) or Reference.parse(reference)
     pushed = _push(context, model, name)
