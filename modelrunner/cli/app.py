@@ -18,10 +18,19 @@ from typing import Annotated, TextIO
 import typer
 
 from modelrunner import __version__
-from modelrunner.cli.context import GlobalOptions, Invocation, console_for, shared_options
+from modelrunner.cli.context import (
+    Debug,
+    GlobalOptions,
+    Invocation,
+    Offline,
+    Plain,
+    Progress,
+    Quiet,
+    console_for,
+    shared_options,
+)
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.parser.usage import hint_of, message_of
-from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors
@@ -51,18 +60,11 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
-    ] = False,
-    progress: Annotated[
-        ProgressMode | None,
-        typer.Option("--progress", help="How to show the progress of transfers."),
-    ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")] = False,
+    quiet: Quiet = False,
+    progress: Progress = None,
+    plain: Plain = False,
+    offline: Offline = False,
+    debug: Debug = False,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     """Handle options before the name of a command."""
@@ -89,15 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     said = Invocation()
     try:
         status = _run(arguments, fallback, said)
-    except ModelRunnerError as exc:
-        if fallback.debug:
-            import traceback
-
-            traceback.print_exc()
-        _show_error(exc, fallback, said)
-        status = exc.exit_code
-    except OSError as exc:
-        error = _of_disk(exc)
+    except (ModelRunnerError, OSError) as exc:
+        error = exc if isinstance(exc, ModelRunnerError) else _of_disk(exc)
         if error is None:
             raise
         if fallback.debug:
@@ -163,6 +158,7 @@ def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: Invocati
     """Print an error, with --github as an annotation too."""
     console_for(fallback).error(error)
     if said.options.github:
+        # only what fails in a workflow pays for it
         from modelrunner.cli.github import annotations
 
         for line in annotations(error, os.environ):
@@ -205,7 +201,7 @@ def _end_on_signals() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    sys.exit(_SIGNALLED + number)
 
 
 def _open_streams() -> None:

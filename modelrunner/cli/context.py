@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -34,6 +34,20 @@ if TYPE_CHECKING:
     from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
+
+
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
+]
+Progress: TypeAlias = Annotated[
+    ProgressMode | None,
+    typer.Option("--progress", help="How to show the progress of transfers."),
+]
+Plain: TypeAlias = Annotated[
+    bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
+]
+Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,18 +265,11 @@ def command(
 
 def shared_options(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
-    ] = False,
-    progress: Annotated[
-        ProgressMode | None,
-        typer.Option("--progress", help="How to show the progress of transfers."),
-    ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
-    ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")] = False,
+    quiet: Quiet = False,
+    progress: Progress = None,
+    plain: Plain = False,
+    offline: Offline = False,
+    debug: Debug = False,
 ) -> GlobalOptions:
     """The global options, as a function whose signature is lent to every command."""
     return GlobalOptions(json, quiet, progress, plain, offline, debug)
