@@ -46,7 +46,7 @@ def share(
             console.emit_line(value)
         else:
             console.print(server.address)
-        console.out.flush()
+        console.flush()
         if lan:
             from modelrunner.registry.lan import announced
 
