@@ -149,6 +149,12 @@ def test_zsh_and_fish_are_told_what_an_offer_is_and_bash_is_not(cli: CommandLine
     assert offered(cli, line, "bash") == ["cache-key"]
 
 
+@pytest.mark.parametrize("asked", [{}, {"COMP_WORDS": "modelrunner ", "COMP_CWORD": "x"}])
+def test_a_script_that_sends_no_line_gets_no_offer(cli: CommandLine, asked: dict[str, str]) -> None:
+    done = cli(_MODELRUNNER_COMPLETE="complete_bash", **asked)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_every_command_is_offered_and_none_is_loaded_for_it(cli: CommandLine) -> None:
     asked = {"_MODELRUNNER_COMPLETE": "complete_bash", "COMP_WORDS": "modelrunner "}
     done = cli(COMP_CWORD="1", PYTHONPROFILEIMPORTTIME="1", **asked)

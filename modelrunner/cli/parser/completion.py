@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from modelrunner.errors import ModelRunnerError
+
+# what knows the candidates of a place is loaded where they are asked for: every start loads this
 if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.oci.reference import Reference
@@ -70,7 +73,9 @@ def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa
     try:
         asked = parser(command, values, program, _VARIABLE)
         found = asked.get_completions(*asked.get_completion_args())
-    except Exception:  # noqa: BLE001 - whatever is wrong is said when the command is run
+    except (ModelRunnerError, OSError, LookupError, ValueError):
+        # what cannot be read is said when the command is run; the others are of a line that no
+        # script of ours sends
         return
     lines = [_line(item.value, item.help if shell != "bash" else None) for item in found]
     # own text: for a shell, which takes no escape sequences
@@ -239,7 +244,6 @@ def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching names of models in `modelrunner.toml` of the current directory."""
-    from modelrunner.errors import ModelRunnerError
     from modelrunner.lockfile.project import Project
 
     try:
@@ -300,7 +304,6 @@ def _begin(names: Iterable[str], incomplete: str) -> list[str]:
 def _settings() -> "Settings | None":
     """Return the settings, or the defaults if the configuration is invalid."""
     from modelrunner.config.settings import Settings
-    from modelrunner.errors import ModelRunnerError
 
     try:
         return Settings.load(os.environ)
@@ -320,7 +323,6 @@ def _stored(incomplete: str) -> Iterator[str]:
 
 def _references(settings: "Settings") -> "Iterator[Reference]":
     """Return every name in the local store; none if it cannot be read."""
-    from modelrunner.errors import ModelRunnerError
     from modelrunner.store.store import Store
 
     try:
