@@ -182,6 +182,7 @@ class Context:
             return self._with_origin(error, str(error.facts["ca_file"]))
         if error.exit_code not in (ExitStatus.NOT_FOUND, ExitStatus.ACCESS):
             return error
+        # only what fails pays for it
         from modelrunner.cards.catalog import Catalog
         from modelrunner.operations.model.suggestions import with_near_models
 

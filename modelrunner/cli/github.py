@@ -186,6 +186,7 @@ def _from_root(file: str, environ: Mapping[str, str], folder: Path | None) -> st
 
 
 def _cache_key(digests: Sequence[str]) -> str:
+    # a pull from a lock has its key
     from modelrunner.lockfile.lock import cache_key_of
 
     return cache_key_of(digests)

@@ -111,6 +111,7 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
     """
     if context.store.find(name) is not None:
         return
+    # most models are in the local store
     from modelrunner.cards.catalog import Catalog
     from modelrunner.operations.model.suggestions import near_models
 

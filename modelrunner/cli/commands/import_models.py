@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.progress.select import progress
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
 from modelrunner.oci.reference import Reference
@@ -101,9 +102,6 @@ def import_models(
             if several
             else "write it like local/granite:micro",
         )
-    # a look at what there is needs none
-    from modelrunner.cli.progress.select import progress
-
     with progress(context.console, verb="hashing") as listener:
         way: Way = "link" if link else "copy" if copy else "auto"
         importer = Importer(context.store, way, listener)

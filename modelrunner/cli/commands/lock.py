@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.views.lock import show_agreed
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import INTENT_NAME, Project
 
@@ -67,10 +68,9 @@ def lock(
     if references and not init:
         raise _unwanted(project, references)
     if check:
-        from modelrunner.cli.views.lock import show_agreed
-
         show_agreed(context, *project.agreed())
         return
+    # what asks registries: a check does without
     from modelrunner.cli.steps import locking
 
     if init:

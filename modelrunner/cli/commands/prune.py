@@ -10,6 +10,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import LOCK_NAME
+from modelrunner.lockfile.reader import require_lock
 from modelrunner.store.sweep import Leftover, leftovers, sweep
 from modelrunner.units import counted, format_size
 
@@ -69,7 +70,6 @@ def prune(
 
 
 def _plan(context: Context, locks: Sequence[Path], unpushed: bool) -> "RemovalPlan":
-    from modelrunner.lockfile.reader import require_lock
     from modelrunner.operations.lock.prune import unlocked
 
     keep = {model.manifest.digest for path in locks for model in require_lock(path).models}

@@ -61,6 +61,7 @@ def rm(
 
 
 def _everything(context: Context, *, yes: bool) -> list[Removed]:
+    # who removes one model does without
     from modelrunner.operations.lock.prune import carry_out, everything
 
     plan = everything(context.store)

@@ -37,6 +37,7 @@ from modelrunner.cli.options import (
     TopP,
     YesTools,
 )
+from modelrunner.cli.steps.fitting import fitted
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -51,6 +52,7 @@ from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.operations.pull.fit import Fitting, wish_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.tools.files import load_tools
@@ -279,9 +281,6 @@ def _fitted(
     require_fit: bool,
     launch: LaunchOptions,
 ) -> str:
-    from modelrunner.cli.steps.fitting import fitted
-    from modelrunner.operations.pull.fit import Fitting, wish_of
-
     # by an option of its own or by --set
     said = {key: value for key, value in launch.settings().items() if key in _SIZED_BY}
     asked = LaunchRequest.of(said)
@@ -322,6 +321,7 @@ def _caller(context: Context, question: str | None, tools: Path | None, allowed:
 
 
 def _chat(context: Context, session: Session) -> None:
+    # a script's question does without
     from modelrunner.cli.chat.loop import chat
 
     remember = not context.environ.get("MODELRUNNER_NOHISTORY")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,11 +13,13 @@ from modelrunner.cli.context import Context, command
 from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.fit import Budget
 from modelrunner.operations.catalog.search import NAMESPACE, Hit, Search
+from modelrunner.registry.docker_hub import (
+    DockerHubApi,
+    DockerHubRepository,
+    docker_hub_endpoint,
+)
+from modelrunner.registry.huggingface.api import HubApi, HubHit
 from modelrunner.units import format_size
-
-if TYPE_CHECKING:
-    from modelrunner.registry.docker_hub import DockerHubRepository
-    from modelrunner.registry.huggingface.api import HubHit
 
 _HEADINGS = ("NAME", "PARAMETERS", "SIZE", "FITS", "DOWNLOADS", "STARS", "DESCRIPTION")
 _FITS = {"fits": "yes", "no": "no"}
@@ -85,17 +87,13 @@ def search(
             context.console.say("no models found; `modelrunner cards` lists the built-in catalog")
 
 
-def _docker_hub(context: Context) -> "Sequence[DockerHubRepository]":
-    from modelrunner.registry.docker_hub import DockerHubApi, docker_hub_endpoint
-
+def _docker_hub(context: Context) -> Sequence[DockerHubRepository]:
     settings = context.settings
     endpoint = docker_hub_endpoint(settings.hub_api, ca_file=settings.ca_file)
     return DockerHubApi(endpoint).repositories(NAMESPACE)
 
 
-def _hugging_face(context: Context, text: str, limit: int) -> "Sequence[HubHit]":
-    from modelrunner.registry.huggingface.api import HubApi
-
+def _hugging_face(context: Context, text: str, limit: int) -> Sequence[HubHit]:
     places = context.registries
     # somebody waits for a page to read, as for Docker Hub's
     patience = replace(places.backoff, attempts=2, longest_retry_after_s=5.0)

@@ -48,6 +48,7 @@ def share(
             console.print(server.address)
         console.flush()
         if lan:
+            # few ask for it
             from modelrunner.registry.lan import announced
 
             addresses = stack.enter_context(announced(where, server.server_address[1]))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.progress.select import progress
 from modelrunner.errors import CapacityError, ConfigError, CorruptStoreError
 from modelrunner.events import Listener
 from modelrunner.operations.verify import (
@@ -35,9 +36,6 @@ def verify(
 
     Damaged files are moved to `quarantine/` in the store; the next pull downloads them again.
     """
-    # a look at stamps alone is over before anything could be shown
-    from modelrunner.cli.progress.select import progress
-
     store = context.store
     models = [store.resolve(text) for text in references] if references else store.models()
     with progress(context.console, verb="verifying") as listener:

@@ -25,6 +25,7 @@ from modelrunner.operations.lock.lock import Gone, Locker, write_lock
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 
+# what estimates is loaded where a model of the project has to fit
 if TYPE_CHECKING:
     from modelrunner.operations.estimate.report import Wish
 

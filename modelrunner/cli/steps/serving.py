@@ -48,6 +48,7 @@ def listening(context: Context, host: str, port: int) -> Iterator[socket.socket]
     Raises:
         PortInUseError: Somebody listens there; if it is one of our servers, what to do.
     """
+    # it brings the web server, which `--help` does without: here and below
     from modelrunner.serve.gateway import listen
 
     try:

@@ -33,6 +33,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
     for note in report.notes:
         say(f"note: {note}")
     if graph:
+        # few ask for it
         from modelrunner.cli.plot import plot
 
         for line in plot.text(plot.curve_of(report)):

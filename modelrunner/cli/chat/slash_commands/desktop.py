@@ -4,6 +4,7 @@ import base64
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -65,8 +66,6 @@ def _programs(environ: Mapping[str, str]) -> list[list[str]]:
 
 
 def _taken(line: list[str], raw: bytes) -> bool:
-    import subprocess
-
     quiet = subprocess.DEVNULL
     try:
         # what stays behind to hold the text shall not hold our terminal
@@ -91,8 +90,6 @@ def edit(text: str, environ: Mapping[str, str]) -> str:
     Raises:
         UsageError: There is no editor, it fails, or the text is not UTF-8.
     """
-    import subprocess
-
     line = _editor(environ)
     # the folder is the user's alone, so are the backups that an editor leaves beside the file
     with tempfile.TemporaryDirectory(prefix="modelrunner-") as folder:
