@@ -205,6 +205,8 @@ def test_a_push_of_a_model_without_a_name_says_how_to_give_it_one(
     assert (done.returncode, hub.requests, done.stderr) == (
         2,
         [],
-        f"error: push needs a model name, got the ID {digits}\n"
-        f"hint: add a name first: `modelrunner tag {digits} REGISTRY/NAME:TAG`\n",
+        (
+            f"error: push needs a model name, got the ID {digits}\n"
+            f"hint: add a name first: `modelrunner tag {digits} REGISTRY/NAME:TAG`\n"
+        ),
     )
