@@ -56,8 +56,8 @@ class Case:
     def is_plain(self) -> bool:
         """Whether it is the use that most people have: f16, one conversation, no options."""
         usual = Load(self.load.context)
-        return (self.load.kv_type, self.load.sequences, self.load.micro_batch) == (
-            usual.kv_type, usual.sequences, usual.micro_batch,
+        return (self.load.kv_type, self.load.parallel, self.load.micro_batch) == (
+            usual.kv_type, usual.parallel, usual.micro_batch,
         )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def ask(models: Path, python: str) -> Iterator[dict[str, Any]]:
                     "context": load.context,
                     "kv_type": load.kv_type,
                     "ubatch": load.micro_batch,
-                    "sequences": load.sequences,
+                    "sequences": load.parallel,
                     **parts,
                     "total": plan.total - (plan.output or 0),
                 }
@@ -236,7 +236,7 @@ def _uses(trained: int) -> Iterator[Load]:
         yield Load(context)
     yield Load(min(32768, trained), kv_type="q8_0")
     yield Load(min(8192, trained), micro_batch=256)
-    yield Load(min(16384, trained), sequences=4)
+    yield Load(min(16384, trained), parallel=4)
 
 
 if __name__ == "__main__":

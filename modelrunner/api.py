@@ -238,11 +238,11 @@ def pull(
 def _fitted(workspace: Workspace, text: str, fit: Fit) -> str:
     import warnings
 
-    from modelrunner.operations.pull.fit import Fitted, Fitting, fitted, wish_for
+    from modelrunner.operations.pull.fit import Fitted, Fitting, fitted, request_for
 
-    wish = wish_for(budget=fit.budget, context=fit.context)
+    request = request_for(budget=fit.budget, context=fit.context)
     # a model that is named is looked at in either case
-    fitting = Fitting(fit.choose, fit.require or not fit.choose, wish=wish)
+    fitting = Fitting(fit.choose, fit.require or not fit.choose, request=request)
     try:
         found = fitted(workspace.estimator(), text, fitting)
     except DoesNotFitError as exc:
@@ -466,14 +466,14 @@ def estimate(
         ManifestNotFoundError: Nobody knows the model.
         AccessError, TransferError: The registry does not tell, and no card knows the model.
     """
-    from modelrunner.operations.estimate.report import Wish
+    from modelrunner.operations.estimate.report import EstimateRequest
 
     estimator = _workspace(home).estimator(devices)
-    wish = Wish(context, kv_type, parallel, budget=budget)
+    request = EstimateRequest(context, kv_type, parallel, budget=budget)
     if isinstance(subject, Path):
-        report = estimator.of_file(subject, wish)
+        report = estimator.of_file(subject, request)
     else:
-        report = estimator.of_model(str(subject), wish)
+        report = estimator.of_model(str(subject), request)
     found, fit = report.estimate, report.fit
     return Estimate(
         report.name,

@@ -79,7 +79,7 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         return Estimate(weights, None, None, None, None, projector, known, None, source, notes)
     kv_cache, recurrent = kv_cache_bytes(shape, load), recurrent_bytes(shape, load)
     compute = compute_bytes(shape, load)
-    output = _LOGIT_BYTES * shape.vocabulary * load.sequences
+    output = _LOGIT_BYTES * shape.vocabulary * load.parallel
     total = known + kv_cache + recurrent + compute + output
     if shape.wiring.known and not shape.weights.unknown:
         below, above = _MARGIN.get(source, _MARGIN["config"])

@@ -104,7 +104,7 @@ def fit(
     layers = _most_layers(shape, load, budget, wanted, spare)
 
     def holds(each: int) -> bool:
-        longer = replace(load, context=each * load.sequences)
+        longer = replace(load, context=each * load.parallel)
         most = _most_layers(shape, longer, budget, wanted, spare)
         return most is not None and most >= (layers or 0)
 
@@ -122,7 +122,7 @@ def _fit_in_bytes(shape: ModelShape, load: Load, budget: int, projector: int | N
     def needed(context: int) -> int:
         return estimate(shape, replace(load, context=context), projector=projector).total
 
-    longest = longest_context(shape, lambda each: needed(each * load.sequences) <= budget)
+    longest = longest_context(shape, lambda each: needed(each * load.parallel) <= budget)
     verdict: Verdict = "fits" if needed(load.context) <= budget else "no"
     return Fit(verdict, len(shape.layers) + 1 if verdict == "fits" else 0, longest, budget)
 
@@ -168,16 +168,16 @@ def choose_context(
     One that leaves the whole model on the GPU is better than a longer one that does not. Where
     even a short one does not fit, it is that: the runtime will say what is missing.
     """
-    sequences = load.sequences if load else 1
+    parallel = load.parallel if load else 1
     most = min(shape.context or ceiling, ceiling)
-    wanted = replace(load or Load(1), context=most * sequences)
+    wanted = replace(load or Load(1), context=most * parallel)
     found = fit(shape, wanted, available, projector=projector)
     if found.verdict in ("fits", "unknown"):
         return most
-    smallest = min(most * sequences, _FALLBACK_CONTEXT)
+    smallest = min(most * parallel, _FALLBACK_CONTEXT)
     least = fit(shape, replace(wanted, context=smallest), available, projector=projector)
     longest = least.max_context if least.verdict == "fits" else found.max_context
-    each = min(most, longest or max(1, smallest // sequences))
+    each = min(most, longest or max(1, smallest // parallel))
     # llama.cpp rounds it up, and for more there may be no room
     return each - each % PADDING if PADDING < each < most else each
 

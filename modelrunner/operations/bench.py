@@ -47,7 +47,7 @@ _NEAR = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchWish:
+class BenchRequest:
     """What is measured.
 
     Attributes:
@@ -113,7 +113,7 @@ def _nothing_skipped(_length: int, _context: int) -> None:
 def bench(
     server: Server,
     model: str,
-    wish: BenchWish,
+    request: BenchRequest,
     told: Callable[[Speed], None],
     skipped: Callable[[int, int], None] = _nothing_skipped,
     context: int | None = None,
@@ -123,7 +123,7 @@ def bench(
     Args:
         server: It is ready.
         model: What it calls the model.
-        wish: What is measured.
+        request: What is measured.
         told: Hears each result as soon as it is there: what is measured is not lost by an error.
         skipped: Hears of each length of prompt that does not fit the context.
         context: Tokens that one request may have; None where that is not known.
@@ -134,18 +134,18 @@ def bench(
     """
     client, seeds = _Client(server, model), count()
     found = []
-    for length in wish.prompts:
-        if context is not None and length + wish.generate > context:
+    for length in request.prompts:
+        if context is not None and length + request.generate > context:
             skipped(length, context)
             continue
         words, tokens = client.words_for(length, seeds)
-        if context is not None and tokens + wish.generate > context:
+        if context is not None and tokens + request.generate > context:
             skipped(length, context)
             continue
-        for parallel in wish.parallels:
+        for parallel in request.parallels:
             rounds = [
-                client.round(parallel, words, tokens, wish.generate, seeds)
-                for _ in range(wish.rounds + 1)
+                client.round(parallel, words, tokens, request.generate, seeds)
+                for _ in range(request.rounds + 1)
             ]
             speed = _median([_speed(answers) for answers in rounds[1:]])
             told(speed)
@@ -153,7 +153,7 @@ def bench(
     if not found:
         raise UsageError(
             f"no prompt fits into the context of {context} tokens with an answer of "
-            f"{wish.generate}",
+            f"{request.generate}",
             hint="use smaller numbers for --prompt or --generate",
         )
     return found

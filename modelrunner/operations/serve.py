@@ -146,7 +146,7 @@ def plan_serving(
     if several and request.parallel is None:
         room = min(_known(budget, plan.fit.budget_bytes), default=None)
         for count in _SEVERAL:
-            load = replace(plan.load, context=plan.load.context * count, sequences=count)
+            load = replace(plan.load, context=plan.load.context * count, parallel=count)
             if not demand.is_known or room is None or demand.bytes(load) <= room:
                 return _planned(model, plan, replace(plan.spec, parallel=count), demand, load)
     return _planned(model, plan, plan.spec, demand, plan.load)
@@ -178,7 +178,7 @@ class _Demand:
 
     def longest(self, load: Load, budget: int) -> int | None:
         """The longest context of one conversation for which a budget is enough."""
-        count = load.sequences
+        count = load.parallel
 
         def holds(tokens: int) -> bool:
             return self.bytes(replace(load, context=tokens * count)) <= budget
@@ -225,7 +225,7 @@ def _narrowed(
         if (packed or 0) > (longest or 0):
             request, longest = tight, packed
     if longest is None:
-        least = demand.bytes(replace(request.load(1), context=PADDING * request.load(1).sequences))
+        least = demand.bytes(replace(request.load(1), context=PADDING * request.load(1).parallel))
         raise _too_large(name, least, budget, _larger(demand, request))
     return replace(request, context=min(longest, most))
 
@@ -233,8 +233,8 @@ def _narrowed(
 def _larger(demand: _Demand, request: LaunchRequest) -> str:
     """What helps where no context is short enough."""
     load = request.load(1)
-    least = demand.bytes(replace(load, context=PADDING * load.sequences))
-    parts = " or a lower --parallel" if load.sequences > 1 else ""
+    least = demand.bytes(replace(load, context=PADDING * load.parallel))
+    parts = " or a lower --parallel" if load.parallel > 1 else ""
     return f"raise --budget to {format_size(least)} at least, or use a smaller variant{parts}"
 
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.operations.bench import BenchWish, bench
+from modelrunner.operations.bench import BenchRequest, bench
 from tests.support.openai_server import OpenAIServer, Reply, event, refuses
 
-WISH = BenchWish(prompts=[16], parallels=[1], generate=4, rounds=1)
+WISH = BenchRequest(prompts=[16], parallels=[1], generate=4, rounds=1)
 
 
 def counts(tokens: int) -> Reply:
@@ -65,10 +65,10 @@ def test_nobody_there_is_a_runtime_error():
 
 
 def test_the_length_of_a_prompt_is_met_by_counting_again(server):
-    wish = BenchWish(prompts=[100], parallels=[1], generate=4, rounds=1)
+    request = BenchRequest(prompts=[100], parallels=[1], generate=4, rounds=1)
     server.next(counts(80), counts(130), counts(101), writes("a", "b"), writes("a", "b"))
     ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
-    (speed,) = bench(ready, "m", wish, lambda _speed: None)
+    (speed,) = bench(ready, "m", request, lambda _speed: None)
     assert speed.prompt_tokens == 101
     words = [len(request.body["prompt"].split()) for request in server.requests]
     # 16 words have 80 tokens: 20 have 130, so 18 come next
@@ -79,11 +79,11 @@ def test_the_length_of_a_prompt_is_met_by_counting_again(server):
 
 
 def test_a_length_that_does_not_fit_the_context_is_skipped(server):
-    wish = BenchWish(prompts=[16, 600, 1000], parallels=[1], generate=4, rounds=1)
+    request = BenchRequest(prompts=[16, 600, 1000], parallels=[1], generate=4, rounds=1)
     server.next(counts(16), writes("a", "b"), writes("a", "b"))
     ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
     skipped = []
-    found = bench(ready, "m", wish, lambda _speed: None, lambda *each: skipped.append(each), 512)
+    found = bench(ready, "m", request, lambda _speed: None, lambda *each: skipped.append(each), 512)
     assert [speed.prompt_tokens for speed in found] == [16]
     assert skipped == [(600, 512), (1000, 512)]
     with pytest.raises(UsageError, match="no prompt fits into the context of 8 tokens"):
@@ -91,10 +91,10 @@ def test_a_length_that_does_not_fit_the_context_is_skipped(server):
 
 
 def test_rows_before_a_failure_are_told(server):
-    wish = BenchWish(prompts=[16, 32], parallels=[1], generate=4, rounds=1)
+    request = BenchRequest(prompts=[16, 32], parallels=[1], generate=4, rounds=1)
     server.next(counts(16), writes("a", "b"), writes("a", "b"), refuses(500, message="broken"))
     ready = SimpleNamespace(base_url=f"{server.url}/v1", api_key="", name="url")
     told = []
     with pytest.raises(RuntimeFailedError, match="broken"):
-        bench(ready, "m", wish, told.append)
+        bench(ready, "m", request, told.append)
     assert [speed.prompt_tokens for speed in told] == [16]

@@ -22,7 +22,7 @@ from modelrunner.cli.steps.launching import find_or_pull, started, warn_of_rpc
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.plan.load import padded
-from modelrunner.operations.bench import BenchWish, Speed
+from modelrunner.operations.bench import BenchRequest, Speed
 from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.launch.plan import plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions, refuse_for_others
@@ -71,7 +71,7 @@ def bench(
     runtime: RuntimeChoice = None,
 ) -> None:
     """Measure how fast a model reads prompts and generates answers on this machine."""
-    wish = BenchWish(
+    request = BenchRequest(
         prompts=_numbers("--prompt", prompts, _LONGEST),
         parallels=_numbers("--parallel", parallels, _MOST),
         generate=generate,
@@ -95,19 +95,19 @@ def bench(
         spec = LaunchSpec(model=Path(), name=reference, context=0, threads=0, api_key="")
         with chosen.start(spec, Path()) as server:
             server.wait_until_ready(_READY_WITHIN_S)
-            _show(context, server, reference, wish)
+            _show(context, server, reference, request)
         return
     model, name = find_or_pull(context, reference, chats=True)
     asked = precedence.request(chosen, model, name, launch)
     # where it answers one after the other, requests wait for one another, and that is its speed
-    parallel = max(wish.parallels) if Ability.PARALLEL in chosen.abilities else 1
-    room = padded(wish.context)
+    parallel = max(request.parallels) if Ability.PARALLEL in chosen.abilities else 1
+    room = padded(request.context)
     asked = replace(asked, context=room, parallel=parallel)
     plan = plan_launch(context.store, model, name, asked, devices())
     context.console.say(plan.line())
     warn_of_rpc(context, [plan.spec])
     with started(context, chosen, plan) as server:
-        _show(context, server, plan.spec.name, wish, plan.spec.context)
+        _show(context, server, plan.spec.name, request, plan.spec.context)
 
 
 def _refuse_own(launch: LaunchOptions) -> None:
@@ -120,7 +120,7 @@ def _refuse_own(launch: LaunchOptions) -> None:
 
 
 def _show(
-    context: Context, server: Server, model: str, wish: BenchWish, planned: int | None = None
+    context: Context, server: Server, model: str, request: BenchRequest, planned: int | None = None
 ) -> None:
     console = context.console
     found: list[Speed] = []
@@ -138,7 +138,7 @@ def _show(
         lost.append(length)
         console.warn(
             f"prompt {length}: skipped, it exceeds the context of {room} tokens together with"
-            f" {wish.generate} tokens of answer"
+            f" {request.generate} tokens of answer"
         )
 
     def show(error: ModelRunnerError | None = None) -> None:
@@ -151,7 +151,7 @@ def _show(
             {
                 "reference": model,
                 "runtime": server.name,
-                "rounds": wish.rounds,
+                "rounds": request.rounds,
                 "results": results,
                 "skipped_prompts": lost,
                 **failed,
@@ -159,7 +159,7 @@ def _show(
         )
 
     try:
-        measure(server, model, wish, measured, skipped, server.context or planned)
+        measure(server, model, request, measured, skipped, server.context or planned)
     except ModelRunnerError as exc:
         # what was measured before is not lost
         if found:

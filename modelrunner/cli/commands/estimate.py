@@ -12,7 +12,7 @@ from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.estimate.estimate import Estimator
-from modelrunner.operations.estimate.report import Report, Wish, device_to_dict
+from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
 from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
 from modelrunner.text import suggest
 
@@ -102,7 +102,7 @@ def estimate(
         )
     if budget is not None and gpu is not None:
         raise UsageError("--budget and --for cannot be combined", hint="use one of them")
-    wish = Wish(
+    request = EstimateRequest(
         context_size,
         kv_type,
         parallel or 1,
@@ -115,9 +115,9 @@ def estimate(
     estimator = context.workspace.estimator(None if named is None else [named])
     asked = budget is not None or gpu is not None
     if all_variants:
-        _estimate_all(context, estimator, subject, wish, asked=asked)
+        _estimate_all(context, estimator, subject, request, asked=asked)
         return
-    report = _report(estimator, subject, wish)
+    report = _report(estimator, subject, request)
     for path in plot or ():
         _picture(context, report, path)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
@@ -130,10 +130,10 @@ def estimate(
         raise too_much
 
 
-def _report(estimator: Estimator, subject: str, wish: Wish) -> Report:
+def _report(estimator: Estimator, subject: str, request: EstimateRequest) -> Report:
     path = Path(subject)
     is_file = path.is_file() or subject.lower().endswith(".gguf")
-    return estimator.of_file(path, wish) if is_file else estimator.of_model(subject, wish)
+    return estimator.of_file(path, request) if is_file else estimator.of_model(subject, request)
 
 
 def _picture(context: Context, report: Report, path: Path) -> None:
@@ -152,7 +152,7 @@ def _curve(report: Report, *, graph: bool) -> dict[str, object]:
 
 
 def _estimate_all(
-    context: Context, estimator: Estimator, subject: str, wish: Wish, *, asked: bool
+    context: Context, estimator: Estimator, subject: str, request: EstimateRequest, *, asked: bool
 ) -> None:
     from modelrunner.operations.estimate.variants import names_repository, variants
 
@@ -161,7 +161,7 @@ def _estimate_all(
             f"--variants needs a repository, but {subject[:200]} names one model",
             hint="remove the tag, or --variants",
         )
-    found = variants(estimator, subject, wish)
+    found = variants(estimator, subject, request)
     none = _none_fits(found) if asked else None
     if not context.console.json:
         show_variants(context.console, found)
@@ -169,9 +169,9 @@ def _estimate_all(
         context.console.emit(
             {
                 "repository": found.repository.with_tag("latest").short.removesuffix(":latest"),
-                "kv_type": wish.kv_type,
+                "kv_type": request.kv_type,
                 "devices": [device_to_dict(device) for device in estimator.devices()],
-                "budget_bytes": wish.budget,
+                "budget_bytes": request.budget,
                 "variants": [entry.to_dict() for entry in found.candidates],
                 "unseen_tags": found.unseen,
             }

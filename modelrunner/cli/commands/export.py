@@ -12,7 +12,7 @@ from modelrunner.cli.options import Rpc
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
-from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportWish, Kind
+from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportRequest, Kind
 from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.system.installation import Installation
 from modelrunner.text import suggest
@@ -92,7 +92,7 @@ def export_model(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
-    wish = ExportWish(
+    request = ExportRequest(
         context=context_size,
         kv_type=kv_type,
         port=port,
@@ -104,12 +104,12 @@ def export_model(
     )
     estimator = context.workspace.estimator()
     exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
-    made = exporter.export(kind, reference, wish)
+    made = exporter.export(kind, reference, request)
     if not made.report.estimate.is_complete:
         context.console.warn("the memory estimate is incomplete: the limit may be too low")
     if made.warning is not None:
         context.console.warn(f"{made.plan.alias}: {made.warning}")
-    if wish.rpc is not None:
+    if request.rpc is not None:
         context.console.warn(RPC_WARNING)
     if output is not None:
         for path in _written(output, made.files):

@@ -135,14 +135,14 @@ def pull(
     from_lock = locked or frozen
     placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None
-    wish = _Wish(connections, rate, fail_fast, actions)
+    request = _Request(connections, rate, fail_fast, actions)
     if from_lock:
         if fitting:
             raise UsageError(
                 "--fit, --require-fit, --budget and --for cannot be combined with --locked",
                 hint="remove them: the lock pins which variant to pull",
             )
-        _pull_locked(context, references or (), wish, placing, file=file)
+        _pull_locked(context, references or (), request, placing, file=file)
         return
     if not references:
         raise UsageError(
@@ -153,11 +153,11 @@ def pull(
         raise UsageError("--file needs --locked", hint="add --locked, or --frozen")
     if fitting:
         references = _fitted(context, references, fit, require_fit, budget, gpu)
-    _pull_named(context, references, wish, placing)
+    _pull_named(context, references, request, placing)
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Request:
     """Limits of a pull, and the outputs of GitHub Actions."""
 
     connections: int | None
@@ -172,33 +172,35 @@ class _Wish:
         return Limits(self.connections, self.rate)
 
 
-def _pull_named(context: Context, texts: Sequence[str], wish: _Wish, placing: Placing) -> None:
+def _pull_named(
+    context: Context, texts: Sequence[str], request: _Request, placing: Placing
+) -> None:
     from modelrunner.cli.steps.pulling import pull_many, pull_one
     from modelrunner.operations.pull.reference import reference_to_pull
 
     references = [reference_to_pull(context.store, text) for text in texts]
     if len(references) == 1:
-        pulled = pull_one(context, references[0], wish.limits, shows_need=True)
+        pulled = pull_one(context, references[0], request.limits, shows_need=True)
         result = placing.place(Result(pulled), placing.folder)
-        if wish.actions is not None:
-            wish.actions.report([result])
+        if request.actions is not None:
+            request.actions.report([result])
         show_one(context, result)
         return
     outcomes = pull_many(
-        context, references, wish.limits, fail_fast=wish.fail_fast, shows_need=True
+        context, references, request.limits, fail_fast=request.fail_fast, shows_need=True
     )
     places = folders(placing.folder, [outcome.reference for outcome in outcomes])
     if len(outcomes) == 1:
         places = [placing.folder]
     results = [Result(outcome) for outcome in outcomes]
     shown = _placed(context, results, places, placing, _errors(outcomes))
-    _finish(context, shown, wish)
+    _finish(context, shown, request)
 
 
 def _pull_locked(
     context: Context,
     names: Sequence[str],
-    wish: _Wish,
+    request: _Request,
     placing: Placing,
     *,
     file: Path | None,
@@ -209,7 +211,7 @@ def _pull_locked(
     def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
         from modelrunner.cli.steps.pulling import pull_many
 
-        outcomes = pull_many(context, references, wish.limits, fail_fast=wish.fail_fast)
+        outcomes = pull_many(context, references, request.limits, fail_fast=request.fail_fast)
         reported.extend(_errors(outcomes))
         return outcomes
 
@@ -231,10 +233,10 @@ def _pull_locked(
         for entry in found
     ]
     shown = _placed(context, results, places, placing, reported)
-    if wish.actions is None:
-        _finish(context, shown, wish)
+    if request.actions is None:
+        _finish(context, shown, request)
     else:
-        _finish(context, shown, wish, project.lock().cache_key())
+        _finish(context, shown, request, project.lock().cache_key())
 
 
 def _placed(
@@ -256,13 +258,13 @@ def _placed(
 
 
 def _finish(
-    context: Context, results: Sequence[Result], wish: _Wish, cache_key: str | None = None
+    context: Context, results: Sequence[Result], request: _Request, cache_key: str | None = None
 ) -> None:
     """Print the results, and write them for GitHub Actions with --github."""
-    if wish.actions is not None:
+    if request.actions is not None:
         from modelrunner.cli.github import annotations
 
-        wish.actions.report(results, cache_key)
+        request.actions.report(results, cache_key)
         failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
         for entry in failed:
             for line in annotations(entry.named(), context.environ):
@@ -293,11 +295,11 @@ def _fitted(
     gpu: str | None,
 ) -> list[str]:
     from modelrunner.cli.steps.fitting import fitted
-    from modelrunner.operations.pull.fit import Fitting, gpu_named, wish_of
+    from modelrunner.operations.pull.fit import Fitting, gpu_named, request_of
 
     if gpu is None and budget is None:
         _warn_of_runtime(context)
-    wanted = Fitting(fit, require_fit, gpu_named(gpu), wish_of(budget))
+    wanted = Fitting(fit, require_fit, gpu_named(gpu), request_of(budget))
     return [fitted(context, text, wanted) for text in references]
 
 

@@ -52,7 +52,7 @@ from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
-from modelrunner.operations.pull.fit import Fitting, wish_of
+from modelrunner.operations.pull.fit import Fitting, request_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.tools.files import load_tools
@@ -284,13 +284,13 @@ def _fitted(
     # by an option of its own or by --set
     said = {key: value for key, value in launch.settings().items() if key in _SIZED_BY}
     asked = LaunchRequest.of(said)
-    wish = wish_of(
+    request = request_of(
         None,
         asked.context or context.settings.context,
         asked.gpu_layers,
-        sequences=asked.parallel or 1,
+        parallel=asked.parallel or 1,
     )
-    return fitted(context, reference, Fitting(fit, require_fit, wish=wish))
+    return fitted(context, reference, Fitting(fit, require_fit, request=request))
 
 
 def _asking(question: str | None, answers: int | None, form: str | None) -> Asking:

@@ -11,7 +11,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.estimate.report import Facts, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Facts
 from modelrunner.operations.pull import fit
 from modelrunner.operations.pull.fit import Fitting
 
@@ -47,7 +47,7 @@ def print_need(
         return
     estimator = context.workspace.estimator()
     try:
-        report = estimator.of_config(Facts(reference.short), artifact, config, Wish())
+        report = estimator.of_config(Facts(reference.short), artifact, config, EstimateRequest())
     except ModelRunnerError:
         # a courtesy: the pull goes on without
         return

@@ -27,7 +27,7 @@ from modelrunner.units import counted
 
 # what estimates is loaded where a model of the project has to fit
 if TYPE_CHECKING:
-    from modelrunner.operations.estimate.report import Wish
+    from modelrunner.operations.estimate.report import EstimateRequest
 
 
 def write(context: Context, project: Project, update: Sequence[str], *, upgrade: bool) -> None:
@@ -183,13 +183,13 @@ def locker(context: Context) -> Locker:
         from modelrunner.cli.steps.fitting import fitted
         from modelrunner.operations.pull.fit import Fitting
 
-        wanted_fit = Fitting(choose=True, require=True, wish=_wish(wanted.fit))
+        wanted_fit = Fitting(choose=True, require=True, request=_request(wanted.fit))
         return Reference.parse(fitted(context, wanted.text, wanted_fit))
 
     def check(wanted: Wanted, pinned: Reference) -> None:
         from modelrunner.operations.pull.fit import does_not_fit
 
-        report = context.workspace.estimator().of_model(str(pinned), _wish(wanted.fit))
+        report = context.workspace.estimator().of_model(str(pinned), _request(wanted.fit))
         if report.fit.verdict not in ("fits", "partial"):
             name = wanted.reference.short
             raise does_not_fit(replace(report, facts=replace(report.facts, name=name)))
@@ -197,13 +197,13 @@ def locker(context: Context) -> Locker:
     return Locker(context.store, context.source_for, choose, check, context.offline)
 
 
-def _wish(fit: Fit | None) -> "Wish":
+def _request(fit: Fit | None) -> "EstimateRequest":
     """The use to fit; what this machine has or has seen must not make another lock than others."""
     from modelrunner.memory.card_estimate import CARD_CONTEXT
-    from modelrunner.operations.estimate.report import Wish
+    from modelrunner.operations.estimate.report import EstimateRequest
 
-    wish = Wish(usual=CARD_CONTEXT, source="header")
-    return wish if fit is None else replace(wish, context=fit.context, budget=fit.vram)
+    request = EstimateRequest(usual=CARD_CONTEXT, source="header")
+    return request if fit is None else replace(request, context=fit.context, budget=fit.vram)
 
 
 def _gone_to_dict(gone: Gone) -> dict[str, object]:

@@ -73,7 +73,7 @@ def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
 
 
 def _tokens(load: Load) -> str:
-    many = f"{load.sequences} conversations of " if load.sequences > 1 else ""
+    many = f"{load.parallel} conversations of " if load.parallel > 1 else ""
     return f"{many}{load.each} tokens"
 
 

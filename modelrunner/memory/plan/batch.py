@@ -43,7 +43,7 @@ class Batch:
     @classmethod
     def of(cls, graph: Graph, shape: ModelShape, load: Load) -> "Batch":
         """The inputs of a micro batch of `load`."""
-        tokens, sequences = load.tokens, load.sequences
+        tokens, sequences = load.tokens, load.parallel
         streams = 1 if shape.wiring.encoder else sequences
         cells = (load.cells, window_cells(shape, load))
         if shape.wiring.encoder:

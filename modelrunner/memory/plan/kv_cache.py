@@ -31,7 +31,7 @@ def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
         row = load.cache_bytes(layer.kv_heads * layer.key_size) + load.cache_bytes(
             layer.kv_heads * layer.value_size
         )
-    return cells * row * load.sequences
+    return cells * row * load.parallel
 
 
 def recurrent_bytes(shape: ModelShape, load: Load) -> int:
@@ -44,4 +44,4 @@ def layer_state_bytes(shape: ModelShape, load: Load, index: int) -> int:
     space = shape.state_space
     if space is None or not shape.layers[index].recurrent:
         return 0
-    return _STATE_BYTES * (space.conv_state + space.scan_state) * load.sequences
+    return _STATE_BYTES * (space.conv_state + space.scan_state) * load.parallel

@@ -26,9 +26,9 @@ class Load:
     """How a model will be used.
 
     Attributes:
-        context: Tokens in all, shared by the sequences.
+        context: Tokens in all, shared by all conversations.
         kv_type: What the cache is kept in.
-        sequences: Conversations at the same time.
+        parallel: Conversations at the same time.
         micro_batch: Tokens that are computed at once.
         flash_attention: Whether attention is computed without keeping its scores.
         gpu_layers: Layers on the GPU; None for all of them.
@@ -37,14 +37,14 @@ class Load:
 
     context: int
     kv_type: str = "f16"
-    sequences: int = 1
+    parallel: int = 1
     micro_batch: int = 512
     flash_attention: bool = True
     gpu_layers: int | None = None
     outputs: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("context", "sequences", "micro_batch"):
+        for name in ("context", "parallel", "micro_batch"):
             if getattr(self, name) < 1:
                 label = name.replace("_", " ")
                 raise UsageError(
@@ -60,22 +60,22 @@ class Load:
     @property
     def each(self) -> int:
         """Tokens of one conversation."""
-        return self.context // self.sequences
+        return self.context // self.parallel
 
     @property
     def cells(self) -> int:
         """Tokens that the cache of one sequence holds."""
-        return padded(padded(self.context) // self.sequences)
+        return padded(padded(self.context) // self.parallel)
 
     @property
     def tokens(self) -> int:
         """Tokens of the largest micro batch, the same number from each sequence."""
-        return padded(min(self.context, self.micro_batch), self.sequences)
+        return padded(min(self.context, self.micro_batch), self.parallel)
 
     @property
     def rows(self) -> int:
         """Rows of logits of one micro batch."""
-        return min(self.tokens, self.outputs or self.sequences)
+        return min(self.tokens, self.outputs or self.parallel)
 
     def cache_bytes(self, elements: int) -> int:
         """Bytes of so many numbers in the cache."""

@@ -26,7 +26,7 @@ def recur(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Ten
 
 
 def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
-    sequences, inner, heads = batch.load.sequences, space.inner, space.heads
+    sequences, inner, heads = batch.load.parallel, space.inner, space.heads
     each, head, wide = batch.tokens // sequences, inner // heads, space.convolved
     by_head = (head, heads, each, sequences)
     conv = _last_tokens(graph, space, batch)
@@ -50,7 +50,7 @@ def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> T
 
 
 def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
-    sequences, inner, rank, state = batch.load.sequences, space.inner, space.heads, space.state
+    sequences, inner, rank, state = batch.load.parallel, space.inner, space.heads, space.state
     each = batch.tokens // sequences
     whole = (inner, each, sequences)
     conv = _last_tokens(graph, space, batch)
@@ -73,13 +73,13 @@ def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Te
 
 def _last_tokens(graph: Graph, space: StateSpace, batch: Batch) -> Tensor:
     """What the convolution looks back at, for each sequence of the batch."""
-    sequences = batch.load.sequences
+    sequences = batch.load.parallel
     found = _states(graph, batch, space.conv_state)
     return graph.reshape(found, max(space.conv - 1, 1), space.convolved, sequences)
 
 
 def _states(graph: Graph, batch: Batch, size: int) -> Tensor:
-    sequences = batch.load.sequences
+    sequences = batch.load.parallel
     found = graph.expand(graph.new((size, sequences), graph.view(batch.states, (sequences,))))
     _move_others(graph, batch, size)
     return found
@@ -102,7 +102,7 @@ def _convolved(graph: Graph, space: StateSpace, conv: Tensor, mixed: Tensor) -> 
 
 def _scanned(graph: Graph, space: StateSpace, batch: Batch, *inputs: Tensor) -> Tensor:
     """Outputs of all tokens, followed by the states after the last ones."""
-    sequences = batch.load.sequences
+    sequences = batch.load.parallel
     main = graph.view(batch.states, (sequences,))
     size = space.inner * batch.tokens + space.scan_state * sequences
     scanned = graph.expand(graph.new((size,), *inputs, main))

@@ -30,7 +30,7 @@ from modelrunner.memory.plan.load import Load
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
-from modelrunner.operations.estimate.report import Facts, Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.size_fit import row_verdict
@@ -59,23 +59,23 @@ class Estimator:
     devices: Callable[[], Sequence[Device]]
     experience: Callable[[], "Experience | None"] | None = None
 
-    def of_file(self, path: Path, wish: Wish) -> Report:
+    def of_file(self, path: Path, request: EstimateRequest) -> Report:
         """For a GGUF file.
 
         Raises:
             MalformedGGUFError, UsageError: It is none, or not there.
             LaunchError: llama.cpp was asked for its plan, and has none.
         """
-        if wish.source in ("config", "card"):
+        if request.source in ("config", "card"):
             raise UsageError(
-                f"{path} is a file: --source {wish.source} is not available for it",
+                f"{path} is a file: --source {request.source} is not available for it",
                 hint="leave out --source",
             )
         found = headers.of_file(path)
-        report = self._of_headers(Facts(str(path)), found, wish)
-        return _measured(report, path) if wish.source == "measured" else report
+        report = self._of_headers(Facts(str(path)), found, request)
+        return _measured(report, path) if request.source == "measured" else report
 
-    def of_model(self, text: str, wish: Wish) -> Report:
+    def of_model(self, text: str, request: EstimateRequest) -> Report:
         """For a model by name or ID: here, else in its registry, else on its card.
 
         Raises:
@@ -87,29 +87,31 @@ class Estimator:
         stored = self.store.lookup(text)
         if stored is not None:
             names = [reference.tag or "" for reference in stored.references]
-            return self.of_stored(stored, text, wish, self.card(text, names))
+            return self.of_stored(stored, text, request, self.card(text, names))
         card = self.card(text)
         if is_whole_id(text):
             self.store.resolve(text)
         reference = Reference.parse(text)
         variant = variant_of(card, [reference.short])
-        if wish.source == "measured":
+        if request.source == "measured":
             raise UsageError(
                 f"{reference.short} is not in the local store, which --source measured needs",
                 hint=f"run `modelrunner pull {reference.short}`, or use --source header",
             )
-        if wish.source == "card":
-            return self.of_row(reference.short, card, variant, wish)
+        if request.source == "card":
+            return self.of_row(reference.short, card, variant, request)
         try:
             source = self.source_for(reference)
             pinned = pin(source, reference)
-            return self.of_remote(source, pinned, wish, Facts(reference.short, variant=variant))
+            return self.of_remote(source, pinned, request, Facts(reference.short, variant=variant))
         except UNREACHED:
-            if variant is None or not _answers(card, variant, wish):
+            if variant is None or not _answers(card, variant, request):
                 raise
-            return self.of_card(reference.short, card, variant, wish)
+            return self.of_card(reference.short, card, variant, request)
 
-    def of_stored(self, model: StoredModel, name: str, wish: Wish, card: "Card | None") -> Report:
+    def of_stored(
+        self, model: StoredModel, name: str, request: EstimateRequest, card: "Card | None"
+    ) -> Report:
         """For a model that is here.
 
         Raises:
@@ -118,17 +120,19 @@ class Estimator:
         """
         variant = variant_of(card, [reference.short for reference in model.references])
         facts = Facts(name, variant=variant)
-        if wish.source == "card":
-            return self.of_row(name, card, variant, wish)
-        if wish.source == "config":
-            return self.of_config(facts, model.artifact, model.config, wish)
-        wish = _as_packaged(wish, lambda: model.config)
-        report = self._of_headers(facts, headers.of_stored(model), wish)
-        if wish.source == "measured":
+        if request.source == "card":
+            return self.of_row(name, card, variant, request)
+        if request.source == "config":
+            return self.of_config(facts, model.artifact, model.config, request)
+        request = _as_packaged(request, lambda: model.config)
+        report = self._of_headers(facts, headers.of_stored(model), request)
+        if request.source == "measured":
             return _measured(report, model.weights())
-        return self._corrected(report, model.artifact, wish)
+        return self._corrected(report, model.artifact, request)
 
-    def of_remote(self, source: "Source", pinned: Reference, wish: Wish, facts: Facts) -> Report:
+    def of_remote(
+        self, source: "Source", pinned: Reference, request: EstimateRequest, facts: Facts
+    ) -> Report:
         """For a model in a registry, by its digest.
 
         Raises:
@@ -140,36 +144,40 @@ class Estimator:
         from modelrunner.operations.model.resolve import artifact_at
 
         artifact = artifact_at(source, pinned)
-        if wish.source == "config":
+        if request.source == "config":
             config = configs.of_remote(source, pinned, artifact)
-            return self.of_config(facts, artifact, config, wish)
-        wish = _as_packaged(wish, lambda: configs.of_remote(source, pinned, artifact))
-        report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), wish)
-        return self._corrected(report, artifact, wish)
+            return self.of_config(facts, artifact, config, request)
+        request = _as_packaged(request, lambda: configs.of_remote(source, pinned, artifact))
+        report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), request)
+        return self._corrected(report, artifact, request)
 
     def of_config(
-        self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, wish: Wish
+        self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, request: EstimateRequest
     ) -> Report:
         """For an artifact by what its config says, and the sizes of its layers."""
         weights = sum(layer.descriptor.size for layer in artifact.weights)
-        wish = _as_packaged(wish, lambda: config)
+        request = _as_packaged(request, lambda: config)
         shape = ModelShape.from_strings(config.gguf, weights=weights)
         if artifact.adapter is not None:
             shape = shape.with_adapter(artifact.adapter.descriptor.size)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
         told = replace(facts, quantization=config.quantization)
-        return self._corrected(self._of_shape(told, shape, wish, projector=size), artifact, wish)
+        return self._corrected(
+            self._of_shape(told, shape, request, projector=size), artifact, request
+        )
 
-    def of_card(self, name: str, card: "Card | None", variant: "Variant", wish: Wish) -> Report:
+    def of_card(
+        self, name: str, card: "Card | None", variant: "Variant", request: EstimateRequest
+    ) -> Report:
         """For a variant that only a card knows: by the shape in it, else by its row."""
         shape = _shape(card, variant)
         if shape is None:
-            return self.of_row(name, card, variant, wish)
-        return self._of_shape(_facts(name, variant), shape, wish)
+            return self.of_row(name, card, variant, request)
+        return self._of_shape(_facts(name, variant), shape, request)
 
     def of_row(
-        self, name: str, card: "Card | None", variant: "Variant | None", wish: Wish
+        self, name: str, card: "Card | None", variant: "Variant | None", request: EstimateRequest
     ) -> Report:
         """For a variant by its row alone, which is for one context.
 
@@ -181,19 +189,21 @@ class Estimator:
                 f"{name}: size not found in any card",
                 hint="`modelrunner cards` lists the models with cards",
             )
-        context = wish.context or wish.usual or CARD_CONTEXT
-        decided: ContextSource = "usual" if wish.context is None else "requested"
+        context = request.context or request.usual or CARD_CONTEXT
+        decided: ContextSource = "usual" if request.context is None else "requested"
         found = estimate_from_card(variant.vram_bytes, variant.size_bytes, context=context)
         available = self.devices()
-        budget = wish.budget if wish.budget is not None else Budget.of(available).together
+        budget = request.budget if request.budget is not None else Budget.of(available).together
         return Report(
             _facts(name, variant),
-            Load(context * wish.sequences, wish.kv_type, wish.sequences, wish.micro_batch),
+            Load(
+                context * request.parallel, request.kv_type, request.parallel, request.micro_batch
+            ),
             found,
             Fit(row_verdict(found, budget), None, None, budget),
             available,
             variant.context_tokens,
-            requested=wish.context,
+            requested=request.context,
             context_source=decided,
         )
 
@@ -201,9 +211,11 @@ class Estimator:
         """The card of a repository, if the catalogue has one that may have a row for the tags."""
         return self.catalog().get(text, tags)
 
-    def _corrected(self, report: Report, artifact: ModelArtifact, wish: Wish) -> Report:
+    def _corrected(
+        self, report: Report, artifact: ModelArtifact, request: EstimateRequest
+    ) -> Report:
         """With what runtimes reported of these weights here, unless one source was asked for."""
-        known = self.experience() if self.experience and wish.source == "auto" else None
+        known = self.experience() if self.experience and request.source == "auto" else None
         if known is None:
             return report
         # few models have been run here, and the others need not load this
@@ -211,25 +223,30 @@ class Estimator:
 
         return corrected(report, artifact, known)
 
-    def _of_headers(self, facts: Facts, found: Headers, wish: Wish) -> Report:
+    def _of_headers(self, facts: Facts, found: Headers, request: EstimateRequest) -> Report:
         metadata = found.metadata
         told = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
-        return self._of_shape(told, found.shape, wish, projector=found.projector_bytes)
+        return self._of_shape(told, found.shape, request, projector=found.projector_bytes)
 
     def _of_shape(
-        self, facts: Facts, shape: ModelShape, wish: Wish, *, projector: int | None = None
+        self,
+        facts: Facts,
+        shape: ModelShape,
+        request: EstimateRequest,
+        *,
+        projector: int | None = None,
     ) -> Report:
         available = self.devices()
-        room: Sequence[Device] | int = available if wish.budget is None else wish.budget
+        room: Sequence[Device] | int = available if request.budget is None else request.budget
         load = Load(
-            (wish.context or 1) * wish.sequences,
-            wish.kv_type,
-            wish.sequences,
-            wish.micro_batch,
-            gpu_layers=wish.gpu_layers,
+            (request.context or 1) * request.parallel,
+            request.kv_type,
+            request.parallel,
+            request.micro_batch,
+            gpu_layers=request.gpu_layers,
         )
-        context, decided = _context(wish, shape, room, load, projector)
-        load = replace(load, context=context * load.sequences)
+        context, decided = _context(request, shape, room, load, projector)
+        load = replace(load, context=context * load.parallel)
         needed = estimate(shape, load, projector=projector)
         return Report(
             facts,
@@ -240,20 +257,20 @@ class Estimator:
             shape.context or None,
             shape,
             projector,
-            requested=wish.context,
+            requested=request.context,
             context_source=decided,
         )
 
 
-def _as_packaged(wish: Wish, config: Callable[[], ModelConfig]) -> Wish:
+def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) -> EstimateRequest:
     """The use with the artifact's own context, where neither a context nor a usual one is given."""
-    if wish.context is not None or wish.usual is not None:
-        return wish
-    return replace(wish, packaged=config().context_size)
+    if request.context is not None or request.usual is not None:
+        return request
+    return replace(request, packaged=config().context_size)
 
 
 def _context(
-    wish: Wish,
+    request: EstimateRequest,
     shape: ModelShape,
     room: Sequence[Device] | int,
     load: Load,
@@ -261,12 +278,12 @@ def _context(
 ) -> tuple[int, ContextSource]:
     """Return the context of one conversation, as llama.cpp runs it, and what decided it."""
     trained = shape.context or None
-    if wish.context is not None:
-        return running_context(wish.context, trained), "requested"
-    if wish.usual is not None:
-        default = default_context(trained, wish.packaged, wish.usual)
+    if request.context is not None:
+        return running_context(request.context, trained), "requested"
+    if request.usual is not None:
+        default = default_context(trained, request.packaged, request.usual)
         return default.tokens, default.source
-    default = default_context(trained, wish.packaged)
+    default = default_context(trained, request.packaged)
     most = default.tokens
     tokens = choose_context(shape, room, ceiling=most, load=load, projector=projector)
     return running_context(tokens, trained), default.source if tokens >= most else "memory"
@@ -288,11 +305,11 @@ def _shape(card: "Card | None", variant: "Variant") -> ModelShape | None:
     return shape_from_card(facts, variant.size_bytes or 0) if facts is not None else None
 
 
-def _answers(card: "Card | None", variant: "Variant", wish: Wish) -> bool:
+def _answers(card: "Card | None", variant: "Variant", request: EstimateRequest) -> bool:
     """Whether the card has what is asked for, where nothing better can be reached."""
-    if wish.source == "config":
+    if request.source == "config":
         return _shape(card, variant) is not None
-    return wish.source == "auto" and variant.size_bytes is not None
+    return request.source == "auto" and variant.size_bytes is not None
 
 
 def _as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:

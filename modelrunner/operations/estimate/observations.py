@@ -209,7 +209,7 @@ def _circumstances(report: Report) -> Circumstances:
         load.kv_type,
         load.kv_type,
         "auto" if load.flash_attention else "off",
-        load.sequences,
+        load.parallel,
         load.micro_batch,
     )
 

@@ -20,13 +20,13 @@ AskedSource = Literal["auto", "measured", "header", "config", "card"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class EstimateRequest:
     """How the model would be used, and what the answer may rest on.
 
     Attributes:
         context: Tokens; None for as long as trained, fits and is usual.
         kv_type: What the cache is kept in.
-        sequences: Conversations at the same time.
+        parallel: Conversations at the same time.
         micro_batch: Tokens that are computed at once.
         gpu_layers: Layers on the GPU; None for all that fit.
         budget: Bytes to fit into; None for those of the devices.
@@ -38,7 +38,7 @@ class Wish:
 
     context: int | None = None
     kv_type: str = "f16"
-    sequences: int = 1
+    parallel: int = 1
     micro_batch: int = 512
     gpu_layers: int | None = None
     budget: int | None = None
@@ -102,7 +102,7 @@ class Report:
         has_gpu = any(device.kind == "gpu" for device in self.devices)
         place = memory_of(self.fit, None, has_gpu=has_gpu)
         said = fit_sentence(self.fit, self.estimate.total, place, measured=self.seen)
-        parallel = self.load.sequences
+        parallel = self.load.parallel
         many = f" for each of {parallel} conversations" if parallel > 1 else ""
         return f"{self.name}: {said}; context {self.context}{many}"
 
@@ -122,7 +122,7 @@ class Report:
         """The same use with another context of each conversation; None where nothing tells."""
         if self.shape is None or not self.shape.is_known:
             return None
-        load = replace(self.load, context=context * self.load.sequences)
+        load = replace(self.load, context=context * self.load.parallel)
         return load, estimate(self.shape, load, projector=self.projector)
 
     def to_dict(self) -> dict[str, object]:
@@ -132,7 +132,7 @@ class Report:
             "reference": self.name,
             "source": found.source,
             "context": self.context,
-            "parallel": self.load.sequences,
+            "parallel": self.load.parallel,
             "context_source": self.context_source,
             "kv_type": self.load.kv_type,
             "bytes": {"total": found.total} if found.source == "card" else _parts(found),

@@ -22,7 +22,7 @@ from modelrunner.memory.fit import Verdict
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
 from modelrunner.operations.estimate.estimate import UNREACHED, Estimator, variant_of
-from modelrunner.operations.estimate.report import Facts, Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.registry.source import Source
 
 MAX_HEADERS = 12
@@ -107,13 +107,13 @@ def names_repository(text: str) -> bool:
     return not (match_id(text) or "@" in text or ":" in last)
 
 
-def variants(estimator: Estimator, text: str, wish: Wish) -> Variants:
+def variants(estimator: Estimator, text: str, request: EstimateRequest) -> Variants:
     """Every model of a repository: from its registry, else from the store and its card.
 
     Args:
         estimator: Who knows what each needs.
         text: The repository.
-        wish: The use; without a context, that of the cards, so that all can be compared.
+        request: The use; without a context, that of the cards, so that all can be compared.
 
     Raises:
         InvalidReferenceError: The text is no name.
@@ -122,12 +122,12 @@ def variants(estimator: Estimator, text: str, wish: Wish) -> Variants:
     """
     reference = Reference.parse(text)
     card = estimator.card(text)
-    wish = replace(wish, usual=CARD_CONTEXT)
+    request = replace(request, usual=CARD_CONTEXT)
     try:
         source = estimator.source_for(reference)
         tags = source.tags(reference)
     except (*UNREACHED, ModelNotFoundError):
-        found = _without_registry(estimator, reference, card, wish)
+        found = _without_registry(estimator, reference, card, request)
         if not found:
             raise
         return Variants(reference, _ordered(found))
@@ -135,7 +135,7 @@ def variants(estimator: Estimator, text: str, wish: Wish) -> Variants:
     for tag in islice(tags, MAX_TAGS):
         groups.setdefault(source.resolve(reference.with_tag(tag)), []).append(tag)
     found = [
-        _look(_Place(estimator, source, card), reference, digest, tags_of, wish, at=at)
+        _look(_Place(estimator, source, card), reference, digest, tags_of, request, at=at)
         for at, (digest, tags_of) in enumerate(groups.items())
     ]
     return Variants(reference, _ordered(found), max(len(tags) - MAX_TAGS, 0))
@@ -155,7 +155,7 @@ def _look(
     reference: Reference,
     digest: Digest,
     tags: Sequence[str],
-    wish: Wish,
+    request: EstimateRequest,
     *,
     at: int,
 ) -> Candidate:
@@ -168,23 +168,23 @@ def _look(
         if stored is not None:
             return replace(
                 found,
-                report=place.estimator.of_stored(stored, named.short, wish, place.card),
+                report=place.estimator.of_stored(stored, named.short, request, place.card),
             )
         if at < MAX_HEADERS:
             facts = Facts(named.short, variant=variant)
-            report = place.estimator.of_remote(place.source, pinned, wish, facts)
+            report = place.estimator.of_remote(place.source, pinned, request, facts)
             return replace(found, report=report)
         problem = f"not looked at: the repository has more than {MAX_HEADERS} models"
     except _UNREADABLE as exc:
         problem = exc.message
     if variant is None or variant.size_bytes is None:
         return replace(found, problem=problem)
-    report = place.estimator.of_card(named.short, place.card, variant, wish)
+    report = place.estimator.of_card(named.short, place.card, variant, request)
     return replace(found, report=report, problem=problem)
 
 
 def _without_registry(
-    estimator: Estimator, reference: Reference, card: Card | None, wish: Wish
+    estimator: Estimator, reference: Reference, card: Card | None, request: EstimateRequest
 ) -> list[Candidate]:
     """What the store and the card know of a repository."""
     found = []
@@ -196,7 +196,7 @@ def _without_registry(
         named.update(tags)
         name = reference.with_tag(_telling(tags))
         try:
-            report = estimator.of_stored(model, name.short, wish, card)
+            report = estimator.of_stored(model, name.short, request, card)
         except ModelRunnerError as exc:
             found.append(Candidate(name, tuple(tags), model.digest, problem=exc.message))
         else:
@@ -205,7 +205,7 @@ def _without_registry(
         if variant.size_bytes is None or not variant.tags or named & set(variant.tags):
             continue
         name = reference.with_tag(_telling(variant.tags))
-        report = estimator.of_card(name.short, card, variant, wish)
+        report = estimator.of_card(name.short, card, variant, request)
         found.append(Candidate(name, variant.tags, None, report))
     return found
 

@@ -20,7 +20,7 @@ from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.oci.reference import Reference, is_whole_id
-from modelrunner.operations.estimate.report import Facts, Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
 from modelrunner.operations.model import configs, headers
 from modelrunner.operations.model.resolve import artifact_at
@@ -61,7 +61,7 @@ _NEED_FILES = {Kind.LLAMA_PRESET, Kind.SYSTEMD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportWish:
+class ExportRequest:
     """What the user asks for; None leaves it to the export.
 
     Attributes:
@@ -94,20 +94,20 @@ class Exporter:
     estimator: "Estimator"
     installation: Installation
 
-    def export(self, kind: Kind, text: str, wish: ExportWish) -> "Export":
+    def export(self, kind: Kind, text: str, request: ExportRequest) -> "Export":
         """The files that hand a model over.
 
         Args:
             kind: To what.
             text: The model, by name or ID.
-            wish: How it is to be served.
+            request: How it is to be served.
 
         Raises:
             ModelNotFoundError: It is not here, and this kind needs a path; or nobody knows it.
             UsageError: It has no name to be pulled by, or a value cannot be written so.
             TransferError: It is not here, and its registry does not answer.
         """
-        name = wish.name and checked_name(wish.name)
+        name = request.name and checked_name(request.name)
         stored = self.store.lookup(text)
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
         if found.pinned.is_local and kind not in _NEED_FILES:
@@ -116,27 +116,27 @@ class Exporter:
                 "machine can pull",
                 hint="name it as its registry does: `modelrunner tag SOURCE TARGET`",
             )
-        report = found.estimated(_use(wish, found))
+        report = found.estimated(_use(request, found))
         problem = found.headers.projector_problem
         plan = ExportPlan(
             pinned=found.pinned,
             name=name or name_for(found.pinned),
             files=_files(found.artifact, with_projector=problem is None),
             context=report.context,
-            kv_type=wish.kv_type,
+            kv_type=request.kv_type,
             memory=report.estimate.total,
-            port=wish.port,
-            image=wish.image or IMAGES["none"],
+            port=request.port,
+            image=request.image or IMAGES["none"],
             source=self.installation.source,
             origin=self.installation.origin,
-            puller=wish.puller,
-            rpc=wish.rpc,
+            puller=request.puller,
+            rpc=request.rpc,
             embedding=found.metadata.is_embedding and not found.metadata.is_ranking,
             ranking=found.metadata.is_ranking,
             folder=stored.view() if stored is not None and kind in _NEED_FILES else None,
         )
-        if wish.program is not None:
-            plan = replace(plan, program=wish.program)
+        if request.program is not None:
+            plan = replace(plan, program=request.program)
         module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
         return Export(kind, plan, report, module.files(plan), problem)
 
@@ -145,8 +145,8 @@ class Exporter:
         found = headers.of_stored(model)
         card = self.estimator.card(name.short, [name.tag or ""])
 
-        def estimated(wish: Wish) -> Report:
-            return self.estimator.of_stored(model, name.short, wish, card)
+        def estimated(request: EstimateRequest) -> Report:
+            return self.estimator.of_stored(model, name.short, request, card)
 
         def context_size() -> int | None:
             return model.config.context_size
@@ -172,8 +172,8 @@ class Exporter:
         pinned = pinned.with_digest(artifact.manifest.digest)
         found = headers.of_remote(source, pinned, artifact)
 
-        def estimated(wish: Wish) -> Report:
-            return self.estimator.of_remote(source, pinned, wish, Facts(reference.short))
+        def estimated(request: EstimateRequest) -> Report:
+            return self.estimator.of_remote(source, pinned, request, Facts(reference.short))
 
         def context_size() -> int | None:
             return configs.of_remote(source, pinned, artifact).context_size
@@ -218,7 +218,7 @@ class _Found:
     artifact: ModelArtifact
     headers: headers.Headers
     context_size: Callable[[], int | None]
-    estimated: Callable[[Wish], Report]
+    estimated: Callable[[EstimateRequest], Report]
 
     @property
     def metadata(self) -> Metadata:
@@ -250,18 +250,20 @@ def _parsed(text: str) -> Reference | None:
         return None
 
 
-def _use(wish: ExportWish, found: _Found) -> Wish:
+def _use(request: ExportRequest, found: _Found) -> EstimateRequest:
     """What memory is estimated for."""
     metadata = found.metadata
     # where it goes, memory is not known: the artifact's word counts, and else what is usual
-    packaged = None if wish.context is not None else found.context_size()
+    packaged = None if request.context is not None else found.context_size()
     if not (metadata.is_embedding or metadata.is_ranking):
-        return Wish(wish.context, wish.kv_type, usual=USUAL_CONTEXT, packaged=packaged)
+        return EstimateRequest(
+            request.context, request.kv_type, usual=USUAL_CONTEXT, packaged=packaged
+        )
     # an encoder computes its text at once
     trained = metadata.context_length
-    tokens = wish.context or default_context(trained, packaged, USUAL_CONTEXT).tokens
+    tokens = request.context or default_context(trained, packaged, USUAL_CONTEXT).tokens
     context = running_context(tokens, trained)
-    return Wish(context, wish.kv_type, micro_batch=context)
+    return EstimateRequest(context, request.kv_type, micro_batch=context)
 
 
 def _files(artifact: ModelArtifact, *, with_projector: bool) -> Files:

@@ -143,7 +143,7 @@ class LaunchRequest:
         return Load(
             context * parallel,
             larger,
-            sequences=parallel,
+            parallel=parallel,
             micro_batch=self.micro_batch or MICRO_BATCH,
             flash_attention=self.flash_attention != "off",
             gpu_layers=self.gpu_layers,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices.device import Device
-from modelrunner.operations.estimate.report import Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Report
 from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available, suggest
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
@@ -26,18 +26,18 @@ class Fitting:
         choose: Take the largest variant that fits.
         require: Take none that does not fit.
         gpu: A GPU instead of this machine.
-        wish: The use, and a budget instead of this machine.
+        request: The use, and a budget instead of this machine.
     """
 
     choose: bool = False
     require: bool = False
     gpu: Device | None = None
-    wish: Wish = field(default_factory=lambda: wish_of(None))
+    request: EstimateRequest = field(default_factory=lambda: request_of(None))
 
     def __post_init__(self) -> None:
-        if self.gpu is not None and self.wish.budget is not None:
+        if self.gpu is not None and self.request.budget is not None:
             raise UsageError("--budget and --for cannot be combined", hint="use one of them")
-        if not (self.choose or self.require) and (self.gpu or self.wish.budget is not None):
+        if not (self.choose or self.require) and (self.gpu or self.request.budget is not None):
             raise UsageError(
                 "--budget and --for need --fit or --require-fit",
                 hint="add --fit or --require-fit",
@@ -59,34 +59,34 @@ class Fitted:
     warning: str | None = None
 
 
-def wish_of(
+def request_of(
     budget: str | None,
     context: int | None = None,
     gpu_layers: int | None = None,
     *,
-    sequences: int = 1,
-) -> Wish:
+    parallel: int = 1,
+) -> EstimateRequest:
     """Return the use for which a model has to fit: a usual context, unless one is asked for.
 
     Raises:
         UsageError: The budget is not a size.
     """
-    return wish_for(
-        budget=bytes_of(budget), context=context, gpu_layers=gpu_layers, sequences=sequences
+    return request_for(
+        budget=bytes_of(budget), context=context, gpu_layers=gpu_layers, parallel=parallel
     )
 
 
-def wish_for(
+def request_for(
     *,
     budget: int | None = None,
     context: int | None = None,
     gpu_layers: int | None = None,
-    sequences: int = 1,
-) -> Wish:
+    parallel: int = 1,
+) -> EstimateRequest:
     """Return the same for a budget in bytes."""
-    return Wish(
+    return EstimateRequest(
         context,
-        sequences=sequences,
+        parallel=parallel,
         gpu_layers=gpu_layers,
         budget=budget,
         usual=CARD_CONTEXT,
@@ -153,9 +153,9 @@ def fitted(
     else:
         path = file_of(text)
         report = (
-            estimator.of_file(Path(path), fitting.wish)
+            estimator.of_file(Path(path), fitting.request)
             if path is not None
-            else estimator.of_model(text, fitting.wish)
+            else estimator.of_model(text, fitting.request)
         )
     if report.fit.verdict in ("fits", "partial"):
         return Fitted(text, note)
@@ -179,7 +179,7 @@ def _best(
             f"--fit needs a repository, but {text[:200]} names one model",
             hint="remove the tag, or use --require-fit",
         )
-    found = variants(estimator, text, fitting.wish)
+    found = variants(estimator, text, fitting.request)
     found = found if at_hand is None else at_hand(found)
     best = found.best()
     count = len(found.candidates)

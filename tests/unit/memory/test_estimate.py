@@ -192,11 +192,11 @@ def test_shards_count_together():
     name=st.sampled_from(["llama-3.2-3b", "gemma3-270m", "granite-4.0-h-tiny", "gpt-oss-120b"]),
     contexts=st.tuples(st.integers(1, 131072), st.integers(1, 131072)),
     kv_type=st.sampled_from(["f16", "q8_0", "q4_0"]),
-    sequences=st.integers(1, 4),
+    parallel=st.integers(1, 4),
 )
-def test_a_longer_context_never_needs_less_cache(shapes, name, contexts, kv_type, sequences):
+def test_a_longer_context_never_needs_less_cache(shapes, name, contexts, kv_type, parallel):
     short, long = (
-        estimate(shapes[name], Load(context, kv_type, sequences)) for context in sorted(contexts)
+        estimate(shapes[name], Load(context, kv_type, parallel)) for context in sorted(contexts)
     )
     assert short.kv_cache <= long.kv_cache
     assert short.weights == long.weights

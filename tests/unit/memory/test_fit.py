@@ -90,15 +90,15 @@ def test_a_shape_that_is_not_known_can_only_be_too_heavy():
     name=st.sampled_from(MANY),
     budget=st.integers(10**8, 40 * GIB),
     kv_type=st.sampled_from(["f16", "q8_0"]),
-    sequences=st.integers(1, 3),
+    parallel=st.integers(1, 3),
 )
 def test_the_longest_context_is_never_over_budget_and_never_far_below(
-    shapes, name, budget, kv_type, sequences
+    shapes, name, budget, kv_type, parallel
 ):
-    shape, load = shapes[name], Load(4096 * sequences, kv_type, sequences)
+    shape, load = shapes[name], Load(4096 * parallel, kv_type, parallel)
 
     def needed(each):
-        return estimate(shape, replace(load, context=each * sequences)).total
+        return estimate(shape, replace(load, context=each * parallel)).total
 
     found = fit(shape, load, budget)
     if found.max_context is None:

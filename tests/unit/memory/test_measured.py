@@ -88,7 +88,7 @@ def test_the_estimate_and_the_plan_have_not_drifted_apart(tmp_path, shapes, name
     [
         Load(131072),
         Load(32768, kv_type="q8_0"),
-        Load(8192, sequences=4),
+        Load(8192, parallel=4),
         Load(8192, micro_batch=2048),
         Load(8192, flash_attention=False),
     ],

@@ -41,12 +41,12 @@ def stored(store: Store, file: Path) -> StoredModel:
 def plan(
     store: Store,
     model: StoredModel,
-    wish: LaunchRequest = WISH,
+    request: LaunchRequest = WISH,
     *,
     budget: int | None = None,
     several: bool = False,
 ) -> ServePlan:
-    return plan_serving(store, model, "ai/x:1", wish, [HOST], several=several, budget=budget)
+    return plan_serving(store, model, "ai/x:1", request, [HOST], several=several, budget=budget)
 
 
 def test_a_model_that_fits_the_budget_keeps_its_context_and_says_so(
@@ -70,9 +70,9 @@ def test_a_budget_that_is_too_small_shortens_the_context_until_it_fits(
     assert 256 <= spec.context * spec.parallel < 8192
     assert memory <= budget
     # and not shorter than it has to be
-    wish = LaunchRequest(context=spec.context + 256, threads=4, kv_type=spec.cache_type_k)
+    request = LaunchRequest(context=spec.context + 256, threads=4, kv_type=spec.cache_type_k)
     with pytest.raises(DoesNotFitError):
-        plan(store, talker, wish, budget=budget)
+        plan(store, talker, request, budget=budget)
     assert f"needs {format_size(memory)} of the {mebibytes}.00 MiB budget" in found.line
     assert f"context {spec.context} of 8192" in found.line
 
@@ -91,8 +91,8 @@ def test_conversations_at_a_time_are_fewer_where_the_budget_asks_for_it(
 def test_conversations_that_were_asked_for_share_what_the_budget_allows(
     store: Store, talker: StoredModel
 ) -> None:
-    wish = LaunchRequest(threads=4, parallel=4)
-    found = plan(store, talker, wish, budget=8 * MIB, several=True).served
+    request = LaunchRequest(threads=4, parallel=4)
+    found = plan(store, talker, request, budget=8 * MIB, several=True).served
     assert found.spec.parallel == 4
     assert found.spec.context % 256 == 0
     assert found.memory is not None
@@ -118,21 +118,21 @@ def test_a_context_that_was_asked_for_is_not_shortened_silently(
     store: Store, kind: str, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(kind)
-    wish = LaunchRequest(context=512, threads=4)
+    request = LaunchRequest(context=512, threads=4)
     with pytest.raises(DoesNotFitError) as raised:
-        plan(store, model, wish, budget=MIB + MIB // 4)
+        plan(store, model, request, budget=MIB + MIB // 4)
     shorter = re.fullmatch(r"use --context (\d+) or less", str(raised.value.hint))
     assert shorter is not None
-    wish = LaunchRequest(context=int(shorter[1]), threads=4)
-    assert plan(store, model, wish, budget=MIB + MIB // 4).fits
+    request = LaunchRequest(context=int(shorter[1]), threads=4)
+    assert plan(store, model, request, budget=MIB + MIB // 4).fits
 
 
 def test_a_draft_model_counts_too(
     store: Store, talker: StoredModel, tiny_models: dict[str, Path]
 ) -> None:
     alone = plan(store, talker).served.memory
-    wish = LaunchRequest(threads=4, draft_model=tiny_models["llama"])
-    assert plan(store, talker, wish).served.memory == 2 * (alone or 0)
+    request = LaunchRequest(threads=4, draft_model=tiny_models["llama"])
+    assert plan(store, talker, request).served.memory == 2 * (alone or 0)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 512), (256, 256), (2048, 512)])

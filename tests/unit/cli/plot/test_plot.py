@@ -15,7 +15,7 @@ from modelrunner.errors import NotInStoreError, UsageError
 from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.estimate import Estimator
-from modelrunner.operations.estimate.report import Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Report
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
 from modelrunner.system.installation import add
@@ -36,8 +36,10 @@ def estimator(store: Store) -> Estimator:
     return Estimator(store, nowhere, Catalog.load, lambda: (HOST,))
 
 
-def report(estimator: Estimator, tmp_path: Path, **wish: int) -> Report:
-    return estimator.of_file(tiny_gguf(tmp_path / "a <tiny> & sweet.gguf"), Wish(**wish))
+def report(estimator: Estimator, tmp_path: Path, **request: int) -> Report:
+    return estimator.of_file(
+        tiny_gguf(tmp_path / "a <tiny> & sweet.gguf"), EstimateRequest(**request)
+    )
 
 
 def test_the_curve_is_the_estimate_at_every_context(estimator: Estimator, tmp_path: Path) -> None:
@@ -225,6 +227,6 @@ def test_sizes_at_the_edge_are_round(top: int, sizes: list[str]) -> None:
 
 
 def test_a_row_alone_has_no_curve(estimator: Estimator) -> None:
-    found = estimator.of_model("ai/granite-4.0-micro", Wish(source="card"))
+    found = estimator.of_model("ai/granite-4.0-micro", EstimateRequest(source="card"))
     with pytest.raises(UsageError, match="cannot draw memory over context from the card alone"):
         plot.curve_of(found)

@@ -26,7 +26,7 @@ from modelrunner.operations.estimate.observations import (
     reported_bytes,
     weights_key,
 )
-from modelrunner.operations.estimate.report import Report, Wish
+from modelrunner.operations.estimate.report import EstimateRequest, Report
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact
@@ -64,7 +64,7 @@ class Place:
             store, nowhere, Catalog.load, lambda: (HOST,), lambda: experience
         )
         self.experience = experience
-        self.report = self.estimator.of_file(weights, Wish(context=512))
+        self.report = self.estimator.of_file(weights, EstimateRequest(context=512))
 
     def saw(
         self,
@@ -184,7 +184,7 @@ def test_other_models_and_other_uses_are_left_alone(
     weights = tiny_gguf(tmp_path / "other.gguf", seed=1).read_bytes()
     other = put(store, docker_artifact(weights), "ai/other:1")
     assert corrected(place.report, other.artifact, place.experience) is place.report
-    for use in ({"kv_type": "q8_0"}, {"sequences": 2}, {"micro_batch": 64}, {"gpu_layers": 1}):
+    for use in ({"kv_type": "q8_0"}, {"parallel": 2}, {"micro_batch": 64}, {"gpu_layers": 1}):
         used = replace(place.report, load=replace(place.report.load, **use))
         assert place.corrected(used) is used
     seeing = replace(place.report, projector=1)
@@ -209,11 +209,13 @@ def test_a_shorter_context_than_one_that_does_not_fit_is_still_offered() -> None
 
 def test_a_stored_model_is_estimated_with_what_is_known_of_it(place: Place) -> None:
     ask = place.estimator.of_model
-    before = ask("ai/mine:1", Wish(context=512))
+    before = ask("ai/mine:1", EstimateRequest(context=512))
     place.saw(more=MIB)
-    after = ask("ai/mine:1", Wish(context=512))
+    after = ask("ai/mine:1", EstimateRequest(context=512))
     assert after.estimate.total == before.estimate.total + MIB
-    assert ask("ai/mine:1", Wish(context=512, source="header")).estimate == before.estimate
+    assert (
+        ask("ai/mine:1", EstimateRequest(context=512, source="header")).estimate == before.estimate
+    )
 
 
 def test_weights_are_known_under_any_config(place: Place, store: Store, tmp_path: Path) -> None:

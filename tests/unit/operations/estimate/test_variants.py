@@ -12,7 +12,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate import variants as module
 from modelrunner.operations.estimate.estimate import Estimator
-from modelrunner.operations.estimate.report import Wish
+from modelrunner.operations.estimate.report import EstimateRequest
 from modelrunner.operations.estimate.variants import names_repository, variants
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
@@ -62,7 +62,7 @@ def name(registry: Registry, tmp_path: Path) -> str:
 def test_a_manifest_is_looked_at_once_with_all_its_tags(
     estimator: Estimator, registry: Registry, name: str
 ) -> None:
-    found = variants(estimator, name, Wish())
+    found = variants(estimator, name, EstimateRequest())
     assert [(entry.reference.tag, set(entry.tags)) for entry in found.candidates] == [
         ("large", {"large"}),
         ("middle-Q4_0", {"middle", "middle-Q4_0", "latest"}),
@@ -79,9 +79,9 @@ def test_a_manifest_is_looked_at_once_with_all_its_tags(
 def test_all_are_compared_at_one_context_and_no_longer_than_trained(
     estimator: Estimator, name: str
 ) -> None:
-    found = variants(estimator, name, Wish())
+    found = variants(estimator, name, EstimateRequest())
     assert {entry.report.load.context for entry in found.candidates if entry.report} == {2048}
-    asked = variants(estimator, name, Wish(context=512))
+    asked = variants(estimator, name, EstimateRequest(context=512))
     assert {entry.report.load.context for entry in asked.candidates if entry.report} == {512}
 
 
@@ -96,7 +96,7 @@ def test_all_are_compared_at_one_context_and_no_longer_than_trained(
 def test_the_best_is_the_largest_that_fits_else_the_smallest(
     estimator: Estimator, name: str, budget: int, tag: str, verdict: str
 ) -> None:
-    best = variants(estimator, name, Wish(budget=budget)).best()
+    best = variants(estimator, name, EstimateRequest(budget=budget)).best()
     assert best is not None
     assert (best.reference.tag, best.verdict) == (tag, verdict)
 
@@ -108,7 +108,7 @@ def test_more_parameters_are_better_than_more_bytes(
     few_but_heavy = model(tmp_path, 1) + bytes(MIB)
     registry.add(docker_artifact(many), "team/two", ["many"])
     registry.add(docker_artifact(few_but_heavy), "team/two", ["heavy"])
-    best = variants(estimator, registry.reference("team/two"), Wish()).best()
+    best = variants(estimator, registry.reference("team/two"), EstimateRequest()).best()
     assert best is not None
     assert best.reference.tag == "many"
 
@@ -118,7 +118,7 @@ def test_what_is_here_is_read_from_here(
 ) -> None:
     put(store, docker_artifact(model(tmp_path, 40)), f"{name}:large")
     registry.requests.clear()
-    found = variants(estimator, name, Wish())
+    found = variants(estimator, name, EstimateRequest())
     assert len(found.candidates) == 3
     assert sum(r.kind == "manifest" and r.method == "GET" for r in registry.requests) == 2
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_run_is_listed_with_its_problem(
 ) -> None:
     registry.add(safetensors_artifact(), "team/many", ["vllm"])
     registry.add(docker_artifact(b"GGUF" + struct.pack("<I", 99) + bytes(64)), "team/many", ["bad"])
-    found = variants(estimator, name, Wish())
+    found = variants(estimator, name, EstimateRequest())
     problems = {entry.reference.tag: entry.problem for entry in found.candidates if entry.problem}
     assert set(problems) == {"vllm", "bad"}
     assert "safetensors" in (problems["vllm"] or "")
@@ -149,27 +149,27 @@ def test_headers_and_tags_are_bounded_and_the_rest_is_told(
     for number in range(module.MAX_HEADERS + 2):
         content = tiny_gguf(tmp_path / "m.gguf", seed=number + 1).read_bytes()
         registry.add(docker_artifact(content), "team/lots", [f"v{number:02}"])
-    found = variants(estimator, registry.reference("team/lots"), Wish())
+    found = variants(estimator, registry.reference("team/lots"), EstimateRequest())
     unread = [entry for entry in found.candidates if entry.report is None]
     assert [entry.problem for entry in unread] == [
         "not looked at: the repository has more than 12 models"
     ] * 2
     monkeypatch.setattr(module, "MAX_TAGS", 3)
-    assert variants(estimator, registry.reference("team/lots"), Wish()).unseen == 11
+    assert variants(estimator, registry.reference("team/lots"), EstimateRequest()).unseen == 11
 
 
 def test_a_repository_that_nobody_knows_is_not_found(
     estimator: Estimator, registry: Registry
 ) -> None:
     with pytest.raises(ManifestNotFoundError):
-        variants(estimator, registry.reference("team/none"), Wish())
+        variants(estimator, registry.reference("team/none"), EstimateRequest())
 
 
 def test_without_a_registry_store_and_card_answer(
     offline: Estimator, store: Store, tmp_path: Path
 ) -> None:
     put(store, docker_artifact(model(tmp_path, 2)), "ai/qwen3:0.6B-Q4_0", "ai/qwen3:mine")
-    found = variants(offline, "ai/qwen3", Wish(budget=12 * 1024 * MIB))
+    found = variants(offline, "ai/qwen3", EstimateRequest(budget=12 * 1024 * MIB))
     here = [entry for entry in found.candidates if entry.digest is not None]
     assert [set(entry.tags) for entry in here] == [{"0.6B-Q4_0", "mine"}]
     names = [tag for entry in found.candidates for tag in entry.tags]
@@ -181,7 +181,7 @@ def test_without_a_registry_store_and_card_answer(
 
 def test_without_anything_it_is_missing(offline: Estimator) -> None:
     with pytest.raises(NotInStoreError):
-        variants(offline, "team/none", Wish())
+        variants(offline, "team/none", EstimateRequest())
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def stored(
 
 
 def plan(
-    store: Store, model: StoredModel, wish: LaunchRequest = WISH, name: str = "ai/x:1"
+    store: Store, model: StoredModel, request: LaunchRequest = WISH, name: str = "ai/x:1"
 ) -> LaunchPlan:
-    return plan_launch(store, model, name, wish, [HOST])
+    return plan_launch(store, model, name, request, [HOST])
 
 
 @pytest.mark.parametrize(

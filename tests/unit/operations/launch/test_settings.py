@@ -42,9 +42,9 @@ def machine(free):
 def test_hybrid_model_made_for_a_million_tokens_fits_a_machine_of_8_gib(shapes, name, free):
     shape, here = shapes[name], machine(free)
     assert shape.context == 1_048_576
-    wish = chosen(LaunchRequest(), shape, here)
-    assert (wish.context, wish.kv_type) == (32768, None)
-    assert fit(shape, wish.load(wish.context), here).verdict == "fits"
+    request = chosen(LaunchRequest(), shape, here)
+    assert (request.context, request.kv_type) == (32768, None)
+    assert fit(shape, request.load(request.context), here).verdict == "fits"
 
 
 def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
@@ -61,7 +61,7 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "request",
     [
         LaunchRequest(kv_type="f16"),
         LaunchRequest(kv_type_v="f16"),
@@ -69,9 +69,9 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
         LaunchRequest(context=4096),
     ],
 )
-def test_what_was_asked_for_is_not_packed_tighter(shapes, wish):
-    found = chosen(wish, shapes["llama-3.2-3b"], machine(2.75))
-    assert (found.kv_type, found.kv_type_v) == (wish.kv_type, wish.kv_type_v)
+def test_what_was_asked_for_is_not_packed_tighter(shapes, request):
+    found = chosen(request, shapes["llama-3.2-3b"], machine(2.75))
+    assert (found.kv_type, found.kv_type_v) == (request.kv_type, request.kv_type_v)
 
 
 def test_conversations_at_the_same_time_share_what_fits(shapes):
@@ -83,9 +83,9 @@ def test_conversations_at_the_same_time_share_what_fits(shapes):
 
 
 def test_settings_become_fields_of_the_spec():
-    wish = LaunchRequest.of(
+    request = LaunchRequest.of(
         {"context": 512, "kv-type-v": "q8_0", "batch": 64, "mmap": False}, raw_flags=("--x",)
     )
-    assert (wish.context, wish.threads, wish.cache_types) == (512, None, ("f16", "q8_0"))
-    assert (wish.batch, wish.memory_map, wish.raw_flags) == (64, False, ("--x",))
-    assert wish.spec(Path("m.gguf"), "m", 512).batch == 64
+    assert (request.context, request.threads, request.cache_types) == (512, None, ("f16", "q8_0"))
+    assert (request.batch, request.memory_map, request.raw_flags) == (64, False, ("--x",))
+    assert request.spec(Path("m.gguf"), "m", 512).batch == 64
