@@ -410,7 +410,7 @@ class RuntimeFailedError(LaunchError):
     Attributes:
         broke_off: Whether a server ended amid its work.
         unsupported: Whether the runtime will never run this model.
-        told: What the server itself said; None where it said nothing.
+        server_message: What the server itself said; None where it said nothing.
     """
 
     code = "runtime_failed"
@@ -422,18 +422,18 @@ class RuntimeFailedError(LaunchError):
         hint: str | None = None,
         broke_off: bool | None = None,
         unsupported: bool | None = None,
-        told: str | None = None,
+        server_message: str | None = None,
         **facts: Fact,
     ) -> None:
         super().__init__(
             message,
             hint=hint,
             **facts,
-            **_given(broke_off=broke_off, unsupported=unsupported, told=told),
+            **_given(broke_off=broke_off, unsupported=unsupported, told=server_message),
         )
         self.broke_off = broke_off is True
         self.unsupported = unsupported is True
-        self.told = told
+        self.server_message = server_message
 
 
 class PortInUseError(LaunchError):

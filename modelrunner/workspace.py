@@ -96,8 +96,8 @@ class Workspace:
         def on_retry(error: TransferError, attempt: int, delay: float) -> None:
             self.on_retry(error, attempt, attempts, delay)
 
-        heard = replace(usual, backoff=replace(usual.backoff, on_retry=on_retry))
-        return reduce(lambda found, change: change(found), self.changes, heard)
+        patient = replace(usual, backoff=replace(usual.backoff, on_retry=on_retry))
+        return reduce(lambda found, change: change(found), self.changes, patient)
 
     def ruled_offline(self) -> Self:
         """Return this workspace without the network."""

@@ -122,8 +122,8 @@ def delta_of(chunk: Chunk) -> Delta:
             "choices": [{"message": {} as delta}, *_]
         }:
             text, thoughts = _content(delta.get("content"))
-            told = (_text(delta.get(key)) for key in _REASONING)
-            reasoning = next((found for found in told if found), "")
+            texts = (_text(delta.get(key)) for key in _REASONING)
+            reasoning = next((found for found in texts if found), "")
             return Delta(
                 encodable(text or _text(delta.get("refusal"))), encodable(reasoning or thoughts)
             )

@@ -285,24 +285,26 @@ class ChatClient:
 
         llama-server, llama-cpp-python and vLLM name a prompt that is too long differently.
         """
-        told = error if isinstance(error, dict) else {"message": error}
-        message = sanitize_line(str(told.get("message") or ""))
-        kinds = (told.get("type"), told.get("code"))
+        body_error = error if isinstance(error, dict) else {"message": error}
+        message = sanitize_line(str(body_error.get("message") or ""))
+        kinds = (body_error.get("type"), body_error.get("code"))
         if (
             "exceed_context_size_error" in kinds
             or "context_length_exceeded" in kinds
             or "maximum context length" in message
         ):
-            return _context_exceeded(told, message)
+            return _context_exceeded(body_error, message)
         if status == _UNAUTHORIZED:
             return UnauthorizedError(f"{self.base_url} rejected the API key")
         what = "failed" if status is None else f"returned HTTP {status}"
         reason = f": {message}" if message else ""
-        return RuntimeFailedError(f"{self.base_url} {what}{reason}", status=status, told=message)
+        return RuntimeFailedError(
+            f"{self.base_url} {what}{reason}", status=status, server_message=message
+        )
 
 
-def _context_exceeded(told: Mapping[str, Any], message: str) -> ContextExceededError:
-    prompt, context = told.get("n_prompt_tokens"), told.get("n_ctx")
+def _context_exceeded(body_error: Mapping[str, Any], message: str) -> ContextExceededError:
+    prompt, context = body_error.get("n_prompt_tokens"), body_error.get("n_ctx")
     hint = "shorten the prompt, or start the model with a larger context"
     if isinstance(prompt, int) and isinstance(context, int):
         text = f"the prompt has {prompt} tokens, the context is {context}"

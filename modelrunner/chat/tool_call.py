@@ -158,15 +158,15 @@ class ToolCalls:
     def feed(self, chunk: Mapping[str, Any]) -> None:
         """Takes what a chunk of the stream adds; too many calls are left out."""
         match chunk:
-            case {"choices": [{"delta": {} as told}, *_]} | {
-                "choices": [{"message": {} as told}, *_]
+            case {"choices": [{"delta": {} as message}, *_]} | {
+                "choices": [{"message": {} as message}, *_]
             }:
-                pieces = told.get("tool_calls")
+                pieces = message.get("tool_calls")
                 for piece in pieces if isinstance(pieces, list) else [pieces]:
                     self._add(piece)
-                if isinstance(told.get("function_call"), dict):
+                if isinstance(message.get("function_call"), dict):
                     # as calls were written before there could be several
-                    self._add({"index": 0, "function": told["function_call"]})
+                    self._add({"index": 0, "function": message["function_call"]})
             case _:
                 pass
 

@@ -220,8 +220,8 @@ def _check_shards(shards: Sequence[Header]) -> None:
     keys = [_Keys(shard.metadata) for shard in shards]
     counts = {key.count("split.count") for key in keys}
     if counts != {len(shards)}:
-        told = ", ".join(str(count) for count in sorted(count or 1 for count in counts))
-        raise MalformedGGUFError(f"expected {told} split files, got {len(shards)}")
+        expected = ", ".join(str(count) for count in sorted(count or 1 for count in counts))
+        raise MalformedGGUFError(f"expected {expected} split files, got {len(shards)}")
     numbers = sorted(key.count("split.no") or 0 for key in keys)
     if numbers != list(range(len(shards))):
         raise MalformedGGUFError(

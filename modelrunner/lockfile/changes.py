@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from modelrunner.lockfile.intent import Fit, Intent, Wanted
+from modelrunner.lockfile.intent import Fit, Intent, ModelIntent
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel
 
 ChangeKind = Literal["added", "removed", "updated"]
@@ -51,7 +51,7 @@ def _disagreements(intent: Intent, lock: Lock) -> Iterator[Disagreement]:
             yield Disagreement(locked.name, reason, lock.file, locked.line)
 
 
-def why_unsatisfied(locked: LockedModel, wanted: Wanted) -> str | None:
+def why_unsatisfied(locked: LockedModel, wanted: ModelIntent) -> str | None:
     """Why a locked model is not the one that is wanted; None where it is."""
     here, there = locked.reference, wanted.reference
     if here.name != there.name or not (wanted.is_chosen or here.tag == there.tag):

@@ -70,7 +70,7 @@ class Document:
 
     def refuse(self, *path: str | int, message: str, hint: str | None = None) -> NoReturn:
         """Says what is wrong at a key, and where that is."""
-        place, facts = _told(self.file, self.line(*path))
+        place, facts = _position(self.file, self.line(*path))
         raise self.kind.failure(f"{place}: {message}", hint=hint or self.kind.remedy, **facts)
 
     def require_known(
@@ -121,7 +121,7 @@ def parse_document(content: bytes, file: str, kind: Kind) -> Document:
         raise kind.failure(f"{file} is not UTF-8 text", hint=kind.remedy, file=file) from exc
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > _LONGEST_LINE:
-            place, facts = _told(file, number)
+            place, facts = _position(file, number)
             message = f"{place}: the line exceeds {_LONGEST_LINE} characters"
             raise kind.failure(message, hint=kind.remedy, **facts)
     # nobody else waits for the parser
@@ -136,16 +136,16 @@ def parse_document(content: bytes, file: str, kind: Kind) -> Document:
 def _no_toml(text: str, file: str, kind: Kind, reason: str) -> ModelRunnerError:
     conflict = _CONFLICT.search(text)
     if conflict is not None:
-        place, facts = _told(file, text.count("\n", 0, conflict.start()) + 1)
+        place, facts = _position(file, text.count("\n", 0, conflict.start()) + 1)
         message = f"{place}: unresolved merge conflict"
         return kind.failure(message, hint=kind.conflict, **facts)
     found = _PLACE.search(reason)
     last = text.rstrip("\n").count("\n") + 1
-    place, facts = _told(file, int(found[1] or last) if found else 1)
+    place, facts = _position(file, int(found[1] or last) if found else 1)
     return kind.failure(f"{place}: invalid TOML", hint=kind.remedy or TOML_HINT, **facts)
 
 
-def _told(file: str, line: int) -> tuple[str, dict[str, Fact]]:
+def _position(file: str, line: int) -> tuple[str, dict[str, Fact]]:
     return f"{file}:{line}", {"file": file, "line": line}
 
 

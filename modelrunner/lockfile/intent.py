@@ -63,7 +63,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ModelIntent:
     """One model of the intent.
 
     Attributes:
@@ -93,9 +93,9 @@ class Intent:
     """A whole `modelrunner.toml`; the models are sorted by name."""
 
     file: str
-    models: tuple[Wanted, ...]
+    models: tuple[ModelIntent, ...]
 
-    def model(self, name: str) -> Wanted:
+    def model(self, name: str) -> ModelIntent:
         """The model of this name.
 
         Raises:
@@ -181,7 +181,7 @@ def _intent(document: Document) -> Intent:
     return Intent(document.file, found)
 
 
-def _wanted(document: Document, name: str, value: object) -> Wanted:
+def _wanted(document: Document, name: str, value: object) -> ModelIntent:
     at = ("models", name)
     if not NAME.fullmatch(name):
         document.refuse(
@@ -199,7 +199,7 @@ def _wanted(document: Document, name: str, value: object) -> Wanted:
         document.refuse(*at, "ref", message=exc.message, hint=exc.hint)
     fit = _fit(document, at, table["fit"]) if "fit" in table else None
     output = _output(document, at, table["output"]) if "output" in table else None
-    return Wanted(name, reference, text, fit, output, document.line(*at))
+    return ModelIntent(name, reference, text, fit, output, document.line(*at))
 
 
 def _fit(document: Document, at: tuple[str, ...], value: object) -> Fit:

@@ -150,10 +150,10 @@ def _planned(path: str, load: Load) -> dict[str, int]:
     said: list[str] = []
 
     @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-    def hear(_level: int, text: bytes, _data: object) -> None:
+    def on_log(_level: int, text: bytes, _data: object) -> None:
         said.append(text.decode(errors="replace"))
 
-    api.llama_log_set(hear, ctypes.c_void_p(0))
+    api.llama_log_set(on_log, ctypes.c_void_p(0))
     api.llama_backend_init()
     model = api.llama_model_load_from_file(path.encode(), _model_params(api, load))
     context = model and api.llama_init_from_model(model, _context_params(api, load))

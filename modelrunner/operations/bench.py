@@ -114,7 +114,7 @@ def bench(
     server: Server,
     model: str,
     request: BenchRequest,
-    told: Callable[[Speed], None],
+    on_speed: Callable[[Speed], None],
     skipped: Callable[[int, int], None] = _nothing_skipped,
     context: int | None = None,
 ) -> list[Speed]:
@@ -124,8 +124,8 @@ def bench(
         server: It is ready.
         model: What it calls the model.
         request: What is measured.
-        told: Hears each result as soon as it is there: what is measured is not lost by an error.
-        skipped: Hears of each length of prompt that does not fit the context.
+        on_speed: Called with each result at once: what is measured is not lost by an error.
+        skipped: Called with each length of prompt that does not fit the context.
         context: Tokens that one request may have; None where that is not known.
 
     Raises:
@@ -148,7 +148,7 @@ def bench(
                 for _ in range(request.rounds + 1)
             ]
             speed = _median([_speed(answers) for answers in rounds[1:]])
-            told(speed)
+            on_speed(speed)
             found.append(speed)
     if not found:
         raise UsageError(

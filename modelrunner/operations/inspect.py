@@ -88,9 +88,9 @@ def _filled_in(value: dict[str, object]) -> dict[str, object]:
     if not isinstance(found, dict):
         return value
     keys = {key: key for key in ("architecture", "quantization", "context_length")}
-    for key, told in {**keys, "parameters": "parameters_text"}.items():
+    for key, name in {**keys, "parameters": "parameters_text"}.items():
         if value[key] is None:
-            value[key] = found.get(told)
+            value[key] = found.get(name)
     return value
 
 

@@ -329,13 +329,13 @@ def _plan_vectors(
     there = budget_of(available)
     fits = not demand.is_known or needed <= there
     verdict = "fits" if fits else "does not fit"
-    told = f"{verdict}, needs {format_size(needed)}" if demand.is_known else "memory unknown"
+    need = f"{verdict}, needs {format_size(needed)}" if demand.is_known else "memory unknown"
     place = f"{format_size(there)} memory"
     if budget is not None and fits:
         place = f"the {format_size(budget)} budget"
     does = "reranks up to" if metadata.is_ranking else "embeds up to"
     why = _why(requested, context, default)
-    line = f"{name}: {told} of {place}; {does} {context} tokens{why}"
+    line = f"{name}: {need} of {place}; {does} {context} tokens{why}"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"
     memory = needed if demand.is_known else None
     served = _served(model, name, spec, memory, kind)

@@ -247,14 +247,14 @@ def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> Non
     from modelrunner.runtime.threads import usable_cores
 
     total = sum(blob.descriptor.size for blob in blobs)
-    told = _Teller(listener if total >= _WORTH_TELLING else ignore)
+    report = _Teller(listener if total >= _WORTH_TELLING else ignore)
     what = counted(len(blobs), "blob")
-    told(Planned(what, total, 0, 0))
+    report(Planned(what, total, 0, 0))
     leaving = Event()
 
     def check(blob: _Blob) -> None:
         digest, size = str(blob.descriptor.digest), blob.descriptor.size
-        told(Started(digest, size, 0, blob.descriptor.digest.short))
+        report(Started(digest, size, 0, blob.descriptor.digest.short))
         done = 0
 
         def advance(count: int) -> None:
@@ -262,11 +262,11 @@ def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> Non
             if leaving.is_set():
                 raise InterruptedError
             done += count
-            told(Advanced(digest, size, done))
+            report(Advanced(digest, size, done))
 
         blob.state = _hashed(store, blob.descriptor, advance)
         if blob.state == "good":
-            told(Verified(digest, size))
+            report(Verified(digest, size))
 
     largest_first = sorted(blobs, key=lambda blob: -blob.descriptor.size)
     with ThreadPoolExecutor(min(usable_cores(), len(blobs))) as pool:
@@ -276,7 +276,7 @@ def _hash_all(store: Store, blobs: Collection[_Blob], listener: Listener) -> Non
         finally:
             # whoever interrupts this does not wait for gigabytes
             leaving.set()
-    told(Finished(what, "", total))
+    report(Finished(what, "", total))
 
 
 class _Teller:

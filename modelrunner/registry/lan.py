@@ -49,9 +49,9 @@ def find(seconds: float = _LISTEN_S) -> tuple[str, ...]:
     Raises:
         UsageError: The extra `lan` is not installed, or there is no network to listen to.
     """
-    heard = _heard(seconds)
-    with ThreadPoolExecutor(max(1, len(heard))) as pool:
-        found = pool.map(_first_listening, heard)
+    announced = _announced(seconds)
+    with ThreadPoolExecutor(max(1, len(announced))) as pool:
+        found = pool.map(_first_listening, announced)
         return tuple(dict.fromkeys(place for place in found if place is not None))
 
 
@@ -99,18 +99,18 @@ def addresses_in(service: object) -> list[str]:
     return [f"{address}:{port}" for address in parsed if _is_near(address)]
 
 
-def _heard(seconds: float) -> list[list[str]]:
+def _announced(seconds: float) -> list[list[str]]:
     """The places of each store."""
     with _network() as network:
         from zeroconf import ServiceBrowser, ServiceStateChange
 
         names: dict[str, bool] = {}
 
-        def hear(name: str, state_change: ServiceStateChange, **_: object) -> None:
+        def on_change(name: str, state_change: ServiceStateChange, **_: object) -> None:
             # what they stand for is asked afterwards
             names[name] = state_change is not ServiceStateChange.Removed
 
-        browser = ServiceBrowser(network, SERVICE, handlers=[hear])
+        browser = ServiceBrowser(network, SERVICE, handlers=[on_change])
         time.sleep(seconds)
         browser.cancel()
         # what does not say where it is in this time is none to wait for

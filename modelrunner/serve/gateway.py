@@ -92,7 +92,7 @@ class Gateway:
     def _listen_to_signals(self, server: "_Server") -> None:
         loop = asyncio.get_running_loop()
 
-        def told(number: signal.Signals) -> None:
+        def on_signal(number: signal.Signals) -> None:
             # twice means now
             server.force_exit = server.should_exit
             server.should_exit = True
@@ -102,7 +102,7 @@ class Gateway:
             number = getattr(signal, name, None)
             # `nohup` has said that the end of the terminal is no reason
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, told, number)
+                loop.add_signal_handler(number, on_signal, number)
 
 
 class _Server(uvicorn.Server):

@@ -203,7 +203,7 @@ class ModelPool:
             slot.failure = None
         if slot.loading is None:
             slot.loading = asyncio.create_task(self._load(slot))
-            slot.loading.add_done_callback(_told)
+            slot.loading.add_done_callback(_log_failed_load)
         # whoever goes away does not take the load from the others
         return await asyncio.shield(slot.loading)
 
@@ -319,7 +319,7 @@ def _not_served(model: Served) -> ModelNotFoundError:
     return ModelNotFoundError(f"{model.name} is not served anymore")
 
 
-def _told(load: "asyncio.Task[Server]") -> None:
+def _log_failed_load(load: "asyncio.Task[Server]") -> None:
     """A load that fails is told in the log, even if everybody who waited has gone away."""
     error = None if load.cancelled() else load.exception()
     if isinstance(error, ModelRunnerError):

@@ -35,8 +35,8 @@ class Entry:
     @classmethod
     def alias(cls, reference: Reference, of: Reference, descriptor: Descriptor) -> "Entry":
         """An entry for another spelling of a name."""
-        told = {**descriptor.annotations, media_types.ANNOTATION_ALIAS: str(of)}
-        return cls(reference, replace(descriptor, annotations=told))
+        annotations = {**descriptor.annotations, media_types.ANNOTATION_ALIAS: str(of)}
+        return cls(reference, replace(descriptor, annotations=annotations))
 
     @property
     def alias_of(self) -> str | None:

@@ -203,9 +203,9 @@ def advice(libraries: Sequence[str], system: System | None = None) -> str:
     command = (system or System.current()).install(libraries)
     if command is not None:
         return f"`{command}`"
-    for sign, told in _BEYOND_PACKAGES:
+    for sign, message in _BEYOND_PACKAGES:
         if any(sign.search(library) for library in libraries):
-            return told
+            return message
     debian, fedora, alpine = (
         System(manager).install(libraries) for manager in ("apt-get", "dnf", "apk")
     )

@@ -27,14 +27,16 @@ def describe(function: Callable[..., object]) -> dict[str, object]:
     """A function as OpenAI's API describes one: by its signature, hints and docstring."""
     text = inspect.getdoc(function) or ""
     about, _, arguments = text.partition("\nArgs:\n")
-    told = _arguments(arguments)
+    descriptions = _arguments(arguments)
     hints = get_type_hints(function)
     properties, required = dict[str, object](), []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             continue
         schema = schema_of(hints.get(name, str))
-        properties[name] = schema | ({"description": told[name]} if name in told else {})
+        properties[name] = schema | (
+            {"description": descriptions[name]} if name in descriptions else {}
+        )
         if parameter.default is parameter.empty:
             required.append(name)
     return {
@@ -61,7 +63,7 @@ def schema_of(hint: object) -> dict[str, object]:
 
 def _arguments(text: str) -> dict[str, str]:
     """What the `Args:` of a docstring say of each."""
-    told = dict[str, str]()
+    descriptions = dict[str, str]()
     name, margin = "", None
     for line in text.splitlines():
         if line and not line[0].isspace():
@@ -71,10 +73,10 @@ def _arguments(text: str) -> dict[str, str]:
         match = _ARGUMENT.fullmatch(line) if indent == margin else None
         if match:
             name = match[1]
-            told[name] = match[2].strip()
+            descriptions[name] = match[2].strip()
         elif name and line.strip():
-            told[name] += f" {line.strip()}"
-    return told
+            descriptions[name] += f" {line.strip()}"
+    return descriptions
 
 
 def functions(file: Path) -> dict[str, Callable[..., object]]:

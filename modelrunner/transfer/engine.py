@@ -133,12 +133,12 @@ class Engine:
 
     def _watch(self, shared: Shared, workers: list[Worker], growth: Growth) -> None:
         pieces = shared.pieces
-        told = -1
+        reported = -1
         granted = 0
         while not pieces.complete:
             done = pieces.done_bytes()
-            if done != told:
-                told = done
+            if done != reported:
+                reported = done
                 self.listener(Advanced(str(shared.descriptor.digest), pieces.size, done))
             self._tell(shared)
             if self.backoff.deadline is not None and self.backoff.deadline <= time.monotonic():

@@ -36,6 +36,35 @@ ODD: Mapping[str, str] = {
 }
 """Patterns of odd words, and what to write instead."""
 
+NAMES: Mapping[str, str] = {
+    "Door": "AccessPolicy",
+    "Guarded": "AccessMiddleware",
+    "Fleet": "ModelPool",
+    "Seat": "Slot",
+    "lineup": "models",
+    "figures": "metrics",
+    "refusals": "errors",
+    "Course": "ResponseState",
+    "toil": "run",
+    "hear": "on_event, parse",
+    "heard": "received, announced, queue",
+    "told": "a noun for what it is",
+    "Wish": "EstimateRequest, LaunchRequest",
+    "wish": "request",
+    "Wanted": "ModelIntent, CardFilter",
+    "Places": "Registries",
+    "Preference": "fallback sources",
+    "narrow": "translate",
+    "taking": "adopt",
+    "making": "build_artifact",
+    "learning": "observations",
+    "asking": "one_shot",
+    "handover": "handshake",
+    "Lack": "MissingBlobs",
+    "anew": "again",
+}
+"""Names that only their author understands, and the field's terms."""
+
 _LIMIT = 160
 
 
@@ -68,6 +97,19 @@ def prose(page: str) -> Iterator[tuple[int, str]]:
             fenced = not fenced
         elif not fenced:
             yield number, re.sub(r"`[^`]*`", "", line)
+
+
+def names(source: str) -> Iterator[tuple[int, str]]:
+    """The line and text of each name that a module gives to something."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
 
 
 def faults(text: str) -> list[str]:

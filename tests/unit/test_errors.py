@@ -67,7 +67,9 @@ def test_what_the_program_acts_on_is_an_attribute_and_a_fact_for_scripts() -> No
 
 
 def test_an_error_with_another_hint_is_the_same_error() -> None:
-    error = errors.RuntimeFailedError("it ended", broke_off=True, told="bad", hint="first")
+    error = errors.RuntimeFailedError(
+        "it ended", broke_off=True, server_message="bad", hint="first"
+    )
     better = error.with_hint("second", log="/log")
     assert type(better) is errors.RuntimeFailedError
     assert (better.message, better.hint, better.broke_off) == ("it ended", "second", True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import modelrunner
-from tests.support.words import faults, prose, sentences
+from tests.support.words import NAMES, faults, names, prose, sentences
 
 ROOT = Path(modelrunner.__file__).parent
 
@@ -47,6 +47,16 @@ def test_the_sentences_of_the_program_have_plain_words() -> None:
         for line, text in sentences(path.read_text())
         if text not in ALLOWED
         for fault in faults(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_what_the_program_names_has_the_terms_of_the_field() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}: {NAMES[name.strip('_')]}"
+        for path in modules()
+        for line, name in names(path.read_text())
+        if name.strip("_") in NAMES
     ]
     assert not found, "\n".join(found)
 

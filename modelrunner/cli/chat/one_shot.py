@@ -155,7 +155,7 @@ class AnswerForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class OneShot:
     """The number and form of the answers.
 
     Attributes:
@@ -225,7 +225,7 @@ class Asking:
                 display=Display(console.colour, console.bars, session.opening),
             )
         except RuntimeFailedError as exc:
-            reason = exc.told or ""
+            reason = exc.server_message or ""
             if self.has_schema and ("schema" in reason or "grammar" in reason):
                 raise UsageError(
                     f"the runtime does not support the schema: {reason}",

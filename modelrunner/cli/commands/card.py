@@ -15,7 +15,15 @@ from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations.catalog.card_source import CardSource, FoundCard
-from modelrunner.operations.catalog.cards import Offer, Order, Room, Wanted, marks, offers, to_dicts
+from modelrunner.operations.catalog.cards import (
+    CardFilter,
+    Offer,
+    Order,
+    Room,
+    marks,
+    offers,
+    to_dicts,
+)
 from modelrunner.operations.estimate.card_check import stored_differences
 from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import SIZE_HINT, format_context, format_size, parse_size
@@ -47,7 +55,7 @@ def card(
     if context.console.json:
         shown["differences"] = [{"reference": name, **entry.to_dict()} for name, entry in against]
         if room is not None:
-            shown["variants"] = to_dicts(offers([found.card], Wanted(room=room)))[0]["variants"]
+            shown["variants"] = to_dicts(offers([found.card], CardFilter(room=room)))[0]["variants"]
         context.console.emit(shown)
         return
     said = marks(found.card, _room(room))
@@ -100,7 +108,7 @@ def cards(
     """List the built-in catalog: every card with its variants."""
     room = _size("--budget", budget)
     asked = fits or room is not None
-    wanted = Wanted(
+    wanted = CardFilter(
         tools=tools,
         license=license_,
         max_size=_size("--max-size", max_size),

@@ -13,7 +13,7 @@ from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening, opening_of
 from modelrunner.cli.chat.attachments import read_picture, read_text
-from modelrunner.cli.chat.one_shot import AnswerForm, Asking, question_of
+from modelrunner.cli.chat.one_shot import AnswerForm, OneShot, question_of
 from modelrunner.cli.chat.restart import Restarter
 from modelrunner.cli.chat.session import Session
 from modelrunner.cli.chat.tools import Caller, ask_person
@@ -125,10 +125,10 @@ def run(
     if raw:
         _refuse_with_raw({"--chat-template": launch.chat_template, **needs_template})
     # what is not understood, or nothing here can do, is said before anything is pulled
-    asking = _asking(question, answers, form)
+    one_shot = _one_shot(question, answers, form)
     caller = _caller(context, question, tools, yes_tools)
     extra = {Ability.TOOLS} if tools else set[Ability]()
-    extra |= {Ability.SCHEMA} if asking.has_schema else set()
+    extra |= {Ability.SCHEMA} if one_shot.has_schema else set()
     extra |= {Ability.PROJECTOR} if pictures else set()
     precedence = context.workspace.precedence()
     chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch) | extra)
@@ -152,7 +152,7 @@ def run(
     options = SamplingOptions(
         temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
     )
-    options = asking.options(options, chosen)
+    options = one_shot.options(options, chosen)
     begun = time.monotonic()
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
@@ -169,7 +169,7 @@ def run(
         session.texts, session.images, session.no_images = texts, pictures, no_images
         session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan, server)
         if question is not None:
-            asking.answer(context, session, question)
+            one_shot.answer(context, session, question)
             return
         session.no_tools, session.tools_warning = refusal(chosen, Ability.TOOLS), warning
         with ExitStack() as more:
@@ -293,12 +293,12 @@ def _fitted(
     return fitted(context, reference, Fitting(fit, require_fit, request=request))
 
 
-def _asking(question: str | None, answers: int | None, form: str | None) -> Asking:
+def _one_shot(question: str | None, answers: int | None, form: str | None) -> OneShot:
     if question is None and (answers, form) != (None, None):
         option = "-n" if form is None else "--format"
         raise UsageError(f"{option} needs a prompt", hint='add one: run REF "..."')
     form_read = AnswerForm.read(form) if form is not None else None
-    return Asking(answers or 1, form_read, in_chat=question is None)
+    return OneShot(answers or 1, form_read, in_chat=question is None)
 
 
 def _caller(context: Context, question: str | None, tools: Path | None, allowed: bool) -> Caller:

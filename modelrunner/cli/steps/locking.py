@@ -17,7 +17,7 @@ from modelrunner.cli.views.lock import (
 from modelrunner.disk.files import disk_errors, flush, sync_directory, write_atomically
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.changes import Change, changes
-from modelrunner.lockfile.intent import Fit, Wanted, first_intent, parse_intent
+from modelrunner.lockfile.intent import Fit, ModelIntent, first_intent, parse_intent
 from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.reference import Reference
@@ -179,14 +179,14 @@ def show_diff(context: Context, project: Project) -> None:
 def locker(context: Context) -> Locker:
     """Who pins models for this command line."""
 
-    def choose(wanted: Wanted) -> Reference:
+    def choose(wanted: ModelIntent) -> Reference:
         from modelrunner.cli.steps.fitting import fitted
         from modelrunner.operations.pull.fit import Fitting
 
         wanted_fit = Fitting(choose=True, require=True, request=_request(wanted.fit))
         return Reference.parse(fitted(context, wanted.text, wanted_fit))
 
-    def check(wanted: Wanted, pinned: Reference) -> None:
+    def check(wanted: ModelIntent, pinned: Reference) -> None:
         from modelrunner.operations.pull.fit import does_not_fit
 
         report = context.workspace.estimator().of_model(str(pinned), _request(wanted.fit))

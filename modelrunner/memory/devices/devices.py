@@ -157,8 +157,8 @@ def _metal(host: Device, deadline: float) -> Iterator[Device]:
     if platform.machine() != "arm64":
         return
     (answer,) = ask([("/usr/sbin/sysctl", "-n", "iogpu.wired_limit_mb")], deadline)
-    told = answer.lines
-    limit = int(told[0]) * _MIB if told and told[0].isdecimal() else 0
+    lines = answer.lines
+    limit = int(lines[0]) * _MIB if lines and lines[0].isdecimal() else 0
     if not limit:
         limit = next(
             host.total_bytes * part // whole

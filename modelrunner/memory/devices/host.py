@@ -65,10 +65,10 @@ def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
 
 def _mac_memory(deadline: float) -> Device | None:
     asked = (["/usr/sbin/sysctl", "-n", *_MAC_NAMES], ["/usr/bin/vm_stat"])
-    told, pages = (answer.lines for answer in ask(asked, deadline))
-    if len(told) != len(_MAC_NAMES) or not all(line.isdecimal() for line in told):
+    lines, pages = (answer.lines for answer in ask(asked, deadline))
+    if len(lines) != len(_MAC_NAMES) or not all(line.isdecimal() for line in lines):
         return None
-    total, free, purgeable, page = map(int, told)
+    total, free, purgeable, page = map(int, lines)
     inactive = sum(
         int(match[1])
         for line in pages

@@ -201,9 +201,9 @@ def is_windowed(hyper: Hyperparameters, layer: int) -> bool:
     """Whether a layer looks only as far back as the model's window."""
     if hyper.architecture not in _EVERY or not hyper.count("attention.sliding_window"):
         return False
-    told = hyper.get("attention.sliding_window_pattern")
-    if isinstance(told, tuple):
-        return layer < len(told) and bool(told[layer])
+    pattern = hyper.get("attention.sliding_window_pattern")
+    if isinstance(pattern, tuple):
+        return layer < len(pattern) and bool(pattern[layer])
     every, first = _EVERY[hyper.architecture]
     every = hyper.count("attention.sliding_window_pattern", every)
     if every == 0:

@@ -224,8 +224,8 @@ def _vocabulary(hyper: Hyperparameters, header: Header, tensors: Mapping[str, Te
         if name in tensors and len(tensors[name].shape) > 1:
             return tensors[name].shape[1]
     tokens = header.metadata.get("tokenizer.ggml.tokens")
-    told = getattr(tokens, "length", 0)
-    return hyper.count("vocab_size", told)
+    length = getattr(tokens, "length", 0)
+    return hyper.count("vocab_size", length)
 
 
 def _weights(parts: Sequence[Header], tensors: Mapping[str, TensorInfo]) -> Weights:

@@ -97,10 +97,10 @@ class ModelArtifact:
             UnsupportedArtifactError: It says that the weights, which have no name, are no GGUF.
         """
         config = ModelConfig.from_bytes(raw, self.family)
-        told = config.format or "gguf"
-        if told.lower() != "gguf" and all(_is_untold(layer) for layer in self.weights):
+        format_ = config.format or "gguf"
+        if format_.lower() != "gguf" and all(_is_untold(layer) for layer in self.weights):
             raise UnsupportedArtifactError(
-                f"the weights are {told}, which llama.cpp does not read", format=told
+                f"the weights are {format_}, which llama.cpp does not read", format=format_
             )
         return config
 

@@ -47,7 +47,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _PlannedModel:
     """A model of the archive: understood, before it is named."""
 
     manifest: Manifest
@@ -80,7 +80,7 @@ class Loader:
         self._name = name
         self._seen = _Seen()
         self._new: set[Digest] = set()
-        self._plan: tuple[_Wanted, ...] | None = None
+        self._plan: tuple[_PlannedModel, ...] | None = None
         self._sizes: dict[Digest, int] = {}
 
     def load(self, stream: Readable) -> tuple[Loaded, ...]:
@@ -144,7 +144,7 @@ class Loader:
                     self._listener(Advanced(str(digest), size, writer.offset))
         self._listener(Verified(str(digest), size))
 
-    def _planned(self, entries: Sequence[Descriptor]) -> tuple[_Wanted, ...]:
+    def _planned(self, entries: Sequence[Descriptor]) -> tuple[_PlannedModel, ...]:
         """What the archive holds, known as soon as the manifests are here."""
         digests = {entry.digest: entry for entry in entries}
         named = names_of(entries, self._name, self._short)
@@ -154,7 +154,7 @@ class Loader:
                 parse_manifest(self._store.blobs.read(entry), entry.media_type)
             )
             require_names(artifact)
-            plan.append(_Wanted(artifact.manifest, named[digest]))
+            plan.append(_PlannedModel(artifact.manifest, named[digest]))
         self._sizes = {
             blob.digest: blob.size
             for one in plan
@@ -185,7 +185,7 @@ class Loader:
                 digest=str(blob.digest),
             )
 
-    def _add(self, one: _Wanted) -> Loaded:
+    def _add(self, one: _PlannedModel) -> Loaded:
         there = self._store.find(one.names[0].with_digest(one.manifest.digest))
         known = set(map(str, there.references)) if there is not None else set()
         is_new = not set(map(str, one.names)) <= known

@@ -27,7 +27,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CardFilter:
     """What is looked for; everything that is said has to hold.
 
     Attributes:
@@ -74,7 +74,7 @@ class Offer:
         return f"ai/{self.card.name}"
 
 
-def offers(cards: Iterable[Card], wanted: Wanted) -> tuple[Offer, ...]:
+def offers(cards: Iterable[Card], wanted: CardFilter) -> tuple[Offer, ...]:
     """The variants of some cards that are wanted, in the order that is wanted."""
     chosen = (card for card in cards if _is_wanted(card, wanted))
     found = [offer for card in chosen for offer in _offers(card, wanted)]
@@ -146,14 +146,14 @@ def _unknown_last(value: float | None) -> tuple[bool, float]:
     return value is None, value or 0
 
 
-def _is_wanted(card: Card, wanted: Wanted) -> bool:
+def _is_wanted(card: Card, wanted: CardFilter) -> bool:
     facts = card.attributes
     if wanted.tools and facts.tool_calling is not True:
         return False
     return wanted.license is None or wanted.license.casefold() in (facts.license or "").casefold()
 
 
-def _offers(card: Card, wanted: Wanted) -> Iterator[Offer]:
+def _offers(card: Card, wanted: CardFilter) -> Iterator[Offer]:
     if not card.variants and wanted.max_size is None and not wanted.fits:
         yield Offer(card, None)
     for variant in card.variants:

@@ -129,13 +129,13 @@ def _counts(row: Variant, found: Headers) -> Iterator[Difference]:
 
 
 def _quantization(row: Variant, found: Headers) -> Iterator[Difference]:
-    told, header = row.quantization, found.metadata.quantization
-    if told and header and _plain(told) != _plain(header):
+    stated, header = row.quantization, found.metadata.quantization
+    if stated and header and _plain(stated) != _plain(header):
         yield Difference(
             "quantization",
-            told,
+            stated,
             header.removeprefix("MOSTLY_"),
-            f"quantization: {told} in the card, {header.removeprefix('MOSTLY_')} in the header",
+            f"quantization: {stated} in the card, {header.removeprefix('MOSTLY_')} in the header",
         )
 
 

@@ -162,9 +162,9 @@ class Estimator:
             shape = shape.with_adapter(artifact.adapter.descriptor.size)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
-        told = replace(facts, quantization=config.quantization)
+        known = replace(facts, quantization=config.quantization)
         return self._corrected(
-            self._of_shape(told, shape, request, projector=size), artifact, request
+            self._of_shape(known, shape, request, projector=size), artifact, request
         )
 
     def of_card(
@@ -225,8 +225,8 @@ class Estimator:
 
     def _of_headers(self, facts: Facts, found: Headers, request: EstimateRequest) -> Report:
         metadata = found.metadata
-        told = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
-        return self._of_shape(told, found.shape, request, projector=found.projector_bytes)
+        known = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
+        return self._of_shape(known, found.shape, request, projector=found.projector_bytes)
 
     def _of_shape(
         self,

@@ -172,10 +172,12 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     if not latest:
         return report
     seen = latest[0]
-    told = f"{seen.runtime} reported {format_size(seen.observed)} at a context of {seen.context}"
+    reported = (
+        f"{seen.runtime} reported {format_size(seen.observed)} at a context of {seen.context}"
+    )
     if not same:
         share = f"{(seen.observed - seen.predicted) / max(seen.predicted, 1):+.1%}"
-        return _with_note(report, f"when it ran, {told}: {share} of what was computed for that")
+        return _with_note(report, f"when it ran, {reported}: {share} of what was computed for that")
     found = report.estimate
     more = seen.observed - found.total
     shifted = replace(found, compute=max((found.compute or 0) + more, 0))
@@ -184,7 +186,7 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     )
     fit = judged(report.fit, shifted.total, report.context)
     noted = replace(report, estimate=shifted, fit=fit, seen=True)
-    return _with_note(noted, f"when it ran, {told}: compute is corrected by that")
+    return _with_note(noted, f"when it ran, {reported}: compute is corrected by that")
 
 
 def judged(found: Fit, needed: int, context: int) -> Fit:

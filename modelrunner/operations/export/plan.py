@@ -109,12 +109,12 @@ class ExportPlan:
 
     def notes(self, *more: str) -> list[str]:
         """What a person who reads the file should know, line by line; `more` stands last."""
-        told = [
+        notes = [
             f"{self.alias}, served by llama.cpp. Pinned: {self.pinned.short}",
             self._memory_note(),
             "No API key is required: set LLAMA_API_KEY before you expose it to others.",
         ]
-        return [line for each in (*told, *self._rpc_notes(), *more) for line in _lines(each)]
+        return [line for each in (*notes, *self._rpc_notes(), *more) for line in _lines(each)]
 
     def _memory_note(self) -> str:
         whole = ", computed at once," if self.embedding or self.ranking else ""

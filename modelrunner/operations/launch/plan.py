@@ -111,8 +111,8 @@ class LaunchPlan:
         """
         quantization = (self.metadata.quantization or "").removeprefix("MOSTLY_")
         # many tags say it already
-        told = quantization.lower() in self.name.lower()
-        what = self.name if told else f"{self.name} {quantization}"
+        named = quantization.lower() in self.name.lower()
+        what = self.name if named else f"{self.name} {quantization}"
         known = self.seen.observed if self.seen else self.estimate.total
         needed = known if needed_bytes is None else needed_bytes
         rounded = "rounded up to " if self.is_rounded else ""

@@ -20,7 +20,7 @@ from modelrunner.errors import (
     StoreAccessError,
 )
 from modelrunner.lockfile.changes import Change, why_unsatisfied
-from modelrunner.lockfile.intent import Intent, Wanted
+from modelrunner.lockfile.intent import Intent, ModelIntent
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.reader import parse_lock
 from modelrunner.oci.model.artifact import ModelArtifact
@@ -54,8 +54,8 @@ class Locker:
 
     store: Store
     source_for: Callable[[Reference], Source]
-    choose: Callable[[Wanted], Reference]
-    check: Callable[[Wanted, Reference], None]
+    choose: Callable[[ModelIntent], Reference]
+    check: Callable[[ModelIntent, Reference], None]
     offline: bool = False
 
     def lock(self, intent: Intent, before: Lock, renew: Collection[str] = ()) -> Lock:
@@ -81,7 +81,7 @@ class Locker:
         }
         return Lock(
             tuple(
-                kept.get(wanted.name) or self._pin(intent, wanted, anew=wanted.name in renew)
+                kept.get(wanted.name) or self._pin(intent, wanted, repin=wanted.name in renew)
                 for wanted in intent.models
             ),
             before.file,
@@ -96,18 +96,18 @@ class Locker:
         for wanted in intent.models:
             locked = before.get(wanted.name)
             try:
-                yield Change(wanted.name, locked, self._pin(intent, wanted, anew=True))
+                yield Change(wanted.name, locked, self._pin(intent, wanted, repin=True))
             except NotFoundError as exc:
                 if locked is None:
                     raise
                 yield Gone(wanted.name, locked, exc)
 
-    def _pin(self, intent: Intent, wanted: Wanted, *, anew: bool) -> LockedModel:
+    def _pin(self, intent: Intent, wanted: ModelIntent, *, repin: bool) -> LockedModel:
         with _placed(intent, wanted):
             reference = self.choose(wanted) if wanted.is_chosen else wanted.reference
             if reference.is_local:
                 raise self.store.unregistered(reference)
-            if anew and self.offline and not reference.pinned:
+            if repin and self.offline and not reference.pinned:
                 # what the store has may be what the registry had long ago
                 raise NotInStoreError(
                     f"{reference.short}: cannot ask the registry what it has now: --offline is set",
@@ -169,7 +169,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
 
 
 @contextmanager
-def _placed(intent: Intent, wanted: Wanted) -> Iterator[None]:
+def _placed(intent: Intent, wanted: ModelIntent) -> Iterator[None]:
     """Says of every failure which line of the intent it is about."""
     try:
         yield

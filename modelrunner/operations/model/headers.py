@@ -107,8 +107,8 @@ def _judged(
         problem = exc.message
     if problem is None:
         return found
-    told = f"{layer.path} is not used: {problem}"
-    return replace(found, projector_bytes=None, projector_problem=told)
+    problem_line = f"{layer.path} is not used: {problem}"
+    return replace(found, projector_bytes=None, projector_problem=problem_line)
 
 
 def _here(model: StoredModel, layer: Layer) -> Header:

@@ -78,8 +78,8 @@ def row_of(model: StoredModel) -> Row:
 
 def filled_in(config: ModelConfig, model: StoredModel) -> ModelConfig:
     """The config with what the GGUF header says, where the config says nothing."""
-    told = (config.architecture, config.parameters, config.quantization, config.context_length)
-    if None not in told:
+    known = (config.architecture, config.parameters, config.quantization, config.context_length)
+    if None not in known:
         return config
     facts = header_facts(model)
     return replace(

@@ -104,9 +104,9 @@ def require_same(lock: Lock, locked: LockedModel, model: StoredModel) -> None:
     Raises:
         LockOutdatedError: It does.
     """
-    told = {(blob.digest, blob.size, blob.media_type) for blob in locked.blobs}
+    pinned = {(blob.digest, blob.size, blob.media_type) for blob in locked.blobs}
     real = {(blob.digest, blob.size, blob.media_type) for blob in model.manifest.blobs}
-    if told != real:
+    if pinned != real:
         raise LockOutdatedError(
             f"{lock.file}:{locked.line}: the blobs of {locked.name} differ between the lock "
             "and the manifest",

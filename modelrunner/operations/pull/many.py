@@ -63,9 +63,9 @@ class _Crew:
     """The threads, what they have to do, and what they have to say."""
 
     def __init__(self, puller: Puller, wanted: Sequence[Reference]) -> None:
-        self._heard: SimpleQueue[Outcome | BaseException | Callable[[], None]] = SimpleQueue()
+        self._queue: SimpleQueue[Outcome | BaseException | Callable[[], None]] = SimpleQueue()
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._told = puller
+        self._inner = puller
         self._puller = replace(
             puller, listener=self._say, on_choice=self._say_choice, on_config=self._say_config
         )
@@ -73,7 +73,7 @@ class _Crew:
         most = puller.budget.limits.connections or _AT_ONCE
         self._size = min(len(wanted), _AT_ONCE, most)
         self._threads = [
-            Thread(target=self._toil, name=f"model-{number}", daemon=True)
+            Thread(target=self._run, name=f"model-{number}", daemon=True)
             for number in range(self._size)
         ]
 
@@ -116,32 +116,32 @@ class _Crew:
         while True:
             left = None if give_up is None else max(0.0, give_up - time.monotonic())
             try:
-                heard = self._heard.get(timeout=left)
+                item = self._queue.get(timeout=left)
             except Empty:
                 return None
-            if isinstance(heard, BaseException):
-                raise heard
-            if not callable(heard):
-                return heard
-            heard()
+            if isinstance(item, BaseException):
+                raise item
+            if not callable(item):
+                return item
+            item()
 
     def _say(self, event: Event) -> None:
-        self._heard.put(partial(self._told.listener, event))
+        self._queue.put(partial(self._inner.listener, event))
 
     def _say_choice(self, reference: Reference, choice: Choice) -> None:
-        self._heard.put(partial(self._told.on_choice, reference, choice))
+        self._queue.put(partial(self._inner.on_choice, reference, choice))
 
     def _say_config(
         self, reference: Reference, artifact: ModelArtifact, config: ModelConfig
     ) -> None:
-        self._heard.put(partial(self._told.on_config, reference, artifact, config))
+        self._queue.put(partial(self._inner.on_config, reference, artifact, config))
 
-    def _toil(self) -> None:
+    def _run(self) -> None:
         try:
             while (task := self._tasks.get()) is not None:
                 task()
         except BaseException as exc:  # noqa: BLE001 - raised where the others are waited for
-            self._heard.put(exc)
+            self._queue.put(exc)
 
     def _pin(self, group: Sequence[Reference]) -> None:
         """Finds out what names of one repository stand for; one task more for each content."""
@@ -158,7 +158,7 @@ class _Crew:
         for pinned in same:
             with self._reported(pinned.reference):
                 self._puller.budget.check()
-                self._heard.put(self._puller.fetch(pinned))
+                self._queue.put(self._puller.fetch(pinned))
 
     @contextmanager
     def _reported(self, reference: Reference) -> Iterator[None]:
@@ -166,9 +166,9 @@ class _Crew:
         try:
             yield
         except CancelledError:
-            self._heard.put(Dropped(reference))
+            self._queue.put(Dropped(reference))
         except ModelRunnerError as exc:
-            self._heard.put(Failed(reference, exc))
+            self._queue.put(Failed(reference, exc))
 
 
 def _by_repository(references: Iterable[Reference]) -> Iterable[Sequence[Reference]]:

@@ -103,7 +103,7 @@ def assess(
 def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]:
     """Every weights file's header, read with the limits that a runtime does not have."""
     headers: list[Header] = []
-    told: list[dict[str, object]] = []
+    entries: list[dict[str, object]] = []
     for layer in model.artifact.layers:
         if layer.role not in (Role.WEIGHTS, Role.PROJECTOR):
             continue
@@ -111,12 +111,12 @@ def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]
         try:
             header = read_header(model.layout.blob(layer.descriptor.digest))
         except (MalformedGGUFError, CorruptStoreError, OSError) as exc:
-            told.append({**entry, "within_bounds": False, "problem": str(exc)})
+            entries.append({**entry, "within_bounds": False, "problem": str(exc)})
             continue
         if layer.role is Role.WEIGHTS:
             headers.append(header)
-        told.append({**entry, "within_bounds": True, "tensors": len(header.tensors)})
-    return headers, told
+        entries.append({**entry, "within_bounds": True, "tensors": len(header.tensors)})
+    return headers, entries
 
 
 def _has(header: Header | None, key: str) -> bool:
@@ -160,8 +160,8 @@ def _scanned(place: str, template: str) -> dict[str, object]:
 
 def _signatures(found: Signatures) -> dict[str, object]:
     return {
-        "signatures": _told(found.found, signatures=True),
-        "attestations": _told(found.found, signatures=False),
+        "signatures": _checked_to_dicts(found.found, signatures=True),
+        "attestations": _checked_to_dicts(found.found, signatures=False),
         "signatures_problem": found.problem,
         "policy": {
             "match": found.rule.match,
@@ -173,7 +173,9 @@ def _signatures(found: Signatures) -> dict[str, object]:
     }
 
 
-def _told(found: Sequence[Checked] | None, *, signatures: bool) -> list[dict[str, object]] | None:
+def _checked_to_dicts(
+    found: Sequence[Checked] | None, *, signatures: bool
+) -> list[dict[str, object]] | None:
     if found is None:
         return None
     return [entry.to_dict() for entry in found if entry.is_signature == signatures]

@@ -24,7 +24,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.encodings import decoding_reader, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.errors import narrowed
+from modelrunner.registry.http.errors import network_errors
 from modelrunner.registry.http.responses import web_page
 from modelrunner.registry.source import BlobStream
 from modelrunner.wire import parse_count
@@ -97,7 +97,7 @@ def reader(
     if as_sent and not response.raw.chunked and below is not None:
 
         def read_directly(buffer: memoryview) -> int:
-            with narrowed(label):
+            with network_errors(label):
                 count = below.readinto(buffer)
             if count == 0 or below.isclosed():
                 # read to its end: the connection can serve the next request
@@ -107,7 +107,7 @@ def reader(
         return read_directly
 
     def read(most: int) -> bytes:
-        with narrowed(label):
+        with network_errors(label):
             block: bytes = response.raw.read(most, decode_content=False)
         return block
 

@@ -34,7 +34,7 @@ _HTTP_WORDS = {
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
-class narrowed:  # noqa: N801 - reads like a statement, as contextlib's own do
+class network_errors:  # noqa: N801 - reads like a statement, as contextlib's own do
     """The block in which errors of requests and urllib3 become ours: the one such place."""
 
     def __init__(self, label: str) -> None:
@@ -51,7 +51,7 @@ class narrowed:  # noqa: N801 - reads like a statement, as contextlib's own do
         # requests' own are OSErrors; nothing but the network is touched in such a block
         if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
             _redact(error)
-            raise narrow(error, self._label) from error
+            raise translate(error, self._label) from error
         if isinstance(error, ValueError | OverflowError) and _is_in_a_library(error):
             # the libraries take a length or a chunk's size as it comes
             raise RegistryAnswerError(
@@ -68,7 +68,7 @@ def _is_in_a_library(error: BaseException) -> bool:
     return name.partition(".")[0] in _LIBRARIES
 
 
-def narrow(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 - a table
+def translate(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 - a table
     """The error of ours for an error of requests, urllib3 or the socket below."""
     import requests
     import urllib3

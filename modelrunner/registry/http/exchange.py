@@ -23,7 +23,7 @@ from modelrunner.registry.http.connections import judged_adapter
 from modelrunner.registry.http.destinations import Reached, check_redirect, origin
 from modelrunner.registry.http.encodings import as_meant, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.errors import narrowed
+from modelrunner.registry.http.errors import network_errors
 from modelrunner.registry.http.responses import BODY_LIMIT
 from modelrunner.registry.http.tokens import Form, Headers, Tokens
 from modelrunner.wire import parse_json
@@ -218,7 +218,7 @@ class Exchange:
         self, method: str, url: str, headers: Mapping[str, str], content: Content
     ) -> "requests.Response":
         _log.debug("%s %s", method, url.partition("?")[0])
-        with narrowed(self._endpoint.label):
+        with network_errors(self._endpoint.label):
             response = self._session.request(
                 method,
                 url,
@@ -239,7 +239,7 @@ class Exchange:
     def _ask_token(
         self, method: str, url: str, parameters: Form, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], object]:
-        with narrowed(self._endpoint.label):
+        with network_errors(self._endpoint.label):
             response = self._session.request(
                 method,
                 url,
@@ -325,7 +325,7 @@ def read_limited(response: "requests.Response", limit: int, label: str) -> bytes
         TransferError: It broke off.
     """
     found = bytearray()
-    with narrowed(label):
+    with network_errors(label):
         for chunk in response.raw.stream(64 * 1024, decode_content=False):
             found += chunk
             if len(found) > limit:

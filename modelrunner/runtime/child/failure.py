@@ -82,9 +82,9 @@ _BIND = re.compile(r"couldn't bind")
 
 def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> RuntimeFailedError:
     """The error for a server that ended before it was ready."""
-    told = _tail(log)
-    cause = cause_in(told)
-    if cause and _TEMPLATE.search(told):
+    output = _tail(log)
+    cause = cause_in(output)
+    if cause and _TEMPLATE.search(output):
         cause = f"invalid chat template: {cause}"
     fate = _SIGNALS.get(exit_code)
     if fate is not None:
@@ -103,10 +103,10 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
 
 def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
     """The error with what the server's log says of it, where the server broke off amid its work."""
-    told = _tail(log)
-    if not error.broke_off or not _TROUBLE.search(told):
+    output = _tail(log)
+    if not error.broke_off or not _TROUBLE.search(output):
         return error
-    hint = f"last error in {log}: `{cause_in(told)}`"
+    hint = f"last error in {log}: `{cause_in(output)}`"
     return error.with_hint(hint, log=str(log))
 
 

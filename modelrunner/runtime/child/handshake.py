@@ -50,6 +50,6 @@ def announce(announcement: Announcement) -> None:
     os.write(ANNOUNCEMENT_FD, json.dumps(asdict(announcement)).encode() + b"\n")
 
 
-def hear(line: str) -> Announcement:
+def parse_line(line: str) -> Announcement:
     """The announcement in a child's line."""
     return Announcement(**parse_json(line))

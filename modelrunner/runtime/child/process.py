@@ -57,7 +57,7 @@ class Child:
             )
         self._lifeline = _pipe(self._process.stdin)
         self._announcements = _pipe(self._process.stdout)
-        self._heard = b""
+        self._received = b""
         order = {
             "argv": command.argv,
             "environ": dict(command.environ),
@@ -89,11 +89,11 @@ class Child:
             if not selector.select(seconds):
                 return None
         chunk = os.read(self._announcements.fileno(), _LONGEST_LINE)
-        self._heard += chunk
+        self._received += chunk
         if not chunk:
             # the child and the supervisor both closed it, so they are ending
             self._process.wait(GRACE_S)
-        line, newline, self._heard = self._heard.partition(b"\n")
+        line, newline, self._received = self._received.partition(b"\n")
         return line.decode(errors="replace") if newline else None
 
     def stop(self, grace_s: float = GRACE_S) -> None:

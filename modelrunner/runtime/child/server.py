@@ -90,7 +90,7 @@ class AnnouncedServer(ChildServer):
         line = self._child.listen(TICK_S)
         if line is None:
             return False
-        announcement = handshake.hear(line)
+        announcement = handshake.parse_line(line)
         self._url = announcement.url
         self.context = announcement.context or context_of(announcement.url, self.api_key)
         return True

@@ -42,7 +42,7 @@ class ModelState:
     log: str | None = None
 
     @classmethod
-    def told(cls, record: Record, value: Mapping[str, Any]) -> Self:
+    def parse(cls, record: Record, value: Mapping[str, Any]) -> Self:
         """What a server says of one model."""
         known = {field.name for field in fields(cls)} - {"url", "server_pid"}
         said = {name: entry for name, entry in value.items() if name in known}
@@ -123,7 +123,7 @@ def _states(record: Record) -> list[ModelState]:
         return [
             ModelState(model=name, url=record.url, server_pid=record.pid) for name in record.models
         ]
-    return [ModelState.told(record, entry) for entry in answer.body]
+    return [ModelState.parse(record, entry) for entry in answer.body]
 
 
 def _names(record: Record) -> Sequence[str]:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ExitStatus, UsageError
-from modelrunner.lockfile.intent import Fit, Intent, Wanted, first_intent, parse_intent, read_intent
+from modelrunner.lockfile.intent import (
+    Fit,
+    Intent,
+    ModelIntent,
+    first_intent,
+    parse_intent,
+    read_intent,
+)
 from modelrunner.oci.reference import Reference
 
 
@@ -34,14 +41,14 @@ def test_a_model_has_a_reference_and_may_have_a_fit_and_a_place() -> None:
     assert intent == Intent(
         "modelrunner.toml",
         (
-            Wanted(
+            ModelIntent(
                 "chat",
                 Reference.parse("ai/granite-4.0-micro:3B-Q4_K_M"),
                 "ai/granite-4.0-micro:3B-Q4_K_M",
                 Fit(8 * 1024**3, 8192),
                 PurePosixPath("models/chat"),
             ),
-            Wanted("embed", Reference.parse("ai/embed:Q8"), "ai/embed:Q8"),
+            ModelIntent("embed", Reference.parse("ai/embed:Q8"), "ai/embed:Q8"),
         ),
     )
     assert [model.line for model in intent.models] == [5, 3]

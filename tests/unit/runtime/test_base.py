@@ -59,7 +59,7 @@ def test_relative_paths_become_absolute_on_the_way(monkeypatch, tmp_path):
 
 
 def test_announcement_is_heard_with_and_without_a_context():
-    assert handshake.hear('{"url": "http://127.0.0.1:1"}') == handshake.Announcement(
+    assert handshake.parse_line('{"url": "http://127.0.0.1:1"}') == handshake.Announcement(
         "http://127.0.0.1:1"
     )
-    assert handshake.hear('{"url": "http://127.0.0.1:1", "context": 512}').context == 512
+    assert handshake.parse_line('{"url": "http://127.0.0.1:1", "context": 512}').context == 512

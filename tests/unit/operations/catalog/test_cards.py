@@ -8,7 +8,14 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import choose_context, fit
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.plan.load import Load
-from modelrunner.operations.catalog.cards import Order, Wanted, marks, offers, to_dicts, verdict_of
+from modelrunner.operations.catalog.cards import (
+    CardFilter,
+    Order,
+    marks,
+    offers,
+    to_dicts,
+    verdict_of,
+)
 
 GIB = 1 << 30
 HEAD = "| Model variant | Parameters | Quantization | Context window | VRAM | Size |\n"
@@ -34,20 +41,20 @@ def names(found):
 
 
 def test_everything_is_offered_in_the_order_of_the_cards():
-    assert names(offers([A, B, EMPTY], Wanted())) == ["ai/a:8B", "ai/a:1B", "ai/b:?", "ai/c"]
+    assert names(offers([A, B, EMPTY], CardFilter())) == ["ai/a:8B", "ai/a:1B", "ai/b:?", "ai/c"]
 
 
 @pytest.mark.parametrize(
     ("wanted", "left"),
     [
-        (Wanted(tools=True), ["ai/a:8B", "ai/a:1B", "ai/c"]),
-        (Wanted(license="mit"), ["ai/b:?"]),
-        (Wanted(license="apache", tools=True, max_size=GIB), ["ai/a:1B"]),
-        (Wanted(max_size=8 * GIB), ["ai/a:8B", "ai/a:1B"]),
-        (Wanted(max_size=GIB - 1), []),
-        (Wanted(room=3 * GIB, fits=True), ["ai/a:1B"]),
-        (Wanted(room=0, fits=True), []),
-        (Wanted(room=3 * GIB), ["ai/a:8B", "ai/a:1B", "ai/b:?", "ai/c"]),
+        (CardFilter(tools=True), ["ai/a:8B", "ai/a:1B", "ai/c"]),
+        (CardFilter(license="mit"), ["ai/b:?"]),
+        (CardFilter(license="apache", tools=True, max_size=GIB), ["ai/a:1B"]),
+        (CardFilter(max_size=8 * GIB), ["ai/a:8B", "ai/a:1B"]),
+        (CardFilter(max_size=GIB - 1), []),
+        (CardFilter(room=3 * GIB, fits=True), ["ai/a:1B"]),
+        (CardFilter(room=0, fits=True), []),
+        (CardFilter(room=3 * GIB), ["ai/a:8B", "ai/a:1B", "ai/b:?", "ai/c"]),
     ],
 )
 def test_all_that_is_wanted_has_to_hold(wanted, left):
@@ -56,12 +63,12 @@ def test_all_that_is_wanted_has_to_hold(wanted, left):
 
 @pytest.mark.parametrize("order", [Order.SIZE, Order.VRAM, Order.PARAMETERS])
 def test_what_is_not_known_comes_last(order):
-    found = names(offers([B, EMPTY, A], Wanted(order=order)))
+    found = names(offers([B, EMPTY, A], CardFilter(order=order)))
     assert found == ["ai/a:1B", "ai/a:8B", "ai/b:?", "ai/c"]
 
 
 def test_a_row_alone_fits_from_its_vram_and_does_not_below_its_size():
-    (small,) = offers([card("a", SMALL)], Wanted())
+    (small,) = offers([card("a", SMALL)], CardFilter())
     verdicts = [
         verdict_of(small.card, small.variant, budget)
         for budget in (3 * GIB, 2 * GIB, GIB, GIB // 2)
@@ -70,25 +77,27 @@ def test_a_row_alone_fits_from_its_vram_and_does_not_below_its_size():
 
 
 def test_what_is_not_known_to_fit_is_neither_yes_nor_no():
-    assert [offer.fits for offer in offers([A, B], Wanted(room=2 * GIB))] == [False, None, None]
-    assert [offer.fits for offer in offers([A], Wanted())] == [None, None]
+    assert [offer.fits for offer in offers([A, B], CardFilter(room=2 * GIB))] == [False, None, None]
+    assert [offer.fits for offer in offers([A], CardFilter())] == [None, None]
 
 
 def test_json_has_only_the_variants_that_are_left():
-    assert [key for key in to_dicts(offers([A], Wanted()))[0]["variants"][0] if key == "fits"] == []
-    (found,) = to_dicts(offers([A, B], Wanted(room=3 * GIB, fits=True)))
+    assert [
+        key for key in to_dicts(offers([A], CardFilter()))[0]["variants"][0] if key == "fits"
+    ] == []
+    (found,) = to_dicts(offers([A, B], CardFilter(room=3 * GIB, fits=True)))
     assert found["name"] == "a"
     assert [(row["references"], row["fits"]) for row in found["variants"]] == [(["ai/a:1B"], True)]
 
 
 def test_json_keeps_a_card_in_one_piece_in_the_order_of_its_first_variant():
     middle = card("b", "| `ai/b:3B` | 3B | Q8_0 | 131K tokens | 4 GiB | 3 GiB |")
-    found = to_dicts(offers([middle, A], Wanted(order=Order.SIZE)))
+    found = to_dicts(offers([middle, A], CardFilter(order=Order.SIZE)))
     assert [(entry["name"], len(entry["variants"])) for entry in found] == [("a", 2), ("b", 1)]
 
 
 def test_a_gpu_that_holds_some_layers_is_better_than_none():
-    (offer,) = offers([Catalog.load().get("ai/phi4")], Wanted(max_size=9 * GIB, license=""))[:1]
+    (offer,) = offers([Catalog.load().get("ai/phi4")], CardFilter(max_size=9 * GIB, license=""))[:1]
     host = Device("host", "host", 64 * GIB, 64 * GIB, "cpu")
     gpu = Device("gpu", "gpu", 4 * GIB, 4 * GIB, "cuda")
     large = Device("gpu", "gpu", 24 * GIB, 24 * GIB, "cuda")
@@ -111,7 +120,7 @@ def test_a_gpu_that_holds_some_layers_is_better_than_none():
 )
 def test_the_verdict_is_that_of_the_context_that_would_be_chosen(room):
     compared = 0
-    for offer in offers(Catalog.load().search("llama3.2"), Wanted(room=room)):
+    for offer in offers(Catalog.load().search("llama3.2"), CardFilter(room=room)):
         facts = offer.card.shape_of(offer.variant)
         shape = shape_from_card(facts, offer.variant.size_bytes)
         context = choose_context(shape, room)

@@ -61,7 +61,7 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
 
 
 @pytest.mark.parametrize(
-    "request",
+    "asked",
     [
         LaunchRequest(kv_type="f16"),
         LaunchRequest(kv_type_v="f16"),
@@ -69,9 +69,9 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
         LaunchRequest(context=4096),
     ],
 )
-def test_what_was_asked_for_is_not_packed_tighter(shapes, request):
-    found = chosen(request, shapes["llama-3.2-3b"], machine(2.75))
-    assert (found.kv_type, found.kv_type_v) == (request.kv_type, request.kv_type_v)
+def test_what_was_asked_for_is_not_packed_tighter(shapes, asked):
+    found = chosen(asked, shapes["llama-3.2-3b"], machine(2.75))
+    assert (found.kv_type, found.kv_type_v) == (asked.kv_type, asked.kv_type_v)
 
 
 def test_conversations_at_the_same_time_share_what_fits(shapes):

@@ -16,7 +16,7 @@ from modelrunner.errors import (
     RegistryUnavailableError,
     TransferError,
 )
-from modelrunner.registry.http.errors import narrowed
+from modelrunner.registry.http.errors import network_errors
 from modelrunner.system.packages import certificates_advice
 
 
@@ -54,7 +54,7 @@ def test_there_are_many():
 def test_error_of_a_library_becomes_ours(kind):
     with (
         pytest.raises(TransferError, match=r"registry\.example") as caught,
-        narrowed("registry.example"),
+        network_errors("registry.example"),
     ):
         raise make(kind)
     assert isinstance(caught.value.__cause__, kind)
@@ -74,26 +74,26 @@ def test_error_of_a_library_becomes_ours(kind):
     ids=repr,
 )
 def test_error_of_the_socket_below_becomes_ours_and_may_pass(error):
-    with pytest.raises(TransferError) as caught, narrowed("registry.example"):
+    with pytest.raises(TransferError) as caught, network_errors("registry.example"):
         raise error
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyError("bug"), KeyboardInterrupt()])
 def test_bug_stays_a_bug(error):
-    with pytest.raises(type(error)), narrowed("registry.example"):
+    with pytest.raises(type(error)), network_errors("registry.example"):
         raise error
 
 
 def test_error_of_ours_passes_unchanged():
     mine = RegistryAnswerError("mine")
-    with pytest.raises(RegistryAnswerError) as caught, narrowed("registry.example"):
+    with pytest.raises(RegistryAnswerError) as caught, network_errors("registry.example"):
         raise mine
     assert caught.value is mine
 
 
 def narrow_get(address: str, **options: object) -> TransferError:
-    with pytest.raises(TransferError) as caught, narrowed("registry.example"):
+    with pytest.raises(TransferError) as caught, network_errors("registry.example"):
         requests.get(address, timeout=2, **options)
     return caught.value
 
@@ -118,7 +118,7 @@ def test_query_of_an_address_is_in_no_traceback():
 def test_body_that_stands_still_is_an_interruption():
     pool = urllib3.HTTPConnectionPool("127.0.0.1", 1)
     inner = urllib3.exceptions.ReadTimeoutError(pool, "/x?sig=SECRET", "Read timed out.")
-    with pytest.raises(InterruptedTransferError, match="no data received"), narrowed("r"):
+    with pytest.raises(InterruptedTransferError, match="no data received"), network_errors("r"):
         raise requests.exceptions.ConnectionError(inner)
 
 
@@ -132,19 +132,19 @@ def test_body_that_stands_still_is_an_interruption():
     ],
 )
 def test_certificate_that_is_not_trusted_is_no_passing_trouble(text, says):
-    with pytest.raises(RegistryAnswerError, match=says) as caught, narrowed("r"):
+    with pytest.raises(RegistryAnswerError, match=says) as caught, network_errors("r"):
         raise requests.exceptions.SSLError(ssl.SSLError(1, text))
     assert not caught.value.retryable
     assert caught.value.hint
 
 
 def test_encrypted_connection_that_breaks_off_may_be_tried_again():
-    with pytest.raises(InterruptedTransferError), narrowed("r"):
+    with pytest.raises(InterruptedTransferError), network_errors("r"):
         raise requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF occurred in violation"))
 
 
 def test_foreign_text_has_no_control_characters():
-    with pytest.raises(TransferError) as caught, narrowed("r"):
+    with pytest.raises(TransferError) as caught, network_errors("r"):
         raise http.client.BadStatusLine("\x1b]52;c;ZXZpbA==\x07HTTP/9")
     assert "\x1b" not in str(caught.value)
 
@@ -170,20 +170,20 @@ def test_foreign_text_has_no_control_characters():
     ],
 )
 def test_the_words_of_openssl_are_not_repeated(text, says):
-    with pytest.raises(TransferError) as caught, narrowed("r"):
+    with pytest.raises(TransferError) as caught, network_errors("r"):
         raise requests.exceptions.SSLError(ssl.SSLError(1, text))
     assert str(caught.value) == says
 
 
 def test_the_words_of_http_client_are_not_repeated():
-    with pytest.raises(TransferError) as caught, narrowed("r"):
+    with pytest.raises(TransferError) as caught, network_errors("r"):
         raise http.client.RemoteDisconnected("Remote end closed connection without response")
     assert str(caught.value) == "r: connection lost: the server closed the connection"
 
 
 def test_a_bundle_of_certificates_that_is_not_installed_is_named_with_its_package():
     missing = "Could not find a suitable TLS CA certificate bundle, invalid path: /etc/ssl/ca.pem"
-    with pytest.raises(RegistryUnavailableError) as caught, narrowed("r.example"):
+    with pytest.raises(RegistryUnavailableError) as caught, network_errors("r.example"):
         raise OSError(missing)
     assert caught.value.message == f"r.example: c{missing[1:]}"
     assert caught.value.hint == certificates_advice()
