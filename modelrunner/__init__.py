@@ -4,7 +4,6 @@ For scripts there are the names of `__all__`, documented in docs/python.md; each
 is used. Nothing else of the package is public.
 """
 
-__version__ = "0.1.0"
 __all__ = [
     "Damage",
     "Device",
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     )
     from modelrunner.memory.devices.device import Device
     from modelrunner.oci.reference import Reference
+    from modelrunner.version import __version__ as __version__
 
 _PLACES = {
     "Damage": "modelrunner.api",
@@ -60,6 +60,7 @@ _PLACES = {
     "Server": "modelrunner.api",
     "Store": "modelrunner.api",
     "Verification": "modelrunner.api",
+    "__version__": "modelrunner.version",
     "devices": "modelrunner.api",
     "estimate": "modelrunner.api",
     "launch": "modelrunner.api",
@@ -71,6 +72,7 @@ _MODULES = ("errors", "events")
 
 
 def __getattr__(name: str) -> object:
+    # a child that needs one module of the package goes without
     from importlib import import_module
 
     if name in _MODULES:

@@ -17,7 +17,6 @@ from typing import Annotated, TextIO
 
 import typer
 
-from modelrunner import __version__
 from modelrunner.cli.context import (
     Debug,
     GlobalOptions,
@@ -32,6 +31,7 @@ from modelrunner.cli.context import (
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, CommandTable
 from modelrunner.cli.parser.usage import hint_of, message_of
 from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
+from modelrunner.version import __version__
 
 # typer vendors click and exports few of its exceptions; this one is the root of usage errors
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]

@@ -7,9 +7,9 @@ from html import escape
 
 from starlette.requests import Request
 
-from modelrunner import __version__
 from modelrunner.serve.models import Kind
 from modelrunner.serve.pool import Slot
+from modelrunner.version import __version__
 
 _ENDPOINTS: dict[Kind, str] = {
     "chat": "chat/completions",

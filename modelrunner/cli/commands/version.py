@@ -2,8 +2,8 @@
 
 import platform
 
-from modelrunner import __version__
 from modelrunner.cli.context import Context, command
+from modelrunner.version import __version__
 
 
 @command(examples="  modelrunner version --json")

@@ -4,10 +4,10 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from modelrunner import __version__
 from modelrunner.errors import ExitStatus
 from modelrunner.operations.doctor.finding import Finding, broken, well
 from modelrunner.system.installation import Installation
+from modelrunner.version import __version__
 
 _NEEDED = ("docker", "oras", "prompt-toolkit", "requests", "rich", "typer")
 _BELOW = ("urllib3",)
