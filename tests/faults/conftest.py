@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import pytest
 
@@ -17,6 +17,7 @@ from tests.support.faults.world import Scenario, World, copy_tree, make, supply
 from tests.support.registry import Registry
 
 Case = TypeVar("Case")
+Home = TypeVar("Home", bound="Place")
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Worlds:
+class Worlds(Generic[Home]):
     """All worlds."""
 
-    all: list[Place]
+    all: list[Home]
 
-    def each(self, judge: Callable[[Place, Case], list[str]], cases: Iterable[Case]) -> list[str]:
+    def each(self, judge: Callable[[Home, Case], list[str]], cases: Iterable[Case]) -> list[str]:
         """What is found in all cases, as many of them at once as there are worlds."""
-        free: SimpleQueue[Place] = SimpleQueue()
+        free: SimpleQueue[Home] = SimpleQueue()
         for place in self.all:
             free.put(place)
 
@@ -65,7 +66,7 @@ class Worlds:
 
 
 @pytest.fixture(scope="session")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds[Place]]:
     """The worlds, and the registry that they all know."""
     folder = tmp_path_factory.mktemp("worlds")
     library = build(folder)

@@ -34,7 +34,7 @@ class Recording:
     events: int
 
 
-def test_no_power_cut_does_any_harm(places: Worlds) -> None:
+def test_no_power_cut_does_any_harm(places: Worlds[Place]) -> None:
     chance = random.Random(size.SEED)
     cases = []
     every = scenarios(places.all[0].world.registry)

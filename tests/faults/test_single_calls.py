@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 _pushing = Lock()
 
 
-def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Worlds) -> None:
+def test_no_kill_and_no_error_of_a_disk_does_any_harm(places: Worlds[Place]) -> None:
     chance = random.Random(size.SEED)
     cases = []
     for scenario in size.some(scenarios(places.all[0].world.registry), chance):

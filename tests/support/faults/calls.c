@@ -28,7 +28,7 @@
 #define KINDS 24
 #define LONG (PATH_MAX * 2)
 
-enum { IDLE, NOTE, KILL, KILL_HALF, FAIL };
+enum { IDLE, NOTE, KILL, KILL_HALF, FAIL, CUT, CUT_HALF };
 
 /* the order is that of KINDS in calls.py */
 enum kind {
@@ -39,18 +39,19 @@ enum kind {
 static struct {
     int mode, kind, error, log, with_data;
     long at;
-    unsigned long then; /* kinds that fail from then on */
+    unsigned long then; /* kinds that fail from then on; before a cut, the call at which the journal is flushed */
     pid_t process;
     char places[LONG];
 } armed;
 static long counts[KINDS];
+static unsigned long all;
 static int struck;
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 
 void faults_arm(const char *places, int mode, int kind, long at, int error, unsigned long then, int log,
                 int with_data) {
     memset(counts, 0, sizeof counts);
-    struck = 0;
+    struck = 0, all = 0;
     armed.kind = kind, armed.at = at, armed.error = error, armed.then = then;
     armed.log = log, armed.with_data = with_data, armed.process = getpid();
     snprintf(armed.places, sizeof armed.places, "%s", places);
@@ -101,6 +102,24 @@ static void put(const void *data, size_t n) {
     }
 }
 
+/* A file that nobody needs is flushed: with it, a journal comes to the disk as far as it is. */
+static void flush_journal(void) {
+    char path[LONG];
+    snprintf(path, sizeof path, "%s/../flushed", armed.places);
+    int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (fd < 0 || syscall(SYS_write, fd, "", 1L) != 1 || syscall(SYS_fsync, fd)) abort();
+    syscall(SYS_close, fd);
+}
+
+/* The end: of the process, and before it of the file system, which forgets what it has not written. */
+static void end(void) {
+    if (armed.mode >= CUT) {
+        int fd = syscall(SYS_openat, AT_FDCWD, armed.places, O_RDONLY, 0), how = armed.error;
+        if (fd < 0 || ioctl(fd, _IOR('X', 125, int), &how)) abort();
+    }
+    kill(getpid(), SIGKILL);
+}
+
 /* Whether the call is to fail now, or (-1) to be done by half; it may not return. */
 static int hit(enum kind kind, const char *path) {
     long now = __atomic_add_fetch(&counts[kind], 1, __ATOMIC_SEQ_CST);
@@ -110,11 +129,12 @@ static int hit(enum kind kind, const char *path) {
         put(line, snprintf(line, sizeof line, "%d\t%s\n", kind, path));
         errno = before;
     }
+    if (armed.mode >= CUT && __atomic_add_fetch(&all, 1, __ATOMIC_SEQ_CST) == armed.then) flush_journal();
     if (armed.mode == FAIL && struck && (armed.then >> kind & 1)) { errno = armed.error; return 1; }
     if (armed.mode < KILL || kind != (enum kind)armed.kind || now != armed.at) return 0;
     if (armed.mode == FAIL) { struck = 1; errno = armed.error; return 1; }
-    if (armed.mode == KILL) kill(getpid(), SIGKILL);
-    return armed.mode == KILL_HALF ? -1 : 0;
+    if (armed.mode == KILL || armed.mode == CUT) end();
+    return armed.mode == KILL_HALF || armed.mode == CUT_HALF ? -1 : 0;
 }
 
 static int on_path(int folder, const char *path, char *into) {
@@ -229,7 +249,7 @@ static ssize_t written(int fd, const void *data, size_t n, long offset) {
     if (here && armed.mode == NOTE && armed.with_data) pthread_mutex_lock(&order);
     long at = offset >= 0 || !here ? offset : position(fd);
     ssize_t done = offset < 0 ? syscall(SYS_write, fd, data, n) : syscall(SYS_pwrite64, fd, data, n, offset);
-    if (what == -1) kill(getpid(), SIGKILL);
+    if (what == -1) end();
     if (here && done >= 0) note(WRITE, inode_of(fd), at, done, path, "", data);
     if (here) RELEASE();
     return done;

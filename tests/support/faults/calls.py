@@ -8,12 +8,14 @@ writes is no call.
 """
 
 import errno
+import random
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -85,6 +87,39 @@ class Fault:
         return _order(places, mode, kind, self.at, self.error, _mask(self.then))
 
 
+Loss = Literal["all", "content"]
+"""What a power cut takes of what was not flushed: all, or the content of files whose names come."""
+
+LOSSES: Mapping[Loss, int] = {"content": 1, "all": 2}
+"""What a file system is told when it is cut off: write the journal out, then stop; or stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The power goes at one call, the `at`-th of its kind, on a file system that can be cut off."""
+
+    kind: str
+    at: int
+    loss: Loss
+    flushed: int = 0
+    """The journal is written out before so many calls of any kind; 0 for never."""
+    half: bool = False
+    """In the middle of a write."""
+
+    def __str__(self) -> str:
+        first = f", the journal flushed before call {self.flushed}" if self.flushed else ""
+        return (
+            f"cut {'in' if self.half else 'before'} {self.kind} {self.at}, {self.loss} lost{first}"
+        )
+
+    def armed(self, places: Path) -> dict[str, object]:
+        """What the library is told."""
+        mode = 6 if self.half else 5
+        return _order(
+            places, mode, KINDS.index(self.kind), self.at, LOSSES[self.loss], self.flushed
+        )
+
+
 def always(library: Path, places: Path, error: int, *kinds: str) -> dict[str, str]:
     """The variables with which all calls of some kinds fail, from the start of a process."""
     unknown = set(kinds) - set(KINDS)
@@ -136,6 +171,23 @@ def full_disks(log: Path) -> Iterator[Fault]:
             if path not in seen:
                 yield Fault("write", at, errno.ENOSPC)
             seen.add(path)
+
+
+def outages(log: Path, chance: random.Random) -> Iterator[Outage]:
+    """A cut before each noted call that changes something, and in the middle of each write.
+
+    All is lost, or only content; or all since some moment before, when the journal was flushed.
+    """
+    calls: Counter[str] = Counter()
+    for number, line in enumerate(log.read_text().splitlines(), 1):
+        kind = KINDS[int(line.split("\t")[0])]
+        calls[kind] += 1
+        if kind in CHANGING:
+            halves = (False, True) if kind == "write" else (False,)
+            for half in halves:
+                for loss in LOSSES:
+                    yield Outage(kind, calls[kind], loss, half=half)
+                yield Outage(kind, calls[kind], "all", chance.randint(1, number), half=half)
 
 
 def kills(calls: Counter[str]) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from modelrunner.disk.files import TEMPORARY_PREFIX
 from modelrunner.operations.verify import verify_store
 from modelrunner.store.store import Store
 from tests.support.artifacts import Artifact, docker_artifact
-from tests.support.faults.calls import Fault
+from tests.support.faults.calls import Fault, Outage
 from tests.support.faults.forks import Ended, Forks
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
@@ -113,7 +113,7 @@ class World:
     def do(self, scenario: Scenario, faults: Mapping[str, object] | None = None) -> Ended:
         return self.run(*scenario.arguments, stdin=scenario.stdin, faults=faults)
 
-    def fail(self, scenario: Scenario, fault: Fault) -> Ended:
+    def fail(self, scenario: Scenario, fault: Fault | Outage) -> Ended:
         return self.do(scenario, fault.armed(self.place))
 
     def become(self, kept: Path) -> None:
