@@ -17,6 +17,7 @@ ModelRunnerError                          1
 + TransferError                           5
   + RegistryUnavailableError                  cannot be reached
   + RegistryAnswerError                       answers what it should not
+    + RequestTooLargeError                    takes no request of that size
   + RateLimitedError
   + InterruptedTransferError                  broke off in the middle
     + PartRefusedError                        a part of a file was refused
@@ -245,6 +246,16 @@ class RegistryAnswerError(TransferError):
     code = "registry_answer"
     retryable = False
     default_hint = "check the address and the proxy; `--debug` logs every request"
+
+
+class RequestTooLargeError(RegistryAnswerError):
+    """The registry, or a proxy in front of it, takes no request of that size."""
+
+    code = "request_too_large"
+    default_hint = (
+        "raise the size limit for requests in the proxy in front of the registry "
+        "(nginx: `client_max_body_size`)"
+    )
 
 
 class RateLimitedError(TransferError):

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
+
+OnSent = Callable[[int], None]
+"""Called with the number of bytes of a blob that were sent by now."""
 
 _CHUNK = 1024 * 1024
 
@@ -118,7 +122,9 @@ class Sink(Protocol):
         """Tries to take a blob over from another repository of the same registry."""
         ...
 
-    def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
+    def push_blob(
+        self, reference: Reference, descriptor: Descriptor, path: Path, on_sent: OnSent
+    ) -> None:
         """Sends a blob, streamed from a file."""
         ...
 

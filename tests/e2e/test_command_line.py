@@ -546,15 +546,36 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
     cli: CommandLine, named: str, arguments: list[str]
 ) -> None:
     command = [named if word == "REF" else word for word in arguments]
+    assert HEAVY & imported(cli, command) == set()
+
+
+def imported(cli: CommandLine, arguments: list[str]) -> set[str]:
+    """The modules that a command has imported at its end."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *command],
+        [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True,
         env=dict(cli.environ),
         check=True,
     )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0
-    assert HEAVY & set(modules) == set()
+    return set(modules)
+
+
+def test_pull_does_without_the_client_that_a_push_uses(
+    cli: CommandLine, registry: Registry, tiny: Artifact
+) -> None:
+    registry.add(tiny, "team/tiny", ["1"])
+    name = registry.reference("team/tiny:1")
+    pinned = f"{registry.reference('team/tiny')}@{tiny.digest}"
+    client = {"oras", "oras.provider", "jsonschema"}
+    for _time in ("new", "up to date"):
+        modules = imported(cli, ["pull", name])
+        assert "requests" in modules
+        assert client & modules == set()
+    # what is there and named by its digest needs no request at all
+    assert {*client, "requests"} & imported(cli, ["pull", pinned]) == set()
+    assert client <= imported(cli, ["push", name])
 
 
 def test_windows_is_told_to_use_wsl() -> None:

@@ -1,11 +1,7 @@
 """Push: a stored model to a registry. What is there already is not sent again."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BufferedReader, FileIO
-from pathlib import Path
-from typing import BinaryIO, cast
 
 from modelrunner.errors import AccessError, TransferError, UnauthorizedError
 from modelrunner.events import (
@@ -22,7 +18,7 @@ from modelrunner.events import (
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import Sink
+from modelrunner.registry.source import OnSent, Sink
 from modelrunner.store.store import Store, StoredModel, missing
 
 
@@ -85,8 +81,9 @@ class Pusher:
         attempt = 0
         while True:
             try:
-                with _watched(self.store.blobs.path(blob.digest), self._tick(blob)) as content:
-                    self.sink.push_blob(reference, blob, content)
+                self.sink.push_blob(
+                    reference, blob, self.store.blobs.path(blob.digest), self._tick(blob)
+                )
             except TransferError as exc:
                 attempt += 1
                 delay = self.backoff.delay(attempt, exc)
@@ -109,7 +106,7 @@ class Pusher:
             # a favour that was refused: the upload tells what is wrong, if anything is
             return False
 
-    def _tick(self, blob: Descriptor) -> Callable[[int], None]:
+    def _tick(self, blob: Descriptor) -> OnSent:
         def tick(position: int) -> None:
             self.listener(Advanced(str(blob.digest), blob.size, position))
 
@@ -124,22 +121,3 @@ def _siblings(model: StoredModel, reference: Reference) -> list[Reference]:
         if name.registry == reference.registry and name.repository != reference.repository
     }
     return list(found.values())
-
-
-class _Watched(FileIO):
-    """A file that tells how far it has been read."""
-
-    def __init__(self, path: Path, tick: Callable[[int], None]) -> None:
-        super().__init__(path, "rb")
-        self._tick = tick
-
-    def readinto(self, buffer: "memoryview | bytearray") -> int | None:  # type: ignore[override]
-        count = super().readinto(buffer)
-        self._tick(self.tell())
-        return count
-
-
-@contextmanager
-def _watched(path: Path, tick: Callable[[int], None]) -> Iterator[BinaryIO]:
-    with BufferedReader(_Watched(path, tick), buffer_size=1024 * 1024) as reader:
-        yield cast("BinaryIO", reader)

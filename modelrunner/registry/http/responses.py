@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from modelrunner.errors import (
     DeniedError,
@@ -13,13 +14,26 @@ from modelrunner.errors import (
     RateLimitedError,
     RegistryAnswerError,
     RegistryUnavailableError,
+    RequestTooLargeError,
     UnauthorizedError,
 )
+from modelrunner.registry.http.destinations import origin
+from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_count, parse_json
 
+if TYPE_CHECKING:
+    import requests
+
 BODY_LIMIT = 64 * 1024
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 401, 403, 404, 408, 429
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_LARGE, _TOO_MANY = (
+    401,
+    403,
+    404,
+    408,
+    413,
+    429,
+)
 _SERVER_ERROR = 500
 _PROXY_LOGIN = 407
 _ENOUGH = 16
@@ -73,6 +87,8 @@ def error_for(  # noqa: PLR0911 - a table
         )
     if status == _TOO_MANY:
         return rate_limited(headers, what, registry, facts)
+    if status == _TOO_LARGE:
+        return RequestTooLargeError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
     if status == _TIMEOUT or status >= _SERVER_ERROR:
         return RegistryUnavailableError(
             f"{what}: {registry} returned HTTP {status}{said}",
@@ -85,6 +101,24 @@ def error_for(  # noqa: PLR0911 - a table
             "write https:// in its address, or remove `insecure = true` for it from config.toml"
         )
     return RegistryAnswerError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
+
+
+def next_page(response: "requests.Response", endpoint: Endpoint) -> str | None:
+    """The address at which a list goes on; None at its end, or where that is another server.
+
+    Raises:
+        RegistryAnswerError: The address is not a valid URL.
+    """
+    link = response.links.get("next", {}).get("url")
+    if not link:
+        return None
+    try:
+        url = urljoin(endpoint.current(response.url), link)
+    except ValueError as exc:
+        raise RegistryAnswerError(
+            f"{endpoint.label}: the next page of a list has an invalid URL"
+        ) from exc
+    return url if origin(url) == origin(endpoint.base) else None
 
 
 def proxy_login(what: str, **facts: Any) -> RegistryAnswerError:  # noqa: ANN401

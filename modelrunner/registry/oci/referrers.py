@@ -8,7 +8,7 @@ either under `sha256-HEX.sig` and `sha256-HEX.att`.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from modelrunner.errors import (
     DigestMismatchError,
@@ -20,8 +20,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_json
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.exchange import read_limited
+from modelrunner.registry.http.responses import next_page
 from modelrunner.registry.oci.source import OciRegistry
 
 MOST = 256
@@ -140,14 +140,12 @@ class ReferrerSource(OciRegistry):
                     return len(seen) > 1
                 self._expect(response, {HTTPStatus.OK}, reference.short)
                 raw = read_limited(response, MAX_BYTES, self.name)
-                link = response.links.get("next", {}).get("url")
+                following = next_page(response, self.endpoint)
             before = len(found)
             _add(found, raw)
-            if not link or len(found) == before:
+            if following is None or len(found) == before:
                 break
-            url = urljoin(self.endpoint.current(url), link)
-            if origin(url) != origin(self.endpoint.base):
-                break
+            url = following
         return True
 
     def _tagged(self, reference: Reference, tag: str) -> Manifest | Index | None:

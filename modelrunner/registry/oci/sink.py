@@ -1,57 +1,56 @@
 """An OCI registry as a sink: blobs and manifests go up."""
 
-from http import HTTPStatus
-from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
+from pathlib import Path
 
+from modelrunner.errors import RequestTooLargeError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.http.exchange import Content
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry
+from modelrunner.registry.source import OnSent
 
 
 class OciSink(OciRegistry):
     """One registry that may be written to. Not to be shared between threads."""
 
+    _in_chunks = False
+    """Whether it, or a proxy in front of it, has refused a blob in one request."""
+
     def has_blob(self, reference: Reference, digest: Digest) -> bool:
         """Whether the repository has the blob."""
-        url = self._address(self._url(reference).get_blob_url(str(digest)))
-        return self._backoff.run(lambda: self._exists(url, reference))
+        client = self._client(reference, reference.short, rights="pull,push")
+        return self._backoff.run(lambda: client.has_blob(digest))
 
     def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
         """Asks the registry to take the blob over from another of its repositories."""
-        url = self._address(self._url(reference).upload_blob_url())
-        query = f"?mount={digest}&from={repository}"
-        scope = f"{scope_of(reference.repository, 'pull,push')} {scope_of(repository, 'pull')}"
-        with self._send("POST", url + query, reference, scope=scope) as response:
-            return response.status_code == HTTPStatus.CREATED
+        client = self._client(
+            reference,
+            reference.short,
+            rights="pull,push",
+            more_scope=scope_of(repository, "pull"),
+        )
+        return client.mount_blob(digest, repository)
 
-    def push_blob(self, reference: Reference, descriptor: Descriptor, content: BinaryIO) -> None:
-        """Uploads a blob in one streamed request.
+    def push_blob(
+        self, reference: Reference, descriptor: Descriptor, path: Path, on_sent: OnSent
+    ) -> None:
+        """Uploads a blob in one streamed request; in chunks where that is too large.
 
         Raises:
             AccessError, TransferError: The registry does not take it.
         """
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        scope = scope_of(reference.repository, "pull,push")
-        start = self._address(self._url(reference).upload_blob_url())
-        with self._send("POST", start, reference, scope=scope) as response:
-            self._expect(response, {HTTPStatus.ACCEPTED}, what)
-            location = response.headers.get("Location", "")
-        # where the bytes go is decided as for a redirect
-        target = _with_digest(self._exchange.follow_to(start, location), descriptor.digest)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(descriptor.size),
-        }
-        body: Content = content if descriptor.size else b""
-        with self._send(
-            "PUT", target, reference, headers=headers, content=body, scope=scope
-        ) as answer:
-            self._expect(answer, {HTTPStatus.CREATED}, what)
+        client = self._client(reference, what, rights="pull,push")
+        if not self._in_chunks:
+            try:
+                client.push_blob(descriptor, path, on_sent)
+            except RequestTooLargeError:
+                self._in_chunks = True
+            else:
+                return
+        client.push_in_chunks(descriptor, path, on_sent)
 
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
         """Uploads a manifest under the reference's tag.
@@ -59,25 +58,5 @@ class OciSink(OciRegistry):
         Raises:
             AccessError, TransferError: The registry does not take it.
         """
-        name = reference.tag or str(manifest.digest)
-        url = self._address(self._url(reference).manifest_url(name))
-        headers = {"Content-Type": manifest.media_type}
-        scope = scope_of(reference.repository, "pull,push")
-        with self._send(
-            "PUT", url, reference, headers=headers, content=manifest.raw, scope=scope
-        ) as response:
-            self._expect(response, {HTTPStatus.CREATED}, reference.short)
-
-    def _exists(self, url: str, reference: Reference) -> bool:
-        scope = scope_of(reference.repository, "pull,push")
-        with self._send("HEAD", url, reference, scope=scope) as response:
-            if response.status_code == HTTPStatus.NOT_FOUND:
-                return False
-            self._expect(response, {HTTPStatus.OK}, reference.short)
-            return True
-
-
-def _with_digest(url: str, digest: Digest) -> str:
-    parts = urlsplit(url)
-    query = f"{parts.query}&digest={digest}" if parts.query else f"digest={digest}"
-    return urlunsplit(parts._replace(query=query))
+        client = self._client(reference, reference.short, rights="pull,push")
+        client.push_manifest(manifest, reference.tag or str(manifest.digest))

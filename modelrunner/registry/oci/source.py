@@ -1,16 +1,14 @@
-"""An OCI registry as a source, over `oras` and `requests`, hardened.
+"""An OCI registry as a source: manifests and blobs, over our exchange.
 
-`oras` knows the protocol's addresses. Its own request method is not used: as it comes it verifies
-nothing, has no time limits, retries for two minutes, and sends logins to whatever host a registry
-names. Requests go through our `Exchange` instead.
+What is not hot (tags, and all of a push) is asked for by the client of `oras`, over the same
+exchange: see `oras_client`.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
     DigestMismatchError,
@@ -24,7 +22,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_manifest
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.registry.credentials import Credential, Credentials
 from modelrunner.registry.helpers import PATIENCE_S
 from modelrunner.registry.http.blob_stream import blob_stream, range_header
@@ -32,7 +30,6 @@ from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import (
     READ_TIMEOUT_S,
-    Content,
     Exchange,
     finishing,
     new_session,
@@ -42,24 +39,17 @@ from modelrunner.registry.http.responses import BODY_LIMIT, error_for, is_web_pa
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.http.tokens import Headers, scope_of
 from modelrunner.registry.source import BlobStream
-from modelrunner.wire import parse_object
 
 if TYPE_CHECKING:
     import requests
 
+    from modelrunner.registry.oci.oras_client import OrasClient
+
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
-_MAX_TAG_PAGES = 100
 _NO_REGISTRY = (
     "check the host and the port, and HTTPS_PROXY and NO_PROXY: a proxy or a login page may "
     "answer instead"
 )
-_MAX_TAG_BYTES = 16 * 1024 * 1024
-
-
-class _More(TypedDict, total=False):
-    headers: dict[str, str]
-    content: Content
-    scope: str
 
 
 class OciRegistry:
@@ -123,10 +113,10 @@ class OciRegistry:
             SizeMismatchError: The blob is announced with another size.
         """
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        url = self._address(self._url(reference).get_blob_url(str(descriptor.digest)))
+        url = self._url(reference, "blobs", str(descriptor.digest))
         part = (offset, stop)
         headers = range_header(part, descriptor.size)
-        with self._request("GET", url, reference, headers=headers) as response:
+        with self._request("GET", url, reference, headers) as response:
             yield blob_stream(
                 response,
                 part,
@@ -142,7 +132,7 @@ class OciRegistry:
         Raises:
             ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
         """
-        return self._backoff.run(lambda: self._tags(reference))
+        return self._backoff.run(lambda: self._client(reference, reference.name).tags())
 
     def ping(self) -> bool:
         """Make sure that a registry is there, and takes the login.
@@ -191,7 +181,7 @@ class OciRegistry:
             self._exchange.close()
 
     def _head(self, reference: Reference) -> Digest:
-        url = self._address(self._url(reference).manifest_url(reference.tag))
+        url = self._url(reference, "manifests", reference.tag or DEFAULT_TAG)
         with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
             said = response.headers.get("Docker-Content-Digest")
             if response.status_code == HTTPStatus.OK and said:
@@ -203,8 +193,8 @@ class OciRegistry:
 
     def _get_manifest(self, reference: Reference) -> Manifest | Index:
         wanted = reference.digest
-        name = str(wanted) if wanted else reference.tag
-        url = self._address(self._url(reference).manifest_url(name))
+        name = str(wanted) if wanted else reference.tag or DEFAULT_TAG
+        url = self._url(reference, "manifests", name)
         with self._send("GET", url, reference, headers={"Accept": _ACCEPT}) as response:
             self._expect(response, {HTTPStatus.OK}, reference.short)
             content_type = response.headers.get("Content-Type", "")
@@ -235,43 +225,19 @@ class OciRegistry:
             )
         return raw
 
-    def _tags(self, reference: Reference) -> tuple[str, ...]:
-        url = self._address(self._url(reference).tags_url(1000))
-        found: list[str] = []
-        for _page in range(_MAX_TAG_PAGES):
-            with self._send("GET", url, reference) as response:
-                self._expect(response, {HTTPStatus.OK}, reference.name)
-                body = read_limited(response, _MAX_TAG_BYTES, self.name)
-                link = response.links.get("next", {}).get("url")
-            found += _tag_names(body, self.name)
-            if not link:
-                break
-            url = urljoin(self.endpoint.current(url), link)
-            if origin(url) != origin(self.endpoint.base):
-                break
-        return tuple(dict.fromkeys(found))
-
     def _send(
-        self, method: str, url: str, reference: Reference, **more: Unpack[_More]
+        self, method: str, url: str, reference: Reference, headers: Mapping[str, str] | None = None
     ) -> "AbstractContextManager[requests.Response]":
-        return finishing(self._request(method, url, reference, **more))
+        return finishing(self._request(method, url, reference, headers))
 
     def _request(
-        self,
-        method: str,
-        url: str,
-        reference: Reference,
-        *,
-        headers: dict[str, str] | None = None,
-        content: Content = None,
-        scope: str | None = None,
+        self, method: str, url: str, reference: Reference, headers: Mapping[str, str] | None
     ) -> "requests.Response":
         return self._exchange.send(
             method,
             self.endpoint.with_namespace(url),
-            scope=scope or scope_of(reference.repository, "pull"),
+            scope=scope_of(reference.repository, "pull"),
             headers=headers,
-            content=content,
         )
 
     def _expect(self, response: "requests.Response", good: set[HTTPStatus], what: str) -> None:
@@ -298,18 +264,30 @@ class OciRegistry:
             missing="blob",
         )
 
-    def _address(self, path: str) -> str:
-        # oras leaves the scheme to its own request method
-        return f"{self.endpoint.protocol}://{path}"
+    def _url(self, reference: Reference, kind: str, name: str) -> str:
+        return f"{self.endpoint.base}/v2/{reference.repository}/{kind}/{name}"
 
-    def _url(self, reference: Reference) -> Any:  # noqa: ANN401 - oras has no types
-        import oras.container
+    def _client(
+        self, reference: Reference, what: str, *, rights: str = "pull", more_scope: str = ""
+    ) -> "OrasClient":
+        """The client of `oras` for one operation on a repository.
 
-        place = oras.container.Container(reference.repository, registry=self.endpoint.authority)
-        # its own parser takes `my.org/model` for a registry
-        place.registry = self.endpoint.base.partition("://")[2]
-        place.namespace, _, place.repository = reference.repository.rpartition("/")
-        return place
+        Args:
+            reference: The model.
+            what: What is asked for, as people name it.
+            rights: To the repository.
+            more_scope: Rights to another one.
+        """
+        # takes longer than a pull may, and a pull does without
+        from modelrunner.registry.oci.oras_client import OrasClient
+
+        return OrasClient(
+            self._exchange,
+            self.endpoint,
+            reference.repository,
+            scope=f"{scope_of(reference.repository, rights)} {more_scope}".strip(),
+            error_of=lambda response: self._error(response, what),
+        )
 
     def _login(self) -> Credential | None:
         patience = min(PATIENCE_S, self._backoff.remaining_s())
@@ -325,14 +303,6 @@ class OciRegistry:
             read_timeout_s=self._read_timeout_s,
             remaining_s=self._backoff.remaining_s,
         )
-
-
-def _tag_names(body: bytes, label: str) -> list[str]:
-    try:
-        tags = parse_object(body).get("tags") or []
-    except ValueError as exc:
-        raise RegistryAnswerError(f"{label}: malformed tag list") from exc
-    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
 def _digest_of(manifest: Manifest | Index) -> Digest:
