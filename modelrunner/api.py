@@ -17,11 +17,9 @@ from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
 from modelrunner.workspace import Workspace
 
+# late imports: a script that lists models loads no network, no memory and no runtime
 if TYPE_CHECKING:
-    # a script that lists models loads no network, no memory and no runtime: what a function needs
-    # of these it imports itself
     from modelrunner.memory.devices.device import Device
-    from modelrunner.operations.pull.pull import Puller
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,25 +224,27 @@ def pull(
     """
     workspace = _workspace(home, offline=offline)
     wanted = Reference.parse(_text(reference))
-    if offline:
-        return _model(_here(workspace.store, wanted))
     if timeout is not None:
         workspace = workspace.within(timeout)
     if fit is not None:
         wanted = Reference.parse(_fitted(workspace, _text(reference), fit))
-    return _model(_puller(workspace, listener, connections, rate).pull(wanted).model)
+    if offline:
+        return _model(_here(workspace.store, wanted))
+    from modelrunner.transfer.limits import Limits
+
+    return _model(workspace.puller(listener, Limits(connections, rate)).pull(wanted).model)
 
 
 def _fitted(workspace: Workspace, text: str, fit: Fit) -> str:
     import warnings
 
-    from modelrunner.operations.pull.fit import Fitted, Fitting, fitted, request_for
+    from modelrunner.operations.pull.fit import Fitted, Fitting, request_for
 
     request = request_for(budget=fit.budget, context=fit.context)
     # a model that is named is looked at in either case
     fitting = Fitting(fit.choose, fit.require or not fit.choose, request=request)
     try:
-        found = fitted(workspace.estimator(), text, fitting)
+        found = workspace.fitted(text, fitting)
     except DoesNotFitError as exc:
         if fit.require or fit.choose:
             raise
@@ -283,7 +283,6 @@ def pull_locked(
         ModelRunnerError: What kept the first model away that could not be pulled, as for `pull`.
     """
     from modelrunner.lockfile.project import Project
-    from modelrunner.operations.pull.locked import LockedPuller
     from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 
     workspace = _workspace(home, offline=frozen)
@@ -292,19 +291,14 @@ def pull_locked(
 
     def fetch(references: Sequence[Reference]) -> Sequence[Outcome]:
         from modelrunner.operations.pull.many import pull_many
+        from modelrunner.transfer.limits import Limits
 
-        puller = _puller(workspace, listener, connections, rate)
+        puller = workspace.puller(listener, Limits(connections, rate))
         return pull_many(puller, references, fail_fast=False, on_outcome=lambda _: None)
 
-    puller = LockedPuller(
-        store=workspace.store,
-        offline=frozen,
-        fetch=fetch,
-        check=workspace.check if workspace.guarded else None,
-        warn=workspace.warn,
-        on_gone=lambda _: None,
+    found = workspace.locked_puller(fetch).pull(
+        Project.at(None if file is None else Path(file)), tuple(names)
     )
-    found = puller.pull(Project.at(None if file is None else Path(file)), tuple(names))
     for entry in found:
         if isinstance(entry.outcome, Failed):
             raise entry.outcome.error
@@ -397,7 +391,7 @@ def launch(
         wanted = reference_to_pull(workspace.store, text)
         if offline:
             _here(workspace.store, wanted)
-        return _puller(workspace, listener, None, None).pull(wanted)
+        return workspace.puller(listener).pull(wanted)
 
     text = str(reference) if isinstance(reference, Path) else _text(reference)
     said = [f"{key}={as_text(value)}" for key, value in (settings or {}).items()]
@@ -418,25 +412,6 @@ def launch(
             chosen.name,
             plan.line(),
         )
-
-
-def _puller(
-    workspace: Workspace, listener: Listener, connections: int | None, rate: int | None
-) -> "Puller":
-    from modelrunner.operations.pull.local_copies import nowhere, programs
-    from modelrunner.operations.pull.pull import Puller
-    from modelrunner.transfer.budget import Budget
-    from modelrunner.transfer.limits import Limits
-
-    return Puller(
-        workspace.store,
-        workspace.source_for,
-        listener,
-        workspace.registries.backoff,
-        Budget(Limits(connections, rate)),
-        nearby=programs(workspace.environ) if workspace.settings.reuse else nowhere,
-        check=workspace.check,
-    )
 
 
 def estimate(

@@ -8,27 +8,36 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import NotInStoreError, TransferError, UsageError
 
+# late imports: most commands use a part of this, and start without the rest
 if TYPE_CHECKING:
-    # most commands use a part of them
     from modelrunner.config.settings import Settings
+    from modelrunner.events import Listener
     from modelrunner.memory.devices.device import Device
     from modelrunner.oci.manifest import Manifest
+    from modelrunner.oci.model.artifact import ModelArtifact
+    from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
     from modelrunner.operations.launch.precedence import Precedence
+    from modelrunner.operations.lock.lock import Locker
+    from modelrunner.operations.pull.fit import Fitted, Fitting
+    from modelrunner.operations.pull.locked import LockedPuller
+    from modelrunner.operations.pull.outcome import Outcome
+    from modelrunner.operations.pull.pull import Puller
     from modelrunner.operations.trust.gate import Guard
     from modelrunner.registry.oci.referrers import ReferrerPlace
     from modelrunner.registry.registries import Registries
-    from modelrunner.registry.source import Source
+    from modelrunner.registry.source import Choice, Source
     from modelrunner.runtime.base import Ability, Runtime
     from modelrunner.store.store import Store
+    from modelrunner.transfer.limits import Limits
 
 OnRetry = Callable[[TransferError, int, int, float], None]
 """Called before a retry: the error, the number of this try, of all tries, and the delay."""
@@ -213,8 +222,6 @@ class Workspace:
 
     def estimator(self, instead: "Sequence[Device] | None" = None) -> "Estimator":
         """Return the estimator for this machine, or for other devices instead."""
-        from functools import cache
-
         from modelrunner.cards.catalog import Catalog
         from modelrunner.memory.devices.devices import devices
         from modelrunner.operations.estimate.estimate import Estimator
@@ -231,6 +238,86 @@ class Workspace:
         if not (self.settings.state / OBSERVATIONS_FILE).exists():
             return None
         return self.experience()
+
+    def fitted(self, text: str, fitting: "Fitting") -> "Fitted":
+        """Return the model to pull: what was named, or the variant that fits best.
+
+        Raises:
+            UsageError: A variant is to be chosen, and the text names one.
+            DoesNotFitError: It does not fit, and has to.
+            NotInStoreError: The network is ruled out, and no variant is in the local store.
+        """
+        from modelrunner.operations.pull.fit import among_stored, fitted
+
+        only = partial(among_stored, self.store, self.require_registry) if self.offline else None
+        gpus = None if fitting.gpu is None else [fitting.gpu]
+        return fitted(self.estimator(gpus), text, fitting, only)
+
+    def puller(
+        self,
+        listener: "Listener",
+        limits: "Limits | None" = None,
+        *,
+        on_choice: "Callable[[Reference, Choice], None]" = _silent,
+        on_config: "Callable[[Reference, ModelArtifact, ModelConfig], None]" = _silent,
+    ) -> "Puller":
+        """Return what pulls models into the local store.
+
+        Args:
+            listener: Called with each event of a transfer.
+            limits: On all transfers together.
+            on_choice: Called with the file that was chosen for a name that leaves it open.
+            on_config: Called with what a model is, before its weights are downloaded.
+        """
+        from modelrunner.operations.pull.local_copies import nowhere, programs
+        from modelrunner.operations.pull.pull import Puller
+        from modelrunner.transfer.budget import Budget
+
+        return Puller(
+            self.store,
+            self.source_for,
+            listener,
+            self.registries.backoff,
+            Budget(limits),
+            on_choice=on_choice,
+            on_config=on_config,
+            nearby=programs(self.environ) if self.settings.reuse else nowhere,
+            check=self.check,
+        )
+
+    def locker(self, say: Callable[[str], None]) -> "Locker":
+        """Return what pins the models of a project.
+
+        Args:
+            say: Takes a line about each variant that was chosen because it fits.
+        """
+        from modelrunner.operations.lock.fitting import LockFitting
+        from modelrunner.operations.lock.lock import Locker
+
+        fitting = LockFitting(self.fitted, self.estimator, say)
+        return Locker(self.store, self.source_for, fitting.choose, fitting.check, self.offline)
+
+    def locked_puller(
+        self,
+        fetch: "Callable[[Sequence[Reference]], Sequence[Outcome]]",
+        on_gone: Callable[[str], None] = _silent,
+    ) -> "LockedPuller":
+        """Return what pulls the models that a lock pins.
+
+        Args:
+            fetch: Pulls references.
+            on_gone: Takes a hint about a tag that no longer exists.
+        """
+        from modelrunner.operations.pull.locked import LockedPuller
+
+        return LockedPuller(
+            store=self.store,
+            offline=self.offline,
+            fetch=fetch,
+            check=self.check if self.guarded else None,
+            warn=self.warn,
+            on_gone=on_gone,
+        )
 
     def experience(self) -> "Experience":
         """Return what counts of earlier runs, whatever runtime served them."""

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.views.lock import show_agreed
+from modelrunner.cli.views.lock import (
+    show_agreed,
+    show_differences,
+    show_first,
+    show_locked,
+)
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import INTENT_NAME, Project
 
@@ -71,14 +76,16 @@ def lock(
         show_agreed(context, *project.agreed())
         return
     # what asks registries: a check does without
-    from modelrunner.cli.steps import locking
+    from modelrunner.operations.lock import project as operation
 
+    locker = context.workspace.locker(context.console.say)
     if init:
-        locking.init(context, project, references or ())
+        show_first(context, project, operation.init(project, locker, references or ()))
     elif diff:
-        locking.show_diff(context, project)
+        show_differences(context, project, *operation.differences(project, locker))
     else:
-        locking.write(context, project, update or (), upgrade=upgrade)
+        locked = operation.update(project, locker, update or (), upgrade=upgrade)
+        show_locked(context, project, locked)
 
 
 def _unwanted(project: Project, references: Sequence[str]) -> UsageError:

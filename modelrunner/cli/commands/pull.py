@@ -1,7 +1,7 @@
 """`modelrunner pull`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +9,15 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, RequireFit
-from modelrunner.cli.steps.placing import Placing, folders, placing_of
 from modelrunner.cli.views.pull import Result, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
+from modelrunner.operations.pull.placement import Placement, folders
 from modelrunner.text import sanitize_line
 from modelrunner.units import SIZE_HINT, parse_size
 
+# late imports: where the store has all that a lock pins, nothing that downloads is loaded
 if TYPE_CHECKING:
-    # where a lock has everything here, what fetches is not loaded
     from modelrunner.cli.github import Actions
     from modelrunner.oci.reference import Reference
     from modelrunner.transfer.limits import Limits
@@ -133,7 +133,7 @@ def pull(
     # a policy's signatures are not asked for then either
     context = context.over(workspace.ruled_offline() if frozen else workspace)
     from_lock = locked or frozen
-    placing = placing_of(output, link=link, copy=copy, force=force, locked=from_lock)
+    placement = _placement(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None
     request = _Request(connections, rate, fail_fast, actions)
     if from_lock:
@@ -142,7 +142,7 @@ def pull(
                 "--fit, --require-fit, --budget and --for cannot be combined with --locked",
                 hint="remove them: the lock pins which variant to pull",
             )
-        _pull_locked(context, references or (), request, placing, file=file)
+        _pull_locked(context, references or (), request, placement, file=file)
         return
     if not references:
         raise UsageError(
@@ -153,7 +153,7 @@ def pull(
         raise UsageError("--file needs --locked", hint="add --locked, or --frozen")
     if fitting:
         references = _fitted(context, references, fit, require_fit, budget, gpu)
-    _pull_named(context, references, request, placing)
+    _pull_named(context, references, request, placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,23 @@ class _Request:
         return Limits(self.connections, self.rate)
 
 
+def _placement(
+    output: Path | None, *, link: bool, copy: bool, force: bool, locked: bool
+) -> Placement:
+    """Return the options as one value.
+
+    Raises:
+        UsageError: They cannot be combined.
+    """
+    if link and copy:
+        raise UsageError("--link and --copy cannot be combined", hint="use one of them")
+    if (link or copy or force) and output is None and not locked:
+        raise UsageError("--link, --copy and --force need --output", hint="add --output FOLDER")
+    return Placement(output, "link" if link else "copy" if copy else "auto", force)
+
+
 def _pull_named(
-    context: Context, texts: Sequence[str], request: _Request, placing: Placing
+    context: Context, texts: Sequence[str], request: _Request, placement: Placement
 ) -> None:
     from modelrunner.cli.steps.pulling import pull_many, pull_one
     from modelrunner.operations.pull.reference import reference_to_pull
@@ -181,7 +196,7 @@ def _pull_named(
     references = [reference_to_pull(context.store, text) for text in texts]
     if len(references) == 1:
         pulled = pull_one(context, references[0], request.limits, shows_need=True)
-        result = placing.place(Result(pulled), placing.folder)
+        result = Result(pulled, output=placement.place(pulled, placement.folder))
         if request.actions is not None:
             request.actions.report([result])
         show_one(context, result)
@@ -189,11 +204,9 @@ def _pull_named(
     outcomes = pull_many(
         context, references, request.limits, fail_fast=request.fail_fast, shows_need=True
     )
-    places = folders(placing.folder, [outcome.reference for outcome in outcomes])
-    if len(outcomes) == 1:
-        places = [placing.folder]
+    places = folders(placement.folder, [outcome.reference for outcome in outcomes])
     results = [Result(outcome) for outcome in outcomes]
-    shown = _placed(context, results, places, placing, _errors(outcomes))
+    shown = _placed(context, results, places, placement, _errors(outcomes))
     _finish(context, shown, request)
 
 
@@ -201,12 +214,11 @@ def _pull_locked(
     context: Context,
     names: Sequence[str],
     request: _Request,
-    placing: Placing,
+    placement: Placement,
     *,
     file: Path | None,
 ) -> None:
     from modelrunner.lockfile.project import Project
-    from modelrunner.operations.pull.locked import LockedPuller
 
     def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
         from modelrunner.cli.steps.pulling import pull_many
@@ -216,23 +228,17 @@ def _pull_locked(
         return outcomes
 
     reported: list[ModelRunnerError] = []
-    workspace, console = context.workspace, context.console
-    puller = LockedPuller(
-        store=context.store,
-        offline=context.offline,
-        fetch=fetch,
-        check=workspace.check if workspace.guarded else None,
-        warn=console.warn,
-        on_gone=lambda hint: console.say(f"hint: {hint}"),
+    puller = context.workspace.locked_puller(
+        fetch, on_gone=lambda hint: context.console.say(f"hint: {hint}")
     )
     project = Project.at(file)
     found = puller.pull(project, names)
     results = [Result(entry.outcome, entry.locked.name) for entry in found]
     places = [
-        entry.output if placing.folder is None else placing.folder / entry.locked.name
+        entry.output if placement.folder is None else placement.folder / entry.locked.name
         for entry in found
     ]
-    shown = _placed(context, results, places, placing, reported)
+    shown = _placed(context, results, places, placement, reported)
     if request.actions is None:
         _finish(context, shown, request)
     else:
@@ -243,13 +249,14 @@ def _placed(
     context: Context,
     results: Sequence[Result],
     places: Sequence[Path | None],
-    placing: Placing,
+    placement: Placement,
     reported: Sequence[ModelRunnerError],
 ) -> Sequence[Result]:
     """Place downloaded files, and report failures that were not reported yet."""
-    shown = [
-        placing.try_place(result, folder) for result, folder in zip(results, places, strict=True)
-    ]
+    shown = []
+    for result, folder in zip(results, places, strict=True):
+        outcome, weights = placement.try_place(result.outcome, folder)
+        shown.append(replace(result, outcome=outcome, output=weights))
     for result in shown:
         failed = result.outcome
         if isinstance(failed, Failed) and not any(failed.error is error for error in reported):
@@ -294,7 +301,7 @@ def _fitted(
     budget: str | None,
     gpu: str | None,
 ) -> list[str]:
-    from modelrunner.cli.steps.fitting import fitted
+    from modelrunner.cli.steps.pulling import fitted
     from modelrunner.operations.pull.fit import Fitting, gpu_named, request_of
 
     if gpu is None and budget is None:

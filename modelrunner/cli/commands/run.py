@@ -37,7 +37,6 @@ from modelrunner.cli.options import (
     TopP,
     YesTools,
 )
-from modelrunner.cli.steps.fitting import fitted
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -45,6 +44,7 @@ from modelrunner.cli.steps.launching import (
     started,
     warn_of,
 )
+from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
 from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch.learn import as_seen, learn

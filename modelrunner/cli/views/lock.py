@@ -1,10 +1,20 @@
 """Views of a lock and its changes: one line per change on stdout, or JSON."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from modelrunner.cli.context import Context
 from modelrunner.lockfile.changes import Change
 from modelrunner.lockfile.intent import Intent
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
+from modelrunner.lockfile.project import Project
+from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
+
+# `lock --check` uses no network, and does not load what does
+if TYPE_CHECKING:
+    from modelrunner.operations.lock.lock import Gone
+    from modelrunner.operations.lock.project import Locked
 
 
 def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
@@ -16,6 +26,86 @@ def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
         context.console.say(
             f"{lock.file} satisfies {intent.file} ({counted(len(lock.models), 'model')})"
         )
+
+
+def show_locked(context: Context, project: Project, locked: "Locked") -> None:
+    """Print what has changed in a lock."""
+    if context.console.json:
+        status = "written" if locked.written else "up-to-date"
+        context.console.emit({"lock": str(project.lock_path), **_locked_to_dict(locked, status)})
+        return
+    for change in locked.changes:
+        context.console.print(change_line(change))
+    if not locked.changes:
+        count = counted(len(locked.lock.models), "model")
+        context.console.say(f"{project.lock_path} is up to date ({count})")
+
+
+def show_first(context: Context, project: Project, locked: "Locked | None") -> None:
+    """Print which files of a project were written."""
+    console = context.console
+    if console.json:
+        intent = {"intent": str(project.intent_path)}
+        if locked is None:
+            console.emit({**intent, "models": []})
+        else:
+            lock = {"lock": str(project.lock_path)}
+            console.emit({**intent, **lock, **_locked_to_dict(locked, "written")})
+    elif locked is not None:
+        for change in locked.changes:
+            console.print(change_line(change))
+    if locked is None:
+        console.say(f"wrote {project.intent_path}: add models to it, then run `modelrunner lock`")
+    elif not console.json:
+        console.say(
+            f"wrote {project.intent_path} and {project.lock_path}; `modelrunner pull --locked`"
+            " downloads what they name"
+        )
+
+
+def show_differences(
+    context: Context, project: Project, lock: Lock, found: "Sequence[Change | Gone]"
+) -> None:
+    """Print how the registries differ from a lock."""
+    if context.console.json:
+        shown = [
+            change_to_dict(entry) if isinstance(entry, Change) else _gone_to_dict(entry)
+            for entry in found
+        ]
+        context.console.emit({"lock": str(project.lock_path), "changes": shown})
+        return
+    for entry in found:
+        if not isinstance(entry, Change):
+            context.console.print(f"gone {entry.name}: {sanitize_line(entry.error.message)}")
+            continue
+        context.console.print(change_line(entry))
+        for line in blob_lines(entry):
+            context.console.print(line)
+    if not found:
+        held = counted(len(lock.models), "model")
+        context.console.say(f"nothing has changed since {project.lock_path} ({held})")
+
+
+def _locked_to_dict(locked: "Locked", status: str) -> dict[str, object]:
+    return {
+        "status": status,
+        "changes": [change_to_dict(change) for change in locked.changes],
+        "models": [model_to_dict(model) for model in locked.lock.models],
+    }
+
+
+def _gone_to_dict(gone: "Gone") -> dict[str, object]:
+    return {
+        "name": gone.name,
+        "change": "gone",
+        "matter": "tag",
+        "reference": str(gone.before.reference),
+        "from": str(gone.before.manifest.digest),
+        "to": None,
+        "gone": [blob_to_dict(blob) for blob in gone.before.blobs],
+        "new": [],
+        "download_bytes": 0,
+    }
 
 
 def model_to_dict(model: LockedModel) -> dict[str, object]:

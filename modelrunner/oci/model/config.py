@@ -46,6 +46,11 @@ class ModelConfig:
     gguf: Mapping[str, str] = field(default_factory=dict, hash=False)
     context_size: int | None = None
 
+    @property
+    def has_shape(self) -> bool:
+        """Whether the copied values say how many layers the model has."""
+        return f"{self.gguf.get('general.architecture', '')}.block_count" in self.gguf
+
     @classmethod
     def from_bytes(cls, raw: bytes, family: Family) -> Self:
         """Reads a config blob.

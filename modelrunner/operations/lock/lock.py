@@ -42,13 +42,13 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Locker:
-    """Who pins models.
+    """Pins models.
 
     Attributes:
         store: Looked into first for a manifest, and only, where the network is ruled out.
         source_for: The registries.
         choose: The variant that fits, where the intent leaves that open.
-        check: Raises where a model does not fit; hears of it by digest.
+        check: Raises where a model, by digest, does not fit.
         offline: Whether the network is ruled out.
     """
 

@@ -1,21 +1,26 @@
 """`--fit` and `--require-fit`: which variant to pull, before a byte of weights moves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.errors import DoesNotFitError, UsageError
+from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices.device import Device
-from modelrunner.operations.estimate.report import EstimateRequest, Report
+from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available, suggest
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
+# an estimate of one model needs no variants, and few name a GPU
 if TYPE_CHECKING:
+    from modelrunner.oci.model.artifact import ModelArtifact
+    from modelrunner.oci.model.config import ModelConfig
+    from modelrunner.oci.reference import Reference
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.variants import Variants
+    from modelrunner.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,34 @@ def _best(
             hint=f"`modelrunner estimate {text} --variants` shows why",
         )
     return best.report, best.reference.short, count
+
+
+def among_stored(
+    store: "Store", require_registry: "Callable[[Reference], None]", found: "Variants"
+) -> "Variants":
+    """Return the variants that can be had without the network.
+
+    Raises:
+        NotInStoreError: None can.
+    """
+    here = tuple(entry for entry in found.candidates if store.find(entry.reference) is not None)
+    if not here:
+        require_registry(found.repository)
+    return replace(found, candidates=here)
+
+
+def need_of(
+    estimator: "Estimator", reference: "Reference", artifact: "ModelArtifact", config: "ModelConfig"
+) -> Report | None:
+    """Return what a model needs that is about to be pulled; None if its config does not show it."""
+    if not config.has_shape:
+        return None
+    try:
+        report = estimator.of_config(Facts(reference.short), artifact, config, EstimateRequest())
+    except ModelRunnerError:
+        # a courtesy: the pull continues without it
+        return None
+    return None if report.shape is None or not report.shape.is_known else report
 
 
 def does_not_fit(report: Report) -> DoesNotFitError:

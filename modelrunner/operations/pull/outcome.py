@@ -1,14 +1,17 @@
 """What became of a model that was to be pulled: as data, without what pulls."""
 
+import time
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Choice
-from modelrunner.store.store import StoredModel
+from modelrunner.store.store import Store, StoredModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,29 @@ class Pulled:
         named = None if self.reference.pinned else self.model.name_for(self.reference)
         name = named or self.reference
         return replace(name, original_repository=name.repository)
+
+
+def stored(store: Store, reference: Reference) -> Pulled | None:
+    """Return the result of a pull without a network; None where something is missing."""
+    begun = time.monotonic()
+    model = store.complete(reference)
+    if model is None:
+        return None
+    return Pulled(reference, model, "up-to-date", 0, 0, time.monotonic() - begun, None)
+
+
+def kept_bytes(store: Store, begun: Mapping[str, int]) -> int:
+    """Return the bytes of an interrupted pull that the next one does not download again.
+
+    Args:
+        store: The local store.
+        begun: Sizes by the digests of the blobs whose transfer began.
+    """
+    found = 0
+    for digest, size in begun.items():
+        blob = Descriptor("", Digest.parse(digest), size)
+        found += size if store.blobs.path(blob.digest).exists() else store.blobs.partial_bytes(blob)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
