@@ -393,7 +393,7 @@ def launch(
             _here(workspace.store, wanted)
         return workspace.puller(listener).pull(wanted)
 
-    text = str(reference) if isinstance(reference, Path) else _text(reference)
+    text = _path(reference) if isinstance(reference, Path) else _text(reference)
     said = [f"{key}={as_text(value)}" for key, value in (settings or {}).items()]
     options = LaunchOptions(assignments=said)
     precedence, experience = workspace.precedence(), workspace.experience()
@@ -472,6 +472,11 @@ def _text(reference: str | Reference) -> str:
             f"expected a model reference, got {reference!r}", hint="pass a name like 'ai/smollm2'"
         )
     return str(reference)
+
+
+def _path(path: Path) -> str:
+    """Return a path with a directory before it, which is never the name of a model."""
+    return str(path) if path.is_absolute() else f"./{path}"
 
 
 def _workspace(home: str | Path | None, *, offline: bool = False) -> Workspace:

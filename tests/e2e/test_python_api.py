@@ -150,6 +150,21 @@ def test_a_launched_server_needs_its_key_and_ends_with_the_block(mirrored: Regis
     assert server.api_key not in repr(server)
 
 
+@pytest.mark.usefixtures("small_runtime")
+def test_a_path_is_a_file_with_and_without_a_directory_before_it(mirrored: Registry) -> None:
+    for name in ("m.gguf", "smollm2"):
+        tiny_gguf(Path(name))
+        for path in (Path(name), Path(name).absolute()):
+            with modelrunner.launch(path, settings={"context": 512}) as server:
+                assert Path(server.model).absolute() == Path(name).absolute()
+    with (
+        pytest.raises(modelrunner.errors.UsageError, match="no-such"),
+        modelrunner.launch(Path("no-such.gguf")),
+    ):
+        pass
+    assert mirrored.requests == []
+
+
 def test_a_launch_offline_pulls_nothing(mirrored: Registry) -> None:
     with (
         pytest.raises(modelrunner.errors.NotInStoreError),
@@ -178,6 +193,18 @@ def test_a_model_that_does_not_fit_is_not_pulled(mirrored: Registry) -> None:
     assert modelrunner.Store().models() == ()
     with pytest.warns(UserWarning, match="does not fit"):
         modelrunner.pull("ai/smollm2:135M", fit=replace(little, require=False))
+
+
+def test_what_fits_is_chosen_among_stored_variants_offline(mirrored: Registry) -> None:
+    model = modelrunner.pull("ai/smollm2:360M")
+    mirrored.requests.clear()
+    found = modelrunner.pull("ai/smollm2", offline=True, fit=modelrunner.Fit(budget=2**33))
+    assert found == model
+    with pytest.raises(modelrunner.errors.DoesNotFitError):
+        modelrunner.pull("ai/smollm2", offline=True, fit=modelrunner.Fit(budget=2**10))
+    with pytest.raises(modelrunner.errors.NotInStoreError):
+        modelrunner.pull("ai/other", offline=True, fit=modelrunner.Fit(budget=2**33))
+    assert mirrored.requests == []
 
 
 def test_a_damaged_blob_is_found_and_left_where_it_is(mirrored: Registry) -> None:
