@@ -20,7 +20,8 @@ class Limits:
         idle_s: For which a connection stays open between requests.
         silence_s: Between two pieces of a body.
         body_s: For a whole body.
-        bodies: Bytes of all bodies together.
+        body: Bytes that each body may have whatever others have: large ones leave small ones room.
+        bodies: Bytes of all bodies together, of each what it has beyond that.
         waiting: Connections without a request; of more, the oldest is closed.
         connections: All connections.
         requests: Requests that are answered at a time, waiting for a model included.
@@ -31,6 +32,7 @@ class Limits:
     idle_s: float = 75.0
     silence_s: float = 30.0
     body_s: float = 600.0
+    body: int = 256 * 1024
     bodies: int = 256 * 1024 * 1024
     waiting: int = 256
     connections: int = 1024

@@ -80,11 +80,13 @@ class Bodies:
         limits: How many bytes they may have together, and how long each may take.
         parser: What reads them.
         held: How many bytes they have.
+        shared: How many of them count against the limit for all.
     """
 
     limits: Limits
     parser: Parser = field(default_factory=Parser)
     held: int = 0
+    shared: int = 0
 
     async def understand(self, raw: bytearray) -> Fields:
         """Return what matters of a body.
@@ -120,14 +122,16 @@ class Bodies:
             raise _too_large(most)
         # one buffer: pieces of a byte each would take sixty times theirs
         raw = bytearray()
-        size = 0
+        size = shared = 0
         try:
             async for piece in _pieces(receive, self.limits):
                 size += len(piece)
                 self.held += len(piece)
+                before, shared = shared, max(0, size - self.limits.body)
+                self.shared += shared - before
                 if size > most:
                     raise _too_large(most)
-                if self.held > self.limits.bodies:
+                if shared and self.shared > self.limits.bodies:
                     raise RefusalError(
                         503,
                         "the requests in progress are too large in total: try again in a "
@@ -139,6 +143,7 @@ class Bodies:
             yield raw
         finally:
             self.held -= size
+            self.shared -= shared
 
 
 async def _pieces(receive: Receive, limits: Limits) -> AsyncIterator[bytes]:

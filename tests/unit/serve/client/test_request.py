@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_body_is_said(body: bytes, message: str) -> None:
 
 
 def test_bodies_have_a_limit_together_that_each_one_gives_back() -> None:
-    limits = Limits(bodies=3_000_000)
+    limits = Limits(body=1000, bodies=3_000_000)
     body = json.dumps({"messages": [{"role": "user", "content": "x" * 2_000_000}]}).encode()
     with gateway(Scripted(), ONE, limits=limits) as running:
         parts = urlsplit(running.url)
@@ -112,6 +112,20 @@ def test_bodies_have_a_limit_together_that_each_one_gives_back() -> None:
         wait_until(
             lambda: running.ask("POST", "/v1/chat/completions", body).status == 200,
         )
+
+
+def test_large_bodies_leave_small_ones_their_room() -> None:
+    limits = Limits(body=1000, bodies=50_000)
+    with gateway(Scripted(), ONE, limits=limits) as running:
+        parts = urlsplit(running.url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as slow:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            # all that large ones may have together, and not its end
+            slow.sendall(head + b"Content-Length: 60000\r\n\r\n%b" % (b"x" * 51_000))
+            held = b"\nmodelrunner_request_body_bytes 51000\n"
+            wait_until(lambda: held in running.get("/metrics").body)
+            assert running.chat("one", "x" * 500).status == 200
+            assert running.chat("one", "x" * 1000).status == 503
 
 
 def test_a_request_that_ends_its_runtime_twice_is_not_to_be_sent_again() -> None:
