@@ -14,6 +14,7 @@ def main() -> None:
         sys.exit(2)
     # what is imported lives to the end: to look for garbage among it costs a tenth of the start
     gc.set_threshold(_OBJECTS)
+    # what this loads is what the line above is for
     from modelrunner.cli.app import main as run
 
     code = run()

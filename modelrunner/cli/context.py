@@ -27,8 +27,8 @@ from modelrunner.errors import (
 )
 from modelrunner.workspace import Workspace
 
+# late imports: every start loads this, and `--help` and `--version` need no more
 if TYPE_CHECKING:
-    # `--help` and `--version` do without them
     from modelrunner.config.settings import Settings
     from modelrunner.oci.reference import Reference
     from modelrunner.registry.registries import Registries

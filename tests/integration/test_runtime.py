@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from modelrunner.chat.answer import Delta, Done
+from modelrunner.chat.answer_form import AnswerForm
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Message
-from modelrunner.cli.chat.one_shot import AnswerForm
 from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.runtime.abilities import refusal
 from modelrunner.runtime.base import Ability, LaunchSpec

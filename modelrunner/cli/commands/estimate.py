@@ -16,7 +16,7 @@ from modelrunner.operations.estimate.report import EstimateRequest, Report, devi
 from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
 from modelrunner.text import suggest
 
-# few draw a graph or ask for all variants, and the others do not wait for what that takes
+# late imports: few draw a chart or ask for all variants
 if TYPE_CHECKING:
     from modelrunner.operations.estimate.variants import Variants
 

@@ -14,8 +14,8 @@ from modelrunner.lockfile.reader import require_lock
 from modelrunner.store.sweep import Leftover, leftovers, sweep
 from modelrunner.units import counted, format_size
 
+# late imports: most prune without a lock
 if TYPE_CHECKING:
-    # most prune without a lock
     from modelrunner.operations.lock.prune import RemovalPlan, Unlocked
 
 

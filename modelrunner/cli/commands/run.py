@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
+from modelrunner.chat.answer_form import AnswerForm
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening, opening_of
 from modelrunner.cli.chat.attachments import read_picture, read_text
-from modelrunner.cli.chat.one_shot import AnswerForm, OneShot, question_of
+from modelrunner.cli.chat.one_shot import OneShot, question_of
 from modelrunner.cli.chat.restart import Restarter
 from modelrunner.cli.chat.session import Session
 from modelrunner.cli.chat.tools import Caller, ask_person

@@ -16,19 +16,14 @@ from modelrunner.cli.options import (
     RuntimeChoice,
 )
 from modelrunner.cli.steps.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull, warn_of_rpc
-from modelrunner.cli.steps.serving import listening, serve_detached, serve_here
+from modelrunner.cli.steps.serving import serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.devices.devices import Device, devices
 from modelrunner.net import is_loopback
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
-from modelrunner.operations.serve import (
-    ServeOrder,
-    ServePlan,
-    budget_of,
-    plan_serving,
-    require_libraries,
-)
+from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
+from modelrunner.operations.serve.run import ServeOrder, listening, require_libraries
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.store.store import StoredModel
@@ -135,7 +130,8 @@ def serve_models(
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)
     chosen = context.workspace.runtime(runtime, needs)
-    with listening(context, host, context.settings.port if port is None else port) as listener:
+    wanted = context.settings.port if port is None else port
+    with listening(context.settings.servers, host, wanted) as listener:
         planner = _Planner(context, chosen, launch, devices(), memory)
         models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)

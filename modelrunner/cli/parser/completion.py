@@ -18,7 +18,7 @@ import typer
 
 from modelrunner.errors import ModelRunnerError
 
-# what knows the candidates of a place is loaded where they are asked for: every start loads this
+# late imports: every start loads this, and each place has candidates of its own
 if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.oci.reference import Reference

@@ -25,6 +25,7 @@ def write(curve: Curve, path: Path) -> None:
             f"--plot: unsupported file type: {path}", hint="use a name that ends in .svg or .png"
         )
     if kind == ".png":
+        # most charts are SVG
         from modelrunner.cli.plot.png import png
 
         content = png(shapes(curve))

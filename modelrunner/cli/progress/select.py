@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.events import Listener, ignore
 
+# late imports: a run has one style, and that of a bar brings rich
+
 
 @contextmanager
 def progress(console: Console, *, verb: str = "pulling", models: int = 1) -> Iterator[Listener]:

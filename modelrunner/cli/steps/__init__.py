@@ -1,1 +1,1 @@
-"""Steps that commands share: pull, fit, launch, lock, serve, confirm."""
+"""What several commands ask and show: confirmation, a pull, a launch, a server."""

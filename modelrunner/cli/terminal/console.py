@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from modelrunner.errors import DiskFullError, ModelRunnerError
 from modelrunner.text import escape_unsafe, os_reason, sanitize, sanitize_line
 
-# every start loads this module, and few draw a line or a table
+# late imports: every start loads this, and few draw a line or a table
 if TYPE_CHECKING:
     from modelrunner.cli.terminal.status_line import StatusLine
 

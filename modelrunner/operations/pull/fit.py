@@ -13,7 +13,7 @@ from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available, suggest
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
-# an estimate of one model needs no variants, and few name a GPU
+# late imports: an estimate of one model needs no variants, and few name a GPU
 if TYPE_CHECKING:
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
@@ -106,7 +106,6 @@ def gpu_named(name: str | None) -> Device | None:
     """
     if name is None:
         return None
-    # `estimate` and `serve` start without the table, and without variants below
     from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
 
     found = gpu_by_name(name)

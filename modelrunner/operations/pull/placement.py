@@ -9,7 +9,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 
-# most pulls place nothing, and do not load what places
+# late imports: most pulls place nothing
 if TYPE_CHECKING:
     from modelrunner.store.adopt import Way
 

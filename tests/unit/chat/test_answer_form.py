@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.cli.chat.one_shot import unmeetable
+from modelrunner.chat.answer_form import unmeetable
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,10 @@
-"""Serve: models of the store behind one endpoint, each planned first and loaded when asked for."""
+"""How each model is served: its context, what that needs, and whether it fits the budget."""
 
-import importlib.util
-import os
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from modelrunner.errors import DoesNotFitError, RuntimeUnavailableError
+from modelrunner.errors import DoesNotFitError
 from modelrunner.memory.context import DefaultContext, default_context, running_context
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
@@ -28,19 +23,11 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.rows import row_of
-from modelrunner.runtime.base import LaunchSpec, Runtime
+from modelrunner.runtime.base import LaunchSpec
 from modelrunner.serve.models import Facts, Kind, Served
-from modelrunner.serve.process.records import Record, record_name, recorded
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.system import installation
-from modelrunner.system.processes import process_start
 from modelrunner.units import format_size
 
-if TYPE_CHECKING:
-    import signal
-    import socket
-
-_MODULES = ("h11", "starlette", "uvicorn")
 _SEVERAL = (4, 2)
 _LONGEST_TEXT = 8192
 """Tokens of a text that is turned into a vector: computed at once, which takes memory."""
@@ -54,49 +41,6 @@ class ServePlan:
     line: str
     fits: bool
     warning: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOrder:
-    """What is served, where, and for whom.
-
-    Attributes:
-        models: The models.
-        runtime: What runs them.
-        host: The address to listen on.
-        api_key: What requests must carry; None for nothing.
-        origins: Web pages that may ask.
-        hosts: Names by which a server on loopback may be asked, besides those of this machine.
-        keep_alive: Seconds that a model stays loaded unused; None for ever.
-        budget: Bytes of memory for all models together.
-        strict: Whether a model that needs more than the budget alone is refused: where somebody
-            has set it. One that needs more than was free at the start is tried alone.
-        state: The folder for records and logs.
-    """
-
-    models: Sequence[Served]
-    runtime: Runtime
-    host: str
-    api_key: str | None = field(repr=False)
-    origins: frozenset[str]
-    hosts: frozenset[str]
-    keep_alive: float | None
-    budget: int | None
-    strict: bool
-    state: Path
-
-
-def require_libraries() -> None:
-    """Looks for what the gateway is made of, before anything else is done.
-
-    Raises:
-        RuntimeUnavailableError: It is not installed.
-    """
-    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RuntimeUnavailableError(
-            f"serving needs the Python module {missing[0]}", hint=f"`{installation.add('serve')}`"
-        )
 
 
 def plan_serving(
@@ -250,44 +194,6 @@ def _too_large(what: str, needed: int, budget: int, hint: str) -> DoesNotFitErro
 def budget_of(available: Sequence[Device]) -> int:
     """Bytes that models may take together."""
     return Budget.of(available).together
-
-
-def serve(order: ServeOrder, listener: "socket.socket", logs: Path) -> "signal.Signals | None":
-    """Serves to the end; the signal that brought it, None where nothing was left to serve.
-
-    Args:
-        order: What is served.
-        listener: Where requests come from.
-        logs: What the names of log files begin with.
-
-    Raises:
-        StoreAccessError, DiskFullError: The state folder cannot be written.
-    """
-    # what is served is planned without the gateway and its libraries
-    from modelrunner.serve.client.access import AccessPolicy
-    from modelrunner.serve.gateway import Gateway, url_of
-    from modelrunner.serve.pool import ModelPool
-
-    control_key = secrets.token_urlsafe(32)
-    record = Record(
-        name=name_of(order.host, listener),
-        pid=os.getpid(),
-        started=process_start(os.getpid()) or "",
-        url=url_of(listener),
-        control_key=control_key,
-        models=tuple(model.name for model in order.models),
-    )
-    pool = ModelPool(
-        order.runtime, order.models, logs, order.budget, order.keep_alive, strict=order.strict
-    )
-    policy = AccessPolicy(order.host, order.api_key, control_key, order.origins, order.hosts)
-    with recorded(order.state, record):
-        return Gateway(listener, pool, policy).run()
-
-
-def name_of(host: str, listener: "socket.socket") -> str:
-    """What the files of a server are called by."""
-    return record_name(host, listener.getsockname()[1])
 
 
 def _plan_vectors(

@@ -11,7 +11,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
-from modelrunner.operations.serve import ServePlan, plan_serving
+from modelrunner.operations.serve.plan import ServePlan, plan_serving
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
