@@ -375,7 +375,6 @@ def launch(
         UsageError: A setting is not known, or its value is not for it.
         ModelRunnerError: What can go wrong in a pull, as for `pull`.
     """
-    from modelrunner.memory.devices.devices import devices as devices_of_machine
     from modelrunner.operations.launch.find import find_or_pull
     from modelrunner.operations.launch.learn import as_seen, learn
     from modelrunner.operations.launch.plan import plan_launch
@@ -400,7 +399,7 @@ def launch(
     chosen = workspace.runtime(runtime, precedence.needs(text, options))
     model, name = find_or_pull(workspace.store, text, fetch, say=lambda _: None)
     request = precedence.request(chosen, model, name, options)
-    plan = plan_launch(workspace.store, model, name, request, devices_of_machine())
+    plan = plan_launch(workspace.store, model, name, request, workspace.usable(chosen).devices)
     plan = as_seen(experience, chosen, model, plan)
     with started(chosen, plan, workspace.settings.state / "logs") as server:
         learn(experience, server, model, plan)
@@ -508,7 +507,5 @@ def _model(model: stores.StoredModel) -> Model:
 
 
 def devices() -> "tuple[Device, ...]":
-    """Return the memory of this machine: its GPUs and the host."""
-    from modelrunner.memory.devices.devices import devices as found
-
-    return tuple(found())
+    """Return the memory that the configured runtime can use: GPUs and the host."""
+    return _workspace(None).machine.devices

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
+    from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
     from modelrunner.operations.launch.precedence import Precedence
@@ -223,13 +224,37 @@ class Workspace:
     def estimator(self, instead: "Sequence[Device] | None" = None) -> "Estimator":
         """Return the estimator for this machine, or for other devices instead."""
         from modelrunner.cards.catalog import Catalog
-        from modelrunner.memory.devices.devices import devices
         from modelrunner.operations.estimate.estimate import Estimator
 
         catalog = cache(Catalog.load)
         if instead is not None:
             return Estimator(self.store, self.source_for, catalog, lambda: instead)
-        return Estimator(self.store, self.source_for, catalog, cache(devices), self._seen)
+        return Estimator(
+            self.store, self.source_for, catalog, lambda: self.machine.devices, self._seen
+        )
+
+    @cached_property
+    def machine(self) -> "Usable":
+        """What the configured runtime can use of this machine."""
+        from modelrunner.errors import RuntimeUnavailableError
+        from modelrunner.operations.devices import has_gpu
+
+        if not has_gpu():
+            # then it is the same for every runtime, and none has to be looked for
+            return self.usable(None)
+        try:
+            return self.usable(self.runtime(None))
+        except (RuntimeUnavailableError, UsageError):
+            return self.usable(None)
+
+    def usable(self, runtime: "Runtime | None") -> "Usable":
+        """Return what a runtime can use of this machine; for None, what there is."""
+        from modelrunner.operations.devices import usable
+        from modelrunner.runtime.select import known
+
+        settings = self.settings
+        others = known(self.environ, settings.container_image)
+        return usable(runtime, kept=settings.devices, environ=self.environ, others=others)
 
     def _seen(self) -> "Experience | None":
         from modelrunner.operations.estimate.estimate import OBSERVATIONS_FILE

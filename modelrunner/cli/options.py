@@ -185,6 +185,12 @@ RequireFit: TypeAlias = Annotated[
 ]
 
 
+RequireGpu: TypeAlias = Annotated[
+    bool,
+    typer.Option("--require-gpu", help="Fail if the runtime would use no GPU (exit code 8)."),
+]
+
+
 class CommandWithFlags(Command):
     """A command that passes everything after `--` to the runtime."""
 

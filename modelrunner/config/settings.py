@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
+_REQUIRE_GPU = "MODELRUNNER_REQUIRE_GPU"
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _HF_TRUE = ("1", "ON", "YES", "TRUE")
 
 
@@ -53,6 +55,7 @@ class Settings:
     hf_offline: str | None = None
     reuse: bool = True
     lan: bool = False
+    require_gpu: bool = False
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path | None = None
@@ -114,6 +117,7 @@ class Settings:
             hf_offline=_hf_offline(environ),
             reuse=chosen("reuse", None, True),  # noqa: FBT003
             lan=chosen("lan", None, False),  # noqa: FBT003
+            require_gpu=_switch(chosen("require_gpu", _REQUIRE_GPU, False)),  # noqa: FBT003
             mirrors=mirrors,
             registries=registries,
             docker_config=docker_config,
@@ -164,6 +168,11 @@ class Settings:
         return self._state_home / "cache" / "cards"
 
     @property
+    def devices(self) -> Path:
+        """Where it is kept which devices the runtimes can use."""
+        return self._state_home / "cache" / "devices.json"
+
+    @property
     def state(self) -> Path:
         """Where histories, logs and what was learnt are noted.
 
@@ -199,6 +208,23 @@ class Settings:
     def servers(self) -> Path:
         """Where servers of models keep their records and logs."""
         return self.state / "serve"
+
+
+def _switch(value: object) -> bool:
+    """Return a value of the file, or the text of a variable, as true or false.
+
+    Raises:
+        ConfigError: The text is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    found = _SWITCH.get(str(value).lower())
+    if found is None:
+        raise ConfigError(
+            f"{_REQUIRE_GPU} must be true or false, got {str(value)[:80]!r}",
+            hint=f"set {_REQUIRE_GPU}=true, or unset it",
+        )
+    return found
 
 
 def _hf_offline(environ: Mapping[str, str]) -> str | None:

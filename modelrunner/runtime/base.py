@@ -11,7 +11,7 @@ it needs a URL and a key, and knows nothing of the runtime:
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -224,6 +224,23 @@ class Availability:
     installed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceQuery:
+    """How a runtime is asked for the devices that it can use: in a process of its own.
+
+    Attributes:
+        command: What to start.
+        prints: What it prints: the JSON of `backends.ggml_devices`, or lines for people.
+        environ: Its environment.
+        build: What changes with the runtime: its files, their sizes and times.
+    """
+
+    command: tuple[str, ...]
+    prints: Literal["json", "lines"]
+    environ: Mapping[str, str] = field(repr=False)
+    build: str
+
+
 class Runtime(Protocol):
     """A way to serve a model on this machine."""
 
@@ -252,6 +269,10 @@ class Runtime(Protocol):
 
     def build(self) -> str | None:
         """Return which build it is, without starting it; None where that cannot be known."""
+        ...
+
+    def device_query(self) -> DeviceQuery | None:
+        """Return how to ask it for its devices; None where it cannot be asked."""
         ...
 
     def start(self, spec: LaunchSpec, log: Path) -> Server:

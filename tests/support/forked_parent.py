@@ -131,6 +131,11 @@ def become(request: dict[str, object], streams: list[int]) -> None:
     os.chdir(request["folder"])
     named = request["environ"].get("PYTHONPATH")
     sys.path[:1] = [request["folder"], *(named.split(os.pathsep) if named else ())]
+    if "TESTED_MACHINE" in os.environ:
+        # its drivers and devices, instead of those of this one
+        import_module("modelrunner.operations.devices").MACHINE = Path(
+            os.environ.pop("TESTED_MACHINE")
+        )
     sys.argv = ["modelrunner", *request["arguments"]]
 
 

@@ -14,13 +14,19 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     RawFlags,
+    RequireGpu,
     Rpc,
     RuntimeChoice,
     Threads,
 )
-from modelrunner.cli.steps.launching import find_or_pull, started, warn_of_rpc
+from modelrunner.cli.steps.launching import (
+    find_or_pull,
+    show_devices_used,
+    started,
+    usable_for,
+    warn_of_rpc,
+)
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchRequest, Speed
 from modelrunner.operations.bench import bench as measure
@@ -69,6 +75,7 @@ def bench(
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
     runtime: RuntimeChoice = None,
+    require_gpu: RequireGpu = False,
 ) -> None:
     """Measure how fast a model reads prompts and generates answers on this machine."""
     request = BenchRequest(
@@ -89,6 +96,7 @@ def bench(
     _refuse_own(launch)
     precedence = context.workspace.precedence()
     chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch))
+    usable = usable_for(context, chosen, gpu_required=require_gpu)
     if chosen.external:
         refuse_for_others(chosen, launch)
         # what runs there is not ours to know: the name goes as it was typed
@@ -103,8 +111,9 @@ def bench(
     parallel = max(request.parallels) if Ability.PARALLEL in chosen.abilities else 1
     room = padded(request.context)
     asked = replace(asked, context=room, parallel=parallel)
-    plan = plan_launch(context.store, model, name, asked, devices())
+    plan = plan_launch(context.store, model, name, asked, usable.devices)
     context.console.say(plan.line())
+    show_devices_used(context, usable, plan, gpu_required=require_gpu)
     warn_of_rpc(context, [plan.spec])
     with started(context, chosen, plan) as server:
         _show(context, server, plan.spec.name, request, plan.spec.context)

@@ -12,7 +12,6 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.views.age import age
 from modelrunner.cli.views.card import card_text, render_card
 from modelrunner.errors import InvalidReferenceError, UsageError
-from modelrunner.memory.devices.devices import devices
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
 from modelrunner.operations.catalog.card_source import CardSource, FoundCard
 from modelrunner.operations.catalog.cards import (
@@ -58,7 +57,7 @@ def card(
             shown["variants"] = to_dicts(offers([found.card], CardFilter(room=room)))[0]["variants"]
         context.console.emit(shown)
         return
-    said = marks(found.card, _room(room))
+    said = marks(found.card, _room(context, room))
     if context.console.out.isatty() and context.console.bars:
         from rich.console import Console as RichConsole
 
@@ -112,7 +111,7 @@ def cards(
         tools=tools,
         license=license_,
         max_size=_size("--max-size", max_size),
-        room=_room(room) if asked else None,
+        room=_room(context, room) if asked else None,
         fits=fits,
         order=sort,
     )
@@ -191,8 +190,8 @@ def _reference(context: Context, subject: str) -> Reference:
         raise
 
 
-def _room(budget: int | None) -> Room:
-    return devices() if budget is None else budget
+def _room(context: Context, budget: int | None) -> Room:
+    return context.workspace.machine.devices if budget is None else budget
 
 
 def _size(option: str, text: str | None) -> int | None:

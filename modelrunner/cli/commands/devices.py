@@ -1,7 +1,7 @@
 """`modelrunner devices`."""
 
 from modelrunner.cli.context import Context, command
-from modelrunner.memory.devices.devices import runtime_probes, survey
+from modelrunner.operations.devices import look_at
 from modelrunner.operations.estimate.report import device_to_dict
 from modelrunner.units import format_size
 
@@ -11,7 +11,11 @@ _HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "SOURCE")
 @command(examples="  modelrunner devices --json", name="devices")
 def show_devices(context: Context) -> None:
     """List the GPUs and memory that a model can use on this machine."""
-    found = survey(probes=runtime_probes())
+    found = look_at(context.environ, context.settings.container_image)
+    usable = context.workspace.machine
+    for note in (usable.warning, usable.note):
+        if note is not None:
+            context.console.warn(note)
     for note in found.notes:
         context.console.warn(note)
     if context.console.json:
@@ -22,6 +26,7 @@ def show_devices(context: Context) -> None:
                     "shared": device.shared,
                     "pci": device.pci or None,
                     "sources": list(device.sources),
+                    "used": usable.uses(device),
                 }
                 for device in found.devices
             ]

@@ -56,6 +56,7 @@ def doctor(
         settings.container_image,
         settings.docker_config,
         dict(_certificates(settings)),
+        lambda: context.workspace.machine,
         model,
         context.offline,
     )

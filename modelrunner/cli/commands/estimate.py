@@ -8,6 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import ContextSize, GpuLayers, Parallel
+from modelrunner.cli.steps.launching import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
@@ -118,16 +119,31 @@ def estimate(
         _estimate_all(context, estimator, subject, request, asked=asked)
         return
     report = _report(estimator, subject, request)
+    if not asked:
+        warn_of_devices(context, context.workspace.machine)
     for path in plot or ():
         _picture(context, report, path)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
     # the answer is the answer, whether it fits or not: the exit code is for whoever only asks that
     if context.console.json:
-        context.console.emit(report.to_dict() | _curve(report, graph=graph))
+        context.console.emit(
+            report.to_dict() | _runtime(context, asked=asked) | _curve(report, graph=graph)
+        )
     else:
         show_report(context.console, report, graph=graph)
     if too_much is not None:
         raise too_much
+
+
+def _runtime(context: Context, *, asked: bool) -> dict[str, object]:
+    """Return which runtime the estimate is for, and which GPUs that cannot use."""
+    if asked:
+        return {}
+    found = context.workspace.machine
+    return {
+        "runtime": found.runtime,
+        "unused_devices": [device_to_dict(device) for device in found.unused],
+    }
 
 
 def _report(estimator: Estimator, subject: str, request: EstimateRequest) -> Report:

@@ -30,6 +30,7 @@ from modelrunner.cli.options import (
     Mmproj,
     RepeatPenalty,
     RequireFit,
+    RequireGpu,
     RuntimeChoice,
     Seed,
     Stop,
@@ -43,11 +44,11 @@ from modelrunner.cli.steps.launching import (
     Launch,
     find_or_pull,
     started,
+    usable_for,
     warn_of,
 )
 from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
-from modelrunner.memory.devices.devices import devices
 from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
@@ -111,6 +112,7 @@ def run(
     runtime: RuntimeChoice = None,
     fit: Fit = False,
     require_fit: RequireFit = False,
+    require_gpu: RequireGpu = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print token counts and speed.")
     ] = False,
@@ -134,22 +136,22 @@ def run(
     precedence = context.workspace.precedence()
     chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch) | extra)
     require(chosen, extra)
+    usable = usable_for(context, chosen, gpu_required=require_gpu)
     if fit or require_fit:
         reference = _fitted(context, reference, fit, require_fit, launch)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
     request = precedence.request(chosen, model, name, launch)
-    plan = plan_launch(context.store, model, name, request, devices())
+    plan = plan_launch(context.store, model, name, request, usable.devices)
     experience = context.workspace.experience()
     plan = as_seen(experience, chosen, model, plan)
     context.console.say(plan.line())
-    warn_of(context, plan)
+    warn_of(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
     warning = _tools_warning(chosen, plan)
     if tools is not None and warning is not None:
         context.console.warn(warning)
-    said = system if system is not None else context.settings.system
-    conversation = Conversation(None if manner.completes else said or None)
+    conversation = _conversation(context, manner, system)
     options = SamplingOptions(
         temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
     )
@@ -178,6 +180,11 @@ def run(
                 more, server, client, lambda: started(context, chosen, plan)
             )
             _chat(context, session)
+
+
+def _conversation(context: Context, manner: Manner, system: str | None) -> Conversation:
+    said = system if system is not None else context.settings.system
+    return Conversation(None if manner.completes else said or None)
 
 
 def _client(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import RuntimeUnavailableError, UsageError
-from modelrunner.memory.devices.devices import Device, runtime_probes, survey
+from modelrunner.memory.devices.device import Device
+from modelrunner.operations.devices import look_at
 from modelrunner.runtime.base import Availability, Runtime
 from modelrunner.runtime.select import known
 from modelrunner.runtime.select import runtimes as find_runtimes
@@ -16,7 +17,7 @@ def runtimes(context: Context) -> None:
     image = context.settings.container_image
     chosen = _chosen(context)
     abilities = {each.name: each.abilities for each in known(context.environ, image)}
-    devices = survey(probes=runtime_probes()).devices
+    devices = look_at(context.environ, image).devices
     rows = [
         {
             "name": entry.name,

@@ -10,7 +10,6 @@ import typer
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
-from modelrunner.memory.devices.devices import devices
 from modelrunner.memory.fit import Budget
 from modelrunner.operations.catalog.search import NAMESPACE, Hit, Search
 from modelrunner.registry.docker_hub import (
@@ -64,7 +63,7 @@ def search(
         if source is Source.DOCKERHUB
         else lambda text, most: _hugging_face(context, text, most),
         Catalog.load(),
-        Budget.of(devices()).together,
+        Budget.of(context.workspace.machine.devices).together,
     )
     hits, failures = place.find(text, limit)
     if failures and not hits:

@@ -13,12 +13,20 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     CommandWithFlags,
     Mmproj,
+    RequireGpu,
     RuntimeChoice,
 )
-from modelrunner.cli.steps.launching import NO_LAUNCH_OPTIONS, Launch, find_or_pull, warn_of_rpc
+from modelrunner.cli.steps.launching import (
+    NO_LAUNCH_OPTIONS,
+    Launch,
+    find_or_pull,
+    usable_for,
+    warn_of_devices,
+    warn_of_rpc,
+)
 from modelrunner.cli.steps.serving import serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.memory.devices.devices import Device, devices
+from modelrunner.memory.devices.devices import Device
 from modelrunner.net import is_loopback
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
@@ -114,6 +122,7 @@ def serve_models(
     launch: Launch = NO_LAUNCH_OPTIONS,
     mmproj: Mmproj = None,
     runtime: RuntimeChoice = None,
+    require_gpu: RequireGpu = False,
 ) -> None:
     """Serve models through an OpenAI-compatible API; each is loaded on first use.
 
@@ -130,11 +139,14 @@ def serve_models(
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)
     chosen = context.workspace.runtime(runtime, needs)
+    usable = usable_for(context, chosen, gpu_required=require_gpu)
     wanted = context.settings.port if port is None else port
     with listening(context.settings.servers, host, wanted) as listener:
-        planner = _Planner(context, chosen, launch, devices(), memory)
+        planner = _Planner(context, chosen, launch, usable.devices, memory)
         models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
+        if any(plan.served.spec.gpu_layers != 0 for plan in plans):
+            warn_of_devices(context, usable)
         warn_of_rpc(context, [plan.served.spec for plan in plans])
         order = ServeOrder(
             models=[plan.served for plan in plans],

@@ -20,6 +20,8 @@ from modelrunner.cli.options import (
     Threads,
 )
 from modelrunner.cli.steps.pulling import pull_one
+from modelrunner.errors import UsageError
+from modelrunner.operations.devices import Usable, require_gpu
 from modelrunner.operations.launch import find, session
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.precedence import LaunchOptions
@@ -30,8 +32,13 @@ from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import StoredModel
 
 
-def warn_of(context: Context, plan: LaunchPlan) -> None:
-    """Warn of what may fail in a planned start."""
+def warn_of(context: Context, plan: LaunchPlan, usable: Usable, *, gpu_required: bool) -> None:
+    """Warn of what may fail in a planned start, and of GPUs that it does not use.
+
+    Raises:
+        RuntimeUnavailableError: A GPU is required, and the start would use none.
+    """
+    show_devices_used(context, usable, plan, gpu_required=gpu_required)
     if plan.fit.verdict == "no" and not context.console.quiet:
         longest = plan.fit.max_context
         advice = f"; --context {longest} would fit" if longest else ""
@@ -44,6 +51,47 @@ def warn_of(context: Context, plan: LaunchPlan) -> None:
         context.console.warn(
             f"a context of {plan.spec.context} exceeds the trained context of {trained}"
         )
+
+
+def usable_for(context: Context, runtime: Runtime, *, gpu_required: bool) -> Usable:
+    """Return what a runtime can use of this machine.
+
+    Raises:
+        UsageError: A GPU is required of a server that is running already.
+        RuntimeUnavailableError: A GPU is required, and the runtime can use none.
+    """
+    required = gpu_required or context.settings.require_gpu
+    if required and runtime.external:
+        raise UsageError(
+            "--require-gpu: the server is already running, its devices are not known",
+            hint="remove --require-gpu, or use another --runtime",
+        )
+    found = context.workspace.usable(runtime)
+    if required:
+        require_gpu(found)
+    return found
+
+
+def show_devices_used(
+    context: Context, found: Usable, plan: LaunchPlan, *, gpu_required: bool
+) -> None:
+    """Warn of GPUs that a start does not use.
+
+    Raises:
+        RuntimeUnavailableError: A GPU is required, and the start would use none.
+    """
+    if gpu_required or context.settings.require_gpu:
+        require_gpu(found, plan)
+    # who has chosen the CPU need not be told
+    if plan.spec.gpu_layers != 0:
+        warn_of_devices(context, found)
+
+
+def warn_of_devices(context: Context, found: Usable) -> None:
+    """Warn of GPUs that a runtime cannot use, or of devices that it did not list."""
+    for text in (found.warning, found.note):
+        if text is not None:
+            context.console.warn(text)
 
 
 def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:

@@ -16,7 +16,8 @@ class Device:
         backend: `cuda`, `rocm`, `metal`, `vulkan`, `sycl` …, or `cpu`.
         shared: Whether a GPU's memory is the host's too.
         pci: Where a GPU is plugged in, like `0000:02:00.0`; empty if nobody tells.
-        sources: Who told of it: drivers' tools, and runtimes that would use it.
+        sources: Who listed it: drivers' tools, and runtimes that would use it.
+        handle: What the runtime that lists it calls it, such as `CUDA0`; empty for a driver's.
     """
 
     name: str
@@ -27,3 +28,4 @@ class Device:
     shared: bool = False
     pci: str = ""
     sources: tuple[str, ...] = ()
+    handle: str = ""

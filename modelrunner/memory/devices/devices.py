@@ -1,24 +1,24 @@
 """What memory there is: the GPUs and the host's own, total and free.
 
-Drivers are asked first, by their tools, their libraries or the kernel's files; then every runtime
-that is installed lists what its ggml can use, so that Vulkan, SYCL and the like are seen too.
+Drivers are asked by their tools, their libraries or the kernel's files; what runtimes list comes
+from their callers, as further probes.
 """
 
 import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from modelrunner.memory.devices.device import Device
 from modelrunner.memory.devices.host import host_memory
-from modelrunner.memory.devices.listing import of_driver, of_ggml, of_llama_server, pci_address
+from modelrunner.memory.devices.listing import of_driver, pci_address
 from modelrunner.memory.devices.merge import NAMELESS, merged
 from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
 
-__all__ = ["Device", "Probe", "Survey", "devices", "runtime_probes", "survey"]
+__all__ = ["Device", "Probe", "Survey", "devices", "may_have_gpu", "survey"]
 
 _NVIDIA_MARKS = ("dev/nvidiactl", "dev/nvidia0", "dev/dxg")
 _AMD_MARK = "dev/kfd"
@@ -40,11 +40,13 @@ class Probe:
         name: The driver's tool or the runtime.
         command: How to ask it.
         read: What its lines mean.
+        environ: Its environment; None for ours.
     """
 
     name: str
     command: Sequence[str]
     read: Callable[[Sequence[str]], Iterator[Device]]
+    environ: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +63,23 @@ class Survey:
 
 
 def devices(root: Path = Path("/"), *, deadline: float = DEADLINE) -> tuple[Device, ...]:
-    """What a model would be put into: GPUs first, then the host.
+    """Return what drivers and the kernel list: GPUs first, then the host.
 
-    What cannot be asked, or does not answer, is left out. Runtimes are asked only where there may
-    be a GPU at all, and an integrated one counts only where there is no other, as in llama.cpp.
+    What cannot be asked, or does not answer, is left out. An integrated GPU counts only where
+    there is no other, as in llama.cpp.
 
     Args:
         root: Where `dev`, `proc` and `sys` are.
         deadline: Seconds that all probes may take together.
     """
-    found = survey(root, runtime_probes() if _may_have_gpu(root) else (), deadline=deadline).devices
+    return preferred(survey(root, deadline=deadline).devices)
+
+
+def preferred(found: Sequence[Device]) -> tuple[Device, ...]:
+    """Return the devices without integrated GPUs, where there is one of its own memory."""
     if any(device.kind == "gpu" and not device.shared for device in found):
         return tuple(device for device in found if not device.shared)
-    return found
+    return tuple(found)
 
 
 def survey(
@@ -82,7 +88,9 @@ def survey(
     """Every device that the drivers or these probes know, whether it would be used or not."""
     host = host_memory(root, deadline=deadline)
     probes = [*_driver_probes(root), *probes]
-    answers = ask([probe.command for probe in probes], deadline)
+    answers = ask(
+        [probe.command for probe in probes], deadline, [probe.environ for probe in probes]
+    )
     listed = [list(probe.read(answer.lines)) for probe, answer in zip(probes, answers, strict=True)]
     gpus = merged([_amd(root), *listed])
     if sys.platform == "darwin" and host:
@@ -93,24 +101,6 @@ def survey(
         if answer.failure
     )
     return Survey((*(_bounded(gpu, host) for gpu in gpus), *([host] if host else [])), notes)
-
-
-def runtime_probes() -> list[Probe]:
-    """How to ask each runtime that is installed; none is loaded to find out."""
-    import shutil
-
-    probes = [
-        Probe(name, _child("ggml", module), partial(of_ggml, source=name))
-        for name, module in (("xllamacpp", "xllamacpp"), ("llama-cpp-python", "llama_cpp"))
-        if importlib.util.find_spec(module)
-    ]
-    program = shutil.which("llama-server")
-    if program:
-        command = (program, "--list-devices")
-        probes.append(
-            Probe("llama-server", command, partial(of_llama_server, source="llama-server"))
-        )
-    return probes
 
 
 def _driver_probes(root: Path) -> Iterator[Probe]:
@@ -131,7 +121,8 @@ def _child(module: str, *arguments: str) -> Sequence[str]:
     return (sys.executable, "-P", "-m", f"modelrunner.memory.devices.probes.{module}", *arguments)
 
 
-def _may_have_gpu(root: Path) -> bool:
+def may_have_gpu(root: Path = Path("/")) -> bool:
+    """Whether the kernel has a driver for a GPU: without one, no runtime has a device either."""
     if sys.platform == "darwin":
         return True
     marks = (*_NVIDIA_MARKS, _AMD_MARK)
@@ -139,9 +130,9 @@ def _may_have_gpu(root: Path) -> bool:
 
 
 def _amd(root: Path) -> list[Device]:
-    """The kernel's driver tells: no library is asked."""
-    if not (root / _AMD_MARK).exists():
-        return []
+    """Return what the kernel's driver lists: no library is asked."""
+    # without it ROCm has no device, and Vulkan has
+    backend = "rocm" if (root / _AMD_MARK).exists() else "vulkan"
     found = []
     for folder in sorted((root / "sys/class/drm").glob("card[0-9]*/device")):
         total = number_in(folder / "mem_info_vram_total")
@@ -149,7 +140,7 @@ def _amd(root: Path) -> list[Device]:
         if total and used is not None:
             name = text_of(folder / "product_name").strip() or NAMELESS["rocm"]
             free, pci = max(total - used, 0), pci_address(folder.resolve().name)
-            found.append(Device(name, "gpu", total, free, "rocm", pci=pci, sources=("kernel",)))
+            found.append(Device(name, "gpu", total, free, backend, pci=pci, sources=("kernel",)))
     return found
 
 

@@ -40,7 +40,7 @@ def of_driver(lines: Sequence[str], backend: str, source: str) -> Iterator[Devic
 
 
 def of_ggml(lines: Sequence[str], source: str) -> Iterator[Device]:
-    """The JSON that `modelrunner.memory.devices.probes.ggml` printed last."""
+    """The JSON that `modelrunner.runtime.backends.ggml_devices` printed last."""
     try:
         listed = parse_json(lines[-1]) if lines else []
     except ValueError:
@@ -51,10 +51,11 @@ def of_ggml(lines: Sequence[str], source: str) -> Iterator[Device]:
         total, free = entry.get("total"), entry.get("free")
         if not isinstance(total, int) or not isinstance(free, int) or total <= 0 or free < 0:
             continue
-        name, backend = str(entry.get("description")), _backend(str(entry.get("name")))
+        handle = str(entry.get("name"))
+        name, backend = str(entry.get("description")), _backend(handle)
         shared = entry["type"] == "igpu" or backend == "metal"
         pci = str(entry.get("id") or "")
-        yield _gpu(name, backend, total, free, source, pci=pci, shared=shared)
+        yield _gpu(name, backend, total, free, source, pci=pci, shared=shared, handle=handle)
 
 
 def of_llama_server(lines: Sequence[str], source: str) -> Iterator[Device]:
@@ -65,7 +66,7 @@ def of_llama_server(lines: Sequence[str], source: str) -> Iterator[Device]:
             total, free = int(match[3]) * _MIB, int(match[4]) * _MIB
             backend = _backend(match[1])
             shared = backend == "metal" or _INTEGRATED.search(match[2]) is not None
-            yield _gpu(match[2], backend, total, free, source, shared=shared)
+            yield _gpu(match[2], backend, total, free, source, shared=shared, handle=match[1])
 
 
 def pci_address(text: str) -> str:
@@ -85,10 +86,11 @@ def _gpu(
     *,
     pci: str = "",
     shared: bool = False,
+    handle: str = "",
 ) -> Device:
     free = min(free, total)
     pci = pci_address(pci)
-    return Device(name[:_NAME], "gpu", total, free, backend, shared, pci, (source,))
+    return Device(name[:_NAME], "gpu", total, free, backend, shared, pci, (source,), handle[:_NAME])
 
 
 def _backend(name: str) -> str:

@@ -1,7 +1,7 @@
 """One device once, whoever tells of it: a driver by its address, a runtime or two by name."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from modelrunner.memory.devices.device import Device
@@ -13,6 +13,7 @@ _MAKERS = {
     "nvidia": re.compile(r"nvidia|geforce|quadro|tesla|\brtx\b|\bgtx\b", re.IGNORECASE),
     "amd": re.compile(r"\bamd\b|radeon|instinct|\bgfx\d", re.IGNORECASE),
     "apple": re.compile(r"apple", re.IGNORECASE),
+    "intel": re.compile(r"\bintel|\barc\b", re.IGNORECASE),
 }
 _MAKER_OF = {"cuda": "nvidia", "rocm": "amd", "metal": "apple"}
 _BRANDS = re.compile(
@@ -42,6 +43,18 @@ def merged(lists: Iterable[Sequence[Device]]) -> list[Device]:
     return known
 
 
+def matched(
+    listed: Sequence[Device], known: Sequence[Device]
+) -> Iterator[tuple[Device, Device | None]]:
+    """Return each device of one list with the known one that it is, or None."""
+    taken: set[tuple[str, int]] = set()
+    for device in listed:
+        place = _place(device, known, taken)
+        if place is not None:
+            taken.add((device.backend, place))
+        yield device, None if place is None else known[place]
+
+
 def _place(device: Device, known: Sequence[Device], taken: set[tuple[str, int]]) -> int | None:
     free = [i for i in range(len(known)) if (device.backend, i) not in taken]
     at_address = [i for i in free if device.pci and known[i].pci == device.pci]
@@ -56,10 +69,10 @@ def _alike(known: Device, other: Device) -> bool:
     if known.pci and other.pci:
         return known.pci == other.pci
     if _is_nameless(known) or _is_nameless(other):
-        return _maker(known) == _maker(other)
+        return maker_of(known) == maker_of(other)
     a, b = _core(known.name), _core(other.name)
     if not a or not b:
-        return _maker(known) == _maker(other) and _near(known, other)
+        return maker_of(known) == maker_of(other) and _near(known, other)
     if known.shared or other.shared:
         return a == b  # what an integrated GPU has depends on who is asked
     return (a in b or b in a) and _near(known, other)
@@ -78,7 +91,8 @@ def _near(one: Device, other: Device) -> bool:
     return abs(one.total_bytes - other.total_bytes) <= _NEAR * most
 
 
-def _maker(device: Device) -> str:
+def maker_of(device: Device) -> str:
+    """Return who has made a GPU: `nvidia`, `amd`, `intel`, `apple`, or nothing."""
     if device.backend in _MAKER_OF:
         return _MAKER_OF[device.backend]
     return next((maker for maker, sign in _MAKERS.items() if sign.search(device.name)), "")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +30,21 @@ class Answer:
     failure: str | None = None
 
 
-def ask(commands: Sequence[Sequence[str]], deadline: float) -> list[Answer]:
-    """Runs all at once; every answer is there when the deadline is over, if not before."""
+def ask(
+    commands: Sequence[Sequence[str]],
+    deadline: float,
+    environs: Sequence[Mapping[str, str] | None] = (),
+) -> list[Answer]:
+    """Run all at once; every answer is there when the deadline is over, if not before.
+
+    Args:
+        commands: The programs.
+        deadline: Seconds that all may take together.
+        environs: The environment of each; None, or one that is missing, for ours.
+    """
     end = time.monotonic() + deadline
-    started = [_start(command) for command in commands]
+    given = [*environs, *([None] * (len(commands) - len(environs)))]
+    started = [_start(*each) for each in zip(commands, given, strict=True)]
     try:
         return [
             Answer(failure="cannot be started") if process is None else _finish(process, end)
@@ -65,7 +76,7 @@ def child_path() -> str:
     return os.pathsep.join(filter(None, path))
 
 
-def _start(command: Sequence[str]) -> "Popen[bytes] | None":
+def _start(command: Sequence[str], environ: Mapping[str, str] | None) -> "Popen[bytes] | None":
     import subprocess
 
     try:
@@ -76,7 +87,11 @@ def _start(command: Sequence[str]) -> "Popen[bytes] | None":
             stderr=subprocess.DEVNULL,
             # what it starts ends with it
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C", "PYTHONPATH": child_path()},
+            env={
+                **(os.environ if environ is None else environ),
+                "LC_ALL": "C",
+                "PYTHONPATH": child_path(),
+            },
         )
     except OSError:
         return None

@@ -1,11 +1,12 @@
 """The whole examination: everything that is looked at, side by side, in the order it is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.errors import ExitStatus
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.devices import Usable
 from modelrunner.operations.doctor import disk, machine, network, trust
 from modelrunner.operations.doctor.finding import Finding, well
 from modelrunner.operations.doctor.patience import Question, ask_all
@@ -31,6 +32,7 @@ class Patient:
         image: What the runtime `docker` starts.
         docker_config: Where logins are.
         certificates: Files of certificates, by who names them.
+        usable: Returns what the configured runtime can use of this machine.
         model: One to ask its registry for.
         offline: Whether the network is ruled out.
     """
@@ -43,6 +45,7 @@ class Patient:
     image: str = ""
     docker_config: Path | None = None
     certificates: Mapping[str, str] = field(default_factory=dict)
+    usable: Callable[[], Usable] = lambda: Usable(())
     model: Reference | None = None
     offline: bool = False
 
@@ -71,7 +74,12 @@ def _here(patient: Patient) -> list[Question]:
             "modelrunner runtimes",
             ExitStatus.RUNTIME,
         ),
-        Question("device", machine.devices, "modelrunner devices", ExitStatus.RUNTIME),
+        Question(
+            "device",
+            lambda: machine.devices(patient.environ, patient.image, patient.usable),
+            "modelrunner devices",
+            ExitStatus.RUNTIME,
+        ),
         Question("proxy", lambda: trust.proxies(patient.environ), "env", usage),
         Question("certificates", lambda: trust.certificates(patient.certificates), "df -h", usage),
         Question(

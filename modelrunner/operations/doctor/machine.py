@@ -1,10 +1,10 @@
 """What could run a model here: the runtimes, and the devices that they would use."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from modelrunner.errors import ExitStatus
-from modelrunner.memory.devices.devices import runtime_probes, survey
+from modelrunner.operations.devices import Usable, look_at
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
 from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size
@@ -49,14 +49,19 @@ def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[F
         yield well("system", f"all libraries found that {', '.join(whole)} needs")
 
 
-def devices() -> Iterator[Finding]:
-    """The devices, and who did not tell of theirs."""
-    found = survey(probes=runtime_probes())
+def devices(
+    environ: Mapping[str, str], image: str, usable: Callable[[], Usable]
+) -> Iterator[Finding]:
+    """The devices, those that the runtime cannot use, and who did not list theirs."""
+    found = look_at(environ, image)
     for device in found.devices:
         size = f"{format_size(device.free_bytes)} free of {format_size(device.total_bytes)}"
         yield well("device", f"{device.name} ({device.backend or device.kind}), {size}")
     for note in found.notes:
         yield doubtful("device", note, "modelrunner devices")
+    used = usable()
+    if used.warning is not None:
+        yield doubtful("device", used.warning, used.command)
 
 
 def _without_login(url: str) -> str:

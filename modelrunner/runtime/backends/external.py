@@ -109,6 +109,10 @@ class ExternalRuntime:
         """Return None: it may be another one each time."""
         return
 
+    def device_query(self) -> None:
+        """Return None: its devices are those of its machine."""
+        return
+
     def start(self, spec: LaunchSpec, log: Path) -> ExternalServer:  # noqa: ARG002 - not ours to say
         """The server as it is: it follows its own spec, and keeps its own log."""
         return ExternalServer(self._base_url, self._api_key)

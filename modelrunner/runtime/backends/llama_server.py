@@ -10,7 +10,7 @@ from pathlib import Path
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends import arguments, libraries
-from modelrunner.runtime.base import Availability, LaunchSpec
+from modelrunner.runtime.base import Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, failure, ports, probe
 from modelrunner.runtime.child.process import Child, Command
 from modelrunner.runtime.child.server import PROBE_S, TICK_S, ChildServer
@@ -89,13 +89,19 @@ class LlamaServer:
     def build(self) -> str | None:
         """Return the size and time of its file; its version would start its GPU."""
         program = self._find()
-        if program is None:
+        return None if program is None else _stamp(Path(program))
+
+    def device_query(self) -> DeviceQuery | None:
+        """Return the command that lists its devices."""
+        program, build = self._find(), self.build()
+        if program is None or build is None:
             return None
-        try:
-            found = Path(program).stat()
-        except OSError:
-            return None
-        return f"{found.st_size} bytes of {found.st_mtime_ns}"
+        # plug-ins that lie beside it bring devices
+        beside = Path(program).resolve().parent.glob("libggml*")
+        files = "; ".join(f"{path}: {stamp}" for path in sorted(beside) if (stamp := _stamp(path)))
+        environ = environment.for_child(self._environ)
+        build = f"{program}: {build}; {files}"
+        return DeviceQuery((program, "--list-devices"), "lines", environ, build)
 
     def start(self, spec: LaunchSpec, log: Path) -> ChildServer:
         """Start `llama-server` with the spec's options."""
@@ -109,6 +115,14 @@ class LlamaServer:
     def _find(self) -> str | None:
         program = shutil.which(_PROGRAM, path=self._environ.get("PATH", ""))
         return str(Path(program).absolute()) if program else None
+
+
+def _stamp(file: Path) -> str | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
 
 class _PolledServer(ChildServer):

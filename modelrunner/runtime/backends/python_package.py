@@ -13,11 +13,13 @@ from typing import ClassVar
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import abilities
 from modelrunner.runtime.backends import libraries
-from modelrunner.runtime.base import Ability, Availability, LaunchSpec
+from modelrunner.runtime.base import Ability, Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.child.server import AnnouncedServer
 from modelrunner.system import installation
+
+_LISTER = "modelrunner.runtime.backends.ggml_devices"
 
 
 class PythonRuntime:
@@ -59,13 +61,13 @@ class PythonRuntime:
         lacking = libraries.missing_for_module(self._libraries(), self._environ)
         return libraries.judged(self.name, f"Python module {self.modules[0]}", lacking)
 
-    def _libraries(self) -> list[Path]:
+    def _libraries(self, *more: str) -> list[Path]:
         spec = importlib.util.find_spec(self.modules[0])
         folders = (spec.submodule_search_locations if spec is not None else None) or ()
         return [
             file
             for folder in folders
-            for pattern in self.loads
+            for pattern in (*self.loads, *more)
             for file in sorted(Path(folder).glob(pattern))
         ]
 
@@ -81,6 +83,19 @@ class PythonRuntime:
     def build(self) -> str | None:
         """Return the installed distribution's version."""
         return self.version()
+
+    def device_query(self) -> DeviceQuery | None:
+        """Return the command that lists the devices of the package's ggml."""
+        if importlib.util.find_spec(self.modules[0]) is None:
+            return None
+        stats = [(file, file.stat()) for file in self._libraries("lib/libggml*")]
+        files = [f"{file}: {stat.st_size} bytes of {stat.st_mtime_ns}" for file, stat in stats]
+        return DeviceQuery(
+            (sys.executable, "-P", "-m", _LISTER, self.modules[0]),
+            "json",
+            environment.for_child(self._environ),
+            "; ".join([str(self.version()), *files]),
+        )
 
     def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
         """Start the program with the spec on its stdin."""

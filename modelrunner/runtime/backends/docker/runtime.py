@@ -76,6 +76,10 @@ class ContainerRuntime:
         """Return None: only the daemon knows which image would run."""
         return
 
+    def device_query(self) -> None:
+        """Return None: only a container could list them."""
+        return
+
     def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
         """Start a container with the spec's options."""
         daemon = self._daemon()

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.memory.devices.devices import Device, Probe, devices, runtime_probes, survey
+from modelrunner.memory.devices.devices import Device, Probe, devices, survey
 from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
-from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_ggml
-from modelrunner.memory.devices.probe import ask
-from tests.support.modules import folder_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
 
@@ -127,7 +124,9 @@ def listing(**device: object) -> str:
 def test_a_gpu_that_only_a_runtime_knows_is_listed(root):
     probe = saying(listing(description="Arc A770", total=16 * GIB, free=15 * GIB))
     first, host = survey(root, [probe]).devices
-    assert first == Device("Arc A770", "gpu", 16 * GIB, 15 * GIB, "vulkan", sources=("runtime",))
+    assert first == Device(
+        "Arc A770", "gpu", 16 * GIB, 15 * GIB, "vulkan", sources=("runtime",), handle="Vulkan0"
+    )
     assert host.kind == "host"
 
 
@@ -215,26 +214,6 @@ def test_the_probes_run_at_the_same_time(root):
     assert survey(root, probes, deadline=60).notes == ()
 
 
-def test_llama_server_lists_what_it_can_use(root, monkeypatch):
-    server = root / "bin/llama-server"
-    write(
-        server,
-        "#!/bin/sh\n"
-        'test "$*" = --list-devices || exit 1\n'
-        "echo 'ggml_vulkan: Found 1 Vulkan devices:' >&2\n"
-        "echo 'Available devices:'\n"
-        "echo '  Vulkan0: AMD Radeon RX 7800 XT (RADV NAVI32) (16368 MiB, 15892 MiB free)'\n",
-    )
-    server.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{server.parent}{os.pathsep}{os.environ['PATH']}")
-    probes = [probe for probe in runtime_probes() if probe.name == "llama-server"]
-    gpu, _ = survey(root, probes).devices
-    assert gpu == Device(
-        *("AMD Radeon RX 7800 XT (RADV NAVI32)", "gpu", 16368 << 20, 15892 << 20, "vulkan"),
-        sources=("llama-server",),
-    )
-
-
 def test_amds_library_is_asked_by_a_child_and_names_what_the_kernel_does_not(root, monkeypatch):
     write(root / "dev/kfd", "")
     card = root / "sys/class/drm/card0/device"
@@ -256,47 +235,6 @@ def test_amds_library_is_asked_by_a_child_and_names_what_the_kernel_does_not(roo
         pci="0000:0c:00.0",
         sources=("kernel", "amdsmi"),
     )
-
-
-def test_an_integrated_gpu_is_not_used_beside_another(nvidia_smi, monkeypatch):
-    root = nvidia_smi('echo "NVIDIA GeForce RTX 4070, 12282, 11000, 00000000:01:00.0"')
-    server = root / "bin/llama-server"
-    write(
-        server, "#!/bin/sh\necho '  Vulkan0: Intel(R) UHD Graphics 770 (9000 MiB, 8000 MiB free)'\n"
-    )
-    server.chmod(0o755)
-    assert [device.kind for device in survey(root, runtime_probes()).devices] == [
-        *("gpu", "gpu", "host")
-    ]
-    assert [device.backend for device in devices(root)] == ["cuda", "cpu"]
-
-
-def test_no_runtime_is_asked_where_there_can_be_no_gpu(root, monkeypatch):
-    server = root / "bin/llama-server"
-    write(server, f"#!/bin/sh\ntouch {root}/asked\n")
-    server.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{server.parent}{os.pathsep}{os.environ['PATH']}")
-    devices(root)
-    assert not (root / "asked").exists()
-    write(root / "dev/dri/renderD128", "")
-    devices(root)
-    assert (root / "asked").exists()
-
-
-@pytest.mark.parametrize("module", ["xllamacpp", "llama_cpp"])
-def test_an_installed_ggml_lists_its_cpu_which_is_no_gpu(module):
-    folder_of(module)
-    (probe,) = [probe for probe in runtime_probes() if module in probe.command]
-    (answer,) = ask([probe.command], 30)
-    assert answer.failure is None
-    listed = json.loads(answer.lines[-1])
-    (cpu,) = [device for device in listed if device["type"] == "cpu"]
-    assert cpu["name"] == "CPU"
-    # it does not know of control groups
-    assert 0 < cpu["free"] <= cpu["total"]
-    assert cpu["total"] >= host_memory().total_bytes
-    gpus = [device for device in listed if device["type"] in ("gpu", "igpu")]
-    assert len(list(probe.read(answer.lines))) == len(gpus)
 
 
 def test_gpus_are_known_by_name_whatever_the_brand_case_and_spaces():

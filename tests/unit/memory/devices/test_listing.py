@@ -64,7 +64,9 @@ def test_ggmls_cpu_and_accelerators_are_no_gpus():
         | {"total": 9, "free": 12},
     ]
     assert list(of_ggml(["noise", json.dumps(listed)], "xllamacpp")) == [
-        Device("MI210", "gpu", 9, 9, "rocm", pci="0000:83:00.0", sources=("xllamacpp",))
+        Device(
+            "MI210", "gpu", 9, 9, "rocm", pci="0000:83:00.0", sources=("xllamacpp",), handle="ROCm1"
+        )
     ]
 
 

@@ -1,7 +1,7 @@
 """Asks a runtime's ggml for its devices; run as a child, since a driver may hang or crash.
 
-`python -m modelrunner.memory.devices.probes.ggml xllamacpp|llama_cpp` prints a JSON array with an
-object for each device: `name`, `description`, `type` (`cpu`, `gpu`, `igpu`, `accel`), `id`,
+`python -m modelrunner.runtime.backends.ggml_devices xllamacpp|llama_cpp` prints a JSON array with
+an object for each device: `name`, `description`, `type` (`cpu`, `gpu`, `igpu`, `accel`), `id`,
 `total`, `free`.
 """
 
@@ -38,12 +38,13 @@ def main(runtime: str) -> int:
 
 
 def _by_xllamacpp() -> Iterator[dict[str, object]]:
-    import xllamacpp  # noqa: TID251 - its ggml has no other door
+    import xllamacpp
 
     for device in xllamacpp.get_device_info():
         yield {
             "name": device["name"],
             "description": device["description"],
+            # bounded: an enumeration of the package's own
             "type": _type_name(int(device["type"])),
             "id": device.get("device_id") or "",
             "total": device["memory_total"],
