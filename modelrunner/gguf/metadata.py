@@ -42,14 +42,10 @@ class Metadata:
         block_count: Layers.
         license: As the maker writes it, often an SPDX name.
         chat_template: The Jinja template that lays out a conversation.
-        bos_token_id: The token that begins a text.
-        eos_token_id: The token that ends one.
         is_embedding: Whether it turns text into vectors rather than text into text.
         is_ranking: Whether it says how well a text answers a question, and nothing else.
         has_vision: Whether this projector understands images.
         has_audio: Whether this projector understands sound.
-        split_no: Which file of a split model the first header is, from 0.
-        split_count: How many files the model is split into; 1 for most.
         tensor_bytes: Bytes of all tensors in the headers that were given.
         values: All key-values of the first header.
     """
@@ -65,14 +61,10 @@ class Metadata:
     block_count: int | None
     license: str | None
     chat_template: str | None
-    bos_token_id: int | None
-    eos_token_id: int | None
     is_embedding: bool
     is_ranking: bool
     has_vision: bool
     has_audio: bool
-    split_no: int
-    split_count: int
     tensor_bytes: int
     values: Mapping[str, Value]
 
@@ -104,14 +96,10 @@ class Metadata:
             block_count=keys.count(keys.of_architecture("block_count")),
             license=keys.text("general.license"),
             chat_template=keys.text("tokenizer.chat_template"),
-            bos_token_id=keys.count("tokenizer.ggml.bos_token_id"),
-            eos_token_id=keys.count("tokenizer.ggml.eos_token_id"),
             is_embedding=_is_embedding(keys),
             is_ranking=keys.count(keys.of_architecture("pooling_type")) == _POOLING_RANK,
             has_vision=header.metadata.get("clip.has_vision_encoder") is True,
             has_audio=header.metadata.get("clip.has_audio_encoder") is True,
-            split_no=keys.count("split.no") or 0,
-            split_count=keys.count("split.count") or 1,
             tensor_bytes=sum(part.tensor_bytes for part in (header, *shards)),
             values=header.metadata,
         )

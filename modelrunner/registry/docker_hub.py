@@ -30,7 +30,7 @@ from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.http.exchange import Exchange, finishing, new_session, read_limited
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.text import sanitize_line
@@ -160,7 +160,7 @@ class DockerHubApi:
     def _get(self, url: str, what: str) -> bytes:
         label = self._endpoint.label
         exchange = _SameHost(
-            self._endpoint, _session(), lambda: None, read_timeout_s=self._read_timeout_s
+            self._endpoint, new_session(), lambda: None, read_timeout_s=self._read_timeout_s
         )
         try:
             response = exchange.send("GET", url, scope="", headers={"Accept": "application/json"})
@@ -230,19 +230,6 @@ class _SameHost(Exchange):
                 target=host,
             )
         return absolute
-
-
-def _session() -> "requests.Session":
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    session = requests.Session()
-    session.headers["User-Agent"] = "modelrunner"
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # requests would read a redirect's whole body to see where it leads; that is for `Exchange`
-    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
-    return session
 
 
 def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunnerError:

@@ -16,6 +16,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     SizeMismatchError,
 )
+from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest, parse_json
@@ -40,11 +41,7 @@ BLOB_LIMIT = 2 * 1024 * 1024
 _SUFFIXES = (".sig", ".att")
 _SIGNING = ("sigstore", "cosign", "signature", "simplesigning", "dsse", "in-toto")
 # some tools give no type, and others that of an empty or an image's config
-_SILENT = (
-    "",
-    "application/vnd.oci.empty.v1+json",
-    "application/vnd.oci.image.config.v1+json",
-)
+_SILENT = ("", media_types.OCI_EMPTY, media_types.OCI_IMAGE_CONFIG)
 
 _Listed = dict[Digest, tuple[str, Descriptor]]
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.net import http_connection
 from modelrunner.system.packages import certificates_advice
 from modelrunner.wire import parse_json
 
@@ -45,12 +46,10 @@ def post(url: str, value: Mapping[str, object], *, api_key: str, timeout_s: floa
 def _request(
     method: str, url: str, body: str | None, api_key: str, timeout_s: float
 ) -> Answer | None:
-    import http.client
+    from http.client import HTTPException
 
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    connection = http_connection(url, timeout_s)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
@@ -58,7 +57,7 @@ def _request(
         connection.request(method, parts.path or "/", body, headers)
         response = connection.getresponse()
         return Answer(response.status, _parsed(response.read(_MOST_BYTES)))
-    except (OSError, http.client.HTTPException, ValueError, OverflowError) as exc:
+    except (OSError, HTTPException, ValueError, OverflowError) as exc:
         reason = getattr(exc, "verify_message", None)
         if reason is not None:
             raise RuntimeFailedError(

@@ -48,9 +48,7 @@ def test_a_model_says_what_it_is(tmp_path: Path):
     assert said.block_count == 2
     assert said.license == "apache-2.0"
     assert said.chat_template == "{% for message in messages %}{{ message.content }}{% endfor %}"
-    assert (said.bos_token_id, said.eos_token_id) == (1, 2)
     assert not said.is_embedding
-    assert (said.split_no, said.split_count) == (0, 1)
     assert said.tensor_bytes == 8128
     assert said.of_architecture("attention.head_count_kv") == 2
 
@@ -155,11 +153,9 @@ class TestShards:
         assert split.parameters == whole.parameters
         assert split.tensor_bytes == whole.tensor_bytes
         assert split.context_length == whole.context_length
-        assert (split.split_no, split.split_count) == (0, 3)
 
-    def test_a_later_file_knows_its_place(self, tmp_path: Path):
-        later = Metadata.from_header(read_header(tiny_shards(tmp_path)[1]))
-        assert (later.split_no, later.split_count, later.architecture) == (1, 2, None)
+    def test_a_later_file_has_no_architecture(self, tmp_path: Path):
+        assert Metadata.from_header(read_header(tiny_shards(tmp_path)[1])).architecture is None
 
     def test_a_missing_file_is_noticed(self, tmp_path: Path):
         first, second, _ = map(read_header, tiny_shards(tmp_path, layers=3))
