@@ -4,7 +4,8 @@
 set -eu
 bin=$1
 folder=$(cd "$2" && pwd)
-# the smallest of models answers to the point only where it is told how, whichever runtime computes
+# the smallest of models answers to the point only where it is told how, whichever runtime computes,
+# and takes the likeliest token
 question='What is the capital of France? Answer in one sentence.'
 
 # of this run alone: what an earlier one left says nothing about this one
@@ -53,7 +54,7 @@ MODELRUNNER_MIRRORS="docker.io=$(cat "$work/address")"
 export MODELRUNNER_HOME MODELRUNNER_MIRRORS
 
 echo "> $question"
-"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$question" </dev/null 3>&-
+"$bin/modelrunner" run ai/smollm2:135M-Q4_1 "$question" --temperature 0 </dev/null 3>&-
 if [ -t 0 ] && [ -t 1 ]; then
     "$bin/modelrunner" run ai/smollm2:135M-Q4_1 3>&-
 fi

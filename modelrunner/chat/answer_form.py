@@ -67,8 +67,9 @@ def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield key, value
 
 
-REPEAT_PENALTY = 1.1
-"""Small models repeat themselves without it."""
+SEED = 42
+"""Of an answer to a script: with it the same prompt gets the same answer, where the runtime allows
+that, however the model's makers want it to be sampled. Several answers count on from it."""
 
 _SCHEMA_LIMIT = 1024 * 1024
 
@@ -125,24 +126,18 @@ class AnswerForm:
 
 
 def sampling_of(
-    options: SamplingOptions, form: AnswerForm | None, *, repeats: bool, external: bool
+    options: SamplingOptions, form: AnswerForm | None, *, repeats: bool
 ) -> SamplingOptions:
     """Return the options with the defaults for answers of this form.
 
     Args:
         options: What was asked for; only what is unset gets a default.
         form: The form; None for text.
-        repeats: Whether the same prompt must give the same answer, as scripts expect. Several
-            answers to one prompt use the model's own temperature, so that they differ.
-        external: Whether the server is not ours: it may not support a repeat penalty.
+        repeats: Whether the same prompt must give the same answer, as scripts expect.
     """
-    if options.temperature is None and repeats:
-        options = replace(options, temperature=0.0)
-    if form is not None:
-        return replace(options, response_format=form.to_dict())
-    if options.repeat_penalty is not None or external:
-        return options
-    return replace(options, repeat_penalty=REPEAT_PENALTY)
+    if options.seed is None and repeats:
+        options = replace(options, seed=SEED)
+    return options if form is None else replace(options, response_format=form.to_dict())
 
 
 def require_json(text: str, done: Done) -> None:

@@ -106,7 +106,7 @@ Temperature: TypeAlias = Annotated[
         min=0.0,
         max=2.0,
         metavar="T",
-        help="Sampling temperature (default: 0 with a PROMPT, the runtime's own in a chat).",
+        help="Sampling temperature; 0 takes the likeliest token (default: the model's own).",
     ),
 ]
 TopP: TypeAlias = Annotated[
@@ -120,7 +120,11 @@ TopP: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same answer."),
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Random seed; the same seed gives the same answer (default: 42 with a PROMPT).",
+    ),
 ]
 MaxTokens: TypeAlias = Annotated[
     int | None,
@@ -135,8 +139,7 @@ RepeatPenalty: TypeAlias = Annotated[
     typer.Option(
         min=0.0,
         metavar="P",
-        help="Repeat penalty; 1 turns it off (default: 1.1 with a"
-        " PROMPT, the runtime's own in a chat).",
+        help="Repeat penalty; 1 is none (default: the model's own, mostly none).",
     ),
 ]
 Stop: TypeAlias = Annotated[

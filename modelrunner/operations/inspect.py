@@ -11,10 +11,12 @@ from modelrunner.operations.estimate.card_check import differences
 from modelrunner.operations.estimate.estimate import variant_of
 from modelrunner.operations.model import configs, headers
 from modelrunner.operations.model.headers import Headers
+from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.rows import row_of, utc
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
+from modelrunner.runtime.sampling import Recommended, of_header
 from modelrunner.store.store import Store, StoredModel
 
 _NO_ARTIFACT: dict[str, object] = {
@@ -46,7 +48,7 @@ def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -
         good = (store.blobs.state(blob) == "good" for blob in model.manifest.blobs)
         value["blobs_good"] = all(good)
     names = [reference.short for reference in model.references]
-    value |= _header(lambda: headers.of_stored(model), variant_of(card, names))
+    value |= _header(lambda: headers.of_stored(model), variant_of(card, names), model)
     return value
 
 
@@ -119,11 +121,22 @@ def _artifact(artifact: ModelArtifact, config: ModelConfig) -> dict[str, object]
     }
 
 
-def _header(read: Callable[[], Headers], row: Variant | None) -> dict[str, object]:
-    """The header's facts, or what is wrong with it: inspection does not end there."""
+def _header(
+    read: Callable[[], Headers], row: Variant | None, model: StoredModel | None = None
+) -> dict[str, object]:
+    """The header's facts, or what is wrong with it: inspection does not end there.
+
+    Args:
+        read: Reads the headers.
+        row: The model's row on its card.
+        model: The model, where it is stored: files beside the weights say things, too.
+    """
     try:
         found = read()
         value: dict[str, object] = {"gguf": _facts(found)}
+        header = Recommended((("header", of_header(found.metadata.values)),))
+        recommended = recommended_by(model, found.metadata) if model is not None else header
+        value["sampling"] = recommended.to_dict()
         if row is not None:
             value["card_differences"] = [entry.to_dict() for entry in differences(row, found)]
     except IntegrityError as exc:

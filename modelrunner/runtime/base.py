@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from modelrunner.runtime.sampling import Sampling
+
 Progress = Callable[[float | None], None]
 """Hears, a few times a second, the fraction of the load that is done; None where unknown."""
 
@@ -136,6 +138,7 @@ class LaunchSpec:
         rope_scale: How many times the context is stretched; None as the model says.
         rope_freq_base: The base of the rotary frequencies; None as the model says.
         rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
+        sampling: How tokens are chosen where a request does not say.
         port: Where to listen on 127.0.0.1; 0 is any free port.
         raw_flags: What the person at the keyboard has written for the runtime as it is.
     """
@@ -165,6 +168,7 @@ class LaunchSpec:
     rope_scale: float | None = None
     rope_freq_base: float | None = None
     rpc: str | None = None
+    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
     port: int = 0
     raw_flags: tuple[str, ...] = ()
 

@@ -14,6 +14,8 @@ from tests.support.terminal import chatting
 pytestmark = pytest.mark.model
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
+QUESTION = "What is the capital of France?"
+LIKELIEST = ("--temperature", "0")
 WEATHER = '''
 def get_weather(city: str) -> dict:
     """Tells the weather of a city."""
@@ -174,9 +176,9 @@ def test_several_answers(models: CommandLine) -> None:
 
 
 def test_an_answer_stops_where_it_would_say_this(models: CommandLine) -> None:
-    whole = models("run", SMOLLM2, "What is the capital of France?", "-q").stdout
+    whole = models("run", SMOLLM2, QUESTION, *LIKELIEST, "-q").stdout
     assert "Paris" in whole
-    cut = models("run", SMOLLM2, "What is the capital of France?", "-q", "--stop", "Paris").stdout
+    cut = models("run", SMOLLM2, QUESTION, *LIKELIEST, "-q", "--stop", "Paris").stdout
     assert cut.rstrip("\n") == whole.partition("Paris")[0].rstrip("\n")
 
 
@@ -218,3 +220,17 @@ def test_ctrl_c_at_the_question_calls_nothing_and_the_chat_goes_on(
             assert process.wait(60) == 0
     # what has no answer is not sent again
     assert [m["content"] for m in server.requests[1].body["messages"]] == ["And now?"]
+
+
+def test_a_server_is_told_of_sampling_what_the_person_says_and_the_seed_of_a_script(
+    models: CommandLine,
+) -> None:
+    with OpenAIServer() as server:
+        server.next(says("a"), says("b"))
+        asked = ("run", SMOLLM2, "Hi", "--runtime", server.url)
+        models(*asked)
+        done = models(*asked, "--temperature", "0.5", "--seed", "7", "--verbose")
+    names = {"temperature", "repeat_penalty", "top_p", "seed"}
+    said = [{k: v for k, v in each.body.items() if k in names} for each in server.requests]
+    assert said == [{"seed": 42}, {"temperature": 0.5, "seed": 7}]
+    assert "sampling: temperature 0.5 (option); seed 7\n" in done.stderr

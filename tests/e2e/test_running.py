@@ -26,6 +26,7 @@ pytestmark = pytest.mark.model
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
 QUESTION = "What is the capital of France?"
+LIKELIEST = ("--temperature", "0")
 SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say.\n"
 FIT = re.compile(
     r"fits, needs [\d.]+ MiB of [\d.]+ GiB (GPU )?memory; context (\d+( of \d+)?), \d+ threads$"
@@ -36,7 +37,7 @@ FIT = re.compile(
 
 
 def test_it_knows_the_capital_of_france(models: CommandLine) -> None:
-    done = models("run", SMOLLM2, QUESTION)
+    done = models("run", SMOLLM2, QUESTION, *LIKELIEST)
     assert done.returncode == 0
     assert "Paris" in done.stdout
     assert done.stdout.endswith(".\n")
@@ -53,7 +54,7 @@ def test_the_same_question_gets_the_same_answer(models: CommandLine) -> None:
 
 
 def test_a_missing_model_is_pulled_first(cli: CommandLine, mirror: str) -> None:
-    done = cli("run", SMOLLM2, QUESTION, MODELRUNNER_MIRRORS=mirror)
+    done = cli("run", SMOLLM2, QUESTION, *LIKELIEST, MODELRUNNER_MIRRORS=mirror)
     assert done.returncode == 0
     assert "Paris" in done.stdout
     assert done.stdout.endswith(".\n")
@@ -75,7 +76,7 @@ def test_quiet_leaves_the_answer(models: CommandLine) -> None:
 
 
 def test_what_is_piped_in_is_the_prompt(models: CommandLine) -> None:
-    done = models("run", SMOLLM2, "-q", stdin=f"{QUESTION}\n".encode())
+    done = models("run", SMOLLM2, "-q", *LIKELIEST, stdin=f"{QUESTION}\n".encode())
     assert done.returncode == 0
     assert "Paris" in done.stdout
     assert done.stdout.endswith(".\n")
@@ -91,7 +92,7 @@ def test_what_is_piped_in_goes_with_the_prompt(models: CommandLine) -> None:
 
 
 def test_an_answer_as_json(models: CommandLine) -> None:
-    done = models("run", SMOLLM2, QUESTION, "--json")
+    done = models("run", SMOLLM2, QUESTION, *LIKELIEST, "--json")
     found = json.loads(done.stdout)
     assert found.pop("tokens_per_s") > 0
     assert found.pop("prompt_tokens") > 10

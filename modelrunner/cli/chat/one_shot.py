@@ -13,7 +13,6 @@ from modelrunner.cli.chat.answer import Display, answer_once
 from modelrunner.cli.chat.session import Session, describe
 from modelrunner.cli.context import Context
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.runtime.base import Runtime
 from modelrunner.wire import parse_json
 
 
@@ -58,10 +57,9 @@ class OneShot:
         """Whether the answer has to match a schema."""
         return self.form is not None and self.form.schema is not None
 
-    def options(self, said: SamplingOptions, runtime: Runtime) -> SamplingOptions:
+    def options(self, said: SamplingOptions) -> SamplingOptions:
         """Return the options with the defaults for these answers."""
-        repeats = self.count == 1 and not self.in_chat
-        return sampling_of(said, self.form, repeats=repeats, external=runtime.external)
+        return sampling_of(said, self.form, repeats=not self.in_chat)
 
     def answer(self, context: Context, session: Session, question: str) -> None:
         """Send the prompt, and print the answers.

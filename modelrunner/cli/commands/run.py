@@ -57,6 +57,7 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import Fitting, request_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
+from modelrunner.runtime.sampling import Recommended, Sampling
 from modelrunner.tools.files import load_tools
 
 _PATIENCE_S = 300.0
@@ -152,10 +153,10 @@ def run(
     if tools is not None and warning is not None:
         context.console.warn(warning)
     conversation = _conversation(context, manner, system)
-    options = SamplingOptions(
-        temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty
+    options = one_shot.options(
+        SamplingOptions(temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty)
     )
-    options = one_shot.options(options, chosen)
+    _say_sampling(context, chosen, plan, options, verbose)
     begun = time.monotonic()
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
@@ -251,6 +252,19 @@ def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
         # an answer without a thought may be whole then
         return Opening.UNKNOWN
     return opening
+
+
+def _say_sampling(
+    context: Context, runtime: Runtime, plan: LaunchPlan, options: SamplingOptions, verbose: bool
+) -> None:
+    """Print how tokens are chosen, and who said so."""
+    if not verbose:
+        return
+    # a server that runs already has its own
+    others = () if runtime.external else plan.recommended.parts
+    line = Recommended((("option", Sampling.of(options.to_dict())), *others)).line()
+    seed = "random" if options.seed is None else str(options.seed)
+    context.console.say(f"sampling: {line or 'the defaults of the runtime'}; seed {seed}")
 
 
 def _question(context: Context, words: list[str]) -> str | None:

@@ -27,7 +27,9 @@ from modelrunner.operations.estimate.observations import Observation, judged
 from modelrunner.operations.launch.request import USUAL_CACHE, LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.purpose import require_chat, require_model
+from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.sampling import Recommended
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
 
@@ -55,6 +57,7 @@ class LaunchPlan:
         budget: Bytes that were set as its limit and are enough; None for what the devices have.
         own_template: The chat template that the artifact brings beside the weights.
         projector_problem: Why the artifact's projector is left out.
+        recommended: How tokens are chosen where a request does not say, and who says so.
     """
 
     name: str
@@ -70,6 +73,7 @@ class LaunchPlan:
     budget: int | None = None
     own_template: Path | None = None
     projector_problem: str | None = None
+    recommended: Recommended = Recommended()  # noqa: RUF009 - it is frozen
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -167,7 +171,10 @@ def plan_launch(
     load = request.load(context)
     artifact = model.artifact
     template = model.file(artifact.template)
-    spec = request.spec(
+    recommended = Recommended(
+        (("configured", request.sampling), *recommended_by(model, metadata).parts)
+    )
+    spec = replace(request, sampling=recommended.values).spec(
         model.weights(),
         name,
         context,
@@ -188,6 +195,7 @@ def plan_launch(
         source_of(requested, tokens, default),
         own_template=template,
         projector_problem=found.projector_problem,
+        recommended=recommended,
     )
 
 

@@ -19,6 +19,7 @@ from modelrunner.runtime.base import (
     LaunchSpec,
     RopeScaling,
 )
+from modelrunner.runtime.sampling import Sampling
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 
@@ -49,6 +50,7 @@ class LaunchRequest:
         rope_freq_base: The base of the rotary frequencies.
         rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         chat_template: A file with a Jinja template instead of the model's own.
+        sampling: How tokens are chosen where a request does not say.
         raw_flags: Flags for llama-server, passed on as they are.
     """
 
@@ -70,6 +72,7 @@ class LaunchRequest:
     rope_freq_base: float | None = None
     rpc: str | None = None
     chat_template: Path | None = None
+    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
     raw_flags: tuple[str, ...] = ()
 
     @classmethod
@@ -111,6 +114,7 @@ class LaunchRequest:
             rope_freq_base=_number(found, "rope_freq_base"),
             rpc=_text(found, "rpc"),
             chat_template=chat_template,
+            sampling=Sampling.of(found),
             raw_flags=raw_flags,
         )
 
@@ -200,6 +204,7 @@ class LaunchRequest:
             rope_scale=self.rope_scale,
             rope_freq_base=self.rope_freq_base,
             rpc=self.rpc,
+            sampling=self.sampling,
             raw_flags=self.raw_flags,
         )
 

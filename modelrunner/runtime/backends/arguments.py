@@ -5,6 +5,8 @@ so. What came, went or was renamed on the way is an environment variable, which 
 not know it ignores; and so is the key, which must not show in a process list.
 """
 
+from collections.abc import Iterator
+
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child.ports import LOOPBACK
 
@@ -53,7 +55,7 @@ def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]
         line += ["--reranking"]
     if spec.rpc is not None:
         line += ["--rpc", spec.rpc]
-    return [*line, *_draft(spec), *_rope(spec), *spec.raw_flags]
+    return [*line, *_draft(spec), *_rope(spec), *_sampling(spec), *spec.raw_flags]
 
 
 def _draft(spec: LaunchSpec) -> list[str]:
@@ -74,6 +76,21 @@ def _rope(spec: LaunchSpec) -> list[str]:
     if spec.rope_freq_base is not None:
         line += ["--rope-freq-base", f"{spec.rope_freq_base:g}"]
     return line
+
+
+_SAMPLING_FLAGS = {
+    "temperature": "--temp",
+    "repeat_last_n": "--repeat-last-n",
+    "mirostat_tau": "--mirostat-ent",
+    "mirostat_eta": "--mirostat-lr",
+}
+"""Those that are not called as in a request."""
+
+
+def _sampling(spec: LaunchSpec) -> Iterator[str]:
+    for name, value in spec.sampling:
+        yield _SAMPLING_FLAGS.get(name) or f"--{name.replace('_', '-')}"
+        yield f"{value:g}"
 
 
 def environment(spec: LaunchSpec) -> dict[str, str]:

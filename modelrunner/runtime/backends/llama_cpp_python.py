@@ -69,8 +69,11 @@ def _listener(port: int) -> socket.socket:
 def _load(spec: LaunchSpec) -> tuple[Any, int]:
     """The package's application with the model in memory, and the model's context."""
     import llama_cpp.server.app as package
+    from llama_cpp.server import types
     from llama_cpp.server.settings import ModelSettings, ServerSettings
 
+    for request in (types.CreateCompletionRequest, types.CreateChatCompletionRequest):
+        _sample(request, spec)
     app = package.create_app(
         # one request must not cut off another
         server_settings=ServerSettings(api_key=spec.api_key or None, interrupt_requests=False),
@@ -82,6 +85,19 @@ def _load(spec: LaunchSpec) -> tuple[Any, int]:
     ]
     model = package._llama_proxy()  # noqa: SLF001 - the public way to it needs a request
     return app, model.n_ctx()
+
+
+def _sample(request: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package's own types
+    """Make the spec's sampling the default of a kind of request.
+
+    The package has a repeat penalty of its own, which no model's makers recommend.
+    """
+    wanted = {"repeat_penalty": 1.0, **dict(spec.sampling)}
+    for name, value in wanted.items():
+        known = request.model_fields.get("mirostat_mode" if name == "mirostat" else name)
+        if known is not None:
+            known.default = value
+    request.model_rebuild(force=True)
 
 
 def _settings(spec: LaunchSpec) -> dict[str, Any]:

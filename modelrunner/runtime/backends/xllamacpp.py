@@ -83,6 +83,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
     _guess(params, spec)
     _stretch(params, spec)
+    _sample(params, spec)
     params.verbosity = SAYS_ITS_BUFFERS
     params.use_jinja = True
     params.embedding = spec.embedding or spec.ranking
@@ -117,6 +118,32 @@ def _stretch(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the packa
         params.rope_freq_scale = 1 / spec.rope_scale
     if spec.rope_freq_base is not None:
         params.rope_freq_base = spec.rope_freq_base
+
+
+_SAMPLING = {
+    "temperature": ("temp", 1 << 6),
+    "top_k": ("top_k", 1 << 1),
+    "top_p": ("top_p", 1 << 2),
+    "min_p": ("min_p", 1 << 3),
+    "xtc_probability": ("xtc_probability", 1 << 4),
+    "xtc_threshold": ("xtc_threshold", 1 << 5),
+    "repeat_last_n": ("penalty_last_n", 1 << 7),
+    "repeat_penalty": ("penalty_repeat", 1 << 8),
+    "presence_penalty": ("penalty_present", 0),
+    "frequency_penalty": ("penalty_freq", 0),
+    "mirostat": ("mirostat", 1 << 9),
+    "mirostat_tau": ("mirostat_tau", 1 << 10),
+    "mirostat_eta": ("mirostat_eta", 1 << 11),
+}
+"""What llama.cpp calls them, and the bit by which they count more than the header's own:
+`common_params_sampling_config` of its `common.h`."""
+
+
+def _sample(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
+    for name, value in spec.sampling:
+        attribute, bit = _SAMPLING[name]
+        setattr(params.sampling, attribute, value)
+        params.sampling.user_sampling_config |= bit
 
 
 def _close_what_nobody_asked_for(params: Any) -> None:  # noqa: ANN401 - the package has no types

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from modelrunner.runtime.base import PATHS, LaunchSpec
 from modelrunner.runtime.child.supervisor import ANNOUNCEMENT_FD
+from modelrunner.runtime.sampling import Sampling
 from modelrunner.wire import parse_json
 
 
@@ -42,6 +43,7 @@ def receive(stream: TextIO) -> LaunchSpec:
         if fields[name] is not None:
             fields[name] = Path(fields[name])
     fields["raw_flags"] = tuple(fields["raw_flags"])
+    fields["sampling"] = Sampling(**fields["sampling"])
     return LaunchSpec(**fields)
 
 

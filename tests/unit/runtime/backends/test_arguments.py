@@ -7,6 +7,7 @@ import pytest
 
 from modelrunner.runtime.backends.arguments import arguments, environment, load_mode
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.sampling import Sampling
 
 SPEC = LaunchSpec(
     model=Path("/models/m.gguf"), name="ai/m:1B", context=4096, threads=3, api_key="the-key"
@@ -106,3 +107,14 @@ def test_load_mode_says_how_weights_get_into_memory(memory_map, memory_lock, mod
     assert variables.get("LLAMA_ARG_LOAD_MODE", "auto") == mode
     assert ("LLAMA_ARG_NO_MMAP" in variables) is not memory_map
     assert ("LLAMA_ARG_MLOCK" in variables) is memory_lock
+
+
+def test_sampling_is_said_in_the_words_of_llama_servers_options():
+    sampling = Sampling(temperature=0.6, top_k=20, repeat_last_n=64, mirostat=2, mirostat_tau=4.5)
+    assert arguments(replace(SPEC, sampling=sampling), 1)[-10:] == [
+        *("--temp", "0.6"),
+        *("--top-k", "20"),
+        *("--repeat-last-n", "64"),
+        *("--mirostat", "2"),
+        *("--mirostat-ent", "4.5"),
+    ]
