@@ -1,6 +1,6 @@
-"""The library: what scripts in Python may use, with the environment and configuration of a user.
+"""The Python library; it uses the same environment and configuration as the command line.
 
-`modelrunner` itself offers these names; nothing else of the package is a promise.
+The package `modelrunner` exports these names; everything else in it may change without notice.
 """
 
 import os
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is here.
+    """A model in the local store.
 
     Attributes:
         digest: Its ID, `sha256:` and 64 hex digits.
         references: Its names.
         path: The weights under their real name, the first shard of several.
-        size_bytes: What it takes on disk.
-        architecture: As its config says; this and what follows are None where it does not.
+        size_bytes: Its size on disk.
+        architecture: According to its config; None, as all that follows, if that does not say.
         parameters: Such as `135M`.
         quantization: Such as `Q4_K_M`.
-        context_length: Tokens that it was trained for.
+        context_length: The trained context, in tokens.
     """
 
     digest: str
@@ -49,20 +49,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The memory that a model needs, and whether there is so much.
+    """The memory that a model needs, and whether it fits.
 
     Attributes:
         reference: The model.
-        source: What the estimate rests on.
-        context: Tokens that it is for.
-        total_bytes: What is needed; certainly more than `low_bytes`, less than `high_bytes`.
-        low_bytes: See above.
-        high_bytes: See above; None where nothing bounds it.
+        source: The basis of the estimate: `header`, `config`, `card` or `measured`.
+        context: The context that was assumed, in tokens.
+        total_bytes: The bytes needed; between `low_bytes` and `high_bytes`.
+        low_bytes: The lower bound.
+        high_bytes: The upper bound; None if unknown.
         verdict: Whether it fits.
-        budget_bytes: What it is to fit into; None where that is not known.
-        gpu_layers: Layers that fit on the GPU; None where there is none.
-        max_context: The longest context that fits; None where it is not known.
-        notes: What else is to be said.
+        budget_bytes: The bytes that it has to fit into; None if unknown.
+        gpu_layers: Layers that fit on the GPU; None without a GPU.
+        max_context: The longest context that fits; None if unknown.
+        notes: Remarks, one sentence each.
     """
 
     reference: str
@@ -80,13 +80,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What a model that is pulled has to fit into.
+    """The memory that a pulled model has to fit into.
 
     Attributes:
         choose: Whether to take the largest variant of the repository that fits.
-        require: Whether to pull nothing that does not fit; else a warning is issued.
-        budget: Bytes to fit into; None for the memory of this machine.
-        context: Tokens; None for a usual context.
+        require: Whether a model that does not fit is an error; else it is a Python warning.
+        budget: The memory to fit into, in bytes; None for that of this machine.
+        context: The context in tokens; None for a usual one.
     """
 
     choose: bool = True
@@ -100,9 +100,9 @@ class LockedModel:
     """A model that `modelrunner.lock` pins, as it is in the local store.
 
     Attributes:
-        name: What the project calls it.
+        name: Its name in the project.
         model: The model.
-        output: Where the project wants its files; None where it does not say. Nothing is put there.
+        output: The directory that the project sets for its files, if any. Nothing is put there.
     """
 
     name: str
@@ -112,7 +112,7 @@ class LockedModel:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A blob that is not as it should be.
+    """A blob that is missing or damaged.
 
     Attributes:
         digest: Its digest.
@@ -127,12 +127,12 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was verified.
+    """The result of a verification.
 
     Attributes:
-        blobs: How many blobs were looked at.
-        size_bytes: Their size together.
-        damage: Those that are not as they should be; empty where all is well.
+        blobs: The number of blobs that were verified.
+        size_bytes: Their total size.
+        damage: The blobs that are missing or damaged.
     """
 
     blobs: int
@@ -145,11 +145,11 @@ class Server:
     """A model that is served on this machine, for the length of a `with` block.
 
     Attributes:
-        model: What requests call it.
-        base_url: The address of its OpenAI API, such as `http://127.0.0.1:40123/v1`.
-        api_key: What requests carry as `Authorization: Bearer ...`.
-        context: Tokens of one conversation.
-        runtime: What serves.
+        model: The name for requests.
+        base_url: The URL of its OpenAI API, such as `http://127.0.0.1:40123/v1`.
+        api_key: The key for `Authorization: Bearer ...`.
+        context: The context of one conversation, in tokens.
+        runtime: The name of the runtime that serves it.
         fit: One sentence: whether and where it fits, and with which context.
     """
 
@@ -162,28 +162,28 @@ class Server:
 
 
 class Store:
-    """The models that are here.
+    """The local store.
 
     Args:
-        home: The folder that everything lies in; that of the command line where it is None.
+        home: The base directory of all data; None for that of the command line.
     """
 
     def __init__(self, home: str | Path | None = None) -> None:
         self._store = _workspace(home).store
 
     def models(self) -> tuple[Model, ...]:
-        """Every model once, with all its names.
+        """Return every model once, with all its names.
 
         Raises:
-            CorruptStoreError: One is damaged.
+            CorruptStoreError: A model is damaged.
         """
         return tuple(_model(model) for model in self._store.models())
 
     def find(self, reference: str | Reference) -> Model | None:
-        """A model by name or ID, None where it is not here.
+        """Return a model by name or ID; None if it is not in the store.
 
         Raises:
-            InvalidReferenceError: The text is neither.
+            InvalidReferenceError: The text is neither a name nor an ID.
         """
         found = self._store.lookup(_text(reference))
         return None if found is None else _model(found)
@@ -204,23 +204,23 @@ def pull(
 
     Args:
         reference: The model, as for the command line.
-        home: The directory that everything lies in; None for that of the command line.
-        listener: Called with what happens, see `modelrunner.events`.
-        connections: Exactly so many; as many as help where it is None.
-        rate: Bytes a second at most.
-        timeout: Seconds for all of it; what arrived is kept.
-        offline: Whether the network is ruled out.
-        fit: What the model has to fit into, and whether to choose a variant that does.
+        home: The base directory of all data; None for that of the command line.
+        listener: Called with each event, see `modelrunner.events`.
+        connections: The number of connections; None to adapt it.
+        rate: The limit in bytes per second.
+        timeout: The limit for the whole call, in seconds; what was downloaded is kept.
+        offline: Whether to use the local store only.
+        fit: The memory to fit into, and whether to choose a variant that does.
 
     Raises:
         InvalidReferenceError: The text is not a reference.
-        ManifestNotFoundError: No such tag; the near ones are named.
-        UnsupportedArtifactError, IntegrityError: What is there cannot be used.
-        AccessError, TransferError: The registry does not deliver; what came is kept.
-        UnverifiedError: The policy of `verify.toml` keeps it out.
-        DiskFullError, StoreAccessError: It cannot be kept.
+        ManifestNotFoundError: No such tag; the message names similar ones.
+        UnsupportedArtifactError, IntegrityError: The artifact cannot be used.
+        AccessError, TransferError: The download failed; what was downloaded is kept.
+        UnverifiedError: The policy in `verify.toml` refuses the model.
+        DiskFullError, StoreAccessError: The model cannot be stored.
         DoesNotFitError: It does not fit, and `fit` requires it.
-        NotInStoreError: It is not in the local store, and `offline` is set.
+        NotInStoreError: The model is not in the local store, and `offline` is set.
     """
     workspace = _workspace(home, offline=offline)
     wanted = Reference.parse(_text(reference))
@@ -268,19 +268,19 @@ def pull_locked(
     """Pull exactly what `modelrunner.lock` pins, by digest.
 
     Args:
-        names: The models, as the project calls them; all where none is named.
-        file: The project's `modelrunner.toml`; None for that of the working directory.
-        home: The directory that everything lies in; None for that of the command line.
-        listener: Called with what happens, see `modelrunner.events`.
-        connections: Exactly so many; as many as help where it is None.
-        rate: Bytes a second at most.
-        timeout: Seconds for all of it; what arrived is kept.
-        frozen: Whether the network is ruled out.
+        names: The models, by their names in the project; empty for all.
+        file: The project's `modelrunner.toml`; None for the one in the working directory.
+        home: The base directory of all data; None for that of the command line.
+        listener: Called with each event, see `modelrunner.events`.
+        connections: The number of connections; None to adapt it.
+        rate: The limit in bytes per second.
+        timeout: The limit for the whole call, in seconds; what was downloaded is kept.
+        frozen: Whether to use the local store only.
 
     Raises:
         LockError: The lock does not satisfy the project's file, or is malformed.
         NotInStoreError: Something is missing in the local store, and `frozen` is set.
-        ModelRunnerError: What kept the first model away that could not be pulled, as for `pull`.
+        ModelRunnerError: The first failure of a pull, see `pull`.
     """
     from modelrunner.lockfile.project import Project
     from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
@@ -320,9 +320,9 @@ def verify(
 
     Args:
         reference: The model; None for the whole store.
-        home: The directory that everything lies in; None for that of the command line.
+        home: The base directory of all data; None for that of the command line.
         deep: Whether to read every byte, instead of only what has changed since it was verified.
-        listener: Called with what happens, see `modelrunner.events`.
+        listener: Called with each event, see `modelrunner.events`.
 
     Raises:
         ModelNotFoundError: The model is not in the local store.
@@ -354,26 +354,26 @@ def launch(
     offline: bool = False,
     listener: Listener = ignore,
 ) -> Iterator[Server]:
-    """Serve a model for the length of a block; it is pulled if it is not in the local store.
+    """Serve a model while a `with` block runs; pull it first if it is not in the local store.
 
         with modelrunner.launch("ai/smollm2", settings={"context": 4096}) as server:
             ...  # any client of the OpenAI API, with server.base_url and server.api_key
 
     Args:
         reference: A model, or the path of a GGUF file.
-        home: The directory that everything lies in; None for that of the command line.
-        runtime: `llama-server`, `xllamacpp` and so on, or the URL of a running server; None for
-            the configured one.
+        home: The base directory of all data; None for that of the command line.
+        runtime: A name such as `llama-server`, or the URL of a running server; None for the
+            configured runtime.
         settings: Values by the names that `modelrunner configure --help` lists; they take
-            precedence over what was configured.
-        offline: Whether the network is ruled out.
-        listener: Called with what happens in a pull, see `modelrunner.events`.
+            precedence over configured ones.
+        offline: Whether to use the local store only.
+        listener: Called with each event of a pull, see `modelrunner.events`.
 
     Raises:
         RuntimeUnavailableError: The runtime is not installed.
-        RuntimeFailedError: It refused the model, or ended.
-        UsageError: A setting is not known, or its value is not for it.
-        ModelRunnerError: What can go wrong in a pull, as for `pull`.
+        RuntimeFailedError: The runtime refused the model, or ended.
+        UsageError: An unknown setting, or an invalid value.
+        ModelRunnerError: The pull failed, see `pull`.
     """
     from modelrunner.operations.launch.find import find_or_pull
     from modelrunner.operations.launch.learn import as_seen, learn
@@ -423,22 +423,22 @@ def estimate(
     budget: int | None = None,
     devices: "Sequence[Device] | None" = None,
 ) -> Estimate:
-    """Tells how much memory a model or a GGUF file needs, and whether it fits.
+    """Estimate how much memory a model or a GGUF file needs, and whether it fits.
 
     Args:
-        subject: A model, here or in its registry, or the path of a file.
-        home: The folder that everything lies in; that of the command line where it is None.
-        context: Tokens; None for the default: as packaged, as trained, as fits, as is usual.
+        subject: A model, in the local store or its registry, or the path of a GGUF file.
+        home: The base directory of all data; None for that of the command line.
+        context: The context in tokens; None for the one that `modelrunner run` would choose.
         kv_type: The type of the KV cache.
-        parallel: Conversations at the same time; each has a whole context.
-        budget: Bytes to fit into; None for those of the devices.
-        devices: What to fit into, as `modelrunner.devices()` lists them; None for this machine's,
-            with what earlier runs on it have shown.
+        parallel: The number of concurrent conversations; each has a whole context.
+        budget: The memory to fit into, in bytes; None for that of the devices.
+        devices: The devices to fit into, as `modelrunner.devices()` lists them; None for those of
+            this machine, corrected by measurements of earlier runs.
 
     Raises:
-        MalformedGGUFError, UsageError: The file is none, or not there.
-        ManifestNotFoundError: Nobody knows the model.
-        AccessError, TransferError: The registry does not tell, and no card knows the model.
+        MalformedGGUFError, UsageError: The file is not GGUF, or not found.
+        ManifestNotFoundError: Unknown model.
+        AccessError, TransferError: The registry does not answer, and there is no card.
     """
     from modelrunner.operations.estimate.report import EstimateRequest
 

@@ -1,9 +1,9 @@
-"""Every way this program fails on purpose, and the exit code of each.
+"""The errors that this program raises on purpose, and the exit code of each.
 
 ```
 ModelRunnerError                          1
-+ UsageError                              2   options that contradict each other
-  + InvalidReferenceError                     a name that is no model reference
++ UsageError                              2   options that cannot be combined
+  + InvalidReferenceError                     a name that is not a valid model reference
   + ConfigError                               config.toml, the environment, the store's place
     + StoreVersionError                       a store that a newer modelrunner wrote
     + StoreAccessError                        a store that may not be written
@@ -28,7 +28,7 @@ ModelRunnerError                          1
   + MalformedManifestError, MalformedGGUFError
   + CorruptStoreError
     + RemovedMeanwhileError                   another process has removed what a model needs
-  + UnverifiedError                           nobody has signed it whom the policy names
+  + UnverifiedError                           no signature of a signer that the policy names
 + CapacityError                           7
   + DoesNotFitError, DiskFullError
   + ContextExceededError                      a prompt longer than the model's context
@@ -43,7 +43,7 @@ ModelRunnerError                          1
 + UnsupportedArtifactError               10   what it is, and what would run it
 ```
 
-A message is a lower-case sentence without a period that names the thing; a hint is something to do.
+A message is a lower-case sentence without a period that names the thing; a hint is one action.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ Fact = str | int | float | bool | None | list[str]
 
 
 class ExitStatus(IntEnum):
-    """What the shell sees: a promise to scripts, see the command line's contract."""
+    """The exit codes of the command line; scripts can rely on them."""
 
     OK = 0
     FAILURE = 1
@@ -77,19 +77,19 @@ def _given(**facts: Fact) -> dict[str, Fact]:
 
 
 class ModelRunnerError(Exception):
-    """The root: everything that this program raises on purpose.
+    """The base class of all errors that this program raises on purpose.
 
     Args:
         message: A lower-case sentence without a period that names the thing.
-        hint: What to do next, where something is known to help.
-        facts: What a script wants to know, by name; shown with `--json`.
+        hint: One action that helps; None for that of the class, if it has one.
+        facts: Values for scripts, by name; shown with `--json`.
     """
 
     exit_code: ClassVar[ExitStatus] = ExitStatus.FAILURE
     code: ClassVar[str] = "failure"
     retryable: ClassVar[bool] = False
     default_hint: ClassVar[str | None] = None
-    """What helps with any error of the class, where the place that raises it knows no better."""
+    """The hint of errors that are raised without one."""
 
     def __init__(self, message: str, *, hint: str | None = None, **facts: Fact) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class ModelRunnerError(Exception):
         return changed
 
     def to_dict(self) -> dict[str, Fact]:
-        """The error as one JSON object: code, message, hint, retryable, then the facts."""
+        """Return the error as one JSON object: code, message, hint, retryable, then the facts."""
         return {
             "code": self.code,
             "message": self.message,
@@ -116,22 +116,32 @@ class ModelRunnerError(Exception):
 
 
 class UsageError(ModelRunnerError):
-    """The command line contradicts itself, or asks for what cannot be."""
+    """Invalid arguments, or options that cannot be combined."""
 
     exit_code = ExitStatus.USAGE
     code = "usage"
 
 
 class InvalidReferenceError(UsageError):
-    """The text is no model reference."""
+    """The text is not a valid model reference."""
 
     code = "invalid_reference"
 
 
 class ConfigError(UsageError):
-    """The configuration file, the environment or a place on disk is not usable."""
+    """The configuration file, an environment variable or a path is invalid.
+
+    Attributes:
+        ca_file: The configured file of certificates, if the error is that it does not exist.
+    """
 
     code = "invalid_configuration"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, ca_file: str | None = None, **facts: Fact
+    ) -> None:
+        super().__init__(message, hint=hint, **facts, **_given(ca_file=ca_file))
+        self.ca_file = ca_file
 
 
 class StoreVersionError(ConfigError):
@@ -141,13 +151,13 @@ class StoreVersionError(ConfigError):
 
 
 class StoreAccessError(ConfigError):
-    """The store or its folder may not be written or read."""
+    """The store cannot be read or written."""
 
     code = "store_access"
 
 
 class NotFoundError(ModelRunnerError):
-    """What was named does not exist."""
+    """Something that was named does not exist."""
 
     exit_code = ExitStatus.NOT_FOUND
     code = "not_found"
@@ -164,7 +174,7 @@ class ManifestNotFoundError(NotFoundError):
     """The registry has no such tag, digest or repository.
 
     Attributes:
-        missing: `tag`, `repository`, `manifest` or `blob`; None where that is not known.
+        missing: `tag`, `repository`, `manifest` or `blob`; None if unknown.
     """
 
     code = "manifest_not_found"
@@ -183,14 +193,14 @@ class ManifestNotFoundError(NotFoundError):
 
 
 class CardNotFoundError(NotFoundError):
-    """The catalogue has no card for this model."""
+    """The catalog has no card for this model."""
 
     code = "card_not_found"
     default_hint = "`modelrunner cards` lists the catalog"
 
 
 class AccessError(ModelRunnerError):
-    """The registry wants to know who asks, or says no."""
+    """The registry requires a login, or denies access."""
 
     exit_code = ExitStatus.ACCESS
     code = "access"
@@ -198,22 +208,22 @@ class AccessError(ModelRunnerError):
 
 
 class UnauthorizedError(AccessError):
-    """Login needed; Docker Hub says the same of repositories that do not exist."""
+    """A login is needed; Docker Hub answers the same for repositories that do not exist."""
 
     code = "unauthorized"
 
 
 class DeniedError(AccessError):
-    """The login is known, and not allowed."""
+    """The login is valid, but has no access."""
 
     code = "denied"
 
 
 class TransferError(ModelRunnerError):
-    """Bytes did not come: network, registry, limits. Trying again may help.
+    """A transfer failed: network, registry, limits. A retry may help.
 
     Attributes:
-        retry_after_s: Seconds that the registry asks to wait; None where it does not say.
+        retry_after_s: Seconds to wait, as the registry asks; None if it does not.
     """
 
     exit_code = ExitStatus.TRANSFER
@@ -241,7 +251,7 @@ class RegistryUnavailableError(TransferError):
 
 
 class RegistryAnswerError(TransferError):
-    """The registry answered with something that it should not."""
+    """The registry sent an invalid response."""
 
     code = "registry_answer"
     retryable = False
@@ -249,7 +259,7 @@ class RegistryAnswerError(TransferError):
 
 
 class RequestTooLargeError(RegistryAnswerError):
-    """The registry, or a proxy in front of it, takes no request of that size."""
+    """The registry, or a proxy in front of it, refuses requests of that size."""
 
     code = "request_too_large"
     default_hint = (
@@ -259,19 +269,19 @@ class RequestTooLargeError(RegistryAnswerError):
 
 
 class RateLimitedError(TransferError):
-    """The registry asks for patience."""
+    """A rate limit of the registry is reached."""
 
     code = "rate_limited"
 
 
 class DeadlineError(TransferError):
-    """It takes longer than was allowed."""
+    """The time limit was exceeded."""
 
     code = "deadline"
 
 
 class RangesUnsupportedError(TransferError):
-    """The source delivers whole files only, or says nonsense about parts."""
+    """The source delivers whole files only, or sends invalid ranges."""
 
     code = "ranges_unsupported"
     retryable = False
@@ -279,19 +289,19 @@ class RangesUnsupportedError(TransferError):
 
 
 class InterruptedTransferError(TransferError):
-    """A body broke off before its end."""
+    """A response ended early."""
 
     code = "interrupted_transfer"
 
 
 class PartRefusedError(InterruptedTransferError):
-    """A part of a file was refused: the next try asks anew, a later one for the whole."""
+    """A part of a file was refused: the next try asks again, a later one for the whole."""
 
     code = "part_refused"
 
 
 class CanceledByUserError(ModelRunnerError):
-    """Ctrl-C, SIGTERM or SIGHUP has ended the command."""
+    """Ctrl-C, SIGTERM or SIGHUP ended the command."""
 
     exit_code = ExitStatus.INTERRUPTED
     code = "interrupted"
@@ -300,7 +310,7 @@ class CanceledByUserError(ModelRunnerError):
 
 
 class IntegrityError(ModelRunnerError):
-    """Bytes are not what their name says."""
+    """Content does not match its digest, its size or its format."""
 
     exit_code = ExitStatus.INTEGRITY
     code = "integrity"
@@ -308,7 +318,7 @@ class IntegrityError(ModelRunnerError):
 
 
 class DigestMismatchError(IntegrityError):
-    """The content hashes to something else.
+    """The content does not match its digest.
 
     Attributes:
         places: The hosts that parts of the content came from.
@@ -329,34 +339,34 @@ class DigestMismatchError(IntegrityError):
 
 
 class SizeMismatchError(IntegrityError):
-    """The content is longer or shorter than its descriptor says."""
+    """The content does not have the size of its descriptor."""
 
     code = "size_mismatch"
 
 
 class MalformedManifestError(IntegrityError):
-    """A manifest, index or config that breaks its specification."""
+    """A manifest, index or config is invalid."""
 
     code = "malformed_manifest"
     default_hint = "the artifact is broken: report it to its publisher"
 
 
 class MalformedGGUFError(IntegrityError):
-    """A file that is no GGUF, or a hostile one."""
+    """A file is not GGUF, or is malformed."""
 
     code = "malformed_gguf"
     default_hint = "download the file again, or convert the model again"
 
 
 class CorruptStoreError(IntegrityError):
-    """The store on disk is not what its index says."""
+    """The store does not match its index."""
 
     code = "corrupt_store"
     default_hint = "run `modelrunner verify --deep` to find the damage, then pull that model again"
 
 
 class RemovedMeanwhileError(CorruptStoreError):
-    """Another process has removed a blob that a model was about to be named with."""
+    """Another process removed a blob of a model before it got its name."""
 
     code = "removed_meanwhile"
     retryable = True
@@ -364,45 +374,45 @@ class RemovedMeanwhileError(CorruptStoreError):
 
 
 class UnverifiedError(IntegrityError):
-    """Nobody whom the policy names has signed it."""
+    """No signature of a signer that the policy names."""
 
     code = "unverified"
 
 
 class CapacityError(ModelRunnerError):
-    """There is not enough room."""
+    """Not enough memory, disk space or context."""
 
     exit_code = ExitStatus.CAPACITY
     code = "capacity"
 
 
 class DoesNotFitError(CapacityError):
-    """The model needs more memory than there is, or than was allowed."""
+    """The model needs more memory than is available or allowed."""
 
     code = "does_not_fit"
 
 
 class DiskFullError(CapacityError):
-    """The disk is full, or would be."""
+    """The disk is full, or would become so."""
 
     code = "disk_full"
     default_hint = "free some space: `modelrunner df`, `modelrunner prune`"
 
 
 class ContextExceededError(CapacityError):
-    """The prompt is longer than the context that the model was started with."""
+    """The prompt is longer than the context of the running model."""
 
     code = "context_exceeded"
 
 
 class AnswerCutError(CapacityError):
-    """An answer that has to be whole to be of use was cut."""
+    """An answer that must be complete was cut off."""
 
     code = "answer_cut"
 
 
 class LaunchError(ModelRunnerError):
-    """No runtime came up."""
+    """A runtime is not available, or failed."""
 
     exit_code = ExitStatus.RUNTIME
     code = "launch"
@@ -410,7 +420,7 @@ class LaunchError(ModelRunnerError):
 
 
 class RuntimeUnavailableError(LaunchError):
-    """No runtime is installed that could do it."""
+    """No installed runtime can do this."""
 
     code = "runtime_unavailable"
 
@@ -419,9 +429,9 @@ class RuntimeFailedError(LaunchError):
     """The runtime did not start, refused the model, or died.
 
     Attributes:
-        broke_off: Whether a server ended amid its work.
+        broke_off: Whether a server ended during an answer.
         unsupported: Whether the runtime will never run this model.
-        server_message: What the server itself said; None where it said nothing.
+        server_message: The error message of the server, if it sent one.
     """
 
     code = "runtime_failed"
@@ -448,13 +458,13 @@ class RuntimeFailedError(LaunchError):
 
 
 class PortInUseError(LaunchError):
-    """Somebody else listens there."""
+    """Another process listens on the port."""
 
     code = "port_in_use"
 
 
 class LockError(ModelRunnerError):
-    """Intent, lock and store disagree."""
+    """`modelrunner.toml`, `modelrunner.lock` and the store disagree."""
 
     exit_code = ExitStatus.LOCK
     code = "lock"
@@ -462,19 +472,34 @@ class LockError(ModelRunnerError):
 
 
 class LockOutdatedError(LockError):
-    """The lock does not satisfy the intent."""
+    """`modelrunner.lock` does not satisfy `modelrunner.toml`.
+
+    Attributes:
+        disagreements: Each as `FILE:LINE: TEXT`.
+    """
 
     code = "lock_outdated"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        disagreements: list[str] | None = None,
+        **facts: Fact,
+    ) -> None:
+        super().__init__(message, hint=hint, **facts, **_given(disagreements=disagreements))
+        self.disagreements = tuple(disagreements or ())
+
 
 class NotInStoreError(LockError):
-    """Something is missing here, and the network was ruled out."""
+    """Something is not in the local store, and the network must not be used."""
 
     code = "not_in_store"
 
 
 class UnsupportedArtifactError(ModelRunnerError):
-    """A real artifact, but none that this program can run."""
+    """A valid artifact that this program cannot run."""
 
     exit_code = ExitStatus.UNSUPPORTED
     code = "unsupported_artifact"

@@ -1,6 +1,6 @@
-"""What happens during a transfer, as data: core emits events, the command line draws them.
+"""Events of a transfer, as data.
 
-A `Listener` is any callable that takes an `Event`. Calls are serialised: a listener needs no lock.
+A `Listener` is any callable that takes an `Event`. Calls are serialized: a listener needs no lock.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The transfer is known: how much there is, here already, and to come."""
+    """The size of a transfer is known: in total, already stored, and resumed."""
 
     reference: str
     total_bytes: int
@@ -19,7 +19,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A blob that is there already."""
+    """A blob is in the store already."""
 
     digest: str
     size: int
@@ -28,7 +28,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Another process is fetching this blob: it is waited for."""
+    """Another process is downloading this blob; this one waits for it."""
 
     digest: str
     title: str
@@ -36,7 +36,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A blob begins to move; `resumed` bytes of it are here from an earlier try."""
+    """The transfer of a blob begins; `resumed` bytes of it were stored by an earlier one."""
 
     digest: str
     size: int
@@ -46,7 +46,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """`done` bytes of a blob are here, all told."""
+    """`done` bytes of a blob are in the store, resumed ones included."""
 
     digest: str
     size: int
@@ -55,9 +55,9 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A try failed in a way that may pass; the next one starts after `delay` seconds.
+    """A request failed temporarily; it is repeated after `delay` seconds.
 
-    `digest` is empty where no blob was asked for, but a manifest or a list.
+    `digest` is empty if the request was not for a blob.
     """
 
     digest: str
@@ -68,7 +68,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A blob is complete and hashes to its name."""
+    """A blob is complete and matches its digest."""
 
     digest: str
     size: int
@@ -76,7 +76,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The whole transfer is done and named."""
+    """The model is complete and has its name."""
 
     reference: str
     digest: str
@@ -88,4 +88,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """The listener that hears nothing."""
+    """Ignore an event."""

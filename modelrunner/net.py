@@ -55,7 +55,7 @@ def local_host(host: str) -> str:
     """Return the host by which this machine reaches a server that listens on `host`.
 
     A server on every address (`0.0.0.0`, `::`) is asked on loopback: the address that it listens on
-    is no destination.
+    is not a destination.
     """
     address = ip_of(host)
     if address is None or not address.is_unspecified:

@@ -37,7 +37,7 @@ def escape_unsafe(document: str) -> str:
 def mask(secret: str) -> None:
     """Have a secret masked from now on, wherever foreign text repeats it.
 
-    Registries and helpers are told secrets, and what they answer is shown. What is too short to be
+    Registries and helpers get secrets, and what they answer is shown. What is too short to be
     one is passed over: it would be found in every word.
     """
     if len(secret) >= _SHORTEST_SECRET:

@@ -49,7 +49,7 @@ def parse_size(text: str) -> int:
     `KiB`, `MiB`, ... and bare letters are binary, `KB`, `MB`, ... decimal.
 
     Raises:
-        ValueError: The text is no size.
+        ValueError: The text is not a size.
     """
     match = _SIZE.fullmatch(text)
     factor = _FACTORS.get(match[2].lower()) if match else None

@@ -1,1 +1,1 @@
-"""Model cards: Markdown made into facts, and the catalogue of them."""
+"""Model cards: Markdown made into facts, and the catalog of them."""

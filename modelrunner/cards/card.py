@@ -29,7 +29,7 @@ class Attributes:
     extra: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """The eight attributes by name, the licence's address, and rows with other names."""
+        """The eight attributes by name, the license's address, and rows with other names."""
         return {
             "provider": self.provider,
             "architecture": self.architecture,

@@ -1,4 +1,4 @@
-"""The catalogue: cards that come with the program, one file a repository, found by name.
+"""The catalog: cards that come with the program, one file a repository, found by name.
 
 A file's name is its repository's, so finding a card reads one file. In an installation the cards
 lie beside this module in `data`; in a source checkout they lie in `cards` at the top.
@@ -22,13 +22,13 @@ _NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A folder of cards."""
+    """A directory of cards."""
 
     folder: Path
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Catalog":
-        """The catalogue in a folder, else the one that comes with the program."""
+        """The catalog in a directory, else the one that comes with the program."""
         if folder is not None:
             return cls(folder)
         places = (_HERE / "data", _HERE.parent.parent / "cards")
@@ -84,7 +84,7 @@ class Catalog:
         return (card for card in self.cards() if all(word in _about(card) for word in words))
 
     def repeated_rows(self, card: "Card") -> tuple[str, ...]:
-        """Rows of a card that another card of the catalogue has too, figure by figure."""
+        """Rows of a card that another card of the catalog has too, figure by figure."""
         # see `_read`
         from modelrunner.cards.checks import compare
 
@@ -93,9 +93,9 @@ class Catalog:
 
 
 def repository_of(reference: str) -> str | None:
-    """The repository's last part, under which the catalogue files it.
+    """The repository's last part, under which the catalog files it.
 
-    Only Docker's namespace is in the catalogue: `ai/NAME`, with or without `docker.io`, a tag or
+    Only Docker's namespace is in the catalog: `ai/NAME`, with or without `docker.io`, a tag or
     a digest, or `NAME` alone.
     """
     path, _, _ = reference.partition("@")

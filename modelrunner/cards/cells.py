@@ -1,4 +1,4 @@
-"""The cells of a variants table, read: parameters, quantisation, context and sizes.
+"""The cells of a variants table, read: parameters, quantization, context and sizes.
 
 ```
 parameters   3.2B | 334.09 M | 30B-A3B (total, active) | 64x994M (experts x size: no plain count)
@@ -6,7 +6,7 @@ context      131K tokens | 1M tokens | 512 tokens | 40,960 tokens: K and M are p
 size         1.81 GB | 530.18 MB | ~17.2GiB | 24GB¹ | 16.8 (no unit: GB)
 ```
 
-`-`, an empty cell and what is none of these give `None`.
+`-`, an empty cell and anything else give `None`.
 """
 
 import re

@@ -99,7 +99,7 @@ def _same(tag: str, cell: str) -> bool:
 
 
 def _falling_sizes(variants: Sequence[Variant]) -> Iterator[str]:
-    """More parameters in fewer bytes, at one quantisation."""
+    """More parameters in fewer bytes, at one quantization."""
     groups: dict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
         if variant.quantization and variant.parameters and variant.size_bytes is not None:

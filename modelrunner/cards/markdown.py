@@ -1,6 +1,6 @@
 """Markdown cut into sections, lines and tables: as much of it as model cards use.
 
-Every step is linear in the text and takes any text: what is no heading, fence or table is prose.
+Every step is linear in the text and takes any text: what is not a heading, fence or table is prose.
 """
 
 import re
@@ -142,7 +142,7 @@ def label(cell: str) -> str:
 
 
 def links(text: str) -> Iterator[tuple[str, str]]:
-    """The links in a text as (label, address): Markdown's, then bare ones; images are none."""
+    """The links in a text as (label, address): Markdown's, then bare ones; images are left out."""
     rest: list[str] = []
     end = 0
     for match in _LINK.finditer(text):

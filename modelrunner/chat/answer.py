@@ -176,7 +176,7 @@ def finish_reason_of(chunk: Chunk) -> str | None:
 
 
 def usage_of(chunk: Chunk) -> Usage | None:
-    """The tokens counted, where a chunk tells them."""
+    """Return the token counts in a chunk, if it has any."""
     match chunk:
         case {"usage": {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}}:
             return Usage(prompt, completion)
@@ -185,7 +185,7 @@ def usage_of(chunk: Chunk) -> Usage | None:
 
 
 def timings_of(chunk: Chunk) -> Timings | None:
-    """The times measured, where a chunk tells them."""
+    """Return the measured times in a chunk, if it has any."""
     match chunk:
         case {
             "timings": {

@@ -104,7 +104,7 @@ class ChatClient:
         base_url: Where it is.
         api_key: What it wants to see, if anything.
         model: Its name there.
-        patience_s: Seconds without any sign after which it is given up. For a server that tells
+        patience_s: Seconds without any sign after which it is given up. For a server that reports
             how far it has read a long prompt, as llama-server does; None waits as long as it takes.
         completes: Whether the model continues the last message as text, without a chat template
             and without what was said before.
@@ -133,7 +133,7 @@ class ChatClient:
         Args:
             messages: What was said so far.
             options: How the answer is chosen.
-            tools: The fields that tell of tools: `tools`, `tool_choice`.
+            tools: The fields that describe tools: `tools`, `tool_choice`.
 
         Raises:
             ContextExceededError: The messages are longer than the model's context.

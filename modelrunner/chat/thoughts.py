@@ -93,7 +93,7 @@ _ENDS_OPEN = _any_of([opening for opening, _ in _PAIRS])
 
 
 def opening_of(template: str | None) -> Opening:
-    """What a chat template in Jinja says of thoughts, as far as its text tells.
+    """What a chat template in Jinja says of thoughts, as far as its text says.
 
     Args:
         template: The template; None where there is none.

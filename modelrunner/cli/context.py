@@ -55,7 +55,8 @@ class GlobalOptions:
     """The options that every command has; those before its name count too.
 
     Attributes:
-        github: `--github`, of the commands that have it: GitHub Actions is told of errors too.
+        github: `--github`, of the commands that have it: errors are annotated for GitHub Actions
+        too.
     """
 
     json: bool = False
@@ -178,8 +179,8 @@ class Context:
 
     def explained(self, error: ModelRunnerError) -> ModelRunnerError:
         """The error; of a model that was not found, with the names that may have been meant."""
-        if "ca_file" in error.facts:
-            return self._with_origin(error, str(error.facts["ca_file"]))
+        if isinstance(error, ConfigError) and error.ca_file is not None:
+            return self._with_origin(error, error.ca_file)
         if error.exit_code not in (ExitStatus.NOT_FOUND, ExitStatus.ACCESS):
             return error
         # only what fails pays for it

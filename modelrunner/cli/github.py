@@ -13,7 +13,7 @@ from typing import Self
 
 from modelrunner.cli.views.pull import Result
 from modelrunner.disk.files import cannot_write
-from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.errors import LockOutdatedError, ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Pulled
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
@@ -127,14 +127,13 @@ def annotations(
     """Yield the annotations of an error, at its line of a file if it has one.
 
     Args:
-        error: Where its facts have several disagreements of two files, each is shown.
+        error: The error; of a lock that is outdated, each disagreement is shown.
         environ: Says where the repository is: files are named from there.
         folder: The current directory.
     """
     hint = f"\nhint: {error.hint}" if error.hint else ""
-    places = error.facts.get("disagreements")
-    if isinstance(places, list) and places:
-        for place in places:
+    if isinstance(error, LockOutdatedError) and error.disagreements:
+        for place in error.disagreements:
             file, line, text = _placed(place)
             yield _annotation(text + hint, error.code, _from_root(file, environ, folder), line)
         return

@@ -176,7 +176,7 @@ def _written_beside(path: Path, content: bytes, *, flushed: bool, private: bool)
 
 
 def temporary_beside(path: Path) -> Path:
-    """A free name in the same directory, which tells who works on it: see `remove_abandoned`."""
+    """Return a free name in the same directory, with its process, see `remove_abandoned`."""
     owner = f"{_machine()}.{os.getpid():x}"
     return path.with_name(f"{_leftover_prefix(path)}{owner}-{os.urandom(6).hex()}")
 
@@ -236,7 +236,7 @@ def _runs(pid: int) -> bool:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The directory, or the nearest one above it that is there."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

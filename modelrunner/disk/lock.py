@@ -40,7 +40,7 @@ class NoLocksWarning(UserWarning):
 
 @contextmanager
 def file_lock(path: Path, mode: Mode = "exclusive") -> Iterator[None]:
-    """Holds the lock file `path`; waits for whoever holds it otherwise."""
+    """Holds the lock file `path`; waits until another process releases it."""
     with open_lock(path) as file:
         lock(file, mode)
         # closing the file frees the lock, in every way out of the block and of the process

@@ -1,7 +1,7 @@
 """A position in a GGUF header that moves forward only and cannot be talked into reading too much.
 
 Any source will do that returns `length` bytes from `offset`: a file, or an HTTP server asked for
-ranges. The cursor holds a window of it and fetches the next one in growing steps, so that a small
+ranges. The cursor holds a window of it and downloads the next one in growing steps, so that a small
 header costs little and a large one few requests.
 """
 
@@ -79,7 +79,7 @@ class Cursor:
         return numbers
 
     def skip(self, count: int) -> None:
-        """Move past `count` bytes; those outside the window are never fetched."""
+        """Move past `count` bytes; those outside the window are never downloaded."""
         self.require(count)
         self._at += count
 

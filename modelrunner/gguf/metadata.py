@@ -36,7 +36,7 @@ class Metadata:
         kind: What the file is for.
         parameters: Elements of all tensors in the headers that were given.
         size_label: The maker's own word for the number of parameters, such as `8x7B`.
-        quantization: Such as `MOSTLY_Q4_K_M`; None where nothing tells.
+        quantization: Such as `MOSTLY_Q4_K_M`; None if unknown.
         context_length: Tokens that it was trained for.
         embedding_length: Numbers per token between the layers.
         block_count: Layers.

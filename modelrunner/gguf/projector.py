@@ -2,7 +2,7 @@
 
 llama.cpp ends with an error where they differ. The converter of llama.cpp writes the width as
 `clip.vision.projection_dim` and `clip.audio.projection_dim`. Older converters wrote there what
-CLIP's own projection has, or zero; of their types the last tensor of the projection tells.
+CLIP's own projection has, or zero; of their types the last tensor of the projection decides.
 """
 
 from modelrunner.gguf.header import Header
@@ -29,7 +29,7 @@ _OUTPUTS = (
 
 
 def misfit(projector: Header, width: int | None) -> str | None:
-    """Why a projector does not go with a model; None where it does, or nothing tells.
+    """Why a projector does not go with a model; None where it does, or that is unknown.
 
     Args:
         projector: The projector's header.

@@ -70,7 +70,7 @@ def read_header(path: Path, *, limit: int = DEFAULT_LIMIT) -> Header:
     """The header of a file, and proof that the file is long enough for its tensors.
 
     Raises:
-        MalformedGGUFError: The file is no GGUF of version 2 or 3, or cut off, or hostile.
+        MalformedGGUFError: The file is not a GGUF of version 2 or 3, or cut off, or hostile.
         OSError: The file cannot be read.
     """
     with open_content(path) as file:
@@ -99,7 +99,7 @@ def parse_header(
         name: What to call the file in messages.
 
     Raises:
-        MalformedGGUFError: It is no GGUF of version 2 or 3, or cut off, or hostile.
+        MalformedGGUFError: It is not a GGUF of version 2 or 3, or cut off, or hostile.
     """
     return _Parser(Cursor(read, size, limit=limit, name=name)).header(size)
 

@@ -173,7 +173,7 @@ def choose(files: Sequence[File], tag: str | None, repository: str) -> HubModel[
     Raises:
         ManifestNotFoundError: There is none, or there are several; the choices are named.
         MalformedManifestError: A shard is missing.
-        UnsupportedArtifactError: What is asked for is no model, or is cut into raw parts.
+        UnsupportedArtifactError: What is asked for is not a model, or is cut into raw parts.
     """
     contents = _Contents(files, repository)
     chosen = contents.usual() if tag in {None, "", "latest"} else contents.named(str(tag))
@@ -229,7 +229,7 @@ class _Contents(Generic[File]):
 
     @cached_property
     def models(self) -> tuple[HubModel[File], ...]:
-        """The models, labelled, by path."""
+        """The models, labeled, by path."""
         return self._labelled(lambda kind: kind is Kind.MODEL)
 
     @cached_property
@@ -341,7 +341,7 @@ class _Contents(Generic[File]):
         return VariantNotFoundError(message, choices, repository=self._repository)
 
     def _refuse_others(self, wanted: str) -> None:
-        """Refuses a file that is asked for by its name and is no model."""
+        """Refuses a file that is asked for by its name and is not a model."""
         names = {wanted.lower(), f"{wanted.lower()}.gguf"}
         for file in self._whole:
             kind = self._kinds[file.path]

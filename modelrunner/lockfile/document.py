@@ -1,6 +1,6 @@
 """A TOML file that still knows its lines, so that what is wrong with it is found by eye.
 
-Its size is bounded, and the marks that version control leaves of a conflict are told by name.
+Its size is bounded, and the marks that version control leaves of a conflict are reported by name.
 """
 
 import re
@@ -25,7 +25,7 @@ _LONGEST_LINE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is told of every file of one sort.
+    """What errors say of every file of one sort.
 
     Attributes:
         failure: What is raised where it says something wrong.

@@ -52,7 +52,7 @@ _ALIASES = {"reference": "ref", "ctx": "context"}
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a model has to fit into: bytes of GPU memory, at a context of so many tokens."""
+    """What a model has to fit into: bytes of GPU memory, at a context in tokens."""
 
     vram: int
     context: int | None = None
@@ -71,7 +71,7 @@ class ModelIntent:
         reference: The model.
         text: The reference as it is written.
         fit: What it has to fit into.
-        output: A folder for its files, relative to the file's own.
+        output: A directory for its files, relative to the file's own.
         line: Where it is written.
     """
 
@@ -259,7 +259,7 @@ def _canonical(
 
 
 def is_number(value: object, least: int, most: int) -> bool:
-    """Whether a value is a whole number in a range; a boolean is none."""
+    """Whether a value is a whole number in a range; a boolean is not one."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 

@@ -1,4 +1,4 @@
-"""The two files of a project, side by side: in the folder where the program runs, unless named."""
+"""The two files of a project, side by side: in the working directory, unless named."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Project:
 
     @classmethod
     def at(cls, file: Path | None) -> "Project":
-        """The project of a `modelrunner.toml`; of the one in this folder where none is named.
+        """The project of a `modelrunner.toml`; of the one in this directory where none is named.
 
         Raises:
             UsageError: The lock was named instead.

@@ -1,6 +1,6 @@
-"""Reading `modelrunner.lock`: every fact checked, since it says what is fetched and trusted.
+"""Reading `modelrunner.lock`: every fact checked, since it says what is downloaded and trusted.
 
-What is wrong is told with its line. A lock is never repaired in silence: it is a promise about
+Errors name the line. A lock is never repaired in silence: it is a promise about
 content, and somebody has changed it.
 """
 
@@ -192,7 +192,7 @@ class _Table:
         """A table of which every key is known.
 
         Raises:
-            LockError: It is no table, or has another key: a newer program's, or a slip.
+            LockError: It is not a table, or has another key: a newer program's, or a slip.
         """
         if not isinstance(value, dict):
             document.refuse(*at, message="expected a table")

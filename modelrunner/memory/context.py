@@ -1,4 +1,4 @@
-"""The context of a model when nobody asks for one, and the context that llama.cpp runs.
+"""The context of a model when none is requested, and the context that llama.cpp runs.
 
 The packager's context size counts before what the model was trained for and before what is usual:
 `run`, `serve`, `estimate` and `export` all take their default from `default_context`.

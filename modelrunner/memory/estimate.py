@@ -34,7 +34,7 @@ class Estimate:
         high: What it will hardly be more than; None where nothing bounds it.
         source: What the answer rests on.
         notes: Sentences that a reader of the numbers should know.
-        whole: The total where the parts are not known: a card tells no more.
+        whole: The total where the parts are not known: a card says no more.
     """
 
     weights: int | None

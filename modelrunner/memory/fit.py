@@ -81,7 +81,7 @@ def fit(
     reserve: int = GPU_RESERVE,
     projector: int | None = None,
 ) -> Fit:
-    """Whether a model fits into devices, or into so many bytes.
+    """Whether a model fits into devices, or into this many bytes.
 
     Args:
         shape: The model.
@@ -183,7 +183,7 @@ def choose_context(
 
 
 def placed(shape: ModelShape, load: Load, layers: int, needed: Estimate) -> tuple[int, int]:
-    """Bytes on the GPU and in host memory with so many layers on the GPU.
+    """Bytes on the GPU and in host memory with this many layers on the GPU.
 
     Layers go to the GPU from the last to the first, the output matrix before them all. Token
     embeddings stay with the host; where they are the output matrix too, the GPU has a copy.

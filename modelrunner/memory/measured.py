@@ -1,6 +1,6 @@
 """llama.cpp's own plan: what it would allocate for a file, without allocating or reading it.
 
-llama-cpp-python's library loads the model with `no_alloc`, plans every buffer and tells their
+llama-cpp-python's library loads the model with `no_alloc`, plans every buffer and reports their
 sizes. That happens in a child process with a deadline: a library that crashes or hangs on a file
 takes nothing else with it.
 """

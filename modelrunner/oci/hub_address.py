@@ -29,7 +29,7 @@ _PLAIN_TAG = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 def reference_at(text: str) -> str | None:
-    """The reference that an address on the site stands for; None where it is no such address.
+    """The reference that an address on the site stands for; None where it is not such an address.
 
     Raises:
         InvalidReferenceError: It is on the site and no model's.

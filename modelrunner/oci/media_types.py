@@ -1,6 +1,6 @@
 """The media types that models come in.
 
-Docker's family is told by the type of its config, the CNCF ModelPack family by its config and
+Docker's family is known by the type of its config, the CNCF ModelPack family by its config and
 artifact type. Sources: docker/model-runner `pkg/distribution/types/config.go`, the CNCF
 model-spec `specs-go/v1/mediatype.go`, the OCI image spec.
 """

@@ -6,8 +6,8 @@ A round sends its requests at the same moment and takes the time of every piece:
     start          last request's first token          last request's end
 
 The prompts of one length are made of the same words, as many as the model's tokenizer needs for
-it, in an order that no earlier request had, so that nothing is read out of a cache. What is told is
-the median of the rounds.
+it, in an order that no earlier request had, so that nothing is read out of a cache. What is
+reported is the median of the rounds.
 """
 
 import json

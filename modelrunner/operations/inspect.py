@@ -59,7 +59,7 @@ def inspect_remote(
 
     Raises:
         ManifestNotFoundError, AccessError, TransferError: The registry says no, or nothing.
-        UnsupportedArtifactError: It is no model.
+        UnsupportedArtifactError: It is not a model.
     """
     pinned = pin(source, reference)
     artifact = artifact_at(source, pinned)

@@ -1,7 +1,7 @@
 """Which models here are no longer what their names stand for, asked side by side by `HEAD`.
 
-Docker Hub counts no `HEAD` as a pull. What is different is told by the new manifest, which costs
-one request more and is fetched only where that is asked for.
+Docker Hub counts no `HEAD` as a pull. What is different is in the new manifest, which costs
+one request more and is downloaded only where that is asked for.
 """
 
 from collections.abc import Callable, Sequence

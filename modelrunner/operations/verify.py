@@ -1,7 +1,7 @@
 """Verification: every blob of the store against its digest, many at a time.
 
-What is damaged can be moved to `quarantine/`, so that the next pull fetches just that. A blob that
-is still arriving lies elsewhere and is nobody's damage.
+What is damaged can be moved to `quarantine/`, so that the next pull downloads just that. A blob
+that is still arriving lies elsewhere and is not damage.
 """
 
 import re
@@ -35,11 +35,11 @@ class Finding:
 
     Attributes:
         digest: Its name.
-        size: In bytes, as whoever refers to it says.
-        state: `malformed` is a manifest of the right digest that is none; `unreadable` is what
+        size: In bytes, according to what refers to it.
+        state: `malformed` is an invalid manifest of the right digest; `unreadable` is what
             the operating system does not deliver; `replaced` is a copy in a view that is not the
             blob's content.
-        models: Who needs it; nobody may.
+        models: The models that need it; may be empty.
         path: The copy, where that is what was looked at.
     """
 
@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is in a store: its blobs, and files among them that are none."""
+    """What is in a store: its blobs, and other files among them."""
 
     findings: tuple[Finding, ...]
     foreign: tuple[Path, ...] = ()
@@ -198,7 +198,7 @@ def _reached(store: Store, descriptor: Descriptor, depth: int = 0) -> Iterator[_
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder but those that are being written."""
+    """Every file below a directory but those that are being written."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.is_symlink():

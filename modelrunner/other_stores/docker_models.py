@@ -6,7 +6,7 @@ manifests/sha256/HEX         the manifest as it was pulled
 blobs/sha256/HEX             layers and configs
 ```
 
-The folder is `MODELS_PATH` or `~/.docker/models`. Source: docker/model-runner
+The directory is `MODELS_PATH` or `~/.docker/models`. Source: docker/model-runner
 `pkg/distribution/internal/store`.
 """
 

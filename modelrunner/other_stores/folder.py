@@ -1,4 +1,4 @@
-"""GGUF files that lie about: a file with its shards, or all below a folder."""
+"""GGUF files that lie about: a file with its shards, or all below a directory."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -29,7 +29,7 @@ _DOUBLE = re.compile(r"[-.]{2,}")
 
 
 def find(place: Path) -> Iterator[Found]:
-    """The model of a file, or all models below a folder, by path.
+    """The model of a file, or all models below a directory, by path.
 
     Raises:
         UsageError: There is nothing there, or no GGUF file.

@@ -1,4 +1,4 @@
-"""What is found in another program's folder."""
+"""What is found in another program's directory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ models--ORG--REPO/snapshots/COMMIT/PATH       a link to ../../blobs/ETAG
 models--ORG--REPO/blobs/ETAG                  the content; of a large file the ETag is its sha256
 ```
 
-The folder is `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`. Source:
+The directory is `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `~/.cache/huggingface/hub`. Source:
 huggingface_hub `constants.py`, `file_download.py`.
 """
 

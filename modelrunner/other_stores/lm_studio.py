@@ -1,6 +1,6 @@
 """LM Studio's models: `PUBLISHER/REPO/FILE.gguf`, as on the Hugging Face Hub.
 
-The folder is `models` in LM Studio's home, which `~/.lmstudio-home-pointer` names; `~/.lmstudio`
+The directory is `models` in LM Studio's home, which `~/.lmstudio-home-pointer` names; `~/.lmstudio`
 without it, and `~/.cache/lm-studio` of earlier versions. No digests are kept. Source: lmstudio-js
 and the `lms` command.
 """

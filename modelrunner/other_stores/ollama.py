@@ -6,7 +6,7 @@ blobs/sha256-HEX                       layers and configs
 ```
 
 `HOST/NAMESPACE` is `registry.ollama.ai/library` for Ollama's own library, which is not written in
-names. The folder is `OLLAMA_MODELS`, `~/.ollama/models`, or the service's own on Linux. Source:
+names. The directory is `OLLAMA_MODELS`, `~/.ollama/models`, or the service's own on Linux. Source:
 ollama `manifest/paths.go`, `types/model/name.go`.
 """
 

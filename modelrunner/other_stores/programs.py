@@ -21,8 +21,8 @@ class Program:
     Attributes:
         title: Its name.
         folders: Where it keeps them, by home and environment; the first that is there counts.
-        find: What a folder has.
-        blob: The file in a folder that has a digest, as far as the program tells digests.
+        find: What a directory has.
+        blob: The file in a directory that has a digest, as far as the program stores digests.
     """
 
     title: str

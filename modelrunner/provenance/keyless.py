@@ -1,7 +1,7 @@
 """Signatures without a key: by a short-lived certificate for an identity, with `sigstore`.
 
 The certificate says who has signed, by the word of an identity provider; the transparency log says
-when. Both are held against a trusted root: that of the public Sigstore, or a file for one's own.
+when. Both are compared with a trusted root: that of the public Sigstore, or a file for one's own.
 """
 
 from pathlib import Path

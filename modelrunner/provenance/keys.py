@@ -18,7 +18,7 @@ _LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that signatures are held against.
+    """A key that signatures are compared with.
 
     Attributes:
         name: Where it comes from, for people.
@@ -34,7 +34,7 @@ class PublicKey:
         """A key in PEM.
 
         Raises:
-            ConfigError: It cannot be read, is none, or nothing is installed that reads it.
+            ConfigError: It cannot be read, is invalid, or nothing is installed that reads it.
         """
         require()
         from cryptography.exceptions import UnsupportedAlgorithm

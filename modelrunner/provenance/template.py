@@ -1,7 +1,7 @@
 """A look at a chat template: what ordinary ones do not do, and hostile ones may.
 
 Templates are programs in Jinja's language that come with the weights. Runtimes run them in a
-sandbox or an interpreter of their own; this tells what to look at before one does. It reads, and
+sandbox or an interpreter of their own; this shows what to look at before one does. It reads, and
 runs nothing.
 """
 
@@ -150,5 +150,5 @@ def _in_code(code: str) -> Iterator[tuple[Level, str]]:
 
 
 def _without_texts(code: str) -> str:
-    """The code with each quoted text as one word: what stands in them is no code."""
+    """The code with each quoted text as one word: what stands in them is not code."""
     return _TEXT.sub("TEXT", code)

@@ -122,7 +122,7 @@ class DockerHubApi:
 
         Raises:
             CardNotFoundError: Hub has no such repository, or can have none.
-            DeniedError: It does not show it to everybody.
+            DeniedError: It is not public.
             TransferError: It does not answer, or not as it should.
         """
         parts = reference.repository.split("/")
@@ -137,7 +137,7 @@ class DockerHubApi:
 
         Raises:
             CardNotFoundError: Hub has no such namespace.
-            DeniedError: It does not show it to everybody.
+            DeniedError: It is not public.
             TransferError: It does not answer, or not as it should.
         """
         query = urlencode({"page_size": PAGE_SIZE, "ordering": "pull_count"})
@@ -185,7 +185,7 @@ def docker_hub_endpoint(address: str, *, ca_file: str | None = None) -> Endpoint
     """Where the API is, from an address in the configuration.
 
     Raises:
-        ConfigError: It is no address, or one in plain http of another machine.
+        ConfigError: It is not an address, or one in plain http of another machine.
     """
     try:
         parts = urlsplit(address)

@@ -87,7 +87,7 @@ class FallbackOrder(Generic[Place]):
         ask: Callable[[Place], Result],
         tell: Callable[[Sequence[ModelRunnerError]], ModelRunnerError],
     ) -> Result:
-        """The first answer, whoever gives it; what `tell` makes of all failures where none does."""
+        """The first answer, of any of them; what `tell` makes of all failures where none does."""
         failures: list[ModelRunnerError] = []
         for place in list(self._places):
             try:
@@ -107,11 +107,11 @@ class FallbackOrder(Generic[Place]):
         self._places.append(place)
 
     def distrust(self, wrong: Mapping[str, int]) -> None:
-        """Leaves out who has delivered what was wrong, as far as anybody else is left.
+        """Leaves out who has delivered what was wrong, as long as others are left.
 
         Args:
-            wrong: By name: `PROVEN` of whoever has, less of whoever may have. Of those only one is
-                asked, so that it becomes clear.
+            wrong: By name: `PROVEN` of sources that have, less of those that may have. Of those
+                only one is asked, so that it becomes clear.
         """
         left = [place for place in self._places if wrong.get(place.name, 0) < PROVEN]
         suspects = [place for place in left if wrong.get(place.name, 0)]
@@ -125,7 +125,7 @@ class FallbackOrder(Generic[Place]):
 
 
 class BlobsOfMany(ABC, Generic[Blobs]):
-    """The half of a `Source` that is the same whoever the places are: blobs."""
+    """Blob access with fallback over several sources."""
 
     @abstractmethod
     def _content(self) -> FallbackOrder[Blobs]:
@@ -173,7 +173,7 @@ def _most_hopeful(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
 
 
 def worst(failures: Sequence[ModelRunnerError]) -> ModelRunnerError:
-    """What to tell: bytes that were wrong, then a registry's own no, then a broken network."""
+    """The error to report: wrong bytes, then a registry's own no, then a broken network."""
     for kind in (IntegrityError, ManifestNotFoundError, AccessError):
         for failure in failures:
             if isinstance(failure, kind):
@@ -245,7 +245,7 @@ class ManySources(BlobsOfMany[Source | FallbackSource]):
         return self._main.resolve(reference)
 
     def choice(self, reference: Reference) -> Choice | None:
-        """See `Chooser.choice`; what is pinned may come from anywhere, and nobody is asked."""
+        """See `Chooser.choice`; what is pinned may come from anywhere, and no source is asked."""
         if reference.digest is not None or not isinstance(self._main, Chooser):
             return None
         return self._main.choice(reference)

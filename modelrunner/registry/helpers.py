@@ -29,9 +29,17 @@ class HelperError(Exception):
 
 
 class HelperSilentError(RegistryAnswerError):
-    """A helper does not end."""
+    """A helper does not end.
+
+    Attributes:
+        helper: Its program.
+    """
 
     code = "credential_helper"
+
+    def __init__(self, message: str, *, hint: str, helper: str) -> None:
+        super().__init__(message, hint=hint, helper=helper)
+        self.helper = helper
 
 
 def get(name: str, server: str, patience_s: float = PATIENCE_S) -> Mapping[str, str] | None:

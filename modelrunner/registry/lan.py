@@ -1,9 +1,9 @@
 """Shared stores on the local network, by multicast DNS (RFC 6762, RFC 6763).
 
 `share --lan` announces itself as `_modelrunner._tcp.local.`; `pull --lan` listens for a moment and
-asks whoever it has heard, by digest only: what comes is verified like anything else, and nothing
-secret is sent. Answers are anybody's: only addresses of private networks count, few of them, and
-only those at which something listens.
+asks each store that it found, by digest only: what comes is verified like anything else, and
+nothing secret is sent. Answers can be forged: only addresses of private networks count, few of
+them, and only those at which something listens.
 """
 
 import importlib.util
@@ -47,7 +47,7 @@ def find(seconds: float = _LISTEN_S) -> tuple[str, ...]:
     """The stores that are heard within some seconds, as `ADDRESS:PORT`.
 
     Raises:
-        UsageError: The extra `lan` is not installed, or there is no network to listen to.
+        UsageError: The extra `lan` is not installed, or no network to listen to.
     """
     announced = _announced(seconds)
     with ThreadPoolExecutor(max(1, len(announced))) as pool:
@@ -91,7 +91,7 @@ def announced(host: str, port: int) -> Iterator[Sequence[str]]:
 
 
 def addresses_in(service: object) -> list[str]:
-    """The places that an answer tells, as far as they can be meant."""
+    """The addresses in an answer, as far as they are plausible."""
     port = getattr(service, "port", None)
     if not isinstance(port, int) or not 0 < port <= _MAX_PORT:
         return []

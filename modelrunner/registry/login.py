@@ -141,7 +141,7 @@ def check_login(registry: OciRegistry) -> bool:
     """Ask the registry whether it takes the login that it was made with.
 
     Returns:
-        Whether it has asked for it; what asks nobody takes any password.
+        Whether it has asked for it; one that asks for none takes any password.
 
     Raises:
         UnauthorizedError: The registry or its token service refuses the login.

@@ -61,11 +61,11 @@ class Registries:
     also: Sequence[str] = ()
 
     def source_for(self, reference: Reference) -> Source:
-        """Where to pull from: the registry, behind its mirrors; and whoever has the same content.
+        """Return where to pull from: mirrors, the registry, and others with the same content.
 
         Raises:
-            ConfigError: An address of a mirror, of the Hugging Face Hub or of a store is none.
-            InvalidReferenceError: What is to be asked too is no reference.
+            ConfigError: An address of a mirror, of the Hugging Face Hub or of a store is invalid.
+            InvalidReferenceError: What is to be asked too is not a reference.
             ModelNotFoundError: It is a name under `local/`.
         """
         main = self._main(reference)
@@ -125,7 +125,7 @@ class Registries:
     def referrers_of(self, reference: Reference) -> Sequence[ReferrerPlace]:
         """Who may keep signatures of a model: mirrors, its registry, and who else has content.
 
-        A signature proves itself, whoever keeps it.
+        A signature proves itself, wherever it is kept.
 
         Raises:
             UnsupportedArtifactError: The place keeps no such thing.
@@ -188,7 +188,7 @@ class Registries:
         """The mirrors that are asked before a registry.
 
         Raises:
-            ConfigError: A mirror's address is none.
+            ConfigError: A mirror's address is invalid.
         """
         return tuple(
             Endpoint.of_mirror(

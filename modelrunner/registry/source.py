@@ -68,7 +68,7 @@ class Chooser(Protocol):
     """A source whose names may leave something open."""
 
     def choice(self, reference: Reference) -> Choice | None:
-        """What is taken for a name; None where that cannot be told."""
+        """What is taken for a name; None where that is unknown."""
         ...
 
 
@@ -81,7 +81,7 @@ class Source(Protocol):
         ...
 
     def resolve(self, reference: Reference) -> Digest:
-        """What a name stands for just now, without fetching it."""
+        """What a name stands for just now, without downloading it."""
         ...
 
     def manifest(self, reference: Reference) -> Manifest | Index:

@@ -1,6 +1,6 @@
-"""What a runtime is: something that can be asked whether it is there, and told to serve a model.
+"""What a runtime is: a program that may be installed, and serves a model.
 
-A runtime starts a server as a child process that speaks OpenAI HTTP on loopback; whoever talks to
+A runtime starts a server as a child process that speaks OpenAI HTTP on loopback; a client of
 it needs a URL and a key, and knows nothing of the runtime:
 
     server = runtime.start(spec, log)
@@ -25,7 +25,7 @@ Progress = Callable[[float | None], None]
 
 
 def unheard(_fraction: float | None) -> None:
-    """The progress that nobody follows."""
+    """Progress that is ignored."""
 
 
 class Server(ABC):

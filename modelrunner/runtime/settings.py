@@ -38,7 +38,7 @@ class Whole:
     most: int = _MOST
 
     def parse(self, text: str) -> int | None:
-        """The number; None where it is none, or beyond the limits."""
+        """The number; None where it is invalid, or beyond the limits."""
         try:
             # bounded: what a person types; a `ValueError` is an answer
             number = int(text)
@@ -62,7 +62,7 @@ class Positive:
     """A number above zero."""
 
     def parse(self, text: str) -> float | None:
-        """The number; None where it is none, or not above zero."""
+        """The number; None where it is invalid, or not above zero."""
         try:
             # bounded: what a person types; a `ValueError` is an answer
             number = float(text)
@@ -137,7 +137,7 @@ class Servers:
     """Places on a network, each as `HOST:PORT`."""
 
     def parse(self, text: str) -> str | None:
-        """The places, separated by commas alone; None where one is none."""
+        """The places, separated by commas alone; None where one is invalid."""
         places = [place.strip() for place in text.split(",")]
         return ",".join(places) if all(map(_is_place, places)) else None
 
@@ -224,7 +224,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Value]:
     """The settings that `KEY=VALUE` texts make; of two for one key the last counts.
 
     Raises:
-        UsageError: A text is none, a key is not known, or a value is not for it.
+        UsageError: Malformed text, unknown key, or invalid value.
     """
     found = {}
     for text in assignments:
@@ -279,7 +279,7 @@ def known(key: str) -> Setting:
     """The setting of a name.
 
     Raises:
-        UsageError: There is none; the near ones are named.
+        UsageError: Unknown setting; the near ones are named.
     """
     setting = KNOWN.get(canonical(key))
     if setting is None:

@@ -224,7 +224,7 @@ async def _fields(request: Request, bodies: Bodies) -> Mapping[str, object]:
     """A small JSON object; an empty body is an empty one.
 
     Raises:
-        RefusalError: It is none, or not small.
+        RefusalError: It is invalid, or not small.
     """
     try:
         async with bodies.read(request.scope, request.receive, _CONTROL_LIMIT) as raw:

@@ -1,4 +1,4 @@
-"""The gateway as a process: it listens, serves until it is told to end, and leaves nothing behind.
+"""The gateway as a process: it listens, serves until it is ended, and leaves nothing behind.
 
 A signal, or the end of the last model, ends it: no new requests, a moment for those under way, then
 the runtimes. Whatever else ends it, the guards of the runtimes end those.

@@ -1,4 +1,4 @@
-"""The page at `/`: what is served and how to ask it, for whoever opens the address."""
+"""The page at `/`: what is served and how to ask it, for people who open the address."""
 
 import json
 from collections.abc import Sequence

@@ -103,7 +103,7 @@ class ModelPool:
 
     Attributes:
         runtime: What serves them.
-        logs: The folder for what runtimes print, and the beginning of the files' names.
+        logs: The directory for what runtimes print, and the beginning of the files' names.
         budget: Bytes that all of them may take together; None for no limit.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         strict: Whether a model that needs more than the budget is refused instead of tried alone.

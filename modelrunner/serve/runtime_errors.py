@@ -1,4 +1,4 @@
-"""Errors of a runtime: whether a retry may help, and what clients are told.
+"""Errors of a runtime: whether a retry may help, and what clients get.
 
 llama.cpp answers 500 to whatever it throws while it reads a request, whose author is to blame. A
 client's library takes a 500 for a passing trouble and asks again, twice. Its real troubles are few
@@ -40,7 +40,7 @@ class RuntimeAnswer:
     body: bytes
 
     def refusal(self, model: Served) -> RefusalError | None:
-        """What a client is told; None where the body is not an error in JSON."""
+        """The message for a client; None where the body is not an error in JSON."""
         error = self._error()
         if error is None:
             return None

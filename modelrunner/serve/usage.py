@@ -17,7 +17,7 @@ _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 class Usage:
     """What an answer says of its tokens.
 
-    A client is told the same numbers: the prompt's tokens with those that came from the cache. A
+    A client gets the same numbers: the prompt's tokens with those that came from the cache. A
     quotation mark within a text is escaped, so that no text can pass for a field.
     """
 

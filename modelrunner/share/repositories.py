@@ -95,7 +95,7 @@ class Repository:
         """The blob of this digest, where one of the models has it.
 
         Raises:
-            RefusalError: None has, or it is no digest.
+            RefusalError: None has, or it is not a digest.
         """
         digest = self.digest(name)
         for model in self.models:

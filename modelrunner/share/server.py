@@ -1,9 +1,9 @@
 """A read-only OCI registry over the local store: a fixture, a mirror, a LAN cache.
 
 It answers what clients of the distribution specification ask when they pull: the version check,
-manifests by tag and digest, blobs with ranges, the tags of a repository, the catalogue, what refers
+manifests by tag and digest, blobs with ranges, the tags of a repository, the catalog, what refers
 to a manifest (nothing does). Every repository of the store is served under its full name, and those
-of a registry under their own paths to whoever takes this server for its mirror; see `repositories`.
+of a registry under their own paths to clients that use this server as a mirror; see `repositories`.
 It only reads; whatever would write is refused.
 """
 

@@ -53,7 +53,7 @@ def take(
     Args:
         blobs: Where to.
         path: The file; a symbolic link stands for what it points at.
-        claimed: The digest that whoever has it says it has.
+        claimed: The digest that the other program claims.
         way: How.
         on_bytes: Hears how many bytes were hashed, piece by piece.
         before_copy: Called before a file is copied that cannot be shared, with the bytes of it that

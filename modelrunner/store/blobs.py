@@ -112,7 +112,7 @@ class BlobStore:
     def set_aside(self, descriptor: Descriptor) -> Path | None:
         """Moves a damaged blob to where no pull counts on it; where it lies now.
 
-        None where that is not to be done: it is gone or right by now, or is being fetched anew.
+        None where that is not to be done: it is gone or right by now, or is being downloaded again.
 
         Raises:
             StoreAccessError, DiskFullError: The store cannot be written.
@@ -213,7 +213,7 @@ class BlobStore:
         """The block in which a blob arrives; leaving it in peace gives the blob its name.
 
         Whoever fills the file makes sure that its content is right before the block ends. Yields
-        None where the blob is there already, maybe because another process has just finished it:
+        None where the blob already exists, maybe because another process has just finished it:
         this one has waited, and called `on_wait` before. If the block raises, what arrived is kept,
         unless it turned out to be wrong.
 
@@ -244,7 +244,7 @@ class BlobStore:
                 self._publish(file, partial, descriptor.digest)
 
     def adopt(self, descriptor: Descriptor, make: Callable[[Path], bool]) -> bool | None:
-        """Gives a whole file a blob's name; None where the blob is there already.
+        """Gives a whole file a blob's name; None where the blob already exists.
 
         Args:
             descriptor: The blob.

@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def is_nameless(self) -> bool:
-        """Whether there is no name at all, not even one that only another tool understands."""
+        """Whether it has no name, not even one that only another tool understands."""
         return media_types.ANNOTATION_REFERENCE not in self.descriptor.annotations
 
 

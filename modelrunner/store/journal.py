@@ -1,9 +1,9 @@
-"""The journal of an arriving blob: which pieces are on disk and need not be fetched again.
+"""The journal of an arriving blob: which pieces are on disk and need not be downloaded again.
 
 A line of JSON with the blob's size and the pieces', then four bytes for each finished piece,
 appended after the piece was written. A journal that is cut short, or ahead of the data after a
-power cut, does no harm: pieces it does not know are fetched again, and what it wrongly claims the
-digest finds out.
+power cut, does no harm: pieces it does not know are downloaded again, and what it wrongly claims
+the digest finds out.
 """
 
 import json
@@ -36,7 +36,7 @@ class Journal:
                 self._file = open_inside(path, "append")
 
     def load(self) -> list[int]:
-        """The finished pieces that are noted; a journal of another blob or cut is begun anew."""
+        """The finished pieces that are noted; a journal of another blob or cut is begun again."""
         with disk_errors(self._path):
             self._file.seek(0)
             header, newline, rest = self._file.content().partition(b"\n")
@@ -52,7 +52,7 @@ class Journal:
             self._file.write(_ENTRY.pack(index))
 
     def reset(self) -> None:
-        """Begins anew: nothing is finished."""
+        """Begins again: nothing is finished."""
         with disk_errors(self._path):
             self._file.truncate(0)
             self._file.write(self._header + b"\n")

@@ -45,7 +45,7 @@ _EMPTY_INDEX = {
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The places of one store; `root` is the folder with `oci-layout` in it."""
+    """The places of one store; `root` is the directory with `oci-layout` in it."""
 
     root: Path
 
@@ -71,37 +71,37 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Locked by whoever changes `index.json` or removes blobs."""
+        """Locked by each process that changes `index.json` or removes blobs."""
         return self.root / "lock"
 
     @property
     def blobs(self) -> Path:
-        """The folder of complete blobs."""
+        """The directory of complete blobs."""
         return self.root / "blobs" / "sha256"
 
     @property
     def ingest(self) -> Path:
-        """The folder of arriving blobs."""
+        """The directory of arriving blobs."""
         return self.root / "ingest"
 
     @property
     def arrivals(self) -> Path:
-        """Locked, shared, by every process that fetches or packs blobs."""
+        """Locked, shared, by every process that downloads or packs blobs."""
         return self.ingest / "lock"
 
     @property
     def stamps(self) -> Path:
-        """The folder of stamps."""
+        """The directory of stamps."""
         return self.root / "stamps"
 
     @property
     def quarantine(self) -> Path:
-        """The folder of damaged blobs."""
+        """The directory of damaged blobs."""
         return self.root / "quarantine"
 
     @property
     def views(self) -> Path:
-        """The folder of views."""
+        """The directory of views."""
         return self.root / "views"
 
     def blob(self, digest: Digest) -> Path:
@@ -142,7 +142,7 @@ class Layout:
 
         Raises:
             StoreVersionError: A newer modelrunner wrote it.
-            ConfigError: The folder is there and holds something else.
+            ConfigError: The directory is there and holds something else.
             CorruptStoreError: Its marker cannot be read.
         """
         marker = self.root / "oci-layout"

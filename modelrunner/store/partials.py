@@ -1,4 +1,4 @@
-"""The files in which blobs arrive: each locked by whoever fills it."""
+"""The files in which blobs arrive: each locked by the process that fills it."""
 
 import os
 from collections.abc import Callable, Iterator

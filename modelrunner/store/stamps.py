@@ -3,12 +3,12 @@
 Hashing gigabytes at every use is slow; trusting a file's size is careless. A stamp records device,
 inode, size and modification time at the moment the hash was right. As long as the file looks the
 same it is believed; otherwise, as after a restored back-up or cache, it is hashed once and stamped
-anew. Not seen are a disk that rots and whoever sets the time back on purpose: for these there is
+again. Not seen are a disk that rots and a time that is set back on purpose: for these there is
 `verify --deep`.
 
 A device without a number of its own (an overlay of a container, NFS, Btrfs) is noted as 0: what it
 is called changes with every mount, and a model in a container's image would be hashed at each
-start. A stamp only saves time, so failing to write one is no failure.
+start. A stamp only saves time, so failing to write one is not a failure.
 """
 
 import os

@@ -119,7 +119,7 @@ class StoredModel:
         return self.view() / str(self.artifact.weights[0].path)
 
     def view(self) -> Path:
-        """The folder with the model's files under their real names."""
+        """The directory with the model's files under their real names."""
         return ensure_view(self.layout, self.artifact)
 
     @property
@@ -150,10 +150,10 @@ def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
 
 
 class Store:
-    """The models under one folder; see `modelrunner.store.layout` for what lies where.
+    """The models under one directory; see `modelrunner.store.layout` for what lies where.
 
     Args:
-        folder: The folder.
+        folder: The directory.
         on_assumed: Called with the name that a text without a tag was completed to, where that is
             not the default tag; see `lookup`.
     """
@@ -311,7 +311,7 @@ class Store:
             entries[:] = [_noted(entry, model.digest) for entry in entries]
 
     def tag(self, model: StoredModel, reference: Reference) -> None:
-        """Gives a model one more name; whoever had it loses it."""
+        """Give a model one more name; a model that had it loses it."""
         self.add(model.manifest, [reference])
 
     def untag(self, references: Iterable[Reference]) -> None:

@@ -1,9 +1,9 @@
 """What the store could do without: planned first, then removed.
 
-A blob lives as long as a name in the index reaches it. What lives is found anew under the lock
+A blob lives as long as a name in the index reaches it. What lives is found again under the lock
 when things are removed (mark and sweep), never counted. While a pull is running anywhere, blobs
 may be there whose name is yet to come: then blobs are left alone, and so they are where a damaged
-manifest does not tell which it needs. What does not look like the store's own is left alone too.
+manifest does not answer which it needs. What does not look like the store's own is left alone too.
 """
 
 import errno
@@ -55,7 +55,7 @@ def leftovers(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
 
 
 def sweep(store: Store, *, partials: bool) -> tuple[Leftover, ...]:
-    """Removes what `leftovers` finds, under the store's locks, and tells what that was.
+    """Remove what `leftovers` finds, under the store's locks, and return it.
 
     Raises:
         StoreAccessError: The store may not be written.
@@ -140,7 +140,7 @@ def live_digests(store: Store) -> frozenset[Digest] | None:
     """Every blob that a name reaches, manifests included; None where that cannot be known.
 
     Raises:
-        CorruptStoreError: The index is damaged: there are no names to go by.
+        CorruptStoreError: The index is damaged, so names are unknown.
     """
     models = store.models()
     try:

@@ -24,7 +24,7 @@ from modelrunner.store.stamps import is_copy
 
 
 def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
-    """The folder with a model's files; made if it is not there, or not right any more.
+    """The directory with a model's files; made if it is not there, or not right any more.
 
     Raises:
         CorruptStoreError: A blob of the model is missing.

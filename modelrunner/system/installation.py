@@ -74,7 +74,7 @@ class Installation:
 
     @property
     def needs_git(self) -> bool:
-        """Whether `source` is fetched with git."""
+        """Whether `source` is downloaded with git."""
         return "vcs_info" in self.direct_url
 
     @property

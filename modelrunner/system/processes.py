@@ -31,7 +31,7 @@ def hide_argument(text: str) -> None:
     """Overwrite a text in this process's arguments, as others see them; does what it can.
 
     Whoever lists processes sees the arguments of all of them, for as long as they live. They lie in
-    memory of our own, whose place Linux tells (`arg_start` and `arg_end` of proc(5)); elsewhere
+    memory of our own, whose place Linux shows (`arg_start` and `arg_end` of proc(5)); elsewhere
     nothing happens.
     """
     wanted = text.encode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Running a tool: a child with a deadline, of whose output only so much is kept."""
+"""Running a tool: a child with a deadline, of whose output only a part is kept."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def call(tool: Tool, arguments: str, *, deadline_s: float = DEADLINE_S) -> Resul
 
     Args:
         tool: What to run; it has a command.
-        arguments: JSON as the model wrote it; what is no object is refused.
+        arguments: JSON as the model wrote it; what is not an object is refused.
         deadline_s: Seconds after which the tool and what it started are killed.
     """
     try:

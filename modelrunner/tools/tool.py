@@ -1,4 +1,4 @@
-"""A function that a model may ask for, and the box of those that it is told of."""
+"""A function that a model may ask for, and the box of those that are offered to it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ _REFUSED = "The user denied this call."
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function, as the model is told of it and as it is run.
+    """A function: its description for the model, and how it is run.
 
     Attributes:
         name: What the model calls it.
@@ -39,7 +39,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the model is told of its call, and whether the tool did its work."""
+    """What the model gets for its call, and whether the tool did its work."""
 
     text: str
     succeeded: bool = True
@@ -57,7 +57,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The functions that a model is told of."""
+    """The functions that are offered to a model."""
 
     tools: Sequence[Tool] = ()
 
@@ -76,10 +76,10 @@ class Toolbox:
         return next((tool for tool in self.tools if tool.name == name), None)
 
     def missing(self, name: str) -> Result:
-        """What a model is told that asks for something that does not exist."""
+        """Return what a model gets that calls an unknown function."""
         guess = suggest(name, self.names, 1)
         return Result.failed(f"unknown function {name[:100]}" + (f"; {guess}" if guess else ""))
 
     def fields(self) -> dict[str, object]:
-        """The fields of a request that tell of the tools; none where there are none."""
+        """The fields of a request that describe the tools; none where there are none."""
         return {"tools": [tool.to_dict() for tool in self.tools]} if self.tools else {}

@@ -1,6 +1,6 @@
 """One blob over several connections into one file, hashed on the way.
 
-The calling thread watches: it starts connections, tells the listener how far things are, and takes
+The calling thread watches: it starts connections, calls the listener, and takes
 a Ctrl-C. A source without ranges gets one connection and one stream.
 """
 

@@ -1,7 +1,7 @@
 """One blob from a source into the store: over several connections, resumed, verified.
 
-What turns out to be wrong at its end is fetched once more from the start, and where several places
-have delivered, once for each: an old partial may have been the reason, or one of them.
+What turns out to be wrong at its end is downloaded once more from the start, and where several
+places have delivered, once for each: an old partial may have been the reason, or one of them.
 """
 
 from collections import Counter

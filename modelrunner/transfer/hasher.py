@@ -125,7 +125,7 @@ class FrontHasher:
         return True
 
     def _begin_anew(self) -> None:
-        """Forgets the hash where bytes that went into it are fetched again."""
+        """Forgets the hash where bytes that went into it are downloaded again."""
         if self._history != self._pieces.history:
             self._history = self._pieces.history
             self._hash = sha256()

@@ -21,8 +21,8 @@ class Limits:
     """What the user allows; None leaves it to the engine.
 
     Attributes:
-        connections: Exactly so many connections.
-        rate: At most so many bytes a second.
+        connections: The number of connections.
+        rate: At most this many bytes a second.
     """
 
     connections: int | None = None

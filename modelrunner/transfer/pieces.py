@@ -2,7 +2,7 @@
 
 A blob is cut into pieces of one size. A connection claims a run of neighbouring pieces and works
 through it from front to back, one request for the whole run. An idle connection takes the far half
-of the run of whoever would be last; the other one sees that its run has become shorter. So all
+of the run that would end last; the other one sees that its run has become shorter. So all
 connections finish together, however fast each of them is, and few requests are made.
 """
 
@@ -18,7 +18,7 @@ _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
 """So many bytes are worth a request of their own, where there is more to do."""
 _HOPELESS = 20.0
-"""So many times slower than the others, and a connection is made anew."""
+"""So many times slower than the others, and a connection is made again."""
 _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
 
@@ -33,7 +33,7 @@ class Run:
     """Pieces `first` to `end` (exclusive) on one connection.
 
     `reached` is the next byte to come, `reading` the end of the block that is being read. `first`
-    and `reached` are moved by the connection, `end` by whoever takes a part away. A connection
+    and `reached` are moved by the connection, `end` by the one that takes a part away. A connection
     writes while it holds `writing`, and only if the run is not `lost`: what another one brings is
     not written over by a late one.
     """
@@ -56,7 +56,7 @@ class Pieces:
     """The state of one blob. All methods may be called from any thread.
 
     `changed` is notified whenever a piece is finished or the work ends. `hashed` is how far the
-    hash of the front has taken bytes; `history` changes when some of those are fetched again, so
+    hash of the front has taken bytes; `history` changes when some of those are downloaded again, so
     that what is hashed is what is on disk. `taken` is notified when the hash has taken a block.
     """
 
@@ -120,7 +120,7 @@ class Pieces:
 
         Args:
             connections: How many connections share the work.
-            now: The time, to tell speeds.
+            now: The time, for speeds.
         """
         with self.changed:
             if not self._waiting:
@@ -175,7 +175,7 @@ class Pieces:
             return self._begin(at, end, now, slowest.reached)
 
     def crawls(self, run: Run, now: float) -> bool:
-        """Whether a run is so much slower than the others that a fresh connection is worth it."""
+        """Whether a run is that much slower than the others that a fresh connection is worth it."""
         with self.changed:
             speeds = sorted(other.speed(now) for other in self._runs if other is not run)
             grown = now - run.began > _PATIENCE_S and bool(speeds)

@@ -72,7 +72,7 @@ class Shared:
 class Worker(Thread):
     """One connection.
 
-    `flowing` tells whether it has delivered a byte, `error` why it gave up; None where it ended in
+    `flowing` says whether it has delivered a byte, `error` why it gave up; None where it ended in
     peace.
     """
 
@@ -105,7 +105,7 @@ class Worker(Thread):
             stream.abort()
 
     def renew(self, now: float) -> None:
-        """Breaks a crawling connection off, from another thread; what it was at goes on anew.
+        """Breaks a crawling connection off, from another thread; what it was at goes on again.
 
         Only a few times: where even new connections crawl, that is how it is.
         """

@@ -4,7 +4,7 @@ not have: what they say is right, and a reader with English as a second language
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 ODD: Mapping[str, str] = {
     r"\b(?:is|are|was|were) no\b": "invalid, unknown, missing, not found, not a valid X",
@@ -65,6 +65,17 @@ NAMES: Mapping[str, str] = {
 }
 """Names that only their author understands, and the field's terms."""
 
+ODD_IN_DOCSTRINGS: Sequence[str] = (
+    r"(?<!there )(?<!There )\b(?:is|are|was|were) no\b(?! longer| more| limit|\.)",
+    r"(?<!there )(?<!There )\b(?:is|are|was|were) none\b",
+    r"\b(?:told|tells?)\b(?! (?:\w+ )?apart)",
+    r"\banew\b",
+    r"\bwhoever\b",
+    r"manieth|\bso (?:many|much|long)\b(?! as\b)(?! more\b)",
+    r"quantis|normalis|recognis|labelled|\blicence|cancelled|cancelling|catalogue|behaviour",
+)
+"""Patterns of the oddest words: those that a docstring must not have either."""
+
 _LIMIT = 160
 
 
@@ -97,6 +108,35 @@ def prose(page: str) -> Iterator[tuple[int, str]]:
             fenced = not fenced
         elif not fenced:
             yield number, re.sub(r"`[^`]*`", "", line)
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """The line and text of each docstring of a module and of its public names, without code."""
+
+    def visit(node: ast.Module | ast.ClassDef) -> Iterator[tuple[int, str]]:
+        text = ast.get_docstring(node)
+        if text is not None:
+            yield node.body[0].lineno, re.sub(r"`[^`]*`", "", text)
+        for each in node.body:
+            if not isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if each.name.startswith("_"):
+                continue
+            if isinstance(each, ast.ClassDef):
+                yield from visit(each)
+            elif (said := ast.get_docstring(each)) is not None:
+                yield each.body[0].lineno, re.sub(r"`[^`]*`", "", said)
+
+    return visit(ast.parse(source))
+
+
+def odd_in_docstring(text: str) -> list[str]:
+    """The odd words of a docstring."""
+    return [
+        f"{found[0]!r} in {' '.join(text[max(0, found.start() - 40) : found.end() + 40].split())!r}"
+        for pattern in ODD_IN_DOCSTRINGS
+        for found in re.finditer(pattern, text)
+    ]
 
 
 def names(source: str) -> Iterator[tuple[int, str]]:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 import modelrunner
-from tests.support.words import NAMES, faults, names, prose, sentences
+from tests.support.words import (
+    NAMES,
+    docstrings,
+    faults,
+    names,
+    odd_in_docstring,
+    prose,
+    sentences,
+)
 
 ROOT = Path(modelrunner.__file__).parent
 
@@ -59,6 +67,37 @@ def test_what_the_program_names_has_the_terms_of_the_field() -> None:
         if name.strip("_") in NAMES
     ]
     assert not found, "\n".join(found)
+
+
+def test_public_names_are_described_in_plain_words() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {fault}"
+        for path in modules()
+        for line, text in docstrings(path.read_text())
+        for fault in odd_in_docstring(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_of_public_names_are_found_without_code() -> None:
+    source = '''"""It is `told`."""
+class A:
+    """A class."""
+    def f(self):
+        """Whoever asks."""
+    def _f(self):
+        """Nobody."""
+async def _g():
+    """Nobody."""
+def h():
+    pass
+'''
+    assert list(docstrings(source)) == [(1, "It is ."), (3, "A class."), (5, "Whoever asks.")]
+    assert odd_in_docstring("There is none, and whoever is told of it. Two are told apart.") == [
+        "'told' in 'There is none, and whoever is told of it. Two are told apart.'",
+        "'whoever' in 'There is none, and whoever is told of it. Two are told apart.'",
+    ]
+    assert odd_in_docstring("a tar that is no tar") == ["'is no' in 'a tar that is no tar'"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT.parent)))

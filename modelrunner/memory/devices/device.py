@@ -12,10 +12,10 @@ class Device:
         name: As its maker calls it.
         kind: Whether it is a GPU's or the host's.
         total_bytes: All of it.
-        free_bytes: What nobody uses at the moment.
+        free_bytes: The part that is unused at the moment.
         backend: `cuda`, `rocm`, `metal`, `vulkan`, `sycl` …, or `cpu`.
         shared: Whether a GPU's memory is the host's too.
-        pci: Where a GPU is plugged in, like `0000:02:00.0`; empty if nobody tells.
+        pci: Where a GPU is plugged in, like `0000:02:00.0`; empty if unknown.
         sources: Who listed it: drivers' tools, and runtimes that would use it.
         handle: What the runtime that lists it calls it, such as `CUDA0`; empty for a driver's.
     """

@@ -20,7 +20,7 @@ _MAC_NAMES = ("hw.memsize", "vm.page_free_count", "vm.page_purgeable_count", "hw
 
 
 def host_memory(root: Path = Path("/"), *, deadline: float = DEADLINE) -> Device | None:
-    """The host's memory, or what control groups leave of it; None if nobody tells.
+    """The host's memory, or what control groups leave of it; None if unknown.
 
     Args:
         root: Where `proc` and `sys` are.
@@ -41,7 +41,7 @@ def host_memory(root: Path = Path("/"), *, deadline: float = DEADLINE) -> Device
 
 
 def _proc_memory(path: Path) -> tuple[int, int]:
-    """Total and available memory in bytes, from Linux's `meminfo`; 0 where it does not tell."""
+    """Total and available memory in bytes, from Linux's `meminfo`; 0 where it does not answer."""
     found = {
         name: int(kib) * 1024
         for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text_of(path), re.MULTILINE)

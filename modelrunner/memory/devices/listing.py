@@ -27,7 +27,7 @@ _INTEGRATED = re.compile(
     r"|radeon(?:\(tm\))? (?:vega )?(?:\d+ )?(?:graphics|\d{3}m)\b",
     re.IGNORECASE,
 )
-"""Names of GPUs without memory of their own, for lists that do not tell."""
+"""Names of GPUs without memory of their own, for lists that do not answer."""
 
 
 def of_driver(lines: Sequence[str], backend: str, source: str) -> Iterator[Device]:

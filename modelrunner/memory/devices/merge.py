@@ -1,4 +1,4 @@
-"""One device once, whoever tells of it: a driver by its address, a runtime or two by name."""
+"""One device once, whatever reports it: a driver by its address, a runtime or two by name."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ _NEAR = 0.1
 def merged(lists: Iterable[Sequence[Device]]) -> list[Device]:
     """The devices of all lists, each once.
 
-    A list has a device once for each of its backends. Who tells first tells best: sizes and
+    A list has a device once for each of its backends. The first report is the best: sizes and
     backend are theirs, and a later list adds what they did not know.
     """
     known: list[Device] = []
@@ -65,7 +65,7 @@ def _place(device: Device, known: Sequence[Device], taken: set[tuple[str, int]])
 
 
 def _alike(known: Device, other: Device) -> bool:
-    """Whether both may be one, where addresses do not tell."""
+    """Whether both may be one, where addresses do not answer."""
     if known.pci and other.pci:
         return known.pci == other.pci
     if _is_nameless(known) or _is_nameless(other):

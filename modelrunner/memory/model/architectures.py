@@ -16,23 +16,23 @@ Parallel = Literal["no", "same", "first", "own", "sum"]
 class Wiring:
     """What differs between transformers as far as memory is concerned.
 
-    Scales, biases and most norms work in place on a value that nobody else reads: they cost
+    Scales, biases and most norms work in place on a value that nothing else reads: they cost
     nothing and are not here.
 
     Attributes:
         known: Whether this architecture is one whose wiring is known, and not guessed.
         fused_qkv: One matrix makes query, key and value.
-        attention_norm: Attention reads a normalised copy of the layer's input.
+        attention_norm: Attention reads a normalized copy of the layer's input.
         feed_forward_norm: So does the feed-forward network.
         parallel: Whether attention and the feed-forward network work side by side: on the same
-            normalised input, so with attention added first, on an input normalised anew, or
+            normalized input, so with attention added first, on an input normalized again, or
             adding to the sum of input and attention.
         layer_norm: Norms subtract the mean too, and do not work in place.
         gate: Whether the gate is a matrix of its own, half of the up matrix, or not there.
-        head_norm: Queries and keys are normalised head by head.
+        head_norm: Queries and keys are normalized head by head.
         value_norm: So are values.
         rope: Positions are rotated into queries and keys.
-        rope_skips: Every so manieth layer does without.
+        rope_skips: Every n-th layer skips RoPE.
         rope_windowed_only: Only windowed layers do it.
         windows: A second cache is kept for windowed layers.
         both: Every layer has attention and a recurrence side by side.

@@ -24,11 +24,11 @@ _KEYS = {
 }
 
 _RANK, _ROPE = 512, 64
-"""Of latent attention in every published model that has it; tables do not tell."""
+"""Of latent attention in every published model that has it; tables do not answer."""
 
 
 def shape_from_card(facts: Shape, size_bytes: int) -> ModelShape | None:
-    """The shape that a card's table tells, or None where it lacks what nothing replaces.
+    """Return the shape in a card's table; None where a necessary value is missing.
 
     Args:
         facts: A column of the table.

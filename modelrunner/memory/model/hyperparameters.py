@@ -1,4 +1,4 @@
-"""A model's numbers by name, whether a GGUF header or a configuration tells them."""
+"""A model's numbers by name, out of a GGUF header or a configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

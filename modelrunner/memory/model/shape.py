@@ -90,7 +90,7 @@ class ModelShape:
         return replace(shape, weights=Weights(total=weights, tied=tied), source=source)
 
     def with_adapter(self, size: int) -> "ModelShape":
-        """The shape with an adapter (LoRA) beside its weights, whose file has so many bytes."""
+        """The shape with an adapter (LoRA) beside its weights, whose file has this many bytes."""
         weights = replace(self.weights, total=self.weights.total + size, adapter=size)
         return replace(self, weights=weights)
 

@@ -78,7 +78,7 @@ class Load:
         return min(self.tokens, self.outputs or self.parallel)
 
     def cache_bytes(self, elements: int) -> int:
-        """Bytes of so many numbers in the cache."""
+        """Return the bytes of a count of numbers in the cache."""
         block, size = CACHE_TYPES[self.kv_type]
         return -(-elements // block) * size
 

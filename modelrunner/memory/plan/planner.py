@@ -120,7 +120,7 @@ class Graph:
 
     @staticmethod
     def pin(tensor: Tensor) -> None:
-        """Keeps `tensor` until the end: somebody outside of the graph reads it."""
+        """Keeps `tensor` until the end: it is read outside of the graph."""
         tensor.children += 1
 
     # the order in which they are computed

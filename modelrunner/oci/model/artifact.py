@@ -40,7 +40,7 @@ class ModelArtifact:
 
         Raises:
             UnsupportedArtifactError: It is something else; the message says what.
-            MalformedManifestError: A path leaves its folder, two files have one name, a
+            MalformedManifestError: A path leaves its directory, two files have one name, a
                 shard is missing, or the config is too large to be one.
         """
         if isinstance(manifest, Index):
@@ -94,7 +94,7 @@ class ModelArtifact:
 
         Raises:
             MalformedManifestError: It is not what its media type says.
-            UnsupportedArtifactError: It says that the weights, which have no name, are no GGUF.
+            UnsupportedArtifactError: It says that the weights, which have no name, are not GGUF.
         """
         config = ModelConfig.from_bytes(raw, self.family)
         format_ = config.format or "gguf"

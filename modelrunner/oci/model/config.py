@@ -2,7 +2,7 @@
 
 Docker: `{config: {format, quantization, parameters, architecture, size, gguf, context_size},
 descriptor: {created}, rootfs}`. ModelPack: `{descriptor: {createdAt, ...}, config: {architecture,
-format, paramSize, quantization, ...}, modelfs}`. Strings are claims of whoever made the artifact:
+format, paramSize, quantization, ...}, modelfs}`. Strings are claims of the artifact's maker:
 shown, never calculated with.
 """
 
@@ -56,7 +56,7 @@ class ModelConfig:
         """Reads a config blob.
 
         Raises:
-            MalformedManifestError: It is no JSON object, or too large.
+            MalformedManifestError: It is not a JSON object, or too large.
         """
         value = parse_json(raw, "the model's config")
         config, descriptor = _mapping(value, "config"), _mapping(value, "descriptor")
@@ -114,7 +114,7 @@ class ModelConfig:
 
 
 def family_of(config_media_type: str, artifact_type: str | None) -> Family | None:
-    """Which family a manifest belongs to, None where it is no model."""
+    """Which family a manifest belongs to, None where it is not a model."""
     if config_media_type in (media_types.DOCKER_CONFIG_V01, media_types.DOCKER_CONFIG_V02):
         return "docker"
     if config_media_type == media_types.MODELPACK_CONFIG:

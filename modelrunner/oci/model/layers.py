@@ -1,4 +1,4 @@
-"""What the layers of a model are for: told by media type, and by file name where that says more.
+"""What the layers of a model are for: by media type, and by file name where that says more.
 
 ModelPack calls weights, projectors and adapters alike "weight"; there the name decides.
 """
@@ -50,7 +50,7 @@ def layer_of(descriptor: Descriptor) -> Layer:
     """A layer under the name that its annotations give it.
 
     Raises:
-        MalformedManifestError: The name leaves its folder.
+        MalformedManifestError: The name leaves its directory.
     """
     path = annotated_path(descriptor.annotations)
     media_type = descriptor.media_type

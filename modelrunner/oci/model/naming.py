@@ -58,7 +58,7 @@ class _Names:
         self._numbers: Counter[PurePosixPath] = Counter()
 
     def place(self, layer: Layer) -> Layer | None:
-        """The layer with its final path; None where the same file is there already."""
+        """The layer with its final path; None where the same file already exists."""
         path = layer.path
         if path is None:
             if layer.role not in _DEFAULT_NAMES:
@@ -82,7 +82,7 @@ class _Names:
         return self.place(Layer(layer.descriptor, layer.role, None))
 
     def check_nesting(self) -> None:
-        """Raises where one file would have to be the folder of another."""
+        """Raises where one file would have to be the directory of another."""
         # sorted by their parts, whatever lies in a folder follows it
         for first, second in pairwise(sorted(path.parts for path in self._taken)):
             if second[: len(first)] == first:

@@ -16,7 +16,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def checked_path(text: str) -> PurePosixPath:
-    """A relative path that stays inside the folder it is put in.
+    """A relative path that stays inside the directory it is put in.
 
     Raises:
         MalformedManifestError: It is absolute, climbs with `..`, or holds characters that no

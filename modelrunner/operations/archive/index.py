@@ -42,7 +42,7 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
     """Reads `index.json`.
 
     Raises:
-        MalformedManifestError: It is none, endless or empty.
+        MalformedManifestError: It is invalid, endless or empty.
     """
     manifests = parse_json(raw, "index.json").get("manifests")
     if not isinstance(manifests, list) or len(manifests) > _MOST_MODELS:

@@ -88,7 +88,7 @@ class Loader:
 
         Raises:
             IntegrityError: It is damaged, cut, hostile, or lacks something.
-            UnsupportedArtifactError: It is no OCI image layout, or not of models alone.
+            UnsupportedArtifactError: It is not an OCI image layout, or not of models alone.
             UsageError: A model in it has no name, and none was given.
             DiskFullError, StoreAccessError: It cannot be kept.
         """
@@ -236,7 +236,7 @@ class _Seen:
         return all(f"blobs/sha256/{blob.digest.hex}" in self.names for blob in blobs)
 
     def require_layout(self) -> tuple[Descriptor, ...]:
-        """The index of the archive; says what it is, where it is no OCI image layout."""
+        """The index of the archive; says what it is, where it is not an OCI image layout."""
         if "manifest.json" in self.names and not {"index.json", "oci-layout"} <= self.names:
             raise UnsupportedArtifactError(
                 "this is an archive of container images in Docker's own format, not of models",

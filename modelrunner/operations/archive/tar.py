@@ -34,7 +34,7 @@ class Readable(Protocol):
     """Where the bytes come from."""
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes, none at the end."""
+        """At most this many bytes, none at the end."""
         ...
 
 
@@ -61,7 +61,7 @@ class TarStream:
 
         Raises:
             SizeMismatchError: The archive ends in the middle.
-            IntegrityError: It is no tar, or a hostile one.
+            IntegrityError: It is not a tar, or a hostile one.
         """
         for _number in range(_MOST_MEMBERS):
             member = self._next()

@@ -1,4 +1,4 @@
-"""Where a model's card comes from: the catalogue, else Docker Hub by way of a cache.
+"""Where a model's card comes from: the catalog, else Docker Hub by way of a cache.
 
 ```
 MODELRUNNER_HOME/cache/cards/<namespace>/<name>.md      its age is that of the file
@@ -64,7 +64,7 @@ class CardSource:
 
     Attributes:
         catalog: The cards that come with the program.
-        cache: The folder of copies.
+        cache: The directory of copies.
         describe: Asks Docker Hub; None where the network is ruled out.
         now: The clock.
     """
@@ -78,8 +78,8 @@ class CardSource:
         """The card of a model, whatever its tag.
 
         Raises:
-            CardNotFoundError: There is none; the hint names what is spelled alike.
-            NotInStoreError: There is none here, and the network is ruled out.
+            CardNotFoundError: No such card; the hint names similar ones.
+            NotInStoreError: No copy is stored, and the network is ruled out.
             AccessError, TransferError: Hub does not show it, or does not answer.
         """
         here = self._catalogued(reference)
@@ -177,7 +177,7 @@ def _name(reference: Reference) -> str:
 
 
 def _catalogue_name(reference: Reference) -> str | None:
-    """The name by which references in a card are held against it, of Docker's own namespace."""
+    """The name by which references in a card are compared with it, of Docker's own namespace."""
     namespace, _, name = reference.repository.partition("/")
     return name if namespace == DEFAULT_NAMESPACE else None
 

@@ -1,4 +1,4 @@
-"""What the catalogue offers: its variants filtered, sorted, held against the memory there is."""
+"""What the catalog offers: its variants filtered, sorted, compared with the memory there is."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class CardFilter:
         tools: Whether the model has to call tools.
         license: A part of its license's name, in whatever case.
         max_size: Bytes of its weights at most; what has no size is left out.
-        room: Memory that variants are held against; None to leave that open.
+        room: Memory that variants are compared with; None to leave that open.
         fits: Whether only those count that fit, all of it on the GPU or not.
         order: What the variants are sorted by, the smallest first.
     """

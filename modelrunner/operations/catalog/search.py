@@ -1,8 +1,8 @@
 """Search: models on Docker Hub and the Hugging Face Hub, with size and fit, asked side by side.
 
-Neither list tells sizes. Those of Docker Hub's models come from the catalogue's cards; those of the
-Hugging Face Hub are estimated from the number of parameters that the header has told the Hub, and
-are said to be so.
+Neither list has sizes. Those of Docker Hub's models come from the catalog's cards; those of the
+Hugging Face Hub are estimated from the number of parameters that the Hub has read in the header,
+and are said to be so.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _BITS = {
     "F16": 16.0,
     "BF16": 16.0,
 }
-"""Bits a parameter, about: from llama.cpp's table of its quantisations of an 8B model."""
+"""Bits a parameter, about: from llama.cpp's table of its quantizations of an 8B model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Hit:
         parameters: How many, for people.
         size: Bytes of what is pulled by this name, if that is known.
         size_is_estimate: Whether it is only about that.
-        quantizations: What there is, as far as the list tells.
+        quantizations: What there is, as far as the list says.
         downloads: All of them on Docker Hub, the last month's on the Hugging Face Hub.
         stars: Of people who like it.
         gated: Whether its owner wants to know who takes it.
@@ -69,7 +69,7 @@ class Search:
 
     Attributes:
         docker_hub: Lists the repositories of Docker Hub's namespace.
-        hugging_face: Finds repositories by a text, so many at most.
+        hugging_face: Finds repositories by a text, up to a number.
         catalog: Cards, which know sizes.
         budget: Bytes that there are.
     """
@@ -80,7 +80,7 @@ class Search:
     budget: int
 
     def find(self, text: str, limit: int) -> tuple[list[Hit], list[ModelRunnerError]]:
-        """What is found, Docker Hub's first, so many of each place at most; and who failed."""
+        """Return what is found, Docker Hub's first, up to a number of each; and what failed."""
         # each place takes as long as it takes
         from concurrent.futures import ThreadPoolExecutor
 

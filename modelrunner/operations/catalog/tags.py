@@ -34,7 +34,7 @@ class Tag:
         here: Whether the store has a model of this name.
         id: The manifest's digest.
         source: Who says the rest.
-        problem: Why the registry's own answer tells nothing.
+        problem: Why the registry's own answer cannot be used.
     """
 
     name: str
@@ -73,7 +73,7 @@ def describe_tags(
 
 
 def with_details(source: Source, reference: Reference, tags: Sequence[Tag]) -> tuple[Tag, ...]:
-    """The same tags, with what the registry's manifests and configs tell of those not here.
+    """The same tags, with what the registry's manifests and configs say of those not in the store.
 
     Only the first 50 are asked for.
 

@@ -1,1 +1,1 @@
-"""What somebody asks who helps from afar: each answer ends in a command where it is not well."""
+"""Diagnostics; each failed check suggests a command."""

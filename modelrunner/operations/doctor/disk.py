@@ -27,7 +27,7 @@ _NOTHING = 256 * 1024**2
 
 
 def home(folder: Path) -> Iterator[Finding]:
-    """The folder that everything lies under."""
+    """The directory that everything lies under."""
     there = nearest_existing(folder)
     if not there.is_dir():
         message = f"{there} is not a directory: models cannot be stored"

@@ -1,4 +1,4 @@
-"""The whole examination: everything that is looked at, side by side, in the order it is told."""
+"""The whole examination: everything that is looked at, side by side, in the order of the report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Patient:
     """What is examined.
 
     Attributes:
-        home: The folder that everything lies under.
+        home: The directory that everything lies under.
         places: The registries and their mirrors.
         registries: Those to ask.
         environ: The environment of the program.

@@ -53,7 +53,7 @@ def broken(check: str, message: str, fix: str, code: ExitStatus) -> Finding:
 
 
 def failed(check: str, error: ModelRunnerError, fix: str) -> Finding:
-    """It does not work, as an error says; its hint is told too."""
+    """It does not work, as an error says; with its hint."""
     hint = f"; {error.hint}" if error.hint else ""
     return broken(check, f"{error.message}{hint}", fix, error.exit_code)
 

@@ -1,6 +1,6 @@
 """Registries: do they answer, whom do they know, how much may still be pulled, what time is it.
 
-Only HEAD requests, and those that a token takes: Docker Hub does not count them as pulls. It tells
+Only HEAD requests, and those that a token takes: Docker Hub does not count them as pulls. It shows
 what is left in `ratelimit-remaining: 76;w=21600`, for a manifest that it keeps for this question.
 """
 

@@ -53,7 +53,7 @@ def logins(
     try:
         known = [name for name in registries if credentials.find(name) is not None]
     except HelperSilentError as exc:
-        yield failed("login", exc, f"{exc.facts['helper']} list")
+        yield failed("login", exc, f"{exc.helper} list")
         return
     if known:
         yield well("login", f"stored for {', '.join(known)}")

@@ -61,7 +61,7 @@ def differences(row: Variant, found: Headers) -> tuple[Difference, ...]:
 def stored_differences(store: Store, card: Card) -> tuple[tuple[str, Difference], ...]:
     """Where a card and the models of it that are here differ, each with the model's name.
 
-    A stored model that cannot be read says nothing here: `inspect` and `verify` tell why.
+    A stored model that cannot be read is skipped: `inspect` and `verify` say why.
     """
     found: list[tuple[str, Difference]] = []
     for model in store.models():

@@ -63,7 +63,7 @@ class Estimator:
         """For a GGUF file.
 
         Raises:
-            MalformedGGUFError, UsageError: It is none, or not there.
+            MalformedGGUFError, UsageError: It is invalid, or not there.
             LaunchError: llama.cpp was asked for its plan, and has none.
         """
         if request.source in ("config", "card"):
@@ -136,7 +136,7 @@ class Estimator:
         """For a model in a registry, by its digest.
 
         Raises:
-            UnsupportedArtifactError, IntegrityError: What is there is no model.
+            UnsupportedArtifactError, IntegrityError: It is not a model.
             TransferError: The registry does not deliver, or not in parts.
         """
         # what is here is estimated without what a registry takes
@@ -182,7 +182,7 @@ class Estimator:
         """For a variant by its row alone, which is for one context.
 
         Raises:
-            CardNotFoundError: There is no such row, or it tells no size.
+            CardNotFoundError: No such row, or one without a size.
         """
         if card is None or variant is None or variant.size_bytes is None:
             raise CardNotFoundError(
@@ -208,7 +208,7 @@ class Estimator:
         )
 
     def card(self, text: str, tags: Collection[str] = ()) -> "Card | None":
-        """The card of a repository, if the catalogue has one that may have a row for the tags."""
+        """The card of a repository, if the catalog has one that may have a row for the tags."""
         return self.catalog().get(text, tags)
 
     def _corrected(

@@ -1,13 +1,13 @@
 """What runtimes reported of models that ran, against what was computed: estimates learn from it.
 
-A llama.cpp that is told to log what it allocates says so once for each buffer:
+A llama.cpp that logs what it allocates has one line for each buffer:
 
     load_tensors:   CPU_Mapped model buffer size =    92.10 MiB
     llama_kv_cache:        CPU KV buffer size =    45.00 MiB
     sched_reserve:        CPU compute buffer size =    16.64 MiB
 
 A report counts for the circumstances that it was made in, and for its context; for another context
-it is told and changes nothing.
+it is reported and changes nothing.
 """
 
 import json

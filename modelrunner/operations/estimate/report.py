@@ -65,7 +65,7 @@ class Report:
         facts: Which model.
         load: The use.
         estimate: What it takes.
-        fit: Whether there is so much.
+        fit: Whether that is available.
         devices: Where it would be put.
         trained: Tokens that the model was trained for.
         shape: What other uses can be computed from; None where only a card's row is known.
@@ -119,7 +119,7 @@ class Report:
         return (*self.estimate.notes, *more)
 
     def at(self, context: int) -> tuple[Load, Estimate] | None:
-        """The same use with another context of each conversation; None where nothing tells."""
+        """The same use with another context of each conversation; None where that is unknown."""
         if self.shape is None or not self.shape.is_known:
             return None
         load = replace(self.load, context=context * self.load.parallel)

@@ -116,9 +116,9 @@ def variants(estimator: Estimator, text: str, request: EstimateRequest) -> Varia
         request: The use; without a context, that of the cards, so that all can be compared.
 
     Raises:
-        InvalidReferenceError: The text is no name.
+        InvalidReferenceError: The text is not a name.
         AccessError, ManifestNotFoundError, NotInStoreError, TransferError: The registry does not
-            tell, and nobody else does.
+            answer, and nothing else is known.
     """
     reference = Reference.parse(text)
     card = estimator.card(text)

@@ -1,4 +1,4 @@
-"""A Compose file: one service fetches the model and ends, another serves it.
+"""A Compose file: one service downloads the model and ends, another serves it.
 
 Nothing is built, so that it works with every builder and with none. A named volume belongs to root
 where the image has no such directory: a third service gives it to nobody, and ends first.

@@ -103,7 +103,7 @@ class Exporter:
             request: How it is to be served.
 
         Raises:
-            ModelNotFoundError: It is not here, and this kind needs a path; or nobody knows it.
+            ModelNotFoundError: It is not in the store, and this kind needs a path; or unknown.
             UsageError: It has no name to be pulled by, or a value cannot be written so.
             TransferError: It is not here, and its registry does not answer.
         """

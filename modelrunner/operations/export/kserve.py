@@ -1,7 +1,7 @@
 """An InferenceService of KServe: a predictor of one's own, as no runtime of KServe is llama.cpp.
 
-`storageUri: oci://` is for images of containers that have a folder `/models`. What is pulled here
-is an artifact, which has no such layers: an init container fetches it, as with a Deployment.
+`storageUri: oci://` is for images of containers that have a directory `/models`. What is pulled
+here is an artifact, which has no such layers: an init container downloads it, as with a Deployment.
 """
 
 from modelrunner.operations.export import kubernetes, yaml_text

@@ -1,4 +1,4 @@
-"""Manifests for Kubernetes: a Deployment whose init container fetches the model, and a Service."""
+"""Manifests for Kubernetes: a Deployment, whose init container pulls, and a Service."""
 
 from modelrunner.operations.export import pulling, yaml_text
 from modelrunner.operations.export.plan import FOLDER, INSIDE, MIB, NOBODY, ExportPlan
@@ -39,7 +39,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
 
 
 def pod(plan: ExportPlan, *, container: str) -> dict[str, Value]:
-    """The spec of a pod that fetches the model and serves it.
+    """The spec of a pod that downloads the model and serves it.
 
     Args:
         plan: The model.

@@ -30,7 +30,7 @@ PULLER = "docker.io/library/python:3.12-slim"
 """The image that a model is pulled with, once `pip` has put this program into it."""
 
 GIT_PULLER = "docker.io/library/python:3.12"
-"""The same with git, which fetches this program where it was installed from a repository."""
+"""The same with git, which downloads this program where it was installed from a repository."""
 
 MIB = 1 << 20
 _PROGRAM_MIB = 128
@@ -189,7 +189,7 @@ def checked_name(text: str) -> str:
     """A name that every kind of export takes.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is invalid.
     """
     if not _NAME.fullmatch(text):
         raise UsageError(

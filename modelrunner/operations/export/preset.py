@@ -5,7 +5,7 @@
     model = /var/lib/.../views/<digest>/model.gguf
     ctx-size = 8192
 
-A section is not called as the model is: the router reads a tag there as a quantisation, and makes
+A section is not called as the model is: the router reads a tag there as a quantization, and makes
 another name of it. A key is an option's long name. A value ends where its line does, or at `;` or
 `#`, which nothing can stand for; so a path with one of them is refused.
 """

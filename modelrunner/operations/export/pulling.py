@@ -1,8 +1,9 @@
-"""How a container fetches a model by its digest: as nobody, into a volume, with nothing else.
+"""How a container downloads a model by its digest: as nobody, into a volume, with nothing else.
 
 Files and store lie on one volume, and files are links into the store: nothing is there twice. What
-is there already is not fetched again. An image of Python installs this program from where this copy
-came from, at the same commit; by its name alone nothing is installed, which anybody could register.
+already exists is not downloaded again. An image of Python installs this program from where this
+copy came from, at the same commit; by its name alone nothing is installed, which anybody could
+register.
 """
 
 from modelrunner.errors import UsageError

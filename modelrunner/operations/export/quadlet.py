@@ -1,4 +1,4 @@
-"""Units for Podman: a volume, a container that fetches the model, and one that serves it."""
+"""Units for Podman: a volume, a container that downloads the model, and one that serves it."""
 
 from modelrunner.operations.export import pulling
 from modelrunner.operations.export.plan import FOLDER, INSIDE, MIB, NOBODY, ExportPlan

@@ -1,8 +1,8 @@
 """A unit for systemd: the `llama-server` of the machine, over a model of the store here.
 
-The folder of the model alone is mounted, read-only, on an empty file system: so a user that is
-nobody finds it even below a home that is closed, and finds nothing else there. The folder is named
-by the digest.
+The directory of the model alone is mounted, read-only, on an empty file system: so a user that is
+nobody finds it even below a home that is closed, and finds nothing else there. The directory is
+named by the digest.
 """
 
 import ipaddress
@@ -48,7 +48,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
     """The files by their names.
 
     Raises:
-        UsageError: The folder of the store has a name that cannot be mounted by a unit.
+        UsageError: The directory of the store has a name that cannot be mounted by a unit.
     """
     folder = _mountable(plan.folder)
     how = plan.notes(

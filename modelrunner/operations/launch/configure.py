@@ -25,7 +25,7 @@ class Configurations:
     Args:
         state: The directory of what this program remembers.
         before: Where that was before it was moved, as out of an image that is read-only: what was
-            configured there counts until it is configured anew.
+            configured there counts until it is configured again.
     """
 
     def __init__(self, state: Path, before: Path | None = None) -> None:

@@ -1,7 +1,8 @@
 """Launch: from a stored model to a server that answers; planned first, then started.
 
 The context is what was asked for, or else as long as the artifact says, as the model was trained
-for, as fits into this machine, and as is usual. It is told as it will run, and never silently less.
+for, as fits into this machine, and as is usual. It is reported as it will run, and never silently
+less.
 """
 
 import secrets
@@ -46,10 +47,10 @@ class LaunchPlan:
     Attributes:
         name: What the user calls it.
         metadata: What its header says.
-        spec: What the runtime is told.
+        spec: What the runtime gets.
         load: What that asks of memory.
         estimate: The memory that it takes, as computed.
-        fit: Whether there is so much.
+        fit: Whether that is available.
         available: The devices of this machine.
         requested: The context that was asked for; None for the default one.
         context_source: What decided the context.
@@ -97,7 +98,7 @@ class LaunchPlan:
 
     @property
     def knows_tools(self) -> bool:
-        """Whether the chat template speaks of tools; a model without it is never told of any."""
+        """Whether the chat template speaks of tools; a model without it gets none."""
         return "tools" in (self.chat_template or "")
 
     @property
@@ -152,8 +153,8 @@ def plan_launch(
 
     Raises:
         CorruptStoreError: A blob is missing or damaged.
-        MalformedGGUFError: The weights are no GGUF.
-        UnsupportedArtifactError: It is no model to chat with.
+        MalformedGGUFError: The weights are not GGUF.
+        UnsupportedArtifactError: It is not a model to chat with.
     """
     for blob in model.manifest.blobs:
         if model.is_stored and store.blobs.state(blob) != "good":
@@ -200,7 +201,7 @@ def plan_launch(
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:
-    """What decided that a context has so many tokens."""
+    """Return what decided the number of tokens of a context."""
     if requested is not None:
         return "requested"
     return default.source if tokens >= default.tokens else "memory"

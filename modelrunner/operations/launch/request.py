@@ -1,7 +1,7 @@
 """What is asked of a launch, from the command line, the library or a model's configuration.
 
-`LaunchRequest` says what somebody wants, `LaunchPlan` what it comes to on this machine, and
-`LaunchSpec` what the runtime is told.
+`LaunchRequest` says what is asked for, `LaunchPlan` what it comes to on this machine, and
+`LaunchSpec` what the runtime gets.
 """
 
 from collections.abc import Mapping
@@ -165,7 +165,7 @@ class LaunchRequest:
         own_template: Path | None = None,
         purpose: Literal["chat", "embedding", "ranking"] = "chat",
     ) -> LaunchSpec:
-        """Return what a runtime is told.
+        """Return what a runtime gets.
 
         Args:
             model: The weights.

@@ -1,7 +1,7 @@
 """Lock: what the models of an intent are just now, pinned; and what differs from before.
 
 What is locked and still wanted stays as it is, whatever its tag stands for by now. Only manifests
-are fetched, and of weights no more than tells whether they fit.
+are downloaded, and of weights no more than shows whether they fit.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -67,10 +67,10 @@ class Locker:
             renew: Names of models to look up again all the same.
 
         Raises:
-            ManifestNotFoundError, AccessError, TransferError: A registry does not tell.
+            ManifestNotFoundError, AccessError, TransferError: A registry does not answer.
             DoesNotFitError: A model has to fit, and does not.
             NotInStoreError: The network is ruled out, and a model is not here.
-            UnsupportedArtifactError, IntegrityError: What is there is no model to run.
+            UnsupportedArtifactError, IntegrityError: It is not a model to run.
         """
         kept = {
             wanted.name: locked

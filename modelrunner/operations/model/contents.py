@@ -1,4 +1,4 @@
-"""What the files of an artifact contain, held against what its manifest says of them."""
+"""What the files of an artifact contain, compared with what its manifest says of them."""
 
 from pathlib import Path
 

@@ -74,7 +74,7 @@ def of_stored(model: StoredModel) -> Headers:
     """The headers of a stored model.
 
     Raises:
-        MalformedGGUFError: A file is no GGUF, or cut off.
+        MalformedGGUFError: A file is not a GGUF, or cut off.
         CorruptStoreError: A blob is missing.
     """
     found = []
@@ -123,7 +123,7 @@ def of_file(path: Path) -> Headers:
 
     Raises:
         UsageError: There is no such file.
-        MalformedGGUFError: It is no GGUF, or shards are missing.
+        MalformedGGUFError: It is not a GGUF, or shards are missing.
     """
     shards = shard_files(path)
     for shard in shards:
@@ -135,7 +135,7 @@ def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -
     """The headers of a model in a registry.
 
     Raises:
-        MalformedGGUFError: What is there is no GGUF.
+        MalformedGGUFError: It is not GGUF.
         TransferError: The registry does not deliver.
     """
     weights = [layer.descriptor for layer in artifact.weights]

@@ -1,4 +1,4 @@
-"""What a model is for: who asks for a chat is told before gigabytes move that there is none."""
+"""What a model is for: one that does not chat is refused before gigabytes are downloaded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -59,10 +59,10 @@ def require_chat_remotely(
     """Accept a model in a registry that writes text, before its weights are downloaded.
 
     The config's copy of the header's values decides, or else the header itself, read by ranges;
-    what neither tells is left to the start.
+    what neither says is left to the start.
 
     Raises:
-        UnsupportedArtifactError: It scores documents or makes vectors, or is no model.
+        UnsupportedArtifactError: It scores documents or makes vectors, or is not a model.
     """
     # it has a digest here, which nobody has typed
     name = replace(reference, digest=None).short if reference.tag else reference.short

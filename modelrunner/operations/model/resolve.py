@@ -1,7 +1,8 @@
 """A model at a source: its manifest, found in an index too.
 
 An index (a manifest list of Docker's) names manifests, of platforms most often. The one that is a
-model counts, whatever platform it is said to be for: weights have none. Attestations are no models.
+model counts, whatever platform it is said to be for: weights have none. Attestations are not
+models.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
     """The model that a reference names, be it by an index; its own manifest says its digest.
 
     Raises:
-        UnsupportedArtifactError: It is no model; or an index of none, or of several.
+        UnsupportedArtifactError: It is not a model; or an index of none, or of several.
         MalformedManifestError: As with `ModelArtifact.from_manifest`.
         ManifestNotFoundError, AccessError, TransferError: The source does not deliver.
     """

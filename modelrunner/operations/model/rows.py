@@ -11,7 +11,7 @@ from modelrunner.units import format_moment
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model; None is unknown. `problem` says why a damaged one tells nothing."""
+    """One model; None is unknown. `problem` says why a damaged one has no facts."""
 
     id: str
     references: tuple[str, ...]

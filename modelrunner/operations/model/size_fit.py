@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def size_verdict(size: int, budget: int) -> Verdict:
-    """Whether weights of so many bytes fit, with all that a short context needs beside them."""
+    """Whether weights of this many bytes fit, with all that a short context needs beside them."""
     return row_verdict(estimate_from_card(None, size, context=CARD_CONTEXT), budget)
 
 
 def row_verdict(found: Estimate, budget: int) -> Verdict:
-    """Whether what a card's row tells fits into so many bytes."""
+    """Whether the size in a card's row fits into this many bytes."""
     if found.low > budget:
         return "no"
     return "fits" if found.high is not None and found.high <= budget else "unknown"

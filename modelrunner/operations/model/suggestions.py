@@ -1,6 +1,6 @@
 """What may have been meant by the name of a model that was not found.
 
-The registry knows the tags of a repository; the store and the catalogue know models whose names are
+The registry knows the tags of a repository; the store and the catalog know models whose names are
 spelled like that of a repository that does not exist.
 """
 
@@ -108,7 +108,7 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: Catalog) ->
 
 
 def near_models(wanted: Reference, store: Store, catalog: Catalog) -> tuple[list[str], list[str]]:
-    """Names in the store, and names in the catalogue, that are spelled like the wanted one."""
+    """Names in the store, and names in the catalog, that are spelled like the wanted one."""
     names = [name for model in store.models() for name in model.references]
     stored = near_names(wanted, (name for name in names if str(name) != str(wanted)))
     here = {name.name for name in names}

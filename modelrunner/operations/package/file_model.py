@@ -1,6 +1,6 @@
 """A GGUF file that is run where it lies: a model that is in no store.
 
-It looks like a stored model to whoever plans a start. Nothing is read but headers: in place of the
+To what plans a start it looks like a stored model. Nothing is read but headers: in place of the
 digest of a file stands that of its path, size and time, which only measurements are kept by.
 """
 
@@ -65,7 +65,7 @@ class FileModel(StoredModel):
 
         Raises:
             UsageError: There is no such file, or it is a directory.
-            MalformedGGUFError: It is no GGUF, or a shard is not there.
+            MalformedGGUFError: It is not a GGUF, or a shard is not there.
             UnsupportedArtifactError: It is not a model.
         """
         weights = shard_files(_existing(text))
@@ -153,7 +153,7 @@ def file_model(store: Store, text: str, projector: Path | None = None) -> FileMo
 
     Raises:
         UsageError: The file is not there, or a projector is given for a model with a name.
-        MalformedGGUFError: It is no GGUF.
+        MalformedGGUFError: It is not a GGUF.
     """
     path = file_of(text)
     if path is not None and not (_is_name(text) and store.lookup(text) is not None):

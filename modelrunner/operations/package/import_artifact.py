@@ -26,7 +26,7 @@ def metadata_of(found: FoundModel) -> Metadata:
     """What the headers of its weights say.
 
     Raises:
-        UnsupportedArtifactError, MalformedGGUFError: It is no model.
+        UnsupportedArtifactError, MalformedGGUFError: It is not a model.
         UsageError, StoreAccessError: It cannot be read.
     """
     weights = [file for file in found.files if file.role == "weights"]

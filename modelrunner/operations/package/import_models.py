@@ -75,7 +75,7 @@ class Importer:
 
         Args:
             found: What it is.
-            name: What it is to be called, where that is not to be told from where it is found.
+            name: Its name; None to derive it from the place where it is found.
 
         Raises:
             UnsupportedArtifactError, MalformedGGUFError: It cannot be used.

@@ -57,7 +57,7 @@ def package(
         created: The time in its config: the same files and time give the same digest.
 
     Raises:
-        MalformedGGUFError: A file is no GGUF, or shards are missing.
+        MalformedGGUFError: A file is not a GGUF, or shards are missing.
         UsageError: A file is not there, or is something else than it is given for.
         DiskFullError, StoreAccessError: It cannot be stored.
     """

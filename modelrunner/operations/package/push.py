@@ -1,4 +1,4 @@
-"""Push: a stored model to a registry. What is there already is not sent again."""
+"""Push: a stored model to a registry. What already exists is not sent again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -39,7 +39,7 @@ def programs(environ: Mapping[str, str]) -> Find:
 def bring(
     blobs: BlobStore, listener: Listener, find: Find, descriptor: Descriptor, title: str
 ) -> Fetched | None:
-    """Takes a blob from a program that has it; None where none has, or what it has is no good."""
+    """Take a blob from a program that has it; None where none has one that can be used."""
     found = find(descriptor.digest) if descriptor.size >= _WORTH_LOOKING else None
     if found is None:
         return None

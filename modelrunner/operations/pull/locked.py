@@ -1,4 +1,4 @@
-"""What of a lock is here: told from sizes and stamps, without a network.
+"""What of a lock is in the store: by sizes and stamps, without a network.
 
 A model that is all here gets the name that the lock gives it, so that `run` and `path` find it.
 """
@@ -99,7 +99,7 @@ def settle(
 
 
 def require_same(lock: Lock, locked: LockedModel, model: StoredModel) -> None:
-    """Refuses a lock that says of a manifest what it does not: somebody has edited it.
+    """Refuses a lock that says of a manifest what it does not: it was edited.
 
     Raises:
         LockOutdatedError: It does.
@@ -146,7 +146,7 @@ class LockedPull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPuller:
-    """Pulls what a lock pins, each model by its digest; what is in the store asks nobody.
+    """Pulls what a lock pins, each model by its digest; what is in the store needs no network.
 
     Where everything is there this reads sizes and stamps, and imports nothing that knows a network.
     Otherwise only digests are asked for: where a tag points by now does not matter.

@@ -1,6 +1,6 @@
 """Several models at once: one budget, one listener, and each failure is of one model only.
 
-A few threads pull; the calling one hears from them, tells the listener, and takes a Ctrl-C. Names
+A few threads pull; the calling one reads their queue, calls the listener, and takes a Ctrl-C. Names
 of one repository are resolved one after the other, so that of several names for one content the
 first one brings it, and the others find it here.
 """

@@ -25,7 +25,7 @@ class Pulled:
         downloaded_bytes: What of the model came over the network; what came twice counts once.
         resumed_bytes: What of the model an earlier try has left.
         duration_s: Seconds.
-        source: Who said what the name stands for; None where nobody was asked.
+        source: The registry that resolved the name; None where none was asked.
         origins: Bytes by the place that delivered them, this machine's other programs among them.
         choice: What was taken for a name that leaves something open, where the source has said it.
     """

@@ -1,8 +1,8 @@
-"""A model's files under their real names in a folder of the user's, with their checksums.
+"""A model's files under their real names in a directory of the user's, with their checksums.
 
-What is there already and right is left alone: a link to the blob, or a copy of its size that has
+What already exists and right is left alone: a link to the blob, or a copy of its size that has
 the blob's time. Everything new is made beside and then renamed. A file that is neither the model's
-nor was put there by an earlier call, as `SHA256SUMS` tells, is never overwritten unasked.
+nor was put there by an earlier call, as `SHA256SUMS` says, is never overwritten unasked.
 
 Beside their real names the files have stable ones, which a recipe can name whatever the model is:
 `model.gguf`, or `model-00001-of-00003.gguf` and so on for shards, and `mmproj.gguf`. These are
@@ -71,17 +71,17 @@ class _Link:
 
 
 def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = False) -> Placed:
-    """Puts a model's files into a folder, which is made if it is not there.
+    """Puts a model's files into a directory, which is made if it is not there.
 
     Args:
         model: Complete in its store.
         folder: Where to.
         way: How.
-        force: Whether files are replaced that come from somebody else.
+        force: Whether files of other origin are replaced.
 
     Raises:
-        UsageError: A file of somebody else is in the way, or there can be no links.
-        ConfigError: The folder cannot be used.
+        UsageError: A file of other origin has the name, or links are not possible.
+        ConfigError: The directory cannot be used.
         DiskFullError: No space left; what was there before is still there.
         CorruptStoreError: A blob is missing.
     """
@@ -333,14 +333,13 @@ def _write_sums(folder: Path, sums: Mapping[str, str], files: Mapping[str, Diges
 
 @contextmanager
 def _folder_errors(folder: Path) -> Iterator[None]:
-    """The words of `disk_errors`, for a folder that is not the store's."""
+    """The words of `disk_errors`, for a directory that is not the store's."""
     try:
         with disk_errors(folder):
             yield
     except StoreAccessError as exc:
-        raise ConfigError(
-            exc.message, hint="check its permissions, or choose another directory", **exc.facts
-        ) from exc
+        hint = "check its permissions, or choose another directory"
+        raise ConfigError(exc.message).with_hint(hint, **exc.facts) from exc
     except FileNotFoundError as exc:
         # below `/proc`, say
         raise ConfigError(

@@ -95,12 +95,12 @@ class Puller:
         return self.fetch(self.pin(reference))
 
     def pin(self, reference: Reference) -> Pinned:
-        """Finds out what a name stands for; what is pinned and here already asks nobody.
+        """Resolve a name; what is pinned and in the store needs no network.
 
         Raises:
             ManifestNotFoundError: No such tag; the near ones are named.
             ModelNotFoundError: It is a name under `local/`, and not here.
-            AccessError, TransferError: The registry does not tell.
+            AccessError, TransferError: The registry does not answer.
         """
         begun = self.clock()
         if reference.is_local:

@@ -1,4 +1,4 @@
-"""The reference that a pull resolves, out of what somebody typed."""
+"""The reference that a pull resolves, out of what was typed."""
 
 from pathlib import Path
 

@@ -39,9 +39,9 @@ class ServeOrder:
         hosts: Names by which a server on loopback may be asked, besides those of this machine.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         budget: Bytes of memory for all models together.
-        strict: Whether a model that needs more than the budget alone is refused: where somebody
-            has set it. One that needs more than was free at the start is tried alone.
-        state: The folder for records and logs.
+        strict: Whether a model that needs more than the budget alone is refused: where one
+            was set. One that needs more than was free at the start is tried alone.
+        state: The directory for records and logs.
     """
 
     models: Sequence[Served]
@@ -158,7 +158,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         log: The log; the names of those of the runtimes begin with its own.
 
     Raises:
-        StoreAccessError, DiskFullError: The state folder cannot be written.
+        StoreAccessError, DiskFullError: The state directory cannot be written.
     """
     from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway

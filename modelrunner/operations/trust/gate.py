@@ -1,4 +1,4 @@
-"""The policy at the door: models that nobody has signed whom `verify.toml` names stay out."""
+"""The policy: models without a signature of a signer that `verify.toml` names are refused."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,12 +20,12 @@ from modelrunner.provenance.policy import Policy, Rule, read_policy
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Keeps models out that nobody has signed whom the policy names.
+    """Refuses models without a signature of a signer that the policy names.
 
     Attributes:
         policy: The rules.
         ask: Opens the places that may keep signatures.
-        records: A folder that notes what was verified, so that it need not be asked again.
+        records: A directory that notes what was verified, so that it need not be asked again.
         warn: Hears what is only to be warned of.
     """
 
@@ -39,7 +39,7 @@ class Guard:
 
         Raises:
             UnverifiedError: The policy keeps it out.
-            AccessError, TransferError, NotInStoreError: Its registry does not tell, or is ruled
+            AccessError, TransferError, NotInStoreError: Its registry does not answer, or is ruled
                 out.
             ConfigError: A key of the policy cannot be read.
         """

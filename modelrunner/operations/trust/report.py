@@ -51,7 +51,7 @@ def signatures_for(
     manifest: Manifest,
     asked: Signers,
 ) -> Signatures:
-    """Return what the registry keeps of a model, held against the signers asked for, or a policy.
+    """Return what the registry keeps of a model, compared with the signers asked for, or a policy.
 
     Args:
         policy_file: `verify.toml`; it counts where no signer is asked for.

@@ -1,4 +1,4 @@
-"""Who has signed a model: what its registry keeps, held against keys and identities."""
+"""Who has signed a model: what its registry keeps, compared with keys and identities."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +98,7 @@ class Checked:
 
     @property
     def counts(self) -> bool:
-        """Whether it is a signature of somebody who was named."""
+        """Whether it is a signature of a named signer."""
         return self.is_signature and self.by is not None
 
     def to_dict(self) -> dict[str, object]:
@@ -120,10 +120,10 @@ def signatures_of(
     *,
     is_enough: Callable[[Checked], bool] = lambda _: False,
 ) -> list[Checked]:
-    """The signatures and attestations of a manifest, each held against the signers.
+    """The signatures and attestations of a manifest, each compared with the signers.
 
     All places are asked, since some may have none and others not be reached; what two of them keep
-    is told once.
+    is reported once.
 
     Args:
         places: Who may keep them; closed afterwards.
@@ -132,7 +132,7 @@ def signatures_of(
         is_enough: Whether nothing more has to be looked for.
 
     Raises:
-        AccessError, TransferError: A place does not tell, and no other has what is enough.
+        AccessError, TransferError: A place does not answer, and no other has what is enough.
         ConfigError: Nothing is installed that checks them.
     """
     found: dict[object, Checked] = {}

@@ -123,7 +123,7 @@ def reader(
 
 
 def _is_as_stored(response: "requests.Response", size: int) -> bool:
-    """Whether a labelled body has as many bytes as what is stored: the label is wrong."""
+    """Whether a labeled body has as many bytes as what is stored: the label is wrong."""
     return parse_count(response.headers.get("Content-Length", "").strip()) == size
 
 
@@ -159,7 +159,7 @@ Part = tuple[int, int | None]
 
 
 def range_header(part: Part, size: int) -> dict[str, str]:
-    """The header that asks for a part of so many bytes; none where that is all of them."""
+    """The header that asks for a part of this many bytes; none where that is all of them."""
     offset, stop = part
     if offset == 0 and (stop is None or stop >= size):
         return {}

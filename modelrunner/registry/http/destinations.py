@@ -43,7 +43,7 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address.
 
     Raises:
-        RegistryAnswerError: It is none for http.
+        RegistryAnswerError: It is not an HTTP URL.
     """
     parts = split(url)
     default = 443 if parts.scheme == "https" else 80
@@ -54,7 +54,7 @@ def split(url: str) -> SplitResult:
     """An http address in parts.
 
     Raises:
-        RegistryAnswerError: It is none.
+        RegistryAnswerError: It is invalid.
     """
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Encodings of a body that nobody has asked for: undone, or seen to be none.
+"""Encodings of a body that were not requested: undone, or found not to be applied.
 
 Every request says `Accept-Encoding: identity`. Servers compress all the same, and others label what
 they have not compressed, or what is compressed by itself (`model.tar.gz`). What the bytes are
@@ -24,12 +24,12 @@ _ZLIB_METHOD, _ZLIB_CHECK = 8, 31
 
 
 def is_encoded(response: "requests.Response") -> bool:
-    """Whether the body is labelled with an encoding that nobody asked for."""
+    """Whether the body is labeled with an encoding that was not requested."""
     return response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
 
 
 def as_meant(body: bytes, limit: int) -> bytes:
-    """Return what a labelled body stands for: decoded where it can be, else as it was sent.
+    """Return what a labeled body stands for: decoded where it can be, else as it was sent.
 
     At most `limit` bytes and one more come out.
     """
@@ -42,10 +42,10 @@ def as_meant(body: bytes, limit: int) -> bytes:
 
 
 def decoding_reader(read: Callable[[int], bytes], label: str) -> Callable[[memoryview], int]:
-    """A function that fills a buffer from a labelled body; 0 at the end.
+    """A function that fills a buffer from a labeled body; 0 at the end.
 
     Args:
-        read: Gives the next bytes as they were sent, at most so many; none at the end.
+        read: Gives the next bytes as they were sent, up to a number; none at the end.
         label: Who sends them, for messages.
     """
     begun = False

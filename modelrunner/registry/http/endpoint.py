@@ -100,7 +100,7 @@ class Endpoint:
         """A mirror of a registry, given as an address; `registries` may say more of its host.
 
         Raises:
-            ConfigError: The address is none, or plain http to another machine.
+            ConfigError: The address is invalid, or plain http to another machine.
         """
         text = address if "://" in address else f"https://{address}"
         try:

@@ -54,7 +54,7 @@ def error_for(  # noqa: PLR0911 - a table
     """The error that a failed request stands for.
 
     Args:
-        status: The HTTP status, 400 or more (or one that nobody expected).
+        status: The HTTP status, 400 or more (or an unexpected one).
         headers: The response's headers, case-insensitive.
         body: The beginning of the body.
         what: What was asked for, as people name it.
@@ -182,7 +182,7 @@ def rate_limited(
     *,
     hint: str | None = None,
 ) -> RateLimitedError:
-    """The error for too many requests, with the seconds that are to be waited, if they are told."""
+    """The error for too many requests, with the seconds to wait, if they are given."""
     wait = _retry_after(headers)
     when = f", wait {wait['retry_after_s']} s" if wait else ""
     return RateLimitedError(

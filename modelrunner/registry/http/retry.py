@@ -1,6 +1,6 @@
 """Trying again: which errors, how often, how long to wait.
 
-What may pass is told by type: `TransferError.retryable`. Waits grow exponentially with full
+What may pass is decided by type: `TransferError.retryable`. Waits grow exponentially with full
 jitter, so that many clients do not come back at once; a registry that names a time (`Retry-After`)
 is obeyed, up to a limit.
 """

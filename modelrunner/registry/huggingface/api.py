@@ -58,7 +58,7 @@ class HubHit:
         gated: Whether its owner wants to know who takes it.
         parameters: Of the model, as its header says.
         architecture: The same.
-        quantizations: What file names tell.
+        quantizations: According to file names.
     """
 
     name: str
@@ -196,7 +196,7 @@ class HubApi:
     """The Hub at an address. Not to be shared between threads.
 
     Raises:
-        ConfigError: The address is none.
+        ConfigError: The address is invalid.
     """
 
     def __init__(self, access: HubAccess, backoff: Backoff, ca_file: str | None) -> None:

@@ -1,8 +1,8 @@
 """A repository of the Hugging Face Hub as a source of models.
 
-The Hub is no OCI registry, but the sha256 that it keeps of every large file is a blob's digest. A
-manifest is made of the listing, the same one on every machine: what was pulled from elsewhere with
-the same digest is not fetched again, and nothing is believed that does not match.
+The Hub is not an OCI registry, but the sha256 that it keeps of every large file is a blob's digest.
+A manifest is made of the listing, the same one on every machine: what was pulled from elsewhere
+with the same digest is not downloaded again, and nothing is believed that does not match.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ class HuggingFaceHub:
         """The digest of the manifest that the listing makes.
 
         Raises:
-            ManifestNotFoundError: No such repository or quantisation; what there is is named.
+            ManifestNotFoundError: No such repository or quantization; what there is is named.
             AccessError, TransferError: The Hub says no, or nothing.
         """
         return reference.digest or self._chosen(reference, self._listing(reference)).manifest.digest
@@ -124,7 +124,7 @@ class HuggingFaceHub:
             )
 
     def tags(self, reference: Reference) -> tuple[str, ...]:
-        """The quantisations that the repository has.
+        """The quantizations that the repository has.
 
         Raises:
             ManifestNotFoundError, AccessError, TransferError: As with `resolve`.

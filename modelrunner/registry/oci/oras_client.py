@@ -81,7 +81,7 @@ class Answer(requests.Response):
         """The body as an object; of a list of tags what can be one.
 
         Raises:
-            ValueError: It is no object of JSON, or one that nests too deep.
+            ValueError: It is not an object of JSON, or one that nests too deep.
         """
         value = parse_object(self.content)
         tags = value.get("tags")

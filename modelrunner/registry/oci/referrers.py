@@ -26,7 +26,7 @@ from modelrunner.registry.http.responses import next_page
 from modelrunner.registry.oci.source import OciRegistry
 
 MOST = 256
-"""Referrers of one manifest whose own manifests are fetched."""
+"""Referrers of one manifest whose own manifests are downloaded."""
 
 MOST_LISTED = 4096
 """Entries of the list that are read."""
@@ -74,10 +74,10 @@ class ReferrerSource(OciRegistry):
     """One registry, asked for what refers to a manifest. Not to be shared between threads."""
 
     def referrers(self, reference: Reference, digest: Digest) -> Iterator[Referrer | NotLookedAt]:
-        """What refers to a manifest: what may be a signature first, so many at most.
+        """What refers to a manifest: what may be a signature first, up to a number.
 
         Raises:
-            AccessError, TransferError: The registry does not tell.
+            AccessError, TransferError: The registry does not answer.
         """
         found, whole = self._listed(reference, digest)
         ordered = sorted(found.values(), key=lambda entry: _likeness(entry[0]))

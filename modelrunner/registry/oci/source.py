@@ -105,7 +105,7 @@ class OciRegistry:
     ) -> Iterator[BlobStream]:
         """A stream of a blob's bytes from `offset` to `stop`, not retried here.
 
-        The address is asked of the registry anew each time: a CDN's signed ones expire.
+        The address is asked of the registry again each time: a CDN's signed ones expire.
 
         Raises:
             RangesUnsupportedError: A part was asked for, and something else came.

@@ -83,7 +83,7 @@ class ExternalRuntime:
     """Uses the server behind a URL, whatever model it serves.
 
     Raises:
-        UsageError: The text is no HTTP URL, or holds a password.
+        UsageError: The text is not an HTTP URL, or holds a password.
     """
 
     name = "url"

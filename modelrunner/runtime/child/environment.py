@@ -1,7 +1,7 @@
 """What a server inherits of our environment: what it needs to find libraries and GPUs, no more.
 
 No tokens, and none of llama.cpp's own `LLAMA_ARG_*`: what a server does is what its `LaunchSpec`
-says, and `LLAMA_ARG_HOST=0.0.0.0` in somebody's profile does not open it to the network.
+says, and `LLAMA_ARG_HOST=0.0.0.0` in a user's profile does not open it to the network.
 """
 
 from collections.abc import Mapping

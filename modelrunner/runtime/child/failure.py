@@ -111,12 +111,12 @@ def broken_off(error: RuntimeFailedError, log: Path) -> RuntimeFailedError:
 
 
 def failed_to_bind(log: Path) -> bool:
-    """Whether the server ended because somebody took its port."""
+    """Whether the server ended because its port was taken."""
     return _BIND.search(_tail(log)) is not None
 
 
 def cause_in(text: str) -> str | None:
-    """The line of a log that says what is wrong: the last trouble that is no consequence."""
+    """The line of a log that says what is wrong: the last trouble that is not a consequence."""
     lines = [line for line in text.splitlines() if line.strip()]
     trouble = [line for line in lines if _TROUBLE.search(line)]
     causes = [line for line in trouble if not _FOLLOWS.search(line)]

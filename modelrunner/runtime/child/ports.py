@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that nobody listens on now; somebody may take it before it is used."""
+    """Return a port that is free now; it may be taken before it is used."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -39,7 +39,7 @@ def require_free(port: int) -> None:
 
 
 def port_in_use(port: int) -> PortInUseError:
-    """The error for a port that somebody else has."""
+    """The error for a port that is taken."""
     return PortInUseError(
         f"port {port} on {LOOPBACK} is already in use",
         hint="choose another port, or 0 for any free one",

@@ -30,7 +30,7 @@ class Answer:
 
 
 def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
-    """Ask; None where nobody answers in time, or in HTTP.
+    """Ask; None if there is no answer in time, or in HTTP.
 
     Raises:
         RuntimeFailedError: The server's certificate is not trusted.
@@ -39,7 +39,7 @@ def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
 
 
 def post(url: str, value: Mapping[str, object], *, api_key: str, timeout_s: float) -> Answer | None:
-    """Tell something, as JSON; None where nobody answers in time, or in HTTP."""
+    """Post JSON; None if there is no answer in time, or in HTTP."""
     return _request("POST", url, json.dumps(value), api_key, timeout_s)
 
 

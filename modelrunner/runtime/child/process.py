@@ -41,7 +41,7 @@ class Child:
     """A running command; its output goes to the log.
 
     It gets a session of its own, so that Ctrl-C at the terminal is ours alone, and starts in the
-    root directory: llama.cpp loads backends from the current one, which may be anybody's.
+    root directory: llama.cpp loads backends from the current one, which may be another user's.
     """
 
     def __init__(self, command: Command, log: Path) -> None:

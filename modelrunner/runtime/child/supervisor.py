@@ -4,10 +4,10 @@
         ^                      |                |
         +------announcement----+--------- fd 3 -+        stdout and stderr of both: the log
 
-The lifeline is a pipe that nobody writes to after the first line. Whatever ends modelrunner, `kill
--9` included, closes it, and the supervisor kills the server at once. It cannot sleep through that,
-as a server could that holds Python's lock while it loads. Where the supervisor itself is killed,
-Linux kills the server with it.
+The lifeline is a pipe that nothing is written to after the first line. Whatever ends modelrunner,
+`kill -9` included, closes it, and the supervisor kills the server at once. It cannot sleep through
+that, as a server could that holds Python's lock while it loads. Where the supervisor itself is
+killed, Linux kills the server with it.
 
 It runs as a script on the standard library alone, in a fresh interpreter with one thread: so it
 may fork, and the server's parent is a thread that lives as long as the supervisor does, which is

@@ -1,7 +1,7 @@
-"""Who may ask: the right host, no web page from elsewhere, and whoever has the key.
+"""Who may ask: the right host, no web page from elsewhere, and a client with the key.
 
 A page from anywhere that the user looks at can send requests to loopback, by its address or by a
-name that its owner points there. It cannot choose the headers Host and Origin: those tell.
+name that its owner points there. It cannot choose the headers Host and Origin: those are checked.
 """
 
 import re

@@ -44,7 +44,7 @@ class Limits:
 class Limited:
     """The application for as many requests at a time as it can bear.
 
-    Health is told however many there are, or a supervisor would end a server that is only busy.
+    Health is answered however many there are, or a supervisor would end a server that is only busy.
     """
 
     app: ASGIApp

@@ -85,7 +85,7 @@ class Parser:
 
         Raises:
             InvalidBodyError: It is not a request.
-            ParserFailedError: It ends whoever reads it.
+            ParserFailedError: It ends the process that reads it.
         """
         if len(raw) <= INLINE:
             return read_fields(raw)

@@ -25,7 +25,7 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """A model that is served, as its server tells it; None is not known."""
+    """A model that is served, as its server reports it; None if unknown."""
 
     model: str
     url: str

@@ -78,7 +78,7 @@ def recorded(folder: Path, record: Record) -> Iterator[None]:
     """The block in which a server is known to others.
 
     Raises:
-        StoreAccessError, DiskFullError: The folder cannot be written.
+        StoreAccessError, DiskFullError: The directory cannot be written.
     """
     path = folder / f"{record.name}.json"
     with disk_errors(folder, STATE_HINT):

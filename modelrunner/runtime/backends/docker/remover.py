@@ -1,9 +1,10 @@
-"""The process that removes a container as soon as whoever started it is gone.
+"""The process that removes a container as soon as the process that started it is gone.
 
     modelrunner --> supervisor --> program that owns the container --lifeline--> remover
 
-The lifeline is a pipe that nobody writes to. It closes when the program is done, and when it is
-killed; the remover has a session of its own, so that what ends the program's does not end it too.
+The lifeline is a pipe that nothing is written to. It closes when the program is done, and when it
+is killed; the remover has a session of its own, so that what ends the program's does not end it
+too.
 """
 
 import subprocess

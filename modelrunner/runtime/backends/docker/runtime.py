@@ -2,7 +2,7 @@
 
 `python -m modelrunner.runtime.backends.docker.runtime` is the child's side: it takes a `LaunchSpec`
 on stdin, makes the container, copies what it prints, says where it listens, and has it removed when
-either of them ends, see `modelrunner.runtime.backends.docker.remover`. An image is never fetched
+either of them ends, see `modelrunner.runtime.backends.docker.remover`. An image is never downloaded
 unasked.
 """
 

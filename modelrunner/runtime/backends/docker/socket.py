@@ -41,7 +41,7 @@ def find(environ: Mapping[str, str]) -> Path:
 
 
 def status(path: Path, method: str, target: str) -> int | None:
-    """The HTTP status of one request to the daemon; None where nobody answers."""
+    """The HTTP status of one request to the daemon; None if there is no answer."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE_S)

@@ -1,8 +1,8 @@
 """How a container is made for a `LaunchSpec`: pure, but for a look at the GPUs in `/dev`.
 
-The model's folder is mounted read-only; so is the rest of its file system but for `/tmp`. It runs
-as nobody, has no capabilities and gains none, and its network leads to one port on loopback; with
-`rpc` it has a way out as well.
+The model's directory is mounted read-only; so is the rest of its file system but for `/tmp`. It
+runs as nobody, has no capabilities and gains none, and its network leads to one port on loopback;
+with `rpc` it has a way out as well.
 """
 
 import os
@@ -42,7 +42,7 @@ _MOST_PROCESSES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A folder of this machine, and where the container has it."""
+    """A directory of this machine, and where the container has it."""
 
     source: Path
     target: str
@@ -95,7 +95,7 @@ def _network(spec: LaunchSpec) -> dict[str, object]:
 
 
 def mounted(spec: LaunchSpec) -> tuple[LaunchSpec, list[Volume]]:
-    """The spec as the container sees it, and the folders that it needs."""
+    """The spec as the container sees it, and the directories that it needs."""
     targets: dict[Path, str] = {}
     changes = {}
     for name in PATHS:
