@@ -338,8 +338,8 @@ def _folder_errors(folder: Path) -> Iterator[None]:
         with disk_errors(folder):
             yield
     except StoreAccessError as exc:
-        hint = "check its permissions, or choose another directory"
-        raise ConfigError(exc.message).with_hint(hint, **exc.facts) from exc
+        error = ConfigError(exc.message, hint="check its permissions, or choose another directory")
+        raise error.with_hint(error.hint, **exc.facts) from exc
     except FileNotFoundError as exc:
         # below `/proc`, say
         raise ConfigError(
