@@ -24,6 +24,7 @@ from modelrunner.memory.devices.merge import maker_of, matched
 from modelrunner.memory.devices.probe import DEADLINE, ask
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.runtime.base import DeviceQuery, Runtime
+from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.select import known
 from modelrunner.system import installation
 from modelrunner.text import sanitize_line
@@ -184,6 +185,19 @@ def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
         raise RuntimeUnavailableError(
             f"--require-gpu: no layer of {plan.name} fits on the GPU",
             hint="use a smaller variant or a shorter --context, or remove --require-gpu",
+        )
+
+
+def require_gpu_used(runtime: str, placement: Placement | None) -> None:
+    """Accept a server that has put weights on a GPU.
+
+    Raises:
+        RuntimeUnavailableError: It has not; a server that does not say is accepted.
+    """
+    if placement is not None and not placement.uses_gpu:
+        raise RuntimeUnavailableError(
+            f"--require-gpu: {runtime} started and put all layers on the CPU",
+            hint="`modelrunner doctor` checks the devices; or remove --require-gpu",
         )
 
 

@@ -18,7 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from modelrunner.disk.inside import read_inside
+from modelrunner.runtime.placement import Placement, placement_of
 from modelrunner.runtime.sampling import Sampling
+
+_LONGEST_START = 4 << 20
+"""Bytes of a log that are read for what a runtime says of its start."""
 
 Progress = Callable[[float | None], None]
 """Hears, a few times a second, the fraction of the load that is done; None where unknown."""
@@ -37,12 +42,14 @@ class Server(ABC):
         log: The file with everything that the server prints, if there is one.
         context: Tokens of one conversation as the server itself says once it is ready; it may be
             less than asked for, where the model was trained for less. None where it does not say.
+        expert_layers: Layers whose experts it was told to keep on the host.
     """
 
     name: str
     api_key: str
     log: Path | None = None
     context: int | None = None
+    expert_layers: int = 0
 
     @property
     @abstractmethod
@@ -74,6 +81,16 @@ class Server(ABC):
     def chat_template(self) -> str | None:
         """Return the template that it uses; None where it follows its model, or does not say."""
         return None
+
+    def placement(self) -> Placement | None:
+        """Return where it has put the model; None where it does not say."""
+        if self.log is None:
+            return None
+        try:
+            text = read_inside(self.log, _LONGEST_START).decode(errors="replace")
+        except OSError:
+            return None
+        return placement_of(text, self.expert_layers)
 
     @abstractmethod
     def stop(self) -> None:

@@ -207,6 +207,7 @@ class _Control:
             "until": _time(slot.used_at + (keep_alive or 0)) if counting else None,
             "pid": server.pid if loaded and server is not None else None,
             "log": str(self.pool.log_of(slot.model)),
+            "placement": slot.placement.to_dict() if loaded and slot.placement else None,
         }
 
 

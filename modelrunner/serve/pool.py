@@ -27,6 +27,7 @@ from modelrunner.errors import (
     RuntimeFailedError,
 )
 from modelrunner.runtime.base import Runtime, Server
+from modelrunner.runtime.placement import Placement
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import log_of
@@ -59,6 +60,7 @@ class Slot:
     Attributes:
         model: Whose it is.
         server: What serves it; None while it is not loaded.
+        placement: Where its server has put it, as far as that says.
         loading: The load that everybody waits for.
         users: Requests that are being answered, or wait for the load.
         used_at: When somebody used it last, in seconds since the epoch.
@@ -70,6 +72,7 @@ class Slot:
 
     model: Served
     server: Server | None = None
+    placement: Placement | None = None
     loading: "asyncio.Task[Server] | None" = None
     users: int = 0
     used_at: float = 0.0
@@ -225,10 +228,13 @@ class ModelPool:
             await self._stop(server)
             raise _not_served(slot.model)
         slot.server, slot.used_at = server, time.time()
+        slot.placement = await asyncio.to_thread(server.placement)
         took = time.monotonic() - begun
         self.metrics.add("loads_total", model=slot.model.name)
         self.metrics.add("load_seconds_total", took, model=slot.model.name)
         _log.info("%s loaded with %s in %.1f s", slot.model.name, self.runtime.name, took)
+        if slot.placement is not None:
+            _log.info("%s: %s", slot.model.name, slot.placement.line())
         if not slot.users:
             self._leave(slot)
         return server

@@ -98,7 +98,12 @@ def test_an_answer_as_json(models: CommandLine) -> None:
     assert found.pop("prompt_tokens") > 10
     assert found.pop("completion_tokens") > 5
     assert "Paris" in found.pop("answer")
-    timings = found.pop("timings")
+    timings, placement = found.pop("timings"), found.pop("placement")
+    assert (placement["gpu_layers"], placement["layers"]) == (0, None)
+    (host,) = placement["devices"]
+    assert host["name"] == "host"
+    assert host["weights_bytes"] > 90 << 20
+    assert found.pop("runtime_build")
     assert set(timings) == {"load_s", "prompt_s", "answer_s"}
     assert all(seconds > 0 for seconds in timings.values())
     assert (found, done.stderr) == (
@@ -107,9 +112,15 @@ def test_an_answer_as_json(models: CommandLine) -> None:
             "finish_reason": "stop",
             "context": 8192,
             "tool_calls": [],
+            "runtime": "xllamacpp",
         },
         "",
     )
+
+
+def test_where_the_model_was_put_is_said_when_asked_for(models: CommandLine) -> None:
+    done = models("run", "fixtures/tiny-llama", "hi", "--verbose", "--max-tokens", "4")
+    assert "\nall layers on the CPU; host " in done.stderr
 
 
 def test_nothing_asked_is_a_usage_error(models: CommandLine) -> None:

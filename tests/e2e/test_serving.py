@@ -445,9 +445,14 @@ def test_in_the_background_it_is_found_asked_logged_and_stopped(detached: Comman
     assert post(told["url"], chat(TALKER))[0] == 200
     first, second = json.loads(detached("ps", "--json").stdout)
     assert (first["state"], first["url"], first["runtime"]) == ("loaded", told["url"], "xllamacpp")
+    assert first["placement"]["gpu_layers"] == 0
+    assert first["placement"]["devices"][0]["name"] == "host"
+    assert second["placement"] is None
     assert (second["state"], second["pid"], second["server_pid"]) == ("idle", None, told["pid"])
     heading, line, _ = detached("ps").stdout.splitlines()
-    assert heading.split() == ["MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL"]
+    assert heading.split() == [
+        *("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "PROCESSOR", "CONTEXT", "UNTIL"),
+    ]
     assert line.startswith(f"{TALKER}:latest  {told['url']}  xllamacpp  loaded  ")
     assert "llama" in detached("logs", TALKER).stdout
     assert len(detached("logs", TALKER, "-n", "2").stdout.splitlines()) == 2

@@ -132,6 +132,9 @@ def _to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
         "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
         "timings": _timings(session, done),
         "tool_calls": [*made, *(_call_to_dict(wanted, None) for wanted in done.calls)],
+        "runtime": session.runtime.name if session.runtime else None,
+        "runtime_build": session.runtime.build() if session.runtime else None,
+        "placement": session.placement.to_dict() if session.placement else None,
     }
 
 

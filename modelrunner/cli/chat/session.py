@@ -11,6 +11,8 @@ from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.chat.tools import Caller
 from modelrunner.cli.rendering.answer import Thinking
 from modelrunner.errors import UsageError
+from modelrunner.runtime.base import Runtime
+from modelrunner.runtime.placement import Placement
 from modelrunner.units import counted
 
 
@@ -38,6 +40,8 @@ class Session:
         restart: Restarts the runtime if it has died, and returns its client; returns None if
             the runtime lives, or is external.
         load_s: Seconds that the start of the model took, if there was one.
+        runtime: What serves the model.
+        placement: Where it has put the model, as far as it says.
         first_token_s: Seconds to the first token of the last answer.
         saved_to: The file that this conversation was saved to or loaded from.
         received: Pieces of the last answer: a token each, from most servers.
@@ -64,6 +68,8 @@ class Session:
     images: list[str] = field(default_factory=list)
     restart: Callable[[], ChatClient | None] | None = None
     load_s: float | None = None
+    runtime: Runtime | None = None
+    placement: Placement | None = None
     first_token_s: float | None = None
     saved_to: Path | None = None
     received: int = 0

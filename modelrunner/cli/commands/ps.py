@@ -6,7 +6,7 @@ from modelrunner.cli.context import Context, command
 from modelrunner.serve.process.control import ModelState, states
 from modelrunner.units import format_duration, format_size
 
-_HEADINGS = ("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "CONTEXT", "UNTIL")
+_HEADINGS = ("MODEL", "URL", "RUNTIME", "STATE", "MEMORY", "PROCESSOR", "CONTEXT", "UNTIL")
 
 
 @command(examples="  modelrunner ps\n  modelrunner ps --json")
@@ -17,7 +17,9 @@ def ps(context: Context) -> None:
         context.console.emit([state.to_dict() for state in found])
         return
     rows = [_row(state) for state in found]
-    context.console.table(_HEADINGS, rows, drop=("RUNTIME", "CONTEXT", "MEMORY", "UNTIL"))
+    context.console.table(
+        _HEADINGS, rows, drop=("RUNTIME", "CONTEXT", "PROCESSOR", "MEMORY", "UNTIL")
+    )
     if not found:
         context.console.say("no models are served: `modelrunner serve REF --detach` starts one")
 
@@ -29,6 +31,7 @@ def _row(state: ModelState) -> tuple[str, ...]:
         state.runtime or "",
         state.state,
         format_size(state.memory_bytes) if state.memory_bytes else "",
+        state.processor,
         str(state.context or ""),
         _until(state),
     )

@@ -49,6 +49,7 @@ from modelrunner.cli.steps.launching import (
 )
 from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
+from modelrunner.operations.devices import require_gpu_used
 from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
@@ -57,6 +58,7 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import Fitting, request_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
+from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.sampling import Recommended, Sampling
 from modelrunner.tools.files import load_tools
 
@@ -115,7 +117,8 @@ def run(
     require_fit: RequireFit = False,
     require_gpu: RequireGpu = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Print token counts and speed.")
+        bool,
+        typer.Option("--verbose", help="Print where the model was put, token counts and speed."),
     ] = False,
 ) -> None:
     """Chat with a model. Pulls it if needed, starts a runtime, and stops it when you leave.
@@ -161,15 +164,13 @@ def run(
     with started(context, chosen, plan) as server:
         load_s = time.monotonic() - begun
         learn(experience, server, model, plan)
-        if server.context is not None and server.context < plan.spec.context:
-            context.console.warn(
-                f"the runtime uses a context of {server.context} instead of {plan.spec.context}"
-            )
+        placement = _placement(context, plan, server, gpu_required=require_gpu, verbose=verbose)
         client = _client(chosen, plan, server, manner, chats=question is None)
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
         session.caller, session.load_s = caller, load_s
+        session.runtime, session.placement = chosen, placement
         session.texts, session.images, session.no_images = texts, pictures, no_images
         session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan, server)
         if question is not None:
@@ -181,6 +182,26 @@ def run(
                 more, server, client, lambda: started(context, chosen, plan)
             )
             _chat(context, session)
+
+
+def _placement(
+    context: Context, plan: LaunchPlan, server: Server, *, gpu_required: bool, verbose: bool
+) -> Placement | None:
+    """Return where a server that is ready has put the model; report what is not as planned.
+
+    Raises:
+        RuntimeUnavailableError: A GPU is required, and it uses none.
+    """
+    if server.context is not None and server.context < plan.spec.context:
+        context.console.warn(
+            f"the runtime uses a context of {server.context} instead of {plan.spec.context}"
+        )
+    found = server.placement()
+    if gpu_required or context.settings.require_gpu:
+        require_gpu_used(server.name, found)
+    if verbose and found is not None:
+        context.console.say(found.line())
+    return found
 
 
 def _conversation(context: Context, manner: Manner, system: str | None) -> Conversation:

@@ -40,6 +40,18 @@ class ModelState:
     pid: int | None = None
     server_pid: int
     log: str | None = None
+    placement: Mapping[str, Any] | None = None
+
+    @property
+    def processor(self) -> str:
+        """Where the layers are, in two words; empty where that is not known."""
+        found = self.placement or {}
+        some, count = found.get("gpu_layers"), found.get("layers")
+        if not isinstance(some, int):
+            return ""
+        if not some:
+            return "CPU"
+        return "GPU" if some == count else f"GPU {some}/{count}"
 
     @classmethod
     def parse(cls, record: Record, value: Mapping[str, Any]) -> Self:
