@@ -2,12 +2,14 @@
 
 import inspect
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import oras.provider
 import pytest
 
 from modelrunner.errors import ModelRunnerError, RegistryAnswerError, RequestTooLargeError
-from modelrunner.events import Advanced
+from modelrunner.events import Advanced, Retrying
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.push import Pusher
 from modelrunner.registry.oci import oras_client
@@ -190,6 +192,101 @@ def test_chunks_to_another_host_carry_no_login(tmp_path, store, model):
             pulling.push(model, other.reference("team/copy:1"))
         asked = [(request.method, request.authorization) for request in elsewhere.requests]
         assert asked == [("PUT", None), ("PATCH", None)]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 429, 500, 503])
+def test_blob_that_is_not_mounted_is_uploaded_whatever_the_answer(pulling, registry, model, status):
+    registry.answer(status, times=1, on="upload", method="POST")
+    pushed = pulling.push(model, registry.reference("team/copy:1"))
+    # the others are mounted
+    assert pushed.uploaded_bytes == model.manifest.blobs[0].size
+    assert registry.tags("team/copy") == {"1": str(model.digest)}
+
+
+def test_body_of_an_answer_to_an_upload_is_not_waited_for(pulling, model):
+    with _EndlessAnswers() as address:
+        pulling.push(model, f"{address}/team/copy:1")
+
+
+def test_refusal_that_comes_before_the_body_is_read_is_seen(pulling, registry, monkeypatch):
+    monkeypatch.setattr(oras_client, "CHUNK", 4 << 20)
+    large = docker_artifact(b"GGUF" + bytes(8 << 20))
+    registry.add(large, "team/large", ["1"])
+    model = pulling.pull(registry.reference("team/large:1")).model
+    with _Impatient(5 << 20) as address:
+        pushed = pulling.push(model, f"{address}/team/copy:1")
+    assert pushed.uploaded_bytes == model.manifest.total_bytes
+    assert pulling.heard(Retrying) == []
+
+
+class _Accepting:
+    """A server that accepts every upload and keeps nothing."""
+
+    def __enter__(self):
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def respond(self):
+                server.answer(self)
+
+            do_HEAD = do_POST = do_PUT = do_PATCH = respond  # noqa: N815
+
+            def log_message(self, *arguments):
+                """Nothing is logged."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+        return f"127.0.0.1:{self.server.server_address[1]}"
+
+    def __exit__(self, *_exception):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+    def answer(self, handler, **headers):
+        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        handler.send_response({"HEAD": 404, "POST": 202, "PATCH": 202, "PUT": 201}[handler.command])
+        handler.send_header("Location", "/v2/up/1")
+        for name, value in (headers or {"Content-Length": "0"}).items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+
+
+class _EndlessAnswers(_Accepting):
+    """The same, but the body of an answer never ends."""
+
+    def __enter__(self):
+        self.ended = threading.Event()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        self.ended.set()
+        super().__exit__(*exception)
+
+    def answer(self, handler):
+        super().answer(handler, Transfer_Encoding="chunked")
+        if handler.command != "HEAD":
+            handler.wfile.write(b"1\r\n \r\n")
+            self.ended.wait()
+
+
+class _Impatient(_Accepting):
+    """The same, but what is too large is refused before it has been read, and the line is cut."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def answer(self, handler):
+        if int(handler.headers.get("Content-Length", 0)) > self.limit:
+            handler.send_response(413)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            handler.close_connection = True
+        else:
+            super().answer(handler)
 
 
 def test_upload_without_an_address_is_said_in_words(pulling, model):

@@ -8,6 +8,7 @@ longer than a pull may: manifests and blobs of a pull are asked for without it.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
@@ -36,8 +37,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 _EXPECTED = {
     "GET": (HTTPStatus.OK,),
     "HEAD": (HTTPStatus.OK, HTTPStatus.NOT_FOUND),
-    # created: the registry has the blob from another of its repositories
-    "POST": (HTTPStatus.ACCEPTED, HTTPStatus.CREATED),
+    "POST": (HTTPStatus.ACCEPTED,),
     "PATCH": (HTTPStatus.ACCEPTED,),
     "PUT": (HTTPStatus.CREATED,),
 }
@@ -136,10 +136,13 @@ class OrasClient(oras.provider.Registry):  # type: ignore[misc]  # oras has no t
         return bool(self.blob_exists({"digest": str(digest)}, self._repository))
 
     def mount_blob(self, digest: Digest, repository: str) -> bool:
-        """Whether the registry has taken the blob over from another of its repositories."""
+        """Whether the registry has taken the blob over from another of its repositories.
+
+        Whatever else it answers, the blob can be uploaded.
+        """
         query = f"?mount={digest}&from={repository}"
-        response = self.do_request(self._upload_url() + query, "POST")
-        return bool(response.status_code == HTTPStatus.CREATED)
+        with self._send(self._upload_url() + query, "POST") as response:
+            return response.status_code == HTTPStatus.CREATED
 
     def push_blob(self, descriptor: Descriptor, path: Path, on_sent: OnSent) -> None:
         """Upload a blob in one streamed request.
@@ -182,21 +185,34 @@ class OrasClient(oras.provider.Registry):  # type: ignore[misc]  # oras has no t
         Raises:
             ModelRunnerError: No answer, or not one that is expected of such a request.
         """
-        response = self._exchange.send(
-            method,
-            self._endpoint.with_namespace(url),
-            scope=self._scope,
-            headers=headers,
-            content=data,
-        )
-        with finishing(response):
+        with self._send(url, method, data, headers) as response:
             if response.status_code not in _EXPECTED[method]:
                 raise self._error_of(response)
-            body = read_limited(response, _MAX_BYTES, self._endpoint.label)
+            # of the others, `oras` reads status and headers
+            body = (
+                read_limited(response, _MAX_BYTES, self._endpoint.label) if method == "GET" else b""
+            )
         if method == "PATCH" and isinstance(data, bytes):
             self._sent += len(data)
             self._on_sent(self._sent)
         return self._answer(response, body)
+
+    def _send(
+        self,
+        url: str,
+        method: str,
+        data: Content = None,
+        headers: dict[str, str] | None = None,
+    ) -> AbstractContextManager[requests.Response]:
+        return finishing(
+            self._exchange.send(
+                method,
+                self._endpoint.with_namespace(url),
+                scope=self._scope,
+                headers=headers,
+                content=data,
+            )
+        )
 
     def _get_location(self, r: Answer, container: Repository) -> str:  # noqa: ARG002
         """Where the bytes go, which is decided as for a redirect."""

@@ -36,10 +36,8 @@ _HURRY = [1.0]
 _LIBRARIES = (
     "requests",
     "oras.provider",
-    "oras.container",
     "rich.console",
     "rich.table",
-    "docker.auth",
 )
 
 
