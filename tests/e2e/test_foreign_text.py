@@ -7,15 +7,25 @@ with the fields that its output must have, so that nothing is tested in vain. A 
 
 import io
 import json
+import os
 import re
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from modelrunner.cli.parser.command_table import COMMANDS
+from modelrunner.registry import lan
+from modelrunner.system.processes import process_start
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.docker_hub import Hub as DockerHub
@@ -24,7 +34,8 @@ from tests.support.gguf import tiny_gguf
 from tests.support.hugging_face import Hub, Repository, hugging_face
 from tests.support.openai_server import OpenAIServer, Reply, calls, refuses, says
 from tests.support.registry import Registry
-from tests.support.signing import Signer, attestation
+from tests.support.signing import Signer, attestation, keyless_bundle
+from tests.support.strangers import parrot, program
 from tests.support.terminal import in_terminal
 
 C0 = "".join(chr(code) for code in range(1, 32) if chr(code) not in "\t\n\r")
@@ -87,6 +98,24 @@ FIELDS = {
     "arguments": "what a model calls it with",
     "log": "what a runtime prints",
     "stored": "the name of a model in another program's store",
+    "reason": "the words after a status code",
+    "status": "what should be a status line",
+    "realm": "a header that says how to log in",
+    "place": "a header that says where to look instead",
+    "kind": "a header that says what an answer is",
+    "signer": "the certificate of a signature",
+    "peer": "the name of a neighbor on the local network",
+    "helper": "what a credential helper answers",
+    "complaint": "what a credential helper complains of",
+    "login": "the name of a registry in a file of logins",
+    "version": "what another program says of itself",
+    "driver": "the name of a GPU",
+    "proxy": "a variable of the environment",
+    "result": "what a function that a model calls returns",
+    "raised": "what such a function raises",
+    "key": "a key of an object where a value was expected",
+    "listed": "the name of a file in a directory that is read",
+    "record": "what a server notes of itself",
     "lock": "a lock file of somebody else's project",
     "intent": "a file of somebody else's project that names models",
 }
@@ -101,7 +130,13 @@ class World:
     server: OpenAIServer
 
     def argv(self, words: tuple[str, ...]) -> list[str]:
-        return [self.names.get(word, word) for word in words]
+        return [self.filled(word) for word in words]
+
+    def filled(self, text: str) -> str:
+        """A text with the names that it has in capitals."""
+        for name, value in self.names.items():
+            text = re.sub(rf"\b{name}\b", lambda _: value, text)  # noqa: B023
+        return text
 
 
 @dataclass(frozen=True)
@@ -122,7 +157,28 @@ def case(words: str, *shows: str, reply: Callable[[], Reply] | None = None) -> C
 ASK = "run MODEL hello --runtime SERVER"
 SAYS = lambda: says(nasty("answer"), thinks=(nasty("thought"),))  # noqa: E731
 CALLS = lambda: calls((nasty("tool"), json.dumps({"a": nasty("arguments")})))  # noqa: E731
+MISCALLS = lambda: calls(("now", json.dumps({nasty("key"): 1})))  # noqa: E731
 FAILS = lambda: refuses(400, message=nasty("failure"))  # noqa: E731
+
+
+def at(words: str, *shows: str, **environ: str) -> Case:
+    """A case in another environment."""
+    return Case(tuple(words.split()), shows, environ=environ)
+
+
+def hubs_at(words: str, parrot: str) -> Case:
+    return at(words, MODELRUNNER_HUB_API=f"http://{parrot}", HF_ENDPOINT=f"http://{parrot}")
+
+
+_ANSWERS = {
+    "reason": "HTTP/1.1 500 {}\r\n\r\n",
+    "status": "{}\r\n\r\n",
+    "realm": 'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm="http://127.0.0.1/{0}",scope="{0}"\r\n\r\n',
+    "place": "HTTP/1.1 302 Found\r\nLocation: http://{}/\r\n\r\n",
+    "kind": "HTTP/1.1 200 OK\r\nContent-Type: {0}\r\nDocker-Content-Digest: {0}\r\n\r\n{{}}",
+}
+PARROTS = tuple(f"PARROT-{name}" for name in _ANSWERS)
+HELPERS = ("ANSWERS", "COMPLAINS", "STORE", "NAMES")
 
 CASES = [
     case("inspect MODEL", "architecture", "quantization", "header"),
@@ -167,6 +223,25 @@ CASES = [
     case(f"{ASK} --json", "answer", reply=SAYS),
     case(f"{ASK} --tools TOOLS --yes-tools", "tool", "arguments", reply=CALLS),
     case(ASK, "failure", reply=FAILS),
+    case(f"{ASK} --tools TOOLS --yes-tools", "result", reply=lambda: calls(("told", "{}"))),
+    case(f"{ASK} --tools TOOLS --yes-tools", "raised", reply=lambda: calls(("fail", "{}"))),
+    case(f"{ASK} --tools TOOLS --yes-tools", "key", reply=MISCALLS),
+    *(case(f"pull {name}/team/model:1 --timeout 1") for name in PARROTS),
+    case("run MODEL hello --runtime http://PARROT-kind"),
+    case("run MODEL hello --runtime http://PARROT-realm"),
+    *(hubs_at("search text", name) for name in PARROTS),
+    case("inspect --security MODEL --identity me@example.com --issuer https://example.com"),
+    *(at("pull MODEL", DOCKER_CONFIG=name) for name in HELPERS),
+    at("logout registry.example", DOCKER_CONFIG="COMPLAINS"),
+    at("logout registry.example", "login", DOCKER_CONFIG="STORE"),
+    at("doctor", DOCKER_CONFIG="NAMES"),
+    *(at(words, PATH="PROGRAMS") for words in ("runtimes", "devices")),
+    at("doctor", "proxy", HTTPS_PROXY=f"http://{nasty('proxy')}", NO_PROXY=nasty("proxy")),
+    at("config", MODELRUNNER_MIRRORS=nasty("proxy")),
+    case("import --from lmstudio --folder LISTED", "listed"),
+    case("import LISTED", "listed"),
+    case("ps", "record"),
+    case("ps --json", "record"),
     case("path MODEL"),
     case("prune --dry-run"),
     case("save MODEL -o SAVED"),
@@ -175,24 +250,24 @@ CASES = [
 ]
 """The last ones change the store."""
 
-NOT_SHOWN = {"license", "template"}
-"""Fields of which no command prints the text."""
+NOT_SHOWN = {
+    *("license", "template", "signer"),
+    *("reason", "status", "realm", "place", "kind"),
+    *("helper", "complaint", "version", "driver"),
+    "peer",
+}
+"""Fields of which no command prints the text, or not so that it is found."""
 
 SHOW_NOTHING = {
     "ls": "another name of `list`",
     "tag": "names that a person types",
     "serve": "names of the store; what it answers goes to programs",
-    "ps": "names of the store",
     "stop": "names of the store",
     "bench": "numbers",
     "share": "an address",
-    "devices": "this machine's drivers",
-    "runtimes": "this machine's programs",
     "cards": "our own catalogue",
     "login": "messages of registries, as with `pull`",
-    "logout": "a host that a person types",
     "configure": "settings that a person types",
-    "config": "settings of the person",
     "completion": "our own script",
     "help": "our own text",
     "version": "our own text",
@@ -209,6 +284,17 @@ def test_every_command_and_every_field_is_in_the_table() -> None:
 def with_annotations(artifact: Artifact, annotations: Mapping[str, str]) -> Artifact:
     manifest = {**json.loads(artifact.manifest), "annotations": dict(annotations)}
     return replace(artifact, manifest=json.dumps(manifest).encode())
+
+
+def certificate(text: str) -> bytes:
+    """A certificate of somebody who calls himself so."""
+    key = Signer.make().key
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:20])])
+    address = x509.UniformResourceIdentifier(f"https://{text.encode('ascii', 'ignore').decode()}")
+    begins = datetime(2025, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begins, begins.replace(2035))
+    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def of_nobody(text: str) -> Artifact:
@@ -243,6 +329,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         made.tag("team/model", nasty("tag"), artifact.digest)
         beside = attestation(Signer.make(), artifact.digest, nasty("predicate"))
         made.add(beside, "team/model", tags=[f"{artifact.digest.replace(':', '-')}.att"])
+        made.add(keyless_bundle(artifact, certificate(nasty("signer"))), "team/model")
         titled = docker_artifact(path.read_bytes(), filenames=[f"../{nasty('title')}.gguf"])
         made.add(titled, "team/titled", tags=["1"])
         made.add(of_nobody(nasty("annotation")), "team/unknown", tags=["1"])
@@ -267,6 +354,16 @@ def hubs() -> Iterator[tuple[DockerHub, Hub]]:
         yield docker, hub
 
 
+@pytest.fixture(scope="module")
+def strangers() -> Iterator[dict[str, str]]:
+    """The addresses of servers that answer with one text."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(parrot(answer.format(nasty(kind)).encode()))
+            for name, (kind, answer) in zip(PARROTS, _ANSWERS.items(), strict=True)
+        }
+
+
 def archive(path: Path) -> Path:
     with tarfile.open(path, "w") as made:
         for name in (f"../{nasty('member')}", nasty("member")):
@@ -281,6 +378,7 @@ def world(
     cli: CommandLine,
     registry: Registry,
     hubs: tuple[DockerHub, Hub],
+    strangers: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
@@ -292,9 +390,48 @@ def world(
     tiny_gguf(file)
     docker_models(tmp_path / "docker", {nasty("stored"): docker_artifact(file.read_bytes())})
     tools = tmp_path / "tools.py"
-    tools.write_text('def now() -> str:\n    """The time."""\n    return "noon"\n')
+    tools.write_text(
+        'def now() -> str:\n    """The time."""\n    return "noon"\n\n\n'
+        f'def told() -> str:\n    """What a page says."""\n    return {nasty("result")!r}\n\n\n'
+        f'def fail() -> str:\n    """Fails."""\n    raise ValueError({nasty("raised")!r})\n'
+    )
+    listed = tmp_path / "listed" / "of" / nasty("listed").replace("/", "")
+    listed.mkdir(parents=True)
+    shutil.copy(file, listed)
+    for name, prints, complains, code in (
+        ("answers", json.dumps({"Username": nasty("helper"), "Secret": nasty("helper")}), "", 0),
+        ("complains", nasty("helper"), nasty("complaint"), 1),
+    ):
+        program(
+            tmp_path / "bin" / f"docker-credential-{name}",
+            prints=prints,
+            complains=complains,
+            code=code,
+        )
+    logins = {
+        "answers": {"credsStore": "answers"},
+        "complains": {"credHelpers": {registry.host: "complains", "registry.example": "complains"}},
+        "store": {"credsStore": nasty("login")},
+        "names": {
+            "auths": {
+                nasty("login"): {"auth": nasty("login")},
+                "registry.example": {"auth": nasty("login")},
+            }
+        },
+    }
+    for name, value in logins.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(value))
+    program(
+        tmp_path / "programs" / "llama-server",
+        prints=f"Available devices:\n  Vulkan0: {nasty('driver')} (9 MiB, 9 MiB free)\n",
+        complains=nasty("version"),
+    )
     logs = cli.home / "state" / "serve"
     logs.mkdir(parents=True, exist_ok=True)
+    record = {"name": "9", "pid": os.getpid(), "started": process_start(os.getpid())}
+    record |= {"url": f"http://{strangers[PARROTS[0]]}", "control_key": "key"}
+    (logs / "9.json").write_text(json.dumps({**record, "models": [nasty("record")]}))
     (logs / "12434.log").write_text(nasty("log"))
     escaped = json.dumps(nasty("intent"))
     (tmp_path / "modelrunner.toml").write_text(f"[models]\nchat = {escaped}\n")
@@ -309,9 +446,19 @@ def world(
         "ARCHIVE": str(archive(tmp_path / "models.tar")),
         "SAVED": str(tmp_path / "saved.tar"),
         "TOOLS": str(tools),
+        "LISTED": str(tmp_path / "listed"),
+        "PROGRAMS": f"{tmp_path / 'programs'}:{cli.environ['PATH']}",
+        **{name.upper(): str(tmp_path / name) for name in logins},
+        **strangers,
     }
     docker, hub = hubs
-    environ = {**cli.environ, "MODELRUNNER_HUB_API": docker.url, "HF_ENDPOINT": hub.url}
+    path = f"{tmp_path / 'bin'}:{cli.environ['PATH']}"
+    environ = {
+        **cli.environ,
+        "MODELRUNNER_HUB_API": docker.url,
+        "HF_ENDPOINT": hub.url,
+        "PATH": path,
+    }
     with OpenAIServer() as server:
         names["SERVER"] = server.url
         yield World(replace(cli, environ=environ), names, server)
@@ -322,7 +469,11 @@ def test_no_text_of_a_stranger_controls_a_terminal(world: World, tried: Case) ->
     argv = world.argv(tried.words)
     if tried.reply is not None:
         world.server.next(tried.reply(), says("done"))
-    with in_terminal(world.cli.argv(*argv), world.cli.environ) as (terminal, process):
+    environ = {name: world.filled(value) for name, value in tried.environ.items()}
+    with in_terminal(world.cli.argv(*argv), {**world.cli.environ, **environ}) as (
+        terminal,
+        process,
+    ):
         shown = terminal.drain()
         process.wait(60)
     assert shown
@@ -330,6 +481,32 @@ def test_no_text_of_a_stranger_controls_a_terminal(world: World, tried: Case) ->
     assert controls(shown) == set()
     plain = _OURS.sub("", shown).replace("\r\n", "").replace("\n", "").replace(" ", "")
     assert [name for name in tried.shows if f"{name}-text" not in plain] == [], shown
+
+
+@pytest.mark.xdist_group("lan")
+def test_no_name_of_a_neighbor_controls_a_terminal(
+    world: World, strangers: Mapping[str, str]
+) -> None:
+    zeroconf = pytest.importorskip("zeroconf")
+    name = f"peer-text{C1[:8]}{DIRECTIONS[:8]}.{lan.SERVICE}"
+    properties = {nasty("peer")[:30]: nasty("peer")[:30]}
+    network = zeroconf.Zeroconf(interfaces=["127.0.0.1"])
+    try:
+        for number, address in enumerate(strangers.values()):
+            told = {"port": int(address.rpartition(":")[2]), "properties": properties}
+            told["parsed_addresses"] = ["127.0.0.1"]
+            network.register_service(
+                zeroconf.ServiceInfo(lan.SERVICE, f"{number}-{name}", **told),
+            )
+        argv = world.cli.argv("pull", world.names["DENIED"], "--lan", "--timeout", "5")
+        with in_terminal(argv, world.cli.environ) as (terminal, process):
+            shown = terminal.drain()
+            process.wait(60)
+    finally:
+        network.close()
+    assert "error:" in shown
+    assert "Traceback" not in shown
+    assert controls(shown) == set()
 
 
 @pytest.mark.parametrize(
