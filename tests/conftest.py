@@ -70,6 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         long = model is not None and not model.kwargs.get("short", False)
         if long or any(item.get_closest_marker(name) for name in _REAL):
             item.add_marker("real")
+            # they wait for compilers, package indexes and models, on machines that others use too
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
         # one daemon for all of its tests
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.xdist_group("docker"))
