@@ -10,6 +10,10 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.card_check import differences
 from modelrunner.operations.estimate.estimate import variant_of
 from modelrunner.operations.model import configs, headers
+from modelrunner.operations.model.capabilities import (
+    capabilities_of_headers,
+    capabilities_of_one,
+)
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.operations.model.resolve import artifact_at
@@ -137,6 +141,8 @@ def _header(
         header = Recommended((("header", of_header(found.metadata.values)),))
         recommended = recommended_by(model, found.metadata) if model is not None else header
         value["sampling"] = recommended.to_dict()
+        capable = capabilities_of_headers(found) if model is None else capabilities_of_one(model)
+        value["capabilities"] = None if capable is None else capable.to_dict()
         if row is not None:
             value["card_differences"] = [entry.to_dict() for entry in differences(row, found)]
     except IntegrityError as exc:

@@ -249,6 +249,7 @@ def _openai(slot: Slot) -> dict[str, object]:
             "parameters": model.facts.parameters,
             "quantization": model.facts.quantization,
             "size": _size(model),
+            "capabilities": _capabilities(model),
         },
     }
 
@@ -266,8 +267,16 @@ def _docker(slot: Slot) -> dict[str, object]:
             "architecture": model.facts.architecture,
             "size": _size(model),
             "context_size": slot.context,
+            "capabilities": _capabilities(model),
         },
     }
+
+
+def _capabilities(model: Served) -> list[str] | None:
+    known = model.facts.capabilities
+    if known is None:
+        return None
+    return [*(["chat"] if known.chat else []), *known.words]
 
 
 def _size(model: Served) -> str | None:

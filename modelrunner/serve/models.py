@@ -8,6 +8,7 @@ from modelrunner.errors import InvalidReferenceError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.capabilities.facts import Capabilities
 
 LONGEST_NAME = 1024
 """Characters of what may be the name of a model; none has as many."""
@@ -25,6 +26,7 @@ class Facts:
     quantization: str | None = None
     size_bytes: int | None = None
     embedding_length: int | None = None
+    capabilities: Capabilities | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

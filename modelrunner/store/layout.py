@@ -7,6 +7,7 @@ store/v1/  oci-layout  index.json  lock  CACHEDIR.TAG
            quarantine/<hex>              found damaged, moved out of the way
            stamps/<hex>                  how the file looked when its hash was made
            stamps/<hex>.facts            what was read from its GGUF header
+           stamps/<hex>.capabilities     what the model of this manifest can do
            stamps/<hex>.copies           how copies of it in views looked when they were read
            views/<manifest hex>/...      real file names, hard-linked
 ```
@@ -124,14 +125,18 @@ class Layout:
         """What was read from a blob's GGUF header, for listings."""
         return self.stamps / f"{digest.hex}.facts"
 
+    def capabilities(self, digest: Digest) -> Path:
+        """What a model was found to be able to do, by its manifest's digest."""
+        return self.stamps / f"{digest.hex}.capabilities"
+
     def copies(self, digest: Digest) -> Path:
         """How copies of a blob in views looked when they were hashed, a line each."""
         return self.stamps / f"{digest.hex}.copies"
 
     def notes(self, hex_digest: str) -> tuple[Path, ...]:
         """All files that say something of a blob, and go with it."""
-        names = (hex_digest, f"{hex_digest}.facts", f"{hex_digest}.copies")
-        return tuple(self.stamps / name for name in names)
+        kinds = ("", ".facts", ".capabilities", ".copies")
+        return tuple(self.stamps / f"{hex_digest}{kind}" for kind in kinds)
 
     def view(self, digest: Digest) -> Path:
         """The view of a model, by its manifest's digest."""

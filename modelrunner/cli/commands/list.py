@@ -6,7 +6,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.views.age import age
-from modelrunner.operations.model.rows import Row, rows
+from modelrunner.operations.model.rows import Row, rows, with_capabilities
 from modelrunner.units import format_context, format_size
 
 _HEADINGS = (
@@ -22,26 +22,40 @@ _HEADINGS = (
 _DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", "SIZE")
 
 
-@command(examples="  modelrunner list\n  modelrunner list granite\n  modelrunner list -q")
+@command(
+    examples="  modelrunner list\n  modelrunner list granite\n  modelrunner list -q\n"
+    "  modelrunner list --capabilities"
+)
 def list_models(
     context: Context,
     filter_: Annotated[
         str | None, typer.Argument(metavar="[TEXT]", help="List only names that contain TEXT.")
     ] = None,
+    capabilities: Annotated[
+        bool,
+        typer.Option(
+            "--capabilities",
+            help="Show what each model can do: tools, thinking, images, audio, embeddings,"
+            " reranking, drafts.",
+        ),
+    ] = False,
 ) -> None:
     """List local models, one row per name; `-q` prints only their IDs."""
     found = [row for row in rows(context.store) if _matches(row, filter_)]
+    if capabilities and not context.console.quiet:
+        found = with_capabilities(context.store, found)
     if context.console.json:
         context.console.emit([row.to_dict() for row in found])
     elif context.console.quiet:
         for row in found:
             context.console.print(_short(row.id))
     else:
-        lines = [line for row in found for line in _lines(row)]
+        headings = (*_HEADINGS, "CAPABILITIES") if capabilities else _HEADINGS
+        lines = [line for row in found for line in _lines(row, capabilities)]
         if context.console.columns is not None:
             # short, and as people write it; programs read what the model's config says
             lines = [tuple(cell.removeprefix("MOSTLY_") for cell in line) for line in lines]
-        context.console.table(_HEADINGS, lines, drop=_DROPPED)
+        context.console.table(headings, lines, drop=_DROPPED)
         if not found and filter_ is None:
             context.console.say(
                 "no models in the local store yet: `modelrunner pull ai/smollm2` downloads one"
@@ -54,7 +68,9 @@ def _matches(row: Row, wanted: str | None) -> bool:
     return wanted is None or any(wanted.lower() in name.lower() for name in row.short_names)
 
 
-def _lines(row: Row) -> list[tuple[str, ...]]:
+def _lines(row: Row, capabilities: bool) -> list[tuple[str, ...]]:
+    can = row.capabilities.listed if row.capabilities is not None else ""
+    more = (can,) if capabilities else ()
     return [
         (
             name,
@@ -65,6 +81,7 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
             age(row.created),
             format_context(row.context_length) if row.context_length else "",
             format_size(row.size_bytes) if row.size_bytes is not None else "",
+            *more,
         )
         for name in row.short_names or ("<none>",)
     ]

@@ -20,7 +20,16 @@ from modelrunner.registry.docker_hub import (
 from modelrunner.registry.huggingface.api import HubApi, HubHit
 from modelrunner.units import format_size
 
-_HEADINGS = ("NAME", "PARAMETERS", "SIZE", "FITS", "DOWNLOADS", "STARS", "DESCRIPTION")
+_HEADINGS = (
+    "NAME",
+    "PARAMETERS",
+    "SIZE",
+    "FITS",
+    "DOWNLOADS",
+    "STARS",
+    "CAPABILITIES",
+    "DESCRIPTION",
+)
 _FITS = {"fits": "yes", "no": "no"}
 _WIDEST = 60
 
@@ -80,7 +89,10 @@ def search(
         context.console.table(
             _HEADINGS,
             [_row(hit) for hit in found],
-            drop=("STARS", "DOWNLOADS", "DESCRIPTION", "PARAMETERS", "FITS", "SIZE"),
+            drop=(
+                *("STARS", "DOWNLOADS", "DESCRIPTION", "CAPABILITIES"),
+                *("PARAMETERS", "FITS", "SIZE"),
+            ),
         )
         if not found:
             context.console.say("no models found; `modelrunner cards` lists the built-in catalog")
@@ -111,6 +123,7 @@ def _row(hit: Hit) -> tuple[str, ...]:
         _FITS.get(hit.verdict, ""),
         _short(hit.downloads),
         _short(hit.stars),
+        ", ".join(hit.capabilities or ()),
         f"{gated}{hit.description}"[:_WIDEST],
     )
 
@@ -135,4 +148,5 @@ def _to_dict(hit: Hit) -> dict[str, object]:
         "stars": hit.stars,
         "gated": hit.gated,
         "fit": hit.verdict,
+        "capabilities": None if hit.capabilities is None else list(hit.capabilities),
     }

@@ -16,6 +16,8 @@ from modelrunner.memory.fit import Verdict
 from modelrunner.operations.model.size_fit import size_verdict
 from modelrunner.registry.docker_hub import DockerHubRepository
 from modelrunner.registry.huggingface.api import HubHit
+from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
+from modelrunner.runtime.capabilities.read import template_facts
 
 DOCKER_HUB, HUGGING_FACE = "docker.io", "huggingface.co"
 NAMESPACE = "ai"
@@ -48,6 +50,8 @@ class Hit:
         stars: Of people who like it.
         gated: Whether its owner wants to know who takes it.
         verdict: Whether it would fit.
+        capabilities: What it can do, as its card or the template that the Hub shows says, a word
+            each; None where neither is known.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Hit:
     stars: int = 0
     gated: bool = False
     verdict: Verdict = "unknown"
+    capabilities: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Search:
             asked.append(lambda: self._of_docker_hub(listed(), text)[:limit])
         if self.hugging_face is not None:
             found = self.hugging_face
-            asked.append(lambda: [self._of_hugging_face(hit) for hit in found(text, limit)])
+            asked.append(lambda: self._of_hub(found(text, limit)))
         hits: list[Hit] = []
         failures: list[ModelRunnerError] = []
         with ThreadPoolExecutor(len(asked)) as pool:
@@ -127,9 +132,18 @@ class Search:
             downloads=entry.pulls,
             stars=entry.stars,
             verdict=self._verdict(size),
+            capabilities=None if card is None else _of_card(card),
         )
 
-    def _of_hugging_face(self, hit: HubHit) -> Hit:
+    def _of_hub(self, found: Sequence[HubHit]) -> list[Hit]:
+        """The Hub's repositories; their templates are tried together."""
+        shown = [hit for hit in found if hit.chat_template]
+        facts = template_facts([hit.chat_template or "" for hit in shown]) if shown else []
+        known = dict(zip((hit.name for hit in shown), facts, strict=True))
+        return [self._of_hugging_face(hit, known.get(hit.name)) for hit in found]
+
+    def _of_hugging_face(self, hit: HubHit, facts: TemplateFacts | None) -> Hit:
+        capable = Capabilities(template=facts, images=hit.has_projector)
         usual = next((name for name in DEFAULTS if name in hit.quantizations), None)
         size = None
         if hit.parameters is not None and usual is not None:
@@ -146,10 +160,22 @@ class Search:
             stars=hit.likes,
             gated=hit.gated,
             verdict=self._verdict(size),
+            capabilities=capable.words if facts is not None or hit.has_projector else None,
         )
 
     def _verdict(self, size: int | None) -> Verdict:
         return "unknown" if size is None or not self.budget else size_verdict(size, self.budget)
+
+
+def _of_card(card: Card) -> tuple[str, ...]:
+    """What a card says of its model."""
+    senses = {sense.lower() for sense in card.attributes.input_modalities or ()}
+    said = {
+        "tools": card.attributes.tool_calling is True,
+        "images": "image" in senses,
+        "audio": "audio" in senses,
+    }
+    return tuple(word for word, true in said.items() if true)
 
 
 def _usual(card: Card | None) -> Variant | None:

@@ -27,9 +27,14 @@ from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
 from modelrunner.operations.launch.request import USUAL_CACHE, LaunchRequest
 from modelrunner.operations.model import headers
+from modelrunner.operations.model.capabilities import (
+    capabilities_of_headers,
+    capabilities_of_one,
+)
 from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.runtime.sampling import Recommended
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
@@ -59,6 +64,7 @@ class LaunchPlan:
         own_template: The chat template that the artifact brings beside the weights.
         projector_problem: Why the artifact's projector is left out.
         recommended: How tokens are chosen where a request does not say, and who says so.
+        capabilities: What the model can do, with the chat template that it is started with.
     """
 
     name: str
@@ -75,6 +81,7 @@ class LaunchPlan:
     own_template: Path | None = None
     projector_problem: str | None = None
     recommended: Recommended = Recommended()  # noqa: RUF009 - it is frozen
+    capabilities: Capabilities = Capabilities()  # noqa: RUF009 - it is frozen
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -98,8 +105,8 @@ class LaunchPlan:
 
     @property
     def knows_tools(self) -> bool:
-        """Whether the chat template speaks of tools; a model without it gets none."""
-        return "tools" in (self.chat_template or "")
+        """Whether the chat template shows tools; a model without it gets none."""
+        return self.capabilities.tools
 
     @property
     def chat_template(self) -> str | None:
@@ -197,7 +204,17 @@ def plan_launch(
         own_template=template,
         projector_problem=found.projector_problem,
         recommended=recommended,
+        capabilities=_capabilities(model, found, request.chat_template),
     )
+
+
+def _capabilities(
+    model: StoredModel, found: headers.Headers, template: Path | None
+) -> Capabilities:
+    if template is None:
+        return capabilities_of_one(model) or Capabilities()
+    # outside: a template that a person names, or one of ours
+    return capabilities_of_headers(found, template=template.read_text("utf-8", "replace"))
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:

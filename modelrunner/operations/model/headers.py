@@ -39,12 +39,14 @@ class Headers:
         projector_bytes: Bytes of the projector's file, where there is one that goes with it.
         adapter_bytes: Bytes of the adapter's file.
         projector_problem: Why the artifact's projector cannot be used with the weights.
+        projector: The header of the projector, where it can be used.
     """
 
     shards: Sequence[Header]
     projector_bytes: int | None = None
     adapter_bytes: int = 0
     projector_problem: str | None = None
+    projector: Header | None = None
 
     @property
     def first(self) -> Header:
@@ -101,12 +103,14 @@ def _judged(
     layer = artifact.projector
     if layer is None or not found.shards:
         return found
+    projector = None
     try:
-        problem = projector_problem(header_of(layer), found.metadata)
+        projector = header_of(layer)
+        problem = projector_problem(projector, found.metadata)
     except MalformedGGUFError as exc:
         problem = exc.message
     if problem is None:
-        return found
+        return replace(found, projector=projector)
     problem_line = f"{layer.path} is not used: {problem}"
     return replace(found, projector_bytes=None, projector_problem=problem_line)
 

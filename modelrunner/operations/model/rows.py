@@ -1,10 +1,12 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.operations.model.header_facts import header_facts
+from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
 
@@ -26,6 +28,7 @@ class Row:
     created: str | None = None
     path: str | None = None
     problem: str | None = None
+    capabilities: Capabilities | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The model as JSON has it."""
@@ -42,6 +45,7 @@ class Row:
             "created": self.created,
             "path": self.path,
             **({"problem": self.problem} if self.problem else {}),
+            **({"capabilities": self.capabilities.to_dict()} if self.capabilities else {}),
         }
 
 
@@ -49,6 +53,17 @@ def rows(store: Store) -> tuple[Row, ...]:
     """Every model of the store, sorted by name; damaged ones too."""
     found = [row_of(model) for model in store.models()]
     return tuple(sorted(found, key=lambda row: (row.short_names or ("~",), row.id)))
+
+
+def with_capabilities(store: Store, listed: Sequence[Row]) -> list[Row]:
+    """Return rows with what each model can do; None in a row is unknown."""
+    # most lists do without
+    from modelrunner.operations.model.capabilities import capabilities_of
+
+    wanted = {row.id for row in listed if row.problem is None}
+    models = [model for model in store.models() if str(model.digest) in wanted]
+    known = dict(zip((str(model.digest) for model in models), capabilities_of(models), strict=True))
+    return [replace(row, capabilities=known.get(row.id)) for row in listed]
 
 
 def row_of(model: StoredModel) -> Row:

@@ -21,9 +21,11 @@ from modelrunner.operations.launch.plan import (
 )
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
+from modelrunner.operations.model.capabilities import capabilities_of_one
 from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.rows import row_of
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.serve.models import Facts, Kind, Served
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
@@ -244,7 +246,7 @@ def _plan_vectors(
     line = f"{name}: {need} of {place}; {does} {context} tokens{why}"
     kind: Kind = "ranking" if metadata.is_ranking else "embedding"
     memory = needed if demand.is_known else None
-    served = _served(model, name, spec, memory, kind)
+    served = _served(model, spec, memory, kind, capabilities_of_one(model))
     facts = replace(served.facts, embedding_length=metadata.embedding_length)
     return ServePlan(replace(served, facts=facts), line, fits)
 
@@ -296,18 +298,22 @@ def _planned(
     if spec.parallel > 1:
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
-    served = _served(model, plan.name, spec, needed, "chat")
+    served = _served(model, spec, needed, "chat", plan.capabilities)
     return ServePlan(served, line, fits, plan.projector_problem)
 
 
 def _served(
-    model: StoredModel, name: str, spec: LaunchSpec, needed: int | None, kind: Kind
+    model: StoredModel,
+    spec: LaunchSpec,
+    needed: int | None,
+    kind: Kind,
+    capabilities: Capabilities | None,
 ) -> Served:
     row = row_of(model)
     # bounded: a time of our own store
     created = row.created and int(datetime.fromisoformat(row.created).timestamp())
     return Served(
-        name=name,
+        name=spec.name,
         digest=model.digest,
         references=model.references,
         aliases=frozenset(model.aliases),
@@ -320,5 +326,6 @@ def _served(
             parameters=row.parameters,
             quantization=row.quantization,
             size_bytes=row.size_bytes,
+            capabilities=capabilities,
         ),
     )

@@ -58,7 +58,13 @@ class HubHit:
         gated: Whether its owner wants to know who takes it.
         parameters: Of the model, as its header says.
         architecture: The same.
+    <<<<<<< HEAD
         quantizations: According to file names.
+    =======
+        quantizations: What file names tell.
+        chat_template: The chat template in its header, as the Hub shows it.
+        has_projector: Whether there is a file that lets it see or hear.
+    >>>>>>> 053e889 (Read what a model can do from its template and header)
     """
 
     name: str
@@ -68,6 +74,8 @@ class HubHit:
     parameters: int | None
     architecture: str | None
     quantizations: tuple[str, ...]
+    chat_template: str | None = None
+    has_projector: bool = False
 
 
 def hits_in(entries: object) -> Iterator[HubHit]:
@@ -78,6 +86,7 @@ def hits_in(entries: object) -> Iterator[HubHit]:
         gguf = entry.get("gguf")
         facts: Mapping[str, object] = gguf if isinstance(gguf, Mapping) else {}
         total, architecture = facts.get("total"), facts.get("architecture")
+        template, names = facts.get("chat_template"), _names(entry.get("siblings"))
         sane = isinstance(total, int) and not isinstance(total, bool)
         yield HubHit(
             sanitize_line(entry["id"], 255),
@@ -86,16 +95,18 @@ def hits_in(entries: object) -> Iterator[HubHit]:
             entry.get("gated") not in (None, False),
             total if sane and isinstance(total, int) and 0 < total < _MOST_PARAMETERS else None,
             sanitize_line(architecture, 64) if isinstance(architecture, str) else None,
-            tuple(_quantizations(entry.get("siblings"))),
+            quantizations(names),
+            template if isinstance(template, str) else None,
+            any("mmproj" in name.lower() for name in names),
         )
 
 
-def _quantizations(siblings: object) -> Iterator[str]:
+def _names(siblings: object) -> list[str]:
     names = [
         entry.get("rfilename") if isinstance(entry, Mapping) else None
         for entry in (siblings if isinstance(siblings, list) else [])
     ]
-    yield from quantizations(name for name in names if isinstance(name, str))
+    return [name for name in names if isinstance(name, str)]
 
 
 def _count(value: object) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner import __version__
+from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
 from modelrunner.serve.models import Facts
 from tests.support.openai_server import Reply, breaks_off, chopped, event, refuses, says, waits
 from tests.support.serving import Scripted, gateway, model
@@ -419,6 +420,20 @@ def test_docker_model_runners_clients_see_and_unload_what_runs() -> None:
         assert running.get("/engines/ps").json == []
         assert running.get("/engines/status").json == {"llama.cpp": "Running: scripted"}
         assert running.get("/models").json[0]["config"]["context_size"] == 8
+
+
+def test_lists_have_what_a_model_can_do_in_the_shape_of_each_client() -> None:
+    facts = Facts(capabilities=Capabilities(template=TemplateFacts(tools=True), images=True))
+    with gateway(Scripted(), replace(ONE, facts=facts), TWO) as running:
+        assert [
+            entry["dmr"]["capabilities"] for entry in running.get("/v1/models").json["data"]
+        ] == [
+            ["chat", "tools", "images"],
+            None,
+        ]
+        assert running.get("/models/one").json["config"]["capabilities"] == [
+            *("chat", "tools", "images")
+        ]
 
 
 def test_lists_have_the_context_that_the_runtime_runs() -> None:

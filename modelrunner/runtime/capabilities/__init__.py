@@ -1,0 +1,1 @@
+"""What a model can do, read from its chat template and its header."""
