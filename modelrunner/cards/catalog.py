@@ -83,14 +83,6 @@ class Catalog:
         words = text.casefold().split()
         return (card for card in self.cards() if all(word in _about(card) for word in words))
 
-    def repeated_rows(self, card: "Card") -> tuple[str, ...]:
-        """Rows of a card that another card of the catalog has too, figure by figure."""
-        # see `_read`
-        from modelrunner.cards.checks import compare
-
-        others = (other for other in self.cards() if other.name != card.name)
-        return tuple(sentence for other in others for sentence in compare(card, other))
-
 
 def repository_of(reference: str) -> str | None:
     """The repository's last part, under which the catalog files it.

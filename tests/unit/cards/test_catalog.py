@@ -73,17 +73,6 @@ def test_finding_one_card_reads_no_other(catalog):
     assert catalog.find("alpha").title == "Alpha"
 
 
-def test_rows_that_other_cards_have_too_are_named(catalog):
-    card = catalog.find("alpha")
-    same = card.variants[0]
-    assert [v.references for v in card.variants] == [("ai/alpha:1B",)]
-    assert same.size_bytes == 1024**3
-    assert catalog.repeated_rows(card) == (
-        "ai/alpha:1B: duplicate of ai/alpha-mini:1B",
-        "ai/alpha:1B: duplicate of ai/beta2.5:1B",
-    )
-
-
 def test_a_repository_is_the_last_part_of_a_name():
     assert repository_of("ai/granite-4.0-micro:3B") == "granite-4.0-micro"
     assert repository_of("docker.io/library/granite") is None

@@ -9,6 +9,7 @@ import pytest
 
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.cells import parse_bytes, parse_parameters
+from modelrunner.cards.checks import compare
 
 FOLDER = Path(__file__).parents[3] / "cards"
 FACTS = {card["name"]: card for card in json.loads((FOLDER / "facts.json").read_text("utf-8"))}
@@ -53,7 +54,8 @@ def test_a_card_reads_back_as_its_facts(catalog, name):
 def test_every_oddity_of_a_card_is_said_in_it(catalog, name):
     card = catalog.find(name)
     text = card.text.replace("`", "")
-    odd = [*card.warnings, *catalog.repeated_rows(card)]
+    others = (other for other in catalog.cards() if other.name != name)
+    odd = [*card.warnings, *(sentence for other in others for sentence in compare(card, other))]
     assert [sentence for sentence in odd if sentence.replace("`", "") not in text] == []
     assert ("## Doubtful facts" in card.text) == bool(odd)
 
