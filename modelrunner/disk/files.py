@@ -81,7 +81,11 @@ def disk_error(
             path=str(place),
         )
     named = str(error.filename or place)
-    if error.errno in _TOO_MANY:
+    if error.errno == errno.EISDIR:
+        # of a move it is the place where the file was to go
+        named = str(error.filename2 or named)
+        hint = "move it away: a file belongs there"
+    elif error.errno in _TOO_MANY:
         hint = "raise the limit (`ulimit -n`), or stop other programs"
     elif error.errno in _FAILING:
         hint = (

@@ -140,11 +140,15 @@ def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
     """The error for a blob that a stored model should have."""
     known = [name for name in model.references if not name.is_local]
     name = next((name.short for name in (*known, *model.references)), str(model.digest))
+    if model.published and known:
+        hint = f"run `modelrunner pull {name}`: only missing blobs are downloaded"
+    elif known:
+        hint = f"import or load it again, or run `modelrunner pull {name}` if a registry has it"
+    else:
+        hint = "import or package it again: no registry has it"
     return CorruptStoreError(
         f"{name}: the blob {descriptor.digest} is missing or damaged",
-        hint=f"run `modelrunner pull {name}`: only missing blobs are downloaded"
-        if known
-        else "import or package it again: no registry has it",
+        hint=hint,
         digest=str(descriptor.digest),
     )
 

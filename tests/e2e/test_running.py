@@ -258,7 +258,8 @@ def test_a_damaged_model_is_not_started(models: CommandLine) -> None:
     error = json.loads(done.stderr)["error"]
     assert (done.returncode, done.stdout, error["code"]) == (6, "", "corrupt_store")
     assert error["hint"] == (
-        "run `modelrunner pull fixtures/tiny-llama:docker`: only missing blobs are downloaded"
+        "import or load it again, or run `modelrunner pull fixtures/tiny-llama:docker` if a "
+        "registry has it"
     )
 
 

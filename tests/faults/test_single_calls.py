@@ -68,6 +68,8 @@ def _judged(place: Place, scenario: Scenario, right: Look, fault: Fault) -> list
     ended = world.fail(scenario, fault)
     wrong = [] if _is_decent(scenario, fault, ended) else [f"ends badly: {ended}"]
     wrong += world.harm(scenario, before)
+    if fault.error and not fault.then and fault.kind not in ("unlink", "close"):
+        wrong += world.leftovers()
     again = world.do(scenario)
     if again.code not in scenario.again:
         wrong.append(f"fails again: {again}")

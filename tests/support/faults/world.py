@@ -128,6 +128,14 @@ class World:
             return [f"lost: {name}" for name in lost]
         return [f"damaged: {what}" for what in self.damage()] + [f"lost: {name}" for name in lost]
 
+    def leftovers(self) -> list[str]:
+        """What a command that was not killed should have removed."""
+        return [
+            f"left: {path.relative_to(self.place)}"
+            for path in _files(self.place)
+            if path.name.startswith(TEMPORARY_PREFIX)
+        ]
+
     def damage(self) -> list[str]:
         """What is not right in the store: wrong bytes, and blobs that are absent."""
         found = [str(finding) for finding in verify_store(self.store, deep=True).bad]

@@ -10,11 +10,14 @@ import pytest
 from modelrunner.disk import files
 from modelrunner.disk.files import (
     SECONDS_IN_USE,
+    disk_errors,
     remove_abandoned,
     temporary_beside,
     write_atomically,
     write_lightly,
 )
+from modelrunner.disk.inside import open_inside
+from modelrunner.errors import StoreAccessError
 
 NAME_OF_A_CHILD = """
 import sys
@@ -101,3 +104,14 @@ def test_what_has_another_name_or_is_a_directory_stays(tmp_path):
     remove_abandoned(tmp_path / "m.tar")
     remove_abandoned(tmp_path / "missing" / "m.tar")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_directory_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "new").write_bytes(b"new")
+    place = tmp_path / "place"
+    place.mkdir()
+    for action in (lambda: (tmp_path / "new").replace(place), lambda: open_inside(place, "update")):
+        with pytest.raises(StoreAccessError) as caught, disk_errors(tmp_path):
+            action()
+        assert str(caught.value) == f"cannot use {place}: is a directory"
+        assert caught.value.hint == "move it away: a file belongs there"

@@ -148,6 +148,12 @@ def test_a_missing_blob_is_found_before_the_start(store: Store, tmp_path: Path) 
     store.blobs.path(model.manifest.layers[0].digest).unlink()
     with pytest.raises(CorruptStoreError) as raised:
         plan(store, model)
+    assert raised.value.hint == (
+        "import or load it again, or run `modelrunner pull ai/x:1` if a registry has it"
+    )
+    store.note_published(model)
+    with pytest.raises(CorruptStoreError) as raised:
+        plan(store, store.resolve("ai/x:1"))
     assert raised.value.hint == "run `modelrunner pull ai/x:1`: only missing blobs are downloaded"
 
 
