@@ -20,6 +20,7 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
 # possessive: a text of brackets must not make it try again from every place
 _LINK = re.compile(r"!?\[([^\[\]]*+)\]\(\s?([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)*+)(?:\s[^()]*+)?\)")
+_EMPHASIS = re.compile(r"\*\*|__|(?<!\w)\*(?=\w)|(?<=[\w.:!?])\*(?!\w)")
 _URL = re.compile(r"https?://[^\s<>()\[\]`\"'|]+(?:\([^\s<>()\[\]`\"'|]*\))?")
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f\t", " "))
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ"
@@ -123,6 +124,11 @@ def is_picture_or_rule(line: str) -> bool:
 def split_breaks(cell: str) -> list[str]:
     """The lines of a cell, which Markdown has to write with `<br>`."""
     return [line.strip() for line in _BREAK.split(cell)]
+
+
+def without_marks(text: str) -> str:
+    """Return a text with links as their labels, and without marks of emphasis."""
+    return _EMPHASIS.sub("", _LINK.sub(r"\1", text))
 
 
 def plain(cell: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from modelrunner.cli.chat.slash_commands.commands import NAMES, PATH_COMMANDS
 from modelrunner.cli.rendering.writer import await_line, write
+from modelrunner.disk.files import write_lightly
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
@@ -225,25 +226,22 @@ class HistoryFile:
         """Append one message."""
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(self._path, [text], os.O_APPEND)
+            # outside: the history, in the state directory of one person
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                self._path.chmod(0o600)
+                # one write a call: two chats may share the file
+                os.write(file, _lines([text]))
+            finally:
+                os.close(file)
 
     def _shorten(self, entries: Sequence[str]) -> None:
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
-            self._write(beside, entries, os.O_TRUNC)
-            beside.replace(self._path)
+            write_lightly(self._path, _lines(entries), private=True)
 
-    @staticmethod
-    def _write(path: Path, entries: Sequence[str], how: int) -> None:
-        # one write a call: two chats may share the file
-        lines = "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
-        # outside: the history, in the state directory of one person
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
-        try:
-            path.chmod(0o600)
-            os.write(file, lines)
-        finally:
-            os.close(file)
+
+def _lines(entries: Sequence[str]) -> bytes:
+    return "".join(f"{json.dumps(entry)}\n" for entry in entries).encode()
 
 
 def _entry(line: str) -> str | None:

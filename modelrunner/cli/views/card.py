@@ -17,6 +17,7 @@ from modelrunner.cards.markdown import (
     plain,
     sections,
     table_at,
+    without_marks,
 )
 from modelrunner.cards.parser import description_of
 from modelrunner.cards.shapes import FIELDS, format_value
@@ -28,8 +29,6 @@ _CODE_INDENT = "    "
 _FIRST_NUMBER = 3
 
 _BULLET = re.compile(r"[-*+•][ \t]+|\d{1,3}[.)][ \t]+")
-_EMPHASIS = re.compile(r"\*\*|__|(?<!\w)\*(?=\w)|(?<=[\w.:!?])\*(?!\w)")
-_LINK = re.compile(r"!?\[([^\[\]]*+)\]\([^()\s]*+[^()]*+\)")
 
 # Sections whose content has a place of its own, or makes no sense outside a web page.
 _SHOWN_ELSEWHERE = (
@@ -315,7 +314,7 @@ def _code(line: str) -> str:
 
 
 def _inline(text: str) -> str:
-    return _line(_EMPHASIS.sub("", _LINK.sub(r"\1", text)))
+    return _line(without_marks(text))
 
 
 def _labelled(text: str, url: str) -> str:

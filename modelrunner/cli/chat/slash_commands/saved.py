@@ -1,13 +1,11 @@
 """A conversation in a file, as one JSON object."""
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.chat.conversation import Conversation
-from modelrunner.disk.files import cannot_write
+from modelrunner.disk.files import cannot_write, write_atomically
 from modelrunner.errors import UsageError
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
 from modelrunner.wire import parse_json
@@ -34,13 +32,9 @@ def save(chat: SavedChat, path: Path) -> None:
     holds_a_chat(path)
     document = {"modelrunner_chat": _VERSION, "model": chat.model, **chat.conversation.to_dict()}
     text = json.dumps(document, indent=2) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _write(beside, text)
-        beside.replace(path)
+        write_atomically(path, text.encode(), private=True)
     except OSError as exc:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise cannot_write(exc, sanitize_line(str(path))) from exc
 
 
@@ -90,13 +84,3 @@ def load(path: Path) -> SavedChat:
         raise UsageError(
             f"{name} is not a saved chat: {sanitize_line(str(exc))}", hint=_HINT
         ) from exc
-
-
-def _write(path: Path, text: str) -> None:
-    # outside: a file that a person names
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as stream:
-        # own text: a file
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
