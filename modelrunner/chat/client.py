@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
+_SHOWN = 300
 _ERROR_LIMIT = 64 * 1024
 _OK = 200
 _UNAUTHORIZED = 401
@@ -301,6 +302,18 @@ class ChatClient:
         return RuntimeFailedError(
             f"{self.base_url} {what}{reason}", status=status, server_message=message
         )
+
+
+def error_text(raw: bytes) -> str:
+    """Return what the body of an error says for people; empty for JSON or HTML without that."""
+    body = json_object(raw)
+    error = body.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    for text in (inner, body.get("message"), body.get("detail")):
+        if isinstance(text, str) and text:
+            return sanitize_line(text, _SHOWN)
+    text = raw.decode(errors="replace").strip()
+    return "" if text.startswith(("{", "[", "<")) else sanitize_line(text, _SHOWN)
 
 
 def _context_exceeded(body_error: Mapping[str, Any], message: str) -> ContextExceededError:

@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from modelrunner.chat.client import error_text
 from modelrunner.chat.sse import DONE, events
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.net import http_connection
 from modelrunner.runtime.base import Server
-from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:
@@ -249,12 +249,13 @@ def _asked(server: Server, body: Mapping[str, object]) -> "Iterator[HTTPResponse
             if reply.status == _OK:
                 yield reply
                 return
-            said = sanitize_line(reply.read(_ERROR_LIMIT).decode(errors="replace"), 300)
+            said = error_text(reply.read(_ERROR_LIMIT))
         except (OSError, HTTPException) as exc:
             raise RuntimeFailedError(f"no response from {server.base_url}") from exc
         except (ValueError, OverflowError) as exc:
             raise RuntimeFailedError(f"unexpected answer from {server.base_url}") from exc
-    raise RuntimeFailedError(f"{server.base_url} returned HTTP {reply.status}: {said}")
+    reason = f": {said}" if said else ""
+    raise RuntimeFailedError(f"{server.base_url} returned HTTP {reply.status}{reason}")
 
 
 def _next_try(tried: Mapping[int, int], tokens: int) -> int:

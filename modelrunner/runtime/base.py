@@ -234,6 +234,7 @@ class Availability:
         version: What it says of itself, where it was asked.
         detail: Where it was found, or why it cannot be used.
         hint: A command that installs it, or what it lacks.
+        install: The same for what no other runtime offers; None where that is `hint`.
         installed: Whether it is installed, though it may lack something to be started.
     """
 
@@ -242,6 +243,7 @@ class Availability:
     version: str | None = None
     detail: str | None = None
     hint: str | None = None
+    install: str | None = None
     installed: bool = False
 
 

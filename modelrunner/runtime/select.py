@@ -109,7 +109,8 @@ def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     able = [runtime for runtime in known if set(needs) <= runtime.abilities]
     if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
         return f"`{quickest()}`"
-    hints = (runtime.availability().hint for runtime in able)
+    found = (runtime.availability() for runtime in able)
+    hints = (each.install or each.hint for each in found)
     return next(filter(None, hints), "leave out the option: no runtime supports it")
 
 

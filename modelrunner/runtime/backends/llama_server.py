@@ -56,12 +56,14 @@ class LlamaServer:
         """Whether PATH has it, with the system's libraries that it needs."""
         program = self._find()
         if program is None:
+            install = how_to_install(sys.platform, self._environ)
             return Availability(
                 self.name,
                 available=False,
                 detail=f"no {_PROGRAM} on PATH",
-                hint=f"{how_to_install(sys.platform, self._environ)}; for the CPU only, "
-                f"`{installation.add('embedded')}` brings the same code",
+                hint=f"{install}; for the CPU only, `{installation.add('embedded')}` brings the"
+                " same code",
+                install=install,
             )
         lacking = libraries.missing_for_program(Path(program), self._environ)
         return libraries.judged(self.name, program, lacking)

@@ -65,6 +65,8 @@ def test_first_that_can_do_what_is_needed_is_taken(path_with_llama_server):
     with pytest.raises(RuntimeUnavailableError) as caught:
         select("auto", environ={**environ, "PATH": ""}, needs={Ability.RAW_FLAGS})
     assert "llama-server: no llama-server on PATH" in caught.value.message
+    # what brings the same code without a program has no such flags
+    assert caught.value.hint == how_to_install(sys.platform, {"PATH": ""})
 
 
 def test_url_is_the_runtime_that_runs_already():
