@@ -139,7 +139,7 @@ RepeatPenalty: TypeAlias = Annotated[
     typer.Option(
         min=0.0,
         metavar="P",
-        help="Repeat penalty; 1 is none (default: the model's own, mostly none).",
+        help="Repeat penalty; 1 disables it (default: the model's own, mostly 1).",
     ),
 ]
 Stop: TypeAlias = Annotated[

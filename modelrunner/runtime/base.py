@@ -42,7 +42,7 @@ class Server(ABC):
         log: The file with everything that the server prints, if there is one.
         context: Tokens of one conversation as the server itself says once it is ready; it may be
             less than asked for, where the model was trained for less. None where it does not say.
-        expert_layers: Layers whose experts it was told to keep on the host.
+        expert_layers: Layers whose experts it had to keep on the host.
     """
 
     name: str

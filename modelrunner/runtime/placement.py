@@ -108,11 +108,11 @@ _ORDER = ("weights", "cache", "compute", "output")
 
 
 def placement_of(log: str, expert_layers: int = 0) -> Placement | None:
-    """Return the placement that a runtime's log tells of; None where it does not.
+    """Return the placement that a runtime's log shows; None where it does not.
 
     Args:
         log: What the runtime has printed.
-        expert_layers: Layers whose experts it was told to keep on the host.
+        expert_layers: Layers whose experts it had to keep on the host.
     """
     found: dict[str, dict[str, int]] = {}
     for buffer, kind, size in _BUFFER.findall(log):
@@ -126,6 +126,7 @@ def placement_of(log: str, expert_layers: int = 0) -> Placement | None:
     described = dict(_DEVICE.findall(log))
     # bounded: by the patterns, here and below
     on_gpu = [(int(some), int(all_)) for some, all_ in _OFFLOADED.findall(log)[:1]]
+    # bounded: by the pattern
     overflow = {name: int(count) for name, count in _OVERFLOW.findall(log)}
     order = [*(name for name in found if name != HOST), *([HOST] if HOST in found else [])]
     return Placement(

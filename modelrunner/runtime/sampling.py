@@ -35,16 +35,16 @@ class Sampling:
 
     Attributes:
         temperature: How even the choice is; 0 takes the likeliest token.
-        top_k: Only so many of the likeliest tokens; 0 is all.
+        top_k: How many of the likeliest tokens are considered; 0 is all.
         top_p: Only the likeliest tokens with this probability together.
         min_p: Only tokens with this share of the likeliest one's probability.
         xtc_probability: How often the likeliest tokens are left out.
         xtc_threshold: The probability from which on they are.
         repeat_last_n: Tokens that penalties look back at.
-        repeat_penalty: Divides the weight of tokens that were there; 1 is none.
+        repeat_penalty: Divides the weight of tokens that were there; 1 disables it.
         presence_penalty: Taken off the weight of tokens that were there.
         frequency_penalty: The same, as often as they were there.
-        mirostat: Which Mirostat is used; 0 is none.
+        mirostat: Which Mirostat is used; 0 disables it.
         mirostat_tau: The entropy that it aims at.
         mirostat_eta: How fast it learns.
     """
@@ -176,11 +176,11 @@ class Recommended:
     def line(self) -> str:
         """Return one sentence: `temperature 0.6 (the GGUF header), top_k 20 (option)`."""
         values = dict(self.values)
-        told = [
+        parts = [
             f"{name} {values[name]:g} ({SOURCES[source]})"
             for name, source in self.sources().items()
         ]
-        return ", ".join(told)
+        return ", ".join(parts)
 
 
 def _number(name: str, value: object) -> Number | None:
@@ -190,4 +190,5 @@ def _number(name: str, value: object) -> Number | None:
     if not math.isfinite(value) or not least <= value <= most:
         return None
     # a header keeps 32 bits of 0.6
+    # bounded: a number already, within its limits
     return int(value) if name in _WHOLE else float(f"{value:.7g}")

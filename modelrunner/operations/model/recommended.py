@@ -18,7 +18,7 @@ _LIMIT = 64 * 1024
 def recommended_by(model: StoredModel, metadata: Metadata) -> Recommended:
     """Return what the model's own files recommend; what cannot be understood recommends nothing.
 
-    Whoever packages a model may know better than whoever made its header.
+    Whoever packages a model may know better than its header's maker.
     """
     own = of_parameters(_parameters(model))
     return Recommended((("artifact", own), ("header", of_header(metadata.values))))

@@ -61,7 +61,7 @@ class HubHit:
     <<<<<<< HEAD
         quantizations: According to file names.
     =======
-        quantizations: What file names tell.
+        quantizations: According to file names.
         chat_template: The chat template in its header, as the Hub shows it.
         has_projector: Whether there is a file that lets it see or hear.
     >>>>>>> 053e889 (Read what a model can do from its template and header)

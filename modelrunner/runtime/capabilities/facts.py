@@ -21,7 +21,7 @@ class Thinking:
         levels: The words that it knows, the least first.
         effort_off: The word of `effort` for no thoughts at all.
         plain: Whether leaving `effort` out is a state of its own, below every level.
-        budget: The variable for the most tokens to think; 0 is none.
+        budget: The variable for the most tokens to think; 0 turns it off.
         default: Whether the model thinks where nothing is said.
         opens: Whether the prompt itself opens the thoughts, while the model thinks.
         opens_by_default: Whether it does where nothing is said.
@@ -68,7 +68,7 @@ class TemplateFacts:
     """What a chat template shows of a model.
 
     Attributes:
-        tools: Whether it tells the model of functions to call.
+        tools: Whether it lists functions to call for the model.
         thinking: How the model thinks; None where nothing says that it does.
         rendered: Whether the template was tried; else its text was looked at.
     """
@@ -124,6 +124,7 @@ class Capabilities:
             template=None if template is None else TemplateFacts.from_dict(template),
             images=value["images"] is True,
             audio=value["audio"] is True,
+            # bounded: our own notes
             draft_heads=int(value["draft_heads"]),
         )
 
@@ -134,7 +135,7 @@ class Capabilities:
 
     @property
     def tools(self) -> bool:
-        """Whether it is told of functions to call."""
+        """Whether it gets functions to call."""
         return self.chat and self.template is not None and self.template.tools
 
     @property

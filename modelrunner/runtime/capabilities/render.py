@@ -78,7 +78,7 @@ class _TookTooLongError(Exception):
 
 def main() -> None:
     """Answer for each template that stdin has."""
-    # bounded: the parent, which is our own, has written it
+    # trusted: the parent, which is our own, has written it
     templates = json.loads(sys.stdin.read())
     signal.signal(signal.SIGVTALRM, _out_of_time)
     for template in templates:
@@ -222,13 +222,13 @@ def _switch(trial: _Trial) -> tuple[str | None, Word | None, Word | None, bool]:
             return name, on, off, False
     on, off = MESSAGES
     if off in trial.source:
-        lit, dark = _told(trial, on), _told(trial, off)
+        lit, dark = _with_system(trial, on), _with_system(trial, off)
         if lit is not None and dark is not None and opens(lit) != opens(dark):
             return None, on, off, True
     return None, None, None, False
 
 
-def _told(trial: _Trial, words: str) -> str | None:
+def _with_system(trial: _Trial, words: str) -> str | None:
     return trial.render([{"role": "system", "content": words}, _ASKED], {})
 
 
@@ -326,6 +326,7 @@ def _limit() -> None:
         import resource
     except ImportError:
         return
+    # bounded: the clock of this process
     until = int(time.process_time()) + _UNINTERRUPTIBLE_S
     for what, most in ((resource.RLIMIT_AS, MEMORY_LIMIT), (resource.RLIMIT_CPU, until)):
         with suppress(ValueError, OSError):
