@@ -58,13 +58,9 @@ class HubHit:
         gated: Whether its owner wants to know who takes it.
         parameters: Of the model, as its header says.
         architecture: The same.
-    <<<<<<< HEAD
-        quantizations: According to file names.
-    =======
         quantizations: According to file names.
         chat_template: The chat template in its header, as the Hub shows it.
         has_projector: Whether there is a file that lets it see or hear.
-    >>>>>>> 053e889 (Read what a model can do from its template and header)
     """
 
     name: str
