@@ -1,0 +1,1 @@
+"""llama.cpp builds as container images: unpacked, checked, started without a container engine."""
