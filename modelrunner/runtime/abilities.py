@@ -6,6 +6,8 @@ from modelrunner.errors import UsageError
 from modelrunner.runtime.base import Ability, LaunchSpec, Runtime
 
 ABILITIES: Mapping[str, frozenset[Ability]] = {
+    # a build of any age, of which images may lack RPC
+    "installed": frozenset(Ability) - {Ability.TELLS_PROGRESS},
     # older ones stay silent while they read
     "llama-server": frozenset(Ability) - {Ability.TELLS_PROGRESS},
     # it shows tools to the model, and gives a call back as text

@@ -2,14 +2,17 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
+from modelrunner.runtime.backends.installed import InstalledRuntime
 from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import Ability, Availability, Runtime
+from modelrunner.runtime.images.library import INSTALLED, Library
 from modelrunner.system import installation
 from modelrunner.text import sanitize_line, suggest
 
@@ -22,6 +25,7 @@ def select(
     environ: Mapping[str, str],
     api_key: str = "",
     image: str = "",
+    library: Path | None = None,
     needs: Collection[Ability] = (),
     origin: str = "--runtime",
 ) -> Runtime:
@@ -32,6 +36,7 @@ def select(
         environ: Our environment: where programs are found, and what children inherit.
         api_key: The key of the server behind a URL.
         image: The image for a container; empty for llama.cpp's own.
+        library: The directory of installed runtimes.
         needs: What it has to be able to do: with `auto`, the first that can is taken.
         origin: Where the choice was made, for messages.
 
@@ -41,7 +46,10 @@ def select(
     """
     if choice.startswith(("http://", "https://")):
         return ExternalRuntime(choice, api_key)
-    runtimes_known = known(environ, image)
+    name, colon, wanted = choice.partition(":")
+    if name == INSTALLED and colon and library is not None:
+        return _require(InstalledRuntime(Library(library), environ, wanted))
+    runtimes_known = known(environ, image, library)
     if choice == AUTO:
         return _first_available(runtimes_known, needs)
     for runtime in runtimes_known:
@@ -54,17 +62,22 @@ def select(
     )
 
 
-def runtimes(environ: Mapping[str, str], image: str = "") -> list[Availability]:
+def runtimes(
+    environ: Mapping[str, str], image: str = "", library: Path | None = None
+) -> list[Availability]:
     """Every runtime that runs here or could, the preferred first, with versions."""
     return [
         dataclasses.replace(runtime.availability(), version=runtime.version())
-        for runtime in known(environ, image)
+        for runtime in known(environ, image, library)
     ]
 
 
-def known(environ: Mapping[str, str], image: str = "") -> tuple[Runtime, ...]:
-    """The preferred first: what was built for this machine before what runs on any."""
+def known(
+    environ: Mapping[str, str], image: str = "", library: Path | None = None
+) -> tuple[Runtime, ...]:
+    """The preferred first: what was chosen or built for this machine before what runs on any."""
     return (
+        *([] if library is None else [InstalledRuntime(Library(library), environ)]),
         LlamaServer(environ),
         LlamaCppPython(environ),
         XLlamaCpp(environ),
@@ -91,9 +104,11 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     )
 
 
-def unable(environ: Mapping[str, str], image: str = "") -> Availability | None:
+def unable(
+    environ: Mapping[str, str], image: str = "", library: Path | None = None
+) -> Availability | None:
     """The installed runtime that lacks something to be started, where no other one can be."""
-    found = [runtime.availability() for runtime in known(environ, image)]
+    found = [runtime.availability() for runtime in known(environ, image, library)]
     if any(entry.available for entry in found):
         return None
     return next((entry for entry in found if entry.installed), None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.backends.libraries import interpreter_of
+from modelrunner.runtime.libraries import interpreter_of
 from tests.conftest import ROOT
 from tests.support.fixtures import script
 from tests.support.modules import folder_of

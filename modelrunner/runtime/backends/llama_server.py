@@ -4,12 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.backends import arguments, libraries
+from modelrunner.runtime import libraries
+from modelrunner.runtime.backends import arguments
 from modelrunner.runtime.base import Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, failure, ports, probe
 from modelrunner.runtime.child.process import Child, Command
@@ -112,7 +113,12 @@ class LlamaServer:
             missing = self.availability()
             raise RuntimeUnavailableError(f"{self.name}: {missing.detail}", hint=missing.hint)
         ports.require_free(spec.port)
-        return _PolledServer(self.name, program, spec, log, environment.for_child(self._environ))
+
+        def command(line: Sequence[str], secrets: Mapping[str, str]) -> Command:
+            environ = {**environment.for_child(self._environ), **secrets}
+            return Command(argv=(program, *line), environ=environ)
+
+        return PolledServer(self.name, command, spec, log)
 
     def _find(self) -> str | None:
         program = shutil.which(_PROGRAM, path=self._environ.get("PATH", ""))
@@ -127,21 +133,22 @@ def _stamp(file: Path) -> str | None:
     return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
 
-class _PolledServer(ChildServer):
+Launcher = Callable[[Sequence[str], Mapping[str, str]], Command]
+"""Makes the command of a server out of its arguments and of what is for its environment alone."""
+
+
+class PolledServer(ChildServer):
     """A child that has to be asked whether it is ready, on a port that was chosen for it."""
 
-    def __init__(
-        self, name: str, program: str, spec: LaunchSpec, log: Path, environ: Mapping[str, str]
-    ) -> None:
-        self._program = program
-        self._environ = {**environ, **arguments.environment(spec)}
+    def __init__(self, name: str, launcher: Launcher, spec: LaunchSpec, log: Path) -> None:
+        self._launcher = launcher
         self._tries = 1
         self._port = spec.port or ports.free_port()
         super().__init__(name, spec, self._command(spec), log)
 
     def _command(self, spec: LaunchSpec) -> Command:
         line = arguments.arguments(spec, self._port)
-        return Command(argv=(self._program, *line), environ=self._environ)
+        return self._launcher(line, arguments.environment(spec))
 
     def _became_ready(self) -> bool:
         self._child.listen(TICK_S)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime import abilities
-from modelrunner.runtime.backends import libraries
+from modelrunner.runtime import libraries
 from modelrunner.runtime.base import Ability, Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports
 from modelrunner.runtime.child.process import Command

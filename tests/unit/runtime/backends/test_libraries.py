@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.backends import libraries
-from modelrunner.runtime.backends.libraries import (
+from modelrunner.runtime import libraries
+from modelrunner.runtime.libraries import (
     Missing,
     interpreter_of,
     missing_for_module,

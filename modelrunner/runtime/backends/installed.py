@@ -1,0 +1,91 @@
+"""The runtime `installed`: a `llama-server` out of an image, which `runtimes install` has unpacked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.runtime.abilities import ABILITIES
+from modelrunner.runtime.backends.llama_server import PolledServer
+from modelrunner.runtime.base import PATHS, Availability, LaunchSpec
+from modelrunner.runtime.child import ports
+from modelrunner.runtime.child.process import Command
+from modelrunner.runtime.images import start
+from modelrunner.runtime.images.library import INSTALLED, Installed, Library
+
+HOW_TO_INSTALL = "`modelrunner runtimes install`"
+
+
+class InstalledRuntime:
+    """Finds and starts a runtime that is installed.
+
+    Args:
+        library: The installed runtimes.
+        environ: Our environment, of which the child inherits a part.
+        wanted: Which one; empty for the one in use.
+    """
+
+    name = INSTALLED
+    external = False
+    abilities = ABILITIES[name]
+
+    def __init__(self, library: Library, environ: Mapping[str, str], wanted: str = "") -> None:
+        self._library = library
+        self._environ = environ
+        self._wanted = wanted
+
+    def chosen(self) -> Installed | None:
+        """The runtime that a start would use."""
+        return self._library.find(self._wanted) if self._wanted else self._library.current()
+
+    def availability(self) -> Availability:
+        """Whether it is installed."""
+        one = self.chosen()
+        if one is not None:
+            return Availability(self.name, available=True, detail=one.name, installed=True)
+        every = [one.name for one in self._library.all()]
+        if every and not self._wanted:
+            return Availability(
+                self.name,
+                available=False,
+                detail=f"none is in use: {', '.join(every)}",
+                hint=f"`modelrunner runtimes use {every[0]}`",
+                installed=True,
+            )
+        named = f"{self._wanted} is not installed" if self._wanted else "none is installed"
+        hint = HOW_TO_INSTALL.rstrip("`") + (f" {self._wanted}`" if self._wanted else "`")
+        return Availability(self.name, available=False, detail=named, hint=hint)
+
+    def version(self) -> str | None:
+        """What the server said of itself when it was installed."""
+        one = self.chosen()
+        return None if one is None else one.version or one.build
+
+    def build(self) -> str | None:
+        """Return the digest of its image."""
+        one = self.chosen()
+        return None if one is None else f"{one.name} {one.digest}"
+
+    def start(self, spec: LaunchSpec, log: Path) -> PolledServer:
+        """Start the server of the image with the spec's options."""
+        one = self.chosen()
+        if one is None:
+            missing = self.availability()
+            raise RuntimeUnavailableError(f"{self.name}: {missing.detail}", hint=missing.hint)
+        ports.require_free(spec.port)
+        files = _files_of(spec)
+
+        def command(line: Sequence[str], secrets: Mapping[str, str]) -> Command:
+            made = start.command(one, line, self._environ, files, connects=spec.rpc is not None)
+            return Command(argv=made.argv, environ={**made.environ, **secrets}, stdin=made.stdin)
+
+        return PolledServer(self.name, command, spec, log)
+
+
+def _files_of(spec: LaunchSpec) -> list[Path]:
+    """The files that a server is told to read."""
+    named = [getattr(spec, name) for name in PATHS]
+    told = [Path(flag.partition("=")[2] or flag) for flag in spec.raw_flags]
+    return [
+        *(Path(path) for path in named if path is not None),
+        *(path for path in told if path.is_absolute() and path.is_file()),
+    ]

@@ -1,0 +1,251 @@
+"""What an image says of itself: its platforms, its layers, the program in it and its build.
+
+The official images have `/app/llama-server`, its libraries and plug-ins beside it. Those that
+Docker's model runner uses have no system around them, and several builds side by side:
+
+    com.docker.llama-server.native.<os>.<variant>.<arch>/{bin,lib}
+"""
+
+import platform
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest, parse_json
+from modelrunner.text import sanitize_line
+
+PROGRAM = "llama-server"
+_LAYERS = re.compile(
+    r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"
+    r"|application/vnd\.docker\.image\.rootfs\.diff\.tar(?:\.gzip|\.zstd)?"
+)
+_CONFIGS = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
+_MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+_SYSTEMS = {"win32": "windows", "darwin": "darwin", "linux": "linux"}
+_BUILD = re.compile(r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])")
+_VERSION = "org.opencontainers.image.version"
+_CREATED = "org.opencontainers.image.created"
+_NATIVE = re.compile(
+    r"com\.docker\.llama-server\.native\.(?P<os>[a-z]+)\.(?P<variant>[a-z0-9-]+)\.(?P<arch>[a-z0-9]+)"
+)
+_LIBRARY = re.compile(r"(?:lib)?ggml-(?P<name>[a-z]+)(?:-[a-z0-9_]+)*\.(?:so|dll|dylib)")
+_BACKENDS = ("cuda", "hip", "vulkan", "sycl", "musa", "cann", "opencl", "openvino", "metal")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An operating system and a processor, as images name them."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def of_machine(cls, system: str = sys.platform, machine: str | None = None) -> "Platform":
+        """The platform of this machine."""
+        named = machine or platform.machine()
+        return cls(_SYSTEMS.get(system, system), _MACHINES.get(named, named.lower()))
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> "Platform | None":
+        """The platform in some JSON; None where it has none."""
+        said = [value.get(key) for key in ("os", "architecture", "variant")]
+        if not all(isinstance(each, str) and each for each in said[:2]):
+            return None
+        texts = [sanitize_line(each, 40) if isinstance(each, str) else "" for each in said]
+        return cls(*texts)
+
+    def serves(self, wanted: "Platform") -> bool:
+        """Whether a machine of the wanted platform can run what is built for this one."""
+        return (self.os, self.architecture) == (wanted.os, wanted.architecture)
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The config of an image, as far as it counts.
+
+    Attributes:
+        platform: What it is built for; None where it does not say.
+        diff_ids: The digests of its unpacked layers, the lowest first.
+        environ: The environment that it asks for.
+        entrypoint: The program that a container would start.
+        version: The build, such as `b11434`, where it is said.
+        created: When it was built, where it is said.
+    """
+
+    platform: Platform | None
+    diff_ids: tuple[Digest, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: str | None = None
+    version: str | None = None
+    created: str | None = None
+
+
+def platforms(index: Index) -> list[tuple[Descriptor, Platform | None]]:
+    """The images of an index with their platforms; attestations are none."""
+    found = []
+    entries = parse_json(index.raw, "the index")["manifests"]
+    for descriptor, entry in zip(index.manifests, entries, strict=True):
+        if descriptor.media_type not in media_types.MANIFESTS:
+            continue
+        if media_types.ANNOTATION_ATTESTATION in descriptor.annotations:
+            continue
+        said = entry.get("platform")
+        found.append((descriptor, Platform.of(said) if isinstance(said, dict) else None))
+    return found
+
+
+def chosen(index: Index, wanted: Platform, name: str) -> Descriptor:
+    """The manifest of an index for a platform.
+
+    Raises:
+        UnsupportedArtifactError: There is none; those that there are are named.
+    """
+    found = platforms(index)
+    for descriptor, said in found:
+        if said is not None and said.serves(wanted):
+            return descriptor
+    there = sorted({str(said) for _, said in found if said is not None})
+    raise wrong_platform(name, wanted, there)
+
+
+def wrong_platform(name: str, wanted: Platform, there: Sequence[str]) -> UnsupportedArtifactError:
+    """The error for an image that this machine cannot run."""
+    shown = ", ".join(there[:8]) or "none that is named"
+    return UnsupportedArtifactError(
+        f"{name} has no image for {wanted}, only for {shown}",
+        hint="choose another image, or install llama.cpp another way: `modelrunner runtimes`"
+        " lists how",
+        platform=str(wanted),
+        platforms=list(there),
+    )
+
+
+def require_image(manifest: Manifest, name: str) -> None:
+    """Accept the manifest of an image of files.
+
+    Raises:
+        UnsupportedArtifactError: It is something else, such as a model.
+    """
+    foreign = next(
+        (layer for layer in manifest.layers if not _LAYERS.fullmatch(layer.media_type)), None
+    )
+    kind = manifest.config.media_type
+    if kind in _CONFIGS and foreign is None and manifest.layers:
+        return
+    odd = foreign.media_type if kind in _CONFIGS and foreign is not None else kind
+    raise UnsupportedArtifactError(
+        f"{name} is not an image of a runtime: {sanitize_line(odd, 100)!r}",
+        hint="name an image with llama-server, or get a model with `modelrunner pull`",
+    )
+
+
+def read_config(manifest: Manifest, raw: bytes) -> ImageConfig:
+    """Read the config of an image.
+
+    Raises:
+        MalformedManifestError: It is not one, or does not fit the manifest.
+    """
+    value = parse_json(raw, "the config of the image")
+    rootfs = value.get("rootfs")
+    said = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
+        raise MalformedManifestError("the config of the image has no list of diff_ids")
+    diff_ids = tuple(map(Digest.parse, said))
+    if len(diff_ids) != len(manifest.layers):
+        raise MalformedManifestError(
+            f"the image has {len(manifest.layers)} layers, but its config lists {len(diff_ids)}",
+            hint="report it to the publisher of the image, and install another one",
+        )
+    config = value.get("config")
+    config = config if isinstance(config, dict) else {}
+    labels = config.get("Labels")
+    labels = labels if isinstance(labels, dict) else {}
+    entrypoint = config.get("Entrypoint")
+    first = entrypoint[0] if isinstance(entrypoint, list) and entrypoint else None
+    notes = {**labels, **manifest.annotations}
+    return ImageConfig(
+        Platform.of(value),
+        diff_ids,
+        _environ(config.get("Env")),
+        first if isinstance(first, str) else None,
+        _text(notes.get(_VERSION)),
+        _text(notes.get(_CREATED)) or _text(value.get("created")),
+    )
+
+
+def build_in(*texts: str | None) -> str | None:
+    """The build that the first of some texts names, such as `b11434`."""
+    for text in texts:
+        match = _BUILD.search(text or "")
+        if match is not None:
+            return f"b{match[1]}"
+    return None
+
+
+def program_in(root: Path, entrypoint: str | None, wanted: Platform) -> Path | None:
+    """The server in an unpacked image; None where there is none.
+
+    Args:
+        root: The top of the image.
+        entrypoint: What its config starts.
+        wanted: The platform of this machine, where it has builds for several.
+    """
+    native = _native(root, wanted)
+    if native is not None:
+        return native
+    places = [f"app/{PROGRAM}", f"usr/bin/{PROGRAM}", f"usr/local/bin/{PROGRAM}"]
+    if entrypoint is not None and PurePosixPath(entrypoint).name == PROGRAM:
+        places.insert(0, entrypoint.lstrip("/"))
+    for place in places:
+        if ".." not in PurePosixPath(place).parts and (root / place).is_file():
+            return root / place
+    return None
+
+
+def _native(root: Path, wanted: Platform) -> Path | None:
+    """The program of the layout of Docker's images, the most able variant first."""
+    found = []
+    for folder in sorted(root.iterdir()):
+        match = _NATIVE.fullmatch(folder.name)
+        if match is None:
+            continue
+        built = Platform(match["os"], match["arch"])
+        for name in (PROGRAM, f"com.docker.{PROGRAM}", f"{PROGRAM}.exe"):
+            program = folder / "bin" / name
+            if built.serves(wanted) and program.is_file():
+                found.append((match["variant"] == "cpu", program))
+    return min(found)[1] if found else None
+
+
+def backends_in(program: Path) -> tuple[str, ...]:
+    """The kinds of GPUs that the libraries beside a server are for, and `cpu`."""
+    folders = (program.parent, program.parent.parent / "lib")
+    found = {
+        match["name"]
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if (match := _LIBRARY.match(path.name))
+    }
+    return (*(name for name in _BACKENDS if name in found), "cpu")
+
+
+def _environ(value: object) -> Mapping[str, str]:
+    lines = value if isinstance(value, list) else []
+    pairs = [line.partition("=") for line in lines if isinstance(line, str) and "=" in line]
+    return {name: text for name, _, text in pairs if name and "\0" not in name + text}
+
+
+def _text(value: object) -> str | None:
+    return sanitize_line(value, 80) or None if isinstance(value, str) else None
