@@ -253,7 +253,7 @@ class Workspace:
         from modelrunner.runtime.select import known
 
         settings = self.settings
-        others = known(self.environ, settings.container_image)
+        others = known(self.environ, settings.container_image, settings.runtimes)
         return usable(runtime, kept=settings.devices, environ=self.environ, others=others)
 
     def _seen(self) -> "Experience | None":
@@ -355,6 +355,7 @@ class Workspace:
             settings.runtime,
             environ=self.environ,
             image=settings.container_image,
+            library=settings.runtimes,
         )
 
     def runtime(self, choice: str | None, needs: "Collection[Ability]" = ()) -> "Runtime":
@@ -374,6 +375,7 @@ class Workspace:
             choice or self.settings.runtime,
             environ=self.environ,
             image=self.settings.container_image,
+            library=self.settings.runtimes,
             needs=needs,
             origin="--runtime" if choice else self.settings.origin_of("runtime"),
         )

@@ -163,6 +163,11 @@ class Settings:
         return self.home / "store"
 
     @property
+    def runtimes(self) -> Path:
+        """Where runtimes are installed."""
+        return self.home / "runtimes"
+
+    @property
     def cards(self) -> Path:
         """Where descriptions from Docker Hub are kept for a while."""
         return self._state_home / "cache" / "cards"

@@ -138,14 +138,16 @@ def has_gpu() -> bool:
     return may_have_gpu(MACHINE)
 
 
-def look_at(environ: Mapping[str, str], image: str = "") -> Survey:
+def look_at(environ: Mapping[str, str], image: str = "", library: Path | None = None) -> Survey:
     """Return every device that drivers and installed runtimes list, used or not."""
-    return survey(MACHINE, runtime_probes(environ, image))
+    return survey(MACHINE, runtime_probes(environ, image, library))
 
 
-def runtime_probes(environ: Mapping[str, str], image: str = "") -> list[Probe]:
+def runtime_probes(
+    environ: Mapping[str, str], image: str = "", library: Path | None = None
+) -> list[Probe]:
     """Return how to ask each runtime that is installed; none is loaded to find out."""
-    asked = ((runtime.name, runtime.device_query()) for runtime in known(environ, image))
+    asked = ((runtime.name, runtime.device_query()) for runtime in known(environ, image, library))
     return [_probe(name, query) for name, query in asked if query is not None]
 
 

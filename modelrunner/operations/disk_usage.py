@@ -1,10 +1,14 @@
 """What the store takes on disk, kind by kind."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelrunner.errors import IntegrityError
+from modelrunner.oci.digest import Digest
+from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import Leftover, leftovers, live_digests
 
@@ -46,16 +50,23 @@ class DiskUsage:
         }
 
 
-def usage(store: Store) -> DiskUsage:
-    """Measures the store; views share their bytes with the blobs and count nothing."""
+def usage(store: Store, library: Library | None = None) -> DiskUsage:
+    """Measures the store; views share their bytes with the blobs and count nothing.
+
+    Args:
+        store: The store.
+        library: The installed runtimes, which are measured with their images.
+    """
     found = leftovers(store, partials=True)
     live = live_digests(store) or frozenset()
-    paths = [store.blobs.path(digest) for digest in live]
-    size = sum(path.stat().st_size for path in paths if path.exists())
+    of_images = _blobs_of_images(store)
+    size = _size(store, live - of_images)
     # a journal belongs to its download
     stopped = [entry for entry in found if entry.path.suffix != ".journal"]
+    runtimes = [] if library is None else library.all()
     entries = (
         Usage("Models", len(store.models()), size, 0),
+        *_runtimes(store, runtimes, of_images & live),
         _of(stopped, "Incomplete downloads", "partial"),
         _of(found, "Unreferenced blobs", "blob"),
         _of(found, "Temporary files", "temporary"),
@@ -64,6 +75,30 @@ def usage(store: Store) -> DiskUsage:
     while not folder.exists():
         folder = folder.parent
     return DiskUsage(store.layout.root, entries, shutil.disk_usage(folder).free)
+
+
+def _blobs_of_images(store: Store) -> frozenset[Digest]:
+    found: set[Digest] = set()
+    for image in store.images():
+        # one that is damaged is found by `verify`
+        with suppress(IntegrityError):
+            found |= {image.digest, *(blob.digest for blob in image.manifest.blobs)}
+    return frozenset(found)
+
+
+def _runtimes(
+    store: Store, runtimes: Sequence[Installed], blobs: frozenset[Digest]
+) -> Iterator[Usage]:
+    """What runtimes take: their files, and their images, which other machines are served."""
+    if runtimes or blobs:
+        unpacked = sum(one.unpacked_bytes for one in runtimes)
+        count = max(len(runtimes), len(store.images()))
+        yield Usage("Runtimes", count, unpacked + _size(store, blobs), 0)
+
+
+def _size(store: Store, digests: Iterable[Digest]) -> int:
+    paths = [store.blobs.path(digest) for digest in digests]
+    return sum(path.stat().st_size for path in paths if path.exists())
 
 
 def _of(found: Sequence[Leftover], name: str, kind: str) -> Usage:

@@ -93,7 +93,7 @@ def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Ve
     """
     if not store.layout.exists():
         return Verification(())
-    models = store.models()
+    models = store.everything()
     blobs = _blobs_of(store, models)
     needed, foreign = len(blobs), []
     for path in _files(store.layout.blobs.parent):
@@ -130,7 +130,7 @@ def _without_removed(
             yield entry
             continue
         blob = Descriptor("", Digest.parse(entry.digest), entry.size)
-        there = {model.digest for model in store.models()}
+        there = {model.digest for model in store.everything()}
         if not any(_name_of(each) in entry.models for each in models if each.digest in there):
             continue
         # removed and pulled again

@@ -107,7 +107,7 @@ class Repository:
 def repositories(store: Store) -> Sequence[Repository]:
     """All repositories of a store."""
     found: dict[tuple[str, str], list[StoredModel]] = {}
-    for model in store.models():
+    for model in store.everything():
         for place in {(name.registry, name.repository) for name in model.references}:
             found.setdefault(place, []).append(model)
     return [Repository(*place, models) for place, models in found.items()]
@@ -139,7 +139,7 @@ def repository(store: Store, path: str, namespace: str | None) -> Repository:
     """
     registry = None if namespace is None else _registry(namespace)
     if path == ANY_REPOSITORY:
-        return Repository(None, path, store.models())
+        return Repository(None, path, store.everything())
     found = repositories(store)
     for place in _places(path, registry):
         for entry in found:

@@ -43,6 +43,17 @@ class Entry:
         """The name that this one is another spelling of; None of a name that stands for itself."""
         return self.descriptor.annotations.get(media_types.ANNOTATION_ALIAS)
 
+    @classmethod
+    def image(cls, reference: Reference, descriptor: Descriptor) -> "Entry":
+        """An entry for the image of a runtime."""
+        notes = {**descriptor.annotations, media_types.ANNOTATION_KIND: media_types.RUNTIME}
+        return cls(reference, replace(descriptor, annotations=notes), published=True)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is the image of a runtime, and not a model."""
+        return self.descriptor.annotations.get(media_types.ANNOTATION_KIND) == media_types.RUNTIME
+
     @property
     def is_nameless(self) -> bool:
         """Whether it has no name, not even one that only another tool understands."""

@@ -169,11 +169,63 @@ class Store:
 
     def models(self) -> tuple[StoredModel, ...]:
         """Every model once, with all its names."""
+        return self._grouped(images=False)
+
+    def images(self) -> tuple[StoredModel, ...]:
+        """Every image of a runtime once, with all its names."""
+        return self._grouped(images=True)
+
+    def everything(self) -> tuple[StoredModel, ...]:
+        """Models and images of runtimes."""
+        return (*self.models(), *self.images())
+
+    def find_image(self, reference: Reference) -> StoredModel | None:
+        """The image of this name; with a digest, exactly that content."""
+        for image in self.images():
+            if reference.digest is not None and image.digest == reference.digest:
+                return image
+            if reference.digest is None and any(_same_tag(n, reference) for n in image.references):
+                return image
+        return None
+
+    def add_image(self, manifest: Manifest, reference: Reference) -> StoredModel:
+        """File the manifest of a runtime's image, whose blobs are all there, under a name.
+
+        An image that had the name keeps it with its digest.
+
+        Raises:
+            RemovedMeanwhileError: A blob is missing: nothing was named.
+        """
+        bare = replace(reference, digest=None) if reference.tag is not None else reference
+        self.blobs.put(manifest.descriptor, manifest.raw)
+        with self.changing() as entries:
+            self._require_blobs(manifest)
+            kept = []
+            for entry in entries:
+                named = entry.reference
+                if named is not None and str(named) == str(bare):
+                    if entry.descriptor.digest == manifest.digest or not entry.is_image:
+                        continue
+                    pinned = named.with_digest(entry.descriptor.digest)
+                    kept.append(Entry.image(pinned, entry.descriptor))
+                elif not (
+                    # another name of the same image does no harm, its own digest as one does
+                    entry.is_image
+                    and entry.descriptor.digest == manifest.digest
+                    and named is not None
+                    and named.pinned
+                ):
+                    kept.append(entry)
+            entries[:] = [*kept, Entry.image(bare, manifest.descriptor)]
+        return StoredModel(self.layout, manifest.descriptor, (bare,), {}, published=True)
+
+    def _grouped(self, *, images: bool) -> tuple[StoredModel, ...]:
         if not self.layout.exists():
             return ()
         grouped: dict[Digest, list[Entry]] = {}
         for entry in read_index(self.layout):
-            grouped.setdefault(entry.descriptor.digest, []).append(entry)
+            if entry.is_image == images:
+                grouped.setdefault(entry.descriptor.digest, []).append(entry)
         return tuple(self._model(entries) for entries in grouped.values())
 
     def resolve(self, text: str, *, exact: bool = False) -> StoredModel:

@@ -106,7 +106,7 @@ def make_room_by(store: Store, model: StoredModel, *, files: bool) -> int:
                 note.unlink(missing_ok=True)
         if not files:
             return 0
-        others = [other for other in store.models() if other.digest != model.digest]
+        others = [other for other in store.everything() if other.digest != model.digest]
         try:
             shared = [_reached(store.blobs, other.descriptor) for other in others]
         except IntegrityError:
@@ -142,7 +142,7 @@ def live_digests(store: Store) -> frozenset[Digest] | None:
     Raises:
         CorruptStoreError: The index is damaged, so names are unknown.
     """
-    models = store.models()
+    models = store.everything()
     try:
         return frozenset().union(*(_reached(store.blobs, model.descriptor) for model in models))
     except IntegrityError:

@@ -11,7 +11,7 @@ _HEADINGS = ("KIND", "NAME", "BACKEND", "TOTAL", "FREE", "SOURCE")
 @command(examples="  modelrunner devices --json", name="devices")
 def show_devices(context: Context) -> None:
     """List the GPUs and memory that a model can use on this machine."""
-    found = look_at(context.environ, context.settings.container_image)
+    found = look_at(context.environ, context.settings.container_image, context.settings.runtimes)
     usable = context.workspace.machine
     for note in (usable.warning, usable.note):
         if note is not None:

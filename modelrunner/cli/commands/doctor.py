@@ -59,6 +59,7 @@ def doctor(
         lambda: context.workspace.machine,
         model,
         context.offline,
+        settings.runtimes,
     )
     found = (*examine(patient), *ailing)
     status = exit_status(found)

@@ -314,7 +314,7 @@ def _warn_of_runtime(context: Context) -> None:
     """Says where what fits into this machine could not be run on it as it is."""
     from modelrunner.runtime.select import unable
 
-    found = unable(context.environ, context.settings.container_image)
+    found = unable(context.environ, context.settings.container_image, context.settings.runtimes)
     if found is not None:
         context.console.warn(f"{found.name} cannot run models: {found.detail}; {found.hint}")
 

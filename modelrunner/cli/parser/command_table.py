@@ -64,7 +64,7 @@ COMMANDS = {
     "share": Entry("share:share", "Serve the local store as a read-only registry."),
     "estimate": Entry("estimate:estimate", "Estimate how much memory a model needs."),
     "devices": Entry("devices:show_devices", "List the GPUs and memory of this machine."),
-    "runtimes": Entry("runtimes:runtimes", "List the runtimes of this machine."),
+    "runtimes": Entry("runtimes:runtimes", "List, install and update runtimes."),
     "card": Entry("card:card", "Show a model card."),
     "cards": Entry("card:cards", "List the built-in catalog of models."),
     "search": Entry("search:search", "Find models on Docker Hub and the Hugging Face Hub."),

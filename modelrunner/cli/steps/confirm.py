@@ -28,6 +28,19 @@ def confirm(
         UsageError: There is no terminal, and `--yes` was not given.
         typer.Exit: The answer is no.
     """
+    agreed(context, action, what, yes=yes, hint=hint)
+
+
+def agreed(
+    context: Context,
+    action: str,
+    what: Sequence[str],
+    *,
+    yes: bool,
+    hint: str = "",
+    nothing: str = "nothing was removed",
+) -> None:
+    """Like `confirm`, for what removes nothing; `nothing` says so where the answer is no."""
     if yes:
         return
     console = context.console
@@ -40,7 +53,7 @@ def confirm(
         raise UsageError(
             f"refusing to {action} without confirmation",
             hint=f"add --yes{hint}",
-            would_remove=list(what),
+            **({"would_remove": list(what)} if nothing.endswith("removed") else {}),
         )
     console.ask(f"{action[0].upper()}{action[1:]}? [y/N] ")
     answer = sys.stdin.readline()
@@ -48,5 +61,5 @@ def confirm(
         # Ctrl-D leaves the cursor behind the question
         console.note("")
     if answer.strip().lower() not in {"y", "yes"}:
-        console.note("canceled; nothing was removed")
+        console.note(f"canceled; {nothing}")
         raise typer.Exit(ExitStatus.INTERRUPTED)

@@ -35,6 +35,7 @@ class Patient:
         usable: Returns what the configured runtime can use of this machine.
         model: One to ask its registry for.
         offline: Whether the network is ruled out.
+        library: The directory of installed runtimes.
     """
 
     home: Path
@@ -48,6 +49,7 @@ class Patient:
     usable: Callable[[], Usable] = lambda: Usable(())
     model: Reference | None = None
     offline: bool = False
+    library: Path | None = None
 
 
 def examine(patient: Patient, seconds: float = PATIENCE_S) -> tuple[Finding, ...]:
@@ -70,13 +72,17 @@ def _here(patient: Patient) -> list[Question]:
         Question("space", lambda: disk.space(folder), "df -h", usage),
         Question(
             "runtime",
-            lambda: machine.installed(patient.environ, patient.runtime, patient.image),
+            lambda: machine.installed(
+                patient.environ, patient.runtime, patient.image, patient.library
+            ),
             "modelrunner runtimes",
             ExitStatus.RUNTIME,
         ),
         Question(
             "device",
-            lambda: machine.devices(patient.environ, patient.image, patient.usable),
+            lambda: machine.devices(
+                patient.environ, patient.image, patient.usable, patient.library
+            ),
             "modelrunner devices",
             ExitStatus.RUNTIME,
         ),

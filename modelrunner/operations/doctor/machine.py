@@ -2,22 +2,30 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from modelrunner.errors import ExitStatus
 from modelrunner.operations.devices import Usable, look_at
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
+from modelrunner.runtime.backends.installed import InstalledRuntime
+from modelrunner.runtime.images.library import INSTALLED, Library
 from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size
 
 _COMMAND = re.compile(r"`([^`]+)`")
 
 
-def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[Finding]:
+def installed(
+    environ: Mapping[str, str], choice: str, image: str, library: Path | None = None
+) -> Iterator[Finding]:
     """The runtimes; one that is configured has to be there."""
-    found = runtimes(environ, image)
+    found = runtimes(environ, image, library)
     broken_here = [entry for entry in found if entry.installed and not entry.available]
     here = [entry for entry in found if entry.available]
     named = next((entry for entry in found if entry.name == choice), None)
+    if library is not None and choice.startswith(f"{INSTALLED}:"):
+        wanted = choice.partition(":")[2]
+        named = InstalledRuntime(Library(library), environ, wanted).availability()
     said = ", ".join(f"{entry.name} {entry.version or ''}".strip() for entry in here)
     if choice.startswith(("http://", "https://")):
         yield well("runtime", f"the server at {_without_login(choice)}")
@@ -50,10 +58,13 @@ def installed(environ: Mapping[str, str], choice: str, image: str) -> Iterator[F
 
 
 def devices(
-    environ: Mapping[str, str], image: str, usable: Callable[[], Usable]
+    environ: Mapping[str, str],
+    image: str,
+    usable: Callable[[], Usable],
+    library: Path | None = None,
 ) -> Iterator[Finding]:
     """The devices, those that the runtime cannot use, and who did not list theirs."""
-    found = look_at(environ, image)
+    found = look_at(environ, image, library)
     for device in found.devices:
         size = f"{format_size(device.free_bytes)} free of {format_size(device.total_bytes)}"
         yield well("device", f"{device.name} ({device.backend or device.kind}), {size}")

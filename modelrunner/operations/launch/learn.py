@@ -21,7 +21,7 @@ from modelrunner.store.store import StoredModel
 
 
 def experience_of(
-    path: Path, preferred: str, *, environ: Mapping[str, str], image: str
+    path: Path, preferred: str, *, environ: Mapping[str, str], image: str, library: Path
 ) -> Experience:
     """Return what counts of earlier runs, whatever runtime served them.
 
@@ -30,11 +30,12 @@ def experience_of(
         preferred: The configured runtime.
         environ: The environment, where runtimes are found.
         image: The image of the runtime `docker`.
+        library: The directory of installed runtimes.
     """
 
     def found(name: str) -> Runtime | None:
         try:
-            return select(name, environ=environ, image=image)
+            return select(name, environ=environ, image=image, library=library)
         except (RuntimeUnavailableError, UsageError):
             return None
 

@@ -1,4 +1,4 @@
-"""The runtime `installed`: a `llama-server` out of an image, which `runtimes install` has unpacked."""
+"""The runtime `installed`: a `llama-server` out of an image that was unpacked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends.llama_server import PolledServer
-from modelrunner.runtime.base import PATHS, Availability, LaunchSpec
+from modelrunner.runtime.base import PATHS, Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import ports
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.images import start
@@ -24,11 +24,11 @@ class InstalledRuntime:
         wanted: Which one; empty for the one in use.
     """
 
-    name = INSTALLED
     external = False
-    abilities = ABILITIES[name]
+    abilities = ABILITIES[INSTALLED]
 
     def __init__(self, library: Library, environ: Mapping[str, str], wanted: str = "") -> None:
+        self.name = f"{INSTALLED}:{wanted}" if wanted else INSTALLED
         self._library = library
         self._environ = environ
         self._wanted = wanted
@@ -65,6 +65,14 @@ class InstalledRuntime:
         one = self.chosen()
         return None if one is None else f"{one.name} {one.digest}"
 
+    def device_query(self) -> DeviceQuery | None:
+        """Return the command that lists its devices."""
+        one = self.chosen()
+        if one is None:
+            return None
+        made = start.command(one, ["--list-devices"], self._environ)
+        return DeviceQuery(made.argv, "lines", made.environ, f"{one.name} {one.digest}")
+
     def start(self, spec: LaunchSpec, log: Path) -> PolledServer:
         """Start the server of the image with the spec's options."""
         one = self.chosen()
@@ -84,8 +92,8 @@ class InstalledRuntime:
 def _files_of(spec: LaunchSpec) -> list[Path]:
     """The files that a server is told to read."""
     named = [getattr(spec, name) for name in PATHS]
-    told = [Path(flag.partition("=")[2] or flag) for flag in spec.raw_flags]
+    written = [Path(flag.partition("=")[2] or flag) for flag in spec.raw_flags]
     return [
         *(Path(path) for path in named if path is not None),
-        *(path for path in told if path.is_absolute() and path.is_file()),
+        *(path for path in written if path.is_absolute() and path.is_file()),
     ]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime import libraries
+from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends import arguments
 from modelrunner.runtime.base import Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, failure, ports, probe

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from modelrunner.errors import RuntimeUnavailableError
-from modelrunner.runtime import abilities
-from modelrunner.runtime import libraries
+from modelrunner.runtime import abilities, libraries
 from modelrunner.runtime.base import Ability, Availability, DeviceQuery, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports
 from modelrunner.runtime.child.process import Command

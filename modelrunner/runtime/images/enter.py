@@ -40,9 +40,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> NoReturn:
-    """Become what the order on stdin says."""
+    """Become what the order says, the only argument."""
     # trusted: our own parent's order
-    order = json.loads(sys.stdin.read())
+    order = json.loads(sys.argv[1])
     parent = os.getppid()
     try:
         isolated = order["isolate"] and _may_isolate(order)
@@ -134,12 +134,12 @@ def _fill(
 
 def _show(source: Path, target: Path) -> None:
     if source.is_symlink():
-        target.symlink_to(os.readlink(source))
+        target.symlink_to(source.readlink())
         return
     if source.is_dir():
         target.mkdir(exist_ok=True)
     else:
-        target.touch()
+        target.touch()  # outside: in a file system of its own
     _mount(str(source), str(target), "", _BIND | _RECURSIVE)
 
 

@@ -27,7 +27,7 @@ from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.unpack import remove_tree
-from modelrunner.text import did_you_mean, closest
+from modelrunner.text import closest, did_you_mean
 from modelrunner.wire import parse_json
 
 INSTALLED = "installed"

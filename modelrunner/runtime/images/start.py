@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from modelrunner.disk.files import write_atomically
 from modelrunner.disk.inside import make_directory, read_inside
-from modelrunner.runtime.libraries import interpreter_of
 from modelrunner.runtime.child import environment
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.images import enter
 from modelrunner.runtime.images.library import Installed
+from modelrunner.runtime.libraries import interpreter_of
 from modelrunner.wire import parse_json
 
 _DROPPED = ("LD_", "PYTHON", "VIRTUAL_ENV", "DYLD_", "XDG_", "TMP", "TEMP", "PATH", "HOME")
@@ -115,9 +115,8 @@ def command(
     for folder in (one.folder / "top", one.home):
         make_directory(folder)
     return Command(
-        argv=(sys.executable, "-I", "-S", enter.__file__),
+        argv=(sys.executable, "-I", "-S", enter.__file__, json.dumps(order)),
         environ={**wanted, "LANG": "C.UTF-8"},
-        stdin=json.dumps(order),
     )
 
 
@@ -202,12 +201,11 @@ def _split(text: str) -> list[str]:
 
 def _library_folders(root: Path) -> list[Path]:
     """The directories in which the image's loader would look, in about its order."""
-    named = []
+    named: list[Path] = []
     configured = sorted((root / "etc/ld.so.conf.d").glob("*.conf"))
     for file in configured:
-        for row in _text(file).splitlines():
-            if row.startswith("/"):
-                named.append(_within(root, row.strip()))
+        rows = _text(file).splitlines()
+        named.extend(_within(root, row.strip()) for row in rows if row.startswith("/"))
     usual = [
         root / folder / triplet
         for folder in ("lib", "usr/lib", "usr/local/lib")

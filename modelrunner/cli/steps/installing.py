@@ -1,0 +1,73 @@
+"""Installing a runtime, as `runtimes install` and a start without one do it: said, asked, shown."""
+
+from modelrunner.cli.context import Context
+from modelrunner.cli.progress.select import progress
+from modelrunner.cli.steps.confirm import agreed
+from modelrunner.errors import ModelRunnerError, RuntimeFailedError
+from modelrunner.events import Listener, ignore
+from modelrunner.operations.runtimes.install import Installer, InstallResult
+from modelrunner.runtime.images.library import Library
+from modelrunner.runtime.images.names import AUTO, Named, fitting, named
+from modelrunner.units import format_size
+
+
+def installer(context: Context, listener: Listener = ignore) -> Installer:
+    """Return what installs runtimes."""
+    return Installer(
+        context.store,
+        Library(context.settings.runtimes),
+        context.environ,
+        context.source_for,
+        listener,
+        context.registries.backoff,
+        offline=context.offline,
+    )
+
+
+def chosen_name(context: Context, text: str, version: str | None) -> Named:
+    """Return what to install; `auto` is the smallest that uses this machine's GPU."""
+    if text != AUTO:
+        return named(text, version)
+    backend, why = fitting()
+    context.console.say(f"{backend}: {why}")
+    return named(backend, version)
+
+
+def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> InstallResult:
+    """Install a runtime, after its size was shown and confirmed.
+
+    Raises:
+        UsageError: There is no terminal to ask on, and `--yes` was not given.
+        typer.Exit: The answer is no.
+    """
+    plan = installer(context).plan(wanted)
+    name = wanted.reference.short
+    if plan.installed is None:
+        action = f"install {name}"
+        size = (
+            f"{format_size(plan.download_bytes)} to download, about "
+            f"{format_size(plan.unpacked_bytes)} unpacked"
+        )
+        agreed(context, action, [f"{name}: {size}"], yes=yes, nothing="nothing was installed")
+    with progress(context.console) as listener:
+        shown = installer(context, listener)
+        result = shown.install(plan, use=use)
+    for problem in result.lacking:
+        context.console.warn(problem)
+    return result
+
+
+def fewer_devices(context: Context, result: InstallResult) -> ModelRunnerError | None:
+    """Return what to say where a runtime was not made current since it sees less."""
+    if not result.missing:
+        return None
+    current = Library(context.settings.runtimes).current()
+    kept = "" if current is None else f"; {current.name} stays in use"
+    why = f" ({result.lacking[0]})" if result.lacking else ""
+    return RuntimeFailedError(
+        f"{result.runtime.name} does not list {', '.join(result.missing)}{why}{kept}",
+        hint=f"use it all the same with `modelrunner runtimes use {result.runtime.name}`, or try "
+        "another build with --version",
+        missing=list(result.missing),
+        runtime=result.runtime.name,
+    )

@@ -1,0 +1,1 @@
+"""What `modelrunner runtimes` does: images of llama.cpp installed, chosen, updated, removed."""
