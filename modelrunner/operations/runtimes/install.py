@@ -124,7 +124,7 @@ class Installer:
         """Find out what a name stands for, without fetching more than manifests.
 
         Raises:
-            UnsupportedArtifactError: It is no image, or has none for this machine.
+            UnsupportedArtifactError: It is not an image, or not one for this machine.
             ManifestNotFoundError, AccessError, TransferError: The registry does not deliver.
         """
         reference = named.reference

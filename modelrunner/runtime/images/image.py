@@ -92,7 +92,7 @@ class ImageConfig:
 
 
 def platforms(index: Index) -> list[tuple[Descriptor, Platform | None]]:
-    """The images of an index with their platforms; attestations are none."""
+    """The images of an index with their platforms, without attestations."""
     found = []
     entries = parse_json(index.raw, "the index")["manifests"]
     for descriptor, entry in zip(index.manifests, entries, strict=True):

@@ -39,7 +39,7 @@ _CUDA_13, _CUDA_12 = 13000, 12000
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a text names: the reference of an image, and its backend where the text tells."""
+    """What a text names: the reference of an image, and its backend where it is known."""
 
     reference: Reference
     backend: str | None
@@ -138,7 +138,7 @@ def cuda_version(machine: Path = Path("/")) -> int | None:
 
 
 def backend_named(backends: tuple[str, ...]) -> str:
-    """What an image is called that has plug-ins for these, where its name does not tell."""
+    """What an image is called that has plug-ins for these, where its name has no backend."""
     return {"hip": "rocm", "sycl": "intel"}.get(backends[0], backends[0])
 
 
