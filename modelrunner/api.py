@@ -375,6 +375,7 @@ def launch(
         UsageError: An unknown setting, or an invalid value.
         ModelRunnerError: The pull failed, see `pull`.
     """
+    from modelrunner.operations.devices import narrowed
     from modelrunner.operations.launch.find import find_or_pull
     from modelrunner.operations.launch.learn import as_seen, learn
     from modelrunner.operations.launch.plan import plan_launch
@@ -399,7 +400,8 @@ def launch(
     chosen = workspace.runtime(runtime, precedence.needs(text, options))
     model, name = find_or_pull(workspace.store, text, fetch, say=lambda _: None)
     request = precedence.request(chosen, model, name, options)
-    plan = plan_launch(workspace.store, model, name, request, workspace.usable(chosen).devices)
+    usable, request = narrowed(workspace.usable(chosen), request)
+    plan = plan_launch(workspace.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
     with started(chosen, plan, workspace.settings.state / "logs") as server:
         learn(experience, server, model, plan)

@@ -49,8 +49,9 @@ KvType: TypeAlias = Annotated[
 Draft: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="REF|FILE",
-        help="Draft model for speculative decoding: a small model that makes answers faster.",
+        metavar="REF|FILE|auto",
+        help="Draft model for speculative decoding: a small model that makes answers faster; or"
+        " auto, mtp or ngram to draft without one.",
     ),
 ]
 ChatTemplate: TypeAlias = Annotated[
@@ -188,6 +189,15 @@ RequireFit: TypeAlias = Annotated[
 ]
 
 
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME,...",
+        help="Devices to use, in this order, as `modelrunner devices` shows them; none for the CPU"
+        " (default: all GPUs).",
+    ),
+]
 RequireGpu: TypeAlias = Annotated[
     bool,
     typer.Option("--require-gpu", help="Fail if the runtime would use no GPU (exit code 8)."),

@@ -5,7 +5,12 @@ from typing import Literal
 
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import compute_bytes
-from modelrunner.memory.plan.kv_cache import kv_cache_bytes, recurrent_bytes
+from modelrunner.memory.plan.kv_cache import (
+    checkpoint_bytes,
+    kv_cache_bytes,
+    own_draft_bytes,
+    recurrent_bytes,
+)
 from modelrunner.memory.plan.load import Load
 from modelrunner.units import format_size
 
@@ -30,6 +35,8 @@ class Estimate:
         compute: Intermediate values of a micro batch.
         output: Logits, in host memory.
         projector: The part that turns images or sound into vectors.
+        draft: What guesses tokens ahead: another model, or the cache of this one's own layers.
+        kept: Prompts and states of earlier requests, in host memory, as far as asked for.
         low: What it will hardly be less than.
         high: What it will hardly be more than; None where nothing bounds it.
         source: What the answer rests on.
@@ -48,6 +55,8 @@ class Estimate:
     source: Source
     notes: tuple[str, ...] = ()
     whole: int | None = None
+    draft: int = 0
+    kept: int = 0
 
     @property
     def total(self) -> int:
@@ -55,7 +64,7 @@ class Estimate:
         if self.whole is not None:
             return self.whole
         parts = (self.weights, self.kv_cache, self.recurrent, self.compute, self.output)
-        return sum(part or 0 for part in (*parts, self.projector))
+        return sum(part or 0 for part in (*parts, self.projector)) + self.draft + self.kept
 
     @property
     def is_complete(self) -> bool:
@@ -80,7 +89,9 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
     kv_cache, recurrent = kv_cache_bytes(shape, load), recurrent_bytes(shape, load)
     compute = compute_bytes(shape, load)
     output = _LOGIT_BYTES * shape.vocabulary * load.parallel
-    total = known + kv_cache + recurrent + compute + output
+    draft = own_draft_bytes(shape, load)
+    kept = load.prompt_cache + checkpoint_bytes(shape, load)
+    total = known + kv_cache + recurrent + compute + output + draft + kept
     if shape.wiring.known and not shape.weights.unknown:
         below, above = _MARGIN.get(source, _MARGIN["config"])
         low, high = max(known, int(total * below)), int(total * above)
@@ -88,7 +99,18 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         low = known
         high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute
     return Estimate(
-        weights, kv_cache, recurrent, compute, output, projector, low, high, source, notes
+        weights,
+        kv_cache,
+        recurrent,
+        compute,
+        output,
+        projector,
+        low,
+        high,
+        source,
+        notes,
+        draft=draft,
+        kept=kept,
     )
 
 

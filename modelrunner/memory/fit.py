@@ -208,7 +208,10 @@ def _resident(shape: ModelShape, load: Load) -> list[int]:
     rest = weights.total - weights.lookups - sum(layer.weights for layer in shape.layers)
     sizes = [0, rest if weights.tied else rest - weights.embedding]
     for i in range(len(shape.layers) - 1, -1, -1):
-        layer = shape.layers[i].weights + layer_state_bytes(shape, load, i)
+        weights_here = shape.layers[i].weights
+        if i < load.cpu_moe_layers:
+            weights_here -= shape.layers[i].experts
+        layer = weights_here + layer_state_bytes(shape, load, i)
         sizes.append(sizes[-1] + layer + layer_cache_bytes(shape, load, i))
     return sizes
 

@@ -103,7 +103,9 @@ def measure(
         said = done.stderr.decode(errors="replace").strip().splitlines()
         why = sanitize_line(said[-1]) if said else f"exit code {done.returncode}"
         raise RuntimeFailedError(f"llama.cpp cannot estimate {name}: {why}")
-    total = sum(parts.values()) + (projector or 0)
+    # what the library does not plan
+    kept = load.prompt_cache + load.checkpoints * parts["recurrent"]
+    total = sum(parts.values()) + (projector or 0) + kept
     return Estimate(
         weights=parts["weights"],
         kv_cache=parts["kv_cache"],
@@ -114,6 +116,7 @@ def measure(
         low=total,
         high=total,
         source="measured",
+        kept=kept,
     )
 
 
@@ -193,7 +196,7 @@ def _context_params(api: ModuleType, load: Load) -> object:
     params.n_batch = max(_LOGICAL_BATCH, load.micro_batch)
     params.type_k = params.type_v = _TYPE_NUMBERS[load.kv_type]
     params.flash_attn_type = int(load.flash_attention)
-    params.swa_full = False
+    params.swa_full, params.kv_unified = load.swa_full, load.unified
     if hasattr(params, "n_outputs_max"):
         params.n_outputs_max = load.outputs or load.parallel
     return params

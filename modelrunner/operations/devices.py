@@ -14,7 +14,12 @@ from pathlib import Path
 
 from modelrunner.disk.files import write_lightly
 from modelrunner.disk.inside import read_inside
-from modelrunner.errors import DiskFullError, RuntimeUnavailableError, StoreAccessError
+from modelrunner.errors import (
+    DiskFullError,
+    RuntimeUnavailableError,
+    StoreAccessError,
+    UsageError,
+)
 from modelrunner.memory.devices.adapters import Adapter, adapters
 from modelrunner.memory.devices.device import Device
 from modelrunner.memory.devices.devices import Probe, Survey, may_have_gpu, preferred, survey
@@ -23,13 +28,17 @@ from modelrunner.memory.devices.listing import of_ggml, of_llama_server
 from modelrunner.memory.devices.merge import maker_of, matched
 from modelrunner.memory.devices.probe import DEADLINE, ask
 from modelrunner.operations.launch.plan import LaunchPlan
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime.base import DeviceQuery, Runtime
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.select import known
 from modelrunner.system import installation
 from modelrunner.text import sanitize_line
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 from modelrunner.wire import parse_json
+
+NO_DEVICE = "none"
+"""The name for no GPU at all."""
 
 MACHINE = Path("/")
 """Where `dev`, `proc` and `sys` are."""
@@ -151,6 +160,57 @@ def runtime_probes(
     return [_probe(name, query) for name, query in asked if query is not None]
 
 
+def narrowed(found: Usable, request: LaunchRequest) -> tuple[Usable, LaunchRequest]:
+    """Return the devices that a request leaves of those, and the request in the runtime's words.
+
+    Raises:
+        UsageError: A device is unknown, or several are meant; or there is no GPU of a number.
+    """
+    names = request.devices
+    gpus = list(found.gpus)
+    if names and not found.known:
+        # the runtime will say whether it has them
+        return found, request
+    if names == (NO_DEVICE,):
+        gpus = []
+    elif names:
+        gpus = [_device(found, name) for name in names]
+        request = replace(request, devices=tuple(gpu.handle for gpu in gpus))
+    if request.main_gpu is not None and found.known and request.main_gpu >= max(len(gpus), 1):
+        raise UsageError(
+            f"main-gpu {request.main_gpu}: {found.runtime} has {counted(len(gpus), 'GPU')}",
+            hint="GPUs are counted from 0; `modelrunner devices` lists them",
+        )
+    if request.split_mode == "none" and gpus:
+        gpus = [gpus[request.main_gpu or 0]]
+    if len(request.tensor_split) > max(len(gpus), 1) and found.known:
+        raise UsageError(
+            f"tensor-split has {len(request.tensor_split)} shares, but {found.runtime} has"
+            f" {counted(len(gpus), 'GPU')}",
+            hint="give one share for each GPU; `modelrunner devices` lists them",
+        )
+    hosts = (device for device in found.devices if device.kind == "host")
+    unused = found.unused if not names and request.split_mode != "none" else ()
+    return replace(found, devices=(*gpus, *hosts), unused=unused), request
+
+
+def _device(found: Usable, name: str) -> Device:
+    """The GPU that a name means: the runtime's own, or a part of its maker's."""
+    wanted = name.casefold()
+    exact = [gpu for gpu in found.gpus if gpu.handle.casefold() == wanted]
+    matching = exact or [gpu for gpu in found.gpus if wanted in gpu.name.casefold()]
+    if len(matching) == 1:
+        return matching[0]
+    has = ", ".join(f"{gpu.handle} ({sanitize_line(gpu.name, 80)})" for gpu in found.gpus)
+    several = "is the name of several" if matching else "not found"
+    raise UsageError(
+        f"device {sanitize_line(name, 80)}: {several}",
+        hint=f"use one of {has}, or none"
+        if has
+        else f"{found.runtime} lists no GPU: remove --device, or use --device none",
+    )
+
+
 def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
     """Accept a start that computes on a GPU.
 
@@ -178,6 +238,11 @@ def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
         )
     if plan is None:
         return
+    if plan.spec.devices == (NO_DEVICE,):
+        raise RuntimeUnavailableError(
+            "--require-gpu: `--device none` leaves all layers to the CPU",
+            hint="remove --device, or --require-gpu",
+        )
     if plan.spec.gpu_layers == 0:
         raise RuntimeUnavailableError(
             "--require-gpu: gpu-layers is 0, which leaves all layers to the CPU",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.base import Ability, LaunchSpec, Runtime
+from modelrunner.runtime.settings import KNOWN
 
 ABILITIES: Mapping[str, frozenset[Ability]] = {
     # a build of any age, of which images may lack RPC
@@ -13,33 +14,61 @@ ABILITIES: Mapping[str, frozenset[Ability]] = {
     # it shows tools to the model, and gives a call back as text
     # a schema that it cannot follow it takes as if there were none: so it is not offered
     "llama-cpp-python": frozenset(
-        {Ability.PROJECTOR, Ability.ADAPTER, Ability.EMBEDDING, Ability.ROPE}
+        {
+            Ability.PROJECTOR,
+            Ability.ADAPTER,
+            Ability.EMBEDDING,
+            Ability.ROPE,
+            Ability.SPLIT,
+        }
     ),
-    "xllamacpp": frozenset(Ability) - {Ability.RAW_FLAGS, Ability.RPC},
+    "xllamacpp": frozenset(Ability) - {Ability.RPC},
     # older images stay silent while they read
     "docker": frozenset(Ability) - {Ability.TELLS_PROGRESS},
 }
 """What each runtime offers beyond answering, by its name; the preferred first."""
 
 
+_ABILITY_OF: Mapping[str, Ability] = {
+    "mmproj": Ability.PROJECTOR,
+    "adapter": Ability.ADAPTER,
+    "adapters": Ability.SCALED_ADAPTERS,
+    "embedding": Ability.EMBEDDING,
+    "ranking": Ability.RANKING,
+    "devices": Ability.DEVICES,
+    "main_gpu": Ability.SPLIT,
+    "split_mode": Ability.SPLIT,
+    "tensor_split": Ability.SPLIT,
+    "cpu_moe_layers": Ability.CPU_MOE,
+    "swa_full": Ability.WHOLE_WINDOW,
+    "kv_unified": Ability.UNIFIED_CACHE,
+    "cache_ram": Ability.PROMPT_CACHE,
+    "checkpoints": Ability.CHECKPOINTS,
+    "template_arguments": Ability.TEMPLATE_ARGUMENTS,
+    "draft_model": Ability.DRAFT,
+    "draft_kind": Ability.DRAFT,
+    "draft_tokens": Ability.DRAFT,
+    "rope_scaling": Ability.ROPE,
+    "rope_scale": Ability.ROPE,
+    "rope_freq_base": Ability.ROPE,
+    "raw_flags": Ability.RAW_FLAGS,
+    "rpc": Ability.RPC,
+}
+"""What a field of a `LaunchSpec` asks for where it is set."""
+
+
+def ability_of(key: str) -> Ability | None:
+    """Return what a setting asks of a runtime; None where every one has it."""
+    return next(filter(None, map(_ABILITY_OF.get, KNOWN[key].fields)), None)
+
+
 def needed_for(spec: LaunchSpec) -> Iterator[Ability]:
     """What a spec asks of a runtime; not `parallel`, as requests may wait for each other."""
-    if spec.mmproj is not None:
-        yield Ability.PROJECTOR
-    if spec.adapter is not None:
-        yield Ability.ADAPTER
-    if spec.embedding:
-        yield Ability.EMBEDDING
-    if spec.ranking:
-        yield Ability.RANKING
-    if spec.draft_model is not None or spec.draft_tokens is not None:
-        yield Ability.DRAFT
-    if (spec.rope_scaling, spec.rope_scale, spec.rope_freq_base) != (None, None, None):
-        yield Ability.ROPE
-    if spec.raw_flags:
-        yield Ability.RAW_FLAGS
-    if spec.rpc is not None:
-        yield Ability.RPC
+    yield from (
+        ability
+        for name, ability in _ABILITY_OF.items()
+        if getattr(spec, name) != LaunchSpec.__dataclass_fields__[name].default
+    )
 
 
 def require_for(runtime: Runtime, spec: LaunchSpec) -> None:

@@ -123,6 +123,19 @@ LAST_PORT = 65535
 _KEY = re.compile(r"[!-+\--~]*")
 
 
+SplitMode = Literal["none", "layer", "row", "tensor"]
+DraftKind = Literal["draft-simple", "draft-eagle3", "draft-dflash", "draft-mtp", "ngram-simple"]
+"""How tokens are guessed ahead, in llama.cpp's words (`--spec-type`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """An adapter (LoRA), and how much of it is applied."""
+
+    path: Path
+    scale: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """How one model is to be served.
@@ -144,6 +157,19 @@ class LaunchSpec:
         micro_batch: Tokens of a prompt computed at once.
         mmproj: The projector of a multimodal model.
         adapter: A LoRA that is applied to the weights.
+        adapters: Further ones, each with its scale.
+        devices: The devices to use, as the runtime calls them; empty for all.
+        main_gpu: Which of the GPUs has what is not split; None leaves it to llama.cpp.
+        split_mode: How a model is split across GPUs; None leaves it to llama.cpp.
+        tensor_split: The share of each GPU; empty for that of its free memory.
+        cpu_moe_layers: Layers whose experts stay on the CPU.
+        swa_full: Whether layers with a window keep a whole context.
+        kv_unified: Whether parallel requests share one cache; None leaves it to llama.cpp.
+        cache_ram: MiB of host memory for earlier prompts; None for ours.
+        checkpoints: States to go back to, for each request; None for ours.
+        template_arguments: Values for the chat template, a JSON object.
+        draft_kind: How tokens are guessed ahead; None for by the draft model, if there is one.
+        seed: The random seed where a request has none; None for another one each time.
         chat_template: A Jinja template that takes the place of the model's own.
         embedding: Whether to serve embeddings instead of completions.
         ranking: Whether to serve scores of documents instead.
@@ -174,6 +200,19 @@ class LaunchSpec:
     micro_batch: int = MICRO_BATCH
     mmproj: Path | None = None
     adapter: Path | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+    devices: tuple[str, ...] = ()
+    main_gpu: int | None = None
+    split_mode: SplitMode | None = None
+    tensor_split: tuple[float, ...] = ()
+    cpu_moe_layers: int | None = None
+    swa_full: bool = False
+    kv_unified: bool | None = None
+    cache_ram: int | None = None
+    checkpoints: int | None = None
+    template_arguments: str | None = None
+    draft_kind: DraftKind | None = None
+    seed: int | None = None
     chat_template: Path | None = None
     embedding: bool = False
     ranking: bool = False
@@ -201,6 +240,11 @@ class LaunchSpec:
         if not _KEY.fullmatch(self.api_key):
             raise ValueError("an API key must be printable ASCII characters without commas")
 
+    @property
+    def guesses_by(self) -> DraftKind | None:
+        """How tokens are guessed ahead: by a draft model, unless another way was decided on."""
+        return self.draft_kind or (None if self.draft_model is None else "draft-simple")
+
 
 PATHS = ("model", "mmproj", "adapter", "chat_template", "draft_model")
 """Those of its fields that name files."""
@@ -220,6 +264,15 @@ class Ability(StrEnum):
     PARALLEL = "parallel requests"
     TELLS_PROGRESS = "progress while a prompt is processed"
     RAW_FLAGS = "llama-server flags"
+    DEVICES = "a choice of devices"
+    SPLIT = "splitting a model across GPUs"
+    CPU_MOE = "experts on the CPU"
+    SCALED_ADAPTERS = "several adapters, or one with a scale"
+    WHOLE_WINDOW = "full-size caches of sliding-window attention"
+    UNIFIED_CACHE = "one KV cache for all requests"
+    PROMPT_CACHE = "a size of the prompt cache"
+    CHECKPOINTS = "a number of checkpoints"
+    TEMPLATE_ARGUMENTS = "values for the chat template"
     RPC = "RPC servers"
     SPLITS_THOUGHTS = "reasoning separate from the answer"
 

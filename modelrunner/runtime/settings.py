@@ -6,6 +6,7 @@
 What a `LaunchSpec` has beyond them the program says: where the model is, its key, its port.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,11 +17,13 @@ from modelrunner.errors import UsageError
 from modelrunner.runtime.base import CACHE_TYPES, LAST_PORT
 from modelrunner.runtime.chat_templates import NAMES
 from modelrunner.text import sanitize_line, suggest
+from modelrunner.wire import parse_json
 
 Value: TypeAlias = int | float | bool | str
 
 _WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _MOST = 2**31 - 1
+_SCALE = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?")
 RPC_WARNING = (
     "llama.cpp's RPC is a proof of concept, fragile and insecure: anyone who can reach an "
     "RPC server can control it, so use it only in a network that you trust"
@@ -173,7 +176,156 @@ class Template:
         return NAMES[0]
 
 
-Kind: TypeAlias = Whole | Positive | Choice | Switch | Name | Servers | Template
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number within limits."""
+
+    least: float
+    most: float
+
+    def parse(self, text: str) -> float | None:
+        """Return the number; None for another text, or beyond the limits."""
+        try:
+            # bounded: what a person types; a `ValueError` is an answer
+            number = float(text)
+        except ValueError:
+            return None
+        return number if self.least <= number <= self.most else None
+
+    def __str__(self) -> str:
+        return f"a number from {self.least:g} to {self.most:g}"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return f"{min(self.most, max(self.least, 0.8)):g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Any text."""
+
+    def parse(self, text: str) -> str | None:
+        """The text; None where there is nothing to read."""
+        return text if text.strip() else None
+
+    def __str__(self) -> str:
+        return "any text"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return '"Answer in French."'
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Devices of a runtime, by its names for them or by those of their makers."""
+
+    def parse(self, text: str) -> str | None:
+        """The names, separated by commas alone; None where one is empty."""
+        names = [name.strip() for name in text.split(",")]
+        return ",".join(names) if text.isprintable() and all(names) else None
+
+    def __str__(self) -> str:
+        return "NAME,... as `modelrunner devices` shows them, or none"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "CUDA0"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What each of several devices gets of the whole."""
+
+    def parse(self, text: str) -> str | None:
+        """The shares, separated by commas alone; None where one is not a number, or all are 0."""
+        try:
+            # bounded: what a person types; a `ValueError` is an answer
+            shares = [float(share) for share in text.split(",")]
+        except ValueError:
+            return None
+        right = all(0 <= share < math.inf for share in shares) and any(shares)
+        return ",".join(f"{share:g}" for share in shares) if right else None
+
+    def __str__(self) -> str:
+        return "a share for each GPU, such as 3,1"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "3,1"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """Adapters (LoRA), each with its scale: `FILE[:SCALE],...`."""
+
+    def parse(self, text: str) -> str | None:
+        """The text; None where a scale is not a number. Files are read when they are used."""
+        return text if text.isprintable() and adapters_of(text) else None
+
+    def __str__(self) -> str:
+        return "FILE[:SCALE],... of GGUF adapters"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "style.gguf:0.5"
+
+
+def adapters_of(text: str) -> tuple[tuple[str, float], ...]:
+    """Return files and scales of `FILE[:SCALE],...`; nothing where one of them is not right."""
+    found = []
+    for entry in text.split(","):
+        file, colon, scale = entry.strip().rpartition(":")
+        if not colon or not _SCALE.fullmatch(scale):
+            file, scale = entry.strip(), "1"
+        if not file:
+            return ()
+        # bounded: by the pattern
+        found.append((file, float(scale)))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Values for a chat template: a JSON object."""
+
+    def parse(self, text: str) -> str | None:
+        """Return the object, in the shortest form; None for another text."""
+        try:
+            value = parse_json(text)
+        except ValueError:
+            return None
+        return json.dumps(value, separators=(",", ":")) if isinstance(value, dict) else None
+
+    def __str__(self) -> str:
+        return "a JSON object"
+
+    @property
+    def example(self) -> str:
+        """A value that is usual."""
+        return "'{\"enable_thinking\": false}'"
+
+
+Kind: TypeAlias = (
+    Whole
+    | Positive
+    | Number
+    | Choice
+    | Switch
+    | Name
+    | Servers
+    | Template
+    | Text
+    | Devices
+    | Shares
+    | AdapterFiles
+    | Arguments
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +360,33 @@ KNOWN: Mapping[str, Setting] = {
     "micro-batch": Setting(Whole(1), ("micro_batch",), "physical batch size in tokens"),
     "mmap": Setting(Switch(), ("memory_map",), "memory-map the weights"),
     "mlock": Setting(Switch(), ("memory_lock",), "keep the weights in RAM, never swap them out"),
-    "draft": Setting(Name(), ("draft_model",), "draft model for speculative decoding"),
+    "device": Setting(Devices(), ("devices",), "devices to use, in this order"),
+    "main-gpu": Setting(Whole(0, 127), ("main_gpu",), "GPU for what is not split, by its number"),
+    "split-mode": Setting(
+        Choice(("layer", "row", "tensor", "none")),
+        ("split_mode",),
+        "how to split a model across GPUs",
+    ),
+    "tensor-split": Setting(Shares(), ("tensor_split",), "share of the model on each GPU"),
+    "n-cpu-moe": Setting(
+        Whole(0, 4096), ("cpu_moe_layers",), "number of layers whose experts stay on the CPU"
+    ),
+    "swa-full": Setting(Switch(), ("swa_full",), "full-size cache for sliding-window attention"),
+    "kv-unified": Setting(
+        Switch(), ("kv_unified",), "one KV cache that all parallel requests share"
+    ),
+    "cache-ram": Setting(
+        Whole(0, 2**20), ("cache_ram",), "host memory for earlier prompts, in MiB"
+    ),
+    "checkpoints": Setting(
+        Whole(0, 1024), ("checkpoints",), "states to go back to, for each parallel request"
+    ),
+    "lora": Setting(AdapterFiles(), ("adapters",), "adapters (LoRA) to apply"),
+    "draft": Setting(
+        Name(),
+        ("draft_model",),
+        "draft model for speculative decoding, or auto, mtp or ngram",
+    ),
     "draft-tokens": Setting(Whole(1, 1024), ("draft_tokens",), "number of tokens to draft"),
     "rope-scaling": Setting(
         Choice(("none", "linear", "yarn")), ("rope_scaling",), "RoPE scaling method"
@@ -216,8 +394,39 @@ KNOWN: Mapping[str, Setting] = {
     "rope-scale": Setting(Positive(), ("rope_scale",), "RoPE scaling factor"),
     "rope-freq-base": Setting(Positive(), ("rope_freq_base",), "RoPE base frequency"),
     "chat-template": Setting(Template(), ("chat_template",), "chat template to use"),
+    "chat-template-kwargs": Setting(
+        Arguments(), ("template_arguments",), "values for the chat template"
+    ),
+    "system": Setting(Text(), ("system",), "system prompt"),
+    "temperature": Setting(Number(0, 5), ("temperature",), "sampling temperature"),
+    "top-k": Setting(Whole(0, 2**20), ("top_k",), "sample from the K likeliest tokens; 0 is all"),
+    "top-p": Setting(Number(0, 1), ("top_p",), "nucleus sampling"),
+    "min-p": Setting(Number(0, 1), ("min_p",), "minimum share of the likeliest token"),
+    "xtc-probability": Setting(Number(0, 1), ("xtc_probability",), "XTC sampling probability"),
+    "xtc-threshold": Setting(Number(0, 1), ("xtc_threshold",), "XTC sampling threshold"),
+    "repeat-last-n": Setting(
+        Whole(-1, 2**20), ("repeat_last_n",), "tokens that penalties look back at; -1 is all"
+    ),
+    "repeat-penalty": Setting(
+        Number(0.01, 10), ("repeat_penalty",), "repeat penalty; 1 turns it off"
+    ),
+    "presence-penalty": Setting(Number(-2, 2), ("presence_penalty",), "presence penalty"),
+    "frequency-penalty": Setting(Number(-2, 2), ("frequency_penalty",), "frequency penalty"),
+    "mirostat": Setting(Whole(0, 2), ("mirostat",), "Mirostat version; 0 is off"),
+    "mirostat-tau": Setting(Number(0, 100), ("mirostat_tau",), "Mirostat target entropy"),
+    "mirostat-eta": Setting(Number(0, 1), ("mirostat_eta",), "Mirostat learning rate"),
+    "seed": Setting(Whole(0, 2**31 - 1), ("seed",), "random seed"),
     "rpc": Setting(Servers(), ("rpc",), "llama.cpp RPC servers to offload to"),
 }
+
+
+_ALIASES = {
+    "temp": "temperature",
+    "presence": "presence-penalty",
+    "frequency": "frequency-penalty",
+    "ctx-checkpoints": "checkpoints",
+}
+"""What llama-server, or people, call some of them."""
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Value]:
@@ -239,7 +448,8 @@ def parse(assignments: Iterable[str]) -> dict[str, Value]:
 
 def canonical(key: str) -> str:
     """A setting's name as it is kept: `kv_type`, as in JSON, is `kv-type`."""
-    return key.strip().replace("_", "-")
+    written = key.strip().replace("_", "-")
+    return _ALIASES.get(written, written)
 
 
 def to_dict(settings: Mapping[str, Value]) -> dict[str, Value]:

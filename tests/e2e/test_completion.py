@@ -54,7 +54,7 @@ def test_what_only_the_catalogue_has_cannot_be_removed(models: CommandLine) -> N
 
 def test_settings_are_completed_with_their_equals_sign(models: CommandLine) -> None:
     assert completed(models, "modelrunner run ai/smollm2 --set kv-") == [
-        *("kv-type=", "kv-type-k=", "kv-type-v=")
+        *("kv-type=", "kv-type-k=", "kv-type-v=", "kv-unified=")
     ]
 
 

@@ -109,7 +109,17 @@ class TestStart:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--", "--no-warmup"], "xllamacpp does not offer llama-server flags"),
+            (["--rpc", "gpu-1:50052"], "xllamacpp does not offer RPC servers"),
+            (
+                ["--set", "lora=nothing.gguf"],
+                "adapter nothing.gguf: file not found",
+            ),
+            (["--device", "CUDA7"], "device CUDA7: not found"),
+            (["--set", "main-gpu=1"], "main-gpu 1: xllamacpp has 0 GPUs"),
+            (
+                ["--draft", "mtp"],
+                f"draft mtp: {SMOLLM2} has no layers that predict further tokens (MTP)",
+            ),
             (["--set", "draft-tokens=3"], "draft-tokens needs a draft model"),
             (
                 ["--kv-type", "q8_0", "--set", "flash-attention=off"],

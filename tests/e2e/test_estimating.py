@@ -44,7 +44,17 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         ("name", "kind", "total_bytes", "free_bytes", "backend")
     }
     assert list(sizes) == [
-        *("weights", "kv_cache", "recurrent", "compute", "output", "projector", "total")
+        *(
+            "weights",
+            "kv_cache",
+            "recurrent",
+            "compute",
+            "output",
+            "projector",
+            "draft",
+            "kept",
+            "total",
+        )
     ]
     assert (sizes["weights"], sizes["recurrent"], sizes["projector"]) == (8128, 0, None)
     # two layers, keys and values, two heads of eight, two bytes each

@@ -149,7 +149,7 @@ def test_an_adapter_in_the_artifact_is_applied(
     assert (plain.returncode, styled.returncode) == (0, 0), styled.stderr
     assert plain.stdout.startswith("Hello! I am")
     assert styled.stdout != plain.stdout
-    assert "adapter applied" in styled.stderr
+    assert "1 adapter applied" in styled.stderr
     assert "adapter" not in plain.stderr
 
 

@@ -30,6 +30,7 @@ from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.memory.plan.load import padded
 from modelrunner.operations.bench import BenchRequest, Speed
 from modelrunner.operations.bench import bench as measure
+from modelrunner.operations.devices import narrowed
 from modelrunner.operations.launch.plan import plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions, refuse_for_others
 from modelrunner.runtime.base import Ability, LaunchSpec, Server
@@ -111,6 +112,7 @@ def bench(
     parallel = max(request.parallels) if Ability.PARALLEL in chosen.abilities else 1
     room = padded(request.context)
     asked = replace(asked, context=room, parallel=parallel)
+    usable, asked = narrowed(usable, asked)
     plan = plan_launch(context.store, model, name, asked, usable.devices)
     context.console.say(plan.line())
     show_devices_used(context, usable, plan, gpu_required=require_gpu)

@@ -49,7 +49,7 @@ from modelrunner.cli.steps.launching import (
 )
 from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
-from modelrunner.operations.devices import require_gpu_used
+from modelrunner.operations.devices import Usable, narrowed, require_gpu_used
 from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
@@ -145,19 +145,26 @@ def run(
         reference = _fitted(context, reference, fit, require_fit, launch)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
     request = precedence.request(chosen, model, name, launch)
-    plan = plan_launch(context.store, model, name, request, usable.devices)
     experience = context.workspace.experience()
+    usable, request = narrowed(usable, request)
+    plan = plan_launch(context.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
-    context.console.say(plan.line())
-    warn_of(context, plan, usable, gpu_required=require_gpu)
+    _show_plan(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
     warning = _tools_warning(chosen, plan)
     if tools is not None and warning is not None:
         context.console.warn(warning)
-    conversation = _conversation(context, manner, system)
+    conversation = _conversation(context, manner, system if system is not None else request.system)
     options = one_shot.options(
-        SamplingOptions(temperature, top_p, seed, max_tokens, tuple(stop or ()), repeat_penalty)
+        SamplingOptions(
+            temperature,
+            top_p,
+            request.seed if seed is None else seed,
+            max_tokens,
+            tuple(stop or ()),
+            repeat_penalty,
+        )
     )
     _say_sampling(context, chosen, plan, options, verbose)
     begun = time.monotonic()
@@ -182,6 +189,11 @@ def run(
                 more, server, client, lambda: started(context, chosen, plan)
             )
             _chat(context, session)
+
+
+def _show_plan(context: Context, plan: LaunchPlan, usable: Usable, *, gpu_required: bool) -> None:
+    context.console.say(plan.line())
+    warn_of(context, plan, usable, gpu_required=gpu_required)
 
 
 def _placement(

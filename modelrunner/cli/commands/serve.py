@@ -26,8 +26,8 @@ from modelrunner.cli.steps.launching import (
 )
 from modelrunner.cli.steps.serving import serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
-from modelrunner.memory.devices.devices import Device
 from modelrunner.net import is_loopback
+from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
 from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
@@ -142,7 +142,7 @@ def serve_models(
     usable = usable_for(context, chosen, gpu_required=require_gpu)
     wanted = context.settings.port if port is None else port
     with listening(context.settings.servers, host, wanted) as listener:
-        planner = _Planner(context, chosen, launch, usable.devices, memory)
+        planner = _Planner(context, chosen, launch, usable, memory)
         models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
         if any(plan.served.spec.gpu_layers != 0 for plan in plans):
@@ -156,7 +156,7 @@ def serve_models(
             origins=pages,
             hosts=names,
             keep_alive=kept,
-            budget=budget_of(planner.available) if memory is None else memory,
+            budget=budget_of(usable.devices) if memory is None else memory,
             strict=memory is not None,
             state=context.settings.servers,
         )
@@ -173,7 +173,7 @@ class _Planner:
     context: Context
     runtime: Runtime
     launch: LaunchOptions
-    available: Sequence[Device]
+    usable: Usable
     budget: int | None
 
     def all_of(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
@@ -201,13 +201,14 @@ class _Planner:
         request = self.context.workspace.precedence().request(
             self.runtime, model, name, self.launch
         )
+        usable, request = narrowed(self.usable, request)
         several = Ability.PARALLEL in self.runtime.abilities
         plan = plan_serving(
             self.context.store,
             model,
             name,
             request,
-            self.available,
+            usable.devices,
             several=several,
             budget=self.budget,
         )

@@ -11,6 +11,7 @@ from modelrunner.cli.options import (
     Assignments,
     ChatTemplate,
     ContextSize,
+    Device,
     Draft,
     GpuLayers,
     KvType,
@@ -21,7 +22,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.steps.pulling import pull_one
 from modelrunner.errors import UsageError
-from modelrunner.operations.devices import Usable, require_gpu
+from modelrunner.operations.devices import NO_DEVICE, Usable, require_gpu
 from modelrunner.operations.launch import find, session
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.precedence import LaunchOptions
@@ -83,7 +84,7 @@ def show_devices_used(
     if gpu_required or context.settings.require_gpu:
         require_gpu(found, plan)
     # who has chosen the CPU need not be told
-    if plan.spec.gpu_layers != 0:
+    if plan.spec.gpu_layers != 0 and plan.spec.devices != (NO_DEVICE,):
         warn_of_devices(context, found)
 
 
@@ -108,6 +109,7 @@ def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
     kv_type: KvType = None,
     draft: Draft = None,
     rpc: Rpc = None,
+    device: Device = None,
     chat_template: ChatTemplate = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
@@ -121,6 +123,7 @@ def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
         parallel=parallel,
         draft=draft,
         rpc=rpc,
+        device=device,
         assignments=assignments or (),
         raw_flags=raw_flags or (),
         chat_template=chat_template,

@@ -69,6 +69,8 @@ def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
         ("compute", found.compute, f"micro-batch of {load.micro_batch} tokens"),
         ("output", found.output, "logits"),
         ("projector", found.projector, "for images or audio"),
+        ("draft", found.draft, "what predicts tokens ahead"),
+        ("kept", found.kept, "earlier prompts and states, in host memory"),
     )
 
 

@@ -18,6 +18,7 @@ class Layer:
         feed_forward: Width of its dense feed-forward network.
         routed: Whether its feed-forward network is a mixture of experts.
         weights: Bytes of its tensors.
+        experts: Bytes of the tensors of its experts, which are part of them.
     """
 
     heads: int = 0
@@ -30,6 +31,7 @@ class Layer:
     feed_forward: int = 0
     routed: bool = False
     weights: int = 0
+    experts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

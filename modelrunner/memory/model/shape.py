@@ -1,5 +1,6 @@
 """The shape of a model: how many layers of which kind, how wide, and how heavy."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -16,6 +17,9 @@ GEMMA3N_CACHED_LAYERS = 20
 
 _INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
 """Of how many layers one has attention and the others a recurrence, unless the header tells."""
+
+_EXPERTS = re.compile(r"ffn_(?:up|down|gate|gate_up)_(?:ch|)exps")
+"""Names of the tensors of experts, as llama.cpp's `--n-cpu-moe` has them."""
 
 _LOOKUPS = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 
@@ -35,6 +39,7 @@ class ModelShape:
         experts: Of its routed layers.
         state_space: Of its recurrent layers.
         latent: Of its attention, if that is latent.
+        extra_layers: Layers that guess tokens ahead (MTP), which are not among its layers.
         wiring: How the parts of a layer are put together.
         source: What this was read from.
     """
@@ -49,6 +54,7 @@ class ModelShape:
     experts: Experts | None = None
     state_space: StateSpace | None = None
     latent: Latent | None = None
+    extra_layers: int = 0
     wiring: Wiring = field(default_factory=Wiring)
     source: ShapeSource = "header"
 
@@ -64,8 +70,8 @@ class ModelShape:
             shape,
             weights=_weights(parts, tensors),
             layers=tuple(
-                replace(layer, weights=size)
-                for layer, size in zip(shape.layers, by_layer, strict=True)
+                replace(layer, weights=size, experts=experts)
+                for layer, (size, experts) in zip(shape.layers, by_layer, strict=True)
             ),
         )
 
@@ -123,6 +129,7 @@ def _from_hyperparameters(
         experts=_experts(hyper, tensors),
         state_space=_state_space(hyper),
         latent=_latent(hyper),
+        extra_layers=min(hyper.count("nextn_predict_layers"), MAX_LAYERS),
         wiring=wiring,
     )
 
@@ -239,11 +246,16 @@ def _weights(parts: Sequence[Header], tensors: Mapping[str, TensorInfo]) -> Weig
     )
 
 
-def _bytes_by_layer(tensors: Iterable[TensorInfo], alignment: int, layers: int) -> list[int]:
-    sizes = [0] * layers
+def _bytes_by_layer(
+    tensors: Iterable[TensorInfo], alignment: int, layers: int
+) -> list[tuple[int, int]]:
+    """Bytes of each layer, and of its experts among them."""
+    sizes, experts = [0] * layers, [0] * layers
     for tensor in tensors:
         head, _, rest = tensor.name.partition(".")
         number = rest.partition(".")[0]
         if head == "blk" and number.isdecimal() and int(number) < layers:
-            sizes[int(number)] += padded(tensor.size or 0, alignment)
-    return sizes
+            size = padded(tensor.size or 0, alignment)
+            sizes[int(number)] += size
+            experts[int(number)] += size if _EXPERTS.search(tensor.name) else 0
+    return [*zip(sizes, experts, strict=True)]

@@ -118,7 +118,7 @@ def _mixed(
 ) -> Tensor:
     """Values weighed by how queries match keys: all heads of a token side by side."""
     size, heads, tokens, _ = query.shape
-    streams = batch.load.parallel
+    streams = batch.load.streams
     each = tokens // streams
     mask = batch.masks[windowed]
     query = graph.view(
@@ -171,7 +171,7 @@ def _attend_latent(
 
 def _mixed_latent(graph: Graph, latent: Latent, batch: Batch, query: Tensor) -> Tensor:
     size, heads, tokens, _ = query.shape
-    streams = batch.load.parallel
+    streams = batch.load.streams
     each = tokens // streams
     query = graph.view(
         query, (size, heads, each, streams), *query.strides[1:3], query.strides[2] * each

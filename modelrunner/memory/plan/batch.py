@@ -44,7 +44,7 @@ class Batch:
     def of(cls, graph: Graph, shape: ModelShape, load: Load) -> "Batch":
         """The inputs of a micro batch of `load`."""
         tokens, sequences = load.tokens, load.parallel
-        streams = 1 if shape.wiring.encoder else sequences
+        streams = 1 if shape.wiring.encoder else load.streams
         cells = (load.cells, window_cells(shape, load))
         if shape.wiring.encoder:
             cells = (tokens, tokens)

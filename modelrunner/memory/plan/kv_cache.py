@@ -7,9 +7,12 @@ _STATE_BYTES = 4
 
 
 def window_cells(shape: ModelShape, load: Load) -> int:
-    """Tokens that the cache of a windowed layer holds, for one sequence."""
+    """Tokens that one cache of a windowed layer holds."""
+    if load.swa_full:
+        return load.cells
     most = min(load.micro_batch, load.context)
-    return padded(min(load.cells, shape.window + most))
+    several = load.parallel if load.unified else 1
+    return padded(min(load.cells, shape.window * several + most))
 
 
 def kv_cache_bytes(shape: ModelShape, load: Load) -> int:
@@ -31,7 +34,28 @@ def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
         row = load.cache_bytes(layer.kv_heads * layer.key_size) + load.cache_bytes(
             layer.kv_heads * layer.value_size
         )
-    return cells * row * load.parallel
+    return cells * row * load.streams
+
+
+def own_draft_bytes(shape: ModelShape, load: Load) -> int:
+    """Bytes of the cache of the layers that guess ahead: they are like the last one."""
+    if not load.own_draft or not shape.layers:
+        return 0
+    return shape.extra_layers * layer_cache_bytes(shape, load, len(shape.layers) - 1)
+
+
+def checkpoint_bytes(shape: ModelShape, load: Load) -> int:
+    """Bytes of the states that are kept to go back to: what cannot be cut at any token."""
+    windows = (
+        0
+        if load.swa_full
+        else sum(
+            layer_cache_bytes(shape, load, i)
+            for i in range(len(shape.layers))
+            if shape.layers[i].windowed
+        )
+    )
+    return load.checkpoints * (recurrent_bytes(shape, load) + windows)
 
 
 def recurrent_bytes(shape: ModelShape, load: Load) -> int:

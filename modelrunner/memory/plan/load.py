@@ -33,6 +33,12 @@ class Load:
         flash_attention: Whether attention is computed without keeping its scores.
         gpu_layers: Layers on the GPU; None for all of them.
         outputs: Rows of logits at once; None for one a sequence, as llama-server plans.
+        cpu_moe_layers: Layers whose experts stay in host memory.
+        swa_full: Whether layers with a window keep a whole context.
+        unified: Whether all conversations share one cache.
+        prompt_cache: Bytes of host memory for earlier prompts.
+        checkpoints: States of a conversation that are kept to go back to.
+        own_draft: Whether the model's own extra layers guess ahead (MTP).
     """
 
     context: int
@@ -42,6 +48,12 @@ class Load:
     flash_attention: bool = True
     gpu_layers: int | None = None
     outputs: int | None = None
+    cpu_moe_layers: int = 0
+    swa_full: bool = False
+    unified: bool = False
+    prompt_cache: int = 0
+    checkpoints: int = 0
+    own_draft: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context", "parallel", "micro_batch"):
@@ -63,9 +75,14 @@ class Load:
         return self.context // self.parallel
 
     @property
+    def streams(self) -> int:
+        """Caches that there are: one a conversation, or one for all."""
+        return 1 if self.unified else self.parallel
+
+    @property
     def cells(self) -> int:
-        """Tokens that the cache of one sequence holds."""
-        return padded(padded(self.context) // self.parallel)
+        """Tokens that one cache holds."""
+        return padded(padded(self.context) // self.streams)
 
     @property
     def tokens(self) -> int:

@@ -176,5 +176,7 @@ def _parts(found: Estimate) -> dict[str, int | None]:
         "compute": found.compute,
         "output": found.output,
         "projector": found.projector,
+        "draft": found.draft,
+        "kept": found.kept,
         "total": found.total,
     }

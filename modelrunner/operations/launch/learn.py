@@ -15,7 +15,7 @@ from modelrunner.operations.estimate.observations import (
     weights_key,
 )
 from modelrunner.operations.launch.plan import LaunchPlan
-from modelrunner.runtime.base import Runtime, Server
+from modelrunner.runtime.base import LaunchSpec, Runtime, Server
 from modelrunner.runtime.select import select
 from modelrunner.store.store import StoredModel
 
@@ -91,11 +91,21 @@ def learn(known: Experience, server: Server, model: StoredModel, plan: LaunchPla
         return
 
 
+_UNUSUAL = (
+    *("mmproj", "draft_kind", "raw_flags", "embedding", "adapters", "devices", "main_gpu"),
+    *("split_mode", "tensor_split", "cpu_moe_layers", "swa_full", "kv_unified"),
+)
+"""Fields by which more or something else is allocated, elsewhere than circumstances say."""
+
+
 def _is_usual(plan: LaunchPlan) -> bool:
     """Whether what is allocated is what was computed, no more: the model, and its context."""
     spec = plan.spec
-    more = spec.mmproj or spec.draft_model or spec.raw_flags or spec.embedding
-    return plan.estimate.is_complete and not more
+    usual = LaunchSpec(
+        model=spec.model, name=spec.name, context=spec.context, threads=0, api_key=""
+    )
+    changed = any(getattr(spec, name) != getattr(usual, name) for name in _UNUSUAL)
+    return plan.estimate.is_complete and not changed
 
 
 def _circumstances(plan: LaunchPlan) -> Circumstances:

@@ -25,6 +25,12 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
+from modelrunner.operations.launch.beside import (
+    decided,
+    draft_shape,
+    with_adapters,
+    with_draft,
+)
 from modelrunner.operations.launch.request import USUAL_CACHE, LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.capabilities import (
@@ -37,7 +43,7 @@ from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.runtime.sampling import Recommended
 from modelrunner.store.store import Store, StoredModel, missing
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 SHORT_CONTEXT = 8192
 """Tokens below which a cache that is packed tighter is worth what it costs."""
@@ -136,7 +142,8 @@ class LaunchPlan:
         if self.spec.cache_type_k != USUAL_CACHE:
             context += f", its cache {self.spec.cache_type_k}"
         verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
-        adapter = ", adapter applied" if self.spec.adapter else ""
+        count = len(self.spec.adapters) + (self.spec.adapter is not None)
+        adapter = "" if not count else f", {counted(count, 'adapter')} applied"
         return f"{what}: {verdict}; {context}{adapter}, {self.spec.threads} threads"
 
     def _place(self) -> str | None:
@@ -170,10 +177,13 @@ def plan_launch(
     metadata = found.metadata
     require_model(metadata, name)
     require_chat(purpose_of(metadata.values), name, metadata.architecture)
-    shape = found.shape
+    request = decided(request, metadata, name)
+    shape = with_adapters(found.shape, request)
+    draft = draft_shape(request)
     requested = request.context
     default = default_context(shape.context or None, model.config.context_size)
-    request = chosen(request, shape, available, found.projector_bytes, default)
+    beside = _beside(found.projector_bytes, draft, request.load(default.tokens))
+    request = chosen(request, shape, available, beside, default)
     tokens = request.context or 1
     context = running_context(tokens, shape.context or None)
     load = request.load(context)
@@ -196,8 +206,8 @@ def plan_launch(
         metadata,
         spec,
         load,
-        estimate(shape, load, projector=found.projector_bytes),
-        fit(shape, load, available, projector=found.projector_bytes),
+        with_draft(estimate(shape, load, projector=found.projector_bytes), draft, load),
+        fit(shape, load, available, projector=_beside(found.projector_bytes, draft, load)),
         available,
         requested,
         source_of(requested, tokens, default),
@@ -215,6 +225,13 @@ def _capabilities(
         return capabilities_of_one(model) or Capabilities()
     # outside: a template that a person names, or one of ours
     return capabilities_of_headers(found, template=template.read_text("utf-8", "replace"))
+
+
+def _beside(projector: int | None, draft: ModelShape | None, load: Load) -> int | None:
+    """Bytes of what is loaded beside a model, on a GPU where there is one."""
+    if draft is None:
+        return projector
+    return (projector or 0) + estimate(draft, load).total
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:

@@ -12,21 +12,16 @@ from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.operations.launch.configure import Configurations
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime import settings
-from modelrunner.runtime.abilities import require
-from modelrunner.runtime.base import Ability, Runtime
+from modelrunner.runtime.abilities import ability_of, require
+from modelrunner.runtime.base import Ability, LoraAdapter, Runtime
 from modelrunner.runtime.chat_templates import checked, template_file
 from modelrunner.runtime.settings import Value
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import sanitize_line
 
 _GGUF = ".gguf"
-_NEEDS = {
-    "draft": Ability.DRAFT,
-    "rope-scaling": Ability.ROPE,
-    "rope-scale": Ability.ROPE,
-    "rope-freq-base": Ability.ROPE,
-    "rpc": Ability.RPC,
-}
+_DRAFTS = ("auto", "mtp", "ngram")
+"""Words for ways to guess ahead without another model's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +36,7 @@ class LaunchOptions:
         parallel: `--parallel`.
         draft: `--draft`: a model in the local store, or a GGUF file.
         rpc: `--rpc`.
+        device: `--device`.
         assignments: `--set KEY=VALUE`; the options above count more.
         raw_flags: What stands behind `--`.
         chat_template: `--chat-template`: a name or a file.
@@ -53,6 +49,7 @@ class LaunchOptions:
     parallel: int | None = None
     draft: str | None = None
     rpc: str | None = None
+    device: str | None = None
     assignments: Sequence[str] = ()
     raw_flags: Sequence[str] = ()
     chat_template: str | None = None
@@ -71,6 +68,7 @@ class LaunchOptions:
             "parallel": self.parallel,
             "draft": self.draft,
             "rpc": self.rpc,
+            "device": self.device,
             "chat-template": self.chat_template,
         }
         said = {
@@ -137,11 +135,17 @@ class Precedence:
                 self.warn("saved settings of the model are ignored: its server is already running")
                 configured = {}
         wanted: dict[str, Value] = {**self.usual, **configured, **said}
-        draft = wanted.pop("draft", None)
+        if not runtime.external:
+            require(runtime, sorted(_needs(wanted, options)))
         template = wanted.pop("chat-template", None)
+        draft = wanted.pop("draft", None)
+        guess = None if draft not in _DRAFTS else str(draft)
+        adapters = wanted.pop("lora", None)
         request = LaunchRequest.of(
             wanted,
-            draft_model=None if draft is None else self._draft(str(draft)),
+            draft_model=None if draft is None or guess else self._draft(str(draft)),
+            draft=guess,
+            adapters=() if adapters is None else _adapters(str(adapters)),
             chat_template=None if template is None else template_file(str(template)),
             raw_flags=tuple(options.raw_flags),
         )
@@ -162,6 +166,19 @@ class Precedence:
         return self.store.resolve(text).weights()
 
 
+def _adapters(text: str) -> tuple[LoraAdapter, ...]:
+    found = []
+    for name, scale in settings.adapters_of(text):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UsageError(
+                f"adapter {sanitize_line(name, 200)}: file not found",
+                hint="check the path; of several, separate them by commas",
+            )
+        found.append(LoraAdapter(path.absolute(), scale))
+    return tuple(found)
+
+
 def needs_of_options(options: LaunchOptions) -> set[Ability]:
     """Return what a start needs of a runtime, as far as options say.
 
@@ -172,7 +189,7 @@ def needs_of_options(options: LaunchOptions) -> set[Ability]:
 
 
 def _needs(wanted: Collection[str], options: LaunchOptions) -> set[Ability]:
-    needs = {ability for key, ability in _NEEDS.items() if key in wanted}
+    needs = {ability for key in wanted if (ability := ability_of(key)) is not None}
     return needs | {Ability.RAW_FLAGS} if options.raw_flags else needs
 
 

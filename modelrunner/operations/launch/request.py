@@ -15,9 +15,12 @@ from modelrunner.runtime.base import (
     BATCH,
     MICRO_BATCH,
     UNQUANTIZED,
+    DraftKind,
     FlashAttention,
     LaunchSpec,
+    LoraAdapter,
     RopeScaling,
+    SplitMode,
 )
 from modelrunner.runtime.sampling import Sampling
 from modelrunner.runtime.settings import Value, changes
@@ -44,7 +47,22 @@ class LaunchRequest:
         memory_map: Whether to map the weights instead of reading them.
         memory_lock: Whether to forbid the system to swap the weights out.
         draft_model: The file of a smaller model that guesses ahead.
-        draft_tokens: How many tokens it guesses at once.
+        draft: A way to guess ahead without one: `auto`, `mtp` or `ngram`.
+        draft_kind: How tokens are guessed ahead, once that is decided.
+        draft_tokens: How many tokens are guessed at once.
+        devices: The devices to use; empty for all.
+        main_gpu: Which of the GPUs has what is not split.
+        split_mode: How a model is split across GPUs.
+        tensor_split: The share of each GPU; empty for that of its free memory.
+        cpu_moe_layers: Layers whose experts stay on the CPU.
+        swa_full: Whether layers with a window keep a whole context.
+        kv_unified: Whether parallel requests share one cache.
+        cache_ram: MiB of host memory for earlier prompts.
+        checkpoints: States to go back to, for each request.
+        adapters: Adapters (LoRA), beside that of the artifact.
+        template_arguments: Values for the chat template, a JSON object.
+        seed: The random seed where a request has none.
+        system: The system prompt where a request has none.
         rope_scaling: How positions are stretched beyond what was trained.
         rope_scale: How many times the context is stretched.
         rope_freq_base: The base of the rotary frequencies.
@@ -66,7 +84,22 @@ class LaunchRequest:
     memory_map: bool | None = None
     memory_lock: bool | None = None
     draft_model: Path | None = None
+    draft: str | None = None
+    draft_kind: DraftKind | None = None
     draft_tokens: int | None = None
+    devices: tuple[str, ...] = ()
+    main_gpu: int | None = None
+    split_mode: SplitMode | None = None
+    tensor_split: tuple[float, ...] = ()
+    cpu_moe_layers: int | None = None
+    swa_full: bool = False
+    kv_unified: bool | None = None
+    cache_ram: int | None = None
+    checkpoints: int | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+    template_arguments: str | None = None
+    seed: int | None = None
+    system: str | None = None
     rope_scaling: RopeScaling | None = None
     rope_scale: float | None = None
     rope_freq_base: float | None = None
@@ -81,15 +114,19 @@ class LaunchRequest:
         settings: Mapping[str, Value],
         *,
         draft_model: Path | None = None,
+        draft: str | None = None,
+        adapters: tuple[LoraAdapter, ...] = (),
         chat_template: Path | None = None,
         raw_flags: tuple[str, ...] = (),
     ) -> Self:
         """Return the request that checked settings make.
 
         Args:
-            settings: Values by the names of `modelrunner.runtime.settings`, without `draft` and
-                `chat-template`, which are found first.
+            settings: Values by the names of `modelrunner.runtime.settings`, without `draft`, `lora`
+                and `chat-template`, which are found first.
             draft_model: The file of the draft model.
+            draft: A way to guess ahead without one.
+            adapters: Adapters (LoRA).
             chat_template: The file of the chat template.
             raw_flags: Flags for llama-server.
         """
@@ -108,6 +145,23 @@ class LaunchRequest:
             memory_map=_switch(found, "memory_map"),
             memory_lock=_switch(found, "memory_lock"),
             draft_model=draft_model,
+            draft=draft,
+            adapters=adapters,
+            devices=tuple(filter(None, (_text(found, "devices") or "").split(","))),
+            main_gpu=_whole(found, "main_gpu"),
+            split_mode=cast("SplitMode | None", _text(found, "split_mode")),
+            # bounded: `settings` has checked the numbers
+            tensor_split=tuple(
+                map(float, filter(None, (_text(found, "tensor_split") or "").split(",")))
+            ),
+            cpu_moe_layers=_whole(found, "cpu_moe_layers"),
+            swa_full=_switch(found, "swa_full") is True,
+            kv_unified=_switch(found, "kv_unified"),
+            cache_ram=_whole(found, "cache_ram"),
+            checkpoints=_whole(found, "checkpoints"),
+            template_arguments=_text(found, "template_arguments"),
+            seed=_whole(found, "seed"),
+            system=_text(found, "system"),
             draft_tokens=_whole(found, "draft_tokens"),
             rope_scaling=cast("RopeScaling | None", _text(found, "rope_scaling")),
             rope_scale=_number(found, "rope_scale"),
@@ -137,8 +191,13 @@ class LaunchRequest:
                 hint=f"use one of {', '.join(UNQUANTIZED)} for kv-type-v, or remove"
                 " flash-attention=off",
             )
-        if self.draft_tokens is not None and self.draft_model is None:
+        if self.draft_tokens is not None and self.draft_model is None and self.draft is None:
             raise UsageError("draft-tokens needs a draft model", hint="add --draft")
+        if self.split_mode == "none" and self.tensor_split:
+            raise UsageError(
+                "tensor-split cannot be combined with split-mode none",
+                hint="remove one of the two; main-gpu says which GPU is used alone",
+            )
 
     def load(self, context: int) -> Load:
         """Return what is asked of memory; of two types of cache the larger counts."""
@@ -151,6 +210,12 @@ class LaunchRequest:
             micro_batch=self.micro_batch or MICRO_BATCH,
             flash_attention=self.flash_attention != "off",
             gpu_layers=self.gpu_layers,
+            cpu_moe_layers=self.cpu_moe_layers or 0,
+            swa_full=self.swa_full,
+            unified=self.kv_unified is True,
+            prompt_cache=(self.cache_ram or 0) << 20,
+            checkpoints=self.checkpoints or 0,
+            own_draft=self.draft_kind == "draft-mtp",
         )
 
     def spec(
@@ -200,6 +265,19 @@ class LaunchRequest:
             memory_lock=self.memory_lock is True,
             draft_model=self.draft_model,
             draft_tokens=self.draft_tokens,
+            draft_kind=self.draft_kind,
+            devices=self.devices,
+            main_gpu=self.main_gpu,
+            split_mode=self.split_mode,
+            tensor_split=self.tensor_split,
+            cpu_moe_layers=self.cpu_moe_layers,
+            swa_full=self.swa_full,
+            kv_unified=self.kv_unified,
+            cache_ram=self.cache_ram,
+            checkpoints=self.checkpoints,
+            adapters=self.adapters,
+            template_arguments=self.template_arguments,
+            seed=self.seed,
             rope_scaling=self.rope_scaling,
             rope_scale=self.rope_scale,
             rope_freq_base=self.rope_freq_base,

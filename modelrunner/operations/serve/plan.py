@@ -11,6 +11,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.operations.launch.beside import decided, draft_shape, with_adapters
 from modelrunner.operations.launch.plan import (
     SHORT_CONTEXT,
     TIGHT_CACHE,
@@ -73,10 +74,9 @@ def plan_serving(
     """
     found = headers.of_stored(model)
     require_model(found.metadata, name)
+    request = decided(request, found.metadata, name)
     demand = _Demand(
-        found.shape,
-        found.projector_bytes,
-        _draft_shape(request),
+        with_adapters(found.shape, request), found.projector_bytes, draft_shape(request)
     )
     if found.metadata.is_embedding:
         return _plan_vectors(model, name, request, found, demand, available, budget)
@@ -134,14 +134,6 @@ class _Demand:
 
 def _most(needed: Estimate) -> int:
     return needed.total if needed.high is None else needed.high
-
-
-def _draft_shape(request: LaunchRequest) -> ModelShape | None:
-    draft = request.draft_model
-    if draft is None:
-        return None
-    found = headers.of_file(draft)
-    return found.shape
 
 
 def _known(*values: int | None) -> list[int]:

@@ -55,13 +55,56 @@ def arguments(spec: LaunchSpec, port: int, *, host: str = LOOPBACK) -> list[str]
         line += ["--reranking"]
     if spec.rpc is not None:
         line += ["--rpc", spec.rpc]
-    return [*line, *_draft(spec), *_rope(spec), *_sampling(spec), *spec.raw_flags]
+    return [
+        *line,
+        *_split(spec),
+        *_memory(spec),
+        *_draft(spec),
+        *_rope(spec),
+        *_sampling(spec),
+        *spec.raw_flags,
+    ]
+
+
+def _split(spec: LaunchSpec) -> Iterator[str]:
+    """What goes to which device."""
+    if spec.devices:
+        yield from ("--device", ",".join(spec.devices))
+    if spec.main_gpu is not None:
+        yield from ("--main-gpu", str(spec.main_gpu))
+    if spec.split_mode is not None:
+        yield from ("--split-mode", spec.split_mode)
+    if spec.tensor_split:
+        yield from ("--tensor-split", ",".join(f"{share:g}" for share in spec.tensor_split))
+    if spec.cpu_moe_layers:
+        yield from ("--n-cpu-moe", str(spec.cpu_moe_layers))
+
+
+def _memory(spec: LaunchSpec) -> Iterator[str]:
+    """What is kept, and what is applied to the weights."""
+    for adapter in spec.adapters:
+        yield from ("--lora-scaled", f"{adapter.path.absolute()}:{adapter.scale:g}")
+    if spec.swa_full:
+        yield "--swa-full"
+    if spec.kv_unified is not None:
+        yield "--kv-unified" if spec.kv_unified else "--no-kv-unified"
+    if spec.cache_ram is not None:
+        yield from ("--cache-ram", str(spec.cache_ram))
+    if spec.checkpoints is not None:
+        yield from ("--ctx-checkpoints", str(spec.checkpoints))
+    if spec.template_arguments is not None:
+        yield from ("--chat-template-kwargs", spec.template_arguments)
+    if spec.seed is not None:
+        yield from ("--seed", str(spec.seed))
 
 
 def _draft(spec: LaunchSpec) -> list[str]:
     line = []
     if spec.draft_model is not None:
         line += ["--model-draft", str(spec.draft_model.absolute())]
+    kind = spec.guesses_by
+    if kind is not None and kind != "draft-simple":
+        line += ["--spec-type", kind]
     if spec.draft_tokens is not None:
         line += ["--spec-draft-n-max", str(spec.draft_tokens)]
     return line
@@ -109,7 +152,7 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     }
     if spec.api_key:
         variables["LLAMA_API_KEY"] = spec.api_key
-    if spec.draft_model is not None:
+    if spec.guesses_by == "draft-simple":
         # builds that do not know the word take every draft model for one of this kind
         variables["LLAMA_ARG_SPEC_TYPE"] = "draft-simple"
     if not spec.memory_map:

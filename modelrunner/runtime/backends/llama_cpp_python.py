@@ -20,6 +20,7 @@ from modelrunner.runtime.child.ports import LOOPBACK
 _CHAT_FORMAT = "modelrunner"
 _ALL_LAYERS = -1
 _ROPE_SCALINGS = {"none": 0, "linear": 1, "yarn": 2}
+_SPLIT_MODES = {"none": 0, "layer": 1, "row": 2, "tensor": 3}
 _GOODBYE_S = 1
 
 
@@ -125,6 +126,7 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         settings["rope_freq_scale"] = 1 / spec.rope_scale
     if spec.rope_freq_base is not None:
         settings["rope_freq_base"] = spec.rope_freq_base
+    settings |= _split(spec)
     if spec.adapter is not None:
         settings["lora_path"] = str(spec.adapter)
     if spec.mmproj is not None:
@@ -134,6 +136,17 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         _register_template(spec.chat_template.read_text(encoding="utf-8"))
         settings |= {"chat_format": _CHAT_FORMAT}
     return settings
+
+
+def _split(spec: LaunchSpec) -> dict[str, Any]:
+    mode = None if spec.split_mode is None else _SPLIT_MODES[spec.split_mode]
+    said = {
+        "main_gpu": spec.main_gpu,
+        "split_mode": mode,
+        "tensor_split": [*spec.tensor_split] or None,
+        "seed": spec.seed,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _flash_attention(spec: LaunchSpec) -> bool:

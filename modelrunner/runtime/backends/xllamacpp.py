@@ -4,11 +4,14 @@
 stdin, loads, says where it listens, and serves until it is ended.
 """
 
+import json
+import os
 import sys
 import threading
 from typing import Any, NoReturn
 
 from modelrunner.runtime.abilities import ABILITIES
+from modelrunner.runtime.backends import arguments, llama_parser
 from modelrunner.runtime.backends.arguments import (
     CONTEXT_CHECKPOINTS,
     PROMPT_CACHE_MIB,
@@ -19,6 +22,7 @@ from modelrunner.runtime.backends.python_package import PythonRuntime
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child import handshake
 from modelrunner.runtime.child.ports import LOOPBACK
+from modelrunner.wire import parse_json
 
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mlock": "MLOCK", "mmap+mlock": "MMAP_MLOCK"}
 _FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -41,13 +45,30 @@ def main() -> NoReturn:
 
     spec = handshake.receive(sys.stdin)
     try:
-        server = xllamacpp.Server(_params(spec))
+        server = xllamacpp.Server(_parsed(spec) if _needs_parser(spec) else _params(spec))
     except RuntimeError:
         # llama.cpp has said why, and this says less
         sys.exit(1)
     handshake.announce(handshake.Announcement(server.listening_address))
     threading.Event().wait()
     sys.exit(0)
+
+
+def _needs_parser(spec: LaunchSpec) -> bool:
+    """Whether a spec has what the package's own parameters have no name for."""
+    return bool(spec.raw_flags or spec.devices)
+
+
+def _parsed(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
+    """Return the parameters that llama.cpp's own parser makes of llama-server's command line."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    os.environ.update(arguments.environment(spec))
+    llama_parser.parse(params, arguments.arguments(spec, spec.port))
+    os.environ.pop("LLAMA_API_KEY", None)
+    params.cors_credentials = False
+    return params
 
 
 def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
@@ -76,8 +97,10 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
         params.n_gpu_layers = spec.gpu_layers
     if spec.mmproj is not None:
         params.mmproj.path = str(spec.mmproj)
-    if spec.adapter is not None:
-        params.lora_adapters = [CommonAdapterLoraInfo(str(spec.adapter))]
+    params.lora_adapters = [
+        *([CommonAdapterLoraInfo(str(spec.adapter))] if spec.adapter is not None else []),
+        *(CommonAdapterLoraInfo(str(each.path), each.scale) for each in spec.adapters),
+    ]
     if spec.chat_template is not None:
         # outside: a template that a person names, or one of ours
         params.chat_template = spec.chat_template.read_text(encoding="utf-8")
@@ -90,16 +113,61 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     if spec.ranking:
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     _close_what_nobody_asked_for(params)
+    _split(params, spec)
+    _remember(params, spec)
     return params
+
+
+def _split(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
+    import xllamacpp
+
+    if spec.main_gpu is not None:
+        params.main_gpu = spec.main_gpu
+    if spec.split_mode is not None:
+        params.split_mode = xllamacpp.llama_split_mode[
+            f"LLAMA_SPLIT_MODE_{spec.split_mode.upper()}"
+        ]
+    if spec.tensor_split:
+        rest = len(params.tensor_split) - len(spec.tensor_split)
+        params.tensor_split = [*spec.tensor_split, *([0.0] * rest)]
+    if spec.cpu_moe_layers:
+        params.tensor_buft_overrides = ",".join(
+            f"blk\\.{layer}\\.{_EXPERTS}=CPU" for layer in range(spec.cpu_moe_layers)
+        )
+
+
+_EXPERTS = "ffn_(up|down|gate|gate_up)_(ch|)exps"
+"""Names of the tensors of experts, as llama.cpp's `--n-cpu-moe` has them."""
+
+
+def _remember(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
+    params.swa_full = spec.swa_full
+    if spec.kv_unified is not None:
+        params.kv_unified = spec.kv_unified
+    if spec.cache_ram is not None:
+        params.cache_ram_mib = spec.cache_ram
+    if spec.checkpoints is not None:
+        params.n_ctx_checkpoints = spec.checkpoints
+    if spec.template_arguments is not None:
+        # llama.cpp keeps each value as the JSON of it
+        values = parse_json(spec.template_arguments)
+        params.default_template_kwargs = {
+            **params.default_template_kwargs,
+            **{name: json.dumps(value) for name, value in values.items()},
+        }
+    if spec.seed is not None:
+        params.sampling.seed = spec.seed
 
 
 def _guess(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package has no types
     import xllamacpp
 
-    if spec.draft_model is not None:
+    if spec.guesses_by is not None:
+        kind = spec.guesses_by.upper().replace("-", "_")
         params.speculative.types = [
-            xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE
+            xllamacpp.common_speculative_type[f"COMMON_SPECULATIVE_TYPE_{kind}"]
         ]
+    if spec.draft_model is not None:
         params.speculative.draft.mparams.path = str(spec.draft_model)
         params.speculative.draft.cpuparams.n_threads = spec.threads
         params.speculative.draft.cpuparams_batch.n_threads = spec.threads

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from modelrunner.runtime.base import PATHS, LaunchSpec
+from modelrunner.runtime.base import PATHS, LaunchSpec, LoraAdapter
 from modelrunner.runtime.child.supervisor import ANNOUNCEMENT_FD
 from modelrunner.runtime.sampling import Sampling
 from modelrunner.wire import parse_json
@@ -33,6 +33,8 @@ def dump(spec: LaunchSpec) -> str:
     for name in PATHS:
         if fields[name] is not None:
             fields[name] = str(Path(fields[name]).absolute())
+    for adapter in fields["adapters"]:
+        adapter["path"] = str(Path(adapter["path"]).absolute())
     return json.dumps(fields)
 
 
@@ -42,7 +44,11 @@ def receive(stream: TextIO) -> LaunchSpec:
     for name in PATHS:
         if fields[name] is not None:
             fields[name] = Path(fields[name])
-    fields["raw_flags"] = tuple(fields["raw_flags"])
+    for name in ("raw_flags", "devices", "tensor_split"):
+        fields[name] = tuple(fields[name])
+    fields["adapters"] = tuple(
+        LoraAdapter(Path(entry["path"]), entry["scale"]) for entry in fields["adapters"]
+    )
     fields["sampling"] = Sampling(**fields["sampling"])
     return LaunchSpec(**fields)
 

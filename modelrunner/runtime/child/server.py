@@ -24,6 +24,7 @@ class ChildServer(Server):
     def __init__(self, name: str, spec: LaunchSpec, command: Command, log: Path) -> None:
         self.name = name
         self.api_key = spec.api_key
+        self.expert_layers = spec.cpu_moe_layers or 0
         self.log: Path = log
         self._spec = spec
         self._url: str | None = None

@@ -7,17 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import RuntimeUnavailableError
+from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_ggml
 from modelrunner.memory.devices.probe import ask
 from modelrunner.operations import devices
-from modelrunner.operations.devices import Usable, look_at, require_gpu, runtime_probes, usable
+from modelrunner.operations.devices import (
+    Usable,
+    look_at,
+    narrowed,
+    require_gpu,
+    runtime_probes,
+    usable,
+)
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import Runtime
 from modelrunner.runtime.select import known
+from modelrunner.runtime.settings import parse
 from tests.support.machines import CUDA0, GIB, MIB, RTX_4070, Machine
 from tests.support.modules import folder_of
 
@@ -340,6 +349,49 @@ def test_an_installed_ggml_lists_its_cpu_which_is_no_gpu(runtime):
     assert cpu["total"] >= host_memory().total_bytes
     gpus = [device for device in listed if device["type"] in ("gpu", "igpu")]
     assert len(list(of_ggml(answer.lines, "ggml"))) == len(gpus)
+
+
+def two_gpus(machine) -> Usable:
+    machine.nvidia(RTX_4070, BESIDE)
+    machine.llama_server(CUDA0, "CUDA1: NVIDIA GeForce RTX 3060 (12288 MiB, 12000 MiB free)")
+    return found(server(), machine)
+
+
+@pytest.mark.parametrize(
+    ("said", "handles", "devices_said"),
+    [
+        (["device=CUDA1"], ["CUDA1"], ("CUDA1",)),
+        (["device=cuda1,CUDA0"], ["CUDA1", "CUDA0"], ("CUDA1", "CUDA0")),
+        (["device=RTX 3060"], ["CUDA1"], ("CUDA1",)),
+        (["device=none"], [], ("none",)),
+        (["split-mode=none"], ["CUDA0"], ()),
+        (["split-mode=none", "main-gpu=1"], ["CUDA1"], ()),
+        (["main-gpu=1"], ["CUDA0", "CUDA1"], ()),
+        (["tensor-split=3,1"], ["CUDA0", "CUDA1"], ()),
+    ],
+)
+def test_a_request_leaves_the_devices_that_it_names(machine, said, handles, devices_said):
+    what, request = narrowed(two_gpus(machine), LaunchRequest.of(parse(said)))
+    assert [gpu.handle for gpu in what.gpus] == handles
+    assert request.devices == devices_said
+    assert what.devices[-1].kind == "host"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["device=CUDA2"], "device CUDA2: not found"),
+        (["device=GeForce"], "device GeForce: is the name of several"),
+        (["main-gpu=2"], "main-gpu 2: llama-server has 2 GPUs"),
+        (["device=CUDA0", "main-gpu=1"], "main-gpu 1: llama-server has 1 GPU"),
+        (["tensor-split=1,1,1"], "tensor-split has 3 shares, but llama-server has 2 GPUs"),
+    ],
+)
+def test_devices_that_are_not_there_are_named_with_those_that_are(machine, said, message):
+    with pytest.raises(UsageError) as caught:
+        narrowed(two_gpus(machine), LaunchRequest.of(parse(said)))
+    assert caught.value.message == message
+    assert caught.value.hint
 
 
 def test_every_runtime_is_asked_where_all_devices_are_listed(machine, wheel):

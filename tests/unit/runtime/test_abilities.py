@@ -7,7 +7,7 @@ import pytest
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.abilities import needed_for, require_for
-from modelrunner.runtime.base import Ability, LaunchSpec
+from modelrunner.runtime.base import Ability, LaunchSpec, LoraAdapter
 from modelrunner.runtime.select import known
 
 SPEC = LaunchSpec(model=Path("/m.gguf"), name="m", context=512, threads=1, api_key="")
@@ -22,6 +22,18 @@ ASKED = [
     ({"embedding": True}, Ability.EMBEDDING),
     ({"raw_flags": ("--no-warmup",)}, Ability.RAW_FLAGS),
     ({"rpc": "gpu-1:50052"}, Ability.RPC),
+    ({"draft_kind": "ngram-simple"}, Ability.DRAFT),
+    ({"adapters": (LoraAdapter(Path("/l.gguf"), 0.5),)}, Ability.SCALED_ADAPTERS),
+    ({"devices": ("CUDA0",)}, Ability.DEVICES),
+    ({"main_gpu": 0}, Ability.SPLIT),
+    ({"split_mode": "row"}, Ability.SPLIT),
+    ({"tensor_split": (3.0, 1.0)}, Ability.SPLIT),
+    ({"cpu_moe_layers": 4}, Ability.CPU_MOE),
+    ({"swa_full": True}, Ability.WHOLE_WINDOW),
+    ({"kv_unified": False}, Ability.UNIFIED_CACHE),
+    ({"cache_ram": 0}, Ability.PROMPT_CACHE),
+    ({"checkpoints": 0}, Ability.CHECKPOINTS),
+    ({"template_arguments": "{}"}, Ability.TEMPLATE_ARGUMENTS),
 ]
 
 
@@ -49,6 +61,6 @@ def test_start_itself_refuses_it(name, tmp_path):
     runtime = RUNTIMES[name]
     if not runtime.availability().available:
         pytest.skip(f"needs {name}")
-    with pytest.raises(UsageError, match=f"{name} does not offer llama-server flags"):
-        runtime.start(replace(SPEC, raw_flags=("--verbose",)), tmp_path / "log")
+    with pytest.raises(UsageError, match=f"{name} does not offer RPC servers"):
+        runtime.start(replace(SPEC, rpc="gpu-1:50052"), tmp_path / "log")
     assert not (tmp_path / "log").exists()

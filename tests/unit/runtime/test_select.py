@@ -61,9 +61,9 @@ def test_llama_server_that_cannot_tell_its_version_has_none(path_with_llama_serv
 
 def test_first_that_can_do_what_is_needed_is_taken(path_with_llama_server):
     environ = {"PATH": path_with_llama_server, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
-    assert select("auto", environ=environ, needs={Ability.RAW_FLAGS}).name == "llama-server"
+    assert select("auto", environ=environ, needs={Ability.RPC}).name == "llama-server"
     with pytest.raises(RuntimeUnavailableError) as caught:
-        select("auto", environ={**environ, "PATH": ""}, needs={Ability.RAW_FLAGS})
+        select("auto", environ={**environ, "PATH": ""}, needs={Ability.RPC})
     assert "llama-server: no llama-server on PATH" in caught.value.message
     # what brings the same code without a program has no such flags
     assert caught.value.hint == how_to_install(sys.platform, {"PATH": ""})

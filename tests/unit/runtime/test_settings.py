@@ -1,5 +1,6 @@
 """The settings that a person may choose."""
 
+import shlex
 from dataclasses import fields
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from modelrunner.errors import UsageError
 from modelrunner.runtime import settings
 from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.sampling import NAMES
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,14 @@ from modelrunner.runtime.base import LaunchSpec
         ("gpu-layers=0", "gpu-layers", 0),
         ("draft=ai/smollm2:360M=x", "draft", "ai/smollm2:360M=x"),
         ("rpc=gpu-1:50052, 10.0.0.2:1", "rpc", "gpu-1:50052,10.0.0.2:1"),
+        ("device=CUDA0, Vulkan1", "device", "CUDA0,Vulkan1"),
+        ("tensor-split=3, 1.50", "tensor-split", "3,1.5"),
+        ("lora=a.gguf:0.5,b.gguf", "lora", "a.gguf:0.5,b.gguf"),
+        ('chat-template-kwargs={"a": true}', "chat-template-kwargs", '{"a":true}'),
+        ("temp=0.7", "temperature", 0.7),
+        ("presence=-1", "presence-penalty", -1.0),
+        ("repeat-last-n=-1", "repeat-last-n", -1),
+        ("system=Be brief.", "system", "Be brief."),
     ],
 )
 def test_value_has_the_type_of_its_setting(text, key, value):
@@ -41,6 +51,14 @@ def test_value_has_the_type_of_its_setting(text, key, value):
         ("rope-scale=inf", "rope-scale must be a number greater than 0, got 'inf'"),
         ("rope-scaling=longer", "rope-scaling must be one of none, linear, yarn, got 'longer'"),
         ("draft=", "draft must be a model or a GGUF file, got ''"),
+        ("temperature=6", "temperature must be a number from 0 to 5, got '6'"),
+        ("top-p=nan", "top-p must be a number from 0 to 1, got 'nan'"),
+        ("tensor-split=0,0", "tensor-split must be a share for each GPU, such as 3,1, got '0,0'"),
+        ("tensor-split=1,-1", "tensor-split must be a share for each GPU, such as 3,1, got '1,-1'"),
+        ("lora=a.gguf,", "lora must be FILE[:SCALE],... of GGUF adapters, got 'a.gguf,'"),
+        ("chat-template-kwargs=[]", "chat-template-kwargs must be a JSON object, got '[]'"),
+        ("chat-template-kwargs={", "chat-template-kwargs must be a JSON object, got '{'"),
+        ("split-mode=rows", "split-mode must be one of layer, row, tensor, none, got 'rows'"),
         ("context", "'context' is not KEY=VALUE"),
         ("=4", "unknown setting ''"),
     ],
@@ -76,7 +94,7 @@ def test_unknown_setting_is_answered_with_near_names():
 def test_no_setting_moves_the_server_or_its_key():
     reachable = {field for setting in settings.KNOWN.values() for field in setting.fields}
     assert not reachable & {"model", "name", "port", "api_key", "raw_flags"}
-    assert reachable <= {field.name for field in fields(LaunchSpec)}
+    assert reachable <= {*(field.name for field in fields(LaunchSpec)), *NAMES, "system"}
 
 
 def test_type_for_one_half_of_the_cache_beats_that_for_both_in_any_order():
@@ -89,10 +107,8 @@ def test_type_for_one_half_of_the_cache_beats_that_for_both_in_any_order():
 
 @pytest.mark.parametrize("key", settings.KNOWN)
 def test_every_value_reads_as_it_was_written(key):
-    examples = {"draft": "ai/m", "flash-attention": "on", "rope-scaling": "yarn", "mmap": "off"}
-    examples |= {"rpc": "a.example:50052,b:1", "chat-template": "gemma"}
-    examples |= {"kv-type": "q4_0", "kv-type-k": "q4_0", "kv-type-v": "bf16", "mlock": "on"}
-    text = examples.get(key, "3")
+    # as a shell reads it
+    (text,) = shlex.split(settings.KNOWN[key].kind.example)
     value = settings.value_of(key, text)
     assert settings.value_of(key, settings.as_text(value)) == value
     assert settings.KNOWN[key].doc

@@ -104,8 +104,15 @@ def mounted(spec: LaunchSpec) -> tuple[LaunchSpec, list[Volume]]:
             folder = path.absolute().parent
             target = targets.setdefault(folder, f"/models/{len(targets)}")
             changes[name] = Path(target, path.name)
+    for adapter in spec.adapters:
+        folder = adapter.path.absolute().parent
+        targets.setdefault(folder, f"/models/{len(targets)}")
+    adapters = tuple(
+        replace(each, path=Path(targets[each.path.absolute().parent], each.path.name))
+        for each in spec.adapters
+    )
     # mypy knows no keyword arguments by name
-    inside: LaunchSpec = replace(spec, **changes)  # type: ignore[arg-type]
+    inside: LaunchSpec = replace(spec, adapters=adapters, **changes)  # type: ignore[arg-type]
     return inside, [Volume(*each) for each in targets.items()]
 
 
