@@ -32,7 +32,6 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.runtime.base import DeviceQuery, Runtime
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.select import known
-from modelrunner.system import installation
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
 from modelrunner.wire import parse_json
@@ -53,7 +52,9 @@ _HIDING = {
 _HIDING_ANY = ("GGML_VK_VISIBLE_DEVICES",)
 """Variables by which people choose what a runtime sees."""
 
-_BACKENDS = {"nvidia": "CUDA", "amd": "HIP"}
+_INSTALL = "modelrunner runtimes install auto"
+"""What finds a build of llama.cpp for the GPUs of this machine."""
+
 _SMALL = 4 << 30
 
 
@@ -416,13 +417,7 @@ def _remedy(
             for _, known in matched(found, _gpus(machine))
         ):
             return f"use --runtime {other.name} (`export MODELRUNNER_RUNTIME={other.name}`)"
-    return f"install a runtime that can with `{_install(maker_of(gpu), gpu.backend)}`"
-
-
-def _install(maker: str, backend: str) -> str:
-    built_for = _BACKENDS.get(maker, "VULKAN") if backend != "vulkan" else "VULKAN"
-    command = installation.add("llama-cpp-python")
-    return f"CMAKE_ARGS=-DGGML_{built_for}=on {command} --force-reinstall --no-cache-dir"
+    return f"install a runtime that can with `{_INSTALL}`"
 
 
 def _gpus(machine: Survey) -> list[Device]:

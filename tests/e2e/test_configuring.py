@@ -101,6 +101,27 @@ class TestStart:
         assert helped.returncode == 0, helped.stderr
         assert helped.stdout == alone.stdout
 
+    def test_the_system_prompt_and_the_seed_are_kept_and_an_option_beats_them(
+        self, models: CommandLine
+    ) -> None:
+        def tokens(*options: str) -> int:
+            done = models("run", "fixtures/tiny-llama", "hi", "--json", *options)
+            found: int = json.loads(done.stdout)["prompt_tokens"]
+            return found
+
+        plain = tokens()
+        said = models(
+            *("configure", "fixtures/tiny-llama", "--set", "system=one two three four five six"),
+            *("--set", "seed=7", "--set", "temp=0.5"),
+        )
+        assert said.stdout == "system=one two three four five six\nseed=7\ntemperature=0.5\n"
+        configured = tokens()
+        assert configured > plain
+        assert tokens("--system", "one") < configured
+        shown = models("run", "fixtures/tiny-llama", "hi", "--verbose", "--max-tokens", "2")
+        assert "temperature 0.5 (`modelrunner configure`)" in shown.stderr
+        assert "; seed 7" in shown.stderr
+
     def test_draft_model_that_is_not_here_is_named(self, models: CommandLine) -> None:
         done = models("run", SMOLLM2, "hi", "--draft", "ai/nothing", "--json")
         assert done.returncode == 3

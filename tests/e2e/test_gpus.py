@@ -7,15 +7,11 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import ExitStatus
-from modelrunner.system import installation
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.machines import CUDA0, RTX_4070, Machine
 
-INSTALL = (
-    f"CMAKE_ARGS=-DGGML_CUDA=on {installation.add('llama-cpp-python')}"
-    " --force-reinstall --no-cache-dir"
-)
+INSTALL = "modelrunner runtimes install auto"
 CANNOT = (
     "llama-server cannot use NVIDIA GeForce RTX 4070 (11.99 GiB), so the CPU is used: install a"
     f" runtime that can with `{INSTALL}`"

@@ -95,5 +95,6 @@ def _files_of(spec: LaunchSpec) -> list[Path]:
     written = [Path(flag.partition("=")[2] or flag) for flag in spec.raw_flags]
     return [
         *(Path(path) for path in named if path is not None),
+        *(adapter.path for adapter in spec.adapters),
         *(path for path in written if path.is_absolute() and path.is_file()),
     ]

@@ -193,19 +193,14 @@ def test_a_gpu_that_the_runtime_cannot_use_is_named_and_not_planned_with(machine
     assert what.command
 
 
-@pytest.mark.parametrize(
-    ("parts", "built_for"),
-    [(["4070"], "CUDA"), (["amd"], "HIP"), (["graphics"], "VULKAN"), (["arc"], "VULKAN")],
-)
-def test_the_embedded_wheel_for_the_cpu_is_told_of_every_kind_of_gpu(
-    machine, wheel, parts, built_for
-):
+@pytest.mark.parametrize("parts", [["4070"], ["amd"], ["graphics"], ["arc"]])
+def test_the_embedded_wheel_for_the_cpu_is_told_of_every_kind_of_gpu(machine, wheel, parts):
     furnish(machine, parts)
     what = found(wheel(CPU_WHEEL), machine)
     assert what.gpus == ()
     assert what.runtime == "xllamacpp"
     assert len(what.unused) == 1
-    assert f"`CMAKE_ARGS=-DGGML_{built_for}=on " in what.warning
+    assert what.command == "modelrunner runtimes install auto"
 
 
 def test_a_wheel_for_cuda_uses_the_gpu_with_the_memory_that_the_driver_says_is_free(machine, wheel):
@@ -330,7 +325,7 @@ def test_a_required_gpu_is_there_or_the_reason_is_said(machine):
         "--require-gpu: llama-server cannot use NVIDIA GeForce RTX 4070 (11.99 GiB)"
     )
     assert unused.value.exit_code == 8
-    assert "CMAKE_ARGS=-DGGML_CUDA=on" in unused.value.hint
+    assert "`modelrunner runtimes install auto`" in unused.value.hint
     machine.llama_server(CUDA0)
     require_gpu(found(server(), machine))
 
