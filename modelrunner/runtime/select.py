@@ -7,7 +7,7 @@ from pathlib import Path
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
-from modelrunner.runtime.backends.installed import InstalledRuntime
+from modelrunner.runtime.backends.installed import HOW_TO_INSTALL, InstalledRuntime
 from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
@@ -123,7 +123,8 @@ def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
     """What gives a runtime that can do all of this, the quickest first."""
     able = [runtime for runtime in known if set(needs) <= runtime.abilities]
     if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
-        return f"`{quickest()}`"
+        images = any(runtime.name == INSTALLED for runtime in able)
+        return f"`{quickest()}`" + (f", or {HOW_TO_INSTALL} for a GPU" if images else "")
     found = (runtime.availability() for runtime in able)
     hints = (each.install or each.hint for each in found)
     return next(filter(None, hints), "leave out the option: no runtime supports it")

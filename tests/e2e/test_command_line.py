@@ -335,6 +335,7 @@ def test_devices_and_runtimes_have_their_keys(cli: CommandLine) -> None:
     assert "host" in {device["kind"] for device in devices}
     runtimes = json.loads(cli("runtimes", "--json").stdout)
     assert [entry["name"] for entry in runtimes] == [
+        "installed",
         "llama-server",
         "llama-cpp-python",
         "xllamacpp",

@@ -185,7 +185,7 @@ class TestRuntimes:
     def test_every_runtime_has_a_reason_or_is_the_one(self, cli: CommandLine) -> None:
         rows = json.loads(cli("runtimes", "--json").stdout)
         assert [row["name"] for row in rows] == [
-            "llama-server", "llama-cpp-python", "xllamacpp", "docker",
+            "installed", "llama-server", "llama-cpp-python", "xllamacpp", "docker",
         ]  # fmt: skip
         assert sum(row["chosen"] for row in rows) <= 1
         for row in rows:

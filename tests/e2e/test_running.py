@@ -329,10 +329,11 @@ def test_no_runtime_at_all_says_what_installs_one(models: CommandLine, tmp_path:
         8,
         "",
         (
-            "error: no runtime found that can run a model (llama-server: no llama-server on "
-            "PATH; llama-cpp-python: no Python module llama_cpp; xllamacpp: no Python "
-            "module xllamacpp; docker: no daemon: /nowhere/docker.sock not found)\nhint: "
-            f"`{add('embedded')}`\n"
+            "error: no runtime found that can run a model (installed: none is installed; "
+            "llama-server: no llama-server on PATH; llama-cpp-python: no Python module llama_cpp; "
+            "xllamacpp: no Python module xllamacpp; docker: no daemon: "
+            "/nowhere/docker.sock not found)\n"
+            f"hint: `{add('embedded')}`, or `modelrunner runtimes install` for a GPU\n"
         ),
     )
 
