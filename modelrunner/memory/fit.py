@@ -1,7 +1,9 @@
 """Does it fit, how much of it on the GPU, and how long may the context be."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from modelrunner.memory.context import DEFAULT_CEILING
@@ -47,6 +49,7 @@ class Budget:
         gpu: On all GPUs together.
         host: In host memory.
         gpus: How many GPUs there are.
+        each: On each GPU, in the runtime's order.
         shared: Whether the GPU's bytes are the host's too.
     """
 
@@ -54,6 +57,7 @@ class Budget:
     host: int = 0
     gpus: int = 0
     shared: bool = False
+    each: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, devices: Sequence[Device], *, reserve: int = GPU_RESERVE) -> "Budget":
@@ -65,6 +69,7 @@ class Budget:
             host=sum(x.free_bytes for x in devices if x.kind == "host"),
             gpus=len(gpus),
             shared=any(x.shared for x in gpus),
+            each=tuple(own),
         )
 
     @property
@@ -225,7 +230,9 @@ def _most_layers(
     resident = _resident(shape, load)
     for layers in range(wanted, -1, -1):
         on_gpu = resident[layers] + spare + compute * budget.gpus if layers else 0
-        if on_gpu > budget.gpu:
+        if on_gpu > budget.gpu or not _spread(
+            resident[: layers + 1], budget, compute, spare, load.tensor_split
+        ):
             continue
         gpu, host = placed(shape, load, layers, needed)
         if not layers:
@@ -233,3 +240,47 @@ def _most_layers(
         room = budget.together - gpu if budget.shared else budget.host
         return layers if layers == full or host <= room else None
     return None
+
+
+def _spread(
+    resident: Sequence[int], budget: Budget, compute: int, spare: int, shares: Sequence[float]
+) -> bool:
+    """Whether several GPUs hold the layers, each a run of neighbors, as llama.cpp splits them.
+
+    The first GPU gets the first of the layers and what is loaded beside the model, the last one the
+    output matrix. Each has a compute buffer of its own.
+
+    Args:
+        resident: Bytes by how many layers are on GPUs, those from the output matrix on.
+        budget: What each GPU has.
+        compute: Bytes of the compute buffer.
+        spare: Bytes of what is loaded beside the model.
+        shares: What each GPU gets, where that was asked for; llama.cpp changes nothing then.
+    """
+    if len(budget.each) < 2:  # noqa: PLR2004 - one GPU, or none
+        return True
+    # from the first layer to the output matrix
+    sizes = [after - before for before, after in pairwise(resident)][::-1]
+    rooms = [room - compute - (0 if i else spare) for i, room in enumerate(budget.each)]
+    if any(shares):
+        held = split_bytes(sizes, [*shares, *([0.0] * (len(rooms) - len(shares)))])
+        return all(size <= room or not size for size, room in zip(held, rooms, strict=True))
+    at = 0
+    for room in rooms:
+        left = room
+        while at < len(sizes) and sizes[at] <= left:
+            left -= sizes[at]
+            at += 1
+    return at == len(sizes)
+
+
+def split_bytes(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Return the bytes that each GPU gets of layers, the output matrix last, by shares.
+
+    `llama_model::load_tensors` of llama.cpp decides so, in numbers of layers.
+    """
+    points = [total / sum(shares) for total in accumulate(shares)]
+    held = [0] * len(shares)
+    for index, size in enumerate(sizes):
+        held[min(bisect_right(points, index / len(sizes)), len(shares) - 1)] += size
+    return held

@@ -38,6 +38,7 @@ class Load:
         unified: Whether all conversations share one cache.
         prompt_cache: Bytes of host memory for earlier prompts.
         checkpoints: States of a conversation that are kept to go back to.
+        tensor_split: The share of each GPU, where that was asked for.
         own_draft: Whether the model's own extra layers guess ahead (MTP).
     """
 
@@ -54,6 +55,7 @@ class Load:
     prompt_cache: int = 0
     checkpoints: int = 0
     own_draft: bool = False
+    tensor_split: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("context", "parallel", "micro_batch"):

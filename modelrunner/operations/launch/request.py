@@ -215,6 +215,7 @@ class LaunchRequest:
             unified=self.kv_unified is True,
             prompt_cache=(self.cache_ram or 0) << 20,
             checkpoints=self.checkpoints or 0,
+            tensor_split=self.tensor_split,
             own_draft=self.draft_kind == "draft-mtp",
         )
 

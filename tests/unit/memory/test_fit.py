@@ -15,6 +15,7 @@ from modelrunner.memory.fit import (
     fit,
     longest_context,
     placed,
+    split_bytes,
 )
 from modelrunner.memory.model.parts import Weights
 from modelrunner.memory.model.shape import ModelShape
@@ -151,3 +152,40 @@ def test_the_parts_on_gpu_and_host_are_the_whole(shapes):
         on_gpu, on_host = placed(shape, load, layers, needed)
         twice = needed.compute if 0 < layers < 41 else 0
         assert on_gpu + on_host == needed.total + twice
+
+
+def test_layers_go_to_gpus_in_runs_as_llama_cpp_splits_them():
+    # `float(index) / count` against the shares added up: three quarters, then the rest
+    assert split_bytes([1] * 8, [3.0, 1.0]) == [6, 2]
+    assert split_bytes([1, 1, 1, 9], [1.0, 1.0]) == [2, 10]
+    assert split_bytes([5, 5, 5], [0.0, 1.0, 0.0]) == [0, 15, 0]
+
+
+def test_two_gpus_hold_only_what_each_of_them_holds(shapes):
+    shape = shapes["llama-3.2-3b"]
+    alone = fit(shape, Load(8192), [gpu(24), host(64)])
+    assert alone.verdict == "fits"
+    # together there is room for the layers, and in neither for the output matrix beside one
+    needed = estimate(shape, Load(8192)).total / GIB
+    many = [gpu(needed / 40 + 0.5) for _ in range(41)]
+    assert fit(shape, Load(8192), [*many, host(64)]).verdict != "fits"
+
+
+def test_shares_that_were_asked_for_are_what_has_to_fit(shapes):
+    shape, devices = shapes["llama-3.2-3b"], [gpu(5), gpu(5), host(64)]
+    assert fit(shape, Load(8192), devices).verdict == "fits"
+    lopsided = Load(8192, tensor_split=(20.0, 1.0))
+    assert fit(shape, lopsided, [gpu(2), gpu(8), host(64)]).verdict == "partial"
+    assert fit(shape, Load(8192), [gpu(2), gpu(8), host(64)]).verdict == "fits"
+
+
+def test_experts_on_the_cpu_leave_room_on_the_gpu(shapes):
+    shape = shapes["llama-3.2-3b"]
+    heavy = replace(
+        shape,
+        layers=tuple(replace(x, weights=x.weights + GIB, experts=GIB) for x in shape.layers),
+        weights=replace(shape.weights, total=shape.weights.total + GIB * len(shape.layers)),
+    )
+    devices = [gpu(8), host(64)]
+    assert fit(heavy, Load(8192), devices).verdict == "partial"
+    assert fit(heavy, Load(8192, cpu_moe_layers=len(shape.layers)), devices).verdict == "fits"
