@@ -69,6 +69,10 @@ class SamplingOptions:
     stop: tuple[str, ...] = ()
     repeat_penalty: float | None = None
     response_format: Mapping[str, object] | None = None
+    thinking: Mapping[str, object] = field(default_factory=dict)
+    """Fields that ask for more or fewer thoughts, where messages are answered."""
+    system_words: str | None = None
+    """Words at the end of the system prompt that do the same."""
 
     def to_completion(self) -> dict[str, object]:
         """The fields of a request to continue a text: llama.cpp takes a schema by itself there."""
@@ -173,8 +177,9 @@ class ChatClient:
         if self.completes:
             text = messages[-1].content if messages else ""
             return "completions", {"prompt": encodable(text), **options.to_completion()}
-        said = [message.to_dict() for message in messages]
-        return "chat/completions", {"messages": said, **options.to_dict(), **tools}
+        said = [message.to_dict() for message in _with_words(messages, options.system_words)]
+        fields = {**options.to_dict(), **options.thinking, **tools}
+        return "chat/completions", {"messages": said, **fields}
 
     def _connect(self) -> "HTTPConnection":
         import socket
@@ -314,6 +319,16 @@ def error_text(raw: bytes) -> str:
             return sanitize_line(text, _SHOWN)
     text = raw.decode(errors="replace").strip()
     return "" if text.startswith(("{", "[", "<")) else sanitize_line(text, _SHOWN)
+
+
+def _with_words(messages: Sequence[Message], words: str | None) -> Sequence[Message]:
+    """Return the messages with words at the end of the system prompt."""
+    if words is None:
+        return messages
+    if messages and messages[0].role == "system":
+        first, *rest = messages
+        return [replace(first, content=f"{first.content}\n{words}"), *rest]
+    return [Message("system", words), *messages]
 
 
 def _context_exceeded(body_error: Mapping[str, Any], message: str) -> ContextExceededError:

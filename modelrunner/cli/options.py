@@ -63,6 +63,15 @@ ChatTemplate: TypeAlias = Annotated[
         " (default: the model's own).",
     ),
 ]
+Think: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--think",
+        metavar="LEVEL",
+        help="How much to think before the answer: off, on, low, medium, high, or a number of"
+        " tokens (default: the model's own).",
+    ),
+]
 Files: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(

@@ -20,6 +20,7 @@ ABILITIES: Mapping[str, frozenset[Ability]] = {
             Ability.EMBEDDING,
             Ability.ROPE,
             Ability.SPLIT,
+            Ability.TEMPLATE_ARGUMENTS,
         }
     ),
     "xllamacpp": frozenset(Ability) - {Ability.RPC},
@@ -45,6 +46,7 @@ _ABILITY_OF: Mapping[str, Ability] = {
     "cache_ram": Ability.PROMPT_CACHE,
     "checkpoints": Ability.CHECKPOINTS,
     "template_arguments": Ability.TEMPLATE_ARGUMENTS,
+    "thinking_budget": Ability.LIMITS_THOUGHTS,
     "draft_model": Ability.DRAFT,
     "draft_kind": Ability.DRAFT,
     "draft_tokens": Ability.DRAFT,

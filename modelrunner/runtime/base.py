@@ -182,6 +182,7 @@ class LaunchSpec:
         rope_freq_base: The base of the rotary frequencies; None as the model says.
         rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         sampling: How tokens are chosen where a request does not say.
+        thinking_budget: Tokens to think at most; None leaves it to the runtime.
         port: Where to listen on 127.0.0.1; 0 is any free port.
         raw_flags: What the person at the keyboard has written for the runtime as it is.
     """
@@ -225,6 +226,7 @@ class LaunchSpec:
     rope_freq_base: float | None = None
     rpc: str | None = None
     sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
+    thinking_budget: int | None = None
     port: int = 0
     raw_flags: tuple[str, ...] = ()
 
@@ -275,6 +277,8 @@ class Ability(StrEnum):
     TEMPLATE_ARGUMENTS = "values for the chat template"
     RPC = "RPC servers"
     SPLITS_THOUGHTS = "reasoning separate from the answer"
+    LIMITS_THOUGHTS = "a limit of thoughts"
+    TEMPLATE_FIELDS = "values for the chat template in a request"
 
 
 @dataclass(frozen=True, slots=True)

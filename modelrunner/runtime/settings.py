@@ -9,12 +9,14 @@ What a `LaunchSpec` has beyond them the program says: where the model is, its ke
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.base import CACHE_TYPES, LAST_PORT
+from modelrunner.runtime.capabilities.think import WORDS as THINK_WORDS
+from modelrunner.runtime.capabilities.think import ThinkKind
 from modelrunner.runtime.chat_templates import NAMES
 from modelrunner.text import sanitize_line, suggest
 from modelrunner.wire import parse_json
@@ -325,6 +327,7 @@ Kind: TypeAlias = (
     | Shares
     | AdapterFiles
     | Arguments
+    | ThinkKind
 )
 
 
@@ -347,6 +350,7 @@ _CACHE = Choice(CACHE_TYPES)
 
 KNOWN: Mapping[str, Setting] = {
     "context": Setting(Whole(1), ("context",), "context size in tokens of one conversation"),
+    "think": Setting(ThinkKind(), ("think",), "how much to think before the answer"),
     "kv-type": Setting(_CACHE, ("cache_type_k", "cache_type_v"), "data type of the KV cache"),
     "kv-type-k": Setting(_CACHE, ("cache_type_k",), "data type of the keys in the KV cache"),
     "kv-type-v": Setting(_CACHE, ("cache_type_v",), "data type of the values in the KV cache"),
@@ -480,7 +484,9 @@ def value_of(key: str, text: str, option: str | None = None) -> Value:
 
 
 def _hint(key: str, kind: Kind, text: str, option: str | None) -> str:
-    near = suggest(text, kind.words) if isinstance(kind, Choice) else None
+    words: Sequence[str] = THINK_WORDS if isinstance(kind, ThinkKind) else ()
+    words = kind.words if isinstance(kind, Choice) else words
+    near = suggest(text, words) if words else None
     written = f"--set {key}={kind.example}" if option is None else f"{option} {kind.example}"
     return near or f"write it like {written}"
 

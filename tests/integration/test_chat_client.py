@@ -77,6 +77,34 @@ def test_a_request_says_what_was_said_and_only_the_options_that_are_set(
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ([Message("system", "be brief")], {"role": "system", "content": "be brief\n/no_think"}),
+        ([], {"role": "system", "content": "/no_think"}),
+    ],
+)
+def test_a_request_says_how_much_to_think_by_fields_and_by_words_in_the_system_prompt(
+    server: OpenAIServer, said: list[Message], sent: dict[str, str]
+) -> None:
+    fields = {"chat_template_kwargs": {"enable_thinking": False}}
+    options = SamplingOptions(thinking=fields, system_words="/no_think")
+    client = ChatClient(server.url, None, "m")
+    list(client.stream([*said, Message("user", "hi")], options))
+    body = server.requests[0].body
+    assert body["messages"] == [sent, {"role": "user", "content": "hi"}]
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_text_to_continue_is_not_asked_to_think(server: OpenAIServer) -> None:
+    options = SamplingOptions(thinking={"chat_template_kwargs": {}}, system_words="/no_think")
+    client = ChatClient(server.url, None, "m", completes=True)
+    server.next(says("a"))
+    list(client.stream(HI, options))
+    assert "chat_template_kwargs" not in server.requests[0].body
+    assert "/no_think" not in server.requests[0].body["prompt"]
+
+
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
 def test_the_base_url_may_end_in_v1(server: OpenAIServer, path: str) -> None:
     list(ChatClient(server.url + path, None, "m").stream(HI, SamplingOptions()))

@@ -81,6 +81,8 @@ CASES = {
 ELSEWHERE = {
     # files, which are found first
     *("draft", "lora", "chat-template"),
+    # what it comes to depends on the model's chat template
+    "think",
     # the parser alone takes these, see below, and the last one is for requests
     *("device", "rpc", "system"),
 }
@@ -171,3 +173,8 @@ def test_flags_and_devices_reach_the_embedded_llama_cpp_by_its_own_parser():
     assert (parsed["warmup"], parsed["tensor_buft_overrides"]) == (False, "output=CPU")
     # what was written by hand counts more
     assert parsed["sampling.temp"] == 0.125
+
+
+def test_a_limit_of_thoughts_reaches_llama_cpp_by_either_way():
+    for found in probed([replace(spec_of(), thinking_budget=300)])[0]:
+        assert found["sampling.reasoning_budget_tokens"] == 300

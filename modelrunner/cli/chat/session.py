@@ -1,7 +1,7 @@
 """The state of a chat: model, conversation, options."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelrunner.chat.answer import Done, Timings, Usage
@@ -12,6 +12,7 @@ from modelrunner.cli.chat.tools import Caller
 from modelrunner.cli.rendering.answer import Thinking
 from modelrunner.errors import UsageError
 from modelrunner.runtime.base import Runtime
+from modelrunner.runtime.capabilities.think import Thinker, Thought
 from modelrunner.runtime.placement import Placement
 from modelrunner.units import counted
 
@@ -34,6 +35,9 @@ class Session:
         no_tools: Why the runtime does not support tools; None if it does.
         tools_warning: A warning if the model's template does not support tools.
         opening: What the model's prompts open of thoughts.
+        thinker: Says what asks the model to think more or less; None where it continues text.
+        think: How much the model is asked to think; None where nobody has said.
+        no_think: Why that cannot be changed during the chat; None if it can.
         caller: Runs the tools that the model calls.
         texts: Text files attached to the next message.
         images: Images attached to the next message, as data URIs.
@@ -63,6 +67,9 @@ class Session:
     no_tools: UsageError | None = None
     tools_warning: str | None = None
     opening: Opening = Opening.UNKNOWN
+    thinker: Thinker | None = None
+    think: str | None = None
+    no_think: str | None = None
     caller: Caller = field(default_factory=Caller)
     texts: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
@@ -76,6 +83,17 @@ class Session:
     received_s: float = 0.0
     last: Done | None = None
     warned: bool = False
+
+    def ask_to_think(self, level: str | None) -> str | None:
+        """Have the model think as asked from the next answer on; return what to say of it.
+
+        Args:
+            level: As `ThinkKind` takes it; None leaves it to the model.
+        """
+        thought = Thought() if level is None or self.thinker is None else self.thinker.ask(level)
+        self.think = level
+        self.options = replace(self.options, thinking=thought.fields(), system_words=thought.words)
+        return thought.note
 
     def begin_anew(self) -> None:
         """Reset statistics and attachments for another conversation."""

@@ -15,6 +15,7 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     Parallel,
+    Think,
     Threads,
 )
 from modelrunner.errors import ModelNotFoundError, UsageError
@@ -48,6 +49,7 @@ def configure(
     kv_type: KvType = None,
     draft: Draft = None,
     chat_template: ChatTemplate = None,
+    think: Think = None,
     assignments: Assignments = None,
     unset: Annotated[
         list[str] | None,
@@ -69,6 +71,7 @@ def configure(
         kv_type=kv_type,
         draft=draft,
         chat_template=chat_template,
+        think=think,
         assignments=assignments or (),
     )
     add, remove = options.settings(), unset or []

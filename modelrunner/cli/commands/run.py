@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,9 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import Fitting, request_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
+from modelrunner.runtime.capabilities.facts import Thinking
+from modelrunner.runtime.capabilities.read import template_facts
+from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.sampling import Recommended, Sampling
 from modelrunner.tools.files import load_tools
@@ -144,7 +148,7 @@ def run(
     if fit or require_fit:
         reference = _fitted(context, reference, fit, require_fit, launch)
     model, name = find_or_pull(context, reference, mmproj, chats=True)
-    request = precedence.request(chosen, model, name, launch)
+    request, think = _without_think(precedence.request(chosen, model, name, launch), chosen)
     experience = context.workspace.experience()
     usable, request = narrowed(usable, request)
     plan = plan_launch(context.store, model, name, request, usable.devices)
@@ -152,9 +156,7 @@ def run(
     _show_plan(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
-    warning = _tools_warning(chosen, plan)
-    if tools is not None and warning is not None:
-        context.console.warn(warning)
+    warning = _tools_warning(context, chosen, plan, tools)
     conversation = _conversation(context, manner, system if system is not None else request.system)
     options = one_shot.options(
         SamplingOptions(
@@ -179,7 +181,7 @@ def run(
         session.caller, session.load_s = caller, load_s
         session.runtime, session.placement = chosen, placement
         session.texts, session.images, session.no_images = texts, pictures, no_images
-        session.opening = Opening.NEVER if manner.completes else _opening(chosen, plan, server)
+        _ask_to_think(context, session, chosen, plan, server, think)
         if question is not None:
             one_shot.answer(context, session, question)
             return
@@ -276,6 +278,9 @@ def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
 
 def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
     """Return what the prompt opens of thoughts, unless the server splits them off."""
+    facts = plan.capabilities.template
+    if facts is not None and facts.thinking is not None and facts.rendered and not runtime.external:
+        return _opened(runtime, plan, facts.thinking)
     template, splits = plan.chat_template, Ability.SPLITS_THOUGHTS in runtime.abilities
     if runtime.external:
         # the model that was named may not be the one that answers
@@ -285,6 +290,17 @@ def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
         # an answer without a thought may be whole then
         return Opening.UNKNOWN
     return opening
+
+
+def _opened(runtime: Runtime, plan: LaunchPlan, thinking: Thinking) -> Opening:
+    """Return what the prompts of a template that was tried open."""
+    if Ability.SPLITS_THOUGHTS in runtime.abilities:
+        # an answer without a thought may be whole then, and each question may ask for thoughts
+        opens = thinking.opens or thinking.opens_by_default
+        return Opening.UNKNOWN if opens else Opening.BY_MODEL
+    opens = thinking.opens_by_default if plan.think is None else thinking.opens
+    off = plan.think in {"off", "0"} and thinking.can_stop
+    return Opening.BY_PROMPT if opens and not off else Opening.BY_MODEL
 
 
 def _say_sampling(
@@ -307,6 +323,44 @@ def _question(context: Context, words: list[str]) -> str | None:
     return question
 
 
+def _without_think(request: LaunchRequest, runtime: Runtime) -> tuple[LaunchRequest, str | None]:
+    """Return a request without how much to think where each question can say it: and that."""
+    if Ability.TEMPLATE_FIELDS in runtime.abilities:
+        return replace(request, think=None), request.think
+    return request, request.think
+
+
+def _ask_to_think(
+    context: Context,
+    session: Session,
+    runtime: Runtime,
+    plan: LaunchPlan,
+    server: Server,
+    think: str | None,
+) -> None:
+    """Have the model think as much as was asked for, and say where it cannot."""
+    if session.client.completes:
+        session.opening = Opening.NEVER
+        return
+    session.opening = _opening(runtime, plan, server)
+    thinking, known = plan.capabilities.thinking, True
+    if runtime.external:
+        # the model that was named may not be the one that answers
+        template = server.chat_template()
+        known = template is not None
+        thinking = template_facts([template])[0].thinking if template is not None else None
+    limits = Ability.LIMITS_THOUGHTS in runtime.abilities
+    session.thinker = Thinker(plan.name, thinking, budgets=limits, known=known)
+    note = plan.think_note
+    if Ability.TEMPLATE_FIELDS in runtime.abilities:
+        note = session.ask_to_think(think)
+    else:
+        session.think = think
+        session.no_think = f"{runtime.name} cannot change how much a model thinks during a chat"
+    if note is not None:
+        context.console.warn(note)
+
+
 def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str | None:
     """Return why the model does not support images; None if it does.
 
@@ -322,11 +376,16 @@ def _no_images(runtime: Runtime, plan: LaunchPlan, pictures: list[str]) -> str |
     return why
 
 
-def _tools_warning(runtime: Runtime, plan: LaunchPlan) -> str | None:
+def _tools_warning(
+    context: Context, runtime: Runtime, plan: LaunchPlan, tools: Path | None
+) -> str | None:
     # what a server has that runs already is not for us to know
     if runtime.external or plan.knows_tools:
         return None
-    return f"the chat template of {plan.name} does not support tools: the model may never see them"
+    why = f"the chat template of {plan.name} does not support tools: the model may never see them"
+    if tools is not None:
+        context.console.warn(why)
+    return why
 
 
 def _fitted(

@@ -186,6 +186,7 @@ def cards(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching settings with `=`, or after the equals sign their values."""
+    from modelrunner.runtime.capabilities.think import WORDS, ThinkKind
     from modelrunner.runtime.chat_templates import NAMES
     from modelrunner.runtime.settings import KNOWN, Choice, Switch, Template, canonical
 
@@ -198,6 +199,8 @@ def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
         kind = setting.kind
         if isinstance(kind, Choice):
             values = kind.words
+        elif isinstance(kind, ThinkKind):
+            values = WORDS
         elif isinstance(kind, Switch):
             values = ("on", "off")
         elif isinstance(kind, Template):
@@ -217,6 +220,13 @@ def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
     from modelrunner.runtime.base import CACHE_TYPES
 
     return _begin(CACHE_TYPES, incomplete)
+
+
+def think_levels(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return matching words for how much to think."""
+    from modelrunner.runtime.capabilities.think import WORDS
+
+    return _begin(WORDS, incomplete)
 
 
 def chat_templates(_ctx: typer.Context, incomplete: str) -> list[str]:
@@ -279,6 +289,7 @@ def export_kinds(_ctx: typer.Context, incomplete: str) -> list[str]:
 _BY_NAME: Mapping[str, Completer] = {
     "assignments": assignments,
     "chat_template": chat_templates,
+    "think": think_levels,
     "gpu": gpus,
     "kind": export_kinds,
     "kv_type": cache_types,

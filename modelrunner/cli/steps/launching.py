@@ -18,6 +18,7 @@ from modelrunner.cli.options import (
     Parallel,
     RawFlags,
     Rpc,
+    Think,
     Threads,
 )
 from modelrunner.cli.steps.pulling import pull_one
@@ -111,6 +112,7 @@ def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
     rpc: Rpc = None,
     device: Device = None,
     chat_template: ChatTemplate = None,
+    think: Think = None,
     assignments: Assignments = None,
     raw_flags: RawFlags = None,
 ) -> LaunchOptions:
@@ -127,6 +129,7 @@ def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
         assignments=assignments or (),
         raw_flags=raw_flags or (),
         chat_template=chat_template,
+        think=think,
     )
 
 

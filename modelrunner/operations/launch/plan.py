@@ -5,6 +5,7 @@ for, as fits into this machine, and as is usual. It is reported as it will run, 
 less.
 """
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.operations.model.recommended import recommended_by
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
+from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.sampling import Recommended
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import counted, format_size
@@ -71,6 +73,8 @@ class LaunchPlan:
         projector_problem: Why the artifact's projector is left out.
         recommended: How tokens are chosen where a request does not say, and who says so.
         capabilities: What the model can do, with the chat template that it is started with.
+        think: How much to think, as it was asked for; None where nobody has said.
+        think_note: What to say of that: that the model cannot, or does otherwise.
     """
 
     name: str
@@ -88,6 +92,8 @@ class LaunchPlan:
     projector_problem: str | None = None
     recommended: Recommended = Recommended()  # noqa: RUF009 - it is frozen
     capabilities: Capabilities = Capabilities()  # noqa: RUF009 - it is frozen
+    think: str | None = None
+    think_note: str | None = None
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -192,6 +198,8 @@ def plan_launch(
     recommended = Recommended(
         (("configured", request.sampling), *recommended_by(model, metadata).parts)
     )
+    capabilities = _capabilities(model, found, request.chat_template)
+    request, think_note = _thinking(request, name, capabilities)
     spec = replace(request, sampling=recommended.values).spec(
         model.weights(),
         name,
@@ -214,8 +222,32 @@ def plan_launch(
         own_template=template,
         projector_problem=found.projector_problem,
         recommended=recommended,
-        capabilities=_capabilities(model, found, request.chat_template),
+        capabilities=capabilities,
+        think=request.think,
+        think_note=think_note,
     )
+
+
+def _thinking(
+    request: LaunchRequest, name: str, capabilities: Capabilities
+) -> tuple[LaunchRequest, str | None]:
+    """Return the request with what a runtime is told of thinking, and what to say of it."""
+    if request.think is None:
+        return request, None
+    thinker = Thinker(name, capabilities.thinking, budgets=request.limits_thoughts)
+    thought = thinker.ask(request.think)
+    note = thought.note
+    if thought.words is not None:
+        note = f"{name} goes by the system prompt: add {thought.words} to it in each request"
+    # bounded: our own, and what the settings have checked
+    before = json.loads(request.template_arguments or "{}")
+    arguments = {**thought.arguments, **before}
+    changed = replace(
+        request,
+        template_arguments=json.dumps(arguments) if arguments else None,
+        thinking_budget=thought.budget,
+    )
+    return changed, note
 
 
 def _capabilities(

@@ -40,6 +40,7 @@ class LaunchOptions:
         assignments: `--set KEY=VALUE`; the options above count more.
         raw_flags: What stands behind `--`.
         chat_template: `--chat-template`: a name or a file.
+        think: `--think`.
     """
 
     context: int | None = None
@@ -53,6 +54,7 @@ class LaunchOptions:
     assignments: Sequence[str] = ()
     raw_flags: Sequence[str] = ()
     chat_template: str | None = None
+    think: str | None = None
 
     def settings(self) -> dict[str, Value]:
         """Return the settings that the options make.
@@ -70,6 +72,7 @@ class LaunchOptions:
             "rpc": self.rpc,
             "device": self.device,
             "chat-template": self.chat_template,
+            "think": self.think,
         }
         said = {
             key: settings.value_of(key, settings.as_text(value), f"--{key}")
@@ -149,6 +152,7 @@ class Precedence:
             chat_template=None if template is None else template_file(str(template)),
             raw_flags=tuple(options.raw_flags),
         )
+        request = replace(request, limits_thoughts=Ability.LIMITS_THOUGHTS in runtime.abilities)
         if (request.parallel or 1) > 1:
             require(runtime, [Ability.PARALLEL])
         request.check()
@@ -204,7 +208,9 @@ def refuse_for_others(runtime: Runtime, options: LaunchOptions) -> None:
     Raises:
         UsageError: There are some.
     """
-    first = next(iter([*options.settings(), *options.raw_flags]), None)
+    # a request says how much to think, to whatever server
+    said = [key for key in options.settings() if key != "think"]
+    first = next(iter([*said, *options.raw_flags]), None)
     if first is not None:
         raise UsageError(
             f"cannot set {first}: the server is already running",

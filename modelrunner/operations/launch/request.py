@@ -69,6 +69,9 @@ class LaunchRequest:
         rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         chat_template: A file with a Jinja template instead of the model's own.
         sampling: How tokens are chosen where a request does not say.
+        think: How much to think, as `ThinkKind` takes it.
+        limits_thoughts: Whether the runtime can limit the tokens of thoughts.
+        thinking_budget: Tokens to think at most.
         raw_flags: Flags for llama-server, passed on as they are.
     """
 
@@ -106,6 +109,9 @@ class LaunchRequest:
     rpc: str | None = None
     chat_template: Path | None = None
     sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
+    think: str | None = None
+    limits_thoughts: bool = True
+    thinking_budget: int | None = None
     raw_flags: tuple[str, ...] = ()
 
     @classmethod
@@ -169,6 +175,7 @@ class LaunchRequest:
             rpc=_text(found, "rpc"),
             chat_template=chat_template,
             sampling=Sampling.of(found),
+            think=_text(found, "think"),
             raw_flags=raw_flags,
         )
 
@@ -284,6 +291,7 @@ class LaunchRequest:
             rope_freq_base=self.rope_freq_base,
             rpc=self.rpc,
             sampling=self.sampling,
+            thinking_budget=self.thinking_budget,
             raw_flags=self.raw_flags,
         )
 

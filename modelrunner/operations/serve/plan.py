@@ -291,7 +291,7 @@ def _planned(
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
     served = _served(model, spec, needed, "chat", plan.capabilities)
-    return ServePlan(served, line, fits, plan.projector_problem)
+    return ServePlan(served, line, fits, plan.projector_problem or plan.think_note)
 
 
 def _served(

@@ -160,6 +160,8 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
         variables["LLAMA_ARG_MMAP"] = "0"
     if spec.memory_lock:
         variables["LLAMA_ARG_MLOCK"] = "1"
+    if spec.thinking_budget is not None:
+        variables["LLAMA_ARG_THINK_BUDGET"] = str(spec.thinking_budget)
     mode = load_mode(spec)
     if mode != "auto":
         variables["LLAMA_ARG_LOAD_MODE"] = mode

@@ -90,7 +90,15 @@ class ExternalRuntime:
     external = True
     # it may be able to, and its requests are passed on; how it is started is its own
     abilities = frozenset(
-        {Ability.TOOLS, Ability.SCHEMA, Ability.PROJECTOR, Ability.EMBEDDING, Ability.PARALLEL}
+        {
+            Ability.TOOLS,
+            Ability.SCHEMA,
+            Ability.PROJECTOR,
+            Ability.EMBEDDING,
+            Ability.PARALLEL,
+            Ability.LIMITS_THOUGHTS,
+            Ability.TEMPLATE_FIELDS,
+        }
     )
 
     def __init__(self, url: str, api_key: str = "") -> None:

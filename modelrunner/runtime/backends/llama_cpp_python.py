@@ -9,13 +9,18 @@ server answers one request at a time; the others wait.
 
 import socket
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from modelrunner.errors import UsageError
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends.python_package import PythonRuntime
-from modelrunner.runtime.base import UNQUANTIZED, LaunchSpec
+from modelrunner.runtime.base import UNQUANTIZED, Ability, LaunchSpec
 from modelrunner.runtime.child import handshake
 from modelrunner.runtime.child.ports import LOOPBACK
+from modelrunner.runtime.child.server import AnnouncedServer
+from modelrunner.wire import parse_json
 
 _CHAT_FORMAT = "modelrunner"
 _ALL_LAYERS = -1
@@ -40,6 +45,16 @@ class LlamaCppPython(PythonRuntime):
     loads = ("lib/libllama.so", "lib/libmtmd.so")
     extra = "llama-cpp-python"
     abilities = ABILITIES[name]
+
+    def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
+        """Start the program; its own way to show images takes no values for the template."""
+        if spec.mmproj is not None and spec.template_arguments is not None:
+            raise UsageError(
+                f"{self.name} does not offer {Ability.TEMPLATE_ARGUMENTS} of a model with images",
+                hint="use --runtime xllamacpp, or remove --think and chat-template-kwargs",
+                runtime=self.name,
+            )
+        return super().start(spec, log)
 
 
 def main() -> None:
@@ -131,9 +146,11 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         settings["lora_path"] = str(spec.adapter)
     if spec.mmproj is not None:
         settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
-    elif spec.chat_template is not None:
+    elif spec.chat_template is not None or spec.template_arguments is not None:
+        given = spec.chat_template
         # outside: a template that a person names, or one of ours
-        _register_template(spec.chat_template.read_text(encoding="utf-8"))
+        template = None if given is None else given.read_text(encoding="utf-8")
+        _register_template(template, parse_json(spec.template_arguments or "{}"))
         settings |= {"chat_format": _CHAT_FORMAT}
     return settings
 
@@ -163,19 +180,24 @@ def _ggml_type(name: str) -> int:
     return number
 
 
-def _register_template(template: str) -> None:
-    """Make a chat format of a template; the tokens it needs are known once the model is loaded."""
+def _register_template(template: str | None, arguments: Mapping[str, Any]) -> None:
+    """Make a chat format of a template; the tokens it needs are known once the model is loaded.
+
+    Args:
+        template: The template; None for the model's own.
+        arguments: Values for its variables.
+    """
     from llama_cpp import llama_chat_format
 
     def answer(*, llama: Any, **request: Any) -> Any:  # noqa: ANN401 - the package's own types
         end, begin = llama.token_eos(), llama.token_bos()
         formatter = llama_chat_format.Jinja2ChatFormatter(
-            template=template,
+            template=template or llama.metadata["tokenizer.chat_template"],
             eos_token=llama.detokenize([end], special=True).decode(errors="replace"),
             bos_token=llama.detokenize([begin], special=True).decode(errors="replace"),
             stop_token_ids=[end],
         )
-        return formatter.to_chat_handler()(llama=llama, **request)
+        return formatter.to_chat_handler()(llama=llama, **arguments, **request)
 
     llama_chat_format.register_chat_completion_handler(_CHAT_FORMAT)(answer)
 

@@ -148,6 +148,8 @@ def _remember(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the pack
         params.cache_ram_mib = spec.cache_ram
     if spec.checkpoints is not None:
         params.n_ctx_checkpoints = spec.checkpoints
+    if spec.thinking_budget is not None:
+        params.sampling.reasoning_budget_tokens = spec.thinking_budget
     if spec.template_arguments is not None:
         # llama.cpp keeps each value as the JSON of it
         values = parse_json(spec.template_arguments)

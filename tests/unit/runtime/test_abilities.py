@@ -34,6 +34,7 @@ ASKED = [
     ({"cache_ram": 0}, Ability.PROMPT_CACHE),
     ({"checkpoints": 0}, Ability.CHECKPOINTS),
     ({"template_arguments": "{}"}, Ability.TEMPLATE_ARGUMENTS),
+    ({"thinking_budget": 0}, Ability.LIMITS_THOUGHTS),
 ]
 
 
@@ -64,3 +65,12 @@ def test_start_itself_refuses_it(name, tmp_path):
     with pytest.raises(UsageError, match=f"{name} does not offer RPC servers"):
         runtime.start(replace(SPEC, rpc="gpu-1:50052"), tmp_path / "log")
     assert not (tmp_path / "log").exists()
+
+
+def test_llama_cpp_python_refuses_values_for_the_template_of_a_model_with_images(tmp_path):
+    spec = replace(SPEC, mmproj=Path("/p.gguf"), template_arguments="{}")
+    with pytest.raises(UsageError) as caught:
+        RUNTIMES["llama-cpp-python"].start(spec, tmp_path / "log")
+    assert caught.value.message == (
+        "llama-cpp-python does not offer values for the chat template of a model with images"
+    )

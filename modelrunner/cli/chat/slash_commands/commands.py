@@ -13,6 +13,7 @@ from modelrunner.cli.chat.slash_commands.saved import SavedChat, holds_a_chat, l
 from modelrunner.cli.chat.slash_commands.settings import change, settings
 from modelrunner.cli.chat.tools import ask_person, describe_call, describe_tools
 from modelrunner.errors import UsageError
+from modelrunner.runtime.capabilities.think import ThinkKind
 from modelrunner.text import closest, did_you_mean, sanitize, sanitize_line
 from modelrunner.tools.files import load_tools
 from modelrunner.tools.tool import Toolbox
@@ -29,6 +30,8 @@ HELP = '''\
                      file; "" removes them
 /copy                copy the last answer to the clipboard
 /system [TEXT]       show or set the system prompt; "" removes it
+/think [LEVEL]       show or set how much the model thinks: off, on, low, medium, high, a number
+                     of tokens, or default
 /set [KEY VALUE]     show or set temperature, top_p, seed, max_tokens, repeat_penalty,
                      verbose (on, off), markdown (on, off) or thinking (show, fold, hide)
 /show                show the model, the settings and the conversation
@@ -226,6 +229,37 @@ def _tools(session: Session, argument: str, say: Say) -> Next:
     return Next.READ
 
 
+def _think(session: Session, argument: str, say: Say) -> Next:
+    if session.thinker is None:
+        raise UsageError(
+            "a model without a chat template does not think",
+            hint="start it with --chat-template to chat with it",
+        )
+    if not argument:
+        thinking = session.thinker.thinking
+        can = "" if thinking is None else f"; the model can: {thinking.how}"
+        say(f"think {session.think or 'default'}{can}")
+        return Next.READ
+    level = None if argument.lower() == "default" else _level(argument)
+    if session.no_think is not None:
+        raise UsageError(session.no_think, hint="start the chat again with --think LEVEL")
+    note = session.ask_to_think(level)
+    say(note or f"think {level or 'default'}")
+    return Next.READ
+
+
+def _level(text: str) -> str:
+    kind = ThinkKind()
+    level = kind.parse(text)
+    if level is None:
+        shown = sanitize_line(text, 80)
+        raise UsageError(
+            f"`/think` must be {kind}, got {shown!r}",
+            hint="`/think default` leaves it to the model",
+        )
+    return level
+
+
 def _copy(session: Session, _argument: str, say: Say) -> Next:
     turns = session.conversation.turns
     answer = next((turn.content for turn in reversed(turns) if turn.role == "assistant"), "")
@@ -311,6 +345,7 @@ _COMMANDS: dict[str, _Command] = {
     "/show": _show,
     "/stats": _stats,
     "/system": _system,
+    "/think": _think,
     "/tools": _tools,
 }
 

@@ -227,3 +227,45 @@ def test_a_projector_of_another_model_is_not_packaged(store: Store, tmp_path: Pa
     assert caught.value.message == (
         "mmproj-y.gguf does not match x.gguf: its output has 96 dimensions, the model needs 32"
     )
+
+
+SWITCHED = "{{ messages[0].content }}{{ '<think>' if enable_thinking else '' }}"
+
+
+@pytest.mark.parametrize(
+    ("think", "limits", "arguments", "budget", "note"),
+    [
+        (None, True, None, None, None),
+        ("off", True, '{"enable_thinking": false}', None, None),
+        ("300", True, '{"enable_thinking": true}', 300, None),
+        (
+            "300",
+            False,
+            '{"enable_thinking": true}',
+            None,
+            "ai/x:1 cannot limit its thoughts to 300 tokens with this runtime",
+        ),
+    ],
+)
+def test_a_launch_says_how_much_to_think_in_the_templates_words(
+    store: Store,
+    tmp_path: Path,
+    think: str | None,
+    limits: bool,
+    arguments: str | None,
+    budget: int | None,
+    note: str | None,
+) -> None:
+    pytest.importorskip("jinja2", reason="templates are rendered with jinja2")
+    model = stored(store, tmp_path, metadata={"tokenizer.chat_template": SWITCHED})
+    found = plan(store, model, replace(WISH, think=think, limits_thoughts=limits))
+    told = (found.spec.template_arguments, found.spec.thinking_budget, found.think_note)
+    assert told == (arguments, budget, note)
+
+
+def test_a_model_that_does_not_think_is_not_told_to(store: Store, tmp_path: Path) -> None:
+    found = plan(store, stored(store, tmp_path), replace(WISH, think="low"))
+    assert (found.spec.template_arguments, found.spec.thinking_budget) == (None, None)
+    assert found.think_note == (
+        "the chat template of ai/x:1 has no thinking: `think` has no effect"
+    )

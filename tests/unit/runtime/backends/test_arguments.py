@@ -118,3 +118,10 @@ def test_sampling_is_said_in_the_words_of_llama_servers_options():
         *("--mirostat", "2"),
         *("--mirostat-ent", "4.5"),
     ]
+
+
+def test_thinking_is_asked_for_by_values_of_the_template_and_a_budget():
+    spec = replace(SPEC, template_arguments='{"enable_thinking": false}', thinking_budget=0)
+    assert arguments(spec, 1)[-2:] == ["--chat-template-kwargs", '{"enable_thinking": false}']
+    assert environment(spec)["LLAMA_ARG_THINK_BUDGET"] == "0"
+    assert "LLAMA_ARG_THINK_BUDGET" not in environment(SPEC)

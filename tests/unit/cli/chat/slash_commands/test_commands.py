@@ -9,6 +9,8 @@ from modelrunner.chat.conversation import Conversation, Message
 from modelrunner.cli.chat.session import Session
 from modelrunner.cli.chat.slash_commands.commands import HELP, NAMES, Next, run_command
 from modelrunner.errors import UsageError
+from modelrunner.runtime.capabilities.facts import Thinking
+from modelrunner.runtime.capabilities.think import Thinker
 
 
 @pytest.fixture
@@ -424,3 +426,45 @@ def test_tools_that_the_model_may_never_see_are_reported(session: Session, tools
 def test_tools_for_a_runtime_that_has_none_are_refused(session: Session, tools: str) -> None:
     session.no_tools = UsageError("it offers none", hint="choose another")
     assert refused(session, f"/tools {tools}") == ("it offers none", "choose another")
+
+
+THINKING = Thinking(switch="enable_thinking", on=True, off=False)
+
+
+def test_how_much_the_model_thinks_is_shown_and_set_for_the_next_answers(session: Session) -> None:
+    session.thinker = Thinker("m", THINKING)
+    assert run(session, "/think") == "think default; the model can: on/off"
+    assert run(session, "/think OFF") == "think off"
+    fields = {"chat_template_kwargs": {"enable_thinking": False}}
+    assert session.options == SamplingOptions(thinking=fields)
+    assert run(session, "/think") == "think off; the model can: on/off"
+    assert run(session, "/think low") == "m knows no levels: low is at most 1024 tokens"
+    assert session.options.thinking["reasoning_budget_tokens"] == 1024
+    assert run(session, "/think default") == "think default"
+    assert session.options == SamplingOptions()
+
+
+def test_a_model_that_does_not_think_says_so(session: Session) -> None:
+    session.thinker = Thinker("m", None)
+    assert run(session, "/think") == "think default"
+    assert run(session, "/think high") == (
+        "the chat template of m has no thinking: `think` has no effect"
+    )
+    assert session.options == SamplingOptions()
+
+
+def test_what_cannot_be_asked_to_think_is_refused(session: Session) -> None:
+    assert refused(session, "/think off") == (
+        "a model without a chat template does not think",
+        "start it with --chat-template to chat with it",
+    )
+    session.thinker = Thinker("m", THINKING)
+    assert refused(session, "/think a lot") == (
+        "`/think` must be one of off, on, low, medium, high, or a number of tokens, got 'a lot'",
+        "`/think default` leaves it to the model",
+    )
+    session.no_think = "it cannot"
+    assert refused(session, "/think off") == (
+        "it cannot",
+        "start the chat again with --think LEVEL",
+    )
