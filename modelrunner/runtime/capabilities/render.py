@@ -294,7 +294,16 @@ def _by_default(
 
 def _to_json(value: object, **options: Any) -> str:  # noqa: ANN401 - as templates call it
     known = {key: options[key] for key in ("indent", "separators", "sort_keys") if key in options}
-    return json.dumps(value, ensure_ascii=options.get("ensure_ascii", False), **known)
+    # llama.cpp's own engine makes lists where Jinja's filters make generators
+    return json.dumps(
+        value, ensure_ascii=options.get("ensure_ascii", False), default=_listed, **known
+    )
+
+
+def _listed(value: object) -> list[object]:
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _raise(message: str) -> NoReturn:

@@ -136,6 +136,11 @@ def test_what_the_hubs_library_has_beyond_jinja_is_understood() -> None:
     assert facts(template) == TemplateFacts(tools=True)
 
 
+def test_what_a_filter_goes_through_is_shown_as_llama_cpp_shows_it() -> None:
+    template = PLAIN + "{{ tools | map(attribute='function') | tojson if tools }}"
+    assert facts(template).tools
+
+
 HOSTILE = {
     "a loop without an end": (
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
