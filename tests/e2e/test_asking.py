@@ -14,7 +14,7 @@ from tests.support.terminal import chatting
 pytestmark = pytest.mark.model
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of France? Answer in one sentence."
 LIKELIEST = ("--temperature", "0")
 WEATHER = '''
 def get_weather(city: str) -> dict:

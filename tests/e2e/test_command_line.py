@@ -171,7 +171,7 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
         (
             ["run", "ai/x", "--runtime", "nope", "hi"],
             "--runtime: unknown runtime 'nope'",
-            "use auto, llama-server, llama-cpp-python, xllamacpp, docker, or the URL of a server",
+            "use auto, installed, llama-server, llama-cpp-python, xllamacpp, docker, or the URL of a server",
         ),
     ],
 )
@@ -330,7 +330,19 @@ def test_a_configuration_that_is_not_understood_is_named(cli: CommandLine) -> No
 def test_devices_and_runtimes_have_their_keys(cli: CommandLine) -> None:
     devices = json.loads(cli("devices", "--json").stdout)
     assert {tuple(device) for device in devices} == {
-        ("name", "kind", "total_bytes", "free_bytes", "backend", "shared", "pci", "sources"),
+        *(
+            (
+                "name",
+                "kind",
+                "total_bytes",
+                "free_bytes",
+                "backend",
+                "shared",
+                "pci",
+                "sources",
+                "used",
+            ),
+        ),
     }
     assert "host" in {device["kind"] for device in devices}
     runtimes = json.loads(cli("runtimes", "--json").stdout)

@@ -90,7 +90,7 @@ class TestStart:
         question = [
             "run",
             SMOLLM2,
-            "What is the capital of France?",
+            "What is the capital of France? Answer in one sentence.",
             "--temperature",
             "0",
             "--max-tokens",
@@ -170,7 +170,12 @@ class TestStart:
             "DOCKER_HOST": docker_with_llama.host,
         }
         done = models(
-            "run", SMOLLM2, "What is the capital of France?", "--temperature", "0", **environ
+            "run",
+            SMOLLM2,
+            "What is the capital of France? Answer in one sentence.",
+            "--temperature",
+            "0",
+            **environ,
         )
         assert done.returncode == 0, done.stderr
         assert "Paris" in done.stdout
@@ -200,8 +205,10 @@ class TestRuntimes:
         program.chmod(0o755)
         path = f"{program.parent}:{Path(shutil.which('sh') or '/bin/sh').parent}"
         rows = json.loads(cli("runtimes", "--json", PATH=path).stdout)
-        assert (rows[0]["chosen"], rows[0]["version"]) == (True, "6107 (abc)")
-        here = [row["why_not"] for row in rows[1:] if row["available"]]
+        found = {row["name"]: row for row in rows}
+        assert found["llama-server"]["chosen"] is True
+        assert found["llama-server"]["version"] == "6107 (abc)"
+        here = [row["why_not"] for row in rows if row["available"] and not row["chosen"]]
         assert set(here) <= {"llama-server is preferred"}
 
 

@@ -39,7 +39,13 @@ def test_the_servers_reach_llama_cpp(models: CommandLine, tmp_path: Path) -> Non
         models, tmp_path, f'exec {shlex.join([sys.executable, str(STAND_IN)])} "$@"'
     )
     done = cli(
-        *("run", SMOLLM2, "What is the capital of France?", "--context", "512"),
+        *(
+            "run",
+            SMOLLM2,
+            "What is the capital of France? Answer in one sentence.",
+            "--context",
+            "512",
+        ),
         *("--max-tokens", "8", "--rpc", "127.0.0.1:50052, gpu-2:50052"),
     )
     assert done.returncode == 0, done.stderr

@@ -25,7 +25,7 @@ from tests.support.waiting import alive, wait_until
 pytestmark = pytest.mark.model
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of France? Answer in one sentence."
 LIKELIEST = ("--temperature", "0")
 SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say.\n"
 FIT = re.compile(

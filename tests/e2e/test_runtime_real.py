@@ -48,7 +48,7 @@ def installed(cli: CommandLine, home: Path) -> CommandLine:
 
 
 def test_it_answers(installed: CommandLine, smollm2_gguf: Path) -> None:
-    question = "What is the capital of France?"
+    question = "What is the capital of France? Answer in one sentence."
     done = installed(
         "run", str(smollm2_gguf), question, "--max-tokens", "24", "--temperature", "0", "--json",
         MODELRUNNER_RUNTIME="installed",

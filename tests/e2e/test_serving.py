@@ -29,7 +29,7 @@ SMOLLM2 = "ai/smollm2:135M-Q4_1"
 TALKER, VECTORS = "fixtures/tiny-llama", "fixtures/tiny-bert"
 RANKER = "fixtures/tiny-ranker"
 CALLER = "ai/granite-4.0-micro"
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of France? Answer in one sentence."
 SENTENCE = "Hello! I am a tiny model: my weights were made by hand, so this is all they can say."
 TOOL = {
     "type": "function",
@@ -498,6 +498,7 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
     ) as follower:
         post(told["url"], chat(TALKER))
         assert "loaded with xllamacpp" in follower.stdout.readline()
+        assert "all layers on the CPU" in follower.stdout.readline()
         assert " 200 chat/completions " in follower.stdout.readline()
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 130

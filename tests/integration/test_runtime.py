@@ -176,7 +176,12 @@ class TestServer:
             "/chat/completions",
             {
                 "model": "ai/smollm2:135M",
-                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": "What is the capital of France? Answer in one sentence.",
+                    }
+                ],
                 "max_tokens": 8,
                 "temperature": 0,
             },
