@@ -172,8 +172,8 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
             ["run", "ai/x", "--runtime", "nope", "hi"],
             "--runtime: unknown runtime 'nope'",
             (
-                "use auto, installed, llama-server, llama-cpp-python, xllamacpp, docker, or the URL "
-                "of a server"
+                "use auto, installed, llama-server, llama-cpp-python, xllamacpp, docker, or the "
+                "URL of a server"
             ),
         ),
     ],

@@ -43,6 +43,8 @@ def test_the_servers_reach_llama_cpp(models: CommandLine, tmp_path: Path) -> Non
             "run",
             SMOLLM2,
             "What is the capital of France? Answer in one sentence.",
+            "--temperature",
+            "0",
             "--context",
             "512",
         ),
