@@ -4,6 +4,7 @@ The package `modelrunner` exports these names; everything else in it may change 
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -236,8 +237,6 @@ def pull(
 
 
 def _fitted(workspace: Workspace, text: str, fit: Fit) -> str:
-    import warnings
-
     from modelrunner.operations.pull.fit import Fitted, Fitting, request_for
 
     request = request_for(budget=fit.budget, context=fit.context)
@@ -403,6 +402,9 @@ def launch(
     usable, request = narrowed(workspace.usable(chosen), request)
     plan = plan_launch(workspace.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
+    for text in filter(None, (plan.shortage, *plan.warnings)):
+        # past the context manager, to who opens the block
+        warnings.warn(text, stacklevel=3)
     with started(chosen, plan, workspace.settings.state / "logs") as server:
         learn(experience, server, model, plan)
         yield Server(

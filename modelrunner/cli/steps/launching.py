@@ -41,18 +41,10 @@ def warn_of(context: Context, plan: LaunchPlan, usable: Usable, *, gpu_required:
         RuntimeUnavailableError: A GPU is required, and the start would use none.
     """
     show_devices_used(context, usable, plan, gpu_required=gpu_required)
-    if plan.fit.verdict == "no" and not context.console.quiet:
-        longest = plan.fit.max_context
-        advice = f"; --context {longest} would fit" if longest else ""
-        context.console.warn(f"memory is short, this may fail or be slow{advice}")
-    if plan.projector_problem is not None:
-        context.console.warn(plan.projector_problem)
-    warn_of_rpc(context, [plan.spec])
-    trained = plan.trained_context
-    if trained and plan.spec.context > trained:
-        context.console.warn(
-            f"a context of {plan.spec.context} exceeds the trained context of {trained}"
-        )
+    if plan.shortage is not None and not context.console.quiet:
+        context.console.warn(plan.shortage)
+    for text in plan.warnings:
+        context.console.warn(text)
 
 
 def usable_for(context: Context, runtime: Runtime, *, gpu_required: bool) -> Usable:

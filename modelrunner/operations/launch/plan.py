@@ -44,6 +44,7 @@ from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.sampling import Recommended
+from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import counted, format_size
 
@@ -126,6 +127,29 @@ class LaunchPlan:
         given = self.spec.chat_template
         # outside: a template that a person names, or one of ours
         return given.read_text("utf-8", "replace") if given else self.metadata.chat_template
+
+    @property
+    def shortage(self) -> str | None:
+        """A warning that it may not fit; None if it fits, or that is unknown."""
+        if self.fit.verdict != "no":
+            return None
+        longest = self.fit.max_context
+        advice = f"; --context {longest} would fit" if longest else ""
+        return f"memory is short, this may fail or be slow{advice}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What else may go wrong, one sentence each."""
+        trained = self.trained_context
+        exceeds = trained is not None and 0 < trained < self.spec.context
+        found = (
+            self.projector_problem,
+            RPC_WARNING if self.spec.rpc is not None else None,
+            f"a context of {self.spec.context} exceeds the trained context of {trained}"
+            if exceeds
+            else None,
+        )
+        return tuple(filter(None, found))
 
     def line(self, needed_bytes: int | None = None) -> str:
         """One sentence: which model, whether and where it fits, and with which context.

@@ -137,6 +137,18 @@ def test_a_quantisation_that_the_name_says_is_not_said_twice(
     assert plan(store, stored(store, tmp_path, name), name=name).line().startswith(f"{name}: fits")
 
 
+def test_a_plan_warns_of_a_context_that_is_too_long_and_of_memory_that_is_short(
+    store: Store, tmp_path: Path
+) -> None:
+    model = stored(store, tmp_path, context_length=2048)
+    usual = plan(store, model)
+    assert (usual.shortage, usual.warnings) == (None, ())
+    long = plan(store, model, LaunchRequest(context=8192, threads=4))
+    assert long.warnings == ("a context of 8192 exceeds the trained context of 2048",)
+    tight = replace(usual, fit=replace(usual.fit, verdict="no", max_context=1024))
+    assert tight.shortage == ("memory is short, this may fail or be slow; --context 1024 would fit")
+
+
 def test_an_embedding_model_does_not_chat(store: Store, tmp_path: Path) -> None:
     model = stored(store, tmp_path, architecture="bert", metadata={"bert.pooling_type": 1})
     with pytest.raises(UnsupportedArtifactError, match="is an embedding model"):
