@@ -263,7 +263,7 @@ def _thinking(
     note = thought.note
     if thought.words is not None:
         note = f"{name} goes by the system prompt: add {thought.words} to it in each request"
-    # bounded: our own, and what the settings have checked
+    # trusted: our own, and what the settings have checked
     before = json.loads(request.template_arguments or "{}")
     arguments = {**thought.arguments, **before}
     changed = replace(
