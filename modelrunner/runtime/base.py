@@ -12,11 +12,11 @@ it needs a URL and a key, and knows nothing of the runtime:
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from modelrunner.disk.inside import read_inside
 from modelrunner.runtime.placement import Placement, placement_of
@@ -137,26 +137,13 @@ class LoraAdapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchSpec:
-    """How one model is to be served.
+class RuntimeOptions:
+    """What is asked of a launch and reaches the runtime as it is.
 
     Attributes:
-        model: The weights; of a sharded model, the first shard.
-        name: What the server calls the model in `/v1/models`.
-        api_key: The key that requests must carry; empty asks for none. It never shows in `repr`,
-            in argv or in a log.
-        context: Tokens of one conversation. With `parallel` conversations the server holds that
-            many contexts.
-        threads: CPU threads that compute, see `modelrunner.runtime.threads`.
-        parallel: How many requests are answered at the same time.
-        gpu_layers: Layers on the GPU; None leaves it to llama.cpp: as many as fit.
-        cache_type_k: The KV cache's type for keys, as llama.cpp calls it: `f16`, `q8_0`, ...
-        cache_type_v: The same for values.
-        flash_attention: Whether to compute attention without the full matrix.
-        batch: Tokens of a prompt handed over at once.
-        micro_batch: Tokens of a prompt computed at once.
-        mmproj: The projector of a multimodal model.
-        adapter: A LoRA that is applied to the weights.
+        draft_model: A smaller model of the same family, which guesses what this one then checks.
+        draft_kind: How tokens are guessed ahead; None for by the draft model, if there is one.
+        draft_tokens: How many tokens it guesses at once; None leaves it to llama.cpp.
         adapters: Further ones, each with its scale.
         devices: The devices to use, as the runtime calls them; empty for all.
         main_gpu: Which of the GPUs has what is not split; None leaves it to llama.cpp.
@@ -168,23 +155,71 @@ class LaunchSpec:
         cache_ram: MiB of host memory for earlier prompts; None for ours.
         checkpoints: States to go back to, for each request; None for ours.
         template_arguments: Values for the chat template, a JSON object.
-        draft_kind: How tokens are guessed ahead; None for by the draft model, if there is one.
         seed: The random seed where a request has none; None for another one each time.
-        chat_template: A Jinja template that takes the place of the model's own.
-        embedding: Whether to serve embeddings instead of completions.
-        ranking: Whether to serve scores of documents instead.
-        memory_map: Whether to map the weights instead of reading them.
-        memory_lock: Whether to forbid the system to swap the weights out.
-        draft_model: A smaller model of the same family, which guesses what this one then checks.
-        draft_tokens: How many tokens it guesses at once; None leaves it to llama.cpp.
         rope_scaling: How positions are stretched beyond what was trained; None as the model says.
         rope_scale: How many times the context is stretched; None as the model says.
         rope_freq_base: The base of the rotary frequencies; None as the model says.
         rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         sampling: How tokens are chosen where a request does not say.
         thinking_budget: Tokens to think at most; None leaves it to the runtime.
-        port: Where to listen on 127.0.0.1; 0 is any free port.
         raw_flags: What the person at the keyboard has written for the runtime as it is.
+    """
+
+    draft_model: Path | None = None
+    draft_kind: DraftKind | None = None
+    draft_tokens: int | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+    devices: tuple[str, ...] = ()
+    main_gpu: int | None = None
+    split_mode: SplitMode | None = None
+    tensor_split: tuple[float, ...] = ()
+    cpu_moe_layers: int | None = None
+    swa_full: bool = False
+    kv_unified: bool | None = None
+    cache_ram: int | None = None
+    checkpoints: int | None = None
+    template_arguments: str | None = None
+    seed: int | None = None
+    rope_scaling: RopeScaling | None = None
+    rope_scale: float | None = None
+    rope_freq_base: float | None = None
+    rpc: str | None = None
+    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
+    thinking_budget: int | None = None
+    raw_flags: tuple[str, ...] = ()
+
+    def passed_on(self) -> dict[str, Any]:
+        """Return these options by their names."""
+        return {each.name: getattr(self, each.name) for each in fields(RuntimeOptions)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec(RuntimeOptions):
+    """How one model is to be served.
+
+    Attributes:
+        model: The weights; of a sharded model, the first shard.
+        name: What the server calls the model in `/v1/models`.
+        context: Tokens of one conversation. With `parallel` conversations the server holds that
+            many contexts.
+        threads: CPU threads that compute, see `modelrunner.runtime.threads`.
+        api_key: The key that requests must carry; empty asks for none. It never shows in `repr`,
+            in argv or in a log.
+        parallel: How many requests are answered at the same time.
+        gpu_layers: Layers on the GPU; None leaves it to llama.cpp: as many as fit.
+        cache_type_k: The KV cache's type for keys, as llama.cpp calls it: `f16`, `q8_0`, ...
+        cache_type_v: The same for values.
+        flash_attention: Whether to compute attention without the full matrix.
+        batch: Tokens of a prompt handed over at once.
+        micro_batch: Tokens of a prompt computed at once.
+        mmproj: The projector of a multimodal model.
+        adapter: A LoRA that is applied to the weights.
+        chat_template: A Jinja template that takes the place of the model's own.
+        embedding: Whether to serve embeddings instead of completions.
+        ranking: Whether to serve scores of documents instead.
+        memory_map: Whether to map the weights instead of reading them.
+        memory_lock: Whether to forbid the system to swap the weights out.
+        port: Where to listen on 127.0.0.1; 0 is any free port.
     """
 
     model: Path
@@ -201,34 +236,12 @@ class LaunchSpec:
     micro_batch: int = MICRO_BATCH
     mmproj: Path | None = None
     adapter: Path | None = None
-    adapters: tuple[LoraAdapter, ...] = ()
-    devices: tuple[str, ...] = ()
-    main_gpu: int | None = None
-    split_mode: SplitMode | None = None
-    tensor_split: tuple[float, ...] = ()
-    cpu_moe_layers: int | None = None
-    swa_full: bool = False
-    kv_unified: bool | None = None
-    cache_ram: int | None = None
-    checkpoints: int | None = None
-    template_arguments: str | None = None
-    draft_kind: DraftKind | None = None
-    seed: int | None = None
     chat_template: Path | None = None
     embedding: bool = False
     ranking: bool = False
     memory_map: bool = True
     memory_lock: bool = False
-    draft_model: Path | None = None
-    draft_tokens: int | None = None
-    rope_scaling: RopeScaling | None = None
-    rope_scale: float | None = None
-    rope_freq_base: float | None = None
-    rpc: str | None = None
-    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
-    thinking_budget: int | None = None
     port: int = 0
-    raw_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for cache_type in (self.cache_type_k, self.cache_type_v):

@@ -15,11 +15,11 @@ from modelrunner.runtime.base import (
     BATCH,
     MICRO_BATCH,
     UNQUANTIZED,
-    DraftKind,
     FlashAttention,
     LaunchSpec,
     LoraAdapter,
     RopeScaling,
+    RuntimeOptions,
     SplitMode,
 )
 from modelrunner.runtime.sampling import Sampling
@@ -31,7 +31,7 @@ USUAL_CACHE = "f16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchRequest:
+class LaunchRequest(RuntimeOptions):
     """How a model is to be started; None leaves a value to the plan or to llama.cpp.
 
     Attributes:
@@ -46,33 +46,11 @@ class LaunchRequest:
         micro_batch: Tokens of a prompt computed at once.
         memory_map: Whether to map the weights instead of reading them.
         memory_lock: Whether to forbid the system to swap the weights out.
-        draft_model: The file of a smaller model that guesses ahead.
         draft: A way to guess ahead without one: `auto`, `mtp` or `ngram`.
-        draft_kind: How tokens are guessed ahead, once that is decided.
-        draft_tokens: How many tokens are guessed at once.
-        devices: The devices to use; empty for all.
-        main_gpu: Which of the GPUs has what is not split.
-        split_mode: How a model is split across GPUs.
-        tensor_split: The share of each GPU; empty for that of its free memory.
-        cpu_moe_layers: Layers whose experts stay on the CPU.
-        swa_full: Whether layers with a window keep a whole context.
-        kv_unified: Whether parallel requests share one cache.
-        cache_ram: MiB of host memory for earlier prompts.
-        checkpoints: States to go back to, for each request.
-        adapters: Adapters (LoRA), beside that of the artifact.
-        template_arguments: Values for the chat template, a JSON object.
-        seed: The random seed where a request has none.
         system: The system prompt where a request has none.
-        rope_scaling: How positions are stretched beyond what was trained.
-        rope_scale: How many times the context is stretched.
-        rope_freq_base: The base of the rotary frequencies.
-        rpc: Servers of llama.cpp on other machines that compute too, as `HOST:PORT,...`.
         chat_template: A file with a Jinja template instead of the model's own.
-        sampling: How tokens are chosen where a request does not say.
         think: How much to think, as `ThinkKind` takes it.
         limits_thoughts: Whether the runtime can limit the tokens of thoughts.
-        thinking_budget: Tokens to think at most.
-        raw_flags: Flags for llama-server, passed on as they are.
     """
 
     context: int | None = None
@@ -86,33 +64,11 @@ class LaunchRequest:
     micro_batch: int | None = None
     memory_map: bool | None = None
     memory_lock: bool | None = None
-    draft_model: Path | None = None
     draft: str | None = None
-    draft_kind: DraftKind | None = None
-    draft_tokens: int | None = None
-    devices: tuple[str, ...] = ()
-    main_gpu: int | None = None
-    split_mode: SplitMode | None = None
-    tensor_split: tuple[float, ...] = ()
-    cpu_moe_layers: int | None = None
-    swa_full: bool = False
-    kv_unified: bool | None = None
-    cache_ram: int | None = None
-    checkpoints: int | None = None
-    adapters: tuple[LoraAdapter, ...] = ()
-    template_arguments: str | None = None
-    seed: int | None = None
     system: str | None = None
-    rope_scaling: RopeScaling | None = None
-    rope_scale: float | None = None
-    rope_freq_base: float | None = None
-    rpc: str | None = None
     chat_template: Path | None = None
-    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
     think: str | None = None
     limits_thoughts: bool = True
-    thinking_budget: int | None = None
-    raw_flags: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -218,11 +174,9 @@ class LaunchRequest:
             flash_attention=self.flash_attention != "off",
             gpu_layers=self.gpu_layers,
             cpu_moe_layers=self.cpu_moe_layers or 0,
-            swa_full=self.swa_full,
             unified=self.kv_unified is True,
             prompt_cache=(self.cache_ram or 0) << 20,
             checkpoints=self.checkpoints or 0,
-            tensor_split=self.tensor_split,
             own_draft=self.draft_kind == "draft-mtp",
         )
 
@@ -271,28 +225,7 @@ class LaunchRequest:
             ranking=purpose == "ranking",
             memory_map=self.memory_map is not False,
             memory_lock=self.memory_lock is True,
-            draft_model=self.draft_model,
-            draft_tokens=self.draft_tokens,
-            draft_kind=self.draft_kind,
-            devices=self.devices,
-            main_gpu=self.main_gpu,
-            split_mode=self.split_mode,
-            tensor_split=self.tensor_split,
-            cpu_moe_layers=self.cpu_moe_layers,
-            swa_full=self.swa_full,
-            kv_unified=self.kv_unified,
-            cache_ram=self.cache_ram,
-            checkpoints=self.checkpoints,
-            adapters=self.adapters,
-            template_arguments=self.template_arguments,
-            seed=self.seed,
-            rope_scaling=self.rope_scaling,
-            rope_scale=self.rope_scale,
-            rope_freq_base=self.rope_freq_base,
-            rpc=self.rpc,
-            sampling=self.sampling,
-            thinking_budget=self.thinking_budget,
-            raw_flags=self.raw_flags,
+            **self.passed_on(),
         )
 
 
