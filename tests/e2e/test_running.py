@@ -462,14 +462,16 @@ def test_a_chat_can_be_suspended_and_goes_on(models: CommandLine) -> None:
         terminal.wait_for("Send a message (/? for help)")
         for amid in ("the prompt", "an answer"):
             if amid == "an answer":
+                # what is typed before the chat has the terminal again is bash's
+                terminal.wait_for("Send a message (/? for help)")
                 terminal.type("Write a long story about the sea.\r")
                 into_the_answer(terminal)
             terminal.type("\x1a")
             terminal.wait_for("Stopped")
             terminal.wait_for("shell: ")
             terminal.type("fg\r")
-        # bash names what goes on before it gives the terminal to it
-        terminal.wait_for("modelrunner run")
+            # bash names what goes on before it gives the terminal to it
+            terminal.wait_for("modelrunner run")
         terminal.wait_for("wave")
         terminal.type("\x03")
         terminal.wait_for("(stopped)")
