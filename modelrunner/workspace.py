@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelrunner.config.settings import Settings
     from modelrunner.events import Listener
     from modelrunner.memory.devices.device import Device
-    from modelrunner.oci.manifest import Manifest
+    from modelrunner.oci.manifest import Index, Manifest
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
@@ -175,8 +175,8 @@ class Workspace:
         """Whether there is a policy; most have none."""
         return self.settings.policy.exists()
 
-    def check(self, reference: "Reference", manifest: "Manifest") -> None:
-        """Accept a model that the policy lets in.
+    def check(self, reference: "Reference", manifest: "Manifest | Index") -> None:
+        """Accept a model, or the image of a runtime, that the policy lets in.
 
         Raises:
             UnverifiedError: The policy keeps it out.

@@ -90,6 +90,11 @@ class Index:
     media_type: str
     manifests: tuple[Descriptor, ...]
 
+    @property
+    def digest(self) -> Digest:
+        """The digest of its bytes."""
+        return Digest.of(self.raw)
+
 
 def parse_manifest(raw: bytes, content_type: str | None = None) -> Manifest | Index:
     """Reads whatever a registry keeps under a tag; `content_type` decides where the bytes do not.

@@ -16,6 +16,7 @@ from tests.conftest import CommandLine
 from tests.support.images import Item, symlink, tar_of
 from tests.support.registry import Registry
 from tests.support.runtime_image import artifact_of, elsewhere, shell_image
+from tests.support.signing import Signer, bundle
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("ldd") is None, reason="starts programs of images"
@@ -85,6 +86,30 @@ def test_the_size_is_shown_and_a_script_has_to_agree(ghcr: CommandLine, registry
     assert "to download, about" in done.stderr
     assert done.stderr.endswith("without confirmation\nhint: add --yes\n")
     assert _left(ghcr.home) == []
+
+
+@pytest.mark.parametrize("signs", ["the index", "nothing"])
+def test_a_policy_is_for_images_too(
+    cli: CommandLine, registry: Registry, tmp_path: Path, signs: str
+) -> None:
+    image = shell_image("b101")
+    made = artifact_of(elsewhere(image), image)
+    registry.add(made, REPOSITORY, ["server-vulkan"])
+    signer = Signer.make()
+    if signs == "the index":
+        registry.add(bundle(signer, made), REPOSITORY, [])
+    cli.home.mkdir(parents=True, exist_ok=True)
+    (cli.home / "verify.toml").write_text(
+        f'version = 1\n[[rule]]\nmatch = "{registry.host}/ggml-org/*"\nmode = "enforce"\n'
+        f'keys = ["{signer.publish(tmp_path / "team.pub")}"]\n'
+    )
+    done = cli("runtimes", "install", f"{registry.host}/{REPOSITORY}:server-vulkan", "--yes")
+    if signs == "nothing":
+        assert done.returncode == 6
+        assert "not signed" in done.stderr
+        assert _left(cli.home) == []
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_update_keeps_the_old_build_and_use_goes_back(
@@ -205,7 +230,7 @@ def test_what_a_kill_has_left_is_removed_by_the_next_change(
         ghcr.argv("runtimes", "install", "cpu", "--yes"), env=dict(ghcr.environ)
     )
     runtimes = ghcr.home / "runtimes"
-    while not list(runtimes.glob(".tmp-*/root/app/llama-server")) and process.poll() is None:
+    while not list(runtimes.glob(".tmp-*/rootfs/app/llama-server")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

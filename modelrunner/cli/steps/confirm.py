@@ -1,8 +1,8 @@
-"""Confirmation before much is removed: a question on a terminal, `--yes` elsewhere."""
+"""Confirmation before much is removed or downloaded: a question on a terminal, else `--yes`."""
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,13 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 
 
 def confirm(
-    context: Context, action: str, what: Sequence[str], *, yes: bool, hint: str = ""
+    context: Context,
+    action: str,
+    what: Sequence[str],
+    *,
+    yes: bool,
+    hint: str = "",
+    verb: Literal["remove", "install"] = "remove",
 ) -> None:
     """Return if the user agrees; asks on a terminal.
 
@@ -23,24 +29,12 @@ def confirm(
         what: What is affected, in one line each.
         yes: Whether `--yes` was given.
         hint: An alternative to `--yes`.
+        verb: What is done.
 
     Raises:
-        UsageError: There is no terminal, and `--yes` was not given.
-        typer.Exit: The answer is no.
+        UsageError: Without a terminal and without `--yes`.
+        typer.Exit: The user does not agree.
     """
-    agreed(context, action, what, yes=yes, hint=hint)
-
-
-def agreed(
-    context: Context,
-    action: str,
-    what: Sequence[str],
-    *,
-    yes: bool,
-    hint: str = "",
-    nothing: str = "nothing was removed",
-) -> None:
-    """Like `confirm`, for what removes nothing; `nothing` says so where the answer is no."""
     if yes:
         return
     console = context.console
@@ -53,7 +47,7 @@ def agreed(
         raise UsageError(
             f"refusing to {action} without confirmation",
             hint=f"add --yes{hint}",
-            **({"would_remove": list(what)} if nothing.endswith("removed") else {}),
+            **{f"would_{verb}": list(what)},
         )
     console.ask(f"{action[0].upper()}{action[1:]}? [y/N] ")
     answer = sys.stdin.readline()
@@ -61,5 +55,5 @@ def agreed(
         # Ctrl-D leaves the cursor behind the question
         console.note("")
     if answer.strip().lower() not in {"y", "yes"}:
-        console.note(f"canceled; {nothing}")
+        console.note(f"canceled; nothing was {verb.removesuffix('e')}ed")
         raise typer.Exit(ExitStatus.INTERRUPTED)

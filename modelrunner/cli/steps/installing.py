@@ -2,7 +2,7 @@
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
-from modelrunner.cli.steps.confirm import agreed
+from modelrunner.cli.steps.confirm import confirm
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
 from modelrunner.events import Listener, ignore
 from modelrunner.operations.runtimes.install import Installer, InstallResult
@@ -21,6 +21,7 @@ def installer(context: Context, listener: Listener = ignore) -> Installer:
         listener,
         context.registries.backoff,
         offline=context.offline,
+        check=context.workspace.check,
     )
 
 
@@ -37,8 +38,8 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
     """Install a runtime, after its size was shown and confirmed.
 
     Raises:
-        UsageError: There is no terminal to ask on, and `--yes` was not given.
-        typer.Exit: The answer is no.
+        UsageError: Without a terminal and without `--yes`.
+        typer.Exit: The user does not agree.
     """
     plan = installer(context).plan(wanted)
     name = wanted.reference.short
@@ -48,7 +49,7 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
             f"{format_size(plan.download_bytes)} to download, about "
             f"{format_size(plan.unpacked_bytes)} unpacked"
         )
-        agreed(context, action, [f"{name}: {size}"], yes=yes, nothing="nothing was installed")
+        confirm(context, action, [f"{name}: {size}"], yes=yes, verb="install")
     with progress(context.console) as listener:
         shown = installer(context, listener)
         result = shown.install(plan, use=use)

@@ -41,7 +41,7 @@ from modelrunner.runtime.images.image import (
 )
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.runtime.images.names import Named, backend_named
-from modelrunner.runtime.images.unpack import LayerFile, unpack
+from modelrunner.runtime.images.unpack import LayerFile, unheard, unpack
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
 from modelrunner.transfer.budget import Budget
@@ -97,7 +97,7 @@ class InstallResult:
     lacking: tuple[str, ...] = ()
 
 
-def _unheard(_bytes: int) -> None:
+def _accepted(_reference: Reference, _manifest: Manifest | Index) -> None:
     pass
 
 
@@ -105,7 +105,8 @@ def _unheard(_bytes: int) -> None:
 class Installer:
     """Installs runtimes.
 
-    `source_for` opens a source of a reference, `on_unpacked` hears how many bytes were unpacked.
+    `source_for` opens a source of a reference, `check` refuses an image that the policy does not
+    accept, `on_unpacked` is called with the number of bytes that were unpacked.
     """
 
     store: Store
@@ -118,23 +119,26 @@ class Installer:
     room: Room = field(default_factory=Room)
     platform: Platform = field(default_factory=Platform.of_machine)
     offline: bool = False
-    on_unpacked: Callable[[int], None] = _unheard
+    check: Callable[[Reference, Manifest | Index], None] = _accepted
+    on_unpacked: Callable[[int], None] = unheard
 
     def plan(self, named: Named) -> ImagePlan:
         """Find out what a name stands for, without fetching more than manifests.
 
         Raises:
             UnsupportedArtifactError: It is not an image, or not one for this machine.
+            UnverifiedError: The policy refuses it.
             ManifestNotFoundError, AccessError, TransferError: The registry does not deliver.
         """
         reference = named.reference
         there = self.store.find_image(reference)
         asks = not (reference.pinned or self.offline)
         if there is not None and not asks and self._is_complete(there):
+            self.check(reference, there.manifest)
             return self._planned(named, there.manifest, self._index_of(there), None)
         source = self.source_for(reference)
         exact = reference if reference.pinned else reference.with_digest(source.resolve(reference))
-        found = source.manifest(exact)
+        found = signed = source.manifest(exact)
         index = None
         if isinstance(found, Index):
             index = exact.digest
@@ -146,6 +150,8 @@ class Installer:
                     hint="name the image for this machine by its digest",
                 )
         require_image(found, reference.short)
+        # a signature of the index is one of every image in it
+        self.check(reference, signed)
         return self._planned(named, found, index, source)
 
     def install(self, plan: ImagePlan, *, use: bool = True) -> InstallResult:
@@ -272,7 +278,7 @@ class Installer:
                     LayerFile(self.store.blobs.path(layer.digest), diff_id)
                     for layer, diff_id in zip(plan.manifest.layers, config.diff_ids, strict=True)
                 ]
-                size = unpack(layers, beside / "root", on_bytes=self.on_unpacked)
+                size = unpack(layers, beside / "rootfs", on_bytes=self.on_unpacked)
                 one = self._described(plan, config, beside, size)
                 checked = checks.check(one, self.environ)
                 build = one.build or checked.build
@@ -288,7 +294,7 @@ class Installer:
     def _described(
         self, plan: ImagePlan, config: ImageConfig, beside: Path, size: int
     ) -> Installed:
-        reference, root = plan.named.reference, beside / "root"
+        reference, root = plan.named.reference, beside / "rootfs"
         program = program_in(root, config.entrypoint, self.platform)
         if program is None:
             raise UnsupportedArtifactError(

@@ -12,7 +12,7 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UnverifiedError,
 )
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.signatures import Ask, Checked, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
@@ -34,7 +34,7 @@ class Guard:
     records: Path
     warn: Callable[[str], None]
 
-    def check(self, reference: Reference, manifest: Manifest) -> None:
+    def check(self, reference: Reference, manifest: Manifest | Index) -> None:
         """Lets a model pass.
 
         Raises:
@@ -55,7 +55,7 @@ class Guard:
             said = exc.message.removeprefix(f"{reference.short}: ")
             self.warn(f"{reference.short}: {said}")
 
-    def _check(self, rule: Rule, reference: Reference, manifest: Manifest) -> None:
+    def _check(self, rule: Rule, reference: Reference, manifest: Manifest | Index) -> None:
         signers = Signers.of(rule)
         record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
         if record.exists():

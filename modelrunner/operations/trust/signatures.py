@@ -15,7 +15,7 @@ from modelrunner.errors import (
     TransferError,
     UnsupportedArtifactError,
 )
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
@@ -115,7 +115,7 @@ class Checked:
 
 def signatures_of(
     places: Sequence[ReferrerPlace],
-    manifest: Manifest,
+    manifest: Manifest | Index,
     signers: Signers,
     *,
     is_enough: Callable[[Checked], bool] = lambda _: False,
@@ -159,7 +159,7 @@ def signatures_of(
 
 
 def _evidence(
-    source: ReferrerSource, reference: Reference, manifest: Manifest
+    source: ReferrerSource, reference: Reference, manifest: Manifest | Index
 ) -> Iterator[Evidence | Checked]:
     for referrer in source.referrers(reference, manifest.digest):
         if isinstance(referrer, NotLookedAt):
@@ -185,7 +185,7 @@ def _is_known(media_type: str) -> bool:
     return media_type in (SIMPLE_SIGNING, ENVELOPE) or media_type.startswith(BUNDLE_PREFIX)
 
 
-def _check(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
+def _check(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> Checked:
     if str(manifest.digest) not in evidence.subjects:
         return Checked(evidence, problem="signed for another model")
     for key in signers.keys:
@@ -198,7 +198,7 @@ def _check(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
     return Checked(evidence, problem="signed with another key")
 
 
-def _check_identity(evidence: Evidence, manifest: Manifest, signers: Signers) -> Checked:
+def _check_identity(evidence: Evidence, manifest: Manifest | Index, signers: Signers) -> Checked:
     if signers.identity is None:
         return Checked(evidence, problem=f"{_CERTIFIED}, but no identity is configured")
     if evidence.bundle is None:

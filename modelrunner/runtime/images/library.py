@@ -2,7 +2,7 @@
 
 ```
 runtimes/  <manifest hex>/runtime.json    what it is, written last
-           <manifest hex>/root/...        the files of the image
+           <manifest hex>/rootfs/...      the files of the image
            <manifest hex>/home/           what its drivers keep, such as compiled shaders
            current.json                   the one in use, and the one before
            .tmp-<hex>-<random>/           being unpacked; of nobody when the lock is free
@@ -21,7 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, write_atomically
+from modelrunner.disk.files import (
+    TEMPORARY_PREFIX,
+    disk_errors,
+    flush_file_system,
+    sync_directory,
+    write_atomically,
+)
 from modelrunner.disk.inside import make_directory, read_inside
 from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError
@@ -92,7 +98,7 @@ class Installed:
     @property
     def root(self) -> Path:
         """The top of the image."""
-        return self.folder / "root"
+        return self.folder / "rootfs"
 
     @property
     def home(self) -> Path:
@@ -244,13 +250,16 @@ class Library:
         del value["path"]
         target = self.folder / one.digest.hex
         with disk_errors(target):
-            write_atomically(beside / _RECORD, json.dumps(value, indent=2).encode() + b"\n")
             (beside / "home").mkdir(mode=0o700, exist_ok=True)
+            write_atomically(beside / _RECORD, json.dumps(value, indent=2).encode() + b"\n")
+            # its name says that everything in it is there
+            flush_file_system(beside)
             if os.path.lexists(target):
                 gone = self._temporary(one.digest)
                 target.rename(gone)
                 remove_tree(gone)
             beside.rename(target)
+            sync_directory(self.folder)
         found = _read(target)
         if found is None:
             raise AssertionError("what was just written cannot be read")

@@ -46,15 +46,15 @@ class LayerFile:
     diff_id: Digest
 
 
-def _unheard(_bytes: int) -> None:
-    pass
+def unheard(_bytes: int) -> None:
+    """Progress that is ignored."""
 
 
 def unpack(
     layers: Sequence[LayerFile],
     root: Path,
     limits: Limits | None = None,
-    on_bytes: Callable[[int], None] = _unheard,
+    on_bytes: Callable[[int], None] = unheard,
 ) -> int:
     """Make a directory of an image's layers; the bytes that it takes.
 
