@@ -442,7 +442,7 @@ def estimate(
     Raises:
         MalformedGGUFError, UsageError: The file is not GGUF, or not found.
         ManifestNotFoundError: Unknown model.
-        AccessError, TransferError: The registry does not answer, and there is no card.
+        AccessError, TransferError: The registry does not answer, and no card is known.
     """
     from modelrunner.operations.estimate.report import EstimateRequest
 

@@ -124,6 +124,12 @@ class Metadata:
         """The value of `<architecture>.<key>`, such as `attention.head_count`."""
         return self.values.get(f"{self.architecture or ''}.{key}")
 
+    @property
+    def draft_heads(self) -> int:
+        """Layers that predict further tokens (MTP)."""
+        count = self.of_architecture("nextn_predict_layers")
+        return count if isinstance(count, int) and not isinstance(count, bool) else 0
+
     def string_values(self) -> dict[str, str]:
         """All values as text, as a Docker model's config has them; long arrays are left out."""
         texts = {key: _as_text(value) for key, value in self.values.items()}

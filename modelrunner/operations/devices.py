@@ -64,7 +64,7 @@ class Usable:
 
     Attributes:
         devices: What it can use: GPUs in its own order, then the host.
-        runtime: Its name; None where there is none.
+        runtime: Its name; None without a runtime.
         known: Whether it has listed them; otherwise they are those of the machine.
         unused: GPUs of the machine that it cannot use; a size of 0 is not known.
         remedy: What makes it use them, as a command or an option; empty where nothing is unused.
@@ -99,7 +99,7 @@ class Usable:
 
     @property
     def warning(self) -> str | None:
-        """A sentence about GPUs that are not used; None where there are none."""
+        """A sentence about GPUs that are not used; None if all are used."""
         if not self.unused:
             return None
         named = " and ".join(map(_with_size, self.unused))
@@ -118,7 +118,7 @@ def usable(
     """Return what a runtime can use of this machine.
 
     Args:
-        runtime: The runtime; None where there is none.
+        runtime: The runtime; None if none is installed.
         kept: The file of what was listed before.
         environ: The environment, in which people may hide devices.
         others: Runtimes that could be used instead.

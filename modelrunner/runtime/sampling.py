@@ -82,9 +82,10 @@ class Sampling:
 
 
 NAMES = tuple(entry.name for entry in fields(Sampling))
-_WHOLE = {"top_k", "repeat_last_n", "mirostat"}
+WHOLE = {"top_k", "repeat_last_n", "mirostat"}
+"""Those that are whole numbers."""
 
-_LIMITS: Mapping[str, tuple[float, float]] = {
+LIMITS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 5),
     "top_k": (0, 2**20),
     "top_p": (0, 1),
@@ -186,9 +187,9 @@ class Recommended:
 def _number(name: str, value: object) -> Number | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    least, most = _LIMITS[name]
+    least, most = LIMITS[name]
     if not math.isfinite(value) or not least <= value <= most:
         return None
     # a header keeps 32 bits of 0.6
     # bounded: a number already, within its limits
-    return int(value) if name in _WHOLE else float(f"{value:.7g}")
+    return int(value) if name in WHOLE else float(f"{value:.7g}")

@@ -18,6 +18,7 @@ from modelrunner.runtime.base import CACHE_TYPES, LAST_PORT
 from modelrunner.runtime.capabilities.think import WORDS as THINK_WORDS
 from modelrunner.runtime.capabilities.think import ThinkKind
 from modelrunner.runtime.chat_templates import NAMES
+from modelrunner.runtime.sampling import LIMITS, WHOLE
 from modelrunner.text import sanitize_line, suggest
 from modelrunner.wire import parse_json
 
@@ -346,6 +347,14 @@ class Setting:
     doc: str
 
 
+def _sampled(name: str, help_: str) -> Setting:
+    """The setting of a sampler's value."""
+    least, most = LIMITS[name]
+    # bounded: our own table
+    kind = Whole(int(least), int(most)) if name in WHOLE else Number(least, most)
+    return Setting(kind, (name,), help_)
+
+
 _CACHE = Choice(CACHE_TYPES)
 
 KNOWN: Mapping[str, Setting] = {
@@ -402,23 +411,19 @@ KNOWN: Mapping[str, Setting] = {
         Arguments(), ("template_arguments",), "values for the chat template"
     ),
     "system": Setting(Text(), ("system",), "system prompt"),
-    "temperature": Setting(Number(0, 5), ("temperature",), "sampling temperature"),
-    "top-k": Setting(Whole(0, 2**20), ("top_k",), "sample from the K likeliest tokens; 0 is all"),
-    "top-p": Setting(Number(0, 1), ("top_p",), "nucleus sampling"),
-    "min-p": Setting(Number(0, 1), ("min_p",), "minimum share of the likeliest token"),
-    "xtc-probability": Setting(Number(0, 1), ("xtc_probability",), "XTC sampling probability"),
-    "xtc-threshold": Setting(Number(0, 1), ("xtc_threshold",), "XTC sampling threshold"),
-    "repeat-last-n": Setting(
-        Whole(-1, 2**20), ("repeat_last_n",), "tokens that penalties look back at; -1 is all"
-    ),
-    "repeat-penalty": Setting(
-        Number(0.01, 10), ("repeat_penalty",), "repeat penalty; 1 turns it off"
-    ),
-    "presence-penalty": Setting(Number(-2, 2), ("presence_penalty",), "presence penalty"),
-    "frequency-penalty": Setting(Number(-2, 2), ("frequency_penalty",), "frequency penalty"),
-    "mirostat": Setting(Whole(0, 2), ("mirostat",), "Mirostat version; 0 is off"),
-    "mirostat-tau": Setting(Number(0, 100), ("mirostat_tau",), "Mirostat target entropy"),
-    "mirostat-eta": Setting(Number(0, 1), ("mirostat_eta",), "Mirostat learning rate"),
+    "temperature": _sampled("temperature", "sampling temperature"),
+    "top-k": _sampled("top_k", "sample from the K likeliest tokens; 0 is all"),
+    "top-p": _sampled("top_p", "nucleus sampling"),
+    "min-p": _sampled("min_p", "minimum share of the likeliest token"),
+    "xtc-probability": _sampled("xtc_probability", "XTC sampling probability"),
+    "xtc-threshold": _sampled("xtc_threshold", "XTC sampling threshold"),
+    "repeat-last-n": _sampled("repeat_last_n", "tokens that penalties look back at; -1 is all"),
+    "repeat-penalty": _sampled("repeat_penalty", "repeat penalty; 1 turns it off"),
+    "presence-penalty": _sampled("presence_penalty", "presence penalty"),
+    "frequency-penalty": _sampled("frequency_penalty", "frequency penalty"),
+    "mirostat": _sampled("mirostat", "Mirostat version; 0 is off"),
+    "mirostat-tau": _sampled("mirostat_tau", "Mirostat target entropy"),
+    "mirostat-eta": _sampled("mirostat_eta", "Mirostat learning rate"),
     "seed": Setting(Whole(0, 2**31 - 1), ("seed",), "random seed"),
     "rpc": Setting(Servers(), ("rpc",), "llama.cpp RPC servers to offload to"),
 }

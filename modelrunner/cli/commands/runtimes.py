@@ -13,9 +13,9 @@ from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.memory.devices.device import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.devices import look_at
+from modelrunner.operations.runtimes.check import list_devices
 from modelrunner.operations.runtimes.install import InstallResult
 from modelrunner.runtime.base import Availability, Runtime
-from modelrunner.runtime.images.check import list_devices
 from modelrunner.runtime.images.library import Installed, Library, SeenDevice
 from modelrunner.runtime.images.names import AUTO, Named, moving
 from modelrunner.runtime.select import known

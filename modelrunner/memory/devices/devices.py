@@ -66,7 +66,7 @@ def devices(root: Path = Path("/"), *, deadline: float = DEADLINE) -> tuple[Devi
     """Return what drivers and the kernel list: GPUs first, then the host.
 
     What cannot be asked, or does not answer, is left out. An integrated GPU counts only where
-    there is no other, as in llama.cpp.
+    no other exists, as in llama.cpp.
 
     Args:
         root: Where `dev`, `proc` and `sys` are.

@@ -32,7 +32,7 @@ def decided(request: LaunchRequest, metadata: Metadata, name: str) -> LaunchRequ
         architecture = Metadata.from_header(read_header(request.draft_model)).architecture
         kind = _KINDS.get(architecture or "", "draft-simple")
     elif request.draft is not None:
-        has_heads = guesses_itself(metadata)
+        has_heads = metadata.draft_heads > 0
         if request.draft == "mtp" and not has_heads:
             raise UsageError(
                 f"draft mtp: {name} has no layers that predict further tokens (MTP)",
@@ -40,12 +40,6 @@ def decided(request: LaunchRequest, metadata: Metadata, name: str) -> LaunchRequ
             )
         kind = "draft-mtp" if has_heads and request.draft != "ngram" else "ngram-simple"
     return replace(request, draft_kind=kind)
-
-
-def guesses_itself(metadata: Metadata) -> bool:
-    """Whether a model has layers that predict further tokens (MTP)."""
-    count = metadata.values.get(f"{metadata.architecture}.nextn_predict_layers")
-    return isinstance(count, int) and count > 0
 
 
 def with_adapters(shape: ModelShape, request: LaunchRequest) -> ModelShape:
@@ -60,11 +54,16 @@ def draft_shape(request: LaunchRequest) -> ModelShape | None:
     return None if request.draft_model is None else headers.of_file(request.draft_model).shape
 
 
+def draft_estimate(draft: ModelShape, load: Load) -> Estimate:
+    """Return what a draft model takes: it keeps no prompts and states, and has no draft itself."""
+    return estimate(draft, replace(load, own_draft=False, prompt_cache=0, checkpoints=0))
+
+
 def with_draft(found: Estimate, draft: ModelShape | None, load: Load) -> Estimate:
     """Return an estimate with what a draft model takes beside."""
     if draft is None:
         return found
-    more = estimate(draft, replace(load, own_draft=False, prompt_cache=0, checkpoints=0))
+    more = draft_estimate(draft, load)
     high = None if found.high is None or more.high is None else found.high + more.high
     return replace(found, draft=found.draft + more.total, low=found.low + more.low, high=high)
 

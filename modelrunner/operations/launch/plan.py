@@ -28,6 +28,7 @@ from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
 from modelrunner.operations.launch.beside import (
     decided,
+    draft_estimate,
     draft_shape,
     with_adapters,
     with_draft,
@@ -287,7 +288,7 @@ def _beside(projector: int | None, draft: ModelShape | None, load: Load) -> int 
     """Bytes of what is loaded beside a model, on a GPU where there is one."""
     if draft is None:
         return projector
-    return (projector or 0) + estimate(draft, load).total
+    return (projector or 0) + draft_estimate(draft, load).total
 
 
 def source_of(requested: int | None, tokens: int, default: DefaultContext) -> ContextSource:

@@ -89,7 +89,6 @@ class _Look:
             template = TemplateFacts(
                 tools=True, thinking=template.thinking, rendered=template.rendered
             )
-        heads = self.metadata.of_architecture("nextn_predict_layers")
         projector = None if self.projector is None else Metadata.from_header(self.projector)
         sees = hears = False
         if projector is not None:
@@ -101,7 +100,7 @@ class _Look:
             template=template,
             images=sees,
             audio=hears,
-            draft_heads=heads if isinstance(heads, int) and not isinstance(heads, bool) else 0,
+            draft_heads=self.metadata.draft_heads,
         )
 
 

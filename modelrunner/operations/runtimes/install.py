@@ -25,9 +25,9 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room, require_room
+from modelrunner.operations.runtimes import check as checks
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
-from modelrunner.runtime.images import check as checks
 from modelrunner.runtime.images.image import (
     ImageConfig,
     Platform,
@@ -41,7 +41,7 @@ from modelrunner.runtime.images.image import (
 )
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.runtime.images.names import Named, backend_named
-from modelrunner.runtime.images.unpack import LayerFile, unheard, unpack
+from modelrunner.runtime.images.unpack import LayerFile, unpack
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
 from modelrunner.transfer.budget import Budget
@@ -106,7 +106,7 @@ class Installer:
     """Installs runtimes.
 
     `source_for` opens a source of a reference, `check` refuses an image that the policy does not
-    accept, `on_unpacked` is called with the number of bytes that were unpacked.
+    accept.
     """
 
     store: Store
@@ -120,7 +120,6 @@ class Installer:
     platform: Platform = field(default_factory=Platform.of_machine)
     offline: bool = False
     check: Callable[[Reference, Manifest | Index], None] = _accepted
-    on_unpacked: Callable[[int], None] = unheard
 
     def plan(self, named: Named) -> ImagePlan:
         """Find out what a name stands for, without fetching more than manifests.
@@ -278,7 +277,7 @@ class Installer:
                     LayerFile(self.store.blobs.path(layer.digest), diff_id)
                     for layer, diff_id in zip(plan.manifest.layers, config.diff_ids, strict=True)
                 ]
-                size = unpack(layers, beside / "rootfs", on_bytes=self.on_unpacked)
+                size = unpack(layers, beside / "rootfs")
                 one = self._described(plan, config, beside, size)
                 checked = checks.check(one, self.environ)
                 build = one.build or checked.build

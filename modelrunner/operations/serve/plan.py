@@ -11,7 +11,12 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
-from modelrunner.operations.launch.beside import decided, draft_shape, with_adapters
+from modelrunner.operations.launch.beside import (
+    decided,
+    draft_estimate,
+    draft_shape,
+    with_adapters,
+)
 from modelrunner.operations.launch.plan import (
     SHORT_CONTEXT,
     TIGHT_CACHE,
@@ -120,7 +125,7 @@ class _Demand:
     def bytes(self, load: Load) -> int:
         """The most that it will take; what the weights take where no more is known."""
         own = _most(estimate(self.shape, load, projector=self.projector))
-        return own if self.draft is None else own + _most(estimate(self.draft, load))
+        return own if self.draft is None else own + _most(draft_estimate(self.draft, load))
 
     def longest(self, load: Load, budget: int) -> int | None:
         """The longest context of one conversation for which a budget is enough."""

@@ -20,6 +20,9 @@ Cohere's, MiniMax's, Ling's."""
 EFFORTS = ("reasoning_effort", "reasoning_strength", "thinking_effort")
 """Variables for how much to think: gpt-oss' and most others', Muse's, Kimi's."""
 
+LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
+"""Values of such variables, the least first."""
+
 BUDGETS = ("thinking_budget",)
 """Variables for the most tokens to think: Seed's."""
 

@@ -24,6 +24,7 @@ from modelrunner.runtime.capabilities.facts import TemplateFacts, Thinking, Word
 from modelrunner.runtime.capabilities.look import (
     BUDGETS,
     EFFORTS,
+    LEVELS,
     MESSAGES,
     SWITCHES,
     closes,
@@ -47,7 +48,6 @@ _LONGEST = 1024 * 1024
 
 _TOOL = "zz_weather_zz"
 _UNKNOWN = "zz_effort_zz"
-_LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _NO_EFFORT = ("none", "no_think", "off", "disabled")
 _ASKED = {"role": "user", "content": "Hi"}
 _TOOLS = [
@@ -251,7 +251,7 @@ def _effort(
             echoed = None if stranger is None else stranger.replace(_UNKNOWN, word)
             return text not in (None, echoed)
 
-        levels = tuple(filter(is_known, _LEVELS))
+        levels = tuple(filter(is_known, LEVELS))
         off = next(filter(is_known, _NO_EFFORT), None)
         if not levels and stranger is not None and _UNKNOWN in stranger:
             # it hands on what it is told: the words that models are trained for

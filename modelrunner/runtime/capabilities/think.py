@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelrunner.runtime.capabilities.facts import Thinking, Word
+from modelrunner.runtime.capabilities.look import LEVELS
 
 WORDS = ("off", "on", "low", "medium", "high")
 MOST_TOKENS = 2**31 - 1
@@ -21,7 +22,6 @@ MOST_TOKENS = 2**31 - 1
 TOKENS: Mapping[str, int | None] = {"low": 1024, "medium": 8192, "high": None}
 """Tokens that stand for a level where a template has none: as Google's API translates them."""
 
-_RANKS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _LLAMA_CPP = "enable_thinking"
 """What llama.cpp goes by itself, whatever the template calls it."""
 
@@ -175,7 +175,7 @@ def _nearest(thinking: Thinking, level: str) -> str | None:
     """Return the level of a template for one that was asked for; None leaves it out."""
     if level in thinking.levels:
         return level
-    above = [word for word in thinking.levels if _RANKS.index(word) > _RANKS.index(level)]
+    above = [word for word in thinking.levels if LEVELS.index(word) > LEVELS.index(level)]
     if thinking.plain:
         # to say nothing is less than its lowest level, or more than its highest
         return above[0] if level == "high" and above else None

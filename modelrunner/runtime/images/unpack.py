@@ -14,7 +14,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +46,10 @@ class LayerFile:
     diff_id: Digest
 
 
-def unheard(_bytes: int) -> None:
-    """Progress that is ignored."""
-
-
 def unpack(
     layers: Sequence[LayerFile],
     root: Path,
     limits: Limits | None = None,
-    on_bytes: Callable[[int], None] = unheard,
 ) -> int:
     """Make a directory of an image's layers; the bytes that it takes.
 
@@ -62,7 +57,6 @@ def unpack(
         layers: The lowest first.
         root: The directory, which must not exist, in one that nobody else may write to.
         limits: What the image may ask for.
-        on_bytes: Called with the number of bytes of layers that were unpacked so far.
 
     Raises:
         IntegrityError: A layer is damaged, points outside, or asks for more than the limits.
@@ -77,7 +71,6 @@ def unpack(
             tree.begin_layer()
             for entry in entries(layer.blob, layer.diff_id, spent):
                 _apply(tree, entry)
-                on_bytes(spent.bytes)
         tree.require_closed()
     return tree.size
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.memory.devices.listing import of_llama_server
 from modelrunner.runtime import libraries
 from modelrunner.runtime.images import start
 from modelrunner.runtime.images.image import build_in
@@ -19,8 +20,6 @@ from modelrunner.text import sanitize_line
 DEADLINE_S = 60.0
 _VERSION = re.compile(r"^version:\s*(.+)$", re.MULTILINE)
 _BUILD_NUMBER = re.compile(r"\bbuild[: ]+(\d{3,7})\b|^(\d{3,7}) \(")
-_DEVICE = re.compile(r"\s+([^\s:]+): (.*) \((\d{1,12}) MiB, (\d{1,12}) MiB free\)\s*")
-_MIB = 1 << 20
 _MOST_PLUGINS = 64
 _MOST_CHARACTERS = 1 << 18
 
@@ -64,15 +63,14 @@ def list_devices(one: Installed, environ: Mapping[str, str]) -> tuple[SeenDevice
         RuntimeFailedError: It does not start.
     """
     said = _asked(one, environ, ["--list-devices"])
-    found = filter(None, map(_DEVICE.fullmatch, said.splitlines()))
     return tuple(
         SeenDevice(
-            sanitize_line(match[1], 40),
-            sanitize_line(match[2], 120),
-            int(match[3]) * _MIB,  # bounded: twelve digits
-            int(match[4]) * _MIB,  # bounded: twelve digits
+            sanitize_line(device.handle, 40),
+            sanitize_line(device.name, 120),
+            device.total_bytes,
+            device.free_bytes,
         )
-        for match in found
+        for device in of_llama_server(said.splitlines(), one.name)
     )
 
 
