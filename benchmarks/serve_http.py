@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.serve_stalls import measured_steps  # noqa: E402 - scripts beside this one
+from benchmarks.serve_stalls import measured_steps, remote  # noqa: E402 - scripts beside this one
 
 ASKED = 5
 TOKENS = 50
@@ -176,32 +176,16 @@ def runtime(address: Any) -> None:  # noqa: ANN401
 
 def gateway(orders: Any, port: int, how: str) -> None:  # noqa: ANN401
     """A gateway before that runtime; on each order, what it has used by now."""
-    from modelrunner.runtime.base import Progress, Server, unheard
     from modelrunner.serve import relay, upstream
     from tests.support.serving import Scripted, model
     from tests.support.serving import gateway as served
-
-    class Remote(Server):
-        """The other process; nothing to start."""
-
-        name, api_key, context, pid, log, running = "remote", "key", 8, None, None, False
-        base_url = f"http://127.0.0.1:{port}/v1"
-
-        def wait_until_ready(self, deadline_s: float, on_progress: Progress = unheard) -> None:
-            pass
-
-        def alive(self) -> bool:
-            return True
-
-        def stop(self) -> None:
-            pass
 
     upstream._CONNECT_S = _CONNECT_S  # noqa: SLF001 - the same for all
     make = CLIENTS[how]
     if make is not None:
         relay.asked = make(how)
     scripted = Scripted()
-    scripted.start = lambda _spec, _log: Remote()
+    scripted.start = lambda _spec, _log: remote(port)
     steps = measured_steps()
     with served(scripted, model("ai/one")) as running:
         orders.send(urlsplit(running.url).port)

@@ -176,14 +176,12 @@ def runtime(address: Any) -> None:  # noqa: ANN401
     asyncio.run(served())
 
 
-def gateway(address: Any, port: int) -> None:  # noqa: ANN401
-    """In a process of its own: a gateway before that runtime."""
+def remote(port: int) -> Any:  # noqa: ANN401
+    """The runtime in the other process; nothing to start."""
     from modelrunner.runtime.base import Progress, Server, unheard
-    from tests.support.serving import Scripted, model
-    from tests.support.serving import gateway as served
 
     class Remote(Server):
-        """The other process; nothing to start."""
+        """The other process."""
 
         name, api_key, context, pid, log, running = "remote", "", 8, None, None, False
         base_url = f"http://127.0.0.1:{port}/v1"
@@ -197,8 +195,16 @@ def gateway(address: Any, port: int) -> None:  # noqa: ANN401
         def stop(self) -> None:
             pass
 
+    return Remote()
+
+
+def gateway(address: Any, port: int) -> None:  # noqa: ANN401
+    """In a process of its own: a gateway before that runtime."""
+    from tests.support.serving import Scripted, model
+    from tests.support.serving import gateway as served
+
     scripted = Scripted()
-    scripted.start = lambda _spec, _log: Remote()
+    scripted.start = lambda _spec, _log: remote(port)
     steps = measured_steps()
     with served(scripted, model("ai/one")) as running:
         address.send(urlsplit(running.url).port)

@@ -1,9 +1,6 @@
 """How a runtime samples where a request does not say: as the model's makers recommend."""
 
-import http.client
-import json
 import os
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +8,7 @@ from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.sampling import Sampling
 from modelrunner.runtime.select import select
+from tests.support.asking import asked
 from tests.support.gguf import Typed
 from tests.support.gguf import tiny_gguf as write_model
 
@@ -24,21 +22,6 @@ def runtime(name):
         return select(name, environ=os.environ, image="")
     except RuntimeUnavailableError as error:
         pytest.skip(f"{error.message}; {error.hint}")
-
-
-def asked(server, method, path, body=None):
-    url = urlsplit(server.base_url)
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
-    try:
-        connection.request(
-            method,
-            path,
-            None if body is None else json.dumps(body),
-            {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
-        )
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 def served(name, folder, sampling, **header):

@@ -1,17 +1,15 @@
 """What settings do to a real embedded llama.cpp, beyond reaching its parameters."""
 
-import http.client
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import LaunchSpec, LoraAdapter
+from tests.support.asking import asked
 from tests.support.gguf import F32, Typed, encode_gguf
 from tests.support.modules import folder_of
 
@@ -31,21 +29,6 @@ def spec(tiny_models) -> LaunchSpec:
 def served(spec: LaunchSpec, folder: Path):
     folder_of("xllamacpp")
     return XLlamaCpp(dict(os.environ)).start(spec, folder / "log")
-
-
-def asked(server, method, path, body=None):
-    url = urlsplit(server.base_url)
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
-    try:
-        connection.request(
-            method,
-            path,
-            None if body is None else json.dumps(body),
-            {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
-        )
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 def lora(path: Path, *, architecture: str = "llama", seed: int = 7) -> Path:
