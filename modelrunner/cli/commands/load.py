@@ -13,12 +13,12 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.errors import SizeMismatchError, UsageError
 from modelrunner.events import Planned
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.directory import is_layout, open_layout
 from modelrunner.operations.archive.index import repository_for
 from modelrunner.operations.archive.load import Loaded, Loader
 from modelrunner.operations.archive.output import part
 from modelrunner.operations.archive.source import find_parts, open_parts, plain
-from modelrunner.operations.archive.tar import Readable
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:

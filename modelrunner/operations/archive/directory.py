@@ -10,8 +10,8 @@ from pathlib import Path
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import IntegrityError, ModelRunnerError, UsageError
 from modelrunner.oci.manifest import MAX_BYTES
+from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.index import entries_of
-from modelrunner.operations.archive.tar import Readable
 from modelrunner.text import os_hint, os_reason
 
 _CHUNK = 1024 * 1024

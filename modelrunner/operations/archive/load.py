@@ -24,8 +24,9 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.index import check_layout, entries_of, names_of
-from modelrunner.operations.archive.tar import Member, Readable, TarStream
+from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests

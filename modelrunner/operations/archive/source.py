@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from modelrunner.errors import IntegrityError, UnsupportedArtifactError, UsageError
+from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.output import part
-from modelrunner.operations.archive.tar import Readable
 from modelrunner.text import os_hint, os_reason
 
 _BUFFER = 1024 * 1024

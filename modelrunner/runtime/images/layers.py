@@ -14,36 +14,28 @@ from pathlib import Path
 from tarfile import (
     AREGTYPE,
     BLKTYPE,
-    BLOCKSIZE,
     CHRTYPE,
     CONTTYPE,
     DIRTYPE,
     FIFOTYPE,
-    GNUTYPE_LONGLINK,
-    GNUTYPE_LONGNAME,
     LNKTYPE,
     REGTYPE,
     SYMTYPE,
-    XGLTYPE,
-    XHDTYPE,
-    HeaderError,
-    TarInfo,
 )
 from typing import Any, Literal
 
 from modelrunner.disk.inside import InsideFile, open_content
 from modelrunner.errors import DigestMismatchError, IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.tar import TarEntries, TarErrors, TarHeader
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
-from modelrunner.wire import parse_count
 
 REPORT = "the image is damaged or hostile: install another one, and report it to its publisher"
 
 _CHUNK = 1024 * 1024
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_LONGEST_EXTRA = 1024 * 1024
 _KINDS: dict[bytes, "Kind"] = {
     REGTYPE: "file",
     AREGTYPE: "file",
@@ -232,7 +224,10 @@ def entries(blob: Path, diff_id: Digest, spent: Spent) -> Iterator[Entry]:
         size = file.seek(0, 2)
         file.seek(0)
         stream = _Unpacked(file, size, spent)
-        yield from _Reader(stream, spent).entries()
+        tar = TarEntries(stream, _ERRORS, ends_early=True)
+        while (found := tar.next()) is not None:
+            spent.entered()
+            yield _entry(found, tar, spent)
         while stream.read(_CHUNK):
             pass
         if stream.digest != diff_id:
@@ -244,130 +239,35 @@ def entries(blob: Path, diff_id: Digest, spent: Spent) -> Iterator[Entry]:
             )
 
 
-class _Reader:
-    def __init__(self, stream: _Unpacked, spent: Spent) -> None:
-        self._stream = stream
-        self._spent = spent
-        self._left = 0
-        self._padding = 0
-
-    def entries(self) -> Iterator[Entry]:
-        while (entry := self._next()) is not None:
-            self._spent.entered()
-            yield entry
-            self._pass_over()
-
-    def _next(self) -> Entry | None:
-        said: dict[str, str] = {}
-        while True:
-            block = self._stream.read(BLOCKSIZE)
-            block += self._exactly(BLOCKSIZE - len(block)) if block else b""
-            if not any(block):
-                # the end, with or without the zeros that mark it
-                return None
-            found = _header(block)
-            if found.type not in (XHDTYPE, XGLTYPE, GNUTYPE_LONGNAME, GNUTYPE_LONGLINK):
-                return self._entry(found, said)
-            self._enter(found.size)
-            if found.size > _LONGEST_EXTRA:
-                raise IntegrityError(
-                    f"a header in the image has {found.size} bytes, more than {_LONGEST_EXTRA}",
-                    hint=REPORT,
-                )
-            extra = b"".join(self._chunks())
-            self._pass_over()
-            if found.type == XHDTYPE:
-                said |= _records(extra)
-            elif found.type != XGLTYPE:
-                key = "path" if found.type == GNUTYPE_LONGNAME else "linkpath"
-                said[key] = _text(extra.rstrip(b"\0"))
-
-    def _entry(self, found: TarInfo, said: dict[str, str]) -> Entry:
-        kind = _KINDS.get(found.type)
-        if kind is None or any(key.startswith("GNU.sparse") for key in said):
-            raise UnsupportedArtifactError(
-                f"the image has an entry of an unsupported kind: "
-                f"{sanitize_line(said.get('path', found.name), 120)!r}",
-                hint="install another image: sparse files and special entries are not supported",
+def _entry(found: TarHeader, tar: TarEntries, spent: Spent) -> Entry:
+    kind = _KINDS.get(found.block.type)
+    if kind is None:
+        raise _unsupported(found.name)
+    # what is not a file has no content, whatever it says
+    tar.enter(found.size if kind == "file" else 0)
+    for text in (found.name, found.target):
+        if len(text) > spent.limits.path:
+            raise IntegrityError(
+                f"a path in the image has {len(text)} characters, more than {spent.limits.path}",
+                hint=REPORT,
             )
-        size = found.size
-        if "size" in said:
-            size = _size(said["size"])
-        # what is not a file has no content, whatever it says
-        self._enter(size if kind == "file" else 0)
-        name, target = said.get("path", found.name), said.get("linkpath", found.linkname)
-        for text in (name, target):
-            if len(text) > self._spent.limits.path:
-                raise IntegrityError(
-                    f"a path in the image has {len(text)} characters, more than "
-                    f"{self._spent.limits.path}",
-                    hint=REPORT,
-                )
-        return Entry(name, kind, found.mode, size, target, self._chunks)
-
-    def _enter(self, size: int) -> None:
-        self._left, self._padding = size, -size % BLOCKSIZE
-
-    def _chunks(self) -> Iterator[bytes]:
-        while self._left:
-            chunk = self._stream.read(min(_CHUNK, self._left))
-            if not chunk:
-                raise _cut()
-            self._left -= len(chunk)
-            yield chunk
-
-    def _pass_over(self) -> None:
-        for _ in self._chunks():
-            pass
-        self._exactly(self._padding)
-        self._padding = 0
-
-    def _exactly(self, size: int) -> bytes:
-        found = b""
-        while len(found) < size:
-            chunk = self._stream.read(size - len(found))
-            if not chunk:
-                raise _cut()
-            found += chunk
-        return found
+    return Entry(found.name, kind, found.block.mode, found.size, found.target, tar.chunks)
 
 
-def _header(block: bytes) -> TarInfo:
-    try:
-        found = TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except HeaderError as exc:
-        raise IntegrityError("a layer of the image is not a tar", hint=REPORT) from exc
-    if found.size < 0:
-        raise IntegrityError("an entry of the image has a negative size", hint=REPORT)
-    return found
-
-
-def _records(raw: bytes) -> dict[str, str]:
-    """The records of a pax header: `LENGTH KEY=VALUE`, each with a line end."""
-    found: dict[str, str] = {}
-    while raw.strip(b"\0"):
-        length, space, _ = raw[:24].partition(b" ")
-        count = parse_count(length.decode("ascii", "replace")) if space else None
-        if count is None or not len(length) + 2 < count <= len(raw):
-            raise IntegrityError("a header in the image is malformed", hint=REPORT)
-        key, equals, value = raw[len(length) + 1 : count - 1].partition(b"=")
-        if not equals:
-            raise IntegrityError("a header in the image is malformed", hint=REPORT)
-        found[_text(key)] = _text(value)
-        raw = raw[count:]
-    return found
-
-
-def _size(text: str) -> int:
-    size = parse_count(text)
-    if size is None:
-        raise IntegrityError("an entry of the image has an invalid size", hint=REPORT)
-    return size
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+def _unsupported(name: str) -> UnsupportedArtifactError:
+    return UnsupportedArtifactError(
+        f"the image has an entry of an unsupported kind: {sanitize_line(name, 120)!r}",
+        hint="install another image: sparse files and special entries are not supported",
+    )
 
 
 def _cut() -> IntegrityError:
     return IntegrityError("a layer of the image ends in the middle", hint=REPORT)
+
+
+_ERRORS = TarErrors(
+    cut=_cut,
+    not_a_tar=lambda: IntegrityError("a layer of the image is not a tar", hint=REPORT),
+    malformed=lambda what: IntegrityError(f"a layer of the image has {what}", hint=REPORT),
+    sparse=_unsupported,
+)
