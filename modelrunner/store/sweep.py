@@ -3,7 +3,7 @@
 A blob lives as long as a name in the index reaches it. What lives is found again under the lock
 when things are removed (mark and sweep), never counted. While a pull is running anywhere, blobs
 may be there whose name is yet to come: then blobs are left alone, and so they are where a damaged
-manifest does not answer which it needs. What does not look like the store's own is left alone too.
+manifest does not say which it needs. What does not look like the store's own is left alone too.
 """
 
 import errno
