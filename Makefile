@@ -47,7 +47,7 @@ fuzz: $(VENV)/.dev ## Garbage for all that reads, a thousand bad networks for th
 	MODELRUNNER_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q tests/unit/gguf/test_fuzz.py
 	MODELRUNNER_FAULT_RUNS=1000 $(BIN)/python -m pytest -q -k random_faults tests/integration/test_transfer_engine.py
 
-faults: $(VENV)/.dev ## Kills, power cuts, failing disks, lying registries by the thousand: ten minutes.
+faults: $(VENV)/.dev ## Kills, power cuts, failing disks, lying registries by the thousand: a quarter of an hour.
 	MODELRUNNER_FAULTS=$${MODELRUNNER_FAULTS:-1} $(BIN)/python -m pytest -q -rP tests/faults
 
 docs: $(VENV)/.run ## Build the site of docs/ into build/site; a link that leads nowhere fails.
