@@ -386,7 +386,11 @@ class Workspace:
         from modelrunner.operations.launch.precedence import Precedence
 
         settings = self.settings
-        usual = {"context": settings.context, "threads": settings.threads}
+        usual = {
+            "context": settings.context,
+            "threads": settings.threads,
+            "system": settings.system,
+        }
         return Precedence(
             self.store,
             Configurations(settings.state, settings.own_state),

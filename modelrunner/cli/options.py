@@ -72,6 +72,12 @@ Think: TypeAlias = Annotated[
         " tokens (default: the model's own).",
     ),
 ]
+System: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--system", metavar="TEXT", help="System prompt (default: none but the model's own)."
+    ),
+]
 Files: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(

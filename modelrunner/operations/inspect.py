@@ -20,7 +20,8 @@ from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.rows import row_of, utc
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
-from modelrunner.runtime.sampling import Recommended, of_header
+from modelrunner.runtime.packaged import Packaged
+from modelrunner.runtime.sampling import Recommended, Sampling, of_header
 from modelrunner.store.store import Store, StoredModel
 
 _NO_ARTIFACT: dict[str, object] = {
@@ -32,6 +33,8 @@ _NO_ARTIFACT: dict[str, object] = {
     "config_media_type": None,
     "layers": [],
     "config_gguf": {},
+    "packaged": {},
+    "packaged_ignored": [],
 }
 """What a file has not."""
 
@@ -84,7 +87,8 @@ def inspect_remote(
     }
     value |= _artifact(artifact, config)
     variant = variant_of(card, [reference.short])
-    header = _header(lambda: headers.of_remote(source, pinned, artifact), variant)
+    advised = Packaged.read(config.settings).sampling
+    header = _header(lambda: headers.of_remote(source, pinned, artifact), variant, advised=advised)
     return _filled_in(value | header)
 
 
@@ -101,7 +105,7 @@ def _filled_in(value: dict[str, object]) -> dict[str, object]:
 
 
 def _artifact(artifact: ModelArtifact, config: ModelConfig) -> dict[str, object]:
-    manifest = artifact.manifest
+    manifest, packaged = artifact.manifest, Packaged.read(config.settings)
     return {
         "manifest": {
             "media_type": manifest.media_type,
@@ -122,11 +126,17 @@ def _artifact(artifact: ModelArtifact, config: ModelConfig) -> dict[str, object]
             for layer in artifact.layers
         ],
         "config_gguf": dict(config.gguf),
+        "packaged": packaged.with_context(config.context_size).to_dict(),
+        "packaged_ignored": list(packaged.ignored),
     }
 
 
 def _header(
-    read: Callable[[], Headers], row: Variant | None, model: StoredModel | None = None
+    read: Callable[[], Headers],
+    row: Variant | None,
+    model: StoredModel | None = None,
+    *,
+    advised: Sampling = Sampling(),  # noqa: B008 - it is frozen
 ) -> dict[str, object]:
     """The header's facts, or what is wrong with it: inspection does not end there.
 
@@ -134,11 +144,12 @@ def _header(
         read: Reads the headers.
         row: The model's row on its card.
         model: The model, where it is stored: files beside the weights say things, too.
+        advised: The sampling in the config of one that is not.
     """
     try:
         found = read()
         value: dict[str, object] = {"gguf": _facts(found)}
-        header = Recommended((("header", of_header(found.metadata.values)),))
+        header = Recommended((("artifact", advised), ("header", of_header(found.metadata.values))))
         recommended = recommended_by(model, found.metadata) if model is not None else header
         value["sampling"] = recommended.to_dict()
         capable = capabilities_of_headers(found) if model is None else capabilities_of_one(model)

@@ -206,14 +206,14 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Any text."""
+    """Any text; an empty one replaces what counts less, too."""
 
     def parse(self, text: str) -> str | None:
-        """The text; None where there is nothing to read."""
-        return text if text.strip() else None
+        """The text, or nothing where it is blank."""
+        return text if text.strip() else ""
 
     def __str__(self) -> str:
-        return "any text"
+        return "any text, or nothing"
 
     @property
     def example(self) -> str:
@@ -516,6 +516,22 @@ def changes(settings: Mapping[str, Value]) -> dict[str, Value]:
     """The fields of a `LaunchSpec` that settings set; what is said for one part beats both."""
     wide_first = sorted(settings, key=lambda key: -len(KNOWN[key].fields))
     return {field: settings[key] for key in wide_first for field in KNOWN[key].fields}
+
+
+def merged(*layers: Mapping[str, Value]) -> dict[str, Value]:
+    """The settings of several sources, of which the last counts most.
+
+    What a source says of a whole replaces what those before say of its parts: of `kv-type-v` in the
+    first and `kv-type` in the second the second is left.
+    """
+    found: dict[str, Value] = {}
+    for layer in layers:
+        said = {field for key in layer for field in KNOWN[key].fields}
+        found = {
+            key: value for key, value in found.items() if not said.issuperset(KNOWN[key].fields)
+        }
+        found.update(layer)
+    return found
 
 
 def as_text(value: Value) -> str:

@@ -15,8 +15,12 @@ from modelrunner.cli.options import (
     GpuLayers,
     KvType,
     Parallel,
+    RepeatPenalty,
+    System,
+    Temperature,
     Think,
     Threads,
+    TopP,
 )
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
@@ -36,6 +40,7 @@ _KNOWN = "\n".join(
 
 @command(
     examples="  modelrunner configure ai/smollm2 --context 4096 --kv-type q8_0\n"
+    '  modelrunner configure ai/smollm2 --system "Answer in French." --temperature 0.3\n'
     "  modelrunner configure ai/smollm2 --unset context",
     more=f"Settings:\n{_KNOWN}",
 )
@@ -50,6 +55,10 @@ def configure(
     draft: Draft = None,
     chat_template: ChatTemplate = None,
     think: Think = None,
+    system: System = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    repeat_penalty: RepeatPenalty = None,
     assignments: Assignments = None,
     unset: Annotated[
         list[str] | None,
@@ -72,6 +81,10 @@ def configure(
         draft=draft,
         chat_template=chat_template,
         think=think,
+        system=system,
+        temperature=temperature,
+        top_p=top_p,
+        repeat_penalty=repeat_penalty,
         assignments=assignments or (),
     )
     add, remove = options.settings(), unset or []

@@ -12,7 +12,7 @@ from modelrunner.cli.steps.launching import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
-from modelrunner.operations.estimate.estimate import Estimator
+from modelrunner.operations.estimate.estimate import USUAL_CACHE, Estimator
 from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
 from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
 from modelrunner.text import suggest
@@ -46,8 +46,9 @@ def estimate(
     ],
     context_size: ContextSize = None,
     kv_type: Annotated[
-        str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")
-    ] = "f16",
+        str | None,
+        typer.Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
+    ] = None,
     parallel: Parallel = None,
     micro_batch: Annotated[
         int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
@@ -96,7 +97,7 @@ def estimate(
     ] = None,
 ) -> None:
     """Estimate how much memory a model needs, where each byte goes, and whether it fits."""
-    if kv_type not in CACHE_TYPES:
+    if kv_type is not None and kv_type not in CACHE_TYPES:
         raise UsageError(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
@@ -185,7 +186,7 @@ def _estimate_all(
         context.console.emit(
             {
                 "repository": found.repository.with_tag("latest").short.removesuffix(":latest"),
-                "kv_type": request.kv_type,
+                "kv_type": request.kv_type or USUAL_CACHE,
                 "devices": [device_to_dict(device) for device in estimator.devices()],
                 "budget_bytes": request.budget,
                 "variants": [entry.to_dict() for entry in found.candidates],

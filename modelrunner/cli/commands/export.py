@@ -52,8 +52,9 @@ def export_model(
         ),
     ] = None,
     kv_type: Annotated[
-        str, typer.Option(metavar="TYPE", help="Data type of the KV cache.")
-    ] = "f16",
+        str | None,
+        typer.Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=1, max=65535, metavar="N", help="Port to publish.")
     ] = 8080,
@@ -87,7 +88,7 @@ def export_model(
 
     The model is not pulled; llama-preset and systemd need it in the local store.
     """
-    if kv_type not in CACHE_TYPES:
+    if kv_type is not None and kv_type not in CACHE_TYPES:
         raise UsageError(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
@@ -107,8 +108,8 @@ def export_model(
     made = exporter.export(kind, reference, request)
     if not made.report.estimate.is_complete:
         context.console.warn("the memory estimate is incomplete: the limit may be too low")
-    if made.warning is not None:
-        context.console.warn(f"{made.plan.alias}: {made.warning}")
+    for warning in made.warnings:
+        context.console.warn(f"{made.plan.alias}: {warning}")
     if request.rpc is not None:
         context.console.warn(RPC_WARNING)
     if output is not None:

@@ -8,9 +8,18 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import (
+    KvType,
+    RepeatPenalty,
+    System,
+    Temperature,
+    Think,
+    TopP,
+)
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.operations.package.push import Pushed, Pusher
 from modelrunner.store.store import StoredModel
@@ -27,7 +36,8 @@ class Format(StrEnum):
 @command(
     examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
     "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1\n"
-    "  modelrunner package granite.gguf registry.example.com/team/granite:1 --push"
+    "  modelrunner package granite.gguf registry.example.com/team/granite:1 --push\n"
+    '  modelrunner package granite.gguf team/pirate:1 --system "You are a pirate." --set top-k=40'
 )
 def package_model(
     context: Context,
@@ -54,6 +64,21 @@ def package_model(
         int | None,
         typer.Option(min=1, metavar="TOKENS", help="Context size to write into the config."),
     ] = None,
+    system: System = None,
+    think: Think = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    repeat_penalty: RepeatPenalty = None,
+    kv_type: KvType = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set a setting of the model in the config (`configure --help` lists them);"
+            " can be repeated.",
+        ),
+    ] = None,
     format_: Annotated[
         Format, typer.Option("--format", help="Family (format) of the artifact.")
     ] = Format.DOCKER,
@@ -61,8 +86,30 @@ def package_model(
         bool, typer.Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
 ) -> None:
-    """Package a GGUF file as an OCI artifact in the local store."""
-    ingredients = Ingredients(file, licenses or (), mmproj, chat_template, context_size)
+    """Package a GGUF file as an OCI artifact in the local store.
+
+    Settings in the artifact's config are defaults wherever it runs: `configure` and the options
+    of a command take precedence.
+    """
+    advised = LaunchOptions(
+        context=context_size,
+        kv_type=kv_type,
+        assignments=assignments or (),
+        think=think,
+        system=system,
+        temperature=temperature,
+        top_p=top_p,
+        repeat_penalty=repeat_penalty,
+    ).settings()
+    tokens = advised.pop("context", None)
+    ingredients = Ingredients(
+        file,
+        licenses or (),
+        mmproj,
+        chat_template,
+        tokens if isinstance(tokens, int) else None,
+        advised,
+    )
     name = Reference.parse(reference)
     if push_:
         # nothing is made that cannot be sent

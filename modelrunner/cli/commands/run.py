@@ -35,6 +35,7 @@ from modelrunner.cli.options import (
     RuntimeChoice,
     Seed,
     Stop,
+    System,
     Temperature,
     Tools,
     TopP,
@@ -92,10 +93,7 @@ def run(
             metavar="[PROMPT...]", help="Question to answer; without one, start a chat."
         ),
     ] = None,
-    system: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="System prompt (default: none but the model's own)."),
-    ] = None,
+    system: System = None,
     launch: Launch = NO_LAUNCH_OPTIONS,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -157,7 +155,7 @@ def run(
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
     warning = _tools_warning(context, chosen, plan, tools)
-    conversation = _conversation(context, manner, system if system is not None else request.system)
+    conversation = _conversation(manner, system if system is not None else request.system)
     options = one_shot.options(
         SamplingOptions(
             temperature,
@@ -218,9 +216,8 @@ def _placement(
     return found
 
 
-def _conversation(context: Context, manner: Manner, system: str | None) -> Conversation:
-    said = system if system is not None else context.settings.system
-    return Conversation(None if manner.completes else said or None)
+def _conversation(manner: Manner, system: str | None) -> Conversation:
+    return Conversation(None if manner.completes else system or None)
 
 
 def _client(

@@ -12,6 +12,7 @@ from typing import assert_never
 import typer
 
 from modelrunner.cli.context import Context
+from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
 
@@ -106,7 +107,14 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
         "source": pulled.source,
         **({"origins": dict(pulled.origins)} if _from_elsewhere(pulled) else {}),
         **_choice(pulled),
+        **_packaged(pulled),
     }
+
+
+def _packaged(pulled: Pulled) -> dict[str, object]:
+    """Return the settings that the artifact brings, where it brings some."""
+    packaged = packaged_by(pulled.model)
+    return {"packaged": packaged.to_dict()} if packaged.values else {}
 
 
 def _choice(pulled: Pulled) -> dict[str, object]:
@@ -127,7 +135,18 @@ def _print(context: Context, result: Result) -> None:
     else:
         changed = f" ({result.change})" if result.change else ""
         context.console.print(f"{_line(pulled)}{changed}")
+        if pulled.status == "pulled":
+            _show_packaged(context, pulled)
     context.console.flush()
+
+
+def _show_packaged(context: Context, pulled: Pulled) -> None:
+    """Print the settings that the artifact brings, and those of them that are not followed."""
+    packaged = packaged_by(pulled.model)
+    if packaged.values:
+        context.console.say(f"{pulled.name.short} sets {packaged.line()}")
+    if packaged.warning is not None:
+        context.console.warn(f"{pulled.name.short}: {packaged.warning}")
 
 
 def _sum_up(context: Context, results: Sequence[Result]) -> None:

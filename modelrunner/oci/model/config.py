@@ -1,9 +1,10 @@
 """What an artifact's config says of its model, for both families.
 
 Docker: `{config: {format, quantization, parameters, architecture, size, gguf, context_size},
-descriptor: {created}, rootfs}`. ModelPack: `{descriptor: {createdAt, ...}, config: {architecture,
-format, paramSize, quantization, ...}, modelfs}`. Strings are claims of the artifact's maker:
-shown, never calculated with.
+descriptor: {created}, rootfs}`, and our own `config.settings`, which Docker Model Runner passes
+over: settings of a launch by their names in JSON. ModelPack: `{descriptor: {createdAt, ...},
+config: {architecture, format, paramSize, quantization, ...}, modelfs}`. Strings are claims of the
+artifact's maker: shown, never calculated with.
 """
 
 import json
@@ -34,6 +35,7 @@ class ModelConfig:
         created: When the artifact was made.
         gguf: Values copied from the GGUF header.
         context_size: The context that the packager sets; ModelPack has no such field.
+        settings: What the packager advises for a launch, as it is written: nothing is checked.
     """
 
     family: Family
@@ -45,11 +47,17 @@ class ModelConfig:
     created: str | None = None
     gguf: Mapping[str, str] = field(default_factory=dict, hash=False)
     context_size: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @property
     def has_shape(self) -> bool:
         """Whether the copied values say how many layers the model has."""
         return f"{self.gguf.get('general.architecture', '')}.block_count" in self.gguf
+
+    @property
+    def trained_length(self) -> int | None:
+        """The context that the model was trained for, among the copied values."""
+        return _trained(self.gguf, self.architecture)
 
     @classmethod
     def from_bytes(cls, raw: bytes, family: Family) -> Self:
@@ -76,6 +84,7 @@ class ModelConfig:
             created=_text(descriptor, "created") or _text(descriptor, "createdAt"),
             gguf=gguf,
             context_size=_context_size(config),
+            settings=_mapping(config, "settings"),
         )
 
     def to_docker(self, diff_ids: Sequence[Digest], size: str) -> bytes:
@@ -88,6 +97,7 @@ class ModelConfig:
             "size": size,
             "gguf": dict(self.gguf) or None,
             "context_size": self.context_length,
+            "settings": dict(self.settings) or None,
         }
         value = {
             "config": _known(config),

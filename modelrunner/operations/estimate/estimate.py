@@ -26,7 +26,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -35,6 +35,7 @@ from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.size_fit import row_verdict
 from modelrunner.operations.model.suggestions import pin
+from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 OBSERVATIONS_FILE = "observations.json"
 """What is kept of what models needed when they ran, beside histories and logs."""
+
+USUAL_CACHE = "f16"
+"""What the KV cache is kept in where nobody asks for another type."""
 
 UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 """What leaves a card as the only one to ask."""
@@ -197,7 +201,10 @@ class Estimator:
         return Report(
             _facts(name, variant),
             Load(
-                context * request.parallel, request.kv_type, request.parallel, request.micro_batch
+                context * request.parallel,
+                request.kv_type or USUAL_CACHE,
+                request.parallel,
+                request.micro_batch,
             ),
             found,
             Fit(row_verdict(found, budget), None, None, budget),
@@ -240,7 +247,7 @@ class Estimator:
         room: Sequence[Device] | int = available if request.budget is None else request.budget
         load = Load(
             (request.context or 1) * request.parallel,
-            request.kv_type,
+            request.kv_type or USUAL_CACHE,
             request.parallel,
             request.micro_batch,
             gpu_layers=request.gpu_layers,
@@ -263,10 +270,28 @@ class Estimator:
 
 
 def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) -> EstimateRequest:
-    """The use with the artifact's own context, where neither a context nor a usual one is given."""
-    if request.context is not None or request.usual is not None:
+    """The use with what the artifact sets, where nothing else is given.
+
+    Models that are compared at a usual context are compared at a usual cache, too.
+    """
+    if request.usual is not None:
         return request
-    return replace(request, packaged=config().context_size)
+    if request.context is None:
+        request = replace(request, packaged=config().context_size)
+    if request.kv_type is None:
+        request = replace(request, kv_type=packaged_cache(config()))
+    return request
+
+
+def packaged_cache(config: ModelConfig) -> str | None:
+    """The type that the artifact wants the cache kept in; of two the larger."""
+    values = Packaged.read(config.settings).values
+    both = values.get("kv-type")
+    named = [str(values.get(key) or both or "") for key in ("kv-type-k", "kv-type-v")]
+    if not any(named):
+        return None
+    sizes = {name or USUAL_CACHE: CACHE_TYPES[name or USUAL_CACHE] for name in named}
+    return max(sizes, key=lambda name: sizes[name][1] / sizes[name][0])
 
 
 def _context(

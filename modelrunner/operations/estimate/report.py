@@ -25,7 +25,7 @@ class EstimateRequest:
 
     Attributes:
         context: Tokens; None for as long as trained, fits and is usual.
-        kv_type: What the cache is kept in.
+        kv_type: What the cache is kept in; None for the artifact's, or else f16.
         parallel: Conversations at the same time.
         micro_batch: Tokens that are computed at once.
         gpu_layers: Layers on the GPU; None for all that fit.
@@ -37,7 +37,7 @@ class EstimateRequest:
     """
 
     context: int | None = None
-    kv_type: str = "f16"
+    kv_type: str | None = None
     parallel: int = 1
     micro_batch: int = 512
     gpu_layers: int | None = None

@@ -19,13 +19,20 @@ from modelrunner.errors import (
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.memory.context import default_context, running_context
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
+from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
+from modelrunner.operations.estimate.estimate import packaged_cache
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
+from modelrunner.operations.launch.plan import with_thoughts
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import configs, headers
+from modelrunner.operations.model.capabilities import capabilities_of_headers
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.backends.docker.spec import IMAGES
+from modelrunner.runtime.base import RuntimeOptions
+from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.system.installation import Installation
 
@@ -57,6 +64,7 @@ _MODULES = {
     Kind.LLAMA_PRESET: "preset",
     Kind.SYSTEMD: "systemd",
 }
+_NO_SYSTEM = "llama-server keeps no system prompt: send the packaged one with each request"
 _NEED_FILES = {Kind.LLAMA_PRESET, Kind.SYSTEMD}
 
 
@@ -66,7 +74,7 @@ class ExportRequest:
 
     Attributes:
         context: Tokens of one conversation.
-        kv_type: What the cache is kept in.
+        kv_type: What the cache is kept in; None for the artifact's, or else f16.
         port: Where it is offered.
         name: What services and units are called.
         image: The image that serves.
@@ -76,7 +84,7 @@ class ExportRequest:
     """
 
     context: int | None = None
-    kv_type: str = "f16"
+    kv_type: str | None = None
     port: int = 8080
     name: str | None = None
     image: str | None = None
@@ -116,14 +124,17 @@ class Exporter:
                 "machine can pull",
                 hint="name it as its registry does: `modelrunner tag SOURCE TARGET`",
             )
-        report = found.estimated(_use(request, found))
+        config = found.config()
+        packaged = Packaged.read(config.settings)
+        report = found.estimated(_use(request, found, config))
         problem = found.headers.projector_problem
+        advised, thought = _advised(found, packaged)
         plan = ExportPlan(
             pinned=found.pinned,
             name=name or name_for(found.pinned),
             files=_files(found.artifact, with_projector=problem is None),
             context=report.context,
-            kv_type=request.kv_type,
+            kv_type=report.load.kv_type,
             memory=report.estimate.total,
             port=request.port,
             image=request.image or IMAGES["none"],
@@ -134,11 +145,15 @@ class Exporter:
             embedding=found.metadata.is_embedding and not found.metadata.is_ranking,
             ranking=found.metadata.is_ranking,
             folder=stored.view() if stored is not None and kind in _NEED_FILES else None,
+            advised=advised,
+            asks=packaged.line() or None,
         )
         if request.program is not None:
             plan = replace(plan, program=request.program)
         module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
-        return Export(kind, plan, report, module.files(plan), problem)
+        system = _NO_SYSTEM if packaged.values.get("system") else None
+        warnings = tuple(filter(None, (problem, packaged.warning, thought, system)))
+        return Export(kind, plan, report, module.files(plan), warnings)
 
     def _stored(self, text: str, model: StoredModel) -> "_Found":
         name = _name_of(text, model)
@@ -148,11 +163,11 @@ class Exporter:
         def estimated(request: EstimateRequest) -> Report:
             return self.estimator.of_stored(model, name.short, request, card)
 
-        def context_size() -> int | None:
-            return model.config.context_size
+        def config() -> ModelConfig:
+            return model.config
 
         pinned = name.with_digest(model.digest)
-        return _Found(pinned, model.artifact, found, context_size, estimated)
+        return _Found(pinned, model.artifact, found, config, estimated)
 
     def _remote(self, kind: Kind, text: str) -> "_Found":
         if is_whole_id(text):
@@ -175,10 +190,10 @@ class Exporter:
         def estimated(request: EstimateRequest) -> Report:
             return self.estimator.of_remote(source, pinned, request, Facts(reference.short))
 
-        def context_size() -> int | None:
-            return configs.of_remote(source, pinned, artifact).context_size
+        def config() -> ModelConfig:
+            return configs.of_remote(source, pinned, artifact)
 
-        return _Found(pinned, artifact, found, context_size, estimated)
+        return _Found(pinned, artifact, found, config, estimated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +205,14 @@ class Export:
         plan: What it says.
         report: What its memory rests on.
         files: Texts, by the names of their files.
-        warning: What of the model is left out, and why.
+        warnings: What of the model is left out, and why.
     """
 
     kind: Kind
     plan: ExportPlan
     report: Report
     files: Mapping[str, str]
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """It as JSON has it."""
@@ -217,7 +232,7 @@ class _Found:
     pinned: Reference
     artifact: ModelArtifact
     headers: headers.Headers
-    context_size: Callable[[], int | None]
+    config: Callable[[], ModelConfig]
     estimated: Callable[[EstimateRequest], Report]
 
     @property
@@ -250,20 +265,29 @@ def _parsed(text: str) -> Reference | None:
         return None
 
 
-def _use(request: ExportRequest, found: _Found) -> EstimateRequest:
+def _advised(found: _Found, packaged: Packaged) -> tuple[RuntimeOptions, str | None]:
+    """What the artifact advises and llama-server can be told, and what to say of it."""
+    request = replace(LaunchRequest.of(packaged.others), sampling=packaged.sampling)
+    note = None
+    if request.think is not None:
+        name = found.pinned.short.partition("@")[0]
+        request, note = with_thoughts(request, name, capabilities_of_headers(found.headers))
+    return RuntimeOptions(**request.passed_on()), note
+
+
+def _use(request: ExportRequest, found: _Found, config: ModelConfig) -> EstimateRequest:
     """What memory is estimated for."""
     metadata = found.metadata
+    kv_type = request.kv_type or packaged_cache(config)
     # where it goes, memory is not known: the artifact's word counts, and else what is usual
-    packaged = None if request.context is not None else found.context_size()
+    packaged = None if request.context is not None else config.context_size
     if not (metadata.is_embedding or metadata.is_ranking):
-        return EstimateRequest(
-            request.context, request.kv_type, usual=USUAL_CONTEXT, packaged=packaged
-        )
+        return EstimateRequest(request.context, kv_type, usual=USUAL_CONTEXT, packaged=packaged)
     # an encoder computes its text at once
     trained = metadata.context_length
     tokens = request.context or default_context(trained, packaged, USUAL_CONTEXT).tokens
     context = running_context(tokens, trained)
-    return EstimateRequest(context, request.kv_type, micro_batch=context)
+    return EstimateRequest(context, kv_type, micro_batch=context)
 
 
 def _files(artifact: ModelArtifact, *, with_projector: bool) -> Files:

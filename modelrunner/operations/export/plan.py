@@ -14,7 +14,7 @@ from textwrap import wrap
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.runtime.backends import arguments
-from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec, RuntimeOptions
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
@@ -72,6 +72,8 @@ class ExportPlan:
         ranking: Whether it scores documents.
         folder: Where its files are on this machine; None where they are not here.
         program: The path of `llama-server`, where no container has it.
+        advised: What the artifact advises for a launch.
+        asks: What it advises in a line, with what a request has to say itself; None for nothing.
     """
 
     pinned: Reference
@@ -90,6 +92,8 @@ class ExportPlan:
     ranking: bool = False
     folder: Path | None = None
     program: str = "/usr/local/bin/llama-server"
+    advised: RuntimeOptions = RuntimeOptions()  # noqa: RUF009 - it is frozen
+    asks: str | None = None
 
     @property
     def alias(self) -> str:
@@ -114,6 +118,8 @@ class ExportPlan:
             self._memory_note(),
             "No API key is required: set LLAMA_API_KEY before you expose it to others.",
         ]
+        if self.asks is not None:
+            notes.append(f"As packaged: {self.asks}")
         return [line for each in (*notes, *self._rpc_notes(), *more) for line in _lines(each)]
 
     def _memory_note(self) -> str:
@@ -168,7 +174,7 @@ class ExportPlan:
             chat_template=Path(folder / files.template) if files.template else None,
             embedding=self.embedding,
             ranking=self.ranking,
-            rpc=self.rpc,
+            **{**self.advised.passed_on(), "rpc": self.rpc},
         )
         # an encoder sees its text whole
         encodes = self.embedding or self.ranking

@@ -220,11 +220,10 @@ def plan_launch(
     load = request.load(context)
     artifact = model.artifact
     template = model.file(artifact.template)
-    recommended = Recommended(
-        (("configured", request.sampling), *recommended_by(model, metadata).parts)
-    )
+    asked = request.sampling_parts or (("configured", request.sampling),)
+    recommended = Recommended((*asked, *recommended_by(model, metadata).parts))
     capabilities = _capabilities(model, found, request.chat_template)
-    request, think_note = _thinking(request, name, capabilities)
+    request, think_note = with_thoughts(request, name, capabilities)
     spec = replace(request, sampling=recommended.values).spec(
         model.weights(),
         name,
@@ -253,10 +252,10 @@ def plan_launch(
     )
 
 
-def _thinking(
+def with_thoughts(
     request: LaunchRequest, name: str, capabilities: Capabilities
 ) -> tuple[LaunchRequest, str | None]:
-    """Return the request with what a runtime is told of thinking, and what to say of it."""
+    """Return the request with what a runtime gets of thinking, and what to say of it."""
     if request.think is None:
         return request, None
     thinker = Thinker(name, capabilities.thinking, budgets=request.limits_thoughts)

@@ -1,6 +1,7 @@
-"""Which value of a setting counts: an option, what was configured for the model, `config.toml`.
+"""Which value of a setting counts: of an option, of the model's configuration, or of others.
 
-What none of them says the plan decides.
+`config.toml` counts less than these, and what the artifact brings along least. What none of them
+says the plan decides.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,6 +16,8 @@ from modelrunner.runtime import settings
 from modelrunner.runtime.abilities import ability_of, require
 from modelrunner.runtime.base import Ability, LoraAdapter, Runtime
 from modelrunner.runtime.chat_templates import checked, template_file
+from modelrunner.runtime.packaged import Packaged
+from modelrunner.runtime.sampling import Sampling, Source
 from modelrunner.runtime.settings import Value
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import sanitize_line
@@ -41,6 +44,10 @@ class LaunchOptions:
         raw_flags: What stands behind `--`.
         chat_template: `--chat-template`: a name or a file.
         think: `--think`.
+        system: `--system`, where it is saved or packaged.
+        temperature: `--temperature`, likewise.
+        top_p: `--top-p`, likewise.
+        repeat_penalty: `--repeat-penalty`, likewise.
     """
 
     context: int | None = None
@@ -55,6 +62,10 @@ class LaunchOptions:
     raw_flags: Sequence[str] = ()
     chat_template: str | None = None
     think: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    repeat_penalty: float | None = None
 
     def settings(self) -> dict[str, Value]:
         """Return the settings that the options make.
@@ -73,6 +84,10 @@ class LaunchOptions:
             "device": self.device,
             "chat-template": self.chat_template,
             "think": self.think,
+            "system": self.system,
+            "temperature": self.temperature,
+            "top-p": self.top_p,
+            "repeat-penalty": self.repeat_penalty,
         }
         said = {
             key: settings.value_of(key, settings.as_text(value), f"--{key}")
@@ -137,9 +152,10 @@ class Precedence:
             if configured:
                 self.warn("saved settings of the model are ignored: its server is already running")
                 configured = {}
-        wanted: dict[str, Value] = {**self.usual, **configured, **said}
+        wanted = settings.merged(self.usual, configured, said)
         if not runtime.external:
             require(runtime, sorted(_needs(wanted, options)))
+            wanted = settings.merged(self._packaged(runtime, model, name), wanted)
         template = wanted.pop("chat-template", None)
         draft = wanted.pop("draft", None)
         guess = None if draft not in _DRAFTS else str(draft)
@@ -152,11 +168,33 @@ class Precedence:
             chat_template=None if template is None else template_file(str(template)),
             raw_flags=tuple(options.raw_flags),
         )
-        request = replace(request, limits_thoughts=Ability.LIMITS_THOUGHTS in runtime.abilities)
+        request = replace(
+            request,
+            limits_thoughts=Ability.LIMITS_THOUGHTS in runtime.abilities,
+            sampling_parts=_sampling_parts(
+                option=said, configured=configured, config_toml=self.usual
+            ),
+        )
         if (request.parallel or 1) > 1:
             require(runtime, [Ability.PARALLEL])
         request.check()
         return request
+
+    def _packaged(self, runtime: Runtime, model: StoredModel, name: str) -> dict[str, Value]:
+        """The settings of the artifact that the runtime can follow; its sampling is the plan's."""
+        packaged = Packaged.read(model.config.settings)
+        if packaged.warning is not None:
+            self.warn(f"{name}: {packaged.warning}")
+        found = packaged.others
+        for key in list(found):
+            ability = ability_of(key)
+            if ability is not None and ability not in runtime.abilities:
+                self.warn(
+                    f"{name}: the artifact's setting {key} is ignored: {runtime.name} does not"
+                    f" offer {ability}"
+                )
+                del found[key]
+        return found
 
     def _draft(self, text: str) -> Path:
         file = Path(text)
@@ -168,6 +206,20 @@ class Precedence:
                 hint="check the path, or use a model of the local store (`modelrunner list`)",
             )
         return self.store.resolve(text).weights()
+
+
+def _sampling_parts(
+    *,
+    option: Mapping[str, Value],
+    configured: Mapping[str, Value],
+    config_toml: Mapping[str, Value],
+) -> tuple[tuple[Source, Sampling], ...]:
+    parts: tuple[tuple[Source, Mapping[str, Value]], ...] = (
+        ("option", option),
+        ("configured", configured),
+        ("config.toml", config_toml),
+    )
+    return tuple((source, Sampling.of(settings.changes(part))) for source, part in parts)
 
 
 def _adapters(text: str) -> tuple[LoraAdapter, ...]:

@@ -22,7 +22,7 @@ from modelrunner.runtime.base import (
     RuntimeOptions,
     SplitMode,
 )
-from modelrunner.runtime.sampling import Sampling
+from modelrunner.runtime.sampling import Sampling, Source
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
 
@@ -51,6 +51,7 @@ class LaunchRequest(RuntimeOptions):
         chat_template: A file with a Jinja template instead of the model's own.
         think: How much to think, as `ThinkKind` takes it.
         limits_thoughts: Whether the runtime can limit the tokens of thoughts.
+        sampling_parts: The sampling by who has asked for it, the one that counts most first.
     """
 
     context: int | None = None
@@ -69,6 +70,7 @@ class LaunchRequest(RuntimeOptions):
     chat_template: Path | None = None
     think: str | None = None
     limits_thoughts: bool = True
+    sampling_parts: tuple[tuple[Source, Sampling], ...] = ()
 
     @classmethod
     def of(

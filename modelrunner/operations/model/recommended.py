@@ -1,10 +1,11 @@
-"""The sampling that the makers of a model recommend: in its header, and in files beside it."""
+"""What the makers of a model recommend: in its config, its header, and files beside."""
 
 from collections.abc import Mapping
 
 from modelrunner.disk.inside import open_content
 from modelrunner.gguf.metadata import Metadata
 from modelrunner.oci.model.layers import Layer, Role
+from modelrunner.runtime.packaged import Packaged
 from modelrunner.runtime.sampling import Recommended, of_header, of_parameters
 from modelrunner.store.store import StoredModel
 from modelrunner.wire import parse_json
@@ -20,8 +21,20 @@ def recommended_by(model: StoredModel, metadata: Metadata) -> Recommended:
 
     Whoever packages a model may know better than its header's maker.
     """
-    own = of_parameters(_parameters(model))
+    packaged = Packaged.read(model.config.settings).sampling
+    own = packaged.over(of_parameters(_parameters(model)))
     return Recommended((("artifact", own), ("header", of_header(metadata.values))))
+
+
+def packaged_by(model: StoredModel) -> Packaged:
+    """Return the settings that an artifact brings, its context where that says something.
+
+    Many packagers copy the trained length into their configs.
+    """
+    config = model.config
+    context = config.context_size
+    says = context is not None and context != config.trained_length
+    return Packaged.read(config.settings).with_context(context if says else None)
 
 
 def _parameters(model: StoredModel) -> Mapping[str, object]:

@@ -3,7 +3,7 @@
 The facts of the config come from the files' own headers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from modelrunner.gguf.metadata import Metadata
@@ -38,6 +38,7 @@ def config_of(
     *,
     created: datetime | None = None,
     context_length: int | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> ModelConfig:
     """What the config says.
 
@@ -46,6 +47,7 @@ def config_of(
         family: Docker's artifact, or CNCF ModelPack's.
         created: When; without it, the same files give the same config at any time.
         context_length: To be said instead of the header's.
+        settings: What is advised for a launch.
     """
     return ModelConfig(
         family,
@@ -56,6 +58,7 @@ def config_of(
         context_length=context_length or metadata.context_length,
         created=None if created is None else format_moment(created.astimezone(UTC)),
         gguf=metadata.string_values(),
+        settings=settings or {},
     )
 
 

@@ -5,8 +5,8 @@ shard, never compressed.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,8 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import require_room_for_copies
 from modelrunner.operations.model.contents import existing_file, refuse_other_formats, shard_files
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
+from modelrunner.runtime import packaged
+from modelrunner.runtime.settings import Value
 from modelrunner.store.adopt import TakenFile, take
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import with_article
@@ -30,13 +32,23 @@ from modelrunner.units import format_moment
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What goes into an artifact."""
+    """What goes into an artifact.
+
+    Attributes:
+        weights: The file of the weights, or any of its shards.
+        licenses: Texts of licenses.
+        projector: The file of a projector.
+        template: The file of a chat template.
+        context_length: The context to use; None for the trained one.
+        settings: Settings that are advised for a launch, by their names.
+    """
 
     weights: Path
     licenses: Sequence[Path] = ()
     projector: Path | None = None
     template: Path | None = None
     context_length: int | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
 
 
 def package(
@@ -58,7 +70,8 @@ def package(
 
     Raises:
         MalformedGGUFError: A file is not a GGUF, or shards are missing.
-        UsageError: A file is not there, or is something else than it is given for.
+        UsageError: A file is not there, or is something else than it is given for; or the family
+            has no place for a setting, or no artifact may bring it.
         DiskFullError, StoreAccessError: It cannot be stored.
     """
     if reference.digest is not None:
@@ -71,11 +84,24 @@ def package(
             "--context-size is not supported by the ModelPack format",
             hint="use --format docker, or leave out --context-size",
         )
+    if family == "modelpack" and ingredients.settings:
+        first = next(iter(ingredients.settings))
+        raise UsageError(
+            f"cannot package {first}: settings are not supported by the ModelPack format",
+            hint="use --format docker, or leave the setting out",
+        )
+    advised = packaged.checked(ingredients.settings)
     shards = shard_files(ingredients.weights)
     for path in shards:
         refuse_other_formats(path)
     metadata = _metadata(shards, ingredients)
-    config = config_of(metadata, family, created=created, context_length=ingredients.context_length)
+    config = config_of(
+        metadata,
+        family,
+        created=created,
+        context_length=ingredients.context_length,
+        settings=advised,
+    )
     with store.arriving():
         names = _Names(family)
         parts = _parts(ingredients, shards)
