@@ -132,6 +132,21 @@ def _fit_in_bytes(shape: ModelShape, load: Load, budget: int, projector: int | N
     return Fit(verdict, len(shape.layers) + 1 if verdict == "fits" else 0, longest, budget)
 
 
+def as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:
+    """Return what can be said of fitting where some of the need is a guess.
+
+    Args:
+        found: The verdict as computed.
+        needed: The estimate that it was computed from.
+        shape: The model; where its architecture or a type of its tensors is unknown, the verdict
+            is `no` where what is known does not fit, else `unknown`.
+    """
+    if shape.wiring.known and not shape.weights.unknown:
+        return found
+    over = found.budget_bytes is not None and needed.low > found.budget_bytes
+    return replace(found, verdict="no" if over else "unknown")
+
+
 def _without_shape(shape: ModelShape, budget: int) -> Verdict:
     """Weights that do not fit are enough to know; weights that do are not."""
     return "no" if shape.weights.total > budget else "unknown"

@@ -274,7 +274,7 @@ def test_the_next_estimate_knows_what_the_runtime_reported(models: CommandLine) 
     assert kept["observed"] == pytest.approx(kept["predicted"], rel=0.5)
     after = json.loads(cli_json(models, "estimate", name, "--context", "1024"))
     assert after["bytes"]["total"] == kept["observed"]
-    assert after["notes"][-1].startswith("when it ran, xllamacpp reported ")
+    assert after["notes"][-1].startswith("measured in an earlier run: ")
 
 
 def cli_json(cli: CommandLine, *arguments: str) -> str:

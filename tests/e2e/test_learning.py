@@ -18,7 +18,8 @@ pytestmark = pytest.mark.model
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
 STAND_IN = Path(__file__).parents[1] / "support" / "llama_server.py"
 SEEN = re.compile(
-    r"^note: when it ran, (\S+) reported (\S+ MiB) at a context of (\d+): (.*)$", re.MULTILINE
+    r"^note: measured in an earlier run: (\S+ MiB) at context (\d+) with (\S+); (.*)$",
+    re.MULTILINE,
 )
 MODULES = {"xllamacpp": "xllamacpp", "llama-cpp-python": "llama_cpp", "llama-server": "xllamacpp"}
 
@@ -57,8 +58,8 @@ def test_after_a_run_estimates_say_what_it_took(learner: CommandLine, runtime: s
     assert "measured earlier" not in before
     assert "measured earlier" not in ask(learner)
     after = learner("estimate", SMOLLM2, "--context", "512").stdout
-    who, size, context, what = SEEN.findall(after)[0]
-    assert (who, context, what) == (runtime, "512", "compute is corrected by that")
+    size, context, who, what = SEEN.findall(after)[0]
+    assert (who, context, what) == (runtime, "512", "the compute figure was adjusted")
     first = after.partition("\n")[0]
     assert first.startswith(f"{SMOLLM2}: fits, needs {size} of ")
     assert first.endswith(" (measured earlier on this machine); context 512")

@@ -22,8 +22,8 @@ from modelrunner.errors import (
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.context import ContextSource, default_context, running_context
 from modelrunner.memory.devices.devices import Device
-from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.estimate import estimate
+from modelrunner.memory.fit import Budget, Fit, as_known, choose_context, fit
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
@@ -259,7 +259,7 @@ class Estimator:
             facts,
             load,
             needed,
-            _as_known(fit(shape, load, room, projector=projector), needed, shape),
+            as_known(fit(shape, load, room, projector=projector), needed, shape),
             available,
             shape.context or None,
             shape,
@@ -335,14 +335,6 @@ def _answers(card: "Card | None", variant: "Variant", request: EstimateRequest) 
     if request.source == "config":
         return _shape(card, variant) is not None
     return request.source == "auto" and variant.size_bytes is not None
-
-
-def _as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:
-    """What can be said of fitting where some of the need is a guess: what is known may not fit."""
-    if shape.wiring.known and not shape.weights.unknown:
-        return found
-    over = found.budget_bytes is not None and needed.low > found.budget_bytes
-    return replace(found, verdict="no" if over else "unknown")
 
 
 def _measured(report: Report, path: Path) -> Report:

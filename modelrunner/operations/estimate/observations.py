@@ -172,12 +172,13 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     if not latest:
         return report
     seen = latest[0]
-    reported = (
-        f"{seen.runtime} reported {format_size(seen.observed)} at a context of {seen.context}"
+    measured = (
+        f"measured in an earlier run: {format_size(seen.observed)} at context {seen.context} with"
+        f" {seen.runtime}"
     )
     if not same:
         share = f"{(seen.observed - seen.predicted) / max(seen.predicted, 1):+.1%}"
-        return _with_note(report, f"when it ran, {reported}: {share} of what was computed for that")
+        return _with_note(report, f"{measured}, {share} against the estimate for that context")
     found = report.estimate
     more = seen.observed - found.total
     shifted = replace(found, compute=max((found.compute or 0) + more, 0))
@@ -186,14 +187,18 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     )
     fit = judged(report.fit, shifted.total, report.context)
     noted = replace(report, estimate=shifted, fit=fit, seen=True)
-    return _with_note(noted, f"when it ran, {reported}: compute is corrected by that")
+    return _with_note(noted, f"{measured}; the compute figure was adjusted")
 
 
 def judged(found: Fit, needed: int, context: int) -> Fit:
-    """Whether it fits, where it needs so much more than was computed that it does not."""
-    over = found.budget_bytes is not None and needed > found.budget_bytes
-    if not over or found.verdict != "fits":
+    """Return the verdict where it was measured what a model needs.
+
+    What was computed to fit, or could not be computed, goes by the measurement.
+    """
+    if found.budget_bytes is None or found.verdict not in ("fits", "unknown"):
         return found
+    if needed <= found.budget_bytes:
+        return replace(found, verdict="fits")
     longest = found.max_context
     return replace(
         found,

@@ -21,7 +21,7 @@ from modelrunner.memory.context import (
 )
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.fit import Budget, Fit, as_known, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
@@ -233,13 +233,15 @@ def plan_launch(
         adapter=adapter_file(model),
         own_template=template,
     )
+    needed = estimate(shape, load, projector=found.projector_bytes)
+    beside = _beside(found.projector_bytes, draft, load)
     return LaunchPlan(
         name,
         metadata,
         spec,
         load,
-        with_draft(estimate(shape, load, projector=found.projector_bytes), draft, load),
-        fit(shape, load, available, projector=_beside(found.projector_bytes, draft, load)),
+        with_draft(needed, draft, load),
+        as_known(fit(shape, load, available, projector=beside), needed, shape),
         available,
         requested,
         source_of(requested, tokens, default),

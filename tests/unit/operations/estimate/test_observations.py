@@ -118,8 +118,8 @@ def test_at_the_same_context_the_estimate_is_what_was_reported(place: Place) -> 
     assert found.estimate.kv_cache == before.estimate.kv_cache
     assert found.estimate.source == "header"
     (note,) = found.estimate.notes
-    assert note.startswith("when it ran, one reported ")
-    assert note.endswith(" at a context of 512: compute is corrected by that")
+    assert note.startswith("measured in an earlier run: ")
+    assert note.endswith(" at context 512 with one; the compute figure was adjusted")
     assert " (measured earlier on this machine); context 512" in found.line()
 
 
@@ -129,7 +129,7 @@ def test_for_another_context_it_is_told_and_changes_nothing(place: Place) -> Non
     assert found.estimate.total == place.report.estimate.total
     assert found.line() == place.report.line()
     assert found.estimate.notes[0].endswith(
-        " at a context of 1024: +50.0% of what was computed for that"
+        " at context 1024 with one, +50.0% against the estimate for that context"
     )
 
 
@@ -202,7 +202,7 @@ def test_what_no_longer_fits_is_said_not_to(place: Place) -> None:
 def test_a_shorter_context_than_one_that_does_not_fit_is_still_offered() -> None:
     fit = Fit("fits", 0, 512, 10)
     assert judged(fit, 11, 1024) == replace(fit, verdict="no")
-    assert judged(fit, 10, 1024) is fit
+    assert judged(fit, 10, 1024) == fit
     partial = replace(fit, verdict="partial")
     assert judged(partial, 11, 1024) is partial
 

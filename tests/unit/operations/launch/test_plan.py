@@ -13,6 +13,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.estimate.observations import Circumstances, Observation
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
@@ -128,6 +129,23 @@ def test_one_sentence_says_whether_and_how_it_fits(store: Store, tmp_path: Path)
     line = plan(store, model).line()
     assert line.startswith("ai/x:1 Q4_0: fits, needs ")
     assert line.endswith(" of 8.00 GiB memory; context 32768 of 1048576, 4 threads")
+
+
+def test_of_an_unknown_architecture_nothing_is_said_to_fit(store: Store, tmp_path: Path) -> None:
+    found = plan(store, stored(store, tmp_path, architecture="nonesuch"))
+    assert found.fit.verdict == "unknown"
+    assert ": needs at least " in found.line()
+    assert " of 8.00 GiB memory, the rest is unknown; context " in found.line()
+
+
+@pytest.mark.parametrize(("took", "said"), [(GIB, "fits, needs 1.00"), (9 * GIB, "does not fit")])
+def test_a_measurement_says_whether_an_unknown_architecture_fits(
+    store: Store, tmp_path: Path, took: int, said: str
+) -> None:
+    found = plan(store, stored(store, tmp_path, architecture="nonesuch"))
+    usual = Circumstances("cpu")
+    before = Observation("sha256:1", "one", "1.0", found.spec.context, usual, GIB, took)
+    assert found.as_seen(before).line().startswith(f"ai/x:1 Q4_0: {said}")
 
 
 @pytest.mark.parametrize("name", ["ai/x:1-Q4_0", "ai/x:1-q4_0"])
