@@ -61,7 +61,7 @@ PROGRAMS = {
     "docker": Program(
         "Docker Model Runner", docker_models.folders, docker_models.find, docker_models.blob
     ),
-    "hf": Program("The Hugging Face cache", hf_cache.folders, hf_cache.find, hf_cache.blob),
+    "hf": Program("Hugging Face cache", hf_cache.folders, hf_cache.find, hf_cache.blob),
     "lmstudio": Program("LM Studio", lm_studio.folders, lm_studio.find, lm_studio.blob),
     "ollama": Program("Ollama", ollama.folders, ollama.find, ollama.blob),
 }

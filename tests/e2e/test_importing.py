@@ -514,4 +514,6 @@ def test_a_program_without_models_is_no_mistake_wherever_it_has_none(
     assert absent.stderr.startswith("no Ollama models in ")
     empty = cli("import", "--from", "lmstudio", "--folder", str(tmp_path))
     assert (empty.returncode, "no LM Studio models in" in empty.stderr) == (0, True)
+    cache = cli("import", "--from", "hf", "--folder", str(tmp_path))
+    assert cache.stderr.startswith("no Hugging Face cache models in ")
     assert cli("import", "--from", "ollama", "llama3").returncode == 3

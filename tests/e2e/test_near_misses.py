@@ -145,6 +145,9 @@ def test_a_file_is_imported_under_a_name_as_it_is_packaged(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf")
+    planned = json.loads(cli("import", str(file), "team/mine:1", "--dry-run", "--json").stdout)
+    assert [entry["reference"] for entry in planned] == ["docker.io/team/mine:1"]
+    assert json.loads(cli("list", "--json").stdout) == []
     assert cli("import", str(file), "team/mine:1").returncode == 0
     assert cli("list", "-q").returncode == 0
     assert "team/mine:1" in cli("list").stdout

@@ -1,6 +1,7 @@
 """`modelrunner import`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -88,7 +89,7 @@ def import_models(
         # as Docker Model Runner's `package FILE NAME`
         names, name = (names or [])[:1], (names or [])[1]
     found = _find(context, names or [], from_, folder, all_=all_)
-    if dry_run or (from_ is not None and not names and not all_):
+    if from_ is not None and not names and not all_:
         _show(context, found, dry_run=dry_run)
         return
     wanted = None if name is None else Reference.parse(name)
@@ -102,6 +103,9 @@ def import_models(
             if several
             else "write it like local/granite:micro",
         )
+    if dry_run:
+        _show(context, [_named(model, wanted) for model in found], dry_run=True)
+        return
     with progress(context.console, verb="hashing") as listener:
         way: Way = "link" if link else "copy" if copy else "auto"
         importer = Importer(context.store, way, listener)
@@ -144,7 +148,7 @@ def _find(
     if folder is not None and not place.is_dir():
         raise UsageError(
             f"--folder {place}: directory not found",
-            hint=f"name the directory in which {known.title} keeps its models",
+            hint=f"name the directory with {known.title} models",
         )
     with disk_errors(place):
         found = list(known.find(place))
@@ -158,6 +162,13 @@ def _find(
 def _in_place(place: Path) -> list[Found]:
     with disk_errors(place):
         return list(plain_files.find(place))
+
+
+def _named(model: Found, name: Reference | None) -> Found:
+    """Return a model with the name that it is to get."""
+    if name is None or isinstance(model, Unusable):
+        return model
+    return replace(model, reference=name)
 
 
 def _take(importer: Importer, model: Found, name: Reference | None) -> Imported | ModelRunnerError:
