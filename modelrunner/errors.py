@@ -104,6 +104,13 @@ class ModelRunnerError(Exception):
         changed.facts = {**self.facts, **more}
         return changed
 
+    def about(self, thing: str) -> Self:
+        """Return the same error with what it is about before its message."""
+        changed = copy(self)
+        changed.message = f"{thing}: {self.message}"
+        changed.args = (changed.message,)
+        return changed
+
     def to_dict(self) -> dict[str, Fact]:
         """Return the error as one JSON object: code, message, hint, retryable, then the facts."""
         return {

@@ -107,6 +107,43 @@ def test_split_parts_are_loaded_by_the_first_one_or_all_of_them(
     assert away("load", *found["paths"][:2]).returncode == 6
 
 
+def test_an_archive_that_cannot_be_read_is_named_with_the_parts_that_it_lacks(
+    here: CommandLine, away: CommandLine, tmp_path: Path
+) -> None:
+    put(here.store, docker_artifact(os.urandom(150_000)), "ai/larger:1")
+    file = tmp_path / "m.tar"
+    here("save", "larger:1", "-o", str(file), "--split", "64KiB")
+    text = tmp_path / "notes.txt"
+    text.write_text("no archive")
+
+    def said(*names: str) -> list[str]:
+        done = away("load", *(str(tmp_path / name) for name in names))
+        assert (done.returncode, done.stdout) == (6, "")
+        return done.stderr.splitlines()[-2:]
+
+    not_tar = "not a tar archive, or a damaged one"
+    cut = "unexpected end of archive; nothing was loaded"
+    assert said("notes.txt") == [
+        f"error: {text}: {not_tar}",
+        "hint: name an archive that `modelrunner save` wrote",
+    ]
+    assert said("m.tar.001") == [
+        f"error: {file}.001: {not_tar}",
+        f"hint: load all of its parts: `modelrunner load {file}.000`",
+    ]
+    assert said("m.tar.000", "m.tar.001") == [
+        f"error: {file}.000: {cut}",
+        "hint: copy it again: m.tar.002 may be missing",
+    ]
+    (tmp_path / "m.tar.000").unlink()
+    assert said("m.tar.001", "m.tar.002") == [
+        f"error: {file}.001: {not_tar}",
+        "hint: it may be a part of an archive: copy m.tar.000 into its directory too",
+    ]
+    stdin = away("load", "-", stdin=b"no archive")
+    assert stdin.stderr.splitlines()[-2] == f"error: stdin: {not_tar}"
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

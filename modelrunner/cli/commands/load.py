@@ -10,15 +10,14 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress.select import progress
-from modelrunner.errors import SizeMismatchError, UsageError
+from modelrunner.errors import IntegrityError, UsageError
 from modelrunner.events import Planned
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.directory import is_layout, open_layout
 from modelrunner.operations.archive.index import repository_for
 from modelrunner.operations.archive.load import Loaded, Loader
-from modelrunner.operations.archive.output import part
-from modelrunner.operations.archive.source import find_parts, open_parts, plain
+from modelrunner.operations.archive.source import find_parts, named, open_parts, plain
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:
@@ -87,7 +86,10 @@ def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
                 "refusing to read an archive from a terminal",
                 hint="name a file, or redirect stdin: `modelrunner load - < models.tar`",
             )
-        yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
+        try:
+            yield plain(cast("BufferedReader[Any]", sys.stdin.buffer)), None
+        except IntegrityError as exc:
+            raise exc.about("stdin") from exc
         return
     if len(files) == 1 and is_layout(Path(files[0])):
         with open_layout(Path(files[0])) as found:
@@ -97,9 +99,5 @@ def _opened(files: Sequence[str]) -> Iterator[tuple[Readable, int | None]]:
     try:
         with open_parts(paths) as stream:
             yield stream, sum(path.stat().st_size for path in paths) or None
-    except SizeMismatchError as exc:
-        # the parts that there are follow each other: what is missing comes after them
-        if paths[0].suffix == ".000":
-            following = part(paths[0].with_suffix(""), len(paths))
-            exc.hint = f"copy it again: {following.name} may be missing"
-        raise
+    except IntegrityError as exc:
+        raise named(exc, paths) from exc

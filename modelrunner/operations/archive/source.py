@@ -1,6 +1,7 @@
 """Where an archive is read from: a file, the parts of one, or a stream; gzip is undone."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,12 +10,18 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import IO, Any, cast
 
-from modelrunner.errors import IntegrityError, UnsupportedArtifactError, UsageError
+from modelrunner.errors import (
+    IntegrityError,
+    SizeMismatchError,
+    UnsupportedArtifactError,
+    UsageError,
+)
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.output import part
 from modelrunner.text import os_hint, os_reason
 
 _BUFFER = 1024 * 1024
+_NUMBERED = re.compile(r"\.[0-9]{3}")
 _GZIP = b"\x1f\x8b"
 _PACKED = {
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -69,6 +76,31 @@ def _numbered(path: Path) -> tuple[Path, ...]:
             hint="copy every part into one directory, and name the first",
         )
     return tuple(part(path, number) for number in numbers)
+
+
+def named(error: IntegrityError, paths: Sequence[Path]) -> IntegrityError:
+    """Return an error of an archive with its file, and with the part that may be missing.
+
+    Args:
+        error: What is wrong with it.
+        paths: The files that it was read from.
+    """
+    about = error.about(str(paths[0]))
+    if not all(_NUMBERED.fullmatch(path.suffix) for path in paths):
+        return about
+    # bounded: three digits
+    given = {int(path.suffix[1:]) for path in paths}
+    whole = paths[0].with_suffix("")
+    missing = sorted(set(range(max(given) + 1)) - given)
+    if not missing:
+        # the parts that there are follow each other: what is missing comes after them
+        ends = isinstance(error, SizeMismatchError)
+        following = part(whole, len(paths)).name
+        return about.with_hint(f"copy it again: {following} may be missing") if ends else about
+    if all(part(whole, number).is_file() for number in missing):
+        return about.with_hint(f"load all of its parts: `modelrunner load {part(whole, 0)}`")
+    names = ", ".join(part(whole, number).name for number in missing[:3])
+    return about.with_hint(f"it may be a part of an archive: copy {names} into its directory too")
 
 
 @contextmanager

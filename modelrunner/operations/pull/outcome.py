@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -83,10 +82,7 @@ class Failed:
         name = self.reference.short
         if name in self.error.message:
             return self.error
-        named = copy(self.error)
-        named.message = f"{name}: {self.error.message}"
-        named.args = (named.message,)
-        return named
+        return self.error.about(name)
 
 
 @dataclass(frozen=True, slots=True)
