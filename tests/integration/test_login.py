@@ -259,6 +259,8 @@ def test_only_a_registrys_own_success_is_a_login(
     assert done.stderr.startswith("error: ")
     assert "\nhint: " in done.stderr
     assert "logged in" not in done.stderr
+    # no model was asked for
+    assert "modelrunner search" not in done.stderr
     assert not (docker_config / "config.json").exists()
 
 

@@ -163,7 +163,7 @@ class OciRegistry:
             error = error_for(status, response.headers, body, what="/v2/", registry=self.name)
             raise RegistryAnswerError(
                 f"{self.name} is not a registry, or does not answer as one: {error.message}",
-                hint=error.hint or _NO_REGISTRY,
+                hint=_NO_REGISTRY,
                 status=status,
             )
         if is_web_page(response.headers, body):

@@ -9,6 +9,7 @@ llama.cpp says what is wrong once and then, layer by layer, that it failed:
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelrunner.disk.inside import open_inside
@@ -30,6 +31,9 @@ _FOLLOWS = re.compile(
     r"|consider disabling jinja|--no-jinja|chat template parsing error|initialize chat template"
     r"|fit params|Traceback|Server\.__cinit__|failed to create llama context|ggml_cuda_init",
     re.IGNORECASE,
+)
+_ARGUMENT = re.compile(
+    r"(?:unknown|invalid|handling) (?:argument|option|value)|expected value for", re.IGNORECASE
 )
 _HINTS = (
     (
@@ -57,7 +61,7 @@ _HINTS = (
         "use a llama.cpp built with GGML_RPC=ON: this one has no RPC",
     ),
     (
-        re.compile(r"(?:unknown|invalid) (?:argument|option|value)", re.IGNORECASE),
+        _ARGUMENT,
         "update the runtime or choose another: this llama.cpp does not support an option",
     ),
 )
@@ -80,8 +84,18 @@ _TEMPLATE = re.compile(
 _BIND = re.compile(r"couldn't bind")
 
 
-def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> RuntimeFailedError:
-    """The error for a server that ended before it was ready."""
+def runtime_failure(
+    runtime: str, model: str, log: Path, exit_code: int, flags: Sequence[str] = ()
+) -> RuntimeFailedError:
+    """Return the error for a server that ended before it was ready.
+
+    Args:
+        runtime: What was to serve.
+        model: Which model.
+        log: What the server has said.
+        exit_code: Its exit code.
+        flags: Options of the runtime that the user gave after `--`.
+    """
     output = _tail(log)
     cause = cause_in(output)
     if cause and _TEMPLATE.search(output):
@@ -94,7 +108,7 @@ def runtime_failure(runtime: str, model: str, log: Path, exit_code: int) -> Runt
     message = f"{runtime} cannot serve {model}: {why}"
     return RuntimeFailedError(
         message,
-        hint=_hint(message, log),
+        hint=_hint(message, log, flags),
         log=str(log),
         exit_code=exit_code,
         unsupported=bool(_UNSUPPORTED.search(message)),
@@ -125,10 +139,13 @@ def cause_in(text: str) -> str | None:
     return None
 
 
-def _hint(message: str, log: Path) -> str:
+def _hint(message: str, log: Path, flags: Sequence[str]) -> str:
     library = _LIBRARY.search(message)
     if library is not None:
         return advice([Path(library[1]).name])
+    for flag in (flag.partition("=")[0] for flag in flags if _ARGUMENT.search(message)):
+        if flag.startswith("-") and re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", message):
+            return f"correct or remove {flag} after `--`: this llama.cpp does not accept it"
     found = next((hint for sign, hint in _HINTS if sign.search(message)), f"see the log: {log}")
     if "{install}" in found:
         return found.replace("{install}", installation.add("llama-cpp-python"))

@@ -80,7 +80,11 @@ class ChildServer(Server):
         if failure.failed_to_bind(self.log):
             raise port_in_use(self._spec.port)
         raise failure.runtime_failure(
-            self.name, self._spec.name, self.log, self._child.exit_code or 0
+            self.name,
+            self._spec.name,
+            self.log,
+            self._child.exit_code or 0,
+            self._spec.raw_flags,
         )
 
 

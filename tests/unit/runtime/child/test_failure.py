@@ -53,6 +53,23 @@ def test_cause_is_the_line_before_its_consequences(log, cause):
     assert cause_in(log) == cause
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        "error: invalid argument: --foo\n",
+        'error while handling argument "--foo": stoi\n',
+        "error: unknown argument: --foo\n",
+    ],
+)
+def test_a_flag_that_the_user_gave_is_to_be_corrected_by_the_user(tmp_path, log):
+    file = tmp_path / "server.log"
+    file.write_text(log)
+    given = runtime_failure("xllamacpp", "ai/m", file, 1, ("--top-k", "1", "--foo=2"))
+    assert given.hint == "correct or remove --foo after `--`: this llama.cpp does not accept it"
+    other = runtime_failure("xllamacpp", "ai/m", file, 1, ("--foo-bar",))
+    assert "after `--`" not in other.hint
+
+
 def test_cause_is_safe_to_show():
     assert cause_in("error: \x1b[31mred\x1b[0m\a and " + "long " * 100).startswith("error: red and")
     assert len(cause_in("error: " + "x" * 1000)) == 240
