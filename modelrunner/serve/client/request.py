@@ -63,10 +63,16 @@ def _unsupported(message: str) -> RefusalError:
 
 def no_media(model: Served, kind: str) -> RefusalError:
     """The refusal of content that a model has no eyes or ears for."""
+    if model.spec.mmproj is None:
+        why = (
+            "it has no projector (mmproj); use a model with one, or add it with "
+            "`modelrunner package --mmproj`"
+        )
+    else:
+        why = f"its projector (mmproj) is not for {kind}; use a model with one that is"
     return RefusalError(
         400,
-        f"{model.name} does not accept {kind}: it has no projector (mmproj);"
-        f" use a model with one, or add it with `modelrunner package --mmproj`",
+        f"{model.name} does not accept {kind}: {why}",
         "unsupported_content",
         [FINAL],
     )

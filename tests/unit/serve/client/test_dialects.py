@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -298,6 +300,18 @@ def test_an_image_to_a_model_without_a_projector_is_refused_before_anything_is_l
     assert answer.error == (
         "ai/one:latest does not accept images: it has no projector (mmproj);"
         " use a model with one, or add it with `modelrunner package --mmproj`"
+    )
+
+
+def test_sound_for_a_model_whose_projector_is_for_images_says_so() -> None:
+    seeing = replace(ONE, spec=replace(ONE.spec, mmproj=Path("/m.mmproj")))
+    reply = llama_says("audio input is not supported - hint: if this is unexpected")
+    with gateway(Scripted(scripts={NAME: [reply]}), seeing) as running:
+        answer = running.post("/v1/chat/completions", CHAT)
+    assert answer.status == 400
+    assert answer.error == (
+        "ai/one:latest does not accept audio: its projector (mmproj) is not for audio; use a "
+        "model with one that is"
     )
 
 
