@@ -264,10 +264,10 @@ def pull_locked(
     timeout: float | None = None,
     frozen: bool = False,
 ) -> tuple[LockedModel, ...]:
-    """Pull exactly what `modelrunner.lock` pins, by digest.
+    """Pull exactly what `modelrunner.lock` pins, by digest, and install its runtime.
 
     Args:
-        names: The models, by their names in the project; empty for all.
+        names: The models, by their names in the project, and `runtime`; empty for all.
         file: The project's `modelrunner.toml`; None for the one in the working directory.
         home: The base directory of all data; None for that of the command line.
         listener: Called with each event, see `modelrunner.events`.
@@ -295,12 +295,15 @@ def pull_locked(
         puller = workspace.puller(listener, Limits(connections, rate))
         return pull_many(puller, references, fail_fast=False, on_outcome=lambda _: None)
 
-    found = workspace.locked_puller(fetch).pull(
-        Project.at(None if file is None else Path(file)), tuple(names)
-    )
+    project = Project.at(None if file is None else Path(file))
+    found = workspace.locked_puller(fetch).pull(project, tuple(names))
     for entry in found:
         if isinstance(entry.outcome, Failed):
             raise entry.outcome.error
+    if project.lock().runtime is not None:
+        from modelrunner.transfer.limits import Limits
+
+        workspace.runtime_puller(listener, Limits(connections, rate)).pull(project, tuple(names))
     return tuple(
         LockedModel(entry.locked.name, _model(entry.outcome.model), entry.output)
         for entry in found

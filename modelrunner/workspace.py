@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from modelrunner.operations.pull.locked import LockedPuller
     from modelrunner.operations.pull.outcome import Outcome
     from modelrunner.operations.pull.pull import Puller
+    from modelrunner.operations.runtimes.install import Installer
+    from modelrunner.operations.runtimes.locked import RuntimePuller
     from modelrunner.operations.trust.gate import Guard
     from modelrunner.registry.oci.referrers import ReferrerPlace
     from modelrunner.registry.registries import Registries
@@ -342,6 +344,49 @@ class Workspace:
             check=self.check if self.guarded else None,
             warn=self.warn,
             on_gone=on_gone,
+        )
+
+    def installer(self, listener: "Listener", limits: "Limits | None" = None) -> "Installer":
+        """Return what installs runtimes from images.
+
+        Args:
+            listener: Called with each event of a transfer.
+            limits: On all transfers together.
+        """
+        from modelrunner.operations.runtimes.install import Installer
+        from modelrunner.runtime.images.library import Library
+        from modelrunner.transfer.budget import Budget
+
+        return Installer(
+            self.store,
+            Library(self.settings.runtimes),
+            self.environ,
+            self.source_for,
+            listener,
+            self.registries.backoff,
+            Budget(limits),
+            offline=self.offline,
+            guarded=self.guarded,
+            check=self.check,
+        )
+
+    def runtime_puller(self, listener: "Listener", limits: "Limits | None") -> "RuntimePuller":
+        """Return what installs the runtime that a lock pins.
+
+        Args:
+            listener: Called with each event of a transfer.
+            limits: On all transfers together.
+        """
+        from modelrunner.oci.image import Platform
+        from modelrunner.operations.runtimes.locked import RuntimePuller
+        from modelrunner.runtime.images.library import Library
+
+        return RuntimePuller(
+            store=self.store,
+            library=Library(self.settings.runtimes),
+            platform=Platform.of_machine(),
+            offline=self.offline,
+            installer=lambda: self.installer(listener, limits),
         )
 
     def experience(self) -> "Experience":

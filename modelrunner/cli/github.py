@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from modelrunner.cli.views.pull import Result
+from modelrunner.cli.views.pull import Result, RuntimeResult
 from modelrunner.disk.files import cannot_write
 from modelrunner.errors import LockOutdatedError, ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Pulled
@@ -51,13 +51,18 @@ class Actions:
             )
         return cls(Path(output), Path(summary) if summary else None)
 
-    def report(self, results: Sequence[Result], cache_key: str | None = None) -> None:
+    def report(
+        self,
+        results: Sequence[Result],
+        cache_key: str | None = None,
+        runtime: RuntimeResult | None = None,
+    ) -> None:
         """Write the results of a pull: outputs if all succeeded, and the summary.
 
         Raises:
             UsageError: The files cannot be written.
         """
-        found = outputs(results, cache_key)
+        found = outputs(results, cache_key, runtime)
         try:
             if found:
                 _append(self.output, "".join(output_lines(*entry) for entry in found.items()))
@@ -72,7 +77,11 @@ class Actions:
             ) from exc
 
 
-def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[str, str]:
+def outputs(
+    results: Sequence[Result],
+    cache_key: str | None = None,
+    runtime: RuntimeResult | None = None,
+) -> Mapping[str, str]:
     """Return the outputs of a pull, the first model's under plain names; none if one failed.
 
     Paths are absolute: the step that reads them may run in another directory.
@@ -80,21 +89,31 @@ def outputs(results: Sequence[Result], cache_key: str | None = None) -> Mapping[
     pulled = [result.outcome for result in results if isinstance(result.outcome, Pulled)]
     if not pulled or len(pulled) < len(results):
         return {}
+    installed = None if runtime is None else runtime.pulled
+    if runtime is not None and installed is None:
+        return {}
     paths = [
         str((result.output or entry.model.weights()).absolute())
         for result, entry in zip(results, pulled, strict=True)
     ]
     digests = [str(entry.model.digest) for entry in pulled]
-    fetched = sum(entry.downloaded_bytes for entry in pulled)
+    came = [entry.downloaded_bytes for entry in pulled]
     here = all(entry.status == "up-to-date" for entry in pulled)
+    named = ""
+    if installed is not None:
+        came.append(installed.downloaded_bytes)
+        here = here and not installed.downloaded_bytes
+        one = installed.runtime
+        named = "" if one is None else f"installed:{one.name}"
     return {
         "path": paths[0],
         "digest": digests[0],
         "cache-key": cache_key or _cache_key(digests),
         "cache-hit": "true" if here else "false",
-        "bytes": str(fetched),
+        "bytes": str(sum(came)),
         "paths": json.dumps(paths),
         "digests": json.dumps(digests),
+        "runtime": named,
     }
 
 

@@ -6,8 +6,11 @@ from typing import Literal
 
 from modelrunner.lockfile.intent import Fit, Intent, ModelIntent
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel
+from modelrunner.lockfile.runtime import RUNTIME, LockedRuntime, RuntimeIntent
+from modelrunner.oci.reference import Reference
 
 ChangeKind = Literal["added", "removed", "updated"]
+IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,7 @@ class Disagreement:
     """One thing that an intent and its lock do not agree on.
 
     Attributes:
-        name: The model.
+        name: The model, or the runtime.
         reason: A sentence about it.
         file: Which of the two files shows it.
         line: Where.
@@ -32,7 +35,21 @@ class Disagreement:
 
 def disagreements(intent: Intent, lock: Lock) -> tuple[Disagreement, ...]:
     """Everything that the lock does not satisfy, sorted by name; empty where it does."""
-    return tuple(sorted(_disagreements(intent, lock), key=lambda found: found.name))
+    found = (*_disagreements(intent, lock), *_of_runtime(intent, lock))
+    return tuple(sorted(found, key=lambda found: found.name))
+
+
+def _of_runtime(intent: Intent, lock: Lock) -> Iterator[Disagreement]:
+    wanted, locked = intent.runtime, lock.runtime
+    if wanted is None and locked is not None:
+        reason = f"is locked, but not listed in {intent.file}"
+        yield Disagreement(RUNTIME, reason, lock.file, locked.line)
+    elif wanted is not None and locked is None:
+        yield Disagreement(RUNTIME, "is not locked", intent.file, wanted.line)
+    elif wanted is not None and locked is not None:
+        reason_found = why_other_runtime(locked, wanted)
+        if reason_found is not None:
+            yield Disagreement(RUNTIME, reason_found, lock.file, locked.line)
 
 
 def _disagreements(intent: Intent, lock: Lock) -> Iterator[Disagreement]:
@@ -51,29 +68,45 @@ def _disagreements(intent: Intent, lock: Lock) -> Iterator[Disagreement]:
             yield Disagreement(locked.name, reason, lock.file, locked.line)
 
 
+def why_other_runtime(locked: LockedRuntime, wanted: RuntimeIntent) -> str | None:
+    """Why a locked runtime is not the one that is wanted; None where it is."""
+    return _why_other(locked, wanted.reference, wanted.reference.tag)
+
+
 def why_unsatisfied(locked: LockedModel, wanted: ModelIntent) -> str | None:
     """Why a locked model is not the one that is wanted; None where it is."""
-    here, there = locked.reference, wanted.reference
-    if here.name != there.name or not (wanted.is_chosen or here.tag == there.tag):
-        said = there.name if wanted.is_chosen else there.short
-        return f"is locked as {here.short}, expected {said}"
-    if there.digest is not None and there.digest != locked.manifest.digest:
-        return f"is locked at {locked.manifest.digest.short}, expected {there.digest.short}"
+    there = wanted.reference
+    # a variant that was chosen has any tag
+    tag, said = (locked.reference.tag, there.name) if wanted.is_chosen else (there.tag, None)
+    other = _why_other(locked, there, tag, said)
+    if other is not None:
+        return other
     if locked.fit != wanted.fit:
         return f"was locked with {_said(locked.fit)}, expected {_said(wanted.fit)}"
     return None
 
 
+def _why_other(
+    locked: LockedModel | LockedRuntime, there: Reference, tag: str | None, said: str | None = None
+) -> str | None:
+    here = locked.reference
+    if here.name != there.name or here.tag != tag:
+        return f"is locked as {here.short}, expected {said or there.short}"
+    if there.digest is not None and there.digest != locked.manifest.digest:
+        return f"is locked at {locked.manifest.digest.short}, expected {there.digest.short}"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A model before and after; one of the two is missing where it came or went."""
+    """A model, or the runtime, before and after; one of the two is missing if it came or went."""
 
     name: str
-    before: LockedModel | None
-    after: LockedModel | None
+    before: LockedModel | LockedRuntime | None
+    after: LockedModel | LockedRuntime | None
 
     @property
-    def model(self) -> LockedModel:
+    def model(self) -> LockedModel | LockedRuntime:
         """The model as it is now, or was last."""
         found = self.after or self.before
         if found is None:
@@ -106,25 +139,49 @@ class Change:
         if not roles:
             same = self.before.manifest == self.after.manifest
             return "reference" if same else "manifest only"
+        if roles == [IMAGE]:
+            return IMAGE
         # a config lists what the model consists of, and so follows every other change
         others = [role for role in roles if role != CONFIG] or roles
         return " and ".join(others) if "weights" in others else f"{', '.join(others)} only"
 
+    @property
+    def download_bytes(self) -> int:
+        """Bytes that are new; of a runtime those of the platform that needs most."""
+        sizes = [blob.size for blob in self.new]
+        return max(sizes, default=0) if isinstance(self.after, LockedRuntime) else sum(sizes)
+
 
 def changes(before: Lock, after: Lock) -> tuple[Change, ...]:
-    """What is different between two locks, sorted by name."""
+    """What is different between two locks, sorted by name; the runtime comes last."""
     names = sorted({model.name for model in (*before.models, *after.models)})
-    found = (Change(name, before.get(name), after.get(name)) for name in names)
+    found = [Change(name, before.get(name), after.get(name)) for name in names]
+    found.append(Change(RUNTIME, before.runtime, after.runtime))
     return tuple(change for change in found if change.before != change.after)
 
 
-def _without(one: LockedModel | None, other: LockedModel | None) -> tuple[LockedBlob, ...]:
-    known = {(blob.digest, blob.name) for blob in _blobs(other)}
-    return tuple(blob for blob in _blobs(one) if (blob.digest, blob.name) not in known)
+_Locked = LockedModel | LockedRuntime
 
 
-def _blobs(model: LockedModel | None) -> Iterable[LockedBlob]:
-    return model.blobs if model is not None else ()
+def _without(one: _Locked | None, other: _Locked | None) -> tuple[LockedBlob, ...]:
+    known = {(blob.digest, blob.name) for blob in blobs_of(other)}
+    return tuple(blob for blob in blobs_of(one) if (blob.digest, blob.name) not in known)
+
+
+def blobs_of(model: LockedModel | LockedRuntime | None) -> Iterable[LockedBlob]:
+    """The blobs of a model; of a runtime, the image of each platform with its download's size."""
+    if not isinstance(model, LockedRuntime):
+        return model.blobs if model is not None else ()
+    return [
+        LockedBlob(
+            IMAGE,
+            image.title,
+            image.manifest.digest,
+            image.download_bytes,
+            image.manifest.media_type,
+        )
+        for image in model.images
+    ]
 
 
 def _said(fit: Fit | None) -> str:

@@ -8,8 +8,11 @@ embed = "ai/embeddinggemma:300M-Q8_0"
 ref = "ai/granite-4.0-micro"                # no tag: the largest variant that fits
 fit = { vram = "8GiB", context = 8192 }
 output = "models/chat"                      # beside this file
+
+[runtime]
+image = "vulkan@b11434"                     # a build of llama.cpp
 ```
-A model has a name, by which `lock --update` and `pull --locked` take it.
+A model has a name, by which `lock --update` and `pull --locked` take it; the runtime is `runtime`.
 """
 
 import json
@@ -21,8 +24,10 @@ from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError, UsageError
 from modelrunner.lockfile.document import Document, Kind, near, parse_document, read_document
+from modelrunner.lockfile.runtime import RUNTIME, RuntimeIntent
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.runtime_name import AUTO, SIZES, named
 from modelrunner.units import format_size, parse_size
 
 EXAMPLE = 'models.chat = "ai/smollm2:135M-Q4_K_M"'
@@ -94,6 +99,16 @@ class Intent:
 
     file: str
     models: tuple[ModelIntent, ...]
+    runtime: RuntimeIntent | None = None
+
+    def require(self, name: str) -> None:
+        """Accept the name of a model, or of the runtime.
+
+        Raises:
+            UsageError: There is none of this name; the near ones are named.
+        """
+        if name != RUNTIME or self.runtime is None:
+            self.model(name)
 
     def model(self, name: str) -> ModelIntent:
         """The model of this name.
@@ -162,7 +177,7 @@ def parse_intent(content: bytes, file: str = "modelrunner.toml") -> Intent:
 
 
 def _intent(document: Document) -> Intent:
-    document.require_known(document.value, ("models",))
+    document.require_known(document.value, ("models", RUNTIME))
     models = document.value.get("models", {})
     if not isinstance(models, dict) or not models:
         document.refuse("models", message="no models listed", hint=f"add one, such as: {EXAMPLE}")
@@ -178,7 +193,33 @@ def _intent(document: Document) -> Intent:
                 message=f"{other} and {wanted.name} have the same output {str(wanted.output)!r}",
                 hint="give each model its own directory",
             )
-    return Intent(document.file, found)
+    return Intent(document.file, found, _runtime(document, found))
+
+
+def _runtime(document: Document, models: Sequence[ModelIntent]) -> RuntimeIntent | None:
+    value = document.value.get(RUNTIME)
+    if value is None:
+        return None
+    hint = f'write image = "vulkan@b11434": {", ".join(SIZES)}, or the reference of an image'
+    if not isinstance(value, dict):
+        document.refuse(RUNTIME, message="runtime must be a table", hint="write [runtime]")
+    document.require_known(value, ("image",), RUNTIME)
+    text = value.get("image")
+    if not isinstance(text, str):
+        document.refuse(RUNTIME, "image", message="runtime: missing `image`", hint=hint)
+    if text.partition("@")[0] == AUTO:
+        message = "image 'auto' depends on the machine, and a lock is the same everywhere"
+        document.refuse(RUNTIME, "image", message=message, hint=hint)
+    for model in models:
+        if model.name == RUNTIME:
+            # `lock --update runtime` could mean either
+            message = "a model cannot have the name `runtime` beside a [runtime]"
+            document.refuse("models", RUNTIME, message=message, hint="give the model another name")
+    try:
+        found = named(text)
+    except (InvalidReferenceError, UsageError) as exc:
+        document.refuse(RUNTIME, "image", message=exc.message, hint=exc.hint)
+    return RuntimeIntent(text, found.reference, found.backend, document.line(RUNTIME, "image"))
 
 
 def _wanted(document: Document, name: str, value: object) -> ModelIntent:

@@ -1,7 +1,7 @@
 """`modelrunner.lock`: which content the models of a project are, written the same way every time.
 
 ```toml
-version = 1
+version = 1                                  # 2 with a runtime, which older programs do not know
 
 [[model]]
 name = "chat"
@@ -15,6 +15,15 @@ blobs = [
   { digest = "sha256:...", size = 470, media_type = "...", role = "config" },
   { digest = "sha256:...", size = 20992472, media_type = "...", role = "weights", name = "m.gguf" },
 ]
+
+[runtime]
+ref = "ghcr.io/ggml-org/llama.cpp:server-vulkan-b11434"
+manifest = "sha256:..."
+media_type = "application/vnd.oci.image.index.v1+json"
+size = 1610
+images = [
+  { platform = "linux/amd64", digest = "sha256:...", size = 2210, media_type = "...", bytes = 504 },
+]
 ```
 Sorted, one fact a line and without times: two branches that change different models merge, and
 what changes is what a review should see.
@@ -26,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from modelrunner.errors import LockError
 from modelrunner.lockfile.intent import Fit
+from modelrunner.lockfile.runtime import LockedImage, LockedRuntime
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import HUGGING_FACE, Reference
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.model.config import Family
 
 VERSION = 1
+VERSION_WITH_RUNTIME = 2
 CONFIG = "config"
 _HEADER = "# Written by `modelrunner lock` from modelrunner.toml. Check it in; do not edit it."
 
@@ -123,6 +134,7 @@ class Lock:
 
     models: tuple[LockedModel, ...] = ()
     file: str = field(default="modelrunner.lock", compare=False)
+    runtime: LockedRuntime | None = None
 
     def get(self, name: str) -> LockedModel | None:
         """The model of this name, None where there is none."""
@@ -131,16 +143,25 @@ class Lock:
     def emit(self) -> str:
         """The file, the same for the same facts."""
         models = sorted(self.models, key=lambda model: model.name)
-        blocks = [f"{_HEADER}\nversion = {VERSION}\n", *("\n".join(_block(m)) for m in models)]
+        version = VERSION if self.runtime is None else VERSION_WITH_RUNTIME
+        blocks = [f"{_HEADER}\nversion = {version}\n", *("\n".join(_block(m)) for m in models)]
+        if self.runtime is not None:
+            blocks.append("\n".join(_runtime_block(self.runtime)))
         return "\n".join(blocks)
 
     def cache_key(self) -> str:
         """A name for a cache of what is locked: another one for other content, and only then."""
-        return cache_key_of(str(model.manifest.digest) for model in self.models)
+        pinned = [model.manifest.digest for model in self.models]
+        if self.runtime is not None:
+            pinned.append(self.runtime.manifest.digest)
+        return cache_key_of(map(str, pinned))
 
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Every blob, manifests included: each digest once, sorted."""
+        """Every blob, manifests included: each digest once, sorted; of a runtime its manifests."""
         found = {model.manifest.digest: model.manifest for model in self.models}
+        if self.runtime is not None:
+            manifests = (self.runtime.manifest, *(image.manifest for image in self.runtime.images))
+            found |= {each.digest: each for each in manifests}
         for model in self.models:
             found |= {blob.digest: blob.descriptor for blob in model.blobs}
         return tuple(found[digest] for digest in sorted(found))
@@ -202,6 +223,26 @@ def _block(model: LockedModel) -> Iterator[str]:
             f" media_type = {quoted(blob.media_type)}, role = {quoted(blob.role)}{name} }},"
         )
     yield "]\n"
+
+
+def _runtime_block(runtime: LockedRuntime) -> Iterator[str]:
+    yield "[runtime]"
+    yield f"ref = {quoted(spelled(runtime.reference))}"
+    yield f"manifest = {quoted(str(runtime.manifest.digest))}"
+    yield f"media_type = {quoted(runtime.manifest.media_type)}"
+    yield f"size = {runtime.manifest.size}"
+    yield "images = ["
+    yield from map(_image_line, runtime.images)
+    yield "]\n"
+
+
+def _image_line(image: LockedImage) -> str:
+    manifest = image.manifest
+    platform = "" if image.platform is None else f"platform = {quoted(str(image.platform))}, "
+    return (
+        f"  {{ {platform}digest = {quoted(str(manifest.digest))}, size = {manifest.size},"
+        f" media_type = {quoted(manifest.media_type)}, bytes = {image.download_bytes} }},"
+    )
 
 
 def cache_key_of(digests: Iterable[str]) -> str:

@@ -16,9 +16,19 @@ from modelrunner.errors import (
 )
 from modelrunner.lockfile.document import Document, Kind, parse_document, read_document
 from modelrunner.lockfile.intent import MAX_CONTEXT, MAX_VRAM, NAME, Fit, is_number
-from modelrunner.lockfile.lock import CONFIG, VERSION, Lock, LockedBlob, LockedModel, in_order
+from modelrunner.lockfile.lock import (
+    CONFIG,
+    VERSION,
+    VERSION_WITH_RUNTIME,
+    Lock,
+    LockedBlob,
+    LockedModel,
+    in_order,
+)
+from modelrunner.lockfile.runtime import RUNTIME, LockedImage, LockedRuntime
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.image import Platform
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
@@ -30,7 +40,9 @@ KIND = Kind(
     conflict="keep either side, such as with `git checkout --ours`, and run `modelrunner lock`",
     remedy="restore the file from version control, or remove it and run `modelrunner lock`",
 )
-_TOP = ("version", "model")
+_TOP = ("version", "model", RUNTIME)
+_RUNTIME = ("ref", "manifest", "media_type", "size", "images")
+_IMAGE = ("platform", "digest", "size", "media_type", "bytes")
 _MODEL = ("name", "ref", "manifest", "media_type", "size", "format", "fit", "blobs")
 _BLOB = ("digest", "size", "media_type", "role", "name")
 _ROLES = (CONFIG, *(str(role) for role in Role))
@@ -88,20 +100,54 @@ def _lock(document: Document) -> Lock:
                 hint="remove one of the two and run `modelrunner lock`",
             )
         found[model.name] = model
-    return Lock(tuple(found[name] for name in sorted(found)), document.file)
+    models = tuple(found[name] for name in sorted(found))
+    return Lock(models, document.file, _runtime(document))
 
 
 def _check_version(document: Document) -> None:
     version = document.value.get("version")
     if version is None:
         document.refuse(message="missing version")
-    if not is_number(version, VERSION, VERSION):
-        newer = is_number(version, VERSION + 1, 10**9)
+    expected = VERSION_WITH_RUNTIME if RUNTIME in document.value else VERSION
+    if not is_number(version, expected, expected):
+        newer = is_number(version, expected + 1, 10**9)
         document.refuse(
             "version",
-            message=f"unsupported lock version: expected {VERSION}, got {version!s:.20}",
+            message=f"unsupported lock version: expected {expected}, got {version!s:.20}",
             hint=f"upgrade modelrunner: {Installation.current().upgrade()}" if newer else None,
         )
+
+
+def _runtime(document: Document) -> LockedRuntime | None:
+    if RUNTIME not in document.value:
+        return None
+    table = _Table.of(document, (RUNTIME,), document.value[RUNTIME], _RUNTIME)
+    manifest = Descriptor(table.text("media_type"), table.digest("manifest"), table.size("size"))
+    reference = _reference(table, manifest.digest)
+    entries = table.value.get("images")
+    if not isinstance(entries, list) or not entries:
+        table.refuse("images", "images must be a list of tables")
+    found: dict[str, LockedImage] = {}
+    for number, entry in enumerate(entries):
+        line = _Table.of(document, (RUNTIME, "images", number), entry, _IMAGE)
+        image = _image(line)
+        if image.title in found:
+            line.refuse("platform", f"duplicate image for {image.title}")
+        found[image.title] = image
+    images = tuple(found[title] for title in sorted(found))
+    return LockedRuntime(reference, manifest, images, document.line(RUNTIME))
+
+
+def _image(table: "_Table") -> LockedImage:
+    platform = None
+    if "platform" in table.value:
+        text = table.text("platform")
+        platform = Platform.parse(text)
+        if platform is None:
+            hint = "write it like linux/amd64"
+            table.refuse("platform", f"invalid platform {text[:80]!r}", hint)
+    manifest = Descriptor(table.text("media_type"), table.digest("digest"), table.size("size"))
+    return LockedImage(platform, manifest, table.size("bytes"))
 
 
 def _model(document: Document, at: tuple[str | int, ...], value: object) -> LockedModel:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from modelrunner import __version__
+from modelrunner.lockfile.intent import parse_intent
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.store.store import Store
@@ -150,6 +151,8 @@ def test_every_snippet_is_run_below() -> None:
         ("Settings", "toml"),
         ("Locked models", "toml"),
         ("Locked models", "console"),
+        ("A locked runtime", "toml"),
+        ("A locked runtime", "console"),
         ("GitHub Actions", "yaml"),
         ("GitLab CI", "yaml"),
         ("pre-commit", "yaml"),
@@ -162,6 +165,12 @@ def test_every_snippet_is_run_below() -> None:
         ("Private registries", "yaml"),
         ("A mirror for one job", "console"),
     ]
+
+
+def test_the_runtime_of_the_page_is_one() -> None:
+    runtime = parse_intent(snippet("A locked runtime").encode()).runtime
+    assert runtime is not None
+    assert runtime.reference.short == "ghcr.io/ggml-org/llama.cpp:server-vulkan-b11434"
 
 
 @dataclass(frozen=True)
@@ -236,6 +245,7 @@ class TestGitHub:
             "bytes": str(sum(map(len, artifact.blobs.values()))),
             "cache-key": bash("modelrunner cache-key", workspace, environ).stdout.strip(),
             "cache-hit": "false",
+            "runtime": "",
         }
         assert (workspace / MODEL).read_bytes() == artifact.layers[0]
         assert "| ai/granite-4.0-micro:3B-Q4_K_M |" in machine.first.summary
@@ -261,6 +271,7 @@ class TestGitHub:
             "paths": json.dumps([str(project / MODEL)]),
             "bytes": "0",
             "cache-hit": "true",
+            "runtime": "",
         }
         assert hub.requests == []
 

@@ -111,11 +111,11 @@ class Job:
         )
         if done.returncode != 0:
             raise StepFailedError(step.get("name", step["run"]), done.returncode, done.stdout)
-        self.environ |= _assignments(files["GITHUB_ENV"].read_text())
+        self.environ |= assignments(files["GITHUB_ENV"].read_text())
         added = files["GITHUB_PATH"].read_text().splitlines()
         self.environ["PATH"] = ":".join([*reversed(added), self.environ["PATH"]])
         self.summary += files["GITHUB_STEP_SUMMARY"].read_text()
-        return _assignments(files["GITHUB_OUTPUT"].read_text())
+        return assignments(files["GITHUB_OUTPUT"].read_text())
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _holds(condition: str, known: Mapping[str, str]) -> bool:
     return True
 
 
-def _assignments(text: str) -> dict[str, str]:
+def assignments(text: str) -> dict[str, str]:
     """`NAME=VALUE`, or `NAME<<END` with lines up to `END`."""
     found = {}
     lines = iter(text.splitlines())

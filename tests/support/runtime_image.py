@@ -29,7 +29,7 @@ _ENVIRON = ["LLAMA_ARG_HOST=0.0.0.0", "LD_LIBRARY_PATH=/app"]
 
 def platform() -> dict[str, str]:
     """The platform of this machine, as images have it."""
-    from modelrunner.runtime.images.image import Platform
+    from modelrunner.oci.image import Platform
 
     found = Platform.of_machine()
     return {"os": found.os, "architecture": found.architecture}

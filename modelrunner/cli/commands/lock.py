@@ -41,10 +41,12 @@ def lock(
     ] = False,
     update: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Update the pin of this model; can be repeated."),
+        typer.Option(
+            metavar="NAME", help="Update the pin of this model, or of `runtime`; can be repeated."
+        ),
     ] = None,
     upgrade: Annotated[
-        bool, typer.Option("--upgrade", help="Update the pins of all models.")
+        bool, typer.Option("--upgrade", help="Update the pins of all models and the runtime.")
     ] = False,
     diff: Annotated[
         bool,
@@ -58,7 +60,7 @@ def lock(
         ),
     ] = None,
 ) -> None:
-    """Pin the models of modelrunner.toml in modelrunner.lock. Existing pins are kept."""
+    """Pin the models and the runtime of modelrunner.toml. Existing pins are kept."""
     modes = {
         "--init": init,
         "--check": check,

@@ -9,8 +9,8 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, RequireFit
-from modelrunner.cli.views.pull import Result, print_failure, show_all, show_one
-from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.cli.views.pull import Result, RuntimeResult, print_failure, show_all, show_one
+from modelrunner.errors import ModelRunnerError, NotInStoreError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.operations.pull.placement import Placement, folders
 from modelrunner.text import sanitize_line
@@ -19,6 +19,7 @@ from modelrunner.units import SIZE_HINT, parse_size
 # late imports: where the store has all that a lock pins, nothing that downloads is loaded
 if TYPE_CHECKING:
     from modelrunner.cli.github import Actions
+    from modelrunner.lockfile.project import Project
     from modelrunner.oci.reference import Reference
     from modelrunner.transfer.limits import Limits
 
@@ -38,7 +39,11 @@ def pull(
         ),
     ] = None,
     locked: Annotated[
-        bool, typer.Option("--locked", help="Pull exactly what modelrunner.lock pins, by digest.")
+        bool,
+        typer.Option(
+            "--locked",
+            help="Pull exactly what modelrunner.lock pins, by digest, and install its runtime.",
+        ),
     ] = False,
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Like --locked, but never use the network.")
@@ -233,16 +238,36 @@ def _pull_locked(
     )
     project = Project.at(file)
     found = puller.pull(project, names)
+    runtime = _runtime_of(context, project, names, request)
     results = [Result(entry.outcome, entry.locked.name) for entry in found]
     places = [
         entry.output if placement.folder is None else placement.folder / entry.locked.name
         for entry in found
     ]
     shown = _placed(context, results, places, placement, reported)
-    if request.actions is None:
-        _finish(context, shown, request)
-    else:
-        _finish(context, shown, request, project.lock().cache_key())
+    key = None if request.actions is None else project.lock().cache_key()
+    _finish(context, shown, request, key, runtime)
+
+
+def _runtime_of(
+    context: Context, project: "Project", names: Sequence[str], request: _Request
+) -> "RuntimeResult | None":
+    """Install the runtime of a lock; what fails is reported after the models."""
+    locked = project.lock().runtime
+    if locked is None:
+        return None
+    from modelrunner.cli.steps.pulling import pull_runtime
+
+    try:
+        pulled = pull_runtime(context, project, names, request.limits)
+    except NotInStoreError:
+        # nothing is pulled in part where the network is ruled out
+        raise
+    except ModelRunnerError as exc:
+        failed = Failed(locked.reference, context.explained(exc))
+        print_failure(context, failed)
+        return RuntimeResult(failed)
+    return None if pulled is None else RuntimeResult(pulled)
 
 
 def _placed(
@@ -265,18 +290,24 @@ def _placed(
 
 
 def _finish(
-    context: Context, results: Sequence[Result], request: _Request, cache_key: str | None = None
+    context: Context,
+    results: Sequence[Result],
+    request: _Request,
+    cache_key: str | None = None,
+    runtime: "RuntimeResult | None" = None,
 ) -> None:
     """Print the results, and write them for GitHub Actions with --github."""
     if request.actions is not None:
         from modelrunner.cli.github import annotations
 
-        request.actions.report(results, cache_key)
-        failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
+        request.actions.report(results, cache_key, runtime)
+        outcomes = [result.outcome for result in results]
+        outcomes += [] if runtime is None or runtime.failed is None else [runtime.failed]
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         for entry in failed:
             for line in annotations(entry.named(), context.environ):
                 context.console.note(line)
-    show_all(context, results)
+    show_all(context, results, runtime)
 
 
 def _actions(context: Context) -> "Actions":

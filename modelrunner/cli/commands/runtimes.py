@@ -8,7 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.steps.confirm import Yes, confirm
-from modelrunner.cli.steps.installing import chosen_name, fewer_devices, install, installer
+from modelrunner.cli.steps.installing import chosen_name, fewer_devices, install
 from modelrunner.cli.views.runtimes import (
     emit_rows,
     listed,
@@ -17,10 +17,11 @@ from modelrunner.cli.views.runtimes import (
     show_result,
 )
 from modelrunner.errors import RuntimeUnavailableError, UsageError
+from modelrunner.events import ignore
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.runtime_name import AUTO, Named, moving
 from modelrunner.operations.runtimes.check import list_devices
 from modelrunner.runtime.images.library import Library
-from modelrunner.runtime.images.names import AUTO, Named, moving
 from modelrunner.units import counted, format_size
 
 
@@ -150,7 +151,7 @@ def _remove(context: Context, texts: Sequence[str], *, yes: bool) -> None:
     confirm(context, action, [one.name for one in chosen], yes=yes)
     rows = []
     for one in chosen:
-        freed = installer(context).remove(one)
+        freed = context.workspace.installer(ignore).remove(one)
         rows.append({"name": one.name, "digest": str(one.digest), "freed_bytes": freed})
         if not context.console.json:
             context.console.print(f"removed {one.name}, {format_size(freed)} freed")

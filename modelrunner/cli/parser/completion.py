@@ -253,14 +253,15 @@ def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return matching names of models in `modelrunner.toml` of the current directory."""
+    """Return matching names of models, and `runtime`, in the current `modelrunner.toml`."""
     from modelrunner.lockfile.project import Project
 
     try:
-        wanted = Project.at(None).intent().models
+        wanted = Project.at(None).intent()
     except ModelRunnerError:
         return []
-    return _begin((model.name for model in wanted), incomplete)
+    runtime = [] if wanted.runtime is None else [wanted.runtime.name]
+    return _begin([*(model.name for model in wanted.models), *runtime], incomplete)
 
 
 def registries(_ctx: typer.Context, incomplete: str) -> list[str]:

@@ -4,25 +4,12 @@ from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
 from modelrunner.cli.steps.confirm import confirm
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
-from modelrunner.events import Listener, ignore
-from modelrunner.operations.runtimes.install import Installer, InstallResult
+from modelrunner.events import ignore
+from modelrunner.oci.runtime_name import AUTO, Named, named
+from modelrunner.operations.runtimes.install import InstallResult
+from modelrunner.runtime.images.fitting import fitting
 from modelrunner.runtime.images.library import Library
-from modelrunner.runtime.images.names import AUTO, Named, fitting, named
 from modelrunner.units import format_size
-
-
-def installer(context: Context, listener: Listener = ignore) -> Installer:
-    """Return what installs runtimes."""
-    return Installer(
-        context.store,
-        Library(context.settings.runtimes),
-        context.environ,
-        context.source_for,
-        listener,
-        context.registries.backoff,
-        offline=context.offline,
-        check=context.workspace.check,
-    )
 
 
 def chosen_name(context: Context, text: str, version: str | None) -> Named:
@@ -41,7 +28,7 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
         UsageError: Without a terminal and without `--yes`.
         typer.Exit: The user does not agree.
     """
-    plan = installer(context).plan(wanted)
+    plan = context.workspace.installer(ignore).plan(wanted)
     name = wanted.reference.short
     if plan.installed is None:
         action = f"install {name}"
@@ -51,8 +38,7 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
         )
         confirm(context, action, [f"{name}: {size}"], yes=yes, verb="install")
     with progress(context.console) as listener:
-        shown = installer(context, listener)
-        result = shown.install(plan, use=use)
+        result = context.workspace.installer(listener).install(plan, use=use)
     for problem in result.lacking:
         context.console.warn(problem)
     return result

@@ -23,7 +23,9 @@ from modelrunner.transfer.limits import Limits
 from modelrunner.units import format_size
 
 if TYPE_CHECKING:
+    from modelrunner.lockfile.project import Project
     from modelrunner.operations.pull.fit import Fitting
+    from modelrunner.operations.runtimes.locked import RuntimePulled
 
 
 def pull_one(
@@ -91,6 +93,17 @@ def pull_many(
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=report)
     found |= {str(outcome.reference): explained.get(id(outcome), outcome) for outcome in outcomes}
     return tuple({str(reference): found[str(reference)] for reference in references}.values())
+
+
+def pull_runtime(
+    context: Context, project: "Project", names: Sequence[str], limits: Limits
+) -> "RuntimePulled | None":
+    """Install the runtime that a project's lock pins, with progress; None if it has none."""
+    with _shown(context) as listener:
+        found = context.workspace.runtime_puller(listener, limits).pull(project, names)
+    for problem in () if found is None else found.lacking:
+        context.console.warn(problem)
+    return found
 
 
 def fitted(context: Context, text: str, fitting: "Fitting") -> str:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
-from modelrunner.lockfile.changes import Change
+from modelrunner.lockfile.changes import Change, blobs_of
 from modelrunner.lockfile.intent import Intent
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.project import Project
+from modelrunner.lockfile.runtime import LockedRuntime
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
 
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 def show_agreed(context: Context, intent: Intent, lock: Lock) -> None:
     """Print that lock and intent agree."""
     if context.console.json:
-        models = [model_to_dict(model) for model in lock.models]
-        context.console.emit({"lock": lock.file, "status": "up-to-date", "models": models})
+        context.console.emit({"lock": lock.file, "status": "up-to-date", **_pinned_to_dict(lock)})
     else:
-        context.console.say(
-            f"{lock.file} satisfies {intent.file} ({counted(len(lock.models), 'model')})"
-        )
+        context.console.say(f"{lock.file} satisfies {intent.file} ({_counted(lock)})")
 
 
 def show_locked(context: Context, project: Project, locked: "Locked") -> None:
@@ -37,8 +35,7 @@ def show_locked(context: Context, project: Project, locked: "Locked") -> None:
     for change in locked.changes:
         context.console.print(change_line(change))
     if not locked.changes:
-        count = counted(len(locked.lock.models), "model")
-        context.console.say(f"{project.lock_path} is up to date ({count})")
+        context.console.say(f"{project.lock_path} is up to date ({_counted(locked.lock)})")
 
 
 def show_first(context: Context, project: Project, locked: "Locked | None") -> None:
@@ -82,15 +79,26 @@ def show_differences(
         for line in blob_lines(entry):
             context.console.print(line)
     if not found:
-        held = counted(len(lock.models), "model")
-        context.console.say(f"nothing has changed since {project.lock_path} ({held})")
+        context.console.say(f"nothing has changed since {project.lock_path} ({_counted(lock)})")
+
+
+def _counted(lock: Lock) -> str:
+    models = counted(len(lock.models), "model")
+    return models if lock.runtime is None else f"{models}, 1 runtime"
+
+
+def _pinned_to_dict(lock: Lock) -> dict[str, object]:
+    found: dict[str, object] = {"models": [model_to_dict(model) for model in lock.models]}
+    if lock.runtime is not None:
+        found["runtime"] = runtime_to_dict(lock.runtime)
+    return found
 
 
 def _locked_to_dict(locked: "Locked", status: str) -> dict[str, object]:
     return {
         "status": status,
         "changes": [change_to_dict(change) for change in locked.changes],
-        "models": [model_to_dict(model) for model in locked.lock.models],
+        **_pinned_to_dict(locked.lock),
     }
 
 
@@ -102,7 +110,7 @@ def _gone_to_dict(gone: "Gone") -> dict[str, object]:
         "reference": str(gone.before.reference),
         "from": str(gone.before.manifest.digest),
         "to": None,
-        "gone": [blob_to_dict(blob) for blob in gone.before.blobs],
+        "gone": [blob_to_dict(blob) for blob in blobs_of(gone.before)],
         "new": [],
         "download_bytes": 0,
     }
@@ -120,6 +128,22 @@ def model_to_dict(model: LockedModel) -> dict[str, object]:
     }
 
 
+def runtime_to_dict(runtime: LockedRuntime) -> dict[str, object]:
+    """Return a locked runtime as JSON."""
+    return {
+        "reference": str(runtime.reference),
+        "digest": str(runtime.manifest.digest),
+        "images": [
+            {
+                "platform": None if image.platform is None else str(image.platform),
+                "digest": str(image.manifest.digest),
+                "download_bytes": image.download_bytes,
+            }
+            for image in runtime.images
+        ],
+    }
+
+
 def change_to_dict(change: Change) -> dict[str, object]:
     """Return a change as JSON."""
     before, after = change.before, change.after
@@ -132,7 +156,7 @@ def change_to_dict(change: Change) -> dict[str, object]:
         "to": str(after.manifest.digest) if after else None,
         "gone": [blob_to_dict(blob) for blob in change.gone],
         "new": [blob_to_dict(blob) for blob in change.new],
-        "download_bytes": sum(blob.size for blob in change.new),
+        "download_bytes": change.download_bytes,
     }
 
 
@@ -161,7 +185,7 @@ def change_line(change: Change) -> str:
     return f"updated {after.name}: {after.reference.short} {moved} ({change.matter})"
 
 
-def _named(model: LockedModel) -> str:
+def _named(model: LockedModel | LockedRuntime) -> str:
     return f"{model.reference.short} at {model.manifest.digest.short}"
 
 

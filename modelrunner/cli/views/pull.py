@@ -7,14 +7,19 @@ results only where nothing failed; else one error on stderr has them all.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import typer
 
 from modelrunner.cli.context import Context
+from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
+
+# most pulls have no runtime
+if TYPE_CHECKING:
+    from modelrunner.operations.runtimes.locked import RuntimePulled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,60 @@ class Result:
         return {"replaced": self.replaced, "change": self.change}
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeResult:
+    """The runtime of a lock: what became of it."""
+
+    outcome: "RuntimePulled | Failed"
+
+    @property
+    def failed(self) -> Failed | None:
+        """Its failure, if it failed."""
+        return self.outcome if isinstance(self.outcome, Failed) else None
+
+    @property
+    def pulled(self) -> "RuntimePulled | None":
+        """What it came to, if it did not fail."""
+        return None if isinstance(self.outcome, Failed) else self.outcome
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as JSON."""
+        if isinstance(self.outcome, Failed):
+            return Result(self.outcome, RUNTIME).to_dict()
+        found, one = self.outcome, self.outcome.runtime
+        return {
+            "name": RUNTIME,
+            "reference": str(found.locked.reference),
+            "digest": None if one is None else str(one.digest),
+            "status": found.status,
+            "path": None if one is None else str(one.folder),
+            "size_bytes": None if one is None else one.download_bytes,
+            "downloaded_bytes": found.downloaded_bytes,
+            "duration_s": round(found.duration_s, 3),
+            "runtime": None if one is None else one.name,
+            "index_digest": str(found.locked.manifest.digest),
+            "in_use": found.in_use,
+        }
+
+    def line(self) -> str:
+        """Return the result as a line, or a sentence about why there is none."""
+        found = self.pulled
+        if found is None:
+            return ""
+        name, one = found.locked.reference.short, found.runtime
+        if one is None:
+            there = ", ".join(image.title for image in found.locked.images)
+            return (
+                f"the locked runtime {name} has no image for {found.platform}, only for {there}: "
+                "nothing was installed"
+            )
+        used = "in use" if found.in_use else f"use it with `--runtime installed:{one.name}`"
+        if found.status == "up-to-date":
+            return f"{name}: installed as {one.name} ({one.digest.short}), {used}"
+        size, spent = format_size(found.downloaded_bytes), format_duration(found.duration_s)
+        return f"{name}: {one.name} installed, {size} in {spent}, {used}"
+
+
 def print_failure(context: Context, failed: Failed) -> None:
     """Print at once why a pull failed; with --json it is part of the results."""
     console = context.console
@@ -70,8 +129,10 @@ def show_one(context: Context, result: Result) -> None:
         context.console.emit(result.to_dict())
 
 
-def show_all(context: Context, results: Sequence[Result]) -> None:
-    """Print the results of several models, and exit if one failed.
+def show_all(
+    context: Context, results: Sequence[Result], runtime: RuntimeResult | None = None
+) -> None:
+    """Print the results of several models, and of their lock's runtime; exit if one failed.
 
     Raises:
         Exit: With the highest exit code; each failure has been printed.
@@ -79,16 +140,22 @@ def show_all(context: Context, results: Sequence[Result]) -> None:
     failed = [result.outcome for result in results if isinstance(result.outcome, Failed)]
     for result in results:
         _print(context, result)
-    _sum_up(context, results)
+    if runtime is not None:
+        _print_runtime(context, runtime)
+        failed += [] if runtime.failed is None else [runtime.failed]
+    if results:
+        _sum_up(context, results)
+    rows = [result.to_dict() for result in results]
+    if runtime is not None:
+        rows.append(runtime.to_dict())
     if not failed:
         if context.console.json:
-            context.console.emit([result.to_dict() for result in results])
+            context.console.emit(rows)
         return
     worst = max(failed, key=lambda entry: entry.error.exit_code).error
     if context.console.json:
         names = [str(entry.reference) for entry in failed]
-        shown = [result.to_dict() for result in results]
-        error = {"error": {**worst.to_dict(), "failed": names, "results": shown}}
+        error = {"error": {**worst.to_dict(), "failed": names, "results": rows}}
         context.console.emit_message(error)
     raise typer.Exit(worst.exit_code)
 
@@ -147,6 +214,16 @@ def _show_packaged(context: Context, pulled: Pulled) -> None:
         context.console.say(f"{pulled.name.short} sets {packaged.line()}")
     if packaged.warning is not None:
         context.console.warn(f"{pulled.name.short}: {packaged.warning}")
+
+
+def _print_runtime(context: Context, result: RuntimeResult) -> None:
+    pulled = result.pulled
+    if pulled is None:
+        return
+    if pulled.runtime is None:
+        context.console.warn(result.line())
+    elif not context.console.json and not context.console.quiet:
+        context.console.print(result.line())
 
 
 def _sum_up(context: Context, results: Sequence[Result]) -> None:

@@ -19,12 +19,14 @@ from modelrunner.errors import (
     NotInStoreError,
     StoreAccessError,
 )
-from modelrunner.lockfile.changes import Change, why_unsatisfied
+from modelrunner.lockfile.changes import Change, why_other_runtime, why_unsatisfied
 from modelrunner.lockfile.intent import Intent, ModelIntent
 from modelrunner.lockfile.lock import Lock, LockedModel
 from modelrunner.lockfile.reader import parse_lock
+from modelrunner.lockfile.runtime import RUNTIME, LockedRuntime, RuntimeIntent
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.lock.runtime import RuntimePinner
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
@@ -33,10 +35,10 @@ from modelrunner.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A locked model whose tag or repository is there no more."""
+    """A locked model, or runtime, whose tag or repository is there no more."""
 
     name: str
-    before: LockedModel
+    before: LockedModel | LockedRuntime
     error: NotFoundError
 
 
@@ -64,7 +66,7 @@ class Locker:
         Args:
             intent: What is wanted.
             before: What is locked, and stays where it is still wanted.
-            renew: Names of models to look up again all the same.
+            renew: Names of models, or the runtime's, to look up again all the same.
 
         Raises:
             ManifestNotFoundError, AccessError, TransferError: A registry does not answer.
@@ -85,6 +87,7 @@ class Locker:
                 for wanted in intent.models
             ),
             before.file,
+            self._runtime(intent, before, repin=RUNTIME in renew),
         )
 
     def diff(self, intent: Intent, before: Lock) -> Iterator[Change | Gone]:
@@ -101,6 +104,23 @@ class Locker:
                 if locked is None:
                     raise
                 yield Gone(wanted.name, locked, exc)
+        if intent.runtime is not None:
+            try:
+                now = self._runtime(intent, before, repin=True)
+                yield Change(RUNTIME, before.runtime, now)
+            except NotFoundError as exc:
+                if before.runtime is None:
+                    raise
+                yield Gone(RUNTIME, before.runtime, exc)
+
+    def _runtime(self, intent: Intent, before: Lock, *, repin: bool) -> LockedRuntime | None:
+        wanted, locked = intent.runtime, before.runtime
+        if wanted is None:
+            return None
+        if locked is not None and not repin and why_other_runtime(locked, wanted) is None:
+            return locked
+        with _placed(intent, wanted):
+            return RuntimePinner(self.source_for, self.offline).pin(wanted)
 
     def _pin(self, intent: Intent, wanted: ModelIntent, *, repin: bool) -> LockedModel:
         with _placed(intent, wanted):
@@ -169,7 +189,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
 
 
 @contextmanager
-def _placed(intent: Intent, wanted: ModelIntent) -> Iterator[None]:
+def _placed(intent: Intent, wanted: ModelIntent | RuntimeIntent) -> Iterator[None]:
     """Says of every failure which line of the intent it is about."""
     try:
         yield

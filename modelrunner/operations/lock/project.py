@@ -11,6 +11,7 @@ from modelrunner.lockfile.changes import Change, changes
 from modelrunner.lockfile.intent import first_intent, parse_intent
 from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
+from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.lock.lock import Gone, Locker, write_lock
 
 
@@ -37,8 +38,8 @@ def update(
     Args:
         project: The project.
         locker: Pins its models.
-        names: Models to pin again.
-        upgrade: Whether to pin all models again.
+        names: Models to pin again; `runtime` is the runtime.
+        upgrade: Whether to pin all models, and the runtime, again.
 
     Raises:
         UsageError: The project has no such model, or its file is malformed.
@@ -46,9 +47,9 @@ def update(
         ModelRunnerError: A model could not be pinned, see `Locker.lock`.
     """
     intent, before = project.intent(), project.lock()
-    renew = [wanted.name for wanted in intent.models] if upgrade else list(names)
+    renew = [*(wanted.name for wanted in intent.models), RUNTIME] if upgrade else list(names)
     for name in names:
-        intent.model(name)
+        intent.require(name)
     after = locker.lock(intent, before, renew)
     written = write_lock(project.lock_path, after)
     return Locked(after, tuple(changes(before, after)), written)
@@ -104,6 +105,8 @@ def differences(project: Project, locker: Locker) -> tuple[Lock, tuple[Change | 
     found += [
         Change(model.name, model, None) for model in before.models if model.name not in wanted
     ]
+    if intent.runtime is None and before.runtime is not None:
+        found.append(Change(RUNTIME, before.runtime, None))
     return before, tuple(found)
 
 

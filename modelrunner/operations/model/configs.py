@@ -1,6 +1,7 @@
 """The config of a model that is still in a registry: one small blob, verified."""
 
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
+from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_BYTES
 from modelrunner.oci.model.artifact import ModelArtifact
@@ -16,7 +17,16 @@ def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> 
         IntegrityError: It is not what the manifest promises.
         TransferError: The registry does not deliver.
     """
-    descriptor = artifact.manifest.config
+    return artifact.config(raw_of_remote(source, reference, artifact.manifest.config))
+
+
+def raw_of_remote(source: Source, reference: Reference, descriptor: Descriptor) -> bytes:
+    """Return a config in a registry as it is.
+
+    Raises:
+        IntegrityError: It is not what the manifest promises.
+        TransferError: The registry does not deliver.
+    """
     if descriptor.size > MAX_BYTES:
         raise SizeMismatchError(f"{reference.short}: the config has {descriptor.size} bytes")
     found = bytearray()
@@ -32,4 +42,4 @@ def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> 
             expected=str(descriptor.digest),
             got=str(Digest.of(raw)),
         )
-    return artifact.config(raw)
+    return raw

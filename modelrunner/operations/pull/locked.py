@@ -17,6 +17,7 @@ from modelrunner.errors import (
 )
 from modelrunner.lockfile.lock import Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.project import Project
+from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
@@ -173,7 +174,7 @@ class LockedPuller:
 
         Args:
             project: The two files.
-            names: Which models; all where none is named.
+            names: Which models; all where none is named. A runtime is not pulled by this.
 
         Raises:
             LockError: The lock does not satisfy the intent, or is malformed; or something is
@@ -182,7 +183,8 @@ class LockedPuller:
         """
         begun = time.monotonic()
         intent, lock = project.agreed()
-        wanted = [intent.model(name) for name in dict.fromkeys(names)] or intent.models
+        models = [name for name in dict.fromkeys(names) if name != RUNTIME or not intent.runtime]
+        wanted = [intent.model(name) for name in models] if names else list(intent.models)
         locked = [model for entry in wanted if (model := lock.get(entry.name)) is not None]
         missing = lacks(self.store, lock, locked)
         if self.offline:

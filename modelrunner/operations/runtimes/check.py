@@ -11,9 +11,9 @@ from pathlib import Path
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.memory.devices.listing import of_llama_server
+from modelrunner.oci.image import build_in
 from modelrunner.runtime import libraries
 from modelrunner.runtime.images import start
-from modelrunner.runtime.images.image import build_in
 from modelrunner.runtime.images.library import Installed, SeenDevice
 from modelrunner.text import sanitize_line
 

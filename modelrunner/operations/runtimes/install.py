@@ -15,6 +15,7 @@ from modelrunner.errors import (
     CapacityError,
     ConfigError,
     IntegrityError,
+    LockOutdatedError,
     ModelRunnerError,
     RuntimeFailedError,
     UnsupportedArtifactError,
@@ -22,25 +23,24 @@ from modelrunner.errors import (
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.oci.reference import Reference
-from modelrunner.operations.disk_space import Room, require_room
-from modelrunner.operations.runtimes import check as checks
-from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import Source
-from modelrunner.runtime.images.image import (
+from modelrunner.oci.image import (
     ImageConfig,
     Platform,
-    backends_in,
     build_in,
     chosen,
-    program_in,
     read_config,
     require_image,
     wrong_platform,
 )
+from modelrunner.oci.manifest import Index, Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.oci.runtime_name import Named
+from modelrunner.operations.disk_space import Room, require_room
+from modelrunner.operations.runtimes import check as checks
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.source import Source
 from modelrunner.runtime.images.library import Installed, Library
-from modelrunner.runtime.images.names import Named, backend_named
+from modelrunner.runtime.images.program import backend_named, backends_in, program_in
 from modelrunner.runtime.images.unpack import LayerFile, unpack
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
@@ -106,7 +106,7 @@ class Installer:
     """Installs runtimes.
 
     `source_for` opens a source of a reference, `check` refuses an image that the policy does not
-    accept.
+    accept, and `guarded` says whether there is a policy.
     """
 
     store: Store
@@ -119,6 +119,7 @@ class Installer:
     room: Room = field(default_factory=Room)
     platform: Platform = field(default_factory=Platform.of_machine)
     offline: bool = False
+    guarded: bool = False
     check: Callable[[Reference, Manifest | Index], None] = _accepted
 
     def plan(self, named: Named) -> ImagePlan:
@@ -152,6 +153,56 @@ class Installer:
         # a signature of the index is one of every image in it
         self.check(reference, signed)
         return self._planned(named, found, index, source)
+
+    def plan_pinned(self, named: Named, image: Digest, index: Digest | None) -> ImagePlan:
+        """Find out what an image that is known by its digest comes to; what is there is not asked.
+
+        Args:
+            named: The name that it gets.
+            image: The manifest of the image for this machine.
+            index: The index that has it, where there is one.
+
+        Raises:
+            NotInStoreError: The network is ruled out, and something of it is missing.
+            UnverifiedError: The policy refuses it.
+            LockOutdatedError: The index does not have this image.
+            ManifestNotFoundError, AccessError, TransferError: The registry does not deliver.
+        """
+        exact = named.reference.with_digest(image)
+        there = self.store.find_image(exact)
+        if there is not None and self._is_complete(there):
+            if self.guarded:
+                self._require_accepted(named.reference, there.manifest, index)
+            return self._planned(named, there.manifest, index, None)
+        source = self.source_for(exact)
+        found = source.manifest(exact)
+        if isinstance(found, Index):
+            raise UnsupportedArtifactError(
+                f"{named.reference.short} at {image.short} is an index, not an image",
+                hint="run `modelrunner lock --update runtime` and review the changes",
+            )
+        require_image(found, named.reference.short)
+        if self.guarded:
+            self._require_accepted(named.reference, found, index)
+        return self._planned(named, found, index, source)
+
+    def _require_accepted(
+        self, reference: Reference, image: Manifest, index: Digest | None
+    ) -> None:
+        """Ask the policy: a signature of the index is one of every image that is in it."""
+        if index is None:
+            self.check(reference, image)
+            return
+        found = self.source_for(reference).manifest(reference.with_digest(index))
+        if not isinstance(found, Index) or image.digest not in {
+            entry.digest for entry in found.manifests
+        }:
+            raise LockOutdatedError(
+                f"{reference.short} at {index.short} has no image {image.digest.short}",
+                hint="run `modelrunner lock --update runtime` and review the changes",
+                manifest=str(index),
+            )
+        self.check(reference, found)
 
     def install(self, plan: ImagePlan, *, use: bool = True) -> InstallResult:
         """Fetch, unpack, check, and use a runtime.

@@ -154,6 +154,10 @@ class Library:
         """The one that was in use before."""
         return self._noted("previous")
 
+    def by_digest(self, digest: Digest) -> Installed | None:
+        """The runtime of this digest."""
+        return _read(self.folder / digest.hex)
+
     def find(self, text: str) -> Installed | None:
         """The runtime that a text names: `vulkan@b11434`, `vulkan`, a build, a digest, a reference.
 

@@ -13,6 +13,7 @@ from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel, in_
 from modelrunner.lockfile.reader import parse_lock, read_lock, require_lock
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.image import Platform
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.layers import Role
@@ -48,6 +49,18 @@ blobs = [
   {{ digest = "sha256:{A}", size = 0, media_type = "", role = "config" }},
 ]
 """
+RUNTIME = f"""
+[runtime]
+ref = "ghcr.io/ggml-org/llama.cpp:server-vulkan"
+manifest = "sha256:{C}"
+media_type = "application/vnd.oci.image.index.v1+json"
+size = 1610
+images = [
+  {{ platform = "linux/amd64", digest = "sha256:{A}", size = 2210, media_type = "m", bytes = 504 }},
+  {{ platform = "linux/arm64/v8", digest = "sha256:{B}", size = 2, media_type = "m", bytes = 5 }},
+]
+"""
+WITH_RUNTIME = TEXT.replace("version = 1", "version = 2") + RUNTIME
 DIGESTS = st.binary(min_size=1, max_size=1).map(Digest.of)
 # of the same size wherever it occurs: a digest has one
 BLOBS = st.builds(
@@ -92,8 +105,47 @@ def refused(text: str) -> tuple[str, object]:
     return caught.value.message, caught.value.facts.get("line")
 
 
-def test_what_was_read_is_written_as_it_was() -> None:
-    assert parse_lock(TEXT.encode()).emit() == TEXT
+@pytest.mark.parametrize("text", [TEXT, WITH_RUNTIME], ids=["models", "runtime"])
+def test_what_was_read_is_written_as_it_was(text: str) -> None:
+    assert parse_lock(text.encode()).emit() == text
+
+
+def test_the_runtime_of_a_lock_knows_its_line_and_its_images() -> None:
+    runtime = parse_lock(WITH_RUNTIME.encode()).runtime
+    assert runtime is not None
+    assert (runtime.line, runtime.size, runtime.is_index) == (28, 504, True)
+    here = runtime.image_for(Platform("linux", "arm64"))
+    assert here is not None
+    assert here.manifest.digest.hex == B
+    assert runtime.image_for(Platform("darwin", "arm64")) is None
+
+
+def test_a_runtime_changes_the_cache_key_and_a_lock_without_one_keeps_its_own() -> None:
+    old, new = parse_lock(TEXT.encode()), parse_lock(WITH_RUNTIME.encode())
+    assert old.cache_key().startswith("modelrunner-v1-")
+    assert new.cache_key() != old.cache_key()
+    assert {blob.digest.hex for blob in new.blobs()} == {A, B, C}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("version = 2", "version = 1", "unsupported lock version: expected 2, got 1"),
+        ("version = 2", "version = 3", "unsupported lock version: expected 2, got 3"),
+        ("size = 1610", "size = 1610\nmore = 1", "unknown key 'more'"),
+        ("linux/arm64/v8", "linux/amd64", "duplicate image for linux/amd64"),
+        ("linux/arm64/v8", "linux", "invalid platform 'linux'"),
+        ("bytes = 504", "bytes = -1", "bytes must be a number from 0 to"),
+        ("images = [", "image = [", "unknown key 'image'"),
+        (f'"sha256:{A}", size = 2210', '"sha1:0", size = 2210', "digest: invalid digest 'sha1:0'"),
+    ],
+)
+def test_what_is_wrong_with_a_runtime_is_told_with_its_line(
+    old: str, new: str, message: str
+) -> None:
+    assert old in WITH_RUNTIME
+    found = refused(WITH_RUNTIME.replace(old, new, 1))
+    assert found[0].startswith(f"modelrunner.lock:{found[1]}: {message}")
 
 
 @given(LOCKS)

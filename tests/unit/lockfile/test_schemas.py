@@ -10,7 +10,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.lockfile.intent import parse_intent
 from modelrunner.lockfile.reader import parse_lock
 from tests.conftest import ROOT
-from tests.unit.lockfile.test_lock import TEXT, A, C
+from tests.unit.lockfile.test_lock import TEXT, WITH_RUNTIME, A, C
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
@@ -29,6 +29,13 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
         'models.a.ref = "hf://Org/Repo"',
         '[models.a]\nreference = "m"\noutput = "models/..a"\nfit = {vram = "8 GiB", ctx = 1}',
         '[models.a]\nref = "m"\noutput = "./x"\nfit = {vram = 1024}',
+        '[models]\na = "m"\n[runtime]\nimage = "vulkan"',
+        '[models]\na = "m"\n[runtime]\nimage = "cpu@b11434"',
+        '[models]\na = "m"\n[runtime]\nimage = "rocm@11434"',
+        f'[models]\na = "m"\n[runtime]\nimage = "cuda12@sha256:{A}"',
+        '[models]\na = "m"\n[runtime]\nimage = "ghcr.io/o/llama.cpp:server"',
+        f'[models]\na = "m"\n[runtime]\nimage = "ghcr.io/o/llama.cpp@sha256:{A}"',
+        '[models]\nruntime = "m"',
     ],
 )
 def test_a_good_intent_is_good_for_both(text: str) -> None:
@@ -59,6 +66,17 @@ def test_a_good_intent_is_good_for_both(text: str) -> None:
         '[models.a]\nref = "m"\nfit = {vram = true}',
         '[models.a]\nref = "m"\nfit = {vram = 1, context = 1, ctx = 1}',
         '[models.a]\nref = "m"\nfit = {vram = 1, context = "8K"}',
+        '[models]\na = "m"\n[runtime]',
+        '[models]\na = "m"\n[runtime]\nimage = 1',
+        '[models]\na = "m"\n[runtime]\nimage = "auto"',
+        '[models]\na = "m"\n[runtime]\nimage = "auto@b11434"',
+        '[models]\na = "m"\n[runtime]\nimage = "vulcan"',
+        '[models]\na = "m"\n[runtime]\nimage = "vulkan@new"',
+        '[models]\na = "m"\n[runtime]\nimage = "vulkan@sha256:abc"',
+        '[models]\na = "m"\n[runtime]\nimage = "https://x/y"',
+        '[models]\na = "m"\n[runtime]\nimage = "vulkan"\nbuild = "b1"',
+        '[models]\na = "m"\n[[runtime]]\nimage = "vulkan"',
+        '[models]\nruntime = "m"\n[runtime]\nimage = "vulkan"',
     ],
 )
 def test_a_bad_intent_is_bad_for_both(text: str) -> None:
@@ -69,6 +87,7 @@ def test_a_bad_intent_is_bad_for_both(text: str) -> None:
 
 def test_a_good_lock_is_good_for_both() -> None:
     validator("modelrunner.lock").validate(tomllib.loads(TEXT))
+    validator("modelrunner.lock").validate(tomllib.loads(WITH_RUNTIME))
     validator("modelrunner.lock").validate(tomllib.loads("version = 1"))
     assert parse_lock(b"version = 1").models == ()
 
@@ -94,7 +113,27 @@ def test_a_good_lock_is_good_for_both() -> None:
 )
 def test_a_bad_lock_is_bad_for_both(old: str, new: str) -> None:
     assert old in TEXT
-    text = TEXT.replace(old, new, 1)
+    _bad(TEXT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version = 2", "version = 1"),
+        ("version = 2", "version = 3"),
+        ("size = 1610\n", ""),
+        ("linux/arm64/v8", "linux"),
+        ("bytes = 504", "bytes = -1"),
+        (", bytes = 504", ""),
+        ("images = [", "more = 1\nimages = ["),
+    ],
+)
+def test_a_bad_runtime_of_a_lock_is_bad_for_both(old: str, new: str) -> None:
+    assert old in WITH_RUNTIME
+    _bad(WITH_RUNTIME.replace(old, new, 1))
+
+
+def _bad(text: str) -> None:
     with pytest.raises(ModelRunnerError):
         parse_lock(text.encode())
     assert not validator("modelrunner.lock").is_valid(tomllib.loads(text))

@@ -1,17 +1,10 @@
-"""What an image says of itself: its platforms, its layers, the program in it and its build.
-
-The official images have `/app/llama-server`, its libraries and plug-ins beside it. Those that
-Docker's model runner uses have no system around them, and several builds side by side:
-
-    com.docker.llama-server.native.<os>.<variant>.<arch>/{bin,lib}
-"""
+"""What an image of files says of itself: its platforms, its layers and its build."""
 
 import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
@@ -21,7 +14,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_json
 from modelrunner.text import sanitize_line
 
-PROGRAM = "llama-server"
 _LAYERS = re.compile(
     r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"
     r"|application/vnd\.docker\.image\.rootfs\.diff\.tar(?:\.gzip|\.zstd)?"
@@ -29,14 +21,10 @@ _LAYERS = re.compile(
 _CONFIGS = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _SYSTEMS = {"win32": "windows", "darwin": "darwin", "linux": "linux"}
+_PLATFORM = re.compile(r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){1,2}")
 _BUILD = re.compile(r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])")
 _VERSION = "org.opencontainers.image.version"
 _CREATED = "org.opencontainers.image.created"
-_NATIVE = re.compile(
-    r"com\.docker\.llama-server\.native\.(?P<os>[a-z]+)\.(?P<variant>[a-z0-9-]+)\.(?P<arch>[a-z0-9]+)"
-)
-_LIBRARY = re.compile(r"(?:lib)?ggml-(?P<name>[a-z]+)(?:-[a-z0-9_]+)*\.(?:so|dll|dylib)")
-_BACKENDS = ("cuda", "hip", "vulkan", "sycl", "musa", "cann", "opencl", "openvino", "metal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +49,11 @@ class Platform:
             return None
         texts = [sanitize_line(each, 40) if isinstance(each, str) else "" for each in said]
         return cls(*texts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Platform | None":
+        """Return the platform that a text such as `linux/arm64` names; None if it names none."""
+        return cls(*text.split("/")) if _PLATFORM.fullmatch(text) else None
 
     def serves(self, wanted: "Platform") -> bool:
         """Whether a machine of the wanted platform can run what is built for this one."""
@@ -191,54 +184,6 @@ def build_in(*texts: str | None) -> str | None:
         if match is not None:
             return f"b{match[1]}"
     return None
-
-
-def program_in(root: Path, entrypoint: str | None, wanted: Platform) -> Path | None:
-    """The server in an unpacked image; None where there is none.
-
-    Args:
-        root: The top of the image.
-        entrypoint: What its config starts.
-        wanted: The platform of this machine, where it has builds for several.
-    """
-    native = _native(root, wanted)
-    if native is not None:
-        return native
-    places = [f"app/{PROGRAM}", f"usr/bin/{PROGRAM}", f"usr/local/bin/{PROGRAM}"]
-    if entrypoint is not None and PurePosixPath(entrypoint).name == PROGRAM:
-        places.insert(0, entrypoint.lstrip("/"))
-    for place in places:
-        if ".." not in PurePosixPath(place).parts and (root / place).is_file():
-            return root / place
-    return None
-
-
-def _native(root: Path, wanted: Platform) -> Path | None:
-    """The program of the layout of Docker's images, the most able variant first."""
-    found = []
-    for folder in sorted(root.iterdir()):
-        match = _NATIVE.fullmatch(folder.name)
-        if match is None:
-            continue
-        built = Platform(match["os"], match["arch"])
-        for name in (PROGRAM, f"com.docker.{PROGRAM}", f"{PROGRAM}.exe"):
-            program = folder / "bin" / name
-            if built.serves(wanted) and program.is_file():
-                found.append((match["variant"] == "cpu", program))
-    return min(found)[1] if found else None
-
-
-def backends_in(program: Path) -> tuple[str, ...]:
-    """The kinds of GPUs that the libraries beside a server are for, and `cpu`."""
-    folders = (program.parent, program.parent.parent / "lib")
-    found = {
-        match["name"]
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if (match := _LIBRARY.match(path.name))
-    }
-    return (*(name for name in _BACKENDS if name in found), "cpu")
 
 
 def _environ(value: object) -> Mapping[str, str]:

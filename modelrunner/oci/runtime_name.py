@@ -1,14 +1,11 @@
-"""Names of runtimes: `vulkan`, `vulkan@b11434`, an image's reference; and which fits a machine."""
+"""Names of runtimes: `vulkan`, `vulkan@b11434`, or the reference of an image."""
 
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from modelrunner.errors import UsageError
+from modelrunner.oci.image import build_in
 from modelrunner.oci.reference import Reference
-from modelrunner.runtime.images.image import build_in
 from modelrunner.text import suggest
 
 AUTO = "auto"
@@ -29,12 +26,6 @@ LATEST = "latest"
 _TAG = re.compile(r"server(?:-(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?")
 _NATIVE_TAG = re.compile(r"(?:v?[\w.]+|latest)-(?P<backend>[a-z]+\d*)")
 _VERSION = re.compile(r"b?(\d{3,7})")
-_ASKS_DRIVER = (
-    "import ctypes,sys;l=ctypes.CDLL(sys.argv[1]);n=ctypes.c_int();"
-    "l.cuDriverGetVersion(ctypes.byref(n));print(n.value)"
-)
-_DEADLINE_S = 10.0
-_CUDA_13, _CUDA_12 = 13000, 12000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +40,8 @@ def named(text: str, version: str | None = None) -> Named:
     """What a text names.
 
     Args:
-        text: `cpu`, `vulkan`, ..., with `@BUILD` or without, or the reference of an image.
+        text: `cpu`, `vulkan`, ..., with `@BUILD` or `@sha256:HEX` or without, or the reference of
+            an image.
         version: A build, or `latest`; what `--version` says.
 
     Raises:
@@ -57,12 +49,15 @@ def named(text: str, version: str | None = None) -> Named:
         InvalidReferenceError: It is not a valid reference.
     """
     backend, at, build = text.partition("@")
-    if backend in SIZES and not build.startswith("sha256:"):
+    if backend in SIZES:
         if at and version is not None:
             raise UsageError(
                 f"two versions are given: {build[:60]!r} and {version[:60]!r}",
                 hint="remove --version",
             )
+        if build.startswith("sha256:"):
+            bare = _official(backend, None)
+            return Named(Reference.parse(f"{bare}@{build}"), backend)
         return Named(_official(backend, build if at else version), backend)
     if "/" not in text and ":" not in text:
         near = suggest(text, (AUTO, *SIZES))
@@ -86,60 +81,6 @@ def moving(one: Reference) -> Reference:
     if one.name != REPOSITORY or match is None:
         return bare
     return _official(match["backend"] or "cpu", None)
-
-
-def fitting(machine: Path = Path("/")) -> tuple[str, str]:
-    """The smallest backend that uses this machine's GPU, and why, for people."""
-    device = machine / "dev"
-    if sys.platform != "linux":
-        return "cpu", "images of llama.cpp are for Linux"
-    if (device / "nvidiactl").exists() or (device / "dxg").exists():
-        return _for_nvidia(machine)
-    if any(device.glob("mtgpu*")):
-        return "musa", "a Moore Threads GPU"
-    if any((device / "dri").glob("renderD*")):
-        return "vulkan", "a GPU with a driver of the kernel"
-    return "cpu", "no GPU was found"
-
-
-def _for_nvidia(machine: Path) -> tuple[str, str]:
-    folders = [machine / folder for folder in ("usr/share/vulkan/icd.d", "etc/vulkan/icd.d")]
-    if any(path for folder in folders for path in folder.glob("nvidia*.json")):
-        return "vulkan", "an NVIDIA GPU with a Vulkan driver"
-    version = cuda_version(machine)
-    if version is None or version < _CUDA_12:
-        return "cpu", "the NVIDIA driver is too old for CUDA 12 and has no Vulkan driver"
-    backend = "cuda13" if version >= _CUDA_13 else "cuda12"
-    return backend, f"an NVIDIA driver for CUDA {version // 1000}.{version % 1000 // 10}"
-
-
-def cuda_version(machine: Path = Path("/")) -> int | None:
-    """The version of CUDA that the driver is for, such as 12080; asked in a child."""
-    for folder in ("usr/lib/wsl/lib", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu",
-                   "usr/lib64", "usr/lib"):  # fmt: skip
-        library = machine / folder / "libcuda.so.1"
-        if not library.exists():
-            continue
-        try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-S", "-c", _ASKS_DRIVER, str(library)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_DEADLINE_S,
-                check=False,
-                text=True,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        said = done.stdout.strip()
-        # bounded: six digits
-        return int(said) if re.fullmatch(r"\d{4,6}", said) else None
-    return None
-
-
-def backend_named(backends: tuple[str, ...]) -> str:
-    """What an image is called that has plug-ins for these, where its name has no backend."""
-    return {"hip": "rocm", "sycl": "intel"}.get(backends[0], backends[0])
 
 
 def _official(backend: str, version: str | None) -> Reference:

@@ -1,0 +1,343 @@
+"""A runtime in `modelrunner.toml`: locked, pulled by its digest, and kept."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.e2e.test_locking import valid
+from tests.support.artifacts import Artifact
+from tests.support.github_actions import assignments
+from tests.support.images import Image
+from tests.support.registry import Registry
+from tests.support.runtime_image import artifact_of, elsewhere, platform, shell_image
+from tests.support.signing import Signer, bundle
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("ldd") is None, reason="starts programs of images"
+)
+REPOSITORY = "ggml-org/llama.cpp"
+HERE = "/".join(platform().values())
+
+
+@pytest.fixture
+def ghcr(cli: CommandLine, registry: Registry) -> CommandLine:
+    """A command line for which the registry stands for ghcr.io."""
+    environ = {**cli.environ, "MODELRUNNER_MIRRORS": f"ghcr.io=http://{registry.host}"}
+    return CommandLine(cli.home, environ)
+
+
+@pytest.fixture
+def wanted(project: Path, registry: Registry, tiny: Artifact) -> Path:
+    """A project with a model and the runtime `vulkan`."""
+    registry.add(tiny, "team/tiny", ["1"])
+    (project / "modelrunner.toml").write_text(
+        f'[models]\nchat = "{registry.host}/team/tiny:1"\n[runtime]\nimage = "vulkan"\n'
+    )
+    return project
+
+
+def published(registry: Registry, image: Image) -> str:
+    """Gives the tag `server-vulkan` to an index of this image; its digest."""
+    return registry.add(artifact_of(elsewhere(image), image), REPOSITORY, ["server-vulkan"])
+
+
+def locked(project: Path) -> Mapping[str, Any]:
+    found: Any = valid(project)["runtime"]
+    return found
+
+
+def digest_of_here(project: Path) -> str:
+    found: str = next(i["digest"] for i in locked(project)["images"] if i["platform"] == HERE)
+    return found
+
+
+def installed(cli: CommandLine) -> dict[str, bool]:
+    rows = json.loads(cli("runtimes", "list", "--json").stdout)
+    return {row["name"]: row["in_use"] for row in rows}
+
+
+def test_a_lock_pins_the_index_and_the_image_of_every_platform(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    image = shell_image("b101")
+    index = published(registry, image)
+    done = ghcr("lock")
+    assert done.returncode == 0, done.stderr
+    sizes = [sum(map(len, each.blobs)) for each in (image, elsewhere(image))]
+    runtime = locked(wanted)
+    assert runtime["ref"] == "ghcr.io/ggml-org/llama.cpp:server-vulkan"
+    assert runtime["manifest"] == index
+    assert [(row["platform"], row["bytes"]) for row in runtime["images"]] == [
+        (HERE, sizes[0]),
+        ("linux/riscv64", sizes[1]),
+    ]
+    assert (
+        f"added runtime: ghcr.io/ggml-org/llama.cpp:server-vulkan at {index[7:19]}" in done.stdout
+    )
+    # of the images no more than the manifests
+    assert registry.count("GET", "blobs") == 0
+    registry.requests.clear()
+    again = ghcr("lock")
+    assert again.stderr == "modelrunner.lock is up to date (1 model, 1 runtime)\n"
+    assert ghcr("lock", "--check").returncode == 0
+    assert registry.requests == []
+
+
+def test_an_image_that_is_no_index_is_locked_with_its_platform(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    digest = registry.add(artifact_of(shell_image("b101")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("lock").returncode == 0
+    runtime = locked(wanted)
+    assert (runtime["manifest"], digest_of_here(wanted)) == (digest, digest)
+    assert ghcr("pull", "--locked").returncode == 0
+    assert installed(ghcr) == {"vulkan@b101": True}
+
+
+def test_a_moved_tag_is_shown_and_pinned_where_that_is_asked_for(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    old = published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    before = (wanted / "modelrunner.lock").read_text()
+    new = published(registry, shell_image("b102"))
+    moved = (
+        "updated runtime: ghcr.io/ggml-org/llama.cpp:server-vulkan "
+        f"from {old[7:19]} to {new[7:19]} (image)\n"
+    )
+    shown = ghcr("lock", "--diff")
+    assert shown.stdout.startswith(moved)
+    assert f"+ image  {HERE}  " in shown.stdout
+    assert json.loads(ghcr("lock", "--diff", "--json").stdout)["changes"][0]["from"] == old
+    assert ghcr("lock").stdout == ""
+    assert (wanted / "modelrunner.lock").read_text() == before
+    assert ghcr("lock", "--update", "chat").stdout == ""
+    assert ghcr("lock", "--update", "runtime").stdout == moved
+    published(registry, shell_image("b103"))
+    assert ghcr("lock", "--upgrade").stdout.startswith("updated runtime: ")
+    registry.remove_tag(REPOSITORY, "server-vulkan")
+    assert ghcr("lock", "--diff").stdout.startswith("gone runtime: ")
+
+
+def test_a_lock_that_does_not_have_the_runtime_is_out_of_date(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    key = ghcr("cache-key").stdout
+    intent = wanted / "modelrunner.toml"
+    text = intent.read_text()
+    for other, said in {
+        text.replace('"vulkan"', '"cpu"'): (
+            "runtime is locked as ghcr.io/ggml-org/llama.cpp:server-vulkan, "
+            "expected ghcr.io/ggml-org/llama.cpp:server"
+        ),
+        text.partition("[runtime]")[0]: ("runtime is locked, but not listed in modelrunner.toml"),
+    }.items():
+        intent.write_text(other)
+        done = ghcr("lock", "--check")
+        assert (done.returncode, said in done.stderr) == (9, True), done.stderr
+        assert ghcr("pull", "--locked").returncode == 9
+    assert ghcr("lock").stdout.startswith("removed runtime: ")
+    assert ghcr("cache-key").stdout != key
+    intent.write_text(text)
+    done = ghcr("lock", "--check")
+    assert (done.returncode, "runtime is not locked" in done.stderr) == (9, True)
+
+
+def test_a_locked_pull_installs_the_locked_build_whatever_the_tag_is_by_now(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101", ["RTX 4090"]))
+    assert ghcr("lock").returncode == 0
+    published(registry, shell_image("b102"))
+    registry.requests.clear()
+    done = ghcr("pull", "--locked")
+    assert done.returncode == 0, done.stderr
+    assert "server-vulkan: vulkan@b101 installed, " in done.stdout
+    assert installed(ghcr) == {"vulkan@b101": True}
+    asked = [request.path for request in registry.requests]
+    assert not [path for path in asked if path.endswith("/server-vulkan")]
+    registry.requests.clear()
+    again = json.loads(ghcr("pull", "--locked", "--json").stdout)
+    assert [(row["name"], row["status"]) for row in again] == [
+        ("chat", "up-to-date"),
+        ("runtime", "up-to-date"),
+    ]
+    assert (again[1]["runtime"], again[1]["digest"]) == ("vulkan@b101", digest_of_here(wanted))
+    assert registry.requests == []
+    assert ghcr("pull", "--frozen").returncode == 0
+
+
+def test_a_build_that_is_in_use_stays_in_use(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    registry.add(artifact_of(shell_image("b100")), REPOSITORY, ["server"])
+    assert ghcr("runtimes", "install", "cpu", "--yes").returncode == 0
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    done = ghcr("pull", "--locked")
+    assert "use it with `--runtime installed:vulkan@b101`" in done.stdout
+    assert installed(ghcr) == {"cpu@b100": True, "vulkan@b101": False}
+
+
+def test_a_runtime_is_unpacked_from_the_store_without_the_network(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    missing = ghcr("pull", "--frozen", "chat", "runtime")
+    assert missing.returncode == 9
+    assert ghcr("pull", "--locked", "chat").returncode == 0
+    missing = ghcr("pull", "--frozen")
+    assert missing.returncode == 9
+    assert "not in the local store: runtime (ghcr.io/ggml-org/llama.cpp:" in missing.stderr
+    assert (missing.stdout, installed(ghcr)) == ("", {})
+    assert ghcr("pull", "--locked", "runtime").returncode == 0
+    # as a cache of the store has it
+    shutil.rmtree(ghcr.home / "runtimes")
+    registry.requests.clear()
+    assert ghcr("pull", "--locked", "--offline").returncode == 0
+    assert installed(ghcr) == {"vulkan@b101": True}
+    assert registry.requests == []
+
+
+def test_a_platform_without_an_image_is_said_and_the_models_come(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    other = elsewhere(shell_image("b101"))
+    registry.add(artifact_of(other, other), REPOSITORY, ["server-vulkan"])
+    assert ghcr("lock").returncode == 0
+    done = ghcr("pull", "--locked", "--json")
+    assert done.returncode == 0
+    rows = json.loads(done.stdout)
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("chat", "pulled"),
+        ("runtime", "unsupported"),
+    ]
+    assert f"has no image for {HERE}, only for linux/riscv64: nothing was installed" in done.stderr
+
+
+def test_a_runtime_that_does_not_start_fails_the_pull_after_the_models(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101", script="exit 127"))
+    assert ghcr("lock").returncode == 0
+    done = ghcr("pull", "--locked")
+    assert done.returncode == 8
+    assert "team/tiny:1: pulled " in done.stdout
+    assert "the server of vulkan@b101 does not start" in done.stderr
+    assert installed(ghcr) == {}
+
+
+@pytest.mark.parametrize("signs", ["the index", "nothing", "an index without this image"])
+def test_a_policy_is_for_a_locked_runtime_too(
+    cli: CommandLine, registry: Registry, wanted: Path, tmp_path: Path, signs: str
+) -> None:
+    image = shell_image("b101")
+    made = artifact_of(elsewhere(image), image)
+    registry.add(made, REPOSITORY, ["server-vulkan"])
+    signer = Signer.make()
+    if signs != "nothing":
+        registry.add(bundle(signer, made), REPOSITORY, [])
+    intent = wanted / "modelrunner.toml"
+    name = f"{registry.host}/{REPOSITORY}:server-vulkan"
+    intent.write_text(intent.read_text().replace('"vulkan"', f'"{name}"'))
+    assert cli("lock").returncode == 0
+    if signs == "an index without this image":
+        other = registry.add(artifact_of(shell_image("b66")), REPOSITORY)
+        lock = wanted / "modelrunner.lock"
+        lock.write_text(lock.read_text().replace(digest_of_here(wanted), other))
+    cli.home.mkdir(parents=True, exist_ok=True)
+    (cli.home / "verify.toml").write_text(
+        f'version = 1\n[[rule]]\nmatch = "{registry.host}/ggml-org/*"\nmode = "enforce"\n'
+        f'keys = ["{signer.publish(tmp_path / "team.pub")}"]\n'
+    )
+    done = cli("pull", "--locked")
+    if signs == "the index":
+        assert done.returncode == 0, done.stderr
+        assert installed(cli) == {"vulkan@b101": True}
+    else:
+        said = "not signed" if signs == "nothing" else "has no image"
+        assert (done.returncode, said in done.stderr) == (6 if signs == "nothing" else 9, True)
+        assert installed(cli) == {}
+
+
+def test_what_a_registry_has_no_more_is_said(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    lock = wanted / "modelrunner.lock"
+    lock.write_text(lock.read_text().replace(digest_of_here(wanted), "sha256:" + "0" * 64))
+    done = ghcr("pull", "--locked")
+    assert done.returncode == 3
+    assert "hint: the registry no longer has what modelrunner.lock pins" in done.stderr
+
+
+def test_an_output_directory_has_the_models_alone(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked", "--output", "out").returncode == 0
+    assert [path.name for path in (wanted / "out").iterdir()] == ["chat"]
+
+
+def test_prune_keeps_what_is_locked_or_unpacked(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked").returncode == 0
+    assert ghcr("prune", "--keep-locked", "--yes").returncode == 0
+    assert ghcr("prune").returncode == 0
+    shutil.rmtree(ghcr.home / "runtimes")
+    assert ghcr("pull", "--frozen").returncode == 0
+
+
+def test_a_job_gets_the_runtime_as_an_output(
+    ghcr: CommandLine, registry: Registry, wanted: Path, tmp_path: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    output = tmp_path / "output"
+    assert ghcr("pull", "--locked", "--github", GITHUB_OUTPUT=str(output)).returncode == 0
+    found = assignments(output.read_text())
+    assert (found["runtime"], found["cache-hit"]) == ("installed:vulkan@b101", "false")
+    assert f"{found['cache-key']}\n" == ghcr("cache-key").stdout
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("auto", "image 'auto' depends on the machine, and a lock is the same everywhere"),
+        ("vulcan", "unknown runtime 'vulcan'"),
+        ("vulkan@new", "invalid version 'new'"),
+    ],
+)
+def test_a_name_that_cannot_be_locked_is_refused_with_its_line(
+    cli: CommandLine, project: Path, image: str, message: str
+) -> None:
+    (project / "modelrunner.toml").write_text(
+        f'[models]\na = "ai/m"\n[runtime]\nimage = "{image}"\n'
+    )
+    done = cli("lock")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: modelrunner.toml:4: {message}\nhint: ")
+
+
+def test_a_model_is_not_locked_as_a_runtime(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    intent = wanted / "modelrunner.toml"
+    intent.write_text(intent.read_text().replace('"vulkan"', f'"{registry.host}/team/tiny:1"'))
+    done = ghcr("lock")
+    assert done.returncode == 10
+    assert "is not an image of a runtime" in done.stderr
