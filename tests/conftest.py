@@ -62,6 +62,15 @@ _REAL = ("docker", "gpu", "registry", "slow")
 """Marks of tests that are `real` by what they need."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers of `-n auto`: three for two cores, since a third of a test's time is waiting for
+    servers, children and terminals; models and compilers compute all the time.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) if config.option.markexpr == "real" else (cores or 1) * 3 // 2
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what `make test` leaves to `make test-real`, and what one worker is to have alone."""

@@ -1,7 +1,9 @@
 """Imports inside functions, found in the source: what loads late hides what depends on what."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from tests.support.sources import nodes
 
 MARK = "# late imports: "
 """Begins the comment that says, for a whole module, why its functions import."""
@@ -16,7 +18,7 @@ def unexplained(source: str, package: str) -> Iterator[tuple[int, str]]:
     lines = source.splitlines()
     if any(line.startswith(MARK) for line in lines):
         return
-    for node in _imports(ast.parse(source)):
+    for node in _imports(nodes(source)):
         names = (
             [node.module or ""]
             if isinstance(node, ast.ImportFrom)
@@ -27,8 +29,8 @@ def unexplained(source: str, package: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, ours[0]
 
 
-def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
-    for function in ast.walk(tree):
+def _imports(source: Sequence[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    for function in source:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
                 if isinstance(node, ast.Import | ast.ImportFrom):

@@ -27,7 +27,7 @@ class Source:
     @property
     def nodes(self) -> list[ast.AST]:
         """All that is in it; parsed once for all tests."""
-        return _nodes(self.text)
+        return nodes(self.text)
 
     def calls(self) -> Iterator[ast.Call]:
         """Every call in it, in order."""
@@ -46,8 +46,15 @@ class Source:
 
 
 @cache
-def _nodes(text: str) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(text)))
+def tree(text: str) -> ast.Module:
+    """The syntax tree of a source, which is not to be changed: one for all tests."""
+    return ast.parse(text)
+
+
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """All that is in a source, in the order of `ast.walk`."""
+    return list(ast.walk(tree(text)))
 
 
 def sources(*without: str) -> list[Source]:

@@ -5,6 +5,9 @@ not have: what they say is right, and a reader with English as a second language
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+from tests.support.sources import nodes, tree
 
 ODD: Mapping[str, str] = {
     r"\b(?:is|are|was|were) no\b": "invalid, unknown, missing, not found, not a valid X",
@@ -77,15 +80,20 @@ ODD_IN_DOCSTRINGS: Sequence[str] = (
 """Patterns of the oddest words: those that a docstring must not have either."""
 
 _LIMIT = 160
+_ANY_ODD = re.compile("|".join(f"(?:{pattern})" for pattern in ODD))
 
 
-def sentences(source: str) -> Iterator[tuple[int, str]]:
+@cache
+def sentences(source: str) -> list[tuple[int, str]]:
     """The line and text of each string with a blank in it that is not a docstring, and of the
     docstrings of commands, which are their help. What an f-string inserts is `{}`.
     """
-    tree = ast.parse(source)
-    silent = {id(node) for node in _silent(tree)}
-    for node in ast.walk(tree):
+    return list(_sentences(source))
+
+
+def _sentences(source: str) -> Iterator[tuple[int, str]]:
+    silent = {id(node) for node in _silent(nodes(source))}
+    for node in nodes(source):
         if id(node) in silent:
             continue
         if isinstance(node, ast.JoinedStr):
@@ -127,7 +135,7 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
             elif (said := ast.get_docstring(each)) is not None:
                 yield each.body[0].lineno, re.sub(r"`[^`]*`", "", said)
 
-    return visit(ast.parse(source))
+    return visit(tree(source))
 
 
 def odd_in_docstring(text: str) -> list[str]:
@@ -141,7 +149,7 @@ def odd_in_docstring(text: str) -> list[str]:
 
 def names(source: str) -> Iterator[tuple[int, str]]:
     """The line and text of each name that a module gives to something."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -154,6 +162,8 @@ def names(source: str) -> Iterator[tuple[int, str]]:
 
 def faults(text: str) -> list[str]:
     """What is odd about a sentence, and what to write instead."""
+    if _ANY_ODD.search(text) is None:
+        return []
     return [
         f"{found[0]!r} in {text[:_LIMIT]!r}: {better}"
         for pattern, better in ODD.items()
@@ -165,9 +175,9 @@ def _part(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "{}"
 
 
-def _silent(tree: ast.Module) -> Iterator[ast.expr]:
+def _silent(source: Sequence[ast.AST]) -> Iterator[ast.expr]:
     """Strings that nobody reads but those who read the source: docstrings and patterns."""
-    for node in ast.walk(tree):
+    for node in source:
         for statement in getattr(node, "body", None) or () if not _is_expression(node) else ():
             if isinstance(statement, ast.Expr) and not _is_help(node):
                 yield statement.value

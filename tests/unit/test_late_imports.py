@@ -7,6 +7,8 @@ import pytest
 import modelrunner
 from tests.support.late_imports import unexplained
 
+pytestmark = pytest.mark.xdist_group("sources")
+
 ROOT = Path(modelrunner.__file__).parent
 
 

@@ -15,6 +15,8 @@ from tests.support.words import (
     sentences,
 )
 
+pytestmark = pytest.mark.xdist_group("sources")
+
 ROOT = Path(modelrunner.__file__).parent
 
 ALLOWED = {
