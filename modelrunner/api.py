@@ -380,7 +380,7 @@ def launch(
     from modelrunner.operations.devices import narrowed
     from modelrunner.operations.launch.find import find_or_pull
     from modelrunner.operations.launch.learn import as_seen, learn
-    from modelrunner.operations.launch.plan import plan_launch
+    from modelrunner.operations.launch.plan import line_for, plan_launch
     from modelrunner.operations.launch.precedence import LaunchOptions
     from modelrunner.operations.launch.session import started
     from modelrunner.operations.pull.outcome import Pulled
@@ -405,7 +405,7 @@ def launch(
     usable, request = narrowed(workspace.usable(chosen), request)
     plan = plan_launch(workspace.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
-    for text in filter(None, (plan.shortage, *plan.warnings)):
+    for text in () if chosen.external else filter(None, (plan.shortage, *plan.warnings)):
         # past the context manager, to who opens the block
         warnings.warn(text, stacklevel=3)
     with started(chosen, plan, workspace.settings.state / "logs") as server:
@@ -416,7 +416,7 @@ def launch(
             server.api_key,
             server.context or plan.spec.context,
             chosen.name,
-            plan.line(),
+            line_for(chosen, plan),
         )
 
 

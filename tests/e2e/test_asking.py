@@ -65,6 +65,22 @@ def test_a_pipe_gets_the_answer_of_another_server_as_it_comes(models: CommandLin
             assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("command", [("run",), ("serve", "--detach", "--port", "0")])
+def test_of_a_server_that_runs_already_nothing_is_said_of_this_machines_memory(
+    models: CommandLine, command: tuple[str, ...]
+) -> None:
+    with OpenAIServer() as server:
+        server.next(says("42."))
+        question = ["Hi"] if command == ("run",) else []
+        url = f"{server.url}/v1"
+        done = models(command[0], SMOLLM2, *question, *command[1:], "--runtime", url)
+        models("stop", "--all")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == (
+        f"{SMOLLM2}: using the server at {url}; its memory and context are not known"
+    )
+
+
 @pytest.mark.parametrize(("template", "answer"), [(None, "42.\n"), ("{{ messages }}", None)])
 def test_thoughts_that_only_end_are_hidden_unless_the_server_shows_that_there_are_none(
     models: CommandLine, template: str | None, answer: str | None

@@ -51,10 +51,10 @@ from modelrunner.cli.steps.launching import (
 )
 from modelrunner.cli.steps.pulling import fitted
 from modelrunner.errors import UsageError
-from modelrunner.operations.devices import Usable, narrowed, require_gpu_used
+from modelrunner.operations.devices import narrowed, require_gpu_used
 from modelrunner.operations.launch.learn import as_seen, learn
 from modelrunner.operations.launch.manner import Manner, manner_of
-from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
+from modelrunner.operations.launch.plan import LaunchPlan, line_for, plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import Fitting, request_of
@@ -151,7 +151,9 @@ def run(
     usable, request = narrowed(usable, request)
     plan = plan_launch(context.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
-    _show_plan(context, plan, usable, gpu_required=require_gpu)
+    context.console.say(line_for(chosen, plan))
+    if not chosen.external:
+        warn_of(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
     warning = _tools_warning(context, chosen, plan, tools)
@@ -189,11 +191,6 @@ def run(
                 more, server, client, lambda: started(context, chosen, plan)
             )
             _chat(context, session)
-
-
-def _show_plan(context: Context, plan: LaunchPlan, usable: Usable, *, gpu_required: bool) -> None:
-    context.console.say(plan.line())
-    warn_of(context, plan, usable, gpu_required=gpu_required)
 
 
 def _placement(

@@ -28,6 +28,7 @@ from modelrunner.cli.steps.serving import serve_detached, serve_here
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.net import is_loopback
 from modelrunner.operations.devices import Usable, narrowed
+from modelrunner.operations.launch.plan import external_line
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
 from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
@@ -217,10 +218,12 @@ class _Planner:
             budget=self.budget,
         )
         require_for(self.runtime, plan.served.spec)
-        self.context.console.say(plan.line)
+        external = self.runtime.external
+        line = external_line(self.runtime, name) if external else plan.line
+        self.context.console.say(line)
         if plan.warning is not None:
             self.context.console.warn(f"{name}: {plan.warning}")
-        if not plan.fits:
+        if not plan.fits and not external:
             self.context.console.warn(f"{name}: memory is short, it may fail or be slow")
         return plan
 

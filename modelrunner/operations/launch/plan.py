@@ -41,7 +41,7 @@ from modelrunner.operations.model.capabilities import (
 )
 from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.operations.model.recommended import recommended_by
-from modelrunner.runtime.base import LaunchSpec
+from modelrunner.runtime.base import LaunchSpec, Runtime
 from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.sampling import Recommended
@@ -182,6 +182,20 @@ class LaunchPlan:
             return f"the {format_size(self.budget)} budget"
         has_gpu = any(device.kind == "gpu" for device in self.available)
         return memory_of(self.fit, Budget.of(self.available).together, has_gpu=has_gpu)
+
+
+def line_for(runtime: Runtime, plan: LaunchPlan) -> str:
+    """Return what is said before a start: whether the model fits, or which server has it.
+
+    The memory of this machine says nothing of a server that is running already.
+    """
+    return external_line(runtime, plan.name) if runtime.external else plan.line()
+
+
+def external_line(runtime: Runtime, name: str) -> str:
+    """Return what is said of a model that a server has which is running already."""
+    url = runtime.availability().detail
+    return f"{name}: using the server at {url}; its memory and context are not known"
 
 
 def plan_launch(
