@@ -504,8 +504,9 @@ def test_no_color_leaves_the_bar_and_takes_the_colours(cli: CommandLine, slow_mo
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 def test_a_table_is_no_wider_than_the_terminal(models: CommandLine, columns: int) -> None:
-    for name in ("list", "cards", "config", "devices"):
-        seen = on_terminal(models, name, columns=columns).replace("\r\n", "\n")
+    estimate = ("estimate", "fixtures/tiny-llama:docker")
+    for words in (("list",), ("cards",), ("config",), ("devices",), estimate):
+        seen = on_terminal(models, *words, columns=columns).replace("\r\n", "\n")
         assert max(len(line) for line in seen.splitlines()) <= columns, seen
     ids = {model["id"].removeprefix("sha256:")[:12] for model in listed(models)}
     seen = on_terminal(models, "list", columns=columns)

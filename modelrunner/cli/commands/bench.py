@@ -114,7 +114,7 @@ def bench(
     asked = replace(asked, context=room, parallel=parallel)
     usable, asked = narrowed(usable, asked)
     plan = plan_launch(context.store, model, name, asked, usable.devices)
-    context.console.say(plan.line())
+    context.console.say(plan.line(), filled=True)
     show_devices_used(context, usable, plan, gpu_required=require_gpu)
     warn_of_rpc(context, [plan.spec])
     with started(context, chosen, plan) as server:

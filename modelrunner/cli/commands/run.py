@@ -151,7 +151,7 @@ def run(
     usable, request = narrowed(usable, request)
     plan = plan_launch(context.store, model, name, request, usable.devices)
     plan = as_seen(experience, chosen, model, plan)
-    context.console.say(line_for(chosen, plan))
+    context.console.say(line_for(chosen, plan), filled=True)
     if not chosen.external:
         warn_of(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)

@@ -220,7 +220,7 @@ class _Planner:
         require_for(self.runtime, plan.served.spec)
         external = self.runtime.external
         line = external_line(self.runtime, name) if external else plan.line
-        self.context.console.say(line)
+        self.context.console.say(line, filled=True)
         if plan.warning is not None:
             self.context.console.warn(f"{name}: {plan.warning}")
         if not plan.fits and not external:

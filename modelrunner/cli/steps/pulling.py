@@ -141,7 +141,7 @@ def _puller(
 
             report = need_of(context.workspace.estimator(), reference, artifact, config)
             if report is not None:
-                context.console.say(report.line())
+                context.console.say(report.line(), filled=True)
 
     def on_choice(reference: Reference, choice: Choice) -> None:
         line = choice_line(reference, choice)

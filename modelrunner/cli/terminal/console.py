@@ -99,11 +99,17 @@ class Console:
             columns=_columns(sys.stdout),
         )
 
-    def print(self, text: str) -> None:
-        """Print a result; on a terminal, without control characters."""
+    def print(self, text: str, *, filled: bool = False) -> None:
+        """Print a result; on a terminal, without control characters.
+
+        Args:
+            text: The result.
+            filled: Whether it is prose, whose words are not cut by the edge of a terminal.
+        """
         self._make_way()
+        shown = _filled(text, self.columns) if filled else text
         with _unwritable_results():
-            self.out.write(_shown(text, self.out) + "\n")
+            self.out.write(_shown(shown, self.out) + "\n")
 
     def emit(self, value: object) -> None:
         """Print a result as JSON."""
@@ -128,10 +134,16 @@ class Console:
         with _unwritable_results():
             self.out.flush()
 
-    def say(self, text: str) -> None:
-        """Print a message; not with `--quiet` or `--json`."""
+    def say(self, text: str, *, filled: bool = False) -> None:
+        """Print a message; not with `--quiet` or `--json`.
+
+        Args:
+            text: The message.
+            filled: Whether it is prose, whose words are not cut by the edge of a terminal; no
+                command in it could be copied any more.
+        """
         if not self.quiet and not self.json:
-            self.note(text)
+            self.note(_filled(text, _columns(self.err)) if filled else text)
 
     def note(self, text: str) -> None:
         """Print a line on `err` in every case, above a drawn line."""
@@ -206,6 +218,14 @@ def _columns(stream: TextIO) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
         return None
+
+
+def _filled(text: str, columns: int | None) -> str:
+    if columns is None or len(text) <= columns:
+        return text
+    from textwrap import fill
+
+    return fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def _shown(text: str, stream: TextIO) -> str:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def show_report(console: Console, report: Report, *, graph: bool) -> None:
     """Print the estimate of one model."""
     fit, variant = report.fit, report.facts.variant
-    say = console.print
+
+    def say(text: str) -> None:
+        console.print(text, filled=True)
+
     say(report.line())
     rows = [
         (name, format_size(size), about)
@@ -37,7 +40,7 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
         from modelrunner.cli.plot import plot
 
         for line in plot.text(plot.curve_of(report)):
-            say(line)
+            console.print(line)
 
 
 def show_variants(console: Console, found: "Variants") -> None:

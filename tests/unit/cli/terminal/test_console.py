@@ -1,8 +1,10 @@
 import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping
+from termios import tcsetwinsize
 
 import pytest
 
@@ -47,6 +49,23 @@ def test_an_error_as_json_is_one_line_on_stderr() -> None:
     out, err = written(found)
     assert (out, err.count("\n")) == ("", 1)
     assert json.loads(err) == {"error": ERROR.to_dict()}
+
+
+def test_the_edge_of_a_terminal_cuts_no_word_of_prose() -> None:
+    master, slave = os.openpty()
+    tcsetwinsize(slave, (24, 40))
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal, os.fdopen(master, "rb") as screen:
+        found = Console(io.StringIO(), terminal)
+        text = "ai/m:1 Q4_0: fits, needs 13.50 MiB of 22.17 GiB memory; context 8192"
+        found.say(text, filled=True)
+        found.say(text)
+        seen = screen.read1().decode().replace("\r", "")
+    assert seen == (
+        "ai/m:1 Q4_0: fits, needs 13.50 MiB of\n22.17 GiB memory; context 8192\n" + text + "\n"
+    )
+    pipe = console()
+    pipe.say(text, filled=True)
+    assert written(pipe) == ("", text + "\n")
 
 
 def test_colour_is_only_where_it_is_wanted() -> None:
