@@ -42,6 +42,7 @@ class Served:
         spec: How it is started.
         memory: Bytes that it takes at most once it is loaded; None if not known.
         facts: What lists say of it.
+        system: The system prompt for requests that bring none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Served:
     memory: int | None
     aliases: Collection[str] = ()
     facts: Facts = field(default_factory=Facts)
+    system: str | None = None
 
     @property
     def claim(self) -> int:

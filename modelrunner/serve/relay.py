@@ -1,6 +1,7 @@
 """One request on its way: read, understood as far as needed, and handed to the model it asks for.
 
-Bodies pass as they are, in both directions. Of the request only `model` is read. The answer is
+Bodies pass as they are, in both directions, but for the system prompt of a model that a request
+does not bring: it is put into it. Of the request few fields are read. The answer is
 handed on as fast as the client takes it, no faster: what it does not take stays with the runtime.
 A client that goes away takes its request with it.
 """
@@ -25,6 +26,7 @@ from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_
 from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
+from modelrunner.serve.client.system_prompt import add_system_prompt
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served, find
 from modelrunner.serve.pool import BusyError, ModelPool
@@ -130,6 +132,8 @@ class Relay:
         state.model = model.name
         if not self.pool.runtime.external:
             check_for(fields, model, self.endpoint)
+        if model.system:
+            add_system_prompt(raw, fields, self.endpoint, model.system)
         await self._answer(scope, model, raw, send, state)
 
     def _model(self, fields: Fields) -> Served:

@@ -113,6 +113,32 @@ def test_the_model_answers_and_says_how_it_is_asked(models: CommandLine) -> None
     assert re.search(rf"^{SMOLLM2} loaded with xllamacpp in [\d.]+ s$", said, re.MULTILINE)
 
 
+def test_a_saved_system_prompt_counts_where_a_request_brings_none(models: CommandLine) -> None:
+    models("configure", TALKER, "--system", "one two three four five six seven eight nine ten")
+    hi = {"role": "user", "content": "hi"}
+    own = {"role": "system", "content": "one"}
+    with serving(models, TALKER) as endpoint:
+
+        def tokens(path: str, field: str, **body: object) -> int:
+            status, answer = endpoint.ask(path, {"max_tokens": 1, **body})
+            assert status == 200, answer
+            usage = answer.get("usage", answer)
+            found: int = usage[field] + usage.get("cache_read_input_tokens", 0)
+            return found
+
+        chat = "/v1/chat/completions", "prompt_tokens"
+        saved = tokens(*chat, messages=[hi])
+        assert saved > tokens(*chat, messages=[own, hi])
+        counted = "/v1/messages/count_tokens", "input_tokens"
+        assert tokens(*counted, messages=[hi]) == saved
+        assert tokens(*counted, messages=[hi], system="one") < saved
+        assert tokens("/v1/messages", "input_tokens", messages=[hi]) == saved
+        assert tokens("/v1/responses", "input_tokens", input="hi") == saved
+        endpoint.process.terminate()
+        _, said = endpoint.process.communicate(timeout=20)
+    assert "warning" not in said
+
+
 def test_a_stream_is_the_runtimes_own_to_the_byte(models: CommandLine) -> None:
     with serving(models, TALKER) as endpoint:
         connection = endpoint.connect()

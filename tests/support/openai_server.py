@@ -31,6 +31,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    raw: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = server.reply_to(Request(self.path, headers, json.loads(raw)))
+            reply = server.reply_to(Request(self.path, headers, json.loads(raw), raw))
             try:
                 self._send(reply)
             except (BrokenPipeError, ConnectionResetError):

@@ -203,10 +203,6 @@ class _Planner:
             self.runtime, model, name, self.launch
         )
         usable, request = narrowed(self.usable, request)
-        if request.system is not None:
-            self.context.console.warn(
-                f"{name}: only `run` uses the saved system prompt; clients of `serve` send theirs"
-            )
         several = Ability.PARALLEL in self.runtime.abilities
         plan = plan_serving(
             self.context.store,

@@ -99,8 +99,9 @@ def plan_serving(
         for count in _SEVERAL:
             load = replace(plan.load, context=plan.load.context * count, parallel=count)
             if not demand.is_known or room is None or demand.bytes(load) <= room:
-                return _planned(model, plan, replace(plan.spec, parallel=count), demand, load)
-    return _planned(model, plan, plan.spec, demand, plan.load)
+                spec = replace(plan.spec, parallel=count)
+                return _planned(model, plan, spec, demand, load, request.system)
+    return _planned(model, plan, plan.spec, demand, plan.load, request.system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,12 @@ def _why(requested: int | None, context: int, default: DefaultContext) -> str:
 
 
 def _planned(
-    model: StoredModel, plan: LaunchPlan, spec: LaunchSpec, demand: _Demand, load: Load
+    model: StoredModel,
+    plan: LaunchPlan,
+    spec: LaunchSpec,
+    demand: _Demand,
+    load: Load,
+    system: str | None,
 ) -> ServePlan:
     needed = demand.bytes(load) if demand.is_known else None
     line = plan.line(needed)
@@ -296,6 +302,7 @@ def _planned(
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
     served = _served(model, spec, needed, "chat", plan.capabilities)
+    served = replace(served, system=system or None)
     return ServePlan(served, line, fits, plan.projector_problem or plan.think_note)
 
 

@@ -6,8 +6,9 @@ it, see `modelrunner.serve.client.parsing`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from modelrunner.wire import parse_json
@@ -24,6 +25,11 @@ _MEDIA = {
 """Kinds of content that need a projector, in the words of all APIs."""
 
 _MAY_HAVE_MEDIA = re.compile(rb'"(?:%s)"' % "|".join(_MEDIA).encode())
+
+_SYSTEM_ROLES = ("system", "developer")
+_MESSAGES = re.compile(rb'"messages"[ \t\r\n]*:[ \t\r\n]*\[')
+_MOST_TRIED = 8
+"""Lists that are tried; what comes before each is parsed, which takes its time."""
 
 _MOST_CONTAINERS = 250_000
 _MOST_VALUES = 1_000_000
@@ -61,6 +67,10 @@ class Fields:
         logprobs: Whether probabilities are asked for.
         dimensions: Numbers of a vector; 0 for what is not a number, None where it is missing.
         media: What the messages hold besides text: `images`, `audio`, `video`.
+        without_system: The fields in which the request could have brought a system prompt, by the
+            API that it may be of, and has not: `messages`, `system`, `instructions`.
+        messages_at: Where in the body the first of its messages begins; None where that is not
+            needed, or not found.
     """
 
     model: str | None = None
@@ -69,6 +79,8 @@ class Fields:
     logprobs: bool = False
     dimensions: float | None = None
     media: str | None = None
+    without_system: Sequence[str] = ()
+    messages_at: int | None = None
 
 
 def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
@@ -110,6 +122,7 @@ def read_fields(raw: bytes | bytearray) -> Fields:
     model, count, dimensions = (value.get(name) for name in ("model", "n", "dimensions"))
     if model is not None and not isinstance(model, str):
         raise InvalidBodyError("the field `model` is not a string", "invalid_model")
+    lacking = tuple(_without_system(value))
     return Fields(
         model=model[:_LONGEST_NAME] if model else None,
         count=count if isinstance(count, int) else None,
@@ -117,7 +130,44 @@ def read_fields(raw: bytes | bytearray) -> Fields:
         logprobs=bool(value.get("logprobs")),
         dimensions=dimensions if isinstance(dimensions, int | float | None) else 0,
         media=_media(value) if _MAY_HAVE_MEDIA.search(raw) else None,
+        without_system=lacking,
+        messages_at=_messages_at(raw) if "messages" in lacking else None,
     )
+
+
+def _without_system(value: Mapping[str, Any]) -> Iterator[str]:
+    if _lacks_system(value.get("messages")):
+        yield "messages"
+        if value.get("system") is None:
+            yield "system"
+    given = value.get("input")
+    text = isinstance(given, str) and given
+    if (text or _lacks_system(given)) and value.get("instructions") is None:
+        yield "instructions"
+
+
+def _lacks_system(messages: object) -> bool:
+    """Whether there are messages, and none is a system prompt."""
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and not any(
+            isinstance(each, dict) and each.get("role") in _SYSTEM_ROLES for each in messages
+        )
+    )
+
+
+def _messages_at(raw: bytes | bytearray) -> int | None:
+    """Where the list `messages` of a body begins; a list of that name deeper in it is another."""
+    for match in islice(_MESSAGES.finditer(raw), _MOST_TRIED):
+        try:
+            front = parse_json(str(raw[: match.end()], "utf-8") + "]}")
+        except ValueError:
+            # within a text, or not at the top
+            continue
+        if isinstance(front, dict):
+            return match.end()
+    return None
 
 
 def _media(value: Mapping[str, Any]) -> str | None:

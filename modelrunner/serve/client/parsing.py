@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
 from modelrunner.wire import parse_json
@@ -105,5 +105,6 @@ def pieces(raw: bytes | bytearray) -> Iterable[memoryview]:
 def _understood(line: bytes) -> Fields:
     found = parse_json(line)
     if "fields" in found:
-        return Fields(**found["fields"])
+        fields = Fields(**found["fields"])
+        return replace(fields, without_system=tuple(fields.without_system))
     raise InvalidBodyError(found["message"], found["code"])
