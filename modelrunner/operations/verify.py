@@ -5,7 +5,7 @@ that is still arriving lies elsewhere and is not damage.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,8 @@ from modelrunner.events import Advanced, Finished, Listener, Planned, Started, V
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
+from modelrunner.runtime.images.library import Installed
+from modelrunner.runtime.images.tree import Deviation, deviations
 from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import copied_layers
@@ -56,6 +58,8 @@ class Verification:
 
     findings: tuple[Finding, ...]
     foreign: tuple[Path, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Which names in findings are images of runtimes, each with its exact reference."""
 
     @property
     def bad(self) -> tuple[Finding, ...]:
@@ -106,7 +110,53 @@ def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Ve
     rest = [entry for entry in found[needed:] if entry.state != "absent"]
     wanted = _without_removed(store, models, found[:needed])
     copies = _replaced(store, models) if deep else ()
-    return Verification((*wanted, *rest, *copies), tuple(foreign))
+    return Verification((*wanted, *rest, *copies), tuple(foreign), images_by_name(store))
+
+
+def images_by_name(store: Store) -> Mapping[str, str]:
+    """The images of runtimes: by the name that findings have, the reference with its digest."""
+    return {
+        _name_of(image): str(image.references[0].with_digest(image.digest))
+        for image in store.images()
+        if image.references
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFinding:
+    """What became of the files of a runtime; none deviates where it is as it was unpacked."""
+
+    runtime: Installed
+    deviations: tuple[Deviation, ...]
+
+
+def verify_runtimes(
+    runtimes: Iterable[Installed], *, deep: bool, listener: Listener = ignore
+) -> tuple[RuntimeFinding, ...]:
+    """Compare the files of runtimes with those of their images.
+
+    What looks as when it was unpacked is believed unless `deep`, which reads every byte.
+    """
+    return tuple(_unpacked(one, deep=deep, listener=listener) for one in runtimes)
+
+
+def _unpacked(one: Installed, *, deep: bool, listener: Listener) -> RuntimeFinding:
+    digest, total, done = str(one.digest), one.unpacked_bytes, 0
+    report = listener if deep and total >= _WORTH_TELLING else ignore
+
+    def advance(count: int) -> None:
+        nonlocal done
+        # files with several names are read once each
+        done = min(total, done + count)
+        report(Advanced(digest, total, done))
+
+    report(Planned(one.name, total, 0, 0))
+    report(Started(digest, total, 0, one.name))
+    wrong = deviations(one.folder, deep=deep, on_bytes=advance)
+    if not wrong:
+        report(Verified(digest, total))
+    report(Finished(one.name, digest, total))
+    return RuntimeFinding(one, tuple(wrong))
 
 
 def quarantine(store: Store, findings: Iterable[Finding]) -> tuple[Path, ...]:

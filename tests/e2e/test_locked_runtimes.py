@@ -341,3 +341,18 @@ def test_a_model_is_not_locked_as_a_runtime(
     done = ghcr("lock")
     assert done.returncode == 10
     assert "is not an image of a runtime" in done.stderr
+
+
+def test_a_runtime_whose_files_were_changed_is_unpacked_again(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked").returncode == 0
+    (program,) = ghcr.home.glob("runtimes/*/rootfs/app/llama-server")
+    before = program.read_bytes()
+    program.write_bytes(b"#!/bin/sh\n")
+    assert ghcr("verify").returncode == 6
+    assert ghcr("pull", "--frozen").returncode == 0
+    assert program.read_bytes() == before
+    assert ghcr("verify", "--deep").returncode == 0

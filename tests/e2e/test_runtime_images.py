@@ -1,6 +1,7 @@
 """`runtimes install|list|use|update|remove`: images of llama.cpp without a container engine."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -284,3 +285,86 @@ def test_what_cannot_be_done_is_said(
     assert done.returncode == code
     assert done.stderr.startswith(message)
     assert "hint: " in done.stderr
+
+
+def _changed(cli: CommandLine, *options: str) -> "subprocess.CompletedProcess[str]":
+    """What `verify` says where it finds something."""
+    done = cli("verify", *options)
+    assert (done.returncode, done.stdout) == (6, "")
+    return done
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["fast", "deep"])
+def test_a_changed_file_of_a_runtime_is_named_and_unpacked_again(
+    ghcr: CommandLine, registry: Registry, *, deep: bool
+) -> None:
+    registry.add(artifact_of(shell_image("b101")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    options = ["--deep"] if deep else []
+    assert ghcr("verify", *options).stdout.endswith(", 1 runtime\n")
+    root = Path(_installed(ghcr)[0]["path"]) / "rootfs"
+    program = root / "app/llama-server"
+    before = program.read_bytes()
+    program.write_bytes(before.replace(b"0.7.0", b"6.6.6"))
+    (root / "app/libggml-evil.so").write_bytes(b"plug-in")
+    (root / "bin").mkdir(exist_ok=True)
+    next(iter((root / "lib").rglob("libc.so*"))).unlink()
+    done = _changed(ghcr, *options)
+    assert f"error: vulkan@b101: {root}/app/libggml-evil.so does not belong to the image and " in (
+        done.stderr
+    )
+    files = json.loads(_changed(ghcr, *options, "--json").stderr)["error"]["files"]
+    assert f"{program} is changed" in files
+    assert len(files) == 3
+    # without the network: the blobs are in the store
+    hint = done.stderr.rpartition("`modelrunner ")[2].partition("`")[0]
+    assert ghcr(*hint.split(), "--offline", "--yes").returncode == 0
+    assert program.read_bytes() == before
+    assert ghcr("verify", *options, "runtime:vulkan").returncode == 0
+    assert _installed(ghcr)[0]["reference"] == "ghcr.io/ggml-org/llama.cpp:server-vulkan"
+
+
+def test_a_byte_that_rots_is_found_by_a_deep_look(ghcr: CommandLine, registry: Registry) -> None:
+    registry.add(artifact_of(shell_image("b101")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    program = Path(_installed(ghcr)[0]["path"]) / "rootfs/app/llama-server"
+    looked = program.stat()
+    program.write_bytes(program.read_bytes().replace(b"0.7.0", b"6.6.6"))
+    os.utime(program, ns=(looked.st_atime_ns, looked.st_mtime_ns))
+    assert ghcr("verify").returncode == 0
+    assert f"{program} is changed\n" in _changed(ghcr, "--deep").stderr
+
+
+def test_a_home_that_was_copied_is_believed_once_it_was_read(
+    ghcr: CommandLine, registry: Registry, tmp_path: Path
+) -> None:
+    registry.add(artifact_of(shell_image("b101")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    copied = shutil.copytree(ghcr.home, tmp_path / "copied", symlinks=True)
+    cli = CommandLine(copied, {**ghcr.environ, "MODELRUNNER_HOME": str(copied)})
+    (note,) = copied.glob("runtimes/*/files.json")
+    before = note.read_bytes()
+    assert cli("verify").returncode == 0
+    again = note.read_bytes()
+    assert again != before
+    assert cli("verify").returncode == 0
+    assert note.read_bytes() == again
+
+
+def test_a_damaged_blob_of_an_image_is_downloaded_again_by_the_hint(
+    ghcr: CommandLine, registry: Registry
+) -> None:
+    digest = registry.add(artifact_of(shell_image("b101")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    # the tag moves on, and this image is wanted still
+    registry.add(artifact_of(shell_image("b102")), REPOSITORY, ["server-vulkan"])
+    (image,) = ghcr.store.images()
+    layer = ghcr.store.blobs.path(image.manifest.layers[1].digest)
+    layer.chmod(0o644)
+    layer.write_bytes(b"x" * layer.stat().st_size)
+    done = _changed(ghcr, "--deep")
+    hint = done.stderr.rpartition("`modelrunner ")[2].partition("`")[0]
+    assert hint == f"runtimes install ghcr.io/{REPOSITORY}:server-vulkan@{digest}"
+    assert ghcr(*hint.split(), "--yes").returncode == 0
+    assert ghcr("verify", "--deep").returncode == 0
+    assert _names_in_use(ghcr) == {"vulkan@b101": True}

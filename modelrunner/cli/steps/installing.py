@@ -30,7 +30,7 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
     """
     plan = context.workspace.installer(ignore).plan(wanted)
     name = wanted.reference.short
-    if plan.installed is None:
+    if plan.installed is None or plan.download_bytes:
         action = f"install {name}"
         size = (
             f"{format_size(plan.download_bytes)} to download, about "

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modelrunner.disk.files import disk_errors
 from modelrunner.disk.lock import held
 from modelrunner.errors import (
     CapacityError,
@@ -41,6 +42,7 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.runtime.images.program import backend_named, backends_in, program_in
+from modelrunner.runtime.images.tree import deviations, note_files
 from modelrunner.runtime.images.unpack import LayerFile, unpack
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
@@ -62,7 +64,7 @@ class ImagePlan:
         index: The digest of the index that the reference names, where it is one.
         download_bytes: What is not in the store yet.
         source: Where it comes from; None where it is in the store already.
-        installed: The runtime, where it is installed already.
+        installed: The runtime, where it is installed already and its files are as they were.
     """
 
     named: Named
@@ -221,6 +223,9 @@ class Installer:
         before = self.library.current()
         if plan.installed is not None:
             lacking: tuple[str, ...] = ()
+            if plan.download_bytes:
+                # damaged blobs were moved away: a share or an archive needs them
+                self._fetch(plan)
             found, new = plan.installed, False
         else:
             stored = self._fetch(plan)
@@ -249,7 +254,9 @@ class Installer:
         self, named: Named, manifest: Manifest, index: Digest | None, source: Source | None
     ) -> ImagePlan:
         absent = sum(blob.size for blob in self._absent(manifest))
-        installed = next((one for one in self.library.all() if one.digest == manifest.digest), None)
+        installed = self.library.by_digest(manifest.digest)
+        if installed is not None and deviations(installed.folder):
+            installed = None
         return ImagePlan(named, manifest, index, absent, source, installed)
 
     def _absent(self, manifest: Manifest) -> list[Descriptor]:
@@ -285,7 +292,9 @@ class Installer:
             try:
                 with self.room.taken(self.store, absent):
                     self._bring(plan, fetcher, absent)
-                stored = self.store.add_image(manifest, reference)
+                named = self.store.find_image(reference) if reference.pinned else None
+                # what has a name already keeps it: its tag may have moved on
+                stored = named or self.store.add_image(manifest, reference)
             except (IntegrityError, UnsupportedArtifactError):
                 self._discard(absent)
                 raise
@@ -328,8 +337,10 @@ class Installer:
                     LayerFile(self.store.blobs.path(layer.digest), diff_id)
                     for layer, diff_id in zip(plan.manifest.layers, config.diff_ids, strict=True)
                 ]
-                size = unpack(layers, beside / "rootfs")
-                one = self._described(plan, config, beside, size)
+                unpacked = unpack(layers, beside / "rootfs")
+                with disk_errors(beside):
+                    note_files(beside, unpacked.hashes)
+                one = self._described(plan, config, beside, unpacked.size)
                 checked = checks.check(one, self.environ)
                 build = one.build or checked.build
                 one = replace(one, version=checked.version, build=build, devices=checked.devices)
@@ -351,11 +362,12 @@ class Installer:
                 f"{reference.short} has no llama-server for {self.platform}",
                 hint="install one of llama.cpp's images: `modelrunner runtimes install auto`",
             )
+        before = self.library.by_digest(plan.manifest.digest) if reference.pinned else None
         return Installed(
             folder=beside,
             digest=plan.manifest.digest,
-            index=plan.index,
-            reference=str(reference),
+            index=plan.index or (None if before is None else before.index),
+            reference=str(reference) if before is None else before.reference,
             backend=plan.named.backend or backend_named(backends_in(program)),
             build=build_in(config.version, reference.tag),
             program=str(program.relative_to(root)),

@@ -16,6 +16,7 @@ from modelrunner.lockfile.runtime import RUNTIME, LockedImage, LockedRuntime
 from modelrunner.oci.image import Platform
 from modelrunner.oci.runtime_name import Named
 from modelrunner.runtime.images.library import Installed, Library
+from modelrunner.runtime.images.tree import deviations
 from modelrunner.store.store import Store
 from modelrunner.units import format_size
 
@@ -91,7 +92,7 @@ class RuntimePuller:
             return RuntimePulled(locked, "unsupported", self.platform)
         current = self.library.current()
         found = self.library.by_digest(image.manifest.digest)
-        if found is not None:
+        if found is not None and not deviations(found.folder):
             if current is None:
                 self.library.use(found)
             in_use = current is None or current.digest == found.digest

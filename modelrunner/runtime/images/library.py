@@ -3,6 +3,7 @@
 ```
 runtimes/  <manifest hex>/runtime.json    what it is, written last
            <manifest hex>/rootfs/...      the files of the image
+           <manifest hex>/files.json      how they look, see `tree`
            <manifest hex>/home/           what its drivers keep, such as compiled shaders
            current.json                   the one in use, and the one before
            .tmp-<hex>-<random>/           being unpacked; of nobody when the lock is free

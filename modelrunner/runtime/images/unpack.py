@@ -11,10 +11,11 @@ ones. Devices are left out where every container makes its own, in `dev/`, and r
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,25 @@ class LayerFile:
     diff_id: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came of an image's layers.
+
+    Attributes:
+        size: Bytes of all files.
+        hashes: The SHA-256 of each file by its path.
+    """
+
+    size: int
+    hashes: Mapping[str, str]
+
+
 def unpack(
     layers: Sequence[LayerFile],
     root: Path,
     limits: Limits | None = None,
-) -> int:
-    """Make a directory of an image's layers; the bytes that it takes.
+) -> Unpacked:
+    """Make a directory of an image's layers.
 
     Args:
         layers: The lowest first.
@@ -72,7 +86,7 @@ def unpack(
             for entry in entries(layer.blob, layer.diff_id, spent):
                 _apply(tree, entry)
         tree.require_closed()
-    return tree.size
+    return Unpacked(tree.size, {"/".join(place): text for place, text in tree.hashes.items()})
 
 
 class _Tree:
@@ -80,6 +94,7 @@ class _Tree:
 
     def __init__(self, root: Path) -> None:
         self.size = 0
+        self.hashes: dict[Parts, str] = {}
         self._root = root
         self._directories: set[Parts] = {()}
         self._links: set[Parts] = set()
@@ -144,16 +159,20 @@ class _Tree:
         elif source is not None:
             self._link_hard(entry.name, source, place)
         else:
-            self._write(entry, path)
+            self.hashes[place] = self._write(entry, path)
 
-    def _write(self, entry: Entry, path: Path) -> None:
+    def _write(self, entry: Entry, path: Path) -> str:
         mode = _PROGRAM if entry.mode & stat.S_IXUSR else _FILE
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         # outside: a new name in a directory that nobody else can write to
         handle = os.open(path, flags, mode)
+        content = hashlib.sha256()
         with os.fdopen(handle, "wb") as file:
-            file.writelines(entry.chunks())
+            for chunk in entry.chunks():
+                content.update(chunk)
+                file.write(chunk)
         self.size += entry.size
+        return content.hexdigest()
 
     def _source_of(self, entry: Entry) -> Parts:
         names = _names(entry.target)
@@ -178,6 +197,7 @@ class _Tree:
             raise _bad(name, "is a hard link to a file that it replaces")
         else:
             os.link(path, self._path(place), follow_symlinks=False)
+            self.hashes[place] = self.hashes[source]
 
     def _link(self, name: str, target: str, place: Parts) -> None:
         if not target or "\0" in target:
@@ -267,6 +287,7 @@ class _Tree:
             self.size -= found.st_size
         self._links.discard(place)
         self._new.discard(place)
+        self.hashes.pop(place, None)
 
     def _remove_lower(self, place: Parts, *, itself: bool) -> None:
         """Remove what layers below have; what this one has brought stays."""
