@@ -8,13 +8,17 @@ A description is a JSON object, such as
  "tied": true, "quant": "Q4_K_M"}
 ```
 
-Names and shapes of the tensors follow from the architecture, their types from `quant`. `write`
-makes a file of the full length without contents, which llama.cpp can plan for.
+Names and shapes of the tensors follow from the architecture, their types from `quant`. A
+description may have both as they are instead: `kv`, the key-values of the file, and `tensors`, with
+a name, a shape, a type and for layers their numbers, such as
+`["blk.{}.attn_q.weight", [4096, 4096], "Q4_K", "0-3,7"]`. `write` makes a file of the full length
+without contents, which llama.cpp can plan for.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.model_tensors import ENCODERS, LAYER_NORM, Description, attention_layers, tensors
 from modelrunner.gguf.header import Array, Header, TensorInfo, Value, padded
@@ -22,6 +26,8 @@ from modelrunner.gguf.tensor_types import TENSOR_TYPES
 
 ALIGNMENT = 32
 _TYPES = {known.name: number for number, known in TENSOR_TYPES.items()}
+_ARRAYS = {bool: "bool", int: "uint32", float: "float32", str: "string"}
+_PACKED = {"bool": (7, "B"), "uint32": (4, "I"), "float32": (6, "f")}
 _FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15, "MXFP4": 38}
 
 
@@ -29,12 +35,30 @@ def header(model: Description) -> Header:
     """What the file of a described model would begin with."""
     metadata = key_values(model)
     made, offset = [], 0
-    for name, shape, role in tensors(model):
-        tensor = TensorInfo(name, shape, _type(model, name, shape, role), offset)
+    for name, shape, kind in _tensors(model):
+        tensor = TensorInfo(name, shape, kind, offset)
         made.append(tensor)
         offset += padded(tensor.size or 0, ALIGNMENT)
     start = padded(len(_packed_start(metadata, made)), ALIGNMENT)
     return Header(3, metadata, tuple(made), ALIGNMENT, start, start + offset)
+
+
+def _tensors(model: Description) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and type of every tensor."""
+    if "tensors" not in model:
+        for name, shape, role in tensors(model):
+            yield name, shape, _type(model, name, shape, role)
+        return
+    for name, sizes, kind, *numbers in model["tensors"]:
+        for number in _layers(numbers[0]) if numbers else [0]:
+            yield name.format(number), tuple(sizes), _TYPES[kind]
+
+
+def _layers(text: str) -> Iterator[int]:
+    """The numbers in a list of ranges such as `0-3,7`."""
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def write(model: Description, path: Path) -> int:
@@ -48,6 +72,8 @@ def write(model: Description, path: Path) -> int:
 
 def key_values(model: Description) -> dict[str, Value]:
     """The key-values that say what the description says."""
+    if "kv" in model:
+        return {key: _value(value) for key, value in model["kv"].items()}
     arch, layers = model["arch"], model["layers"]
     values: dict[str, Value] = {
         "general.architecture": arch,
@@ -82,6 +108,14 @@ def key_values(model: Description) -> dict[str, Value]:
     if arch in ENCODERS:
         values["tokenizer.ggml.token_type_count"] = 2
     return values | {f"{arch}.{key}": value for key, value in own.items()}
+
+
+def _value(value: Any) -> Value:
+    """A value of JSON as a GGUF value."""
+    if not isinstance(value, list):
+        return value  # type: ignore[no-any-return]
+    first = next((item for item in value if not isinstance(item, int)), value[0])
+    return Array(_ARRAYS[type(first)], len(value), tuple(value))
 
 
 def _own_values(model: Description) -> dict[str, Value]:
@@ -204,4 +238,5 @@ def _packed_value(value: Value) -> bytes:
     if isinstance(value, int):
         return struct.pack("<II", 4, value)
     items = value.items or ()
-    return struct.pack(f"<IIQ{len(items)}I", 9, 4, len(items), *items)
+    number, letter = _PACKED[value.item_type]
+    return struct.pack(f"<IIQ{len(items)}{letter}", 9, number, len(items), *items)

@@ -81,7 +81,7 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         projector: Bytes of the projector's file, where one is used too.
     """
     notes = tuple(_notes(shape, load))
-    weights = shape.weights.total
+    weights = shape.weights.total + (shape.weights.ahead if load.own_draft else 0)
     source: Source = shape.source
     known = weights + (projector or 0)
     if not shape.is_known:

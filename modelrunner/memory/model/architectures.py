@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.gguf.header import TensorInfo
-from modelrunner.memory.model.hyperparameters import Hyperparameters
+from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
 
 Gate = Literal["separate", "fused", "none"]
 Gating = Literal["softmax", "chosen", "sigmoid"]
@@ -108,6 +108,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "hunyuan-dense": _HEAD_NORM,
     "internlm2": _LLAMA,
     "llama": _LLAMA,
+    "llama-embed": _LLAMA,
     "mamba": _LLAMA,
     "mamba2": _LLAMA,
     "minicpm": _LLAMA,
@@ -131,8 +132,121 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "starcoder2": _NO_GATE,
 }
 
+_LIKE_LLAMA = frozenset(
+    [
+        "afmoe",
+        "apertus",
+        "arctic",
+        "baichuan",
+        "bailingmoe",
+        "bailingmoe2",
+        "bailingmoe3",
+        "chameleon",
+        "chatglm",
+        "codeshell",
+        "cogvlm",
+        "cohere2moe",
+        "dbrx",
+        "deci",
+        "deepseek2-ocr",
+        "deepseek32",
+        "deepseek4",
+        "dots1",
+        "dots3note",
+        "dream",
+        "eagle3",
+        "ernie4_5-moe",
+        "eurobert",
+        "exaone-moe",
+        "falcon",
+        "gemma4",
+        "gemma4-assistant",
+        "glm-dsa",
+        "glm5-next",
+        "gptj",
+        "gpt2",
+        "granite_swa",
+        "graniteswitch",
+        "grok",
+        "grovemoe",
+        "hrm_text",
+        "hunyuan-moe",
+        "hunyuan_vl",
+        "hy_v3",
+        "hy_v4",
+        "jais",
+        "jais2",
+        "jamba",
+        "jina-bert-v2",
+        "jina-bert-v3",
+        "kimi-k3",
+        "kimi-linear",
+        "laguna",
+        "lfm2",
+        "lfm2moe",
+        "llada",
+        "llada-moe",
+        "llama4",
+        "maincoder",
+        "maple",
+        "mellum",
+        "mimo2",
+        "minicpm3",
+        "minimax-01",
+        "minimax-m2",
+        "minimax-m3",
+        "mistral4",
+        "modern-bert",
+        "mpt",
+        "muse-glimmer",
+        "nanbeige",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "neo-bert",
+        "nomic-bert-moe",
+        "olmo",
+        "openelm",
+        "orion",
+        "paddleocr",
+        "pangu-embedded",
+        "phimoe",
+        "plamo",
+        "plamo2",
+        "plamo3",
+        "plm",
+        "pockettts",
+        "qwen",
+        "qwen35",
+        "qwen35moe",
+        "qwen3next",
+        "qwen3tts",
+        "qwen4exp",
+        "refact",
+        "rnd1",
+        "rwkv6",
+        "rwkv6qwen2",
+        "rwkv7",
+        "arwkv7",
+        "smallthinker",
+        "spark2_5",
+        "starcoder",
+        "step35",
+        "t5",
+        "t5encoder",
+        "talkie",
+        "bitnet",
+        "bloom",
+        "dflash",
+        "wavtokenizer-dec",
+        "xverse",
+    ]
+)
+
 _EVERY: dict[str, tuple[int, bool]] = {
+    "afmoe": (4, False),
     "cohere2": (4, False),
+    "cohere2moe": (4, True),
+    "deepseek4": (0, False),
     "exaone-moe": (4, False),
     "exaone4": (4, False),
     "gemma-embedding": (6, False),
@@ -140,13 +254,40 @@ _EVERY: dict[str, tuple[int, bool]] = {
     "gemma3": (6, False),
     "gemma3n": (5, False),
     "gpt-oss": (2, False),
+    "laguna": (4, True),
+    "lfm2": (0, False),
+    "lfm2moe": (0, False),
     "llama4": (4, False),
+    "mellum": (4, False),
     "modern-bert": (3, True),
+    "muse-glimmer": (4, False),
     "olmo2": (4, False),
     "plamo3": (8, False),
     "smallthinker": (4, True),
 }
 """Where the header lists no windows: of how many layers one sees all, and whether the first."""
+
+_WINDOWS = {
+    "exaone-moe": 128,
+    "exaone4": 4096,
+    "gemma2": 4096,
+    "llama4": 8192,
+    "smallthinker": 4096,
+}
+"""Windows where the header has none; Smallthinker's is the same whatever the header has."""
+
+_WITHOUT_WINDOWS = frozenset({"phi3", "phimoe"})
+"""llama.cpp ignores their windows."""
+
+_WINDOWS_IF_LAYERS = {"exaone4": 64}
+
+_WITHOUT_CACHE = frozenset(
+    {
+        "bert", "dream", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "llada",
+        "llada-moe", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "rnd1",
+        "wavtokenizer-dec",
+    }
+)  # fmt: skip
 
 _FEED_FORWARD_NORMS = {"ffn_norm.weight", "ffn_norm", "attn_norm_2.weight"}
 _POST_NORMS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
@@ -158,15 +299,19 @@ _SIGMOID = 2
 
 def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiring:
     """The wiring of an architecture; tensors, where they are known, overrule what is usual."""
-    wiring = _ARCHITECTURES.get(hyper.architecture, Wiring(known=False))
+    usual = Wiring(known=hyper.architecture in _LIKE_LLAMA)
+    wiring = _ARCHITECTURES.get(hyper.architecture, usual)
     if hyper.count("expert_gating_func") == _SIGMOID:
         wiring = replace(wiring, gating="sigmoid")
     if hyper.get("expert_weights_norm") is not None:
         wiring = replace(wiring, normalized=bool(hyper.get("expert_weights_norm")))
-    has_window = hyper.count("attention.sliding_window") > 0
+    causal = bool(hyper.get("attention.causal") is not False)
     wiring = replace(
         wiring,
-        windows=has_window and hyper.architecture in _EVERY,
+        encoder=hyper.architecture in _WITHOUT_CACHE or not (causal or wiring.known),
+        windows=any(
+            is_windowed(hyper, i) for i in range(min(hyper.count("block_count"), MAX_LAYERS))
+        ),
         layer_norm=hyper.get("attention.layer_norm_epsilon") is not None,
         pictures=hyper.count("n_deepstack_layers"),
     )
@@ -197,14 +342,25 @@ def _gate(hyper: Hyperparameters, suffixes: Mapping[str, TensorInfo]) -> Gate:
     return "fused" if up.shape[-1:] == (2 * hyper.count("feed_forward_length"),) else "none"
 
 
+def window_of(hyper: Hyperparameters) -> int:
+    """Tokens that a windowed layer looks back; 0 where a model has no such layers."""
+    window = hyper.count("attention.sliding_window", _WINDOWS.get(hyper.architecture, 0))
+    return _WINDOWS["smallthinker"] if window and hyper.architecture == "smallthinker" else window
+
+
 def is_windowed(hyper: Hyperparameters, layer: int) -> bool:
     """Whether a layer looks only as far back as the model's window."""
-    if hyper.architecture not in _EVERY or not hyper.count("attention.sliding_window"):
+    architecture = hyper.architecture
+    if not window_of(hyper) or architecture in _WITHOUT_WINDOWS:
+        return False
+    if hyper.count("block_count") != _WINDOWS_IF_LAYERS.get(
+        architecture, hyper.count("block_count")
+    ):
         return False
     pattern = hyper.get("attention.sliding_window_pattern")
     if isinstance(pattern, tuple):
         return layer < len(pattern) and bool(pattern[layer])
-    every, first = _EVERY[hyper.architecture]
+    every, first = _EVERY.get(architecture, (1, False))
     every = hyper.count("attention.sliding_window_pattern", every)
     if every == 0:
         return True

@@ -6,17 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.gguf.header import Header, TensorInfo, padded
-from modelrunner.memory.model.architectures import Wiring, is_windowed, wiring_of
-from modelrunner.memory.model.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
+from modelrunner.memory.model.architectures import Wiring, window_of, wiring_of
+from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
+from modelrunner.memory.model.layers import (
+    experts_of,
+    latent_of,
+    layer_count,
+    layers_of,
+    state_space,
+)
 from modelrunner.memory.model.parts import Experts, Latent, Layer, StateSpace, Weights
 
 ShapeSource = Literal["header", "config", "card"]
-
-GEMMA3N_CACHED_LAYERS = 20
-"""Layers of Gemma 3n after these read the caches of earlier ones."""
-
-_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
-"""Of how many layers one has attention and the others a recurrence, unless the header tells."""
 
 _EXPERTS = re.compile(r"ffn_(?:up|down|gate|gate_up)_(?:ch|)exps")
 """Names of the tensors of experts, as llama.cpp's `--n-cpu-moe` has them."""
@@ -68,7 +69,7 @@ class ModelShape:
         by_layer = _bytes_by_layer(tensors.values(), header.alignment, len(shape.layers))
         return replace(
             shape,
-            weights=_weights(parts, tensors),
+            weights=_weights(parts, tensors, _first_ahead(hyper)),
             layers=tuple(
                 replace(layer, weights=size, experts=experts)
                 for layer, (size, experts) in zip(shape.layers, by_layer, strict=True)
@@ -108,120 +109,27 @@ class ModelShape:
     @property
     def _remembers(self) -> bool:
         """Whether a layer keeps anything of earlier tokens: those of all decoders that tell do."""
-        return any(layer.kv_heads or layer.recurrent for layer in self.layers)
+        return any(layer.cached or layer.state for layer in self.layers)
 
 
 def _from_hyperparameters(
     hyper: Hyperparameters, vocabulary: int, tensors: Mapping[str, TensorInfo]
 ) -> ModelShape:
-    layers = max(hyper.count("block_count") - hyper.count("nextn_predict_layers"), 0)
-    if layers > MAX_LAYERS:
-        layers = 0
+    layers = layer_count(hyper)
     wiring = wiring_of(hyper, tensors)
     return ModelShape(
         architecture=hyper.architecture,
         embedding=hyper.count("embedding_length"),
         vocabulary=vocabulary,
         context=hyper.count("context_length"),
-        layers=tuple(_layers(hyper, layers, wiring, tensors)),
+        layers=tuple(layers_of(hyper, layers, wiring, tensors)),
         weights=Weights(total=0),
-        window=hyper.count("attention.sliding_window"),
-        experts=_experts(hyper, tensors),
-        state_space=_state_space(hyper),
-        latent=_latent(hyper),
+        window=window_of(hyper),
+        experts=experts_of(hyper, tensors),
+        state_space=state_space(hyper),
+        latent=latent_of(hyper),
         extra_layers=min(hyper.count("nextn_predict_layers"), MAX_LAYERS),
         wiring=wiring,
-    )
-
-
-def _layers(
-    hyper: Hyperparameters, count: int, wiring: Wiring, tensors: Mapping[str, TensorInfo]
-) -> Iterable[Layer]:
-    heads = hyper.per_layer("attention.head_count", count)
-    kv_heads = hyper.per_layer("attention.head_count_kv", count, max(heads, default=0))
-    feed_forward = hyper.per_layer("feed_forward_length", count)
-    head_size = hyper.count("embedding_length") // max(1, *heads, 1)
-    key_size = hyper.count("attention.key_length", head_size)
-    value_size = hyper.count("attention.value_length", head_size)
-    dense = hyper.count("leading_dense_block_count")
-    cached = count - hyper.count("attention.shared_kv_layers")
-    if hyper.architecture == "gemma3n":
-        cached = min(count, GEMMA3N_CACHED_LAYERS)
-    every = hyper.count("full_attention_interval", _INTERVALS.get(hyper.architecture, 0))
-    recurs = _state_space(hyper) is not None
-    for i in range(count):
-        windowed = is_windowed(hyper, i)
-        attends = heads[i] > 0 and kv_heads[i] > 0 and (not every or (i + 1) % every == 0)
-        yield Layer(
-            heads=heads[i] if attends else 0,
-            kv_heads=kv_heads[i] if attends and i < cached else 0,
-            reuses_cache=attends and i >= cached,
-            key_size=hyper.count("attention.key_length_swa", key_size) if windowed else key_size,
-            value_size=(
-                hyper.count("attention.value_length_swa", value_size) if windowed else value_size
-            ),
-            windowed=windowed,
-            recurrent=recurs and (not attends or wiring.both),
-            feed_forward=feed_forward[i],
-            routed=_is_routed(hyper, tensors, i, dense),
-        )
-
-
-def _is_routed(
-    hyper: Hyperparameters, tensors: Mapping[str, TensorInfo], layer: int, dense: int
-) -> bool:
-    if tensors:
-        return f"blk.{layer}.ffn_gate_inp.weight" in tensors
-    return hyper.count("expert_count") > 0 and layer >= dense
-
-
-def _experts(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Experts | None:
-    count, used = hyper.count("expert_count"), hyper.count("expert_used_count")
-    if not count or used > MAX_EXPERTS_USED:
-        return None
-    width = hyper.count("expert_feed_forward_length", hyper.count("feed_forward_length"))
-    shared = hyper.count("expert_shared_feed_forward_length")
-    shared = shared or hyper.count("expert_shared_count") * width
-    for name, tensor in tensors.items():
-        if name.endswith("ffn_down_exps.weight") and tensor.shape:
-            width = tensor.shape[0]
-        elif name.endswith("ffn_down_shexp.weight") and tensor.shape:
-            shared = tensor.shape[0]
-    return Experts(
-        count=count,
-        used=max(1, used),
-        feed_forward=width,
-        shared_feed_forward=shared,
-        groups=hyper.count("expert_group_count"),
-        groups_used=hyper.count("expert_group_used_count"),
-    )
-
-
-def _state_space(hyper: Hyperparameters) -> StateSpace | None:
-    inner, short = hyper.count("ssm.inner_size"), hyper.count("shortconv.l_cache")
-    if short:
-        return StateSpace(inner=hyper.count("embedding_length"), state=0, conv=short)
-    if not inner:
-        return None
-    return StateSpace(
-        inner=inner,
-        state=hyper.count("ssm.state_size"),
-        conv=hyper.count("ssm.conv_kernel"),
-        groups=hyper.count("ssm.group_count"),
-        heads=hyper.count("ssm.time_step_rank"),
-    )
-
-
-def _latent(hyper: Hyperparameters) -> Latent | None:
-    rank, key_size = hyper.count("attention.kv_lora_rank"), hyper.count("attention.key_length_mla")
-    if not rank or not key_size:
-        return None
-    return Latent(
-        rank=rank,
-        rope=hyper.count("rope.dimension_count"),
-        key_size=key_size,
-        value_size=hyper.count("attention.value_length_mla", key_size),
-        query_rank=hyper.count("attention.q_lora_rank"),
     )
 
 
@@ -235,11 +143,26 @@ def _vocabulary(hyper: Hyperparameters, header: Header, tensors: Mapping[str, Te
     return hyper.count("vocab_size", length)
 
 
-def _weights(parts: Sequence[Header], tensors: Mapping[str, TensorInfo]) -> Weights:
+def _first_ahead(hyper: Hyperparameters) -> int:
+    """The number of the first layer that guesses tokens ahead; 0 where there is none."""
+    extra = hyper.count("nextn_predict_layers")
+    return max(hyper.count("block_count") - extra, 0) if extra else 0
+
+
+def _weights(
+    parts: Sequence[Header], tensors: Mapping[str, TensorInfo], first_ahead: int
+) -> Weights:
     embedding = tensors.get("token_embd.weight")
+    alignment = parts[0].alignment
+    ahead = sum(
+        padded(tensor.size or 0, alignment)
+        for tensor in tensors.values()
+        if first_ahead and (_number(tensor.name) or 0) >= first_ahead
+    )
     return Weights(
-        total=sum(part.data_bytes for part in parts),
-        embedding=padded((embedding.size if embedding else 0) or 0, parts[0].alignment),
+        total=sum(part.data_bytes for part in parts) - ahead,
+        ahead=ahead,
+        embedding=padded((embedding.size if embedding else 0) or 0, alignment),
         lookups=sum(padded(tensors[name].size or 0, 32) for name in _LOOKUPS if name in tensors),
         tied=embedding is not None and "output.weight" not in tensors,
         unknown=sum(tensor.size is None for tensor in tensors.values()),
@@ -252,10 +175,16 @@ def _bytes_by_layer(
     """Bytes of each layer, and of its experts among them."""
     sizes, experts = [0] * layers, [0] * layers
     for tensor in tensors:
-        head, _, rest = tensor.name.partition(".")
-        number = rest.partition(".")[0]
-        if head == "blk" and number.isdecimal() and int(number) < layers:
+        number = _number(tensor.name)
+        if number is not None and number < layers:
             size = padded(tensor.size or 0, alignment)
-            sizes[int(number)] += size
-            experts[int(number)] += size if _EXPERTS.search(tensor.name) else 0
+            sizes[number] += size
+            experts[number] += size if _EXPERTS.search(tensor.name) else 0
     return [*zip(sizes, experts, strict=True)]
+
+
+def _number(name: str) -> int | None:
+    """The number of the layer that a tensor belongs to."""
+    head, _, rest = name.partition(".")
+    number = rest.partition(".")[0]
+    return int(number) if head == "blk" and number.isdecimal() else None

@@ -1,5 +1,6 @@
 """What a model remembers of a conversation: keys and values, or the state of a recurrence."""
 
+from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load, padded
 
@@ -25,16 +26,20 @@ def kv_cache_bytes(shape: ModelShape, load: Load) -> int:
 def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
     """Bytes of keys and values of one layer, for all sequences."""
     layer = shape.layers[index]
-    if not layer.kv_heads:
-        return 0
     cells = window_cells(shape, load) if layer.windowed else load.cells
-    if shape.latent:
-        row = load.cache_bytes(shape.latent.rank + shape.latent.rope)
-    else:
-        row = load.cache_bytes(layer.kv_heads * layer.key_size) + load.cache_bytes(
-            layer.kv_heads * layer.value_size
-        )
-    return cells * row * load.streams
+    size = cells * sum(load.cache_bytes(width) for width in _widths(shape, load, layer))
+    if layer.compressed:
+        fewer = padded(-(-load.cells // layer.ratio))
+        size += fewer * sum(load.cache_bytes(width) for width in layer.compressed)
+    return size * load.streams
+
+
+def _widths(shape: ModelShape, load: Load, layer: Layer) -> tuple[int, ...]:
+    """Numbers kept for each token; values that lie across are as wide as the widest layer's."""
+    if load.flash_attention or not layer.cached[1:] or layer.latent:
+        return layer.cached
+    key, _, *rest = layer.cached
+    return key, max(x.cached[1] for x in shape.layers if x.cached[1:]), *rest
 
 
 def own_draft_bytes(shape: ModelShape, load: Load) -> int:
@@ -65,7 +70,4 @@ def recurrent_bytes(shape: ModelShape, load: Load) -> int:
 
 def layer_state_bytes(shape: ModelShape, load: Load, index: int) -> int:
     """Bytes of the recurrent states of one layer, for all sequences."""
-    space = shape.state_space
-    if space is None or not shape.layers[index].recurrent:
-        return 0
-    return _STATE_BYTES * (space.conv_state + space.scan_state) * load.parallel
+    return _STATE_BYTES * shape.layers[index].state * load.parallel

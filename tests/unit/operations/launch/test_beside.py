@@ -128,7 +128,8 @@ def test_heads_are_counted_with_the_cache_of_their_layers(tmp_path):
     one, with_heads = (estimate(shape, Load(2048, own_draft=own)) for own in (False, True))
     each = (one.kv_cache or 0) // max(len(shape.layers), 1)
     assert with_heads.draft == each
-    assert with_heads.total == one.total + each
+    assert with_heads.weights == one.weights + shape.weights.ahead
+    assert with_heads.total == one.total + each + shape.weights.ahead
 
 
 def test_what_is_kept_of_earlier_requests_is_counted_where_it_was_asked_for(model):
