@@ -73,7 +73,10 @@ def write(model: Description, path: Path) -> int:
 def key_values(model: Description) -> dict[str, Value]:
     """The key-values that say what the description says."""
     if "kv" in model:
-        return {key: _value(value) for key, value in model["kv"].items()}
+        return {
+            key: _array(value) if isinstance(value, list) else value
+            for key, value in model["kv"].items()
+        }
     arch, layers = model["arch"], model["layers"]
     values: dict[str, Value] = {
         "general.architecture": arch,
@@ -110,12 +113,10 @@ def key_values(model: Description) -> dict[str, Value]:
     return values | {f"{arch}.{key}": value for key, value in own.items()}
 
 
-def _value(value: Any) -> Value:
-    """A value of JSON as a GGUF value."""
-    if not isinstance(value, list):
-        return value  # type: ignore[no-any-return]
-    first = next((item for item in value if not isinstance(item, int)), value[0])
-    return Array(_ARRAYS[type(first)], len(value), tuple(value))
+def _array(items: list[Any]) -> Array:
+    """A list of JSON as a GGUF array."""
+    first = next((item for item in items if not isinstance(item, int)), items[0])
+    return Array(_ARRAYS[type(first)], len(items), tuple(items))
 
 
 def _own_values(model: Description) -> dict[str, Value]:

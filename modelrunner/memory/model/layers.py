@@ -54,7 +54,7 @@ def _once(
     if hyper.architecture == "gemma3n":
         cached = min(count, GEMMA3N_CACHED_LAYERS)
     space = state_space(hyper)
-    recurs = _recurrent_layers(hyper, count, [a > 0 and b > 0 for a, b in zip(heads, kv_heads)])
+    recurs = _recurrent_layers(hyper, count, [heads[i] * kv_heads[i] > 0 for i in range(count)])
     for i in range(count):
         windowed = is_windowed(hyper, i)
         attends = heads[i] > 0 and kv_heads[i] > 0 and (wiring.both or not recurs[i])
