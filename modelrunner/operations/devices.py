@@ -29,7 +29,7 @@ from modelrunner.memory.devices.merge import maker_of, matched
 from modelrunner.memory.devices.probe import DEADLINE, ask
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.request import LaunchRequest
-from modelrunner.runtime.base import DeviceQuery, Runtime
+from modelrunner.runtime.base import DeviceQuery, GivenGpus, Runtime
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.select import known
 from modelrunner.text import sanitize_line
@@ -130,6 +130,8 @@ def usable(
     query = runtime.device_query()
     if query is None:
         return Usable(preferred(machine.devices), runtime.name)
+    if isinstance(query, GivenGpus):
+        return _given(runtime, query, machine, environ)
     if not may_have_gpu(MACHINE):
         return Usable(machine.devices, runtime.name, known=True)
     listing = _Listing(kept, deadline)
@@ -141,6 +143,23 @@ def usable(
     unused = tuple(_unused(machine, devices, environ))
     remedy = _remedy(runtime, unused, others, listing, machine) if unused else ""
     return Usable(devices, runtime.name, known=True, unused=unused, remedy=remedy)
+
+
+def _given(
+    runtime: Runtime, query: GivenGpus, machine: Survey, environ: Mapping[str, str]
+) -> Usable:
+    """What a runtime can use that cannot be asked before it is started."""
+    devices = tuple(
+        device
+        for device in preferred(machine.devices)
+        if device.kind == "host" or maker_of(device) in query.makers
+    )
+    if any(device.kind == "gpu" for device in devices):
+        # whether its drivers take them it says when it starts
+        return Usable(devices, runtime.name)
+    unused = tuple(_unused(machine, devices, environ)) if may_have_gpu(MACHINE) else ()
+    remedy = query.remedy or f"install a runtime that can with `{_INSTALL}`"
+    return Usable(devices, runtime.name, known=True, unused=unused, remedy=remedy if unused else "")
 
 
 def has_gpu() -> bool:
@@ -158,7 +177,7 @@ def runtime_probes(
 ) -> list[Probe]:
     """Return how to ask each runtime that is installed; none is loaded to find out."""
     asked = ((runtime.name, runtime.device_query()) for runtime in known(environ, image, library))
-    return [_probe(name, query) for name, query in asked if query is not None]
+    return [_probe(name, query) for name, query in asked if isinstance(query, DeviceQuery)]
 
 
 def narrowed(found: Usable, request: LaunchRequest) -> tuple[Usable, LaunchRequest]:
@@ -169,14 +188,14 @@ def narrowed(found: Usable, request: LaunchRequest) -> tuple[Usable, LaunchReque
     """
     names = request.devices
     gpus = list(found.gpus)
-    if names and not found.known:
+    if names not in ((), (NO_DEVICE,)) and not found.known and found.runtime is not None:
         # the runtime will say whether it has them
         return found, request
     if names == (NO_DEVICE,):
         gpus = []
     elif names:
         gpus = [_device(found, name) for name in names]
-        request = replace(request, devices=tuple(gpu.handle for gpu in gpus))
+        request = replace(request, devices=tuple(gpu.handle or gpu.name for gpu in gpus))
     if request.main_gpu is not None and found.known and request.main_gpu >= max(len(gpus), 1):
         raise UsageError(
             f"main-gpu {request.main_gpu}: {found.runtime} has {counted(len(gpus), 'GPU')}",
@@ -202,14 +221,19 @@ def _device(found: Usable, name: str) -> Device:
     matching = exact or [gpu for gpu in found.gpus if wanted in gpu.name.casefold()]
     if len(matching) == 1:
         return matching[0]
-    has = ", ".join(f"{gpu.handle} ({sanitize_line(gpu.name, 80)})" for gpu in found.gpus)
+    has = ", ".join(map(_with_handle, found.gpus))
     several = "is the name of several" if matching else "not found"
     raise UsageError(
         f"device {sanitize_line(name, 80)}: {several}",
         hint=f"use one of {has}, or none"
         if has
-        else f"{found.runtime} lists no GPU: remove --device, or use --device none",
+        else f"{found.runtime or 'this machine'} has no GPU: remove --device, or use --device none",
     )
+
+
+def _with_handle(gpu: Device) -> str:
+    name = sanitize_line(gpu.name, 80)
+    return f"{gpu.handle} ({name})" if gpu.handle else name
 
 
 def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
@@ -409,7 +433,9 @@ def _remedy(
         return "allow it with `sudo usermod -aG render,video $USER`, then log in again"
     for other in others:
         query = other.device_query()
-        if other.name == runtime.name or query is None or not other.availability().available:
+        if other.name == runtime.name or not isinstance(query, DeviceQuery):
+            continue
+        if not other.availability().available:
             continue
         found = listing.of(other.name, query, machine)
         if not isinstance(found, str) and any(

@@ -318,6 +318,19 @@ class Availability:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenGpus:
+    """The GPUs that a runtime is given when it starts, where it cannot be asked before.
+
+    Attributes:
+        makers: Those of these makers: `nvidia`, `amd`, `intel`.
+        remedy: What gives it those of this machine; empty where nothing does.
+    """
+
+    makers: frozenset[str]
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceQuery:
     """How a runtime is asked for the devices that it can use: in a process of its own.
 
@@ -364,8 +377,8 @@ class Runtime(Protocol):
         """Return which build it is, without starting it; None where that cannot be known."""
         ...
 
-    def device_query(self) -> DeviceQuery | None:
-        """Return how to ask it for its devices; None where it cannot be asked."""
+    def device_query(self) -> DeviceQuery | GivenGpus | None:
+        """Return how to ask for its devices, or which it is given; None for neither."""
         ...
 
     def start(self, spec: LaunchSpec, log: Path) -> Server:

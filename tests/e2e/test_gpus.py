@@ -55,6 +55,38 @@ def test_estimate_plans_for_the_runtime_and_says_what_it_cannot_use(
     assert [device["backend"] for device in value["devices"]] == ["cuda", "cpu"]
 
 
+def test_an_estimate_is_for_the_devices_that_are_named(
+    there: CommandLine, machine: Machine, tiny_file: str
+) -> None:
+    machine.llama_server(CUDA0)
+
+    def kinds(*options: str) -> list[str]:
+        done = there("estimate", tiny_file, "--json", *options)
+        assert done.stderr == ""
+        return [device["kind"] for device in json.loads(done.stdout)["devices"]]
+
+    assert kinds("--device", "RTX 4070") == kinds("--device", "cuda0") == ["gpu", "host"]
+    assert kinds("--device", "none") == ["host"]
+    done = there("estimate", tiny_file, "--device", "CUDA7")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        (
+            "error: device CUDA7: not found\n"
+            "hint: use one of CUDA0 (NVIDIA GeForce RTX 4070), or none\n"
+        ),
+    )
+    done = there("estimate", tiny_file, "--device", "none", "--for", "RTX 4090")
+    assert (done.returncode, done.stderr) == (
+        2,
+        (
+            "error: --device and --for cannot be combined: "
+            "--device is for devices of this machine\n"
+            "hint: use one of them\n"
+        ),
+    )
+
+
 @pytest.mark.parametrize("other", [("--for", "RTX 4090"), ("--budget", "1GiB")])
 def test_an_estimate_for_another_machine_says_nothing_of_this_one(
     there: CommandLine, tiny_file: str, other: tuple[str, str]

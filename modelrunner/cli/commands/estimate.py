@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import ContextSize, GpuLayers, Parallel
+from modelrunner.cli.options import ContextSize, Device, GpuLayers, Parallel
 from modelrunner.cli.steps.launching import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
+from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.estimate.estimate import USUAL_CACHE, Estimator
 from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
+from modelrunner.operations.launch.precedence import LaunchOptions
+from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
 from modelrunner.text import suggest
 
@@ -54,6 +57,7 @@ def estimate(
         int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
     ] = 512,
     gpu_layers: GpuLayers = None,
+    device: Device = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -113,22 +117,30 @@ def estimate(
         bytes_of(budget),
         source.value,
     )
+    if device is not None and (budget, gpu) != (None, None):
+        other = "--budget" if gpu is None else "--for"
+        raise UsageError(
+            f"--device and {other} cannot be combined: --device is for devices of this machine",
+            hint="use one of them",
+        )
     named = gpu_named(gpu)
-    estimator = context.workspace.estimator(None if named is None else [named])
+    usable = None if device is None else _chosen(context, device)
+    instead = [named] if named is not None else None if usable is None else usable.devices
+    estimator = context.workspace.estimator(instead)
     asked = budget is not None or gpu is not None
     if all_variants:
         _estimate_all(context, estimator, subject, request, asked=asked)
         return
     report = _report(estimator, subject, request)
     if not asked:
-        warn_of_devices(context, context.workspace.machine)
+        warn_of_devices(context, usable or context.workspace.machine)
     for path in plot or ():
         _picture(context, report, path)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None
     # the answer is the answer, whether it fits or not: the exit code is for whoever only asks that
     if context.console.json:
         context.console.emit(
-            report.to_dict() | _runtime(context, asked=asked) | _curve(report, graph=graph)
+            report.to_dict() | _runtime(context, usable, asked=asked) | _curve(report, graph=graph)
         )
     else:
         show_report(context.console, report, graph=graph)
@@ -136,11 +148,18 @@ def estimate(
         raise too_much
 
 
-def _runtime(context: Context, *, asked: bool) -> dict[str, object]:
+def _chosen(context: Context, device: str) -> Usable:
+    """Return what the runtime can use of this machine, without the devices that are not named."""
+    request = LaunchRequest.of(LaunchOptions(device=device).settings())
+    usable, _request = narrowed(context.workspace.machine, request)
+    return usable
+
+
+def _runtime(context: Context, chosen: Usable | None, *, asked: bool) -> dict[str, object]:
     """Return which runtime the estimate is for, and which GPUs that cannot use."""
     if asked:
         return {}
-    found = context.workspace.machine
+    found = chosen or context.workspace.machine
     return {
         "runtime": found.runtime,
         "unused_devices": [device_to_dict(device) for device in found.unused],

@@ -21,6 +21,8 @@ from modelrunner.operations.devices import (
     usable,
 )
 from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.runtime.backends.docker import spec as container_spec
+from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.llama_cpp_python import LlamaCppPython
 from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
@@ -387,6 +389,45 @@ def test_devices_that_are_not_there_are_named_with_those_that_are(machine, said,
         narrowed(two_gpus(machine), LaunchRequest.of(parse(said)))
     assert caught.value.message == message
     assert caught.value.hint
+
+
+def test_a_container_without_a_gpu_is_planned_for_the_cpu(machine):
+    runtime = ContainerRuntime(dict(os.environ))
+    what = found(runtime, machine)
+    assert [device.kind for device in what.devices] == ["host"]
+    assert (what.known, what.warning) == (True, None)
+    with pytest.raises(RuntimeUnavailableError, match="no GPU found on this machine"):
+        require_gpu(what)
+
+
+def test_a_container_is_planned_for_the_gpus_that_it_is_given(machine, monkeypatch):
+    machine.nvidia(RTX_4070)
+    monkeypatch.setattr(container_spec, "vendor", lambda *_: "nvidia")
+    image = "ghcr.io/ggml-org/llama.cpp:server"
+    given = found(ContainerRuntime(dict(os.environ), f"{image}-cuda"), machine)
+    assert [device.kind for device in given.devices] == ["gpu", "host"]
+    assert (given.known, given.warning) == (False, None)
+    what = found(ContainerRuntime(dict(os.environ), image), machine)
+    assert [device.kind for device in what.devices] == ["host"]
+    assert what.warning == (
+        "docker cannot use NVIDIA GeForce RTX 4070 (11.99 GiB), so the CPU is used: use an image"
+        f" for it with `export MODELRUNNER_CONTAINER_IMAGE={image}-cuda`"
+    )
+    cpu, _request = narrowed(given, LaunchRequest.of(parse(["device=none"])))
+    assert ([device.kind for device in cpu.devices], cpu.warning) == (["host"], None)
+
+
+def test_without_a_runtime_the_gpus_of_the_machine_are_named(machine):
+    machine.nvidia(RTX_4070, BESIDE)
+    what = found(None, machine)
+    chosen, request = narrowed(what, LaunchRequest.of(parse(["device=3060"])))
+    assert [gpu.name for gpu in chosen.gpus] == ["NVIDIA GeForce RTX 3060"]
+    assert request.devices == ("NVIDIA GeForce RTX 3060",)
+    with pytest.raises(UsageError) as caught:
+        narrowed(what, LaunchRequest.of(parse(["device=CUDA0"])))
+    assert caught.value.hint == (
+        "use one of NVIDIA GeForce RTX 4070, NVIDIA GeForce RTX 3060, or none"
+    )
 
 
 def test_every_runtime_is_asked_where_all_devices_are_listed(machine, wheel):

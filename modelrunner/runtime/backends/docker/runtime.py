@@ -24,7 +24,7 @@ from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends.docker import socket
 from modelrunner.runtime.backends.docker import spec as container_spec
 from modelrunner.runtime.backends.docker.remover import removed_at_the_end
-from modelrunner.runtime.base import Availability, LaunchSpec
+from modelrunner.runtime.base import Availability, GivenGpus, LaunchSpec
 from modelrunner.runtime.child import environment, handshake, ports, probe
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.child.server import PROBE_S, AnnouncedServer
@@ -76,9 +76,9 @@ class ContainerRuntime:
         """Return None: only the daemon knows which image would run."""
         return
 
-    def device_query(self) -> None:
-        """Return None: only a container could list them."""
-        return
+    def device_query(self) -> GivenGpus:
+        """Return which GPUs a container is given: only it could list them."""
+        return container_spec.given(self._image)
 
     def start(self, spec: LaunchSpec, log: Path) -> AnnouncedServer:
         """Start a container with the spec's options."""
@@ -152,7 +152,8 @@ def _create(client: "DockerClient", image: str, name: str, spec: LaunchSpec) -> 
     from docker.types import DeviceRequest, LogConfig, Ulimit
 
     _make_network(client)
-    gpu = "none" if spec.gpu_layers == 0 else container_spec.vendor()
+    on_cpu = spec.gpu_layers == 0 or spec.devices == ("none",)
+    gpu = "none" if on_cpu else container_spec.vendor()
     rootless = "name=rootless" in client.info().get("SecurityOptions", ())
     options: dict[str, Any] = container_spec.options(spec, gpu, rootless=rootless)
     if gpu == "nvidia":

@@ -6,13 +6,14 @@ with `rpc` it has a way out as well.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from modelrunner.runtime.backends import arguments
-from modelrunner.runtime.base import PATHS, LaunchSpec
+from modelrunner.runtime.base import PATHS, GivenGpus, LaunchSpec
 from modelrunner.runtime.child.ports import LOOPBACK
 
 Vendor = Literal["nvidia", "amd", "other", "none"]
@@ -55,6 +56,48 @@ def vendor(dev: Path = Path("/dev")) -> Vendor:
     if (dev / "kfd").exists():
         return "amd"
     return "other" if (dev / "dri" / "renderD128").exists() else "none"
+
+
+_GIVES: dict[Vendor, frozenset[str]] = {
+    "nvidia": frozenset({"nvidia"}),
+    "amd": frozenset({"amd"}),
+    "other": frozenset({"amd", "intel"}),
+    "none": frozenset(),
+}
+"""The makers of the GPUs that a container is given."""
+
+_OWN = re.compile(
+    r"ghcr\.io/ggml-org/llama\.cpp:(?:server|full|light)"
+    r"(?:-(?!b\d)([a-z]{1,20})[\d.]{0,8})?(?:-b\d{1,8})?(?:@sha256:[0-9a-f]{64})?"
+)
+_USES: dict[str, frozenset[str]] = {
+    "": frozenset(),
+    "cuda": frozenset({"nvidia"}),
+    "rocm": frozenset({"amd"}),
+    "vulkan": frozenset({"amd", "intel"}),
+    "intel": frozenset({"intel"}),
+}
+"""The makers of the GPUs that an image of llama.cpp can use, by its tag. Those of NVIDIA
+are given to a container for CUDA, not for Vulkan."""
+
+
+def given(image: str, dev: Path = Path("/dev")) -> GivenGpus:
+    """The GPUs that a container of an image is given and can use, as far as its name says.
+
+    Args:
+        image: The image; one that is not of llama.cpp's own may use whatever it is given.
+        dev: Where devices are.
+    """
+    who = vendor(dev)
+    own = _OWN.fullmatch(image)
+    uses = _USES.get(own[1] or "", _GIVES[who]) if own else _GIVES[who]
+    makers = _GIVES[who] & uses
+    usual = IMAGES[who]
+    wrong = bool(_GIVES[who]) and not makers
+    return GivenGpus(
+        makers,
+        f"use an image for it with `export MODELRUNNER_CONTAINER_IMAGE={usual}`" if wrong else "",
+    )
 
 
 def options(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.runtime.backends.docker.spec import Volume, mounted, options, vendor
+from modelrunner.runtime.backends.docker.spec import IMAGES, Volume, given, mounted, options, vendor
 from modelrunner.runtime.base import LaunchSpec
 
 SPEC = LaunchSpec(
@@ -83,3 +83,36 @@ def test_amd_gets_its_nodes_and_the_groups_that_may_use_them(dev):
     assert made["group_add"] == [str((folder / "kfd").stat().st_gid)]
     assert options(SPEC, "other", dev=folder)["devices"] == [f"{folder}/dri:/dev/dri:rw"]
     assert "devices" not in options(SPEC, "nvidia", dev=folder)
+
+
+NVIDIA, AMD, OTHER = ("nvidiactl", "dri/renderD128"), ("kfd", "dri/renderD128"), ("dri/renderD128",)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "image", "makers"),
+    [
+        ((), IMAGES["none"], set()),
+        ((), "ghcr.io/ggml-org/llama.cpp:server-cuda", set()),
+        (NVIDIA, IMAGES["nvidia"], {"nvidia"}),
+        (NVIDIA, "ghcr.io/ggml-org/llama.cpp:server-cuda13-b6123", {"nvidia"}),
+        (NVIDIA, "ghcr.io/ggml-org/llama.cpp:server", set()),
+        (NVIDIA, "ghcr.io/ggml-org/llama.cpp:server-b6123", set()),
+        (NVIDIA, f"ghcr.io/ggml-org/llama.cpp:server@sha256:{'0' * 64}", set()),
+        (NVIDIA, "ghcr.io/ggml-org/llama.cpp:server-vulkan", set()),
+        (AMD, IMAGES["amd"], {"amd"}),
+        (AMD, "ghcr.io/ggml-org/llama.cpp:server-vulkan", {"amd"}),
+        (AMD, "ghcr.io/ggml-org/llama.cpp:server-cuda", set()),
+        (OTHER, IMAGES["other"], {"amd", "intel"}),
+        # what is in another image only its maker knows
+        (NVIDIA, "registry.example.com/team/llama:1", {"nvidia"}),
+        ((), "registry.example.com/team/llama:1", set()),
+    ],
+)
+def test_a_container_can_use_what_it_is_given_and_its_image_is_built_for(dev, nodes, image, makers):
+    found = given(image, dev(*nodes))
+    assert found.makers == makers
+    wrong = bool(nodes) and not makers
+    assert bool(found.remedy) == wrong
+    if wrong:
+        usual = IMAGES[vendor(dev(*nodes))]
+        assert found.remedy.endswith(f"`export MODELRUNNER_CONTAINER_IMAGE={usual}`")
