@@ -229,9 +229,10 @@ def test_a_pull_says_what_the_model_needs_where_its_config_tells(
     registry.add(docker_artifact(content, config={"gguf": keys}), "team/told", ["1"])
     name = registry.reference("team/told:1")
     done = cli("pull", name)
-    _, need = done.stderr.splitlines()
+    _, need, sets = done.stderr.splitlines()
     assert need.startswith(f"{name}: ")
     assert need.endswith(" memory; context 2048")
+    assert sets == f"{name} sets context=8192"
     assert sum(entry.kind == "blob" for entry in registry.requests) == 2
     assert cli("pull", name).stderr == ""
 
