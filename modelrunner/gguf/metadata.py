@@ -10,7 +10,7 @@ from modelrunner.gguf.file_types import file_type_name
 from modelrunner.gguf.header import Array, Header, TensorInfo, Value
 from modelrunner.units import format_count
 
-Kind = Literal["model", "projector", "adapter", "vocabulary", "imatrix"]
+Kind = Literal["model", "projector", "adapter", "vocabulary", "imatrix", "header without tensors"]
 
 Purpose = Literal["text", "embedding", "ranking"]
 
@@ -176,8 +176,8 @@ def _kind(keys: _Keys, tensors: Sequence[TensorInfo]) -> Kind:
     if keys.text("adapter.type"):
         return "adapter"
     is_whole = (keys.count("split.count") or 1) == 1
-    if is_whole and not tensors and "tokenizer.ggml.model" in keys.values:
-        return "vocabulary"
+    if is_whole and not tensors:
+        return "vocabulary" if "tokenizer.ggml.model" in keys.values else "header without tensors"
     return "model"
 
 

@@ -150,6 +150,8 @@ class _Parser:
         metadata: dict[str, Value] = {}
         for _ in range(count):
             key = self._name("key")
+            if not key:
+                raise self._cursor.malformed("a key without a name")
             if key in metadata:
                 raise self._cursor.malformed(f"duplicate key {_shown(key)}")
             metadata[key] = self._value(key)

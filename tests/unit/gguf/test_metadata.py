@@ -53,10 +53,10 @@ def test_a_model_says_what_it_is(tmp_path: Path):
     assert said.of_architecture("attention.head_count_kv") == 2
 
 
-def test_a_header_that_says_nothing_is_a_model_of_unknown_kind():
+def test_a_header_that_says_nothing_is_of_no_model():
     said = metadata(None, ())
     assert said.architecture is None
-    assert said.kind == "model"
+    assert said.kind == "header without tensors"
     assert said.parameters == 0
     assert said.quantization is None
     assert said.context_length is None
@@ -116,7 +116,7 @@ def test_quantization_is_what_is_stated_or_else_what_dominates(
         (header(None, general__type="imatrix"), "imatrix"),
         (header("llama", (), tokenizer__ggml__model="gpt2"), "vocabulary"),
         (header("llama", (), tokenizer__ggml__model="gpt2", split__count=3), "model"),
-        (header("llama", (), general__type="model"), "model"),
+        (header("llama", (), general__type="model"), "header without tensors"),
     ],
 )
 def test_the_kind_is_told_by_type_architecture_or_what_is_there(said: Header, kind: str):

@@ -360,6 +360,7 @@ def array_of(kind: int, length: int) -> bytes:
         (of_value(array_of(77, 1)), "unknown type 77 of the array `k`"),
         (of_value(array_of(7, 3) + b"\x00\x07\x01"), "invalid bool in `k`"),
         (start(values=2) + key_value("k", 1) * 2, "duplicate key `k`"),
+        (of_value(key_value("", 1)), "a key without a name"),
         (of_value(key_value("general.alignment", 0)), "invalid alignment 0"),
         (of_value(key_value("general.alignment", 48)), "invalid alignment 48: not a power of two"),
         (of_value(key_value("general.alignment", 2**21)), "invalid alignment 2097152"),
