@@ -378,6 +378,7 @@ def launch(
         ModelRunnerError: The pull failed, see `pull`.
     """
     from modelrunner.operations.devices import narrowed
+    from modelrunner.operations.estimate.observations import weights_key
     from modelrunner.operations.launch.find import find_or_pull
     from modelrunner.operations.launch.learn import as_seen, learn
     from modelrunner.operations.launch.plan import line_for, plan_launch
@@ -408,7 +409,9 @@ def launch(
     for text in () if chosen.external else filter(None, (plan.shortage, *plan.warnings)):
         # past the context manager, to who opens the block
         warnings.warn(text, stacklevel=3)
-    with started(chosen, plan, workspace.settings.state / "logs") as server:
+    remembered = (workspace.builds(), weights_key(model.artifact))
+    logs = workspace.settings.state / "logs"
+    with started(chosen, plan, logs, remembered=remembered) as server:
         learn(experience, server, model, plan)
         yield Server(
             plan.spec.name,

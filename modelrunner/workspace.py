@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
+    from modelrunner.operations.launch.builds import Builds
     from modelrunner.operations.launch.precedence import Precedence
     from modelrunner.operations.lock.lock import Locker
     from modelrunner.operations.pull.fit import Fitted, Fitting
@@ -388,6 +389,18 @@ class Workspace:
             offline=self.offline,
             installer=lambda: self.installer(listener, limits),
         )
+
+    def builds(self) -> "Builds":
+        """Return the builds of runtimes that models last worked with."""
+        from modelrunner.operations.launch.builds import BUILDS_FILE, Builds
+        from modelrunner.runtime.images.library import Library
+
+        library = Library(self.settings.runtimes)
+
+        def is_installed(name: str) -> bool:
+            return any(one.name == name for one in library.all())
+
+        return Builds(self.settings.state / BUILDS_FILE, is_installed)
 
     def experience(self) -> "Experience":
         """Return what counts of earlier runs, whatever runtime served them."""

@@ -347,6 +347,35 @@ class DeviceQuery:
     build: str
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeImage:
+    """The image that a runtime was unpacked from.
+
+    Attributes:
+        name: What it is called, such as `vulkan@b11434`.
+        reference: The name of the image in its registry.
+        digest: Of the manifest for this platform.
+        index: The digest of the index that the reference named; None for an image alone.
+        build: Such as `b11434`, where it is known.
+    """
+
+    name: str
+    reference: str
+    digest: str
+    index: str | None
+    build: str | None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the image as JSON has it."""
+        return {
+            "name": self.name,
+            "build": self.build,
+            "reference": self.reference,
+            "digest": self.digest,
+            "index_digest": self.index,
+        }
+
+
 class Runtime(Protocol):
     """A way to serve a model on this machine."""
 
@@ -375,6 +404,10 @@ class Runtime(Protocol):
 
     def build(self) -> str | None:
         """Return which build it is, without starting it; None where that cannot be known."""
+        ...
+
+    def image(self) -> RuntimeImage | None:
+        """Return the image that it was unpacked from; None where it was not."""
         ...
 
     def device_query(self) -> DeviceQuery | GivenGpus | None:

@@ -43,6 +43,7 @@ class Served:
         memory: Bytes that it takes at most once it is loaded; None if not known.
         facts: What lists say of it.
         system: The system prompt for requests that bring none.
+        weights: What its weights are known by, whatever it is called.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Served:
     aliases: Collection[str] = ()
     facts: Facts = field(default_factory=Facts)
     system: str | None = None
+    weights: str | None = None
 
     @property
     def claim(self) -> int:

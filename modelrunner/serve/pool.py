@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from modelrunner.errors import (
     DoesNotFitError,
@@ -100,6 +100,18 @@ def is_alive(server: Server) -> bool:
     return server.pid is None or server.alive()
 
 
+class StartHistory(Protocol):
+    """What remembers how starts ended; called in threads."""
+
+    def ready(self, model: Served) -> None:
+        """Take a model that was loaded."""
+        ...
+
+    def explained(self, model: Served, error: RuntimeFailedError) -> RuntimeFailedError:
+        """Return the failure of a start, with what is known of earlier ones."""
+        ...
+
+
 @dataclass(slots=True)
 class ModelPool:
     """All models that are served.
@@ -110,6 +122,7 @@ class ModelPool:
         budget: Bytes that all of them may take together; None for no limit.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         strict: Whether a model that needs more than the budget is refused instead of tried alone.
+        history: What remembers how starts ended.
     """
 
     runtime: Runtime
@@ -118,6 +131,7 @@ class ModelPool:
     budget: int | None
     keep_alive: float | None
     strict: bool = False
+    history: StartHistory | None = None
     metrics: Metrics = field(default_factory=Metrics)
     slots: dict[str, Slot] = field(init=False)
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -253,6 +267,12 @@ class ModelPool:
             server.wait_until_ready(READY_WITHIN_S, tick)
         except _AbandonedError as exc:
             raise _not_served(slot.model) from exc
+        except RuntimeFailedError as exc:
+            if self.history is None:
+                raise
+            raise self.history.explained(slot.model, exc) from exc
+        if self.history is not None:
+            self.history.ready(slot.model)
         return server
 
     async def _clear_away(self, slot: Slot) -> None:

@@ -12,21 +12,29 @@ import pytest
 from modelrunner.runtime.images import start
 from modelrunner.runtime.images.library import Library
 from tests.conftest import CommandLine
+from tests.support.artifacts import docker_artifact
+from tests.support.images import Image
 from tests.support.registry import Registry
-from tests.support.runtime_image import artifact_of, real_image
+from tests.support.runtime_image import artifact_of, real_image, shell_image
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+REPOSITORY = "ggml-org/llama.cpp"
 _CACHE = Path(os.environ.get("MODELRUNNER_CI_WHEELS") or "/var/cache/modelrunner-ci")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image."""
+    cache = _CACHE if os.access(_CACHE, os.W_OK) else tmp_path_factory.mktemp("cache")
+    return real_image(cache / "llama-server")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
     """A home with the runtime installed."""
     folder = tmp_path_factory.mktemp("real")
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    cache = _CACHE if os.access(_CACHE, os.W_OK) else folder
-    image = real_image(cache / "llama-server")
     with Registry() as registry:
         registry.add(artifact_of(image), "ggml-org/llama.cpp", ["server"])
         environ = {
@@ -69,6 +77,45 @@ def test_both_ways_of_starting_it_find_its_libraries(installed: CommandLine, iso
     said = _said(start.command(one, ["--version"], os.environ, isolate=isolate))
     assert one.version is not None
     assert one.version in said
+
+
+def test_a_project_runs_on_its_locked_build_and_knows_it_when_another_one_fails(
+    cli: CommandLine, registry: Registry, project: Path, image: Image, smollm2_gguf: Path
+) -> None:
+    model = docker_artifact(smollm2_gguf.read_bytes())
+    registry.add(model, "team/smollm2", ["1"])
+    index = registry.add(artifact_of(image), REPOSITORY, ["server"])
+    ghcr = CommandLine(
+        cli.home, {**cli.environ, "MODELRUNNER_MIRRORS": f"ghcr.io=http://{registry.host}"}
+    )
+    name = f"{registry.host}/team/smollm2:1"
+    (project / "modelrunner.toml").write_text(
+        f'[models]\nchat = "{name}"\n[runtime]\nimage = "cpu"\n'
+    )
+    for command in (("lock",), ("pull", "--locked"), ("verify", "--deep"), ("pull", "--frozen")):
+        done = ghcr(*command)
+        assert done.returncode == 0, done.stderr
+    question = ("run", name, "hi", "--max-tokens", "4", "--context", "256")
+    done = ghcr(*question, "--runtime", "installed", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["runtime_image"]
+    worked = said["name"]
+    assert (said["digest"], worked.partition("@")[0]) == (index, "cpu")
+    measured = ghcr(
+        "bench", name, "--prompt", "8", "--parallel", "1", "--generate", "2", "--rounds", "1",
+        "--runtime", f"installed:{worked}", "--json",
+    )  # fmt: skip
+    assert json.loads(measured.stdout)["runtime_image"] == said
+    registry.add(artifact_of(shell_image("b999999")), REPOSITORY, ["server"])
+    assert ghcr("runtimes", "update", "--yes").returncode == 0
+    failed = ghcr(*question, "--runtime", "installed")
+    assert failed.returncode == 8
+    back = f"`modelrunner runtimes use {worked}`"
+    assert f"hint: {name} last worked with {worked}: {back} goes back to it\n" in failed.stderr
+    kept = json.loads(ghcr("configure", name, "--show", "--json").stdout)
+    assert kept["last_worked_with"]["image"] == worked
+    assert ghcr("runtimes", "use", worked).returncode == 0
+    assert ghcr(*question, "--runtime", "installed").returncode == 0
 
 
 def _said(made: start.Command) -> str:

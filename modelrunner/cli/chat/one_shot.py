@@ -134,8 +134,14 @@ def _to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
         "tool_calls": [*made, *(_call_to_dict(wanted, None) for wanted in done.calls)],
         "runtime": session.runtime.name if session.runtime else None,
         "runtime_build": session.runtime.build() if session.runtime else None,
+        "runtime_image": _image(session),
         "placement": session.placement.to_dict() if session.placement else None,
     }
+
+
+def _image(session: Session) -> dict[str, str | None] | None:
+    image = session.runtime.image() if session.runtime else None
+    return None if image is None else image.to_dict()
 
 
 def _timings(session: Session, done: Done) -> dict[str, float | None]:

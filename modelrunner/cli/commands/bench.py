@@ -33,7 +33,7 @@ from modelrunner.operations.bench import bench as measure
 from modelrunner.operations.devices import narrowed
 from modelrunner.operations.launch.plan import plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions, refuse_for_others
-from modelrunner.runtime.base import Ability, LaunchSpec, Server
+from modelrunner.runtime.base import Ability, LaunchSpec, Runtime, Server
 
 _HEADINGS = ("PROMPT", "PARALLEL", "PROMPT TOK/S", "GENERATION TOK/S", "FIRST TOKEN")
 _MOST = 1024
@@ -104,7 +104,7 @@ def bench(
         spec = LaunchSpec(model=Path(), name=reference, context=0, threads=0, api_key="")
         with chosen.start(spec, Path()) as server:
             server.wait_until_ready(_READY_WITHIN_S)
-            _show(context, server, reference, request)
+            _show(context, chosen, server, reference, request)
         return
     model, name = find_or_pull(context, reference, chats=True)
     asked = precedence.request(chosen, model, name, launch)
@@ -117,8 +117,8 @@ def bench(
     context.console.say(plan.line(), filled=True)
     show_devices_used(context, usable, plan, gpu_required=require_gpu)
     warn_of_rpc(context, [plan.spec])
-    with started(context, chosen, plan) as server:
-        _show(context, server, plan.spec.name, request, plan.spec.context)
+    with started(context, chosen, model, plan) as server:
+        _show(context, chosen, server, plan.spec.name, request, plan.spec.context)
 
 
 def _refuse_own(launch: LaunchOptions) -> None:
@@ -131,9 +131,16 @@ def _refuse_own(launch: LaunchOptions) -> None:
 
 
 def _show(
-    context: Context, server: Server, model: str, request: BenchRequest, planned: int | None = None
+    context: Context,
+    runtime: Runtime,
+    server: Server,
+    model: str,
+    request: BenchRequest,
+    planned: int | None = None,
 ) -> None:
     console = context.console
+    image = runtime.image()
+    console.say(f"runtime {server.name}" + (f": {image.name}, {image.digest}" if image else ""))
     found: list[Speed] = []
 
     def measured(speed: Speed) -> None:
@@ -162,6 +169,8 @@ def _show(
             {
                 "reference": model,
                 "runtime": server.name,
+                "runtime_build": runtime.build(),
+                "runtime_image": None if image is None else image.to_dict(),
                 "rounds": request.rounds,
                 "results": results,
                 "skipped_prompts": lost,

@@ -1,6 +1,7 @@
 """`modelrunner configure`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from textwrap import fill
 from typing import Annotated
 
@@ -22,8 +23,15 @@ from modelrunner.cli.options import (
     Threads,
     TopP,
 )
-from modelrunner.errors import ModelNotFoundError, UsageError
+from modelrunner.errors import (
+    IntegrityError,
+    ModelNotFoundError,
+    UnsupportedArtifactError,
+    UsageError,
+)
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.estimate.observations import weights_key
+from modelrunner.operations.launch.builds import WorkedBuild
 from modelrunner.operations.launch.configure import Configurations
 from modelrunner.operations.launch.precedence import LaunchOptions, tagged
 from modelrunner.runtime import settings
@@ -149,10 +157,25 @@ def _require_plausible(context: Context, name: Reference, text: str) -> None:
 
 
 def _show_settings(context: Context, name: Reference, kept: Mapping[str, Value]) -> None:
+    worked = _last_worked(context, name)
     if context.console.json:
-        context.console.emit({"reference": str(name), "configuration": settings.to_dict(kept)})
+        row = {"reference": str(name), "configuration": settings.to_dict(kept)}
+        found = {} if worked is None else {"last_worked_with": asdict(worked)}
+        context.console.emit({**row, **found})
         return
     for key, value in kept.items():
         context.console.print(f"{key}={settings.as_text(value)}")
     if not kept:
         context.console.say(f"no settings saved for {name.short}")
+    if worked is not None:
+        context.console.say(f"last worked with {worked.title}")
+
+
+def _last_worked(context: Context, name: Reference) -> WorkedBuild | None:
+    """Return the build of a runtime that a stored model last worked with."""
+    model = context.store.find(name)
+    try:
+        return None if model is None else context.workspace.builds().of(weights_key(model.artifact))
+    except (IntegrityError, UnsupportedArtifactError):
+        # its settings can be changed all the same
+        return None

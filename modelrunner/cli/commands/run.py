@@ -170,7 +170,7 @@ def run(
     )
     _say_sampling(context, chosen, plan, options, verbose)
     begun = time.monotonic()
-    with started(context, chosen, plan) as server:
+    with started(context, chosen, model, plan) as server:
         load_s = time.monotonic() - begun
         learn(experience, server, model, plan)
         placement = _placement(context, plan, server, gpu_required=require_gpu, verbose=verbose)
@@ -188,7 +188,7 @@ def run(
         session.no_tools, session.tools_warning = refusal(chosen, Ability.TOOLS), warning
         with ExitStack() as more:
             session.restart = Restarter(
-                more, server, client, lambda: started(context, chosen, plan)
+                more, server, client, lambda: started(context, chosen, model, plan)
             )
             _chat(context, session)
 

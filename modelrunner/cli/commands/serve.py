@@ -160,6 +160,7 @@ def serve_models(
             budget=budget_of(usable.devices) if memory is None else memory,
             strict=memory is not None,
             state=context.settings.servers,
+            builds=context.workspace.builds(),
         )
         if detach:
             serve_detached(context, order, listener, made)

@@ -24,6 +24,7 @@ from modelrunner.cli.options import (
 from modelrunner.cli.steps.pulling import pull_one
 from modelrunner.errors import UsageError
 from modelrunner.operations.devices import NO_DEVICE, Usable, require_gpu
+from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch import find, session
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.precedence import LaunchOptions
@@ -154,10 +155,13 @@ def find_or_pull(
     return find.find_or_pull(context.store, text, pull, projector=projector, say=say)
 
 
-def started(context: Context, runtime: Runtime, plan: LaunchPlan) -> AbstractContextManager[Server]:
+def started(
+    context: Context, runtime: Runtime, model: StoredModel, plan: LaunchPlan
+) -> AbstractContextManager[Server]:
     """Return the block in which the model is served, with the wait for it shown."""
     logs = context.settings.state / "logs"
-    return session.started(runtime, plan, logs, _waiting(context, plan.name))
+    remembered = (context.workspace.builds(), weights_key(model.artifact))
+    return session.started(runtime, plan, logs, _waiting(context, plan.name), remembered)
 
 
 @contextmanager

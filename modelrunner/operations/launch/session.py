@@ -8,11 +8,14 @@ from pathlib import Path
 from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
+from modelrunner.operations.launch.builds import Builds
 from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.runtime.base import Progress, Runtime, Server, unheard
 from modelrunner.runtime.child.failure import broken_off
 
 READY_WITHIN_S = 600.0
+Remembered = tuple[Builds, str]
+"""The builds that models worked with, and what the model is known by there: `weights_key`."""
 
 
 @contextmanager
@@ -21,6 +24,7 @@ def started(
     plan: LaunchPlan,
     logs: Path,
     waiting: AbstractContextManager[Progress] | None = None,
+    remembered: Remembered | None = None,
 ) -> Iterator[Server]:
     """Serve a model for the length of a block; its log is kept only if something goes wrong.
 
@@ -29,6 +33,7 @@ def started(
         plan: How.
         logs: The directory of logs.
         waiting: A block around the time until the model answers; it gives what takes progress.
+        remembered: The model, and the builds that models worked with.
 
     Raises:
         RuntimeUnavailableError: The runtime is not installed.
@@ -37,8 +42,16 @@ def started(
     """
     log = _log_file(logs, plan.name)
     with runtime.start(plan.spec, log) as server:
-        with waiting or nullcontext(unheard) as tick:
-            server.wait_until_ready(READY_WITHIN_S, tick)
+        try:
+            with waiting or nullcontext(unheard) as tick:
+                server.wait_until_ready(READY_WITHIN_S, tick)
+        except RuntimeFailedError as exc:
+            if remembered is None:
+                raise
+            builds, model = remembered
+            raise builds.explained(exc, model, plan.name, runtime) from exc
+        if remembered is not None:
+            remembered[0].note(remembered[1], runtime)
         try:
             yield server
         except RuntimeFailedError as exc:

@@ -11,6 +11,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch.beside import (
     decided,
     draft_estimate,
@@ -332,4 +333,5 @@ def _served(
             size_bytes=row.size_bytes,
             capabilities=capabilities,
         ),
+        weights=weights_key(model.artifact),
     )

@@ -15,7 +15,8 @@ from typing import TextIO
 
 from modelrunner.disk.files import STATE_HINT, disk_errors
 from modelrunner.disk.inside import open_inside
-from modelrunner.errors import PortInUseError, RuntimeUnavailableError
+from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavailableError
+from modelrunner.operations.launch.builds import Builds
 from modelrunner.runtime.base import Runtime
 from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import Record, record_name, recorded, running
@@ -42,6 +43,7 @@ class ServeOrder:
         strict: Whether a model that needs more than the budget alone is refused: where one
             was set. One that needs more than was free at the start is tried alone.
         state: The directory for records and logs.
+        builds: The builds that models worked with.
     """
 
     models: Sequence[Served]
@@ -54,6 +56,7 @@ class ServeOrder:
     budget: int | None
     strict: bool
     state: Path
+    builds: Builds | None = None
 
 
 def require_libraries() -> None:
@@ -180,10 +183,28 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         order.budget,
         order.keep_alive,
         strict=order.strict,
+        history=None if order.builds is None else _History(order.builds, order.runtime),
     )
     policy = AccessPolicy(order.host, order.api_key, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
         return Gateway(listener, pool, policy).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Remembers with which build each model worked."""
+
+    builds: Builds
+    runtime: Runtime
+
+    def ready(self, model: Served) -> None:
+        if model.weights is not None:
+            self.builds.note(model.weights, self.runtime)
+
+    def explained(self, model: Served, error: RuntimeFailedError) -> RuntimeFailedError:
+        if model.weights is None:
+            return error
+        return self.builds.explained(error, model.weights, model.name, self.runtime)
 
 
 def name_of(host: str, listener: socket.socket) -> str:

@@ -117,6 +117,10 @@ class ExternalRuntime:
         """Return None: it may be another one each time."""
         return
 
+    def image(self) -> None:
+        """Return None: only its machine knows."""
+        return
+
     def device_query(self) -> None:
         """Return None: its devices are those of its machine."""
         return

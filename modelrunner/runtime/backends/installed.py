@@ -6,7 +6,7 @@ from pathlib import Path
 from modelrunner.errors import RuntimeUnavailableError
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends.llama_server import PolledServer
-from modelrunner.runtime.base import PATHS, Availability, DeviceQuery, LaunchSpec
+from modelrunner.runtime.base import PATHS, Availability, DeviceQuery, LaunchSpec, RuntimeImage
 from modelrunner.runtime.child import ports
 from modelrunner.runtime.child.process import Command
 from modelrunner.runtime.images import start
@@ -64,6 +64,14 @@ class InstalledRuntime:
         """Return the digest of its image."""
         one = self.chosen()
         return None if one is None else f"{one.name} {one.digest}"
+
+    def image(self) -> RuntimeImage | None:
+        """Return the image that it was unpacked from."""
+        one = self.chosen()
+        if one is None:
+            return None
+        index = None if one.index is None else str(one.index)
+        return RuntimeImage(one.name, one.reference, str(one.digest), index, one.build)
 
     def device_query(self) -> DeviceQuery | None:
         """Return the command that lists its devices."""

@@ -94,6 +94,10 @@ class LlamaServer:
         program = self._find()
         return None if program is None else _stamp(Path(program))
 
+    def image(self) -> None:
+        """Return None: it is a file of this machine."""
+        return
+
     def device_query(self) -> DeviceQuery | None:
         """Return the command that lists its devices."""
         program, build = self._find(), self.build()

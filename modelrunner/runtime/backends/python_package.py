@@ -83,6 +83,10 @@ class PythonRuntime:
         """Return the installed distribution's version."""
         return self.version()
 
+    def image(self) -> None:
+        """Return None: it is a package."""
+        return
+
     def device_query(self) -> DeviceQuery | None:
         """Return the command that lists the devices of the package's ggml."""
         if importlib.util.find_spec(self.modules[0]) is None:

@@ -76,6 +76,10 @@ class ContainerRuntime:
         """Return None: only the daemon knows which image would run."""
         return
 
+    def image(self) -> None:
+        """Return None: only the daemon knows which image would run."""
+        return
+
     def device_query(self) -> GivenGpus:
         """Return which GPUs a container is given: only it could list them."""
         return container_spec.given(self._image)
