@@ -1,1 +1,1 @@
-"""Who vouches for a model, and what in it deserves a look: signatures, attestations, templates."""
+"""Who signed a model, and what in it deserves a look: signatures, attestations, templates."""

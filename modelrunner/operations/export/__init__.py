@@ -1,1 +1,1 @@
-"""Files that hand a model over to what runs it elsewhere: one kind a module, see `export`."""
+"""Deployment files, one kind a module, see `export`."""

@@ -1,4 +1,4 @@
-"""Export: hand a model over to what runs it elsewhere, pinned by its digest.
+"""Export: write deployment files for a model, pinned by its digest.
 
 A model that is here is described from the store, any other from its registry; nothing is pulled.
 """
