@@ -1,7 +1,7 @@
 """What is found in another program's directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,9 @@ class FoundModel:
         kept: The artifact, where its program keeps one.
         others: Further names of it.
         on_hub: Whether the files are a repository's of the Hugging Face Hub, by their names too.
+        parameters: What its program runs it with, by that program's names.
+        system: Its system prompt.
+        template: Its chat template, where that is not in Jinja: it cannot be used.
     """
 
     title: str
@@ -67,6 +70,9 @@ class FoundModel:
     kept: Kept | None = None
     others: tuple[Reference, ...] = ()
     on_hub: bool = False
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    system: str | None = None
+    template: str | None = None
 
     @property
     def size(self) -> int:
@@ -85,6 +91,15 @@ class Unusable:
 
 
 Found = FoundModel | Unusable
+
+
+def read_text(path: Path) -> str | None:
+    """The text in a file; None where there is none to be read."""
+    try:
+        with open_content(path) as file:
+            return file.content(_LIMIT).decode()
+    except (OSError, ValueError):
+        return None
 
 
 def read_object(path: Path) -> Mapping[str, Any] | None:

@@ -12,6 +12,8 @@ ollama `manifest/paths.go`, `types/model/name.go`.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,28 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Role, Unusable, read_object
+from modelrunner.other_stores.found import (
+    Found,
+    FoundFile,
+    FoundModel,
+    Role,
+    Unusable,
+    read_object,
+    read_text,
+)
 from modelrunner.text import sanitize_line
+from modelrunner.wire import parse_json
 
 _PREFIX = "application/vnd.ollama.image."
 _HOST, _LIBRARY = "registry.ollama.ai", "library"
 _ROLES: Mapping[str, Role] = {"model": "weights", "projector": "projector", "license": "license"}
 _LEFT_OUT = {
-    "template": "its Go template is not supported: the template in the GGUF file is used",
-    "params": "its parameters: set them with `modelrunner configure`",
-    "system": "its system prompt: set it with --system",
     "messages": "its messages",
     "embed": "its embeddings",
 }
+_SAYS = ("params", "system", "template")
+"""Layers that say how it is run: they are in no file of the model."""
+
 _REFUSED = {
     "adapter": "adapters are not supported",
     "tensor": "its weights are safetensors, not GGUF",
@@ -70,14 +81,13 @@ def _model(folder: Path, path: Path, parts: tuple[str, str, str, str]) -> Found:
     title = sanitize_line(f"{place}:{tag}")
     try:
         reference = Reference.parse(f"{host}/{namespace}/{name}:{tag}")
-        files, left_out = _contents(folder, path, f"{name}-{tag}")
+        return _contents(folder, path, f"{name}-{tag}", FoundModel(title, reference))
     except ModelRunnerError as exc:
         return Unusable(title, exc.message)
-    return FoundModel(title, reference, files, left_out)
 
 
-def _contents(folder: Path, path: Path, stem: str) -> tuple[tuple[FoundFile, ...], tuple[str, ...]]:
-    """Files, and what is not taken.
+def _contents(folder: Path, path: Path, stem: str, model: FoundModel) -> FoundModel:
+    """The model with its files, how it is run, and what is not taken.
 
     Raises:
         MalformedManifestError, UnsupportedArtifactError: It cannot be used.
@@ -88,6 +98,7 @@ def _contents(folder: Path, path: Path, stem: str) -> tuple[tuple[FoundFile, ...
         raise MalformedManifestError("cannot read its manifest")
     files: list[FoundFile] = []
     left_out: dict[str, None] = {}
+    said: dict[str, str | None] = {}
     for layer in layers:
         kind = _kind(layer)
         if kind in _REFUSED:
@@ -95,11 +106,31 @@ def _contents(folder: Path, path: Path, stem: str) -> tuple[tuple[FoundFile, ...
         if kind in _ROLES:
             licenses = sum(1 for file in files if file.role == "license")
             files.append(_file(folder, layer, _ROLES[kind], stem, licenses))
+        elif kind in _SAYS:
+            said[kind] = _text(folder, layer)
         else:
             left_out[_LEFT_OUT.get(kind, f"an unknown layer ({kind})")] = None
     if not any(file.role == "weights" for file in files):
         raise UnsupportedArtifactError("no weights on this machine: it may run in Ollama's cloud")
-    return tuple(files), tuple(left_out)
+    found = replace(model, files=tuple(files), left_out=tuple(left_out))
+    return _run_as(found, said)
+
+
+def _run_as(model: FoundModel, said: Mapping[str, str | None]) -> FoundModel:
+    """The model with what its layers say of how it is run."""
+    parameters: object = None
+    with suppress(ValueError):
+        parameters = parse_json(said.get("params") or "{}")
+    unreadable = [kind for kind, text in said.items() if text is None]
+    if not isinstance(parameters, dict):
+        unreadable.append("params")
+    return replace(
+        model,
+        left_out=(*model.left_out, *(f"its {kind}: cannot be read" for kind in unreadable)),
+        parameters=parameters if isinstance(parameters, dict) else {},
+        system=(said.get("system") or "").strip() or None,
+        template=said.get("template"),
+    )
 
 
 def _kind(layer: object) -> str:
@@ -111,13 +142,26 @@ def _kind(layer: object) -> str:
 def _file(
     folder: Path, layer: Mapping[str, Any], role: Role, stem: str, licenses: int
 ) -> FoundFile:
-    digest = Digest.parse(str(layer.get("digest")))
-    file = folder / "blobs" / f"sha256-{digest.hex}"
-    if not file.is_file():
-        raise MalformedManifestError(f"its file {file.name} is missing")
+    file = _blob(folder, layer)
     names: Mapping[Role, str] = {
         "weights": f"{stem}.gguf",
         "projector": f"mmproj-{stem}.gguf",
         "license": f"LICENSE-{licenses + 1}" if licenses else "LICENSE",
     }
+    digest = Digest.parse(str(layer.get("digest")))
     return FoundFile(file, names[role], file.stat().st_size, digest, role)
+
+
+def _text(folder: Path, layer: Mapping[str, Any]) -> str | None:
+    """The text of a layer; None where it is not there, or not what its digest says."""
+    digest = Digest.parse(str(layer.get("digest")))
+    text = read_text(folder / "blobs" / f"sha256-{digest.hex}")
+    return text if text is not None and Digest.of(text.encode()) == digest else None
+
+
+def _blob(folder: Path, layer: Mapping[str, Any]) -> Path:
+    digest = Digest.parse(str(layer.get("digest")))
+    file = folder / "blobs" / f"sha256-{digest.hex}"
+    if not file.is_file():
+        raise MalformedManifestError(f"its file {file.name} is missing")
+    return file

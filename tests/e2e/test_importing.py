@@ -347,6 +347,81 @@ class TestOllama:
         states = {entry["title"]: entry["status"] for entry in listed}
         assert (states["tiny:1b"], states["hf.co/Org/Repo-GGUF:Q8_0"]) == ("here", "new")
 
+    def test_how_it_was_run_becomes_settings_of_the_model(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        folder = tmp_path / "run"
+        params = {
+            "temperature": 0.5,
+            "top_k": 20,
+            "num_ctx": 1024,
+            "seed": 7,
+            "stop": ["<end>"],
+            "num_gpu": 99,
+            "rpc": "evil.example:1",
+        }
+        layers = [
+            ("model", weights[0]),
+            ("params", json.dumps(params).encode()),
+            ("system", b"You are a pirate.\n"),
+            ("template", b"{{ .Prompt }}"),
+        ]
+        ollama_model(folder, "library/pirate:1b", layers)
+        here = {"OLLAMA_MODELS": str(folder)}
+        name = "registry.ollama.ai/library/pirate:1b"
+        done = cli("import", "--from", "ollama", "pirate:1b", **here)
+        assert done.returncode == 0
+        assert done.stderr.splitlines()[1:] == [
+            (
+                f"{name} sets context=1024, temperature=0.5, top-k=20, seed=7,"
+                ' system="You are a pirate."'
+            ),
+            (
+                "warning: pirate:1b: not imported: its Go template is not supported: the template"
+                " in the GGUF file is used"
+            ),
+            (
+                "warning: pirate:1b: not imported: its parameters stop, num_gpu, rpc; end-of-turn"
+                " tokens end an answer, --stop adds others"
+            ),
+        ]
+        shown = json.loads(cli("inspect", name).stdout)
+        assert shown["packaged"] == {
+            "context": 1024,
+            "temperature": 0.5,
+            "top_k": 20,
+            "seed": 7,
+            "system": "You are a pirate.",
+        }
+        assert shown["sampling"]["top_k"] == {"value": 20, "source": "artifact"}
+        assert json.loads(cli("estimate", name, "--json").stdout)["context"] == 1024
+
+    def test_other_settings_replace_those_of_an_earlier_import(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        folder = tmp_path / "run"
+        here = {"OLLAMA_MODELS": str(folder)}
+        for temperature in (0.5, 0.7):
+            params = json.dumps({"temperature": temperature}).encode()
+            ollama_model(folder, "library/m:1", [("model", weights[0]), ("params", params)])
+            done = cli("import", "--from", "ollama", "m:1", "--json", **here)
+            assert json.loads(done.stdout)[0]["packaged"] == {"temperature": temperature}
+        shown = json.loads(cli("inspect", "registry.ollama.ai/library/m:1").stdout)
+        assert shown["sampling"]["temperature"]["value"] == 0.7
+
+    def test_what_cannot_be_read_of_it_is_left_out(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        folder = tmp_path / "run"
+        layers = [("model", weights[0]), ("params", b"[1]"), ("system", b"\xff")]
+        ollama_model(folder, "library/m:1", layers)
+        done = cli("import", "--from", "ollama", "m:1", OLLAMA_MODELS=str(folder))
+        assert done.returncode == 0
+        assert done.stderr.splitlines()[1:] == [
+            "warning: m:1: not imported: its system: cannot be read",
+            "warning: m:1: not imported: its params: cannot be read",
+        ]
+
     def test_all_takes_what_can_be_taken_and_tells_the_rest(
         self, cli: CommandLine, folder: Path
     ) -> None:

@@ -13,9 +13,11 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.model.recommended import packaged_by
+from modelrunner.operations.package.import_artifact import left_out_of
 from modelrunner.operations.package.import_models import Imported, Importer
 from modelrunner.other_stores import folder as plain_files
-from modelrunner.other_stores.found import Found, FoundModel, Unusable
+from modelrunner.other_stores.found import Found, Unusable
 from modelrunner.other_stores.programs import PROGRAMS, pick
 from modelrunner.store.adopt import Taken, Way
 from modelrunner.units import counted, format_size
@@ -209,7 +211,7 @@ def _found_to_dict(importer: Importer, model: Found) -> dict[str, object]:
         "status": "here" if importer.is_here(model) else "new",
         "reference": str(model.reference),
         "size_bytes": model.size,
-        "left_out": list(model.left_out),
+        "left_out": list(left_out_of(model)),
     }
 
 
@@ -220,7 +222,7 @@ def _show_results(
     failed = [entry for _, entry in results if isinstance(entry, ModelRunnerError)]
     if len(results) == 1 and failed:
         raise failed[0]
-    for model, entry in results:
+    for _model, entry in results:
         if console.json:
             continue
         if isinstance(entry, ModelRunnerError):
@@ -229,7 +231,7 @@ def _show_results(
             console.print(str(entry.model.weights()))
         else:
             console.print(_line(entry))
-            _warn(context, model)
+            _explain(context, entry)
     if console.json and not failed:
         console.emit([_to_dict(entry) for _, entry in results if isinstance(entry, Imported)])
     if not failed:
@@ -255,10 +257,18 @@ def _line(done: Imported) -> str:
     return f"{done.reference.short}: {said} {done.model.digest.short} ({how})"
 
 
-def _warn(context: Context, model: Found) -> None:
-    if isinstance(model, FoundModel):
-        for what in model.left_out:
-            context.console.warn(f"{model.title}: not imported: {what}")
+def _explain(context: Context, done: Imported) -> None:
+    """Print the settings that were taken with a model, and what was not taken."""
+    packaged = packaged_by(done.model)
+    if packaged.values and done.new:
+        context.console.say(f"{done.reference.short} sets {packaged.line()}")
+    for what in done.left_out:
+        context.console.warn(f"{done.found.title}: not imported: {what}")
+
+
+def _packaged(done: Imported) -> dict[str, object]:
+    packaged = packaged_by(done.model)
+    return {"packaged": packaged.to_dict()} if packaged.values else {}
 
 
 def _to_dict(done: Imported) -> dict[str, object]:
@@ -269,5 +279,6 @@ def _to_dict(done: Imported) -> dict[str, object]:
         "path": str(done.model.weights()),
         "size_bytes": done.model.size,
         "bytes_by_way": dict(done.bytes_by_way),
-        "left_out": list(done.found.left_out),
+        "left_out": list(done.left_out),
+        **_packaged(done),
     }

@@ -4,7 +4,8 @@ Files of a repository of the Hugging Face Hub become what a pull makes of them; 
 made from names, sizes and digests and what the header says, without a time: the same everywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.gguf.metadata import Metadata
@@ -18,8 +19,14 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.operations.model.contents import refuse_other_formats
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
 from modelrunner.other_stores.found import FoundModel
+from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.adopt import TakenFile
-from modelrunner.text import with_article
+from modelrunner.text import listed, with_article
+
+_CONTEXT = "num_ctx"
+"""What Ollama calls the context."""
+
+_MOST_TOKENS = 2**31
 
 
 def metadata_of(found: FoundModel) -> Metadata:
@@ -63,4 +70,61 @@ def artifact_of(
         for file, blob in blobs.items()
     ]
     name = found.reference.repository
-    return assemble(config_of(metadata, "docker"), layers, metadata, name)
+    advice = advice_of(found)
+    config = config_of(metadata, "docker", context_length=advice.context, settings=advice.settings)
+    return assemble(config, layers, metadata, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """How another program runs a model, as settings of an artifact.
+
+    Attributes:
+        context: The context; None where it sets none.
+        settings: Settings by their names in a config.
+        left_out: Parameters that no setting stands for, by that program's names.
+    """
+
+    context: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+def advice_of(found: FoundModel) -> Advice:
+    """Return how its program runs a model; of what nobody can follow, the names."""
+    wanted = {name: value for name, value in found.parameters.items() if name != _CONTEXT}
+    if found.system is not None:
+        wanted["system"] = found.system
+    packaged = Packaged.read(wanted)
+    context = found.parameters.get(_CONTEXT)
+    if isinstance(context, int) and not isinstance(context, bool) and 0 < context < _MOST_TOKENS:
+        return Advice(context, packaged.to_dict(), packaged.ignored)
+    unusable = () if context is None else (_CONTEXT,)
+    return Advice(None, packaged.to_dict(), (*packaged.ignored, *unusable))
+
+
+def left_out_of(found: FoundModel, metadata: Metadata | None = None) -> tuple[str, ...]:
+    """Return what of a model is not taken, and why, a clause each.
+
+    Args:
+        found: The model.
+        metadata: What its header says, where it was read.
+    """
+    clauses = list(found.left_out)
+    if found.template is not None and (metadata is None or metadata.has_chat_template):
+        clauses.append("its Go template is not supported: the template in the GGUF file is used")
+    elif found.template is not None:
+        clauses.append(
+            "its Go template is not supported, and the GGUF file has none: add --chat-template"
+            " to `run`, or it continues text"
+        )
+    unknown = advice_of(found).left_out
+    if unknown:
+        clauses.append(f"its {_named(unknown)}")
+    return tuple(clauses)
+
+
+def _named(names: Sequence[str]) -> str:
+    said = f"{'parameter' if len(names) == 1 else 'parameters'} {listed(names)}"
+    own = "stop" in names
+    return f"{said}; end-of-turn tokens end an answer, --stop adds others" if own else said

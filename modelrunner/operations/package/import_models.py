@@ -22,7 +22,7 @@ from modelrunner.oci.manifest import Index, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import require_room_for_copies
-from modelrunner.operations.package.import_artifact import artifact_of, metadata_of
+from modelrunner.operations.package.import_artifact import artifact_of, left_out_of, metadata_of
 from modelrunner.other_stores.found import FoundModel, Kept
 from modelrunner.store.adopt import Taken, TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
@@ -38,6 +38,7 @@ class Imported:
         model: As it is here.
         new: Whether it was not here before.
         bytes_by_way: Bytes that came, by how they came.
+        left_out: What its program has of it and was not taken, and why.
     """
 
     found: FoundModel
@@ -45,6 +46,7 @@ class Imported:
     model: StoredModel
     new: bool
     bytes_by_way: dict[Taken, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Importer:
         """
         reference = name or found.reference
         ways: dict[Taken, int] = {}
+        left_out = found.left_out
         with self.store.arriving():
             if found.kept is not None:
                 manifest = _kept_manifest(found.title, found.kept)
@@ -92,6 +95,7 @@ class Importer:
                 self._take_all(found.title, blobs, ways)
             else:
                 metadata = metadata_of(found)
+                left_out = left_out_of(found, metadata)
                 files = [(file.file, file.digest) for file in found.files]
                 taken = self._take_all(found.title, files, ways)
                 manifest, config = artifact_of(found, metadata, taken)
@@ -100,14 +104,14 @@ class Importer:
             there = self.store.find(reference.with_digest(manifest.digest))
             fuller = self._fuller(manifest, reference)
             if fuller is not None:
-                return Imported(found, reference, fuller, new=False, bytes_by_way=ways)
+                return Imported(found, reference, fuller, False, ways, left_out)  # noqa: FBT003
             if name is None:
                 self._require_free(reference, manifest)
             others = () if name is not None else found.others
             model = self.store.add(manifest, [reference, *others])
         # the files get their names now, for a store that is read-only later
         model.view()
-        return Imported(found, reference, model, new=there is None, bytes_by_way=ways)
+        return Imported(found, reference, model, there is None, ways, left_out)
 
     def _fuller(self, manifest: Manifest, reference: Reference) -> StoredModel | None:
         """The model of this name that has all this one has, and more: a projector, say."""
@@ -125,8 +129,8 @@ class Importer:
         if there is None or there.digest == manifest.digest:
             return
         has = {layer.digest for layer in manifest.layers}
-        # the same files, and more: a projector was put beside them
-        if not {layer.digest for layer in there.manifest.layers} < has:
+        # the same files with other settings, or more files: a projector was put beside them
+        if not {layer.digest for layer in there.manifest.layers} <= has:
             raise UsageError(
                 f"the name {reference.short} already belongs to another model",
                 hint="use another name with --name",
