@@ -356,3 +356,53 @@ def test_a_runtime_whose_files_were_changed_is_unpacked_again(
     assert ghcr("pull", "--frozen").returncode == 0
     assert program.read_bytes() == before
     assert ghcr("verify", "--deep").returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["compose", "k8s", "kserve", "quadlet"])
+def test_an_export_has_the_locked_image_by_its_digest(
+    ghcr: CommandLine, registry: Registry, wanted: Path, kind: str
+) -> None:
+    index = published(registry, shell_image("b101"))
+    name = f"{registry.host}/team/tiny:1"
+    export = ("export", kind, name, "--puller", "registry.example.com/modelrunner:1")
+    unlocked = ghcr(*export)
+    assert "ghcr.io/ggml-org/llama.cpp:server-vulkan" in unlocked.stdout
+    assert "modelrunner.toml names a runtime that is not locked" in unlocked.stderr
+    assert ghcr("lock").returncode == 0
+    # where the tag points by now does not matter
+    published(registry, shell_image("b102"))
+    done = ghcr(*export)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"ghcr.io/ggml-org/llama.cpp@{index}" in done.stdout
+    assert (
+        "Server image: ghcr.io/ggml-org/llama.cpp:server-vulkan, from modelrunner.lock"
+        in done.stdout.replace("\n# ", " ")
+    )
+    other = ghcr(*export, "--image", "registry.example.com/server:1")
+    assert index not in other.stdout
+
+
+def test_an_export_has_the_image_of_the_installed_runtime(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    index = published(registry, shell_image("b101"))
+    name = f"{registry.host}/team/tiny:1"
+    (wanted / "modelrunner.toml").unlink()
+    export = ("export", "compose", name, "--puller", "registry.example.com/modelrunner:1")
+    assert "ghcr.io/ggml-org/llama.cpp:server" in ghcr(*export).stdout
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    assert f"ghcr.io/ggml-org/llama.cpp@{index}" in ghcr(*export).stdout
+    # another runtime was chosen
+    other = ghcr(*export, MODELRUNNER_RUNTIME="llama-server").stdout
+    assert index not in other
+
+
+def test_a_unit_for_systemd_says_that_it_starts_no_image(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked", "chat").returncode == 0
+    done = ghcr("export", "systemd", f"{registry.host}/team/tiny:1")
+    assert done.returncode == 0
+    assert "starts the llama-server of the machine, not an image" in done.stderr

@@ -11,8 +11,11 @@ from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Rpc
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
+from modelrunner.lockfile.project import Project
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportRequest, Kind
+from modelrunner.operations.export.server_image import ServerImage, server_image
+from modelrunner.runtime.images.library import Library
 from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.system.installation import Installation
 from modelrunner.text import suggest
@@ -66,7 +69,11 @@ def export_model(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(metavar="IMAGE", help="Server image (default: llama.cpp's CPU image)."),
+        typer.Option(
+            metavar="IMAGE",
+            help="Server image (default: that of the project's or the installed runtime, else"
+            " llama.cpp's CPU image).",
+        ),
     ] = None,
     puller: Annotated[
         str | None,
@@ -93,12 +100,15 @@ def export_model(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
+    image = image or context.settings.container_image or None
+    found = None if image is not None else _server_image(context, kind)
     request = ExportRequest(
         context=context_size,
         kv_type=kv_type,
         port=port,
         name=name,
-        image=_image("--image", image or context.settings.container_image or None),
+        image=_image("--image", image if found is None else found.text),
+        image_note=None if found is None else found.note,
         puller=_image("--puller", puller),
         rpc=None if rpc is None else str(value_of("rpc", rpc, "--rpc")),
         program=_program(context, program) if kind is Kind.SYSTEMD else None,
@@ -119,6 +129,21 @@ def export_model(
         context.console.emit(made.to_dict())
     elif output is None:
         context.console.print(_together(made.files).removesuffix("\n"))
+
+
+def _server_image(context: Context, kind: Kind) -> ServerImage | None:
+    """Return the image of the project's or the installed runtime, for what runs in containers."""
+    project = Project.at(None)
+    if kind is Kind.LLAMA_PRESET:
+        return None
+    warn = context.console.warn
+    library = Library(context.settings.runtimes)
+    found = server_image(project, library, context.settings.runtime, warn)
+    if kind is Kind.SYSTEMD:
+        if found is not None and project.intent_path.exists():
+            warn("a unit for systemd starts the llama-server of the machine, not an image")
+        return None
+    return found
 
 
 def _image(option: str, text: str | None) -> str | None:

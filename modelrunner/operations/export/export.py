@@ -78,6 +78,7 @@ class ExportRequest:
         port: Where it is offered.
         name: What services and units are called.
         image: The image that serves.
+        image_note: Where that comes from, in words.
         puller: An image that has this program.
         rpc: RPC servers of llama.cpp.
         program: The path of `llama-server`.
@@ -88,6 +89,7 @@ class ExportRequest:
     port: int = 8080
     name: str | None = None
     image: str | None = None
+    image_note: str | None = None
     puller: str | None = None
     rpc: str | None = None
     program: str | None = None
@@ -138,6 +140,7 @@ class Exporter:
             memory=report.estimate.total,
             port=request.port,
             image=request.image or IMAGES["none"],
+            image_note=request.image_note,
             source=self.installation.source,
             origin=self.installation.origin,
             puller=request.puller,

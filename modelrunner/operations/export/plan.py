@@ -64,6 +64,7 @@ class ExportPlan:
         memory: Bytes that it takes, as estimated.
         port: Where it is offered.
         image: The image that serves it.
+        image_note: Where that comes from, in words; None for one that was named, or the usual one.
         source: The requirement that installs this program there; None where nothing does.
         origin: Where this copy of the program came from, in words.
         puller: An image that has this program; None for one of Python that installs `source`.
@@ -84,6 +85,7 @@ class ExportPlan:
     memory: int
     port: int
     image: str
+    image_note: str | None = None
     source: str | None = None
     origin: str = ""
     puller: str | None = None
@@ -118,6 +120,8 @@ class ExportPlan:
             self._memory_note(),
             "No API key is required: set LLAMA_API_KEY before you expose it to others.",
         ]
+        if self.image_note is not None:
+            notes.append(f"Server image: {self.image_note}")
         if self.asks is not None:
             notes.append(f"As packaged: {self.asks}")
         return [line for each in (*notes, *self._rpc_notes(), *more) for line in _lines(each)]
