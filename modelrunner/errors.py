@@ -432,6 +432,20 @@ class RuntimeUnavailableError(LaunchError):
     code = "runtime_unavailable"
 
 
+class RuntimeNotInstalledError(RuntimeUnavailableError):
+    """No runtime is installed that can do this, and an image of llama.cpp would be one.
+
+    Attributes:
+        installable: The argument of `runtimes install` that helps.
+    """
+
+    def __init__(
+        self, message: str, *, installable: str, hint: str | None = None, **facts: Fact
+    ) -> None:
+        super().__init__(message, hint=hint, **facts)
+        self.installable = installable
+
+
 class RuntimeFailedError(LaunchError):
     """The runtime did not start, refused the model, or died.
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from modelrunner.errors import RuntimeUnavailableError, UsageError
+from modelrunner.errors import RuntimeNotInstalledError, RuntimeUnavailableError, UsageError
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.backends.installed import HOW_TO_INSTALL, InstalledRuntime
@@ -42,6 +42,7 @@ def select(
 
     Raises:
         RuntimeUnavailableError: It is not installed; with `auto`, none is that can.
+        RuntimeNotInstalledError: The same, and an image can be installed that does.
         UsageError: There is no runtime of that name.
     """
     if choice.startswith(("http://", "https://")):
@@ -97,11 +98,18 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
         why = f"does not offer {lacking[0]}" if found.available else found.detail
         reasons.append(f"{found.name}: {why}")
     what = f" with {needs_text}" if (needs_text := " and ".join(map(str, needs))) else ""
-    raise RuntimeUnavailableError(
-        f"no runtime found that can run a model{what} ({'; '.join(reasons)})",
+    message = f"no runtime found that can run a model{what} ({'; '.join(reasons)})"
+    if repair is not None:
         # what is installed needs less than what is not
-        hint=repair or _what_to_install(known, needs),
-    )
+        raise RuntimeUnavailableError(message, hint=repair)
+    hint = _what_to_install(known, needs)
+    if any(isinstance(runtime, InstalledRuntime) and _can(runtime, needs) for runtime in known):
+        raise RuntimeNotInstalledError(message, installable=AUTO, hint=hint)
+    raise RuntimeUnavailableError(message, hint=hint)
+
+
+def _can(runtime: Runtime, needs: Collection[Ability]) -> bool:
+    return set(needs) <= runtime.abilities
 
 
 def unable(
@@ -121,7 +129,7 @@ def quickest() -> str:
 
 def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> str:
     """What gives a runtime that can do all of this, the quickest first."""
-    able = [runtime for runtime in known if set(needs) <= runtime.abilities]
+    able = [runtime for runtime in known if _can(runtime, needs)]
     if not needs or any(runtime.name == XLlamaCpp.name for runtime in able):
         images = any(runtime.name == INSTALLED for runtime in able)
         return f"`{quickest()}`" + (f", or {HOW_TO_INSTALL} for a GPU" if images else "")
@@ -132,6 +140,9 @@ def _what_to_install(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
 
 def _require(runtime: Runtime) -> Runtime:
     found = runtime.availability()
-    if not found.available:
-        raise RuntimeUnavailableError(f"{found.name}: {found.detail}", hint=found.hint)
-    return runtime
+    if found.available:
+        return runtime
+    message = f"{found.name}: {found.detail}"
+    if isinstance(runtime, InstalledRuntime) and not found.installed:
+        raise RuntimeNotInstalledError(message, installable=runtime.wanted or AUTO, hint=found.hint)
+    raise RuntimeUnavailableError(message, hint=found.hint)

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from modelrunner.system.installation import add
 from tests.conftest import CommandLine
+from tests.support.bare import ROOT, bare_argv, bare_environ
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import read_only
 from tests.support.openai_server import OpenAIServer, says
@@ -274,36 +274,15 @@ def damage(models: CommandLine, name: str) -> None:
     blob.write_bytes(content)
 
 
-BARE = """
-import sys
-from importlib.machinery import PathFinder
-class Nothing(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name in ("xllamacpp", "llama_cpp"):
-            return None
-        return super().find_spec(name, path, target)
-sys.meta_path[:] = [Nothing if entry is PathFinder else entry for entry in sys.meta_path]
-sys.meta_path[:] = [e for e in sys.meta_path if "editable" not in repr(e).lower()]
-from modelrunner.cli.app import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def run_without_runtimes(
     models: CommandLine, tmp_path: Path, choice: str
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", BARE, "run", SMOLLM2, "hi"],
+        bare_argv("run", SMOLLM2, "hi"),
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
-        env={
-            **models.environ,
-            "PATH": str(tmp_path),
-            "DOCKER_HOST": "unix:///nowhere/docker.sock",
-            "MODELRUNNER_RUNTIME": choice,
-        },
+        cwd=ROOT,
+        env={**bare_environ(models.environ, tmp_path), "MODELRUNNER_RUNTIME": choice},
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,11 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @contextmanager
 def in_terminal(
-    command: list[str], environ: Mapping[str, str], *, term: str = "xterm"
+    command: list[str],
+    environ: Mapping[str, str],
+    *,
+    term: str = "xterm",
+    folder: Path | None = None,
 ) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     """A program that has a terminal of its own; whatever is left of it is killed in the end."""
     master, slave = pty.openpty()
@@ -92,6 +97,7 @@ def in_terminal(
         stdin=slave,
         stdout=slave,
         stderr=slave,
+        cwd=folder,
         start_new_session=True,
     )
     os.close(slave)

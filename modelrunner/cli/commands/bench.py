@@ -21,6 +21,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.steps.launching import (
     find_or_pull,
+    runtime_for,
     show_devices_used,
     started,
     usable_for,
@@ -96,7 +97,7 @@ def bench(
     )
     _refuse_own(launch)
     precedence = context.workspace.precedence()
-    chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch))
+    chosen = runtime_for(context, runtime, precedence.needs(reference, launch))
     usable = usable_for(context, chosen, gpu_required=require_gpu)
     if chosen.external:
         refuse_for_others(chosen, launch)

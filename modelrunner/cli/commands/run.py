@@ -45,6 +45,7 @@ from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
     find_or_pull,
+    runtime_for,
     started,
     usable_for,
     warn_of,
@@ -140,7 +141,7 @@ def run(
     extra |= {Ability.SCHEMA} if one_shot.has_schema else set()
     extra |= {Ability.PROJECTOR} if pictures else set()
     precedence = context.workspace.precedence()
-    chosen = context.workspace.runtime(runtime, precedence.needs(reference, launch) | extra)
+    chosen = runtime_for(context, runtime, precedence.needs(reference, launch) | extra)
     require(chosen, extra)
     usable = usable_for(context, chosen, gpu_required=require_gpu)
     if fit or require_fit:

@@ -20,6 +20,7 @@ from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
     find_or_pull,
+    runtime_for,
     usable_for,
     warn_of_devices,
     warn_of_rpc,
@@ -139,7 +140,7 @@ def serve_models(
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
     memory = bytes_of(budget)
-    chosen = context.workspace.runtime(runtime, needs)
+    chosen = runtime_for(context, runtime, needs)
     usable = usable_for(context, chosen, gpu_required=require_gpu)
     wanted = context.settings.port if port is None else port
     with listening(context.settings.servers, host, wanted) as listener:

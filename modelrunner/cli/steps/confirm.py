@@ -37,23 +37,33 @@ def confirm(
     """
     if yes:
         return
-    console = context.console
-    asks = not console.json and sys.stdin is not None and sys.stdin.isatty()
-    asks = asks and console.err.isatty()
-    if not console.json:
+    if not context.console.json:
         for line in what:
-            console.note(line)
-    if not asks:
+            context.console.note(line)
+    if not can_ask(context):
         raise UsageError(
             f"refusing to {action} without confirmation",
             hint=f"add --yes{hint}",
             **{f"would_{verb}": list(what)},
         )
+    if not agrees(context, action):
+        context.console.note(f"canceled; nothing was {verb.removesuffix('e')}ed")
+        raise typer.Exit(ExitStatus.INTERRUPTED)
+
+
+def can_ask(context: Context) -> bool:
+    """Return whether somebody sits at a terminal."""
+    console = context.console
+    asks = not console.json and sys.stdin is not None and sys.stdin.isatty()
+    return asks and console.err.isatty()
+
+
+def agrees(context: Context, action: str) -> bool:
+    """Ask a question at the terminal; no is the default."""
+    console = context.console
     console.ask(f"{action[0].upper()}{action[1:]}? [y/N] ")
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         # Ctrl-D leaves the cursor behind the question
         console.note("")
-    if answer.strip().lower() not in {"y", "yes"}:
-        console.note(f"canceled; nothing was {verb.removesuffix('e')}ed")
-        raise typer.Exit(ExitStatus.INTERRUPTED)
+    return answer.strip().lower() in {"y", "yes"}

@@ -2,11 +2,11 @@
 
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
-from modelrunner.cli.steps.confirm import confirm
+from modelrunner.cli.steps.confirm import agrees, confirm
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
 from modelrunner.events import ignore
 from modelrunner.oci.runtime_name import AUTO, Named, named
-from modelrunner.operations.runtimes.install import InstallResult
+from modelrunner.operations.runtimes.install import ImagePlan, InstallResult
 from modelrunner.runtime.images.fitting import fitting
 from modelrunner.runtime.images.library import Library
 from modelrunner.units import format_size
@@ -29,19 +29,38 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
         typer.Exit: The user does not agree.
     """
     plan = context.workspace.installer(ignore).plan(wanted)
-    name = wanted.reference.short
-    if plan.installed is None or plan.download_bytes:
-        action = f"install {name}"
-        size = (
-            f"{format_size(plan.download_bytes)} to download, about "
-            f"{format_size(plan.unpacked_bytes)} unpacked"
-        )
-        confirm(context, action, [f"{name}: {size}"], yes=yes, verb="install")
+    if plan.installed is None:
+        action = f"install {wanted.reference.short}"
+        confirm(context, action, [_size(plan)], yes=yes, verb="install")
+    return _install(context, plan, use=use)
+
+
+def offered(context: Context, what: str) -> bool:
+    """Ask whether to install a runtime, and install it; False where that is not wanted."""
+    context.console.note("no runtime is installed that can run a model")
+    wanted = chosen_name(context, what, None)
+    plan = context.workspace.installer(ignore).plan(wanted)
+    context.console.note(_size(plan))
+    if not agrees(context, f"install {wanted.reference.short}"):
+        return False
+    result = _install(context, plan)
+    context.console.say(f"installed {result.runtime.name}")
+    return True
+
+
+def _install(context: Context, plan: ImagePlan, *, use: bool = True) -> InstallResult:
     with progress(context.console) as listener:
         result = context.workspace.installer(listener).install(plan, use=use)
     for problem in result.lacking:
         context.console.warn(problem)
     return result
+
+
+def _size(plan: ImagePlan) -> str:
+    return (
+        f"{plan.named.reference.short}: {format_size(plan.download_bytes)} to download, about "
+        f"{format_size(plan.unpacked_bytes)} unpacked"
+    )
 
 
 def fewer_devices(context: Context, result: InstallResult) -> ModelRunnerError | None:

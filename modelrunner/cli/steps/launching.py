@@ -1,7 +1,8 @@
 """How commands that start a model show it: options, the pull before, warnings, the wait."""
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -21,8 +22,9 @@ from modelrunner.cli.options import (
     Think,
     Threads,
 )
+from modelrunner.cli.steps.confirm import can_ask
 from modelrunner.cli.steps.pulling import pull_one
-from modelrunner.errors import UsageError
+from modelrunner.errors import RuntimeNotInstalledError, UsageError
 from modelrunner.operations.devices import NO_DEVICE, Usable, require_gpu
 from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch import find, session
@@ -30,7 +32,7 @@ from modelrunner.operations.launch.plan import LaunchPlan
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.reference import reference_to_pull
-from modelrunner.runtime.base import LaunchSpec, Runtime, Server
+from modelrunner.runtime.base import Ability, LaunchSpec, Runtime, Server
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import StoredModel
 
@@ -129,6 +131,31 @@ def launch_options(  # noqa: PLR0913, PLR0917 - a command's options
 NO_LAUNCH_OPTIONS = LaunchOptions()
 Launch: TypeAlias = Annotated[LaunchOptions, Lent(launch_options)]
 """A parameter of a command that stands for the options of a launch."""
+
+
+def runtime_for(context: Context, choice: str | None, needs: Collection[Ability] = ()) -> Runtime:
+    """Return the runtime for a start; where there is none, offer to install one.
+
+    Args:
+        context: The terminal to ask on; without one, nothing is asked.
+        choice: What `--runtime` says.
+        needs: What it has to be able to do, if it is for us to choose.
+
+    Raises:
+        RuntimeUnavailableError: It is not installed, and was not installed now.
+        UsageError: No runtime has that name.
+    """
+    try:
+        return context.workspace.runtime(choice, needs)
+    except RuntimeNotInstalledError as missing:
+        if sys.platform != "linux" or context.workspace.offline or not can_ask(context):
+            raise
+        # what fetches and unpacks images is loaded where there is something to install
+        from modelrunner.cli.steps.installing import offered
+
+        if not offered(context, missing.installable):
+            raise
+    return context.workspace.runtime(choice, needs)
 
 
 def find_or_pull(

@@ -31,11 +31,11 @@ class InstalledRuntime:
         self.name = f"{INSTALLED}:{wanted}" if wanted else INSTALLED
         self._library = library
         self._environ = environ
-        self._wanted = wanted
+        self.wanted = wanted
 
     def chosen(self) -> Installed | None:
         """The runtime that a start would use."""
-        return self._library.find(self._wanted) if self._wanted else self._library.current()
+        return self._library.find(self.wanted) if self.wanted else self._library.current()
 
     def availability(self) -> Availability:
         """Whether it is installed."""
@@ -43,7 +43,7 @@ class InstalledRuntime:
         if one is not None:
             return Availability(self.name, available=True, detail=one.name, installed=True)
         every = [one.name for one in self._library.all()]
-        if every and not self._wanted:
+        if every and not self.wanted:
             return Availability(
                 self.name,
                 available=False,
@@ -51,8 +51,8 @@ class InstalledRuntime:
                 hint=f"`modelrunner runtimes use {every[0]}`",
                 installed=True,
             )
-        named = f"{self._wanted} is not installed" if self._wanted else "none is installed"
-        hint = HOW_TO_INSTALL.rstrip("`") + (f" {self._wanted}`" if self._wanted else "`")
+        named = f"{self.wanted} is not installed" if self.wanted else "none is installed"
+        hint = HOW_TO_INSTALL.rstrip("`") + (f" {self.wanted}`" if self.wanted else "`")
         return Availability(self.name, available=False, detail=named, hint=hint)
 
     def version(self) -> str | None:
