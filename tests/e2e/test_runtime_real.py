@@ -13,11 +13,14 @@ from modelrunner.runtime.images import start
 from modelrunner.runtime.images.library import Library
 from tests.conftest import CommandLine
 from tests.support.artifacts import docker_artifact
+from tests.support.bare import ROOT, bare_argv, bare_environ
+from tests.support.docker_registry import docker_registry, needs_docker_registry, push_artifact
 from tests.support.images import Image
 from tests.support.registry import Registry
 from tests.support.runtime_image import artifact_of, real_image, shell_image
+from tests.support.terminal import in_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, needs_docker_registry]
 
 REPOSITORY = "ggml-org/llama.cpp"
 _CACHE = Path(os.environ.get("MODELRUNNER_CI_WHEELS") or "/var/cache/modelrunner-ci")
@@ -32,11 +35,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
-    """A home with the runtime installed."""
+    """A home with the runtime installed, from a registry that is not ours."""
     folder = tmp_path_factory.mktemp("real")
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    with Registry() as registry:
-        registry.add(artifact_of(image), "ggml-org/llama.cpp", ["server"])
+    with docker_registry(folder / "registry") as registry:
+        push_artifact(registry, artifact_of(image), REPOSITORY, ["server"])
         environ = {
             **kept,
             "HOME": str(folder / "user"),
@@ -63,6 +66,29 @@ def test_it_answers(installed: CommandLine, smollm2_gguf: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["answer"].strip()
+
+
+def test_a_machine_with_nothing_pulls_both_and_answers(
+    cli: CommandLine, image: Image, smollm2_gguf: Path, tmp_path: Path
+) -> None:
+    with docker_registry(tmp_path / "registry") as registry:
+        push_artifact(registry, artifact_of(image), REPOSITORY, ["server"])
+        name = registry.reference("ai/smollm2:1")
+        assert cli("package", str(smollm2_gguf), name, "--push").returncode == 0
+        assert cli("rm", name, "--force").returncode == 0
+        environ = {
+            **bare_environ(cli.environ, tmp_path),
+            "MODELRUNNER_MIRRORS": f"ghcr.io=http://{registry.host}",
+        }
+        question = "What is the capital of France? Answer in one sentence."
+        command = bare_argv("run", name, question, "--max-tokens", "24", "--temperature", "0")
+        with in_terminal(command, environ, folder=ROOT) as (terminal, process):
+            terminal.wait_for("? [y/N] ")
+            terminal.type("y\n")
+            rest = terminal.drain()
+            assert process.wait(60) == 0, rest
+    assert "installed cpu" in rest
+    assert "Paris" in rest
 
 
 def test_auto_tries_it_first(installed: CommandLine) -> None:

@@ -17,6 +17,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.artifacts import Artifact
+
 PROGRAM = shutil.which("docker-registry")
 SKOPEO = shutil.which("skopeo")
 
@@ -61,6 +63,29 @@ def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def push_artifact(registry: DockerRegistry, artifact: Artifact, name: str, tags: list[str]) -> None:
+    """Uploads an artifact, and those that it lists, as any client does."""
+    import requests
+
+    base = f"http://{registry.host}/v2/{name}"
+    for child in artifact.children:
+        push_artifact(registry, child, name, [child.digest])
+    for digest, content in artifact.blobs.items():
+        begun = requests.post(f"{base}/blobs/uploads/", timeout=30)
+        begun.raise_for_status()
+        done = requests.put(
+            begun.headers["Location"], params={"digest": digest}, data=content, timeout=60
+        )
+        done.raise_for_status()
+    for tag in tags:
+        requests.put(
+            f"{base}/manifests/{tag}",
+            data=artifact.manifest,
+            headers={"Content-Type": artifact.media_type},
+            timeout=30,
+        ).raise_for_status()
 
 
 def skopeo(*arguments: object) -> str:
