@@ -18,6 +18,7 @@ from modelrunner.events import (
 from modelrunner.units import format_duration, format_size
 
 _SPEED_WINDOW_S = 5.0
+_SAMPLE_S = 0.1
 
 _SHORT_S = 0.05
 
@@ -81,16 +82,19 @@ class Tally:
 
     @property
     def speed(self) -> float:
-        """Bytes per second, over the last few seconds."""
-        if len(self.samples) < 2:  # noqa: PLR2004
+        """Bytes per second, over the last few seconds; 0 as long as that is a guess."""
+        if not self.samples:
             return 0.0
-        (begun, before), (now, after) = self.samples[0], self.samples[-1]
-        return max(0, after - before) / max(now - begun, 1e-6)
+        begun, before = self.samples[0]
+        # up to now: the last sample may be of before most of it came
+        passed = self.clock() - begun
+        return max(0, self.done - before) / passed if passed >= _SAMPLE_S else 0.0
 
     @property
     def remaining_s(self) -> float | None:
         """Seconds left at this speed; None if there is no progress."""
-        return (self.total - self.done) / self.speed if self.speed else None
+        speed = self.speed
+        return (self.total - self.done) / speed if speed else None
 
     def _jump(self, size: int) -> None:
         """Count bytes that were not transferred now: they do not count as speed."""
@@ -98,7 +102,7 @@ class Tally:
 
     def _sample(self) -> None:
         now = self.clock()
-        if self.samples and now - self.samples[-1][0] < _SPEED_WINDOW_S / 50:
+        if self.samples and now - self.samples[-1][0] < _SAMPLE_S:
             return
         self.samples.append((now, self.done))
         while len(self.samples) > 2 and now - self.samples[0][0] > _SPEED_WINDOW_S:  # noqa: PLR2004

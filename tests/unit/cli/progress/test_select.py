@@ -94,6 +94,23 @@ def test_speed_is_of_the_last_seconds_and_what_is_resumed_is_not_fast() -> None:
     assert tally.remaining_s == pytest.approx(65, rel=0.01)
 
 
+def test_speed_is_up_to_now_and_not_up_to_the_last_sample() -> None:
+    clock = Clock(0.0)
+    tally = Tally(clock)
+    tally.on_event(Planned("ai/x:1", 100 * MIB, 0, 0))
+    tally.on_event(Started(BLOB, 90 * MIB, 0, "model.gguf"))
+    clock.now = 0.05
+    tally.on_event(Advanced(BLOB, 90 * MIB, 1 * MIB))
+    assert (tally.speed, tally.remaining_s) == (0.0, None)
+    clock.now = 0.2
+    tally.on_event(Advanced(BLOB, 90 * MIB, 1024))
+    clock.now = 0.25
+    tally.on_event(Advanced(BLOB, 90 * MIB, 10 * MIB))
+    assert tally.speed == pytest.approx(40 * MIB)
+    clock.now = 2.0
+    assert tally.speed == pytest.approx(5 * MIB)
+
+
 def test_nothing_to_move_is_all_of_it() -> None:
     tally = Tally(Clock(1.0))
     tally.on_event(Planned("ai/x:1", 0, 0, 0))
