@@ -44,7 +44,7 @@ def test_a_pull_says_what_comes_and_what_came(cli: CommandLine, name: str) -> No
     assert (done.returncode, without_time(done.stdout), without_time(done.stderr)) == (
         0,
         "HOST/team/tiny:1: pulled e331c9015a6f, 11.12 KiB from HOST in TIME\n",
-        "pulling HOST/team/tiny:1: 11.12 KiB\n",
+        "pulling HOST/team/tiny:1: 11.12 KiB\nHOST/team/tiny:1 sets context=2048\n",
     )
 
 
@@ -76,6 +76,7 @@ def test_a_pull_as_json_has_the_keys_of_the_contract(
             "size_bytes": tiny.size,
             "downloaded_bytes": tiny.size,
             "resumed_bytes": 0,
+            "packaged": {"context": 2048},
         },
         "",
     )

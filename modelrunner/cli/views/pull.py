@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 import typer
 
 from modelrunner.cli.context import Context
+from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
@@ -210,7 +211,9 @@ def _print(context: Context, result: Result) -> None:
 def _show_packaged(context: Context, pulled: Pulled) -> None:
     """Print the settings that the artifact brings, and those of them that are not followed."""
     packaged = packaged_by(pulled.model)
-    if packaged.values:
+    # events in JSON are the only lines then, or there are to be none
+    silent = context.console.progress in (ProgressMode.JSON, ProgressMode.NONE)
+    if packaged.values and not silent:
         context.console.say(f"{pulled.name.short} sets {packaged.line()}")
     if packaged.warning is not None:
         context.console.warn(f"{pulled.name.short}: {packaged.warning}")
