@@ -9,7 +9,7 @@ from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
 
 Gate = Literal["separate", "fused", "none"]
 Gating = Literal["softmax", "chosen", "sigmoid"]
-Parallel = Literal["no", "same", "first", "own", "sum"]
+Parallel = Literal["no", "same", "first", "own", "sum", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,19 @@ class Wiring:
         feed_forward_norm: So does the feed-forward network.
         parallel: Whether attention and the feed-forward network work side by side: on the same
             normalized input, so with attention added first, on an input normalized again, or
-            adding to the sum of input and attention.
+            adding to the sum of input and attention, or with attention added to it.
         layer_norm: Norms subtract the mean too, and do not work in place.
         gate: Whether the gate is a matrix of its own, half of the up matrix, or not there.
+        expert_gate: The same of experts.
+        shared_expert_gate: The same of the shared expert.
+        query_gate: The matrix of queries makes a gate for the attention's result too.
+        inner_norms: A norm precedes the last matrix of attention and of the feed-forward network.
+        flash: Flash attention is used where it is asked for; otherwise never.
+        learned_positions: Positions are looked up and added to the embeddings.
+        entry_norm: The embeddings are normalized before the first layer.
+        entry_kept: What the first layer gets is added in every later one.
+        early_router: Experts are chosen by the layer's input, before attention.
+        dense_beside: Experts work beside attention and a dense network, on a norm of their own.
         head_norm: Queries and keys are normalized head by head.
         value_norm: So are values.
         rope: Positions are rotated into queries and keys.
@@ -42,9 +52,13 @@ class Wiring:
         shared_gate: The shared expert has a gate.
         residual_first: The feed-forward result is added to the residual, not that to it.
         late_rows: The rows that matter are picked after the last layer, not within it.
+        all_rows: Logits are made for every token, whichever are wanted.
         axes: Positions a token: one, or one for each axis of an image.
         pictures: Layers that an image adds vectors of its own to.
-        encoder: It reads the whole text at once, keeps no cache, and makes no logits.
+        encoder: It reads the whole text at once, without a cache, and makes no logits.
+        cached: There is a cache nevertheless.
+        relative: Attention adds a bias by distance, and never is flash attention.
+        crossed: Every layer attends to the result of an encoder too.
         norms_after: Norms follow the additions instead of preceding attention.
     """
 
@@ -55,6 +69,16 @@ class Wiring:
     parallel: Parallel = "no"
     layer_norm: bool = False
     gate: Gate = "separate"
+    expert_gate: Gate = "separate"
+    shared_expert_gate: Gate = "separate"
+    query_gate: bool = False
+    inner_norms: bool = False
+    flash: bool = True
+    learned_positions: bool = False
+    entry_norm: bool = False
+    entry_kept: bool = False
+    early_router: bool = False
+    dense_beside: bool = False
     head_norm: bool = False
     value_norm: bool = False
     rope: bool = True
@@ -68,9 +92,13 @@ class Wiring:
     shared_gate: bool = False
     residual_first: bool = False
     late_rows: bool = False
+    all_rows: bool = False
     axes: int = 1
     pictures: int = 0
     encoder: bool = False
+    cached: bool = True
+    relative: bool = False
+    crossed: bool = False
     norms_after: bool = False
 
 
@@ -82,8 +110,13 @@ _NO_GATE = Wiring(gate="none")
 
 _ARCHITECTURES: dict[str, Wiring] = {
     "arcee": _NO_GATE,
-    "bert": Wiring(encoder=True, norms_after=True, gate="none", rope=False),
+    "arctic": Wiring(dense_beside=True),
+    "bert": Wiring(encoder=True, norms_after=True, gate="none", rope=False, learned_positions=True),
+    "bitnet": Wiring(inner_norms=True),
+    "bloom": Wiring(rope=False, fused_qkv=True, gate="none", entry_norm=True),
+    "cohere2moe": Wiring(parallel="same", windows=True, rope_windowed_only=True),
     "cohere2": Wiring(parallel="same", windows=True, rope_windowed_only=True),
+    "cogvlm": Wiring(fused_qkv=True, all_rows=True),
     "command-r": Wiring(parallel="same"),
     "deepseek": _CHOSEN,
     "deepseek2": _CHOSEN,
@@ -93,6 +126,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
         attention_norm=False, feed_forward_norm=False, head_norm=True, rope_windowed_only=True
     ),
     "falcon-h1": Wiring(both=True),
+    "falcon": Wiring(parallel="last", fused_qkv=True, gate="none"),
     "gemma": _LLAMA,
     "gemma-embedding": Wiring(windows=True, encoder=True, head_norm=True),
     "gemma2": _GEMMA,
@@ -100,55 +134,89 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "gemma3n": replace(_GEMMA, head_norm=True, value_norm=True),
     "glm4": Wiring(gate="fused"),
     "glm4moe": Wiring(gating="sigmoid", scored_bias=True, head_norm=True),
+    "gpt2": Wiring(rope=False, fused_qkv=True, gate="none", learned_positions=True),
     "gpt-oss": Wiring(windows=True, gating="chosen", normalized=False, late_rows=True),
     "gptneox": Wiring(parallel="own", fused_qkv=True, gate="none"),
     "granite": _LLAMA,
     "granitehybrid": _LLAMA,
     "granitemoe": _LLAMA,
+    "grok": Wiring(flash=False),
     "hunyuan-dense": _HEAD_NORM,
     "internlm2": _LLAMA,
+    "jais": Wiring(rope=False, fused_qkv=True),
+    "jina-bert-v2": Wiring(encoder=True, norms_after=True, rope=False),
+    "jina-bert-v3": Wiring(encoder=True, norms_after=True, fused_qkv=True, gate="none"),
+    "lfm2": Wiring(residual_first=True, head_norm=True),
+    "lfm2moe": Wiring(residual_first=True, head_norm=True),
     "llama": _LLAMA,
     "llama-embed": _LLAMA,
     "mamba": _LLAMA,
     "mamba2": _LLAMA,
     "minicpm": _LLAMA,
     "mistral3": _LLAMA,
+    "mpt": Wiring(rope=False, fused_qkv=True, gate="none"),
     "nemotron": _NO_GATE,
+    "nemotron_h": Wiring(gate="none", rope=False),
+    "nemotron_h_moe": Wiring(
+        gate="none",
+        expert_gate="none",
+        shared_expert_gate="none",
+        rope=False,
+        gating="sigmoid",
+        scored_bias=True,
+    ),
     "nomic-bert": Wiring(encoder=True, norms_after=True, fused_qkv=True),
+    "nomic-bert-moe": Wiring(
+        encoder=True,
+        norms_after=True,
+        fused_qkv=True,
+        gate="none",
+        expert_gate="none",
+        normalized=False,
+    ),
+    "olmo": Wiring(layer_norm=True),
     "olmo2": Wiring(attention_norm=False, feed_forward_norm=False),
     "olmoe": _CHOSEN,
     "phi2": Wiring(parallel="first", fused_qkv=True, gate="none"),
     "phi3": Wiring(fused_qkv=True, gate="fused", residual_first=True),
+    "plamo": Wiring(parallel="last"),
     "qwen2": _LLAMA,
     "qwen2moe": Wiring(normalized=False, shared_gate=True),
     "qwen2vl": Wiring(axes=4),
     "qwen3": _HEAD_NORM,
     "qwen3moe": _HEAD_NORM,
+    "qwen3next": Wiring(query_gate=True, head_norm=True, shared_gate=True),
+    "qwen35": Wiring(query_gate=True, head_norm=True, axes=4),
+    "qwen35moe": Wiring(query_gate=True, head_norm=True, shared_gate=True, axes=4),
     "qwen3vl": Wiring(head_norm=True, axes=4),
     "qwen3vlmoe": Wiring(head_norm=True, axes=4),
+    "refact": Wiring(rope=False),
     "seed_oss": _LLAMA,
+    "smallthinker": Wiring(
+        windows=True, rope_windowed_only=True, early_router=True, gating="sigmoid"
+    ),
     "smollm3": Wiring(rope_skips=4),
     "stablelm": _LLAMA,
+    "starcoder": Wiring(rope=False, fused_qkv=True, gate="none", learned_positions=True),
     "starcoder2": _NO_GATE,
+    "t5": Wiring(relative=True, crossed=True, rope=False, all_rows=True),
+    "t5encoder": Wiring(relative=True, rope=False),
+    "talkie": Wiring(entry_norm=True, entry_kept=True),
 }
 
 _LIKE_LLAMA = frozenset(
     {
-        "afmoe", "apertus", "arctic", "arwkv7", "baichuan", "bailingmoe", "bailingmoe2",
-        "bailingmoe3", "bitnet", "bloom", "chameleon", "chatglm", "codeshell", "cogvlm",
-        "cohere2moe", "dbrx", "deci", "deepseek2-ocr", "deepseek32", "deepseek4", "dflash",
-        "dots1", "dots3note", "dream", "eagle3", "ernie4_5-moe", "eurobert", "exaone-moe",
-        "falcon", "gemma4", "gemma4-assistant", "glm-dsa", "glm5-next", "gpt2", "gptj",
-        "granite_swa", "graniteswitch", "grok", "grovemoe", "hrm_text", "hunyuan-moe",
-        "hunyuan_vl", "hy_v3", "hy_v4", "jais", "jais2", "jamba", "jina-bert-v2", "jina-bert-v3",
-        "kimi-k3", "kimi-linear", "laguna", "lfm2", "lfm2moe", "llada", "llada-moe", "llama4",
-        "maincoder", "maple", "mellum", "mimo2", "minicpm3", "minimax-01", "minimax-m2",
-        "minimax-m3", "mistral4", "modern-bert", "mpt", "muse-glimmer", "nanbeige", "nemotron_h",
-        "nemotron_h_moe", "neo-bert", "nomic-bert-moe", "olmo", "openelm", "orion", "paddleocr",
-        "pangu-embedded", "phimoe", "plamo", "plamo2", "plamo3", "plm", "pockettts", "qwen",
-        "qwen35", "qwen35moe", "qwen3next", "qwen3tts", "qwen4exp", "refact", "rnd1", "rwkv6",
-        "rwkv6qwen2", "rwkv7", "smallthinker", "spark2_5", "starcoder", "step35", "t5",
-        "t5encoder", "talkie", "wavtokenizer-dec", "xverse",
+        "afmoe", "apertus", "arwkv7", "baichuan", "bailingmoe", "bailingmoe2", "bailingmoe3",
+        "chameleon", "chatglm", "codeshell", "dbrx", "deci", "deepseek2-ocr", "deepseek32",
+        "deepseek4", "dflash", "dots1", "dots3note", "dream", "eagle3", "ernie4_5-moe",
+        "eurobert", "exaone-moe", "gemma4", "gemma4-assistant", "glm-dsa", "glm5-next", "gptj",
+        "granite_swa", "graniteswitch", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl",
+        "hy_v3", "hy_v4", "jais2", "jamba", "kimi-k3", "kimi-linear", "laguna", "llada",
+        "llada-moe", "llama4", "maincoder", "maple", "mellum", "mimo2", "minicpm3",
+        "minimax-01", "minimax-m2", "minimax-m3", "mistral4", "modern-bert", "muse-glimmer",
+        "nanbeige", "neo-bert", "openelm", "orion", "paddleocr", "pangu-embedded", "phimoe",
+        "plamo2", "plamo3", "plm", "pockettts", "qwen", "qwen3tts", "qwen4exp", "rnd1", "rwkv6",
+        "rwkv6qwen2", "rwkv7", "spark2_5", "step35", "wavtokenizer-dec", "xverse",
     }
 )  # fmt: skip
 
@@ -218,11 +286,16 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
     causal = bool(hyper.get("attention.causal") is not False)
     wiring = replace(
         wiring,
-        encoder=hyper.architecture in _WITHOUT_CACHE or not (causal or wiring.known),
+        encoder=hyper.architecture in _WITHOUT_CACHE or wiring.relative or not causal,
+        cached=hyper.architecture not in _WITHOUT_CACHE and (causal or wiring.known),
         windows=any(
             is_windowed(hyper, i) for i in range(min(hyper.count("block_count"), MAX_LAYERS))
         ),
-        layer_norm=hyper.get("attention.layer_norm_epsilon") is not None,
+        layer_norm=wiring.layer_norm
+        or (
+            hyper.get("attention.layer_norm_epsilon") is not None
+            and hyper.get("attention.layer_norm_rms_epsilon") is None
+        ),
         pictures=hyper.count("n_deepstack_layers"),
     )
     if not tensors:
@@ -240,6 +313,11 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
         parallel="sum" if hyper.architecture == "stablelm" and not has_norm else wiring.parallel,
         gate=_gate(hyper, suffixes),
         head_norm="attn_q_norm.weight" in suffixes,
+        expert_gate=_expert_gate(suffixes),
+        shared_expert_gate="separate" if "ffn_gate_shexp.weight" in suffixes else "none",
+        inner_norms="attn_sub_norm.weight" in suffixes,
+        entry_norm=wiring.entry_norm,
+        learned_positions="position_embd.weight" in tensors,
         scored_bias="exp_probs_b.bias" in suffixes,
         shared_gate="ffn_gate_inp_shexp.weight" in suffixes,
     )
@@ -249,7 +327,16 @@ def _gate(hyper: Hyperparameters, suffixes: Mapping[str, TensorInfo]) -> Gate:
     up = suffixes.get("ffn_up.weight")
     if up is None or "ffn_gate.weight" in suffixes:
         return "separate"
-    return "fused" if up.shape[-1:] == (2 * hyper.count("feed_forward_length"),) else "none"
+    down = suffixes.get("ffn_down.weight")
+    width = down.shape[0] if down and down.shape else hyper.count("feed_forward_length")
+    return "fused" if up.shape[-1:] == (2 * width,) else "none"
+
+
+def _expert_gate(suffixes: Mapping[str, TensorInfo]) -> Gate:
+    if "ffn_gate_up_exps.weight" in suffixes:
+        return "fused"
+    has_own = "ffn_gate_exps.weight" in suffixes or "ffn_up_exps.weight" not in suffixes
+    return "separate" if has_own else "none"
 
 
 def window_of(hyper: Hyperparameters) -> int:

@@ -64,7 +64,7 @@ def _once(
         latent = latent_of(hyper, windowed=windowed) if attends else None
         indexer = _indexer(hyper, i, dense) if attends and not windowed else None
         width = kv_heads[i] * keys, kv_heads[i] * values
-        keeps = attends and i < cached and not wiring.encoder
+        keeps = attends and i < cached and wiring.cached
         ratio = _ratio(hyper, i)
         yield Layer(
             heads=heads[i] if attends else 0,
@@ -81,9 +81,16 @@ def _once(
             + _compressor_state(hyper, width[0], ratio),
             latent=latent,
             indexer=indexer,
-            feed_forward=feed_forward[i],
+            gate=_side(tensors, f"blk.{i}.attn_gate.weight", -1) if attends else 0,
+            feed_forward=_side(tensors, f"blk.{i}.ffn_down.weight", 0) or feed_forward[i],
             routed=_is_routed(hyper, tensors, i, dense),
         )
+
+
+def _side(tensors: Mapping[str, TensorInfo], name: str, side: int) -> int:
+    """A side of a matrix; 0 where there is none."""
+    tensor = tensors.get(name)
+    return tensor.shape[side] if tensor and tensor.shape else 0
 
 
 def _recurrent_layers(hyper: Hyperparameters, count: int, attends: list[bool]) -> list[bool]:

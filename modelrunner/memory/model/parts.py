@@ -22,6 +22,7 @@ class Layer:
         state: Numbers of 4 bytes kept for each sequence, whatever its length.
         latent: Its attention, if that is latent.
         indexer: What chooses the tokens that attention reads, if anything does.
+        gate: Numbers of a gate on its attention's result: one a head, or one for each number.
         feed_forward: Width of its dense feed-forward network.
         routed: Whether its feed-forward network is a mixture of experts.
         weights: Bytes of its tensors.
@@ -41,6 +42,7 @@ class Layer:
     state: int = 0
     latent: "Latent | None" = None
     indexer: "Indexer | None" = None
+    gate: int = 0
     feed_forward: int = 0
     routed: bool = False
     weights: int = 0

@@ -14,27 +14,53 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
         return _attend_latent(graph, shape, shape.latent, batch, shape.layers[i], current)
     layer, wiring = shape.layers[i], shape.wiring
     query, key, value = _query_key_value(graph, shape, batch, layer, current)
+    query_gate = query if wiring.query_gate else None
     query, key = (_turned(graph, shape, batch, i, tensor) for tensor in (query, key))
-    by_key, by_value = batch.rotations[layer.windowed]
     if wiring.value_norm:
         value = graph.same(value)
-    if by_key:
-        query, key = _rotated(graph, query, by_key), _rotated(graph, key, by_key)
-    if by_value:
-        value = _rotated(graph, value, by_value)
+    by_key, by_value = batch.rotations[layer.windowed]
+    query, key, value = (
+        _rotated(graph, tensor, by) if by else tensor
+        for tensor, by in ((query, by_key), (key, by_key), (value, by_value))
+    )
     graph.expand(query)
     if not layer.reuses_cache:
         for other in (key, value) if wiring.windows or wiring.encoder else (value, key):
             graph.expand(other)
     if wiring.encoder:
-        out = _uncached(graph, batch, query, key, value, windowed=layer.windowed)
+        mask = batch.masks[layer.windowed]
+        if wiring.relative:
+            out = _biased(graph, batch, query, key, value)
+        else:
+            out = _uncached(graph, batch, query, key, value, mask)
         return graph.new((shape.embedding, batch.tokens), out)
     if not layer.reuses_cache:
         _keep(graph, batch, layer, key, value)
     out = _mixed(graph, batch, query, layer.value_size, windowed=layer.windowed)
     if by_value:
         out = _rotated(graph, out, by_value)
+    out = _gated(graph, layer, out, current, query_gate)
+    if wiring.inner_norms:
+        out = graph.same(out)
     return graph.new((shape.embedding, batch.tokens), out)
+
+
+def _gated(
+    graph: Graph, layer: Layer, out: Tensor, current: Tensor, query_gate: Tensor | None
+) -> Tensor:
+    """The result of attention behind a gate, where it has one."""
+    width, tokens = out.shape[:2]
+    if query_gate is not None:
+        gate = graph.new((width, tokens), query_gate)
+        return graph.same(out, graph.same(gate))
+    if not layer.gate:
+        return out
+    gate = graph.same(graph.new((layer.gate, tokens), current))
+    if layer.gate == width:
+        return graph.same(out, gate)
+    by_head = graph.reshape(out, width // layer.gate, layer.gate, tokens)
+    gated = graph.same(by_head, graph.reshape(gate, 1, layer.gate, tokens))
+    return graph.reshape(gated, width, tokens)
 
 
 def _turned(graph: Graph, shape: ModelShape, batch: Batch, i: int, tensor: Tensor) -> Tensor:
@@ -67,6 +93,9 @@ def _query_key_value(
         query, key, value = (
             graph.reshape(graph.new((prod(size), tokens), current), *size, tokens) for size in sizes
         )
+        if shape.wiring.query_gate:  # each head's query lies before its gate
+            both = graph.new((2 * prod(sizes[0]), tokens), current)
+            query = graph.view(both, (*sizes[0], tokens), 8 * sizes[0][0], both.strides[1])
     return query, key, value
 
 
@@ -93,11 +122,10 @@ def _flat(graph: Graph, batch: Batch, tensor: Tensor) -> Tensor:
 
 
 def _uncached(
-    graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor, *, windowed: bool
+    graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
 ) -> Tensor:
     """Attention of the micro batch to itself, all of it at once."""
     _, heads, tokens, _ = query.shape
-    mask = batch.masks[windowed]
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
         halves = [
@@ -110,6 +138,33 @@ def _uncached(
     scores = graph.same(scores, mask)
     across = graph.new((tokens, value.shape[0], value.shape[1]), graph.permute(value, 1, 2, 0, 3))
     out = graph.new((value.shape[0], tokens, heads), across, scores)
+    return graph.expand(graph.new((value.shape[0] * heads, tokens), graph.permute(out, 0, 2, 1, 3)))
+
+
+def attend_across(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:
+    """Attention to the result of an encoder, with the projection back."""
+    layer, tokens = shape.layers[i], batch.tokens
+    sizes = (layer.key_size, layer.heads), (layer.key_size, layer.heads)
+    query = graph.reshape(graph.new((prod(sizes[0]), tokens), current), *sizes[0], tokens)
+    key, value = (
+        graph.reshape(graph.new((prod(size), tokens), batch.encoded), *size, tokens)
+        for size in sizes
+    )
+    for tensor in (query, key, value):
+        graph.expand(tensor)
+    out = _uncached(graph, batch, query, key, value, batch.across)
+    return graph.new((shape.embedding, tokens), out)
+
+
+def _biased(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of the micro batch to itself, with a bias for each distance and head."""
+    _, heads, tokens, _ = query.shape
+    across = graph.new((tokens, value.shape[0], value.shape[1]), graph.permute(value, 1, 2, 0, 3))
+    scores = graph.new((tokens, tokens, heads), graph.permute(key, 0, 2, 1, 3), query)
+    found = graph.new((heads, tokens * tokens), graph.reshape(batch.distances, tokens * tokens))
+    bias = graph.new((tokens, tokens, heads), graph.reshape(found, heads, tokens, tokens))
+    scores = graph.same(graph.same(scores, bias), batch.masks[0])
+    out = graph.new((value.shape[0], tokens, heads), graph.expand(across), scores)
     return graph.expand(graph.new((value.shape[0] * heads, tokens), graph.permute(out, 0, 2, 1, 3)))
 
 

@@ -27,6 +27,9 @@ class Batch:
         masks: Which cells a token sees: of the cache, then of the windowed cache.
         rotations: What quantized keys and values are rotated by: of the cache, then windowed.
         states: Which recurrent state belongs to which sequence.
+        distances: Which bias the distance between two tokens has.
+        encoded: The result of an encoder.
+        across: Which of its tokens a token sees.
         given: What the first layer gets, with an image's vectors for later layers beside it.
     """
 
@@ -38,6 +41,9 @@ class Batch:
     masks: tuple[Tensor, ...]
     rotations: tuple[tuple[Tensor | None, Tensor | None], ...]
     states: Tensor
+    distances: Tensor
+    encoded: Tensor
+    across: Tensor
     given: Tensor
 
     @classmethod
@@ -65,6 +71,9 @@ class Batch:
             ),
             rotations=tuple(_rotations(graph, shape, load, windowed=w) for w in (False, True)),
             states=graph.leaf(sequences),
+            distances=graph.leaf(tokens, tokens),
+            encoded=graph.leaf(shape.embedding, tokens),
+            across=graph.leaf(tokens, tokens, unit=_MASK[load.flash_attention]),
             given=_embedded(graph, shape, tokens),
         )
 

@@ -1,40 +1,56 @@
 """Feed-forward networks as operations of a graph: dense ones and mixtures of experts."""
 
+from modelrunner.memory.model.architectures import Gate
 from modelrunner.memory.model.parts import Experts, Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 
-def feed_forward(graph: Graph, shape: ModelShape, layer: Layer, current: Tensor) -> Tensor:
-    """The feed-forward network of a layer: dense, or a mixture of experts."""
+def feed_forward(
+    graph: Graph, shape: ModelShape, layer: Layer, current: Tensor, router: Tensor | None = None
+) -> Tensor:
+    """The feed-forward network of a layer: dense, or a mixture of experts.
+
+    Args:
+        graph: Where its operations go.
+        shape: The model.
+        layer: The layer.
+        current: What it reads.
+        router: What experts are chosen by, if that is something else.
+    """
     if not layer.routed or shape.experts is None:
-        return _dense(graph, shape, layer.feed_forward, current)
+        return _dense(graph, shape, shape.wiring.gate, layer.feed_forward, current)
     experts = shape.experts
-    out = _routed(graph, shape, experts, current)
+    out = _routed(graph, shape, experts, current, router or current)
     if not experts.shared_feed_forward:
         return out
-    shared = _dense(graph, shape, experts.shared_feed_forward, current)
+    gated: Gate = shape.wiring.shared_expert_gate
+    shared = _dense(graph, shape, gated, experts.shared_feed_forward, current)
     if shape.wiring.shared_gate:
         gate = graph.new((1, current.shape[1]), current)
         shared = graph.same(shared, graph.same(graph.same(gate), gate))
     return graph.same(out, shared)
 
 
-def _dense(graph: Graph, shape: ModelShape, width: int, current: Tensor) -> Tensor:
+def _dense(graph: Graph, shape: ModelShape, gated: Gate, width: int, current: Tensor) -> Tensor:
     tokens = current.shape[1]
-    if shape.wiring.gate == "separate":
+    if gated == "separate":
         up, gate = graph.new((width, tokens), current), graph.new((width, tokens), current)
         wide = graph.new((width, tokens), gate, up)
-    elif shape.wiring.gate == "fused":
+    elif gated == "fused":
         wide = graph.new((width, tokens), graph.new((2 * width, tokens), current))
     else:
         wide = graph.same(graph.new((width, tokens), current))
+    if shape.wiring.inner_norms:
+        wide = graph.same(wide)
     return graph.new((shape.embedding, tokens), wide)
 
 
-def _routed(graph: Graph, shape: ModelShape, experts: Experts, current: Tensor) -> Tensor:
+def _routed(
+    graph: Graph, shape: ModelShape, experts: Experts, current: Tensor, router: Tensor
+) -> Tensor:
     wiring, tokens, used = shape.wiring, current.shape[1], experts.used
-    scores = graph.new((experts.count, tokens), current)
+    scores = graph.new((experts.count, tokens), router)
     if wiring.gating != "chosen":
         scores = graph.same(scores)
     ranked = _grouped(graph, experts, graph.same(scores) if wiring.scored_bias else scores)
@@ -51,8 +67,15 @@ def _routed(graph: Graph, shape: ModelShape, experts: Experts, current: Tensor) 
     graph.expand(weights)
     current = graph.reshape(current, shape.embedding, 1, tokens)
     width = (experts.feed_forward, used, tokens)
-    up, gate = graph.new(width, current, chosen), graph.new(width, current, chosen)
-    wide = graph.new(width, gate, up)
+    if wiring.expert_gate == "separate":
+        up, gate = graph.new(width, current, chosen), graph.new(width, current, chosen)
+        wide = graph.new(width, gate, up)
+    elif wiring.expert_gate == "fused":
+        both = graph.new((2 * experts.feed_forward, used, tokens), current, chosen)
+        halves = [graph.view(both, width, *both.strides[1:3]) for _ in range(2)]
+        wide = graph.new(width, *halves)
+    else:
+        wide = graph.same(graph.new(width, current, chosen))
     out = graph.same(graph.new((shape.embedding, used, tokens), wide, chosen), weights)
     graph.expand(out)
     parts = [

@@ -9,14 +9,16 @@ input -> [norm] -> [q] -> [rope q]   [v]   [k] -> [rope k]   k, v -> cache
 ```
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.attention import attend
+from modelrunner.memory.plan.attention import attend, attend_across
 from modelrunner.memory.plan.batch import Batch
 from modelrunner.memory.plan.feed_forward import feed_forward
 from modelrunner.memory.plan.gemma3n import gemma3n_graph
+from modelrunner.memory.plan.kv_cache import planned
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import Graph, Tensor
 from modelrunner.memory.plan.recurrence import recur
@@ -24,7 +26,7 @@ from modelrunner.memory.plan.recurrence import recur
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:
     """Bytes of the buffer for all intermediate values of a micro batch."""
-    return _peak(shape, load)
+    return _peak(shape, planned(shape, load))
 
 
 @lru_cache(maxsize=64)
@@ -41,20 +43,21 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
         return graph
     current = _entered(graph, shape, batch)
     layer = _late_norm_layer if shape.wiring.norms_after else _layer
+    late = shape.wiring.late_rows
     for i in range(len(shape.layers)):
-        last = i == len(shape.layers) - 1 and not shape.wiring.late_rows
+        last = i == len(shape.layers) - 1 and not (late or shape.wiring.all_rows)
         current = layer(graph, shape, batch, i, current, batch.rows if last else None)
         if i < shape.wiring.pictures:
             wide = batch.given.strides[1]
             picture = graph.view(batch.given, (shape.embedding, batch.tokens), wide)
             current = graph.same(current, picture)
-    if shape.wiring.late_rows:
+    if late:
         graph.pin(current)  # what a draft model would read
         current = _picked(graph, batch.rows, current)
     if not shape.wiring.norms_after:
         current = _normed(graph, shape, current)
-    if not shape.wiring.encoder:
-        current = graph.new((shape.vocabulary, load.rows), current)
+    if not shape.wiring.encoder or shape.wiring.all_rows:
+        current = graph.new((shape.vocabulary, current.shape[1]), current)
     graph.expand(current)
     return graph
 
@@ -65,11 +68,14 @@ def _entered(graph: Graph, shape: ModelShape, batch: Batch) -> Tensor:
     if shape.wiring.pictures:
         current = graph.view(current, (shape.embedding, batch.tokens), current.strides[1])
     graph.expand(current)
-    if shape.wiring.norms_after:
-        if not shape.wiring.rope:
-            places = graph.new((shape.embedding, batch.tokens), batch.positions)
-            current = graph.same(places, current)
+    if shape.wiring.learned_positions:
+        places = graph.new((shape.embedding, batch.tokens), batch.positions)
+        first, second = (places, current) if shape.wiring.norms_after else (current, places)
+        current = graph.same(first, second)
+    if shape.wiring.entry_norm or shape.wiring.norms_after:
         current = _normed(graph, shape, current)
+    if shape.wiring.entry_kept:
+        graph.pin(current)
     return current
 
 
@@ -78,6 +84,8 @@ def _layer(
 ) -> Tensor:
     layer, wiring = shape.layers[i], shape.wiring
     normed = _normed(graph, shape, current) if wiring.attention_norm else current
+    if not layer.heads and not layer.recurrent:
+        return _alone(graph, shape, layer, _picked(graph, rows, current))
     if wiring.both:
         out = graph.same(
             attend(graph, shape, batch, i, normed),
@@ -89,13 +97,32 @@ def _layer(
         out = recur(graph, shape, batch, normed)
     else:
         out = attend(graph, shape, batch, i, normed)
-    out, current = _picked(graph, rows, out), _picked(graph, rows, current)
+    if wiring.crossed:
+        given = graph.same(out, current)
+        out, current = attend_across(graph, shape, batch, i, _normed(graph, shape, given)), given
+    out, given = _picked(graph, rows, out), _picked(graph, rows, current)
     if wiring.parallel != "no":
-        return _beside(graph, shape, layer, out, current, _picked(graph, rows, normed))
-    added = graph.same(out, current)
+        return _beside(graph, shape, layer, out, given, _picked(graph, rows, normed))
+    if wiring.dense_beside:
+        return _dense_beside(graph, shape, layer, out, given)
+    added = graph.same(given, out) if wiring.residual_first else graph.same(out, given)
     if not layer.feed_forward and not layer.routed:
         return added
-    return _forward(graph, shape, layer, added)
+    return _forward(graph, shape, layer, added, given if wiring.early_router else None)
+
+
+def _alone(graph: Graph, shape: ModelShape, layer: Layer, given: Tensor) -> Tensor:
+    """A layer that has nothing but a feed-forward network."""
+    return graph.same(feed_forward(graph, shape, layer, _normed(graph, shape, given)), given)
+
+
+def _dense_beside(
+    graph: Graph, shape: ModelShape, layer: Layer, out: Tensor, given: Tensor
+) -> Tensor:
+    """Experts on the layer's input, beside a dense network that follows attention."""
+    wide = feed_forward(graph, shape, layer, _normed(graph, shape, given))
+    dense = _forward(graph, shape, replace(layer, routed=False), graph.same(out, given))
+    return graph.same(wide, dense)
 
 
 def _late_norm_layer(
@@ -108,9 +135,11 @@ def _late_norm_layer(
     return _normed(graph, shape, graph.same(wide, normed))
 
 
-def _forward(graph: Graph, shape: ModelShape, layer: Layer, given: Tensor) -> Tensor:
+def _forward(
+    graph: Graph, shape: ModelShape, layer: Layer, given: Tensor, router: Tensor | None = None
+) -> Tensor:
     normed = _normed(graph, shape, given) if shape.wiring.feed_forward_norm else given
-    wide = feed_forward(graph, shape, layer, normed)
+    wide = feed_forward(graph, shape, layer, normed, router)
     return graph.same(given, wide) if shape.wiring.residual_first else graph.same(wide, given)
 
 
@@ -118,6 +147,8 @@ def _beside(
     graph: Graph, shape: ModelShape, layer: Layer, out: Tensor, given: Tensor, normed: Tensor
 ) -> Tensor:
     """The feed-forward network beside attention, whose result is `out`."""
+    if shape.wiring.parallel == "last":
+        return graph.same(graph.same(feed_forward(graph, shape, layer, normed), out), given)
     if shape.wiring.parallel == "own":
         normed = _normed(graph, shape, given)
     wide = feed_forward(graph, shape, layer, normed)

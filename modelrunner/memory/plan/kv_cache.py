@@ -1,10 +1,17 @@
 """What a model remembers of a conversation: keys and values, or the state of a recurrence."""
 
+from dataclasses import replace
+
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load, padded
 
 _STATE_BYTES = 4
+
+
+def planned(shape: ModelShape, load: Load) -> Load:
+    """The use as llama.cpp runs it: some architectures never use flash attention."""
+    return load if shape.wiring.flash else replace(load, flash_attention=False)
 
 
 def window_cells(shape: ModelShape, load: Load) -> int:
@@ -18,8 +25,6 @@ def window_cells(shape: ModelShape, load: Load) -> int:
 
 def kv_cache_bytes(shape: ModelShape, load: Load) -> int:
     """Bytes of keys and values of all layers and sequences."""
-    if shape.wiring.encoder:
-        return 0
     return sum(layer_cache_bytes(shape, load, i) for i in range(len(shape.layers)))
 
 
@@ -36,7 +41,7 @@ def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
 
 def _widths(shape: ModelShape, load: Load, layer: Layer) -> tuple[int, ...]:
     """Numbers kept for each token; values that lie across are as wide as the widest layer's."""
-    if load.flash_attention or not layer.cached[1:] or layer.latent:
+    if planned(shape, load).flash_attention or not layer.cached[1:] or layer.latent:
         return layer.cached
     key, _, *rest = layer.cached
     return key, max(x.cached[1] for x in shape.layers if x.cached[1:]), *rest

@@ -19,10 +19,11 @@ def recur(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Ten
     space = shape.state_space
     if space is None:
         return current
-    mixed = _second if space.groups and space.heads else _first
+    mixed = _KINDS.get(space.kind, _second if space.groups and space.heads else _first)
     out = mixed(graph, space, batch, current)
     out = graph.reshape(out, space.inner, batch.tokens)
-    return graph.new((shape.embedding, batch.tokens), out)
+    out = graph.new((shape.embedding, batch.tokens), out)
+    return out if space.kind == "mamba" else graph.reshape(out, shape.embedding, batch.tokens)
 
 
 def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
@@ -92,12 +93,18 @@ def _move_others(graph: Graph, batch: Batch, size: int) -> None:
 
 
 def _convolved(graph: Graph, space: StateSpace, conv: Tensor, mixed: Tensor) -> Tensor:
+    joined = _joined(graph, space, conv, mixed)
+    return graph.same(graph.same(graph.new(mixed.shape[:3], joined)))
+
+
+def _joined(graph: Graph, space: StateSpace, conv: Tensor, mixed: Tensor) -> Tensor:
+    """The last tokens before a batch, and the batch."""
     wide, each, sequences, _ = mixed.shape
     back = max(space.conv - 1, 1)
     joined = graph.new((back + each, wide, sequences), conv, graph.permute(mixed, 1, 0, 2, 3))
     last = graph.view(joined, (back, wide, sequences), *joined.strides[1:3])
     graph.expand(graph.store(last))
-    return graph.same(graph.same(graph.new((wide, each, sequences), joined)))
+    return joined
 
 
 def _scanned(graph: Graph, space: StateSpace, batch: Batch, *inputs: Tensor) -> Tensor:
@@ -109,3 +116,49 @@ def _scanned(graph: Graph, space: StateSpace, batch: Batch, *inputs: Tensor) -> 
     _move_others(graph, batch, space.scan_state)
     graph.expand(graph.store(graph.view(scanned, (space.scan_state, sequences))))
     return scanned
+
+
+def _short(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    """A short convolution between two gates."""
+    sequences, inner = batch.load.parallel, space.inner
+    each = batch.tokens // sequences
+    whole = (inner, each, sequences)
+    conv = _last_tokens(graph, space, batch)
+    made = graph.new((3 * inner, each, sequences), current)
+    first, second, third = (graph.view(made, whole, *made.strides[1:3]) for _ in range(3))
+    joined = _joined(graph, space, conv, graph.same(first, second))
+    return graph.same(third, graph.new(whole, joined))
+
+
+def _delta(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    """A gated delta net: keys and queries by group, values, gates and states by head."""
+    sequences, inner, heads, groups = batch.load.parallel, space.inner, space.heads, space.groups
+    each, head = batch.tokens // sequences, inner // max(heads, 1)
+    by_head, by_group = (head, heads, each, sequences), (space.state, groups, each, sequences)
+    graph.expand(current)
+    conv = _last_tokens(graph, space, batch)
+    mixed = graph.reshape(
+        graph.new((space.convolved, batch.tokens), current), space.convolved, each, sequences
+    )
+    joined = _joined(graph, space, conv, mixed)
+    state = _states(graph, batch, space.scan_state)
+    mixed = graph.same(graph.new((space.convolved, each, sequences), joined))
+    row = mixed.strides[1]
+    query, key = (
+        graph.same(graph.same(graph.view(mixed, by_group, 4 * space.state, row, row * each)))
+        for _ in range(2)
+    )
+    value = graph.view(mixed, by_head, 4 * head, row, row * each)
+    decay, strength = (
+        graph.same(graph.reshape(graph.new((heads, batch.tokens), current), heads, each, sequences))
+        for _ in range(2)
+    )
+    size = (inner, batch.tokens + space.state * sequences)
+    made = graph.new(size, query, key, value, graph.same(decay), strength, state)
+    graph.expand(graph.store(graph.view(made, (space.scan_state, sequences))))
+    out = graph.same(graph.view(made, by_head, 4 * head, 4 * inner, 4 * inner * each))
+    gate = graph.reshape(graph.new((inner, batch.tokens), current), *by_head)
+    return graph.same(out, graph.same(gate))
+
+
+_KINDS = {"short": _short, "delta": _delta}

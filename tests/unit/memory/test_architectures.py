@@ -33,3 +33,8 @@ def test_weights_caches_and_states_are_what_llama_cpp_plans(planned):
             row["weights"],
             row["context_bytes"],
         )
+
+
+def test_totals_are_within_4_percent_of_the_plan(planned):
+    for found, row in planned:
+        assert found.total - found.output == pytest.approx(row["total"], rel=0.04)
