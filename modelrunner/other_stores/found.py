@@ -10,7 +10,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.wire import parse_json
 
-Role = Literal["weights", "projector", "license"]
+Role = Literal["weights", "projector", "license", "parameters"]
 _LIMIT = 4 * 1024 * 1024
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import MalformedManifestError
+from modelrunner.huggingface.artifact import PARAMETER_FILES, SMALL_LIMIT
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.other_stores.found import Found, FoundFile
@@ -46,7 +47,8 @@ def find(folder: Path) -> Iterator[Found]:
                 continue
             revision = names.get(snapshot.name, snapshot.name)
             at = "" if revision == MAIN else f"@{revision}"
-            yield from models_of(_files(snapshot), f"hf.co/{organisation}/{name}{at}")
+            repo = f"hf.co/{organisation}/{name}{at}"
+            yield from models_of(_files(snapshot), repo, _parameters(snapshot))
 
 
 def blob(folder: Path, digest: Digest) -> Path | None:
@@ -76,6 +78,18 @@ def _files(snapshot: Path) -> list[FoundFile]:
             relative = path.relative_to(snapshot).as_posix()
             found.append(FoundFile(real, relative, real.stat().st_size, _digest(real.name)))
     return found
+
+
+def _parameters(snapshot: Path) -> FoundFile | None:
+    """The file that a pull takes along, where it is in the cache."""
+    for name in PARAMETER_FILES:
+        path = snapshot / name
+        if path.is_file() and 0 < path.stat().st_size <= SMALL_LIMIT:
+            real = path.resolve()
+            with open_content(real) as file:
+                raw = file.content(SMALL_LIMIT)
+            return FoundFile(real, name, len(raw), Digest.of(raw), "parameters")
+    return None
 
 
 def _digest(etag: str) -> Digest | None:

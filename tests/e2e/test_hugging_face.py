@@ -405,6 +405,69 @@ def test_a_lock_of_an_older_rule_is_still_found(
     assert (path.parent / "mmproj-f16.gguf").read_bytes() == projectors[0]
 
 
+PARAMETERS = b'{"temperature": 0.6, "top_k": 20, "stop": ["<end>"]}'
+
+
+@pytest.mark.parametrize("file", ["params", "generation_config.json"])
+def test_the_sampling_of_a_repository_comes_with_its_models(
+    here, cli, hub: Hub, tiny: Repository, tmp_path: Path, file: str
+) -> None:
+    tiny.files |= {file: PARAMETERS, f"other/{file}": b'{"temperature": 1.5}'}
+    done = here("pull", f"hf.co/{NAME}:Q8_0", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(here("inspect", f"hf.co/{NAME}:Q8_0").stdout)
+    assert shown["sampling"] == {
+        "temperature": {"value": 0.6, "source": "artifact"},
+        "top_k": {"value": 20, "source": "artifact"},
+    }
+    assert shown["layers"][-1] == {
+        "digest": str(Digest.of(PARAMETERS)),
+        "media_type": "application/vnd.docker.ai.model.file",
+        "size_bytes": len(PARAMETERS),
+        "role": "file",
+        "path": file,
+    }
+    # with the model, and wherever that goes
+    assert (Path(shown["path"]).parent / file).read_bytes() == PARAMETERS
+    archive = str(tmp_path / "m.tar")
+    assert here("save", f"hf.co/{NAME}:Q8_0", "-o", archive).returncode == 0
+    elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    assert cli("load", archive, **elsewhere).returncode == 0
+    loaded = json.loads(cli("inspect", f"hf.co/{NAME}:Q8_0", **elsewhere).stdout)
+    assert (loaded["id"], loaded["sampling"]) == (shown["id"], shown["sampling"])
+    again = here("pull", f"hf.co/{NAME}:Q8_0", "--json")
+    assert json.loads(again.stdout)["status"] == "up-to-date"
+
+
+def test_of_two_files_of_parameters_the_one_for_this_format_counts(here, tiny: Repository) -> None:
+    tiny.files |= {"params": PARAMETERS, "generation_config.json": b'{"temperature": 1.0}'}
+    assert here("pull", f"hf.co/{NAME}:Q8_0").returncode == 0
+    shown = json.loads(here("inspect", f"hf.co/{NAME}:Q8_0").stdout)
+    assert shown["sampling"]["temperature"]["value"] == 0.6
+    assert [layer["path"] for layer in shown["layers"]][-1] == "params"
+
+
+def test_a_model_that_was_pinned_without_its_parameters_is_still_found(
+    here, tiny: Repository, tmp_path: Path
+) -> None:
+    digest = json.loads(here("pull", f"hf.co/{NAME}:Q8_0", "--json").stdout)["digest"]
+    tiny.files["params"] = PARAMETERS
+    elsewhere = {"MODELRUNNER_HOME": str(tmp_path / "elsewhere")}
+    done = here("pull", f"hf.co/{NAME}:Q8_0@{digest}", "--json", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["digest"] == digest
+    new = json.loads(here("pull", f"hf.co/{NAME}:Q8_0", "--json").stdout)
+    assert (new["status"], new["downloaded_bytes"] < 2048) == ("pulled", True)
+
+
+def test_parameters_that_are_listed_and_do_not_come_end_the_pull(here, tiny: Repository) -> None:
+    tiny.files["params"] = PARAMETERS
+    tiny.gone.add("params")
+    done = here("pull", f"hf.co/{NAME}:Q8_0")
+    assert done.returncode == 5
+    assert f"hf.co/{NAME}:Q8_0: params: listed, but not found on" in done.stderr
+
+
 def test_a_file_that_is_no_model_is_refused_by_what_it_is(here, tiny: Repository) -> None:
     done = here("pull", f"https://huggingface.co/{NAME}/blob/main/mmproj-F16.gguf")
     assert done.returncode == 10

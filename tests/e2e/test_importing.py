@@ -513,6 +513,23 @@ class TestHuggingFace:
             assert (result["digest"], result["status"]) == (told["digest"], "up-to-date")
             assert hub.paths("/Org/") == []
 
+    def test_parameters_come_along_as_with_a_pull(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
+    ) -> None:
+        files = {"Tiny-Q4_K_M.gguf": weights[0], "generation_config.json": b'{"temperature": 0.6}'}
+        with hugging_face() as hub:
+            hub.repositories["Org/Tiny-GGUF"] = Repository(files)
+            hugging_face_cache(tmp_path / "hf", hub.url, "Org/Tiny-GGUF", list(files))
+            here = {"HF_HOME": str(tmp_path / "hf")}
+            (told,) = json.loads(cli("import", "--from", "hf", "--all", "--json", **here).stdout)
+            name = "hf.co/Org/Tiny-GGUF:Q4_K_M"
+            pulled = json.loads(cli("pull", name, "--json", HF_ENDPOINT=hub.url).stdout)
+        assert (pulled["digest"], pulled["status"]) == (told["digest"], "up-to-date")
+        shown = json.loads(cli("inspect", name).stdout)
+        assert shown["sampling"] == {"temperature": {"value": 0.6, "source": "artifact"}}
+        (listed,) = json.loads(cli("import", "--from", "hf", "--json", **here).stdout)
+        assert listed["status"] == "here"
+
     def test_what_lacks_the_projector_does_not_replace_what_has_it(
         self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
     ) -> None:

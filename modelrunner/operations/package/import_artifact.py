@@ -60,7 +60,8 @@ def artifact_of(
         projectors = [hub for file, hub in listed.items() if file.role == "projector"]
         quantization = quantization_of(weights[0].path)
         model = HubModel(quantization, weights, projectors[0] if projectors else None)
-        made = hub_artifact(model)
+        parameters = [hub for file, hub in listed.items() if file.role == "parameters"]
+        made = hub_artifact(model, parameters[0] if parameters else None)
         return made.manifest, made.config
     types = LAYER_TYPES["docker"]
     layers = [

@@ -25,8 +25,10 @@ from modelrunner.errors import (
     ModelRunnerError,
     NotInStoreError,
     RegistryAnswerError,
+    SizeMismatchError,
     UnauthorizedError,
 )
+from modelrunner.huggingface.artifact import PARAMETER_FILES, SMALL_LIMIT
 from modelrunner.huggingface.files import HubFile, quantizations
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
@@ -193,10 +195,19 @@ class HubAccess:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository has at one commit."""
+    """What a repository has at one commit.
+
+    Attributes:
+        commit: The commit.
+        files: Its large files, which have digests.
+        small: Sizes of the small ones that say something of its models, by their paths.
+        contents: What was read of those, by their paths.
+    """
 
     commit: str
     files: tuple[HubFile, ...]
+    small: Mapping[str, int] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict, compare=False)
 
 
 class HubApi:
@@ -271,6 +282,34 @@ class HubApi:
         place = f"{repository_of(reference)}/resolve/{commit}/{quote(path)}"
         return self._send(f"{self.endpoint.base}/{place}", headers)
 
+    def content(self, reference: Reference, listing: Listing, path: str) -> bytes:
+        """The content of a small file: one request, the first time.
+
+        Raises:
+            AccessError, TransferError: The Hub says no, or nothing.
+            SizeMismatchError: It is not as large as it is listed.
+        """
+        if path not in listing.contents:
+            found = self._backoff.run(lambda: self._content(reference, listing, path))
+            listing.contents[path] = found
+        return listing.contents[path]
+
+    def _content(self, reference: Reference, listing: Listing, path: str) -> bytes:
+        what = f"{reference.short}: {path}"
+        with finishing(self.open(reference, listing.commit, path, {})) as response:
+            if response.status_code != HTTPStatus.OK:
+                error = self.error(response, reference, what)
+                if isinstance(error, ManifestNotFoundError):
+                    # the model is there, and without the file it would be another
+                    raise RegistryAnswerError(error.message)
+                raise error
+            raw = read_limited(response, SMALL_LIMIT, self.endpoint.label)
+        if len(raw) != listing.small[path]:
+            raise SizeMismatchError(
+                f"{what}: got {len(raw)} bytes, the listing has {listing.small[path]}"
+            )
+        return raw
+
     def close(self) -> None:
         """Lets go of the connections."""
         if "_exchange" in self.__dict__:
@@ -303,16 +342,18 @@ class HubApi:
 
     def _tree(self, reference: Reference, commit: str) -> Listing:
         files: list[HubFile] = []
+        small: dict[str, int] = {}
         url = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
             entries, link = self._json(url, reference)
             files += _files(entries)
+            small |= _small(entries)
             if not link:
                 break
             url = urljoin(url, link)
             if origin(url) != origin(self.endpoint.base):
                 break
-        return Listing(commit, tuple(files))
+        return Listing(commit, tuple(files), small)
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         with finishing(self._send(url, {"Accept": "application/json"})) as response:
@@ -377,5 +418,16 @@ def _files(entries: object) -> Iterator[HubFile]:
                     yield HubFile(path, size, Digest.parse(f"sha256:{oid}"))
                 except ModelRunnerError:
                     continue
+            case _:
+                pass
+
+
+def _small(entries: object) -> Iterator[tuple[str, int]]:
+    for entry in entries if isinstance(entries, list) else []:
+        match entry:
+            case {"path": str(path), "size": int(size)} if (
+                path in PARAMETER_FILES and "lfs" not in entry and 0 < size <= SMALL_LIMIT
+            ):
+                yield path, size
             case _:
                 pass

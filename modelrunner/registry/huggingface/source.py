@@ -14,8 +14,14 @@ from modelrunner.errors import (
     ManifestNotFoundError,
     UnsupportedArtifactError,
 )
-from modelrunner.huggingface.artifact import HubArtifact, hub_artifact, hub_artifacts
-from modelrunner.huggingface.files import choose, labels
+from modelrunner.huggingface.artifact import (
+    PARAMETER_FILES,
+    SMALL_LIMIT,
+    HubArtifact,
+    hub_artifact,
+    hub_artifacts,
+)
+from modelrunner.huggingface.files import HubFile, choose, labels
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
@@ -100,11 +106,13 @@ class HuggingFaceHub:
         listing, part = self._listing(reference), (offset, stop)
         file = next((each for each in listing.files if each.digest == descriptor.digest), None)
         if file is None:
-            # all but the config are files
+            # all but the config and the parameters are large files
             made = self._made(reference, listing)
-            if made is not None and descriptor.digest == Digest.of(made.config):
-                yield _in_memory(made.config, part)
-                return
+            parameters = self._content(reference, listing)
+            for content in (made.config if made is not None else None, parameters):
+                if content is not None and descriptor.digest == Digest.of(content):
+                    yield _in_memory(content, part)
+                    return
             raise ManifestNotFoundError(
                 f"{reference.short}: no file has the digest {descriptor.digest.short} anymore",
                 registry=self.name,
@@ -139,7 +147,24 @@ class HuggingFaceHub:
         self._api.close()
 
     def _chosen(self, reference: Reference, listing: Listing) -> HubArtifact:
-        return hub_artifact(choose(listing.files, reference.tag, _repository(reference)))
+        model = choose(listing.files, reference.tag, _repository(reference))
+        return hub_artifact(model, self._parameters(reference, listing))
+
+    def _parameters(self, reference: Reference, listing: Listing) -> HubFile | None:
+        """The repository's file that says how its models are sampled."""
+        large = {file.path: file for file in listing.files if file.size <= SMALL_LIMIT}
+        path = next((name for name in PARAMETER_FILES if name in {*large, *listing.small}), None)
+        if path is None or path in large:
+            return large.get(path or "")
+        content = self._content(reference, listing)
+        return None if content is None else HubFile(path, len(content), Digest.of(content))
+
+    def _content(self, reference: Reference, listing: Listing) -> bytes | None:
+        """The content of the small file of parameters; None where there is none."""
+        path = next((name for name in PARAMETER_FILES if name in listing.small), None)
+        if path is None:
+            return None
+        return self._api.content(reference, listing, path)
 
     def _made(self, reference: Reference, listing: Listing) -> HubArtifact | None:
         """The artifact that a reference names; of a pinned one None where no files make it."""
@@ -149,7 +174,7 @@ class HuggingFaceHub:
             made = self._chosen(reference, listing)
             if made.manifest.digest == reference.digest:
                 return made
-        found = hub_artifacts(listing.files)
+        found = hub_artifacts(listing.files, self._parameters(reference, listing))
         return next((made for made in found if made.manifest.digest == reference.digest), None)
 
     def _earlier(self, reference: Reference) -> HubArtifact | None:
