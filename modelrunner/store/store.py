@@ -22,6 +22,7 @@ from modelrunner.errors import (
     StoreAccessError,
 )
 from modelrunner.huggingface.names import normalized
+from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_manifest
@@ -63,6 +64,11 @@ class StoredModel:
     def digest(self) -> Digest:
         """The model's ID."""
         return self.descriptor.digest
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is the image of a runtime."""
+        return self.descriptor.annotations.get(media_types.ANNOTATION_KIND) == media_types.RUNTIME
 
     def name_for(self, reference: Reference) -> Reference | None:
         """The name of this model that a reference means, however it is spelled."""
@@ -140,7 +146,10 @@ def missing(model: StoredModel, descriptor: Descriptor) -> CorruptStoreError:
     """The error for a blob that a stored model should have."""
     known = [name for name in model.references if not name.is_local]
     name = next((name.short for name in (*known, *model.references)), str(model.digest))
-    if model.published and known:
+    if model.is_image and known:
+        exact = known[0].with_digest(model.digest)
+        hint = f"run `modelrunner runtimes install {exact}`: only missing blobs are downloaded"
+    elif model.published and known:
         hint = f"run `modelrunner pull {name}`: only missing blobs are downloaded"
     elif known:
         hint = f"import or load it again, or run `modelrunner pull {name}` if a registry has it"
@@ -196,7 +205,9 @@ class Store:
         Raises:
             RemovedMeanwhileError: A blob is missing: nothing was named.
         """
-        bare = replace(reference, digest=None) if reference.tag is not None else reference
+        # without a tag it is known by its own digest, and not by that of an index
+        pin = None if reference.tag is not None else manifest.digest
+        bare = replace(reference, digest=pin)
         self.blobs.put(manifest.descriptor, manifest.raw)
         with self.changing() as entries:
             self._require_blobs(manifest)
@@ -217,7 +228,8 @@ class Store:
                 ):
                     kept.append(entry)
             entries[:] = [*kept, Entry.image(bare, manifest.descriptor)]
-        return StoredModel(self.layout, manifest.descriptor, (bare,), {}, published=True)
+        entry = Entry.image(bare, manifest.descriptor)
+        return StoredModel(self.layout, entry.descriptor, (bare,), {}, published=True)
 
     def _grouped(self, *, images: bool) -> tuple[StoredModel, ...]:
         if not self.layout.exists():

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -406,3 +408,114 @@ def test_a_unit_for_systemd_says_that_it_starts_no_image(
     done = ghcr("export", "systemd", f"{registry.host}/team/tiny:1")
     assert done.returncode == 0
     assert "starts the llama-server of the machine, not an image" in done.stderr
+
+
+def offline(cli: CommandLine, folder: Path) -> CommandLine:
+    """A command line of another machine, which no registry answers."""
+    environ = {**cli.environ, "MODELRUNNER_HOME": str(folder)}
+    return CommandLine(folder, {**environ, "MODELRUNNER_MIRRORS": "ghcr.io=http://127.0.0.1:9"})
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["tag", "digest"])
+def test_a_saved_project_is_loaded_and_installed_without_a_network(
+    ghcr: CommandLine, registry: Registry, wanted: Path, tmp_path: Path, *, tagged: bool
+) -> None:
+    index = published(registry, shell_image("b101"))
+    if not tagged:
+        intent = wanted / "modelrunner.toml"
+        name = f"ghcr.io/{REPOSITORY}@{index}"
+        intent.write_text(intent.read_text().replace('"vulkan"', f'"{name}"'))
+    assert ghcr("lock").returncode == 0
+    missing = ghcr("save", "--locked", "-o", "project.tar")
+    assert (missing.returncode, "locked, but not in the local store" in missing.stderr) == (9, True)
+    assert ghcr("pull", "--locked", "chat").returncode == 0
+    missing = ghcr("save", "--locked", "-o", "project.tar")
+    assert (missing.returncode, "store: runtime (ghcr.io/" in missing.stderr) == (9, True)
+    assert ghcr("pull", "--locked").returncode == 0
+    assert ghcr("save", "--locked", "-o", "project.tar").returncode == 0
+    other = offline(ghcr, tmp_path / "other")
+    loaded = other("load", "project.tar", "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert [row.get("kind") for row in json.loads(loaded.stdout)].count("runtime") == 1
+    done = other("pull", "--frozen")
+    assert done.returncode == 0, done.stderr
+    assert installed(other) == {"vulkan@b101" if tagged else "cpu@b101": True}
+    assert other("verify", "--deep").returncode == 0
+    # the same bytes again
+    assert other("save", "--locked", "-o", "again.tar").returncode == 0
+    assert (wanted / "again.tar").read_bytes() == (wanted / "project.tar").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["runtime:vulkan@b101", "runtime:vulkan", "ghcr.io/ggml-org/llama.cpp:server-vulkan"]
+)
+def test_a_saved_runtime_is_loaded_and_installed_without_a_network(
+    ghcr: CommandLine, registry: Registry, project: Path, tmp_path: Path, name: str
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("runtimes", "install", "vulkan", "--yes").returncode == 0
+    assert ghcr("save", name, "-o", "runtime.tar").returncode == 0
+    other = offline(ghcr, tmp_path / "other")
+    loaded = other("load", "runtime.tar")
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.startswith("ghcr.io/ggml-org/llama.cpp:server-vulkan: loaded (")
+    hint = loaded.stderr.rpartition("`modelrunner ")[2].partition("`")[0]
+    assert (other("list", "--json").stdout, installed(other)) == ("[]\n", {})
+    # before it is unpacked, too
+    assert other("prune").returncode == 0
+    assert other("save", "runtime:vulkan", "-o", "again.tar").returncode == 0
+    done = other(*hint.split(), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert installed(other) == {"vulkan@b101": True}
+    assert (project / "again.tar").read_bytes() == (project / "runtime.tar").read_bytes()
+
+
+def test_a_model_that_an_archive_calls_a_runtime_is_refused(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    name = f"{registry.host}/team/tiny:1"
+    assert ghcr("pull", name).returncode == 0
+    assert ghcr("save", name, "-o", "model.tar").returncode == 0
+    with tarfile.open("model.tar") as archive:
+        archive.extractall("layout", filter="data")
+    index = wanted / "layout" / "index.json"
+    value = json.loads(index.read_text())
+    value["manifests"][0]["annotations"]["vnd.modelrunner.kind"] = "runtime"
+    index.write_text(json.dumps(value))
+    assert ghcr("rm", name).returncode == 0
+    done = ghcr("load", "layout")
+    assert done.returncode == 10
+    assert "is not an image of a runtime" in done.stderr
+    assert ghcr.store.everything() == ()
+
+
+def test_a_name_of_nothing_that_can_be_saved_is_refused(cli: CommandLine, project: Path) -> None:
+    for arguments, code, message in (
+        (["runtime:vulkan"], 8, "error: no runtime 'vulkan' is installed\n"),
+        ([], 2, "error: no model given\n"),
+        (["ai/x", "--file", "modelrunner.toml"], 2, "error: --file needs --locked\n"),
+    ):
+        done = cli("save", *arguments, "-o", "x.tar")
+        assert (done.returncode, done.stderr.startswith(message)) == (code, True), done.stderr
+    assert list(project.iterdir()) == []
+
+
+def test_a_locked_runtime_is_pulled_from_a_shared_store(
+    ghcr: CommandLine, registry: Registry, wanted: Path, tmp_path: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked").returncode == 0
+    with subprocess.Popen(
+        ghcr.argv("share", "--port", "0"), env=dict(ghcr.environ), stdout=subprocess.PIPE, text=True
+    ) as share:
+        assert share.stdout is not None
+        address = share.stdout.readline().strip()
+        try:
+            other = offline(ghcr, tmp_path / "other")
+            mirrors = f"ghcr.io={address},{registry.host}={address}"
+            done = other("pull", "--locked", MODELRUNNER_MIRRORS=mirrors)
+        finally:
+            share.kill()
+    assert done.returncode == 0, done.stderr
+    assert installed(other) == {"vulkan@b101": True}

@@ -47,7 +47,7 @@ def load(
         ),
     ] = None,
 ) -> None:
-    """Load models from an archive or an OCI layout directory, verified like a pull.
+    """Load models and runtimes from an archive or an OCI layout directory, verified like a pull.
 
     A short name in an archive, such as a bare tag, becomes local/ARCHIVE:NAME, or REF:NAME with
     --name REF. If anything is wrong with the archive, no model is added.
@@ -66,6 +66,11 @@ def load(
         for reference in one.names:
             digest, total = one.model.digest.short, format_size(one.model.size)
             context.console.print(f"{reference.short}: {said} ({digest}, {total})")
+        if one.model.is_image:
+            name = one.names[0].short
+            context.console.say(
+                f"hint: `modelrunner runtimes install {name} --offline` installs it"
+            )
 
 
 def _to_dict(one: Loaded) -> dict[str, object]:
@@ -73,8 +78,9 @@ def _to_dict(one: Loaded) -> dict[str, object]:
         "references": [str(name) for name in one.names],
         "digest": str(one.model.digest),
         "status": "loaded" if one.is_new else "up-to-date",
-        "path": str(one.model.weights()),
+        "path": None if one.model.is_image else str(one.model.weights()),
         "size_bytes": one.model.size,
+        **({"kind": "runtime"} if one.model.is_image else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """`modelrunner save`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,13 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
+from modelrunner.lockfile.project import Project
+from modelrunner.oci.image import Platform
+from modelrunner.operations.archive.chosen import choose_locked
 from modelrunner.operations.archive.output import to_files, to_stream
-from modelrunner.operations.archive.save import Archive, Saved, choose
+from modelrunner.operations.archive.save import Archive, Chosen, Saved, choose
+from modelrunner.operations.runtimes.named import find_image
+from modelrunner.runtime.images.library import Library
 from modelrunner.units import SIZE_HINT, format_size, parse_size
 
 _LEAST_PART = 64 * 1024
@@ -20,17 +26,39 @@ _LATEST = 8**11 - 1
 @command(
     examples="  modelrunner save ai/smollm2 ai/granite-4.0-micro -o models.tar\n"
     "  modelrunner save ai/smollm2 -o models.tar --split 4GB\n"
+    "  modelrunner save --locked -o project.tar\n"
+    "  modelrunner save runtime:vulkan@b11434 -o runtime.tar\n"
     "  modelrunner save ai/smollm2 -o - | ssh HOST modelrunner load -"
 )
 def save(
     context: Context,
     references: Annotated[
-        list[str], typer.Argument(metavar="REF...", help="Names or IDs of local models.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[REF...]",
+            help="Names or IDs of local models; runtimes as runtime:NAME or by their image.",
+        ),
+    ] = None,
+    *,
     output: Annotated[
         str,
         typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."),
     ],
+    locked: Annotated[
+        bool,
+        typer.Option(
+            "--locked",
+            help="Save what modelrunner.lock pins: its models, and its runtime for this platform.",
+        ),
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File that names the models, for --locked"
+            " (default: modelrunner.toml in the current directory).",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -39,13 +67,13 @@ def save(
         ),
     ] = None,
 ) -> None:
-    """Save models to one archive, for machines without a network.
+    """Save models and runtimes to one archive, for machines without a network.
 
     The archive is a tar of an OCI image layout; the same models give the same bytes. An existing
     file is replaced once the new one is complete.
     """
     part_bytes = _part_bytes(split)
-    chosen = [choose(context.store, text) for text in references]
+    chosen = _chosen(context, references or [], file, locked=locked)
     mtime = _mtime(context.environ.get("SOURCE_DATE_EPOCH", ""))
     archive = Archive(context.store, chosen, mtime=mtime)
     if output == "-":
@@ -61,6 +89,36 @@ def save(
     with progress(context.console, verb="saving") as listener, to_files(path, part_bytes) as out:
         saved = archive.write(out, listener)
     _report(context, saved, out.paths or (path,))
+
+
+def _chosen(
+    context: Context, references: Sequence[str], file: Path | None, *, locked: bool
+) -> list[Chosen]:
+    """Return what to save.
+
+    Raises:
+        UsageError: Nothing is named, or --file without --locked.
+        NotInStoreError: The lock pins what is not in the local store.
+    """
+    if file is not None and not locked:
+        raise UsageError("--file needs --locked", hint="add --locked")
+    if not (references or locked):
+        raise UsageError(
+            "no model given",
+            hint="name a model, or use --locked for the models of modelrunner.lock",
+        )
+    found = []
+    if locked:
+        platform = Platform.of_machine()
+        project = Project.at(file)
+        found = choose_locked(context.store, project, platform, context.console.warn)
+    library = Library(context.settings.runtimes)
+    for text in references:
+        image = find_image(context.store, library, text)
+        found.append(
+            choose(context.store, text) if image is None else Chosen(image, image.references)
+        )
+    return found
 
 
 def _to_stdout(context: Context, archive: Archive, part_bytes: int | None) -> None:

@@ -11,6 +11,7 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.errors import CapacityError, ConfigError, CorruptStoreError
 from modelrunner.events import Listener
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.runtimes.named import images_of, runtime_name
 from modelrunner.operations.verify import (
     Finding,
     RuntimeFinding,
@@ -25,7 +26,6 @@ from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import counted, format_size
 
-_RUNTIME = "runtime:"
 _MOST_FILES = 100
 
 
@@ -52,11 +52,12 @@ def verify(
     Damaged files are moved to `quarantine/` in the store; the next pull downloads them again.
     """
     store, library = context.store, Library(context.settings.runtimes)
-    names = [text for text in references or () if not text.startswith(_RUNTIME)]
-    others = [text.removeprefix(_RUNTIME) for text in references or () if text not in names]
+    parts = {text: runtime_name(store, text) for text in references or ()}
+    names = [text for text, name in parts.items() if name is None]
+    others = [name for name in parts.values() if name is not None]
     models = [store.resolve(text) for text in names] if references else store.models()
     runtimes = [library.require(text) for text in others] if references else library.all()
-    images = _images(store, runtimes) if references else []
+    images = images_of(store, library, others)
     with progress(context.console, verb="verifying") as listener:
         found = _look(store, [*models, *images] if references else None, listener, deep)
         unpacked = verify_runtimes(runtimes, deep=deep, listener=listener)
@@ -87,11 +88,6 @@ def verify(
         context.console.print(
             f"verified {counted(len(found.findings), 'blob')} ({format_size(total)}){also}"
         )
-
-
-def _images(store: Store, runtimes: Sequence[Installed]) -> list[StoredModel]:
-    wanted = {one.digest for one in runtimes}
-    return [image for image in store.images() if image.digest in wanted]
 
 
 def _look(

@@ -19,8 +19,10 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
 )
 from modelrunner.events import Advanced, Finished, Listener, Started, Verified, ignore
+from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.image import read_config, require_image
 from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
@@ -40,7 +42,7 @@ _FILES = ("index.json", "oci-layout", "manifest.json")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One model that an archive has brought; `is_new` where the store did not have it so."""
+    """A model or an image that an archive has brought; `is_new` if the store did not have it."""
 
     model: StoredModel
     names: tuple[Reference, ...]
@@ -49,10 +51,11 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _PlannedModel:
-    """A model of the archive: understood, before it is named."""
+    """A model or an image of the archive: understood, before it is named."""
 
     manifest: Manifest
     names: tuple[Reference, ...]
+    is_image: bool
 
 
 class Loader:
@@ -151,11 +154,15 @@ class Loader:
         named = names_of(entries, self._name, self._short)
         plan = []
         for digest, entry in digests.items():
-            artifact = ModelArtifact.from_manifest(
-                parse_manifest(self._store.blobs.read(entry), entry.media_type)
-            )
+            found = parse_manifest(self._store.blobs.read(entry), entry.media_type)
+            kind = entry.annotations.get(media_types.ANNOTATION_KIND)
+            if kind == media_types.RUNTIME and isinstance(found, Manifest):
+                require_image(found, named[digest][0].short)
+                plan.append(_PlannedModel(found, named[digest], is_image=True))
+                continue
+            artifact = ModelArtifact.from_manifest(found)
             require_names(artifact)
-            plan.append(_PlannedModel(artifact.manifest, named[digest]))
+            plan.append(_PlannedModel(artifact.manifest, named[digest], is_image=False))
         self._sizes = {
             blob.digest: blob.size
             for one in plan
@@ -171,8 +178,11 @@ class Loader:
         for one in plan:
             for blob in one.manifest.blobs:
                 self._require(blob)
-            artifact = ModelArtifact.from_manifest(one.manifest)
-            artifact.config(self._store.blobs.read(one.manifest.config))
+            config = self._store.blobs.read(one.manifest.config)
+            if one.is_image:
+                read_config(one.manifest, config)
+            else:
+                ModelArtifact.from_manifest(one.manifest).config(config)
         loaded = tuple(self._add(one) for one in plan)
         names = ", ".join(name.short for one in loaded for name in one.names)
         self._listener(Finished(names, "", sum(self._sizes.values())))
@@ -187,6 +197,21 @@ class Loader:
             )
 
     def _add(self, one: _PlannedModel) -> Loaded:
+        return self._add_image(one) if one.is_image else self._add_model(one)
+
+    def _add_image(self, one: _PlannedModel) -> Loaded:
+        there = self._store.find_image(one.names[0].with_digest(one.manifest.digest))
+        known = set(map(str, there.references)) if there is not None else set()
+        image, is_new = there, not set(map(str, one.names)) <= known
+        if image is None or is_new:
+            for name in one.names:
+                image = self._store.add_image(one.manifest, name)
+        if image is None:
+            raise AssertionError("an image has a name")
+        came = any(blob.digest in self._new for blob in one.manifest.blobs)
+        return Loaded(image, one.names, is_new or came)
+
+    def _add_model(self, one: _PlannedModel) -> Loaded:
         there = self._store.find(one.names[0].with_digest(one.manifest.digest))
         known = set(map(str, there.references)) if there is not None else set()
         is_new = not set(map(str, one.names)) <= known

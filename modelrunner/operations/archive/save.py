@@ -37,7 +37,7 @@ LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A model to save, and the names that it shall have in the archive."""
+    """A model or an image to save, and the names that it shall have in the archive."""
 
     model: StoredModel
     names: tuple[Reference, ...]
@@ -250,6 +250,9 @@ def _plain(descriptor: Descriptor) -> Descriptor:
 
 def _entry(model: StoredModel, name: Reference | None) -> Descriptor:
     noted = {} if name is None else {media_types.ANNOTATION_REFERENCE: str(name)}
+    if model.is_image:
+        # whoever loads it knows then that it is not a model
+        noted[media_types.ANNOTATION_KIND] = media_types.RUNTIME
     return Descriptor(
         model.descriptor.media_type, model.descriptor.digest, model.descriptor.size, noted
     )
