@@ -109,10 +109,14 @@ def test_an_answer_as_json(models: CommandLine) -> None:
     assert (found, done.stderr) == (
         {
             "reference": SMOLLM2,
+            "reasoning": None,
             "finish_reason": "stop",
             "context": 8192,
+            "sampling": {"temperature": {"value": 0.0, "source": "option"}},
+            "seed": 42,
             "tool_calls": [],
             "runtime": "xllamacpp",
+            "runtime_image": None,
         },
         "",
     )

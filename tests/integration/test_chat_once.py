@@ -14,7 +14,7 @@ from modelrunner.chat.answer import Done, Timings, Usage
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
 from modelrunner.chat.thoughts import Opening
-from modelrunner.cli.chat.answer import answer_once
+from modelrunner.cli.chat.answer import Display, answer_once
 from modelrunner.errors import AnswerCutError, RuntimeFailedError
 from tests.support.openai_server import (
     OpenAIServer,
@@ -79,6 +79,24 @@ def test_a_prompt_is_sent_as_it_is_after_the_system_prompt(server: OpenAIServer)
 def test_a_person_sees_the_thoughts(server: OpenAIServer) -> None:
     server.next(says("Hello", thinks=("Hm",)))
     assert ask(server, Terminal()) == (END, "Hello\n", "thinking\n| Hm\n\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "thoughts"),
+    [
+        (says("Hello", thinks=("H", "m")), ["Hm"]),
+        (says("<think>H", "m</think>Hello"), ["Hm"]),
+        (says("Hello"), []),
+        (says("Hm</think>", "Hello"), ["Hm"]),
+    ],
+)
+def test_the_thoughts_are_for_whoever_asks_for_them(
+    server: OpenAIServer, reply: Reply, thoughts: list[str]
+) -> None:
+    server.next(reply)
+    found: list[str] = []
+    _done, out, _err = ask(server, display=Display(on_reasoning=found.append))
+    assert (out, [each.strip() for each in found]) == ("Hello\n", thoughts)
 
 
 @pytest.mark.parametrize(

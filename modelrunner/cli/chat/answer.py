@@ -1,6 +1,6 @@
 """One question, one answer: what a script gets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TextIO
@@ -30,11 +30,13 @@ class Display:
         colour: Whether there may be colour on a terminal.
         drawn: Whether Markdown is drawn on a terminal.
         opening: What the prompt says of thoughts.
+        on_reasoning: Takes the thoughts before an answer, or before calls, where there are some.
     """
 
     colour: bool = False
     drawn: bool = False
     opening: Opening = Opening.UNKNOWN
+    on_reasoning: Callable[[str], None] | None = None
 
 
 _PLAIN = Display()
@@ -81,6 +83,8 @@ def answer_once(
         stream = client.stream(conversation.messages, limited, caller.box.fields())
         with closing(stream) as pieces, writer:
             done = show(pieces, writer)
+        if display.on_reasoning is not None and writer.reasoning.strip():
+            display.on_reasoning(writer.reasoning)
         return done, writer.text
 
     try:

@@ -13,6 +13,7 @@ from modelrunner.cli.chat.answer import Display, answer_once
 from modelrunner.cli.chat.session import Session, describe
 from modelrunner.cli.context import Context
 from modelrunner.errors import RuntimeFailedError, UsageError
+from modelrunner.text import sanitize
 from modelrunner.wire import parse_json
 
 
@@ -82,6 +83,7 @@ class OneShot:
         console = context.console
         held = console.json or self.form is not None
         whole = StringIO()
+        thoughts: list[str] = []
         options = session.options
         if index and options.seed is not None:
             options = replace(options, seed=options.seed + index)
@@ -96,7 +98,7 @@ class OneShot:
                 err=console.err,
                 options=options,
                 caller=session.caller,
-                display=Display(console.colour, console.bars, session.opening),
+                display=Display(console.colour, console.bars, session.opening, thoughts.append),
             )
         except RuntimeFailedError as exc:
             reason = exc.server_message or ""
@@ -116,21 +118,27 @@ class OneShot:
                 console.emit_line(_call_to_dict(wanted, None))
         if session.verbose:
             console.say(describe(done, session.context))
-        return _to_dict(session, text, done)
+        reasoning = sanitize("\n\n".join(each.strip() for each in thoughts))
+        return _to_dict(session, text, reasoning or None, options.seed, done)
 
 
-def _to_dict(session: Session, text: str, done: Done) -> dict[str, object]:
+def _to_dict(
+    session: Session, text: str, reasoning: str | None, seed: int | None, done: Done
+) -> dict[str, object]:
     usage, timings = done.usage, done.timings
     made = [_call_to_dict(each.call, each.result.text) for each in session.caller.called]
     return {
         "reference": session.model_label,
         "answer": text,
+        "reasoning": reasoning,
         "finish_reason": done.finish_reason,
         "context": session.context,
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
         "tokens_per_s": round(timings.predicted_per_second, 2) if timings else None,
         "timings": _timings(session, done),
+        "sampling": session.sampling.to_dict(),
+        "seed": seed,
         "tool_calls": [*made, *(_call_to_dict(wanted, None) for wanted in done.calls)],
         "runtime": session.runtime.name if session.runtime else None,
         "runtime_build": session.runtime.build() if session.runtime else None,

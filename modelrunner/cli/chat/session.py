@@ -14,6 +14,7 @@ from modelrunner.errors import UsageError
 from modelrunner.runtime.base import Runtime
 from modelrunner.runtime.capabilities.think import Thinker, Thought
 from modelrunner.runtime.placement import Placement
+from modelrunner.runtime.sampling import Recommended
 from modelrunner.units import counted
 
 
@@ -27,6 +28,7 @@ class Session:
         model_label: The displayed name of the model.
         context: The context size in tokens, if known.
         options: How answers are chosen.
+        sampling: How tokens are chosen where no question says otherwise, and who says so.
         verbose: Whether token counts and speed are printed after each answer.
         markdown: Whether answers are drawn on a terminal, or shown as source.
         plain: Whether nothing moves the cursor.
@@ -60,6 +62,7 @@ class Session:
     context: int | None
     options: SamplingOptions = field(default_factory=SamplingOptions)
     verbose: bool = False
+    sampling: Recommended = field(default_factory=Recommended)
     markdown: bool = True
     plain: bool = False
     thinking: Thinking = "fold"

@@ -169,7 +169,7 @@ def run(
             repeat_penalty,
         )
     )
-    _say_sampling(context, chosen, plan, options, verbose)
+    sampling = _sampling(context, chosen, plan, options, verbose)
     begun = time.monotonic()
     with started(context, chosen, model, plan) as server:
         load_s = time.monotonic() - begun
@@ -179,7 +179,7 @@ def run(
         session = Session(
             client, conversation, name, server.context or plan.spec.context, options, verbose
         )
-        session.caller, session.load_s = caller, load_s
+        session.caller, session.load_s, session.sampling = caller, load_s, sampling
         session.runtime, session.placement = chosen, placement
         session.texts, session.images, session.no_images = texts, pictures, no_images
         _ask_to_think(context, session, chosen, plan, server, think)
@@ -298,17 +298,18 @@ def _opened(runtime: Runtime, plan: LaunchPlan, thinking: Thinking) -> Opening:
     return Opening.BY_PROMPT if opens and not off else Opening.BY_MODEL
 
 
-def _say_sampling(
+def _sampling(
     context: Context, runtime: Runtime, plan: LaunchPlan, options: SamplingOptions, verbose: bool
-) -> None:
-    """Print how tokens are chosen, and who said so."""
-    if not verbose:
-        return
+) -> Recommended:
+    """Return how tokens are chosen, and who says so; print it where that is asked for."""
     # a server that runs already has its own
     others = () if runtime.external else plan.recommended.parts
-    line = Recommended((("option", Sampling.of(options.to_dict())), *others)).line()
-    seed = "random" if options.seed is None else str(options.seed)
-    context.console.say(f"sampling: {line or 'the defaults of the runtime'}; seed {seed}")
+    sampling = Recommended((("option", Sampling.of(options.to_dict())), *others))
+    if verbose:
+        seed = "random" if options.seed is None else str(options.seed)
+        line = sampling.line() or "the defaults of the runtime"
+        context.console.say(f"sampling: {line}; seed {seed}")
+    return sampling
 
 
 def _question(context: Context, words: list[str]) -> str | None:

@@ -70,6 +70,10 @@ class Writer(Protocol):
     def thought(self) -> bool:
         """Whether there were thoughts."""
 
+    @property
+    def reasoning(self) -> str:
+        """The thoughts so far, unchanged."""
+
     def write(self, text: str, reasoning: str) -> None:
         """Show the next piece of either."""
 
@@ -92,12 +96,19 @@ class SplittingWriter(ABC):
         self._splitter = ThoughtSplitter(opening)
         self._complete = False
         self._parts: list[str] = []
+        self._thought: list[str] = []
+        self._last_thoughts = 0
         self.thought = False
 
     @property
     def text(self) -> str:
         """The answer so far, unchanged and without thoughts: to be sent back."""
         return "".join(self._parts)
+
+    @property
+    def reasoning(self) -> str:
+        """The thoughts so far, unchanged."""
+        return "".join(self._thought)
 
     def write(self, text: str, reasoning: str) -> None:
         """Show the next piece of either."""
@@ -121,15 +132,19 @@ class SplittingWriter(ABC):
             match part.kind:
                 case "words":
                     self._parts.append(part.text)
+                    self._last_thoughts = len(self._thought)
                     self._say(part.text)
                 case "thoughts":
                     self.thought = True
+                    self._thought.append(part.text)
                     self._think(part.text)
                 case "words_were_thoughts":
                     words, self.thought = self.text, True
                     self._parts.clear()
+                    self._thought.append(words)
                     self._recant(words)
                 case "thoughts_were_words":
+                    del self._thought[self._last_thoughts :]
                     self._parts.append(part.text)
                     self._restore(part.text)
 
