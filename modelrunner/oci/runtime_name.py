@@ -23,7 +23,7 @@ SIZES = {
 """What the official images are about, as downloads; manifests say it exactly."""
 
 LATEST = "latest"
-_TAG = re.compile(r"server(?:-(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?")
+_TAG = re.compile(r"server(?:-(?!b\d)(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?")
 _NATIVE_TAG = re.compile(r"(?:v?[\w.]+|latest)-(?P<backend>[a-z]+\d*)")
 _VERSION = re.compile(r"b?(\d{3,7})")
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
+from modelrunner.oci.digest import Digest
+from modelrunner.runtime.images.library import Installed, Library
 from tests.conftest import CommandLine
 
+BUILDS = ["installed:cpu@b11401", "installed:vulkan@b11434"]
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -121,6 +124,50 @@ def test_what_a_place_takes_is_completed(
     models: CommandLine, line: str, expected: list[str]
 ) -> None:
     assert [offer.partition("\t")[0] for offer in offered(models, line)] == expected
+
+
+@pytest.fixture
+def with_builds(cli: CommandLine) -> CommandLine:
+    """The command line with two builds out of images."""
+    library = Library(cli.home / "runtimes")
+    for backend, build in (("vulkan", "b11434"), ("cpu", "b11401")):
+        digest = Digest.of(backend.encode())
+        one = Installed(
+            folder=library.folder / digest.hex,
+            digest=digest,
+            reference="ghcr.io/ggml-org/llama.cpp:server",
+            backend=backend,
+            build=build,
+            program="app/llama-server",
+        )
+        with library.changing(), library.adding(digest) as beside:
+            library.record(beside, one)
+    return cli
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("modelrunner runtimes u", ["use", "update"]),
+        ("modelrunner runtimes use ", ["cpu@b11401", "vulkan@b11434"]),
+        ("modelrunner runtimes use cpu@b11401 ", []),
+        ("modelrunner runtimes remove v", ["vulkan@b11434"]),
+        ("modelrunner runtimes update cpu@b11401 ", ["vulkan@b11434"]),
+        ("modelrunner runtimes install cud", ["cuda12", "cuda13"]),
+        ("modelrunner runtimes list ", []),
+        ("modelrunner run ai/x --runtime inst", ["installed", *BUILDS]),
+        ("modelrunner run ai/x --runtime installed:v", BUILDS[1:]),
+    ],
+)
+def test_runtimes_out_of_images_are_completed(
+    with_builds: CommandLine, line: str, expected: list[str]
+) -> None:
+    assert [offer.partition("\t")[0] for offer in offered(with_builds, line)] == expected
+
+
+def test_bash_gets_what_follows_the_colon_of_a_runtime(with_builds: CommandLine) -> None:
+    line = "modelrunner serve ai/x --runtime installed:"
+    assert completed(with_builds, line) == ["cpu@b11401", "vulkan@b11434"]
 
 
 def test_the_names_of_a_project_are_completed(

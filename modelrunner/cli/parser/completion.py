@@ -237,10 +237,31 @@ def chat_templates(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return matching names of runtimes, installed or not."""
+    """Return matching names of runtimes, installed or not, and of builds out of images."""
     from modelrunner.runtime.select import known
 
-    return _begin(("auto", *(runtime.name for runtime in known(os.environ))), incomplete)
+    settings = _settings()
+    library = None if settings is None else settings.runtimes
+    names = ("auto", *(runtime.name for runtime in known(os.environ, library=library)))
+    return _begin((*names, *(f"installed:{name}" for name in _installed())), incomplete)
+
+
+def images_of_runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return matching names for an action of `runtimes`: what it installs, or is installed."""
+    from modelrunner.oci.runtime_name import AUTO, SIZES
+
+    action = ctx.params.get("action")
+    given = ctx.params.get("names") or ()
+    if action == "install":
+        return _begin((name for name in (AUTO, *SIZES) if name not in given), incomplete)
+    if action not in {"use", "update", "remove"} or (action == "use" and given):
+        return []
+    return _begin((name for name in _installed() if name not in given), incomplete)
+
+
+def actions_of_runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return matching actions of `runtimes`."""
+    return _begin(("install", "list", "use", "update", "remove"), incomplete)
 
 
 def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
@@ -302,9 +323,11 @@ _BY_NAME: Mapping[str, Completer] = {
 """Parameters whose metavars mean different things in other commands."""
 
 _BY_METAVAR: Mapping[str, Completer] = {
+    "ACTION": actions_of_runtimes,
     "COMMAND": commands,
     "KEY=VALUE": assignments,
     "REGISTRY": registries,
+    "RUNTIME": images_of_runtimes,
     "SRC": stored_models,
 }
 
@@ -325,6 +348,16 @@ def _settings() -> "Settings | None":
         return Settings.load(os.environ, defaults=True)
     except ModelRunnerError:
         return None
+
+
+def _installed() -> list[str]:
+    """Return the names of the runtimes that are installed from images."""
+    from modelrunner.runtime.images.library import Library
+
+    settings = _settings()
+    if settings is None:
+        return []
+    return list(dict.fromkeys(one.name for one in Library(settings.runtimes).all()))
 
 
 def _stored(incomplete: str) -> Iterator[str]:
