@@ -1,5 +1,6 @@
 """How the parts of a layer are put together, by what its tensors are called or by architecture."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,6 +25,7 @@ class Wiring:
         fused_qkv: One matrix makes query, key and value.
         attention_norm: Attention reads a normalized copy of the layer's input.
         feed_forward_norm: So does the feed-forward network.
+        bare_norms: Norms have no weights: that there are none says nothing.
         parallel: Whether attention and the feed-forward network work side by side: on the same
             normalized input, so with attention added first, on an input normalized again, or
             adding to the sum of input and attention, or with attention added to it.
@@ -37,6 +39,9 @@ class Wiring:
         learned_positions: Positions are looked up and added to the embeddings.
         entry_norm: The embeddings are normalized before the first layer.
         entry_kept: What the first layer gets is added in every later one.
+        settled: The input of a recurrence is computed before its states are fetched.
+        state_norms: What a recurrence gets its steps and turns from is normalized.
+        own_input: Numbers of an input of its own that each layer gets for a token.
         early_router: Experts are chosen by the layer's input, before attention.
         dense_beside: Experts work beside attention and a dense network, on a norm of their own.
         head_norm: Queries and keys are normalized head by head.
@@ -66,6 +71,7 @@ class Wiring:
     fused_qkv: bool = False
     attention_norm: bool = True
     feed_forward_norm: bool = True
+    bare_norms: bool = False
     parallel: Parallel = "no"
     layer_norm: bool = False
     gate: Gate = "separate"
@@ -77,6 +83,9 @@ class Wiring:
     learned_positions: bool = False
     entry_norm: bool = False
     entry_kept: bool = False
+    settled: bool = False
+    state_norms: bool = False
+    own_input: int = 0
     early_router: bool = False
     dense_beside: bool = False
     head_norm: bool = False
@@ -107,6 +116,7 @@ _CHOSEN = Wiring(normalized=False)
 _GEMMA = Wiring(windows=True)
 _HEAD_NORM = Wiring(head_norm=True)
 _NO_GATE = Wiring(gate="none")
+_SETTLED = Wiring(settled=True)
 
 _ARCHITECTURES: dict[str, Wiring] = {
     "arcee": _NO_GATE,
@@ -131,6 +141,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "gemma-embedding": Wiring(windows=True, encoder=True, head_norm=True),
     "gemma2": _GEMMA,
     "gemma3": replace(_GEMMA, head_norm=True),
+    "gemma4": replace(_GEMMA, head_norm=True, value_norm=True),
     "gemma3n": replace(_GEMMA, head_norm=True, value_norm=True),
     "glm4": Wiring(gate="fused"),
     "glm4moe": Wiring(gating="sigmoid", scored_bias=True, head_norm=True),
@@ -148,6 +159,9 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "jina-bert-v3": Wiring(encoder=True, norms_after=True, fused_qkv=True, gate="none"),
     "lfm2": Wiring(residual_first=True, head_norm=True),
     "lfm2moe": Wiring(residual_first=True, head_norm=True),
+    "jamba": Wiring(normalized=False, rope=False),
+    "kimi-k3": _SETTLED,
+    "kimi-linear": _SETTLED,
     "llama": _LLAMA,
     "llama-embed": _LLAMA,
     "mamba": _LLAMA,
@@ -174,7 +188,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
         expert_gate="none",
         normalized=False,
     ),
-    "olmo": Wiring(layer_norm=True),
+    "olmo": Wiring(layer_norm=True, bare_norms=True),
     "olmo2": Wiring(attention_norm=False, feed_forward_norm=False),
     "olmoe": _CHOSEN,
     "phi2": Wiring(parallel="first", fused_qkv=True, gate="none"),
@@ -185,12 +199,16 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "qwen2vl": Wiring(axes=4),
     "qwen3": _HEAD_NORM,
     "qwen3moe": _HEAD_NORM,
-    "qwen3next": Wiring(query_gate=True, head_norm=True, shared_gate=True),
-    "qwen35": Wiring(query_gate=True, head_norm=True, axes=4),
-    "qwen35moe": Wiring(query_gate=True, head_norm=True, shared_gate=True, axes=4),
+    "qwen3next": Wiring(settled=True, query_gate=True, head_norm=True, shared_gate=True),
+    "qwen35": Wiring(settled=True, query_gate=True, head_norm=True, axes=4),
+    "qwen35moe": Wiring(settled=True, query_gate=True, head_norm=True, shared_gate=True, axes=4),
     "qwen3vl": Wiring(head_norm=True, axes=4),
     "qwen3vlmoe": Wiring(head_norm=True, axes=4),
     "refact": Wiring(rope=False),
+    "rwkv6": Wiring(entry_norm=True, layer_norm=True),
+    "rwkv6qwen2": _LLAMA,
+    "rwkv7": Wiring(entry_norm=True, layer_norm=True),
+    "arwkv7": _LLAMA,
     "seed_oss": _LLAMA,
     "smallthinker": Wiring(
         windows=True, rope_windowed_only=True, early_router=True, gating="sigmoid"
@@ -201,22 +219,21 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "starcoder2": _NO_GATE,
     "t5": Wiring(relative=True, crossed=True, rope=False, all_rows=True),
     "t5encoder": Wiring(relative=True, rope=False),
-    "talkie": Wiring(entry_norm=True, entry_kept=True),
+    "talkie": Wiring(entry_norm=True, entry_kept=True, bare_norms=True),
 }
 
 _LIKE_LLAMA = frozenset(
     {
-        "afmoe", "apertus", "arwkv7", "baichuan", "bailingmoe", "bailingmoe2", "bailingmoe3",
-        "chameleon", "chatglm", "codeshell", "dbrx", "deci", "deepseek2-ocr", "deepseek32",
-        "deepseek4", "dflash", "dots1", "dots3note", "dream", "eagle3", "ernie4_5-moe",
-        "eurobert", "exaone-moe", "gemma4", "gemma4-assistant", "glm-dsa", "glm5-next", "gptj",
-        "granite_swa", "graniteswitch", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl",
-        "hy_v3", "hy_v4", "jais2", "jamba", "kimi-k3", "kimi-linear", "laguna", "llada",
-        "llada-moe", "llama4", "maincoder", "maple", "mellum", "mimo2", "minicpm3",
-        "minimax-01", "minimax-m2", "minimax-m3", "mistral4", "modern-bert", "muse-glimmer",
-        "nanbeige", "neo-bert", "openelm", "orion", "paddleocr", "pangu-embedded", "phimoe",
-        "plamo2", "plamo3", "plm", "pockettts", "qwen", "qwen3tts", "qwen4exp", "rnd1", "rwkv6",
-        "rwkv6qwen2", "rwkv7", "spark2_5", "step35", "wavtokenizer-dec", "xverse",
+        "afmoe", "apertus", "baichuan", "bailingmoe", "bailingmoe2", "bailingmoe3", "chameleon",
+        "chatglm", "codeshell", "dbrx", "deci", "deepseek2-ocr", "deepseek32", "deepseek4",
+        "dflash", "dots1", "dots3note", "dream", "eagle3", "ernie4_5-moe", "eurobert",
+        "exaone-moe", "gemma4-assistant", "glm-dsa", "glm5-next", "gptj", "granite_swa",
+        "graniteswitch", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl", "hy_v3", "hy_v4",
+        "jais2", "laguna", "llada", "llada-moe", "llama4", "maincoder", "maple", "mellum",
+        "mimo2", "minicpm3", "minimax-01", "minimax-m2", "minimax-m3", "mistral4",
+        "modern-bert", "muse-glimmer", "nanbeige", "neo-bert", "openelm", "orion", "paddleocr",
+        "pangu-embedded", "phimoe", "plamo2", "plamo3", "plm", "pockettts", "qwen", "qwen3tts",
+        "qwen4exp", "rnd1", "spark2_5", "step35", "wavtokenizer-dec", "xverse",
     }
 )  # fmt: skip
 
@@ -273,6 +290,7 @@ _POST_NORMS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
 attention."""
 
 _SIGMOID = 2
+_LAYER = re.compile(r"^.*\bblk\.\d+\.")
 
 
 def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiring:
@@ -286,7 +304,9 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
     causal = bool(hyper.get("attention.causal") is not False)
     wiring = replace(
         wiring,
-        encoder=hyper.architecture in _WITHOUT_CACHE or wiring.relative or not causal,
+        encoder=hyper.architecture in _WITHOUT_CACHE
+        or (wiring.relative and not wiring.crossed)
+        or not causal,
         cached=hyper.architecture not in _WITHOUT_CACHE and (causal or wiring.known),
         windows=any(
             is_windowed(hyper, i) for i in range(min(hyper.count("block_count"), MAX_LAYERS))
@@ -297,24 +317,25 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
             and hyper.get("attention.layer_norm_rms_epsilon") is None
         ),
         pictures=hyper.count("n_deepstack_layers"),
+        own_input=hyper.count("embedding_length_per_layer_input"),
     )
     if not tensors:
         return wiring
-    suffixes = {
-        name.partition(".")[2].partition(".")[2]: tensor for name, tensor in tensors.items()
-    }
+    suffixes = {_LAYER.sub("", name): tensor for name, tensor in tensors.items()}
     has_norm = "ffn_norm.weight" in suffixes
     return replace(
         wiring,
-        fused_qkv="attn_qkv.weight" in suffixes,
-        attention_norm="attn_norm.weight" in suffixes,
-        feed_forward_norm=bool(_FEED_FORWARD_NORMS & suffixes.keys())
+        fused_qkv="attn_qkv.weight" in suffixes and "attn_q.weight" not in suffixes,
+        attention_norm=wiring.bare_norms or "attn_norm.weight" in suffixes,
+        feed_forward_norm=wiring.bare_norms
+        or bool(_FEED_FORWARD_NORMS & suffixes.keys())
         or len(_POST_NORMS & suffixes.keys()) == 1,
         parallel="sum" if hyper.architecture == "stablelm" and not has_norm else wiring.parallel,
         gate=_gate(hyper, suffixes),
         head_norm="attn_q_norm.weight" in suffixes,
         expert_gate=_expert_gate(suffixes),
         shared_expert_gate="separate" if "ffn_gate_shexp.weight" in suffixes else "none",
+        state_norms="ssm_b_norm.weight" in suffixes,
         inner_norms="attn_sub_norm.weight" in suffixes,
         entry_norm=wiring.entry_norm,
         learned_positions="position_embd.weight" in tensors,

@@ -5,14 +5,15 @@ from math import prod
 from modelrunner.memory.model.parts import Latent, Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.indexer import choose, keep_index, mask_others
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 
 def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:
     """Attention of layer `i`, with the projection back."""
-    if shape.latent:
-        return _attend_latent(graph, shape, shape.latent, batch, shape.layers[i], current)
     layer, wiring = shape.layers[i], shape.wiring
+    if layer.latent:
+        return _attend_latent(graph, shape, layer.latent, batch, layer, current)
     query, key, value = _query_key_value(graph, shape, batch, layer, current)
     query_gate = query if wiring.query_gate else None
     query, key = (_turned(graph, shape, batch, i, tensor) for tensor in (query, key))
@@ -30,13 +31,15 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
     if wiring.encoder:
         mask = batch.masks[layer.windowed]
         if wiring.relative:
-            out = _biased(graph, batch, query, key, value)
+            across = graph.permute(value, 1, 2, 0, 3)
+            across = graph.new((batch.tokens, value.shape[0], value.shape[1]), across)
+            out = _biased(graph, batch, query, graph.permute(key, 0, 2, 1, 3), across)
         else:
             out = _uncached(graph, batch, query, key, value, mask)
         return graph.new((shape.embedding, batch.tokens), out)
     if not layer.reuses_cache:
         _keep(graph, batch, layer, key, value)
-    out = _mixed(graph, batch, query, layer.value_size, windowed=layer.windowed)
+    out = (_biased_over_cache if wiring.relative else _mixed)(graph, batch, layer, query)
     if by_value:
         out = _rotated(graph, out, by_value)
     out = _gated(graph, layer, out, current, query_gate)
@@ -157,36 +160,40 @@ def attend_across(graph: Graph, shape: ModelShape, batch: Batch, i: int, current
 
 
 def _biased(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of the micro batch to itself, with a bias for each distance and head."""
+    """Attention with a bias for each distance and head; values lie across."""
     _, heads, tokens, _ = query.shape
-    across = graph.new((tokens, value.shape[0], value.shape[1]), graph.permute(value, 1, 2, 0, 3))
-    scores = graph.new((tokens, tokens, heads), graph.permute(key, 0, 2, 1, 3), query)
-    found = graph.new((heads, tokens * tokens), graph.reshape(batch.distances, tokens * tokens))
-    bias = graph.new((tokens, tokens, heads), graph.reshape(found, heads, tokens, tokens))
+    cells, size, *_ = value.shape
+    graph.expand(value)
+    scores = graph.new((cells, tokens, heads), key, graph.permute(query, 0, 2, 1, 3))
+    found = graph.new((heads, tokens * cells), graph.reshape(batch.distances, tokens * cells))
+    bias = graph.new((cells, tokens, heads), graph.reshape(found, heads, cells, tokens))
     scores = graph.same(graph.same(scores, bias), batch.masks[0])
-    out = graph.new((value.shape[0], tokens, heads), graph.expand(across), scores)
-    return graph.expand(graph.new((value.shape[0] * heads, tokens), graph.permute(out, 0, 2, 1, 3)))
+    out = graph.permute(graph.new((size, tokens, heads), value, scores), 0, 2, 1, 3)
+    return graph.expand(graph.new((size * heads, tokens), out))
 
 
-def _mixed(
-    graph: Graph, batch: Batch, query: Tensor, value_size: int, *, windowed: bool = False
-) -> Tensor:
+def _biased_over_cache(graph: Graph, batch: Batch, layer: Layer, query: Tensor) -> Tensor:
+    size = (batch.load.cells, layer.value_size, layer.kv_heads)
+    return _biased(graph, batch, query, query, graph.new(size, query, unit=2))
+
+
+def _mixed(graph: Graph, batch: Batch, layer: Layer, query: Tensor) -> Tensor:
     """Values weighed by how queries match keys: all heads of a token side by side."""
     size, heads, tokens, _ = query.shape
     streams = batch.load.streams
     each = tokens // streams
-    mask = batch.masks[windowed]
+    mask = batch.masks[layer.windowed]
     query = graph.view(
         query, (size, heads, each, streams), *query.strides[1:3], query.strides[2] * each
     )
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
-        out = graph.new((value_size, heads, each, streams), query, mask)
-        return graph.expand(graph.reshape(out, value_size * heads, tokens))
+        out = graph.new((layer.value_size, heads, each, streams), query, mask)
+        return graph.expand(graph.reshape(out, layer.value_size * heads, tokens))
     scores = graph.new((mask.shape[0], each, heads, streams), query)
     scores = graph.same(scores, mask)
-    out = graph.permute(graph.new((value_size, each, heads, streams), scores), 0, 2, 1, 3)
-    return graph.expand(graph.new((value_size * heads, tokens), out))
+    out = graph.permute(graph.new((layer.value_size, each, heads, streams), scores), 0, 2, 1, 3)
+    return graph.expand(graph.new((layer.value_size * heads, tokens), out))
 
 
 def _attend_latent(
@@ -195,6 +202,8 @@ def _attend_latent(
     """Queries are brought into the compressed space, so that one key serves all heads."""
     tokens, heads = batch.tokens, layer.heads
     plain = latent.key_size - latent.rope
+    if layer.indexer:
+        keep_index(graph, batch, layer.indexer, current)
     source = current
     if latent.query_rank:
         source = graph.same(graph.new((latent.query_rank, tokens), current))
@@ -219,12 +228,20 @@ def _attend_latent(
     key = graph.new((joined, 1, tokens), kept, turned_key)
     for tensor in (query, kept, key):
         graph.expand(tensor)
-    place = batch.places[0][0]
+    place = batch.places[layer.windowed][0]
     graph.expand(graph.store(graph.view(key, (joined, tokens), key.strides[2]), place))
-    return graph.new((shape.embedding, tokens), _mixed_latent(graph, latent, batch, query))
+    mask = batch.masks[layer.windowed]
+    if layer.indexer:
+        batch.chosen[:] = [choose(graph, batch, layer.indexer, current, source)]
+    if batch.chosen and not layer.windowed:
+        mask = mask_others(graph, batch.chosen[0], mask)
+    out = _mixed_latent(graph, latent, batch, query, mask)
+    return graph.new((shape.embedding, tokens), _gated(graph, layer, out, current, None))
 
 
-def _mixed_latent(graph: Graph, latent: Latent, batch: Batch, query: Tensor) -> Tensor:
+def _mixed_latent(
+    graph: Graph, latent: Latent, batch: Batch, query: Tensor, mask: Tensor
+) -> Tensor:
     size, heads, tokens, _ = query.shape
     streams = batch.load.streams
     each = tokens // streams
@@ -233,15 +250,15 @@ def _mixed_latent(graph: Graph, latent: Latent, batch: Batch, query: Tensor) -> 
     )
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
-        out = graph.new((latent.rank, heads, each, streams), query, batch.masks[0])
+        out = graph.new((latent.rank, heads, each, streams), query, mask)
         out = graph.permute(out, 0, 2, 1, 3)
         out = graph.new((latent.value_size, each, heads, streams), out)
         out = graph.permute(out, 0, 2, 1, 3)
         out = graph.new((latent.value_size, heads, each, streams), out)
         return graph.expand(graph.reshape(out, latent.value_size * heads, tokens))
-    scores = graph.new((batch.masks[0].shape[0], each, heads, streams), query)
-    scores = graph.same(scores, batch.masks[0])
-    turned = graph.new((batch.masks[0].shape[0], latent.rank, 1, streams), unit=2)
+    scores = graph.new((mask.shape[0], each, heads, streams), query)
+    scores = graph.same(scores, mask)
+    turned = graph.new((mask.shape[0], latent.rank, 1, streams), unit=2)
     out = graph.new((latent.rank, each, heads, streams), turned, scores)
     out = graph.permute(graph.new((latent.value_size, each, heads, streams), out), 0, 2, 1, 3)
     return graph.expand(graph.new((latent.value_size * heads, tokens), out))

@@ -1,6 +1,6 @@
 """The inputs of a micro batch: what is filled before the graph runs and read by many layers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import window_cells
@@ -30,6 +30,10 @@ class Batch:
         distances: Which bias the distance between two tokens has.
         encoded: The result of an encoder.
         across: Which of its tokens a token sees.
+        index_places: Where in the indexer's cache keys go.
+        index_mask: Which cells of it a token sees.
+        index_rotation: What its keys and queries are rotated by.
+        chosen: The tokens that the last indexer chose: layers without one attend to them too.
         given: What the first layer gets, with an image's vectors for later layers beside it.
     """
 
@@ -44,7 +48,11 @@ class Batch:
     distances: Tensor
     encoded: Tensor
     across: Tensor
+    index_places: Tensor
+    index_mask: Tensor
+    index_rotation: Tensor
     given: Tensor
+    chosen: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def of(cls, graph: Graph, shape: ModelShape, load: Load) -> "Batch":
@@ -71,11 +79,21 @@ class Batch:
             ),
             rotations=tuple(_rotations(graph, shape, load, windowed=w) for w in (False, True)),
             states=graph.leaf(sequences),
-            distances=graph.leaf(tokens, tokens),
+            distances=graph.leaf(cells[0], tokens),
             encoded=graph.leaf(shape.embedding, tokens),
             across=graph.leaf(tokens, tokens, unit=_MASK[load.flash_attention]),
+            index_places=graph.leaf(tokens, unit=_INDEX),
+            index_mask=graph.leaf(
+                load.cells, tokens // streams, 1, streams, unit=_MASK[load.flash_attention]
+            ),
+            index_rotation=graph.leaf(_index_side(shape), _index_side(shape)),
             given=_embedded(graph, shape, tokens),
         )
+
+
+def _index_side(shape: ModelShape) -> int:
+    """Numbers in the key of an indexer."""
+    return next((layer.indexer.key_size for layer in shape.layers if layer.indexer), 0)
 
 
 def _embedded(graph: Graph, shape: ModelShape, tokens: int) -> Tensor:

@@ -23,7 +23,7 @@ def gemma3n_graph(graph: Graph, shape: ModelShape, batch: Batch) -> None:
     """Puts the whole model's graph in order."""
     wide, tokens = shape.embedding, batch.tokens
     current = graph.same(batch.given)
-    own = _own_inputs(graph, shape, batch, current)
+    own = own_inputs(graph, batch, current, _OWN_INPUT, len(shape.layers))
     length = _length(graph, current)
     others = graph.new((wide, tokens, _STREAMS - 1), current)
     others = graph.new((wide, tokens, _STREAMS - 1), others)
@@ -40,15 +40,15 @@ def gemma3n_graph(graph: Graph, shape: ModelShape, batch: Batch) -> None:
     graph.expand(graph.new((shape.vocabulary, batch.rows.shape[0]), picked))
 
 
-def _own_inputs(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Tensor:
+def own_inputs(graph: Graph, batch: Batch, current: Tensor, width: int, layers: int) -> Tensor:
     """A small vector for each token and layer, looked up and projected."""
-    tokens, layers = batch.tokens, len(shape.layers)
-    found = graph.new((_OWN_INPUT * layers, tokens), graph.leaf(tokens))
-    found = graph.expand(graph.same(graph.reshape(found, _OWN_INPUT, layers, tokens)))
-    made = graph.new((_OWN_INPUT * layers, tokens), current)
-    made = graph.same(graph.reshape(made, _OWN_INPUT, layers, tokens))
+    tokens = batch.tokens
+    found = graph.new((width * layers, tokens), graph.leaf(tokens))
+    found = graph.expand(graph.same(graph.reshape(found, width, layers, tokens)))
+    made = graph.new((width * layers, tokens), current)
+    made = graph.same(graph.reshape(made, width, layers, tokens))
     mixed = graph.permute(graph.same(made, found), 0, 2, 1, 3)
-    return graph.new((_OWN_INPUT, tokens, layers), mixed)
+    return graph.new((width, tokens, layers), mixed)
 
 
 def _layer(

@@ -17,11 +17,12 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.attention import attend, attend_across
 from modelrunner.memory.plan.batch import Batch
 from modelrunner.memory.plan.feed_forward import feed_forward
-from modelrunner.memory.plan.gemma3n import gemma3n_graph
+from modelrunner.memory.plan.gemma3n import gemma3n_graph, own_inputs
 from modelrunner.memory.plan.kv_cache import planned
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import Graph, Tensor
 from modelrunner.memory.plan.recurrence import recur
+from modelrunner.memory.plan.rwkv import rwkv_layer
 
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:
@@ -42,11 +43,18 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
         gemma3n_graph(graph, shape, batch)
         return graph
     current = _entered(graph, shape, batch)
+    own = None
+    if width := shape.wiring.own_input:
+        own = own_inputs(graph, batch, current, width, len(shape.layers))
     layer = _late_norm_layer if shape.wiring.norms_after else _layer
+    if shape.state_space and shape.state_space.kind == "rwkv":
+        layer = rwkv_layer
     late = shape.wiring.late_rows
     for i in range(len(shape.layers)):
         last = i == len(shape.layers) - 1 and not (late or shape.wiring.all_rows)
         current = layer(graph, shape, batch, i, current, batch.rows if last else None)
+        if own is not None:
+            current = _with_own_input(graph, shape, current, own)
         if i < shape.wiring.pictures:
             wide = batch.given.strides[1]
             picture = graph.view(batch.given, (shape.embedding, batch.tokens), wide)
@@ -109,6 +117,14 @@ def _layer(
     if not layer.feed_forward and not layer.routed:
         return added
     return _forward(graph, shape, layer, added, given if wiring.early_router else None)
+
+
+def _with_own_input(graph: Graph, shape: ModelShape, current: Tensor, own: Tensor) -> Tensor:
+    """What a layer gives, with its own input mixed in."""
+    tokens, width = current.shape[1], shape.wiring.own_input
+    gate = graph.same(graph.new((width, tokens), current))
+    mixed = graph.same(gate, graph.view(own, (width, tokens), own.strides[1]))
+    return graph.same(graph.same(current, graph.same(graph.new((shape.embedding, tokens), mixed))))
 
 
 def _alone(graph: Graph, shape: ModelShape, layer: Layer, given: Tensor) -> Tensor:

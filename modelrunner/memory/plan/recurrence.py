@@ -19,11 +19,17 @@ def recur(graph: Graph, shape: ModelShape, batch: Batch, current: Tensor) -> Ten
     space = shape.state_space
     if space is None:
         return current
+    if shape.wiring.settled:
+        graph.expand(current)
     mixed = _KINDS.get(space.kind, _second if space.groups and space.heads else _first)
+    if mixed is _first and shape.wiring.state_norms:
+        mixed = _first_normed
     out = mixed(graph, space, batch, current)
     out = graph.reshape(out, space.inner, batch.tokens)
     out = graph.new((shape.embedding, batch.tokens), out)
-    return out if space.kind == "mamba" else graph.reshape(out, shape.embedding, batch.tokens)
+    return (
+        out if space.kind in ("mamba", "kda") else graph.reshape(out, shape.embedding, batch.tokens)
+    )
 
 
 def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
@@ -50,7 +56,13 @@ def _second(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> T
     return graph.same(graph.reshape(out, inner // space.groups, space.groups, each, sequences))
 
 
-def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+def _first_normed(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    return _first(graph, space, batch, current, normed=True)
+
+
+def _first(
+    graph: Graph, space: StateSpace, batch: Batch, current: Tensor, *, normed: bool = False
+) -> Tensor:
     sequences, inner, rank, state = batch.load.parallel, space.inner, space.heads, space.state
     each = batch.tokens // sequences
     whole = (inner, each, sequences)
@@ -64,7 +76,9 @@ def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Te
         graph.view(more, (state, 1, each, sequences), 4 * state, *more.strides[1:3])
         for _ in range(2)
     ]
-    step = graph.same(graph.new(whole, graph.new((rank, each, sequences), step)))
+    step = graph.same(step) if normed else graph.new((rank, each, sequences), step)
+    step = graph.same(graph.new(whole, step))
+    turns = [graph.same(turn) for turn in turns] if normed else turns
     given = graph.reshape(mixed, 1, inner, each, sequences)
     scanned = _scanned(graph, space, batch, given, step, *turns)
     out = graph.view(scanned, whole, 4 * inner, 4 * inner * each)
@@ -75,11 +89,12 @@ def _first(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Te
 def _last_tokens(graph: Graph, space: StateSpace, batch: Batch) -> Tensor:
     """What the convolution looks back at, for each sequence of the batch."""
     sequences = batch.load.parallel
-    found = _states(graph, batch, space.conv_state)
+    found = states_of(graph, batch, space.conv_state)
     return graph.reshape(found, max(space.conv - 1, 1), space.convolved, sequences)
 
 
-def _states(graph: Graph, batch: Batch, size: int) -> Tensor:
+def states_of(graph: Graph, batch: Batch, size: int) -> Tensor:
+    """The states of the sequences of a batch."""
     sequences = batch.load.parallel
     found = graph.expand(graph.new((size, sequences), graph.view(batch.states, (sequences,))))
     _move_others(graph, batch, size)
@@ -135,13 +150,12 @@ def _delta(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Te
     sequences, inner, heads, groups = batch.load.parallel, space.inner, space.heads, space.groups
     each, head = batch.tokens // sequences, inner // max(heads, 1)
     by_head, by_group = (head, heads, each, sequences), (space.state, groups, each, sequences)
-    graph.expand(current)
     conv = _last_tokens(graph, space, batch)
     mixed = graph.reshape(
         graph.new((space.convolved, batch.tokens), current), space.convolved, each, sequences
     )
     joined = _joined(graph, space, conv, mixed)
-    state = _states(graph, batch, space.scan_state)
+    state = states_of(graph, batch, space.scan_state)
     mixed = graph.same(graph.new((space.convolved, each, sequences), joined))
     row = mixed.strides[1]
     query, key = (
@@ -161,4 +175,32 @@ def _delta(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Te
     return graph.same(out, graph.same(gate))
 
 
-_KINDS = {"short": _short, "delta": _delta}
+def _kda(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    """Kimi's delta attention: queries, keys and values each go through a convolution."""
+    sequences, inner, heads, head = batch.load.parallel, space.inner, space.heads, space.state
+    tokens, each, by_head = batch.tokens, batch.tokens // sequences, (head, heads, batch.tokens)
+    kept = graph.reshape(states_of(graph, batch, space.conv_state), space.conv - 1, 3 * inner)
+    parts = []
+    for _ in range(3):
+        last = graph.view(kept, (space.conv - 1, inner, sequences), kept.strides[1])
+        made = graph.reshape(graph.new((inner, tokens), current), inner, each, sequences)
+        parts.append(_joined(graph, space, last, made))
+    state = states_of(graph, batch, space.scan_state)
+    turned = [
+        graph.same(graph.reshape(graph.new((inner, each, sequences), part), inner, tokens))
+        for part in parts
+    ]
+    query, key, value = (graph.reshape(part, *by_head) for part in turned)
+    decay = graph.same(graph.new((inner, tokens), graph.new((head, tokens), current)))
+    decay = graph.same(graph.reshape(decay, *by_head))
+    strength = graph.same(graph.reshape(graph.new((heads, tokens), current), 1, heads, tokens))
+    size = (inner, tokens + head * sequences)
+    made = graph.new(size, graph.same(query), graph.same(key), value, decay, strength, state)
+    graph.expand(graph.store(graph.view(made, (space.scan_state, sequences))))
+    out = graph.new(by_head, graph.view(made, by_head, 4 * head, 4 * inner))
+    out = graph.same(graph.reshape(out, *by_head))
+    gate = graph.new((inner, tokens), graph.new((head, tokens), current))
+    return graph.new((inner, tokens), graph.same(out, graph.same(graph.reshape(gate, *by_head))))
+
+
+_KINDS = {"kda": _kda, "short": _short, "delta": _delta}
