@@ -74,6 +74,31 @@ def test_both_are_asked_once_and_told_with_size_and_fit(search, docker_hub, hub)
     assert len(hub.requests) == 1
 
 
+THINKS = (
+    "{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}{% for t in tools or [] %}"
+    "{{ t.function.name }}{% endfor %}{% if enable_thinking %}<think>{% endif %}"
+)
+
+
+def test_it_says_what_a_model_can_do_as_its_card_or_its_template_says(search, hub: Hub) -> None:
+    hub.repositories["Org/Big-GGUF"].gguf = {"total": 8 * 10**9, "chat_template": THINKS}
+    found = {hit["name"]: hit["capabilities"] for hit in json.loads(search("--json").stdout)}
+    assert found == {
+        "ai/smollm2": ["tools"],
+        # its card is not in the catalog
+        "ai/unheard-of": None,
+        "ai/granite-4.0-micro": ["tools"],
+        # by its template, and the projector beside it
+        "hf.co/Org/Big-GGUF": ["tools", "thinking", "images"],
+        "hf.co/Org/Huge-GGUF": None,
+        "hf.co/Org/Silent-GGUF": None,
+    }
+    lines = search().stdout.splitlines()
+    assert "CAPABILITIES" in lines[0]
+    (big,) = [line for line in lines if "Big-GGUF" in line]
+    assert "tools, thinking, images" in big
+
+
 def test_words_narrow_it(search, hub: Hub) -> None:
     names = search("granite", "-q").stdout.split()
     assert names == ["ai/granite-4.0-micro"]
