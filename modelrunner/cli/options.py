@@ -190,8 +190,8 @@ RuntimeChoice: TypeAlias = Annotated[
     typer.Option(
         "--runtime",
         metavar="NAME|URL",
-        help="Runtime to use: auto, installed, llama-server, llama-cpp-python, xllamacpp, docker,"
-        " or the URL of a running server.",
+        help="Runtime to use: auto, locked, installed[:NAME], llama-server, llama-cpp-python,"
+        " xllamacpp, docker, or the URL of a running server.",
     ),
 ]
 Fit: TypeAlias = Annotated[

@@ -13,6 +13,7 @@ from modelrunner.runtime.backends.llama_server import LlamaServer
 from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import Ability, Availability, Runtime
 from modelrunner.runtime.images.library import INSTALLED, Library
+from modelrunner.runtime.images.project import LOCKED, locked_runtime, require_locked
 from modelrunner.system import installation
 from modelrunner.text import sanitize_line, suggest
 
@@ -32,7 +33,9 @@ def select(
     """The runtime that was asked for, if it is there.
 
     Args:
-        choice: `auto`, a runtime's name, or the URL of a running OpenAI-compatible server.
+        choice: `auto`, `locked`, a runtime's name, or the URL of a running OpenAI-compatible
+            server. With `auto` the runtime that a lock in the current directory pins comes first,
+            if it is installed.
         environ: Our environment: where programs are found, and what children inherit.
         api_key: The key of the server behind a URL.
         image: The image for a container; empty for llama.cpp's own.
@@ -50,8 +53,16 @@ def select(
     name, colon, wanted = choice.partition(":")
     if name == INSTALLED and colon and library is not None:
         return _require(InstalledRuntime(Library(library), environ, wanted))
+    if choice == LOCKED and library is not None:
+        one = require_locked(Library(library))
+        return InstalledRuntime(Library(library), environ, str(one.digest), one.name)
     runtimes_known = known(environ, image, library)
     if choice == AUTO:
+        # what a project pins is meant for its models
+        pinned = None if library is None else locked_runtime(Library(library))
+        if library is not None and pinned is not None:
+            first = InstalledRuntime(Library(library), environ, str(pinned.digest), pinned.name)
+            runtimes_known = (first, *runtimes_known)
         return _first_available(runtimes_known, needs)
     for runtime in runtimes_known:
         if runtime.name == choice:
@@ -59,7 +70,7 @@ def select(
     names = [AUTO, *(runtime.name for runtime in runtimes_known)]
     raise UsageError(
         f"{origin}: unknown runtime {sanitize_line(choice, 80)!r}",
-        hint=suggest(choice, names) or f"use {', '.join(names)}, or the URL of a server",
+        hint=suggest(choice, [*names, LOCKED]) or f"use {', '.join(names)}, or the URL of a server",
     )
 
 

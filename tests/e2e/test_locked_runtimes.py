@@ -185,7 +185,8 @@ def test_a_build_that_is_in_use_stays_in_use(
     published(registry, shell_image("b101"))
     assert ghcr("lock").returncode == 0
     done = ghcr("pull", "--locked")
-    assert "use it with `--runtime installed:vulkan@b101`" in done.stdout
+    said = "used in the project's directory, elsewhere with `--runtime installed:vulkan@b101`"
+    assert said in done.stdout
     assert installed(ghcr) == {"cpu@b100": True, "vulkan@b101": False}
 
 
@@ -519,3 +520,56 @@ def test_a_locked_runtime_is_pulled_from_a_shared_store(
             share.kill()
     assert done.returncode == 0, done.stderr
     assert installed(other) == {"vulkan@b101": True}
+
+
+def chosen(cli: CommandLine, **environ: str) -> tuple[str, str | None]:
+    """The runtime that a start would use, and which build of it `run` would name."""
+    from modelrunner.runtime.select import select
+
+    rows = json.loads(cli("runtimes", "--json", **environ).stdout)
+    name = next(row["name"] for row in rows if row["chosen"])
+    choice = environ.get("MODELRUNNER_RUNTIME", "auto")
+    image = select(choice, environ=cli.environ, library=cli.home / "runtimes").image()
+    return name, None if image is None else image.name
+
+
+def test_a_project_is_run_with_its_locked_build_whatever_is_in_use(
+    ghcr: CommandLine, registry: Registry, wanted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked").returncode == 0
+    registry.add(artifact_of(shell_image("b102")), REPOSITORY, ["server-vulkan"])
+    assert ghcr("runtimes", "update", "--yes").returncode == 0
+    assert installed(ghcr) == {"vulkan@b101": False, "vulkan@b102": True}
+    assert chosen(ghcr) == ("installed", "vulkan@b101")
+    assert chosen(ghcr, MODELRUNNER_RUNTIME="locked") == ("installed", "vulkan@b101")
+    assert chosen(ghcr, MODELRUNNER_RUNTIME="installed") == ("installed", "vulkan@b102")
+    (wanted / "modelrunner.lock").write_text("no lock")
+    assert chosen(ghcr) == ("installed", "vulkan@b102")
+    monkeypatch.chdir(wanted.parent)
+    assert chosen(ghcr) == ("installed", "vulkan@b102")
+
+
+def test_a_locked_runtime_that_cannot_be_used_is_said(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    run = ("run", "ai/x", "hi", "--runtime", "locked", "--offline")
+
+    def said() -> str:
+        done = ghcr(*run)
+        assert done.returncode == 8
+        return done.stderr.partition("\n")[0]
+
+    assert said() == "error: locked: modelrunner.lock: file not found"
+    text = (wanted / "modelrunner.toml").read_text()
+    (wanted / "modelrunner.toml").write_text(text.partition("[runtime]")[0])
+    assert ghcr("lock").returncode == 0
+    assert said() == "error: modelrunner.lock pins no runtime"
+    (wanted / "modelrunner.toml").write_text(text)
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    name = "ghcr.io/ggml-org/llama.cpp:server-vulkan"
+    assert said() == f"error: {name}, which modelrunner.lock pins, is not installed"
+    done = ghcr("doctor", "--offline", MODELRUNNER_RUNTIME="locked")
+    assert f"the configured runtime locked is not usable: {name}" in done.stdout + done.stderr

@@ -242,7 +242,7 @@ def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
 
     settings = _settings()
     library = None if settings is None else settings.runtimes
-    names = ("auto", *(runtime.name for runtime in known(os.environ, library=library)))
+    names = ("auto", "locked", *(runtime.name for runtime in known(os.environ, library=library)))
     return _begin((*names, *(f"installed:{name}" for name in _installed())), incomplete)
 
 

@@ -108,7 +108,8 @@ class RuntimeResult:
                 f"the locked runtime {name} has no image for {found.platform}, only for {there}: "
                 "nothing was installed"
             )
-        used = "in use" if found.in_use else f"use it with `--runtime installed:{one.name}`"
+        elsewhere = f"elsewhere with `--runtime installed:{one.name}`"
+        used = "in use" if found.in_use else f"used in the project's directory, {elsewhere}"
         if found.status == "up-to-date":
             return f"{name}: installed as {one.name} ({one.digest.short}), {used}"
         size, spent = format_size(found.downloaded_bytes), format_duration(found.duration_s)

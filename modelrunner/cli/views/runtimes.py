@@ -119,7 +119,8 @@ def _chosen(context: Context) -> str | None:
         found: Runtime = context.workspace.runtime(None)
     except (RuntimeUnavailableError, UsageError):
         return None
-    return found.name
+    # one of several that are installed
+    return found.name.partition(":")[0]
 
 
 def _devices(entry: Availability, found: Sequence[Device]) -> list[str]:

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from modelrunner.errors import ExitStatus
+from modelrunner.errors import ExitStatus, ModelRunnerError
 from modelrunner.operations.devices import Usable, look_at
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, well
 from modelrunner.runtime.backends.installed import InstalledRuntime
+from modelrunner.runtime.base import Availability
 from modelrunner.runtime.images.library import INSTALLED, Library
+from modelrunner.runtime.images.project import LOCKED, require_locked
 from modelrunner.runtime.select import AUTO, quickest, runtimes
 from modelrunner.units import format_size
 
@@ -23,9 +25,8 @@ def installed(
     broken_here = [entry for entry in found if entry.installed and not entry.available]
     here = [entry for entry in found if entry.available]
     named = next((entry for entry in found if entry.name == choice), None)
-    if library is not None and choice.startswith(f"{INSTALLED}:"):
-        wanted = choice.partition(":")[2]
-        named = InstalledRuntime(Library(library), environ, wanted).availability()
+    if library is not None:
+        named = named or _among_installed(Library(library), environ, choice)
     said = ", ".join(f"{entry.name} {entry.version or ''}".strip() for entry in here)
     if choice.startswith(("http://", "https://")):
         yield well("runtime", f"the server at {_without_login(choice)}")
@@ -55,6 +56,22 @@ def installed(
     whole = [entry.name for entry in here if entry.installed]
     if whole:
         yield well("system", f"all libraries found that {', '.join(whole)} needs")
+
+
+def _among_installed(
+    library: Library, environ: Mapping[str, str], choice: str
+) -> Availability | None:
+    """The runtime that `installed:NAME` or `locked` means; None for another choice."""
+    name, _, wanted = choice.partition(":")
+    if name == INSTALLED and wanted:
+        return InstalledRuntime(library, environ, wanted).availability()
+    if choice != LOCKED:
+        return None
+    try:
+        one = require_locked(library)
+    except ModelRunnerError as exc:
+        return Availability(LOCKED, available=False, detail=exc.message, hint=exc.hint)
+    return Availability(LOCKED, available=True, detail=one.name, installed=True)
 
 
 def devices(

@@ -22,13 +22,16 @@ class InstalledRuntime:
         library: The installed runtimes.
         environ: Our environment, of which the child inherits a part.
         wanted: Which one; empty for the one in use.
+        called: What it is called, where that is not `wanted`.
     """
 
     external = False
     abilities = ABILITIES[INSTALLED]
 
-    def __init__(self, library: Library, environ: Mapping[str, str], wanted: str = "") -> None:
-        self.name = f"{INSTALLED}:{wanted}" if wanted else INSTALLED
+    def __init__(
+        self, library: Library, environ: Mapping[str, str], wanted: str = "", called: str = ""
+    ) -> None:
+        self.name = f"{INSTALLED}:{called or wanted}" if wanted else INSTALLED
         self._library = library
         self._environ = environ
         self.wanted = wanted
