@@ -30,6 +30,9 @@ ABILITIES: Mapping[str, frozenset[Ability]] = {
 """What each runtime offers beyond answering, by its name; the preferred first."""
 
 
+_MOST_NAMED = 2
+"""Runtimes that a hint names: the preferred ones."""
+
 _ABILITY_OF: Mapping[str, Ability] = {
     "mmproj": Ability.PROJECTOR,
     "adapter": Ability.ADAPTER,
@@ -100,7 +103,7 @@ def refusal(runtime: Runtime, ability: Ability) -> UsageError | None:
         return None
     return UsageError(
         f"{runtime.name} does not offer {ability}",
-        hint=f"choose one that does: {' or '.join(_who_can(ability))}",
+        hint=f"use {' or '.join(_who_can(ability)[:_MOST_NAMED])}",
         runtime=runtime.name,
         ability=ability.name.lower(),
     )

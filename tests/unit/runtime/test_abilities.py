@@ -57,6 +57,12 @@ def test_every_runtime_takes_what_it_can_and_refuses_the_rest(name, change, abil
         assert f"--runtime {name}" not in caught.value.hint
 
 
+def test_the_hint_names_two_runtimes_that_can():
+    with pytest.raises(UsageError) as caught:
+        require_for(RUNTIMES["llama-cpp-python"], replace(SPEC, raw_flags=("--foo",)))
+    assert caught.value.hint == "use --runtime installed or --runtime llama-server"
+
+
 @pytest.mark.parametrize("name", ["xllamacpp", "llama-cpp-python"])
 def test_start_itself_refuses_it(name, tmp_path):
     runtime = RUNTIMES[name]
