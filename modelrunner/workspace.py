@@ -371,7 +371,9 @@ class Workspace:
             check=self.check,
         )
 
-    def runtime_puller(self, listener: "Listener", limits: "Limits | None") -> "RuntimePuller":
+    def runtime_puller(
+        self, listener: "Listener" = _silent, limits: "Limits | None" = None
+    ) -> "RuntimePuller":
         """Return what installs the runtime that a lock pins.
 
         Args:

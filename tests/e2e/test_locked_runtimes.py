@@ -571,5 +571,10 @@ def test_a_locked_runtime_that_cannot_be_used_is_said(
     assert ghcr("lock").returncode == 0
     name = "ghcr.io/ggml-org/llama.cpp:server-vulkan"
     assert said() == f"error: {name}, which modelrunner.lock pins, is not installed"
+    # another build would be used: that is said, too
+    done = ghcr("run", "ai/x", "hi", "--offline")
+    assert f"warning: {name}, which modelrunner.lock pins, is not installed: `modelrunner pull" in (
+        done.stderr
+    )
     done = ghcr("doctor", "--offline", MODELRUNNER_RUNTIME="locked")
     assert f"the configured runtime locked is not usable: {name}" in done.stdout + done.stderr

@@ -254,8 +254,11 @@ def _runtime_of(
 ) -> "RuntimeResult | None":
     """Install the runtime of a lock; what fails is reported after the models."""
     locked = project.lock().runtime
-    if locked is None:
+    if locked is None or (names and locked.name not in names):
         return None
+    settled = context.workspace.runtime_puller().look(locked)
+    if settled is not None:
+        return RuntimeResult(settled)
     from modelrunner.cli.steps.pulling import pull_runtime
 
     try:

@@ -33,6 +33,9 @@ from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.reference import reference_to_pull
 from modelrunner.runtime.base import Ability, LaunchSpec, Runtime, Server
+from modelrunner.runtime.images.library import Library
+from modelrunner.runtime.images.project import missing_note
+from modelrunner.runtime.select import AUTO
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import StoredModel
 
@@ -145,6 +148,11 @@ def runtime_for(context: Context, choice: str | None, needs: Collection[Ability]
         RuntimeUnavailableError: It is not installed, and was not installed now.
         UsageError: No runtime has that name.
     """
+    if (choice or context.settings.runtime) == AUTO:
+        note = missing_note(Library(context.settings.runtimes))
+        if note is not None:
+            # another build is used instead, which the project was not tried with
+            context.console.warn(note)
     try:
         return context.workspace.runtime(choice, needs)
     except RuntimeNotInstalledError as missing:

@@ -87,16 +87,11 @@ class RuntimePuller:
         wanted, locked = intent.runtime, lock.runtime
         if wanted is None or locked is None or (names and RUNTIME not in names):
             return None
+        settled = self.look(locked)
         image = locked.image_for(self.platform)
-        if image is None:
-            return RuntimePulled(locked, "unsupported", self.platform)
+        if settled is not None or image is None:
+            return settled
         current = self.library.current()
-        found = self.library.by_digest(image.manifest.digest)
-        if found is not None and not deviations(found.folder):
-            if current is None:
-                self.library.use(found)
-            in_use = current is None or current.digest == found.digest
-            return RuntimePulled(locked, "up-to-date", self.platform, found, in_use)
         self._require_stored(lock, locked, image)
         try:
             installer = self.installer()
@@ -116,6 +111,20 @@ class RuntimePuller:
             time.monotonic() - begun,
             done.lacking,
         )
+
+    def look(self, locked: LockedRuntime) -> RuntimePulled | None:
+        """Return what became of a runtime where nothing is to be done; None where it is."""
+        image = locked.image_for(self.platform)
+        if image is None:
+            return RuntimePulled(locked, "unsupported", self.platform)
+        found = self.library.by_digest(image.manifest.digest)
+        if found is None or deviations(found.folder):
+            return None
+        current = self.library.current()
+        if current is None:
+            self.library.use(found)
+        in_use = current is None or current.digest == found.digest
+        return RuntimePulled(locked, "up-to-date", self.platform, found, in_use)
 
     def _require_stored(self, lock: Lock, locked: LockedRuntime, image: LockedImage) -> None:
         """Refuse to go on without what is missing where the network is ruled out."""

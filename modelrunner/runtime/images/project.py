@@ -11,7 +11,7 @@ from modelrunner.runtime.images.library import Installed, Library
 LOCKED = "locked"
 """What `--runtime` calls it."""
 
-_HINT = "`modelrunner pull --locked` installs the runtime of a project"
+_HINT = "`modelrunner pull --locked` installs it"
 
 
 def locked_runtime(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed | None:
@@ -23,6 +23,23 @@ def locked_runtime(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed 
     except RuntimeUnavailableError:
         # whoever did not ask for it is not stopped by it
         return None
+
+
+def missing_note(library: Library, lock: Path = Path(LOCK_NAME)) -> str | None:
+    """Return what to say of a locked runtime that could be installed, and is not; else None."""
+    if not lock.is_file():
+        return None
+    try:
+        require_locked(library, lock)
+    except NotInstalledHereError as exc:
+        return f"{exc.message}: {exc.hint}"
+    except RuntimeUnavailableError:
+        pass
+    return None
+
+
+class NotInstalledHereError(RuntimeUnavailableError):
+    """A locked runtime is for this platform, and not installed."""
 
 
 def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
@@ -52,5 +69,5 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
     found = library.by_digest(image.manifest.digest)
     if found is None:
         name = pinned.reference.short
-        raise RuntimeUnavailableError(f"{name}, which {lock} pins, is not installed", hint=_HINT)
+        raise NotInstalledHereError(f"{name}, which {lock} pins, is not installed", hint=_HINT)
     return found
