@@ -92,9 +92,11 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
     draft = own_draft_bytes(shape, load)
     kept = load.prompt_cache + checkpoint_bytes(shape, load)
     total = known + kv_cache + recurrent + compute + output + draft + kept
+    below, above = _MARGIN.get(source, _MARGIN["config"])
     if shape.wiring.known and not shape.weights.unknown:
-        below, above = _MARGIN.get(source, _MARGIN["config"])
-        low, high = max(known, int(total * below)), int(total * above)
+        missing = 0 if shape.wiring.exact else compute
+        low = max(known, int(total * below) - missing // 2)
+        high = int(total * above) + (_GUESSED_COMPUTE - 1) * missing
     else:
         low = known
         high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute
@@ -121,6 +123,8 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
         notes.append(f"{name}: only the weights are known, the shape is missing")
     elif not shape.wiring.known:
         notes.append(f"unknown architecture {name}: computed as a plain transformer")
+    elif not shape.wiring.exact:
+        notes.append(f"{name}: the compute buffer is an approximation")
     if shape.weights.unknown:
         notes.append(f"{shape.weights.unknown} tensors of unknown types are not counted")
     if shape.weights.adapter:

@@ -22,6 +22,7 @@ class Wiring:
 
     Attributes:
         known: Whether this architecture is one whose wiring is known, and not guessed.
+        exact: Whether the whole graph of this architecture is replayed.
         fused_qkv: One matrix makes query, key and value.
         attention_norm: Attention reads a normalized copy of the layer's input.
         feed_forward_norm: So does the feed-forward network.
@@ -68,6 +69,7 @@ class Wiring:
     """
 
     known: bool = True
+    exact: bool = True
     fused_qkv: bool = False
     attention_norm: bool = True
     feed_forward_norm: bool = True
@@ -160,7 +162,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "lfm2": Wiring(residual_first=True, head_norm=True),
     "lfm2moe": Wiring(residual_first=True, head_norm=True),
     "jamba": Wiring(normalized=False, rope=False),
-    "kimi-k3": _SETTLED,
+    "kimi-k3": replace(_SETTLED, exact=False),
     "kimi-linear": _SETTLED,
     "llama": _LLAMA,
     "llama-embed": _LLAMA,
@@ -225,17 +227,24 @@ _ARCHITECTURES: dict[str, Wiring] = {
 _LIKE_LLAMA = frozenset(
     {
         "afmoe", "apertus", "baichuan", "bailingmoe", "bailingmoe2", "bailingmoe3", "chameleon",
-        "chatglm", "codeshell", "dbrx", "deci", "deepseek2-ocr", "deepseek32", "deepseek4",
-        "dflash", "dots1", "dots3note", "dream", "eagle3", "ernie4_5-moe", "eurobert",
-        "exaone-moe", "gemma4-assistant", "glm-dsa", "glm5-next", "gptj", "granite_swa",
-        "graniteswitch", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl", "hy_v3", "hy_v4",
-        "jais2", "laguna", "llada", "llada-moe", "llama4", "maincoder", "maple", "mellum",
-        "mimo2", "minicpm3", "minimax-01", "minimax-m2", "minimax-m3", "mistral4",
-        "modern-bert", "muse-glimmer", "nanbeige", "neo-bert", "openelm", "orion", "paddleocr",
-        "pangu-embedded", "phimoe", "plamo2", "plamo3", "plm", "pockettts", "qwen", "qwen3tts",
-        "qwen4exp", "rnd1", "spark2_5", "step35", "wavtokenizer-dec", "xverse",
+        "chatglm", "codeshell", "dbrx", "deci", "deepseek2-ocr", "deepseek32", "dots1",
+        "dots3note", "dream", "ernie4_5-moe", "eurobert", "exaone-moe", "glm-dsa",
+        "granite_swa", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl", "hy_v3", "jais2",
+        "laguna", "llada", "llada-moe", "llama4", "maincoder", "maple", "mellum", "mimo2",
+        "minicpm3", "minimax-m2", "mistral4", "modern-bert", "muse-glimmer", "nanbeige",
+        "neo-bert", "openelm", "orion", "paddleocr", "pangu-embedded", "phimoe", "plamo3",
+        "qwen", "rnd1", "spark2_5", "step35", "xverse",
     }
 )  # fmt: skip
+
+_ROUGHLY = frozenset(
+    {
+        "deepseek4", "dflash", "eagle3", "gemma4-assistant", "glm5-next", "gptj",
+        "graniteswitch", "hy_v4", "minimax-01", "minimax-m3", "plamo2", "plm", "pockettts",
+        "qwen3tts", "qwen4exp", "wavtokenizer-dec",
+    }
+)  # fmt: skip
+"""Their caches and states are known; their graphs have parts that are not replayed."""
 
 _EVERY: dict[str, tuple[int, bool]] = {
     "afmoe": (4, False),
@@ -295,7 +304,8 @@ _LAYER = re.compile(r"^.*\bblk\.\d+\.")
 
 def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiring:
     """The wiring of an architecture; tensors, where they are known, overrule what is usual."""
-    usual = Wiring(known=hyper.architecture in _LIKE_LLAMA)
+    roughly = hyper.architecture in _ROUGHLY
+    usual = Wiring(known=roughly or hyper.architecture in _LIKE_LLAMA, exact=not roughly)
     wiring = _ARCHITECTURES.get(hyper.architecture, usual)
     if hyper.count("expert_gating_func") == _SIGMOID:
         wiring = replace(wiring, gating="sigmoid")

@@ -1,12 +1,16 @@
 """Headers of architectures of every kind, as llama.cpp plans for them."""
 
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from benchmarks.accuracy import DATA
 from benchmarks.model_headers import header
 from modelrunner.memory.estimate import estimate
+from modelrunner.memory.model.architectures import wiring_of
+from modelrunner.memory.model.hyperparameters import Hyperparameters
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
 
@@ -38,3 +42,28 @@ def test_weights_caches_and_states_are_what_llama_cpp_plans(planned):
 def test_totals_are_within_half_a_percent_of_the_plan(planned):
     for found, row in planned:
         assert found.total - found.output == pytest.approx(row["total"], rel=0.005)
+        assert found.low <= row["total"] + found.output <= found.high
+
+
+NAMES = (DATA / "architectures.txt").read_text().split()
+"""Every architecture in src/llama-arch.cpp of the llama.cpp that the plans are from, but clip."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_architecture_of_llama_cpp_has_a_rule(name):
+    assert wiring_of(Hyperparameters(name, {}), {}).known
+
+
+def library():
+    """The installed libllama, if there is one."""
+    spec = find_spec("llama_cpp")
+    folder = Path(spec.origin).parent / "lib" if spec and spec.origin else None
+    return next(iter(sorted(folder.glob("libllama.*"))), None) if folder else None
+
+
+@pytest.mark.skipif(library() is None, reason="needs llama-cpp-python")
+def test_the_list_of_architectures_is_that_of_the_installed_llama_cpp():
+    # a compiler lays the table's strings down in its order, up to the name for what is unknown
+    before, _, _ = library().read_bytes().partition(b"\0(unknown)\0")
+    names = [name.decode(errors="replace") for name in before.split(b"\0")[-60:]]
+    assert [name for name in names if name not in NAMES] == []
