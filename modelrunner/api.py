@@ -428,7 +428,7 @@ def estimate(
     *,
     home: str | Path | None = None,
     context: int | None = None,
-    kv_type: str = "f16",
+    kv_type: str | None = None,
     parallel: int = 1,
     budget: int | None = None,
     devices: "Sequence[Device] | None" = None,
@@ -439,7 +439,7 @@ def estimate(
         subject: A model, in the local store or its registry, or the path of a GGUF file.
         home: The base directory of all data; None for that of the command line.
         context: The context in tokens; None for the one that `modelrunner run` would choose.
-        kv_type: The type of the KV cache.
+        kv_type: The type of the KV cache; None for the one that the artifact sets, or else f16.
         parallel: The number of concurrent conversations; each has a whole context.
         budget: The memory to fit into, in bytes; None for that of the devices.
         devices: The devices to fit into, as `modelrunner.devices()` lists them; None for those of

@@ -115,7 +115,8 @@ def test_inspect_knows_everything(cli: CommandLine, pulled: str, tiny: Artifact)
     assert list(found) == [
         *("id", "references", "family", "format", "architecture", "parameters", "quantization"),
         *("context_length", "size_bytes", "created", "path", "manifest", "config_digest"),
-        *("config_media_type", "layers", "config_gguf", "blobs_good", "gguf"),
+        *("config_media_type", "layers", "config_gguf", "packaged", "packaged_ignored"),
+        *("blobs_good", "gguf"),
         *("sampling", "capabilities", "configuration"),
     ]
     assert found["blobs_good"] is True
@@ -230,6 +231,7 @@ def test_verify_says_that_all_is_good(cli: CommandLine, pulled: str, tiny: Artif
         "deep": True,
         "unneeded": [],
         "foreign": [],
+        "runtimes": 0,
     }
 
 

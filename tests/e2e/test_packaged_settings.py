@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import modelrunner
 from tests.conftest import CommandLine
 from tests.support import exports
 from tests.support.artifacts import docker_artifact
@@ -88,6 +89,16 @@ def test_estimate_and_export_follow_it_and_options_count_more(
         "warning: team/pirate:1: llama-server keeps no system prompt: send the packaged one with"
         " each request\n"
     )
+
+
+def test_the_library_estimates_as_the_artifact_says(cli: CommandLine, weights: Path) -> None:
+    cli("package", str(weights), "team/pirate:1", *ADVICE)
+    found = [
+        modelrunner.estimate("team/pirate:1", home=cli.home, kv_type=kv_type)
+        for kv_type in (None, "q8_0", "f16")
+    ]
+    assert [each.context for each in found] == [1024] * 3
+    assert found[0].total_bytes == found[1].total_bytes != found[2].total_bytes
 
 
 @pytest.mark.parametrize(
