@@ -262,8 +262,8 @@ class ModelPool:
 
         # a key of its own for every start: none is ever known to a client
         spec = replace(slot.model.spec, api_key=secrets.token_urlsafe(32))
-        server = self.runtime.start(spec, self.log_of(slot.model))
         try:
+            server = self.runtime.start(spec, self.log_of(slot.model))
             server.wait_until_ready(READY_WITHIN_S, tick)
         except _AbandonedError as exc:
             raise _not_served(slot.model) from exc

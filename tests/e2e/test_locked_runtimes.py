@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import CommandLine
+from tests.e2e.test_locked_pulls import CUT_OFF
 from tests.e2e.test_locking import valid
 from tests.support.artifacts import Artifact
 from tests.support.github_actions import assignments
@@ -175,6 +176,15 @@ def test_a_locked_pull_installs_the_locked_build_whatever_the_tag_is_by_now(
     assert (again[1]["runtime"], again[1]["digest"]) == ("vulkan@b101", digest_of_here(wanted))
     assert registry.requests == []
     assert ghcr("pull", "--frozen").returncode == 0
+    # nothing is loaded that knows a network
+    quick = subprocess.run(
+        [sys.executable, "-c", CUT_OFF, "pull", "--locked"],
+        env=dict(ghcr.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert quick.returncode == 0, quick.stderr
 
 
 def test_a_build_that_is_in_use_stays_in_use(

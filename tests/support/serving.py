@@ -26,7 +26,7 @@ from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.gateway import Gateway, listen, url_of
 from modelrunner.serve.models import Kind, Served
-from modelrunner.serve.pool import ModelPool
+from modelrunner.serve.pool import ModelPool, StartHistory
 from tests.support.openai_server import OpenAIServer
 
 CONTROL_KEY = "control"
@@ -211,10 +211,12 @@ def gateway(
     keep_alive: float | None = None,
     hosts: frozenset[str] = frozenset(),
     limits: Limits | None = None,
+    history: StartHistory | None = None,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
-        pool = ModelPool(runtime, models, Path(folder) / "0", budget, keep_alive, strict=strict)
+        logs = Path(folder) / "0"
+        pool = ModelPool(runtime, models, logs, budget, keep_alive, strict=strict, history=history)
         policy = AccessPolicy(host, api_key, CONTROL_KEY, origins, hosts)
         running = Gateway(listener, pool, policy, limits or Limits())
         thread = threading.Thread(target=running.run)

@@ -86,7 +86,9 @@ def _registries(settings: Settings) -> tuple[list[str], list[Finding]]:
         lock = read_lock(Path(LOCK_NAME))
     except LockError as exc:
         return list(dict.fromkeys(named)), [failed("lock", exc, "modelrunner lock --check")]
-    named += [model.reference.registry for model in lock.models] if lock else []
+    if lock is not None:
+        named += [model.reference.registry for model in lock.models]
+        named += [] if lock.runtime is None else [lock.runtime.reference.registry]
     return list(dict.fromkeys(named)), []
 
 

@@ -41,15 +41,14 @@ def started(
         StoreAccessError, DiskFullError: The log cannot be written.
     """
     log = _log_file(logs, plan.name)
-    with runtime.start(plan.spec, log) as server:
-        try:
-            with waiting or nullcontext(unheard) as tick:
-                server.wait_until_ready(READY_WITHIN_S, tick)
-        except RuntimeFailedError as exc:
-            if remembered is None:
-                raise
-            builds, model = remembered
-            raise builds.explained(exc, model, plan.name, runtime) from exc
+    with _explaining(runtime, plan, remembered):
+        begun = runtime.start(plan.spec, log)
+    with begun as server:
+        with (
+            _explaining(runtime, plan, remembered),
+            waiting or nullcontext(unheard) as tick,
+        ):
+            server.wait_until_ready(READY_WITHIN_S, tick)
         if remembered is not None:
             remembered[0].note(remembered[1], runtime)
         try:
@@ -57,6 +56,20 @@ def started(
         except RuntimeFailedError as exc:
             raise broken_off(exc, log) from exc
     log.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explaining(
+    runtime: Runtime, plan: LaunchPlan, remembered: Remembered | None
+) -> Iterator[None]:
+    """The block in which a start fails with a word about the build that worked before."""
+    try:
+        yield
+    except RuntimeFailedError as exc:
+        if remembered is None:
+            raise
+        builds, model = remembered
+        raise builds.explained(exc, model, plan.name, runtime) from exc
 
 
 def _log_file(folder: Path, name: str) -> Path:

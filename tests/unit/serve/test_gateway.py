@@ -7,14 +7,15 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from modelrunner import __version__
+from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
-from modelrunner.serve.models import Facts
+from modelrunner.serve.models import Facts, Served
 from tests.support.openai_server import Reply, breaks_off, chopped, event, refuses, says, waits
 from tests.support.serving import Scripted, gateway, model
 from tests.support.waiting import wait_until
@@ -199,6 +200,31 @@ def test_a_client_that_leaves_while_a_model_loads_does_not_stop_the_load() -> No
         wait_until(lambda: running.states() == {"ai/one:latest": "loaded"})
         wait_until(lambda: in_progress(running) == 0)
         assert not runtime.last.answers.requests
+
+
+@dataclass
+class Noted:
+    """A history of starts."""
+
+    loaded: list[str] = field(default_factory=list)
+
+    def ready(self, model: Served) -> None:
+        self.loaded.append(model.name)
+
+    def explained(self, model: Served, error: RuntimeFailedError) -> RuntimeFailedError:
+        return error.with_hint(f"{model.name} last worked with vulkan@b101")
+
+
+def test_a_start_is_remembered_and_a_failed_one_names_what_worked() -> None:
+    runtime, history = Scripted(refuses=True), Noted()
+    with gateway(runtime, ONE, history=history) as running:
+        failed = running.chat("one")
+        assert failed.status == 500
+        assert b"ai/one:latest last worked with vulkan@b101" in failed.body
+        assert history.loaded == []
+        runtime.refuses = False
+        assert running.chat("one").status == 200
+    assert history.loaded == ["ai/one:latest"]
 
 
 def test_a_model_that_does_not_load_is_an_error_with_the_reason() -> None:
