@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from modelrunner.gguf.tensor_types import TENSOR_TYPES
@@ -83,14 +84,41 @@ class Header:
     def tensor_bytes(self) -> int:
         """Bytes of all tensors without padding, as model cards print "Size".
 
-        Tensors of a type that is not known here count nothing.
+        Tensors of a type that is not known here count what `sizes` says.
         """
-        return sum(tensor.size or 0 for tensor in self.tensors)
+        unknown = self.sizes if any(tensor.size is None for tensor in self.tensors) else {}
+        return sum(
+            unknown.get(tensor.name, 0) if tensor.size is None else tensor.size
+            for tensor in self.tensors
+        )
 
     @property
     def data_bytes(self) -> int:
         """Bytes of all tensors as they lie in the file, each padded to the alignment."""
-        return sum(padded(tensor.size or 0, self.alignment) for tensor in self.tensors)
+        return sum(self.sizes.values())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each tensor with its padding, by name.
+
+        A tensor of a type that is not known here reaches to the next tensor, or to the end of the
+        file; where that is unknown too, it is missing.
+        """
+        sizes = {
+            tensor.name: padded(tensor.size, self.alignment)
+            for tensor in self.tensors
+            if tensor.size is not None
+        }
+        if len(sizes) == len(self.tensors):
+            return sizes
+        starts = sorted({tensor.offset for tensor in self.tensors})
+        if self.file_size is not None:
+            starts.append(max(self.file_size - self.data_offset, starts[-1]))
+        ends = dict(pairwise(starts))
+        for tensor in self.tensors:
+            if tensor.size is None and tensor.offset in ends:
+                sizes[tensor.name] = ends[tensor.offset] - tensor.offset
+        return sizes
 
 
 def padded(size: int, alignment: int) -> int:

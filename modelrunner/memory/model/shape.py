@@ -1,11 +1,11 @@
 """The shape of a model: how many layers of which kind, how wide, and how heavy."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from modelrunner.gguf.header import Header, TensorInfo, padded
+from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.model.architectures import Wiring, window_of, wiring_of
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
 from modelrunner.memory.model.layers import (
@@ -66,10 +66,11 @@ class ModelShape:
         parts = (header, *shards)
         tensors = {tensor.name: tensor for part in parts for tensor in part.tensors}
         shape = _from_hyperparameters(hyper, _vocabulary(hyper, header, tensors), tensors)
-        by_layer = _bytes_by_layer(tensors.values(), header.alignment, len(shape.layers))
+        sizes = {name: size for part in parts for name, size in part.sizes.items()}
+        by_layer = _bytes_by_layer(sizes, len(shape.layers))
         return replace(
             shape,
-            weights=_weights(parts, tensors, _first_ahead(hyper)),
+            weights=_weights(parts, sizes, _first_ahead(hyper)),
             layers=tuple(
                 replace(layer, weights=size, experts=experts)
                 for layer, (size, experts) in zip(shape.layers, by_layer, strict=True)
@@ -149,38 +150,29 @@ def _first_ahead(hyper: Hyperparameters) -> int:
     return max(hyper.count("block_count") - extra, 0) if extra else 0
 
 
-def _weights(
-    parts: Sequence[Header], tensors: Mapping[str, TensorInfo], first_ahead: int
-) -> Weights:
-    embedding = tensors.get("token_embd.weight")
-    alignment = parts[0].alignment
+def _weights(parts: Sequence[Header], sizes: Mapping[str, int], first_ahead: int) -> Weights:
     ahead = sum(
-        padded(tensor.size or 0, alignment)
-        for tensor in tensors.values()
-        if first_ahead and (_number(tensor.name) or 0) >= first_ahead
+        size for name, size in sizes.items() if first_ahead and (_number(name) or 0) >= first_ahead
     )
     return Weights(
         total=sum(part.data_bytes for part in parts) - ahead,
         ahead=ahead,
-        embedding=padded((embedding.size if embedding else 0) or 0, alignment),
-        lookups=sum(padded(tensors[name].size or 0, 32) for name in _LOOKUPS if name in tensors),
-        tied=embedding is not None and "output.weight" not in tensors,
-        unknown=sum(tensor.size is None for tensor in tensors.values()),
+        embedding=sizes.get("token_embd.weight", 0),
+        lookups=sum(sizes.get(name, 0) for name in _LOOKUPS),
+        tied="token_embd.weight" in sizes and "output.weight" not in sizes,
+        unknown=sum(len(part.tensors) - len(part.sizes) for part in parts),
     )
 
 
-def _bytes_by_layer(
-    tensors: Iterable[TensorInfo], alignment: int, layers: int
-) -> list[tuple[int, int]]:
+def _bytes_by_layer(sizes: Mapping[str, int], layers: int) -> list[tuple[int, int]]:
     """Bytes of each layer, and of its experts among them."""
-    sizes, experts = [0] * layers, [0] * layers
-    for tensor in tensors:
-        number = _number(tensor.name)
+    whole, experts = [0] * layers, [0] * layers
+    for name, size in sizes.items():
+        number = _number(name)
         if number is not None and number < layers:
-            size = padded(tensor.size or 0, alignment)
-            sizes[number] += size
-            experts[number] += size if _EXPERTS.search(tensor.name) else 0
-    return [*zip(sizes, experts, strict=True)]
+            whole[number] += size
+            experts[number] += size if _EXPERTS.search(name) else 0
+    return [*zip(whole, experts, strict=True)]
 
 
 def _number(name: str) -> int | None:
