@@ -253,9 +253,12 @@ class Workspace:
     def usable(self, runtime: "Runtime | None") -> "Usable":
         """Return what a runtime can use of this machine; for None, what there is."""
         from modelrunner.operations.devices import usable
-        from modelrunner.runtime.select import known
 
         settings = self.settings
+        if runtime is None:
+            return usable(None, kept=settings.devices, environ=self.environ)
+        from modelrunner.runtime.select import known
+
         others = known(self.environ, settings.container_image, settings.runtimes)
         return usable(runtime, kept=settings.devices, environ=self.environ, others=others)
 

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -317,6 +316,8 @@ def _state_home(environ: Mapping[str, str], home: Path) -> tuple[Path, str]:
         there = there.parent
     if os.access(there, os.W_OK) and _is_writable(home / "state"):
         return home, "default"
+    import tempfile
+
     if os.name != "posix":
         return Path(tempfile.gettempdir()) / _state_name(home), _READ_ONLY
     for folder in (environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"):

@@ -1,6 +1,5 @@
 """Small file operations that must not leave half a file: written beside, flushed, renamed."""
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -120,6 +119,8 @@ def flush_file_system(folder: Path) -> None:
     Raises:
         OSError: What was written before cannot be kept.
     """
+    import ctypes
+
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "syncfs"):
         os.sync()

@@ -62,27 +62,28 @@ _RAW_PART = re.compile(
     r"(?P<whole>.+?)[-.](?:split|part)(?:[-_.]?[0-9]+(?:[-_]?of[-_]?[0-9]+)?|[-_.][a-z]{1,2})",
     re.IGNORECASE,
 )
-_WORDS = re.compile(r"[^a-z0-9]+")
-_PROJECTOR = re.compile(r"mm[-_. ]?proj", re.IGNORECASE)
-_DRAFT = re.compile(r"mtp|eagle[23]?|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?|medusa|nextn")
-_SURELY_DRAFT = re.compile(r"eagle3|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?|medusa")
-_MAYBE_DRAFT = re.compile(r"assistant|speculators?|speculative")
-_VOCODER = re.compile(r"wavtokenizer|vocoders?")
-_MAYBE_VOCODER = re.compile(r"snac|mimi|codec|tokenizer")
-_COMPONENT = re.compile(r"vae|t5xxl")
+# compiled where they are used first: `list` needs none of them
+_WORDS = r"[^a-z0-9]+"
+_PROJECTOR = r"mm[-_. ]?proj"
+_DRAFT = r"mtp|eagle[23]?|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?|medusa|nextn"
+_SURELY_DRAFT = r"eagle3|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?|medusa"
+_MAYBE_DRAFT = r"assistant|speculators?|speculative"
+_VOCODER = r"wavtokenizer|vocoders?"
+_MAYBE_VOCODER = r"snac|mimi|codec|tokenizer"
+_COMPONENT = r"vae|t5xxl"
 _UNCHANGED_BY_IMATRIX = frozenset({"F16", "BF16", "F32", "Q8_0", None})
 _FOLDERS = {
-    Kind.PROJECTOR: re.compile(r"mmprojs?|mm[-_]proj|projectors?"),
-    Kind.DRAFT: re.compile(
+    Kind.PROJECTOR: r"mmprojs?|mm[-_]proj|projectors?",
+    Kind.DRAFT: (
         r"mtp|eagle[0-9]?|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?(?:[-_]models?)?|assistants?"
         r"|speculat(?:ive|ors?)"
     ),
-    Kind.IMATRIX: re.compile(r"imatrix|imatrices"),
-    Kind.ADAPTER: re.compile(r"q?loras?|adapters?"),
-    Kind.CONTROL_VECTOR: re.compile(r"control[-_]?vectors?|cvectors?"),
-    Kind.VOCABULARY: re.compile(r"vocabs?"),
-    Kind.VOCODER: re.compile(r"vocoders?"),
-    Kind.COMPONENT: re.compile(r"vae|text[-_]encoders?"),
+    Kind.IMATRIX: r"imatrix|imatrices",
+    Kind.ADAPTER: r"q?loras?|adapters?",
+    Kind.CONTROL_VECTOR: r"control[-_]?vectors?|cvectors?",
+    Kind.VOCABULARY: r"vocabs?",
+    Kind.VOCODER: r"vocoders?",
+    Kind.COMPONENT: r"vae|text[-_]encoders?",
 }
 
 
@@ -145,20 +146,20 @@ def said_of(path: str) -> Said:  # noqa: PLR0911 - one habit a line
     """What a file's name, and the directories that it lies in, say that it is for."""
     place = PurePosixPath(path)
     stem = stem_of(path)
-    if _PROJECTOR.search(place.name):
+    if re.search(_PROJECTOR, place.name, re.IGNORECASE):
         return Said(Kind.PROJECTOR)
     for parent in place.parents:
         for kind, pattern in _FOLDERS.items():
-            if pattern.fullmatch(parent.name.lower()):
+            if re.fullmatch(pattern, parent.name.lower()):
                 return Said(kind)
-    words = [word for word in _WORDS.split(stem.lower()) if word]
+    words = [word for word in re.split(_WORDS, stem.lower()) if word]
     if "imatrix" in words:
         return _with_imatrix(words, stem)
     if words[:2] == ["ggml", "vocab"] or words[-1:] == ["vocab"]:
         return Said(Kind.VOCABULARY)
     if "cvector" in words or "controlvector" in words or _follow(words, "control", "vector"):
         return Said(Kind.CONTROL_VECTOR)
-    if any(_VOCODER.fullmatch(word) for word in words):
+    if any(re.fullmatch(_VOCODER, word) for word in words):
         return Said(Kind.VOCODER)
     return _adapter(words, stem) or _draft(words, stem) or _maybe(words)
 
@@ -221,19 +222,19 @@ def _adapter(words: Sequence[str], stem: str) -> Said | None:
     if not found or "merged" in words:
         return None
     # the convention's place for it is the end; publishers put the quantization behind it
-    bare = [word for word in _WORDS.split(without_quantization(stem).lower()) if word]
+    bare = [word for word in re.split(_WORDS, without_quantization(stem).lower()) if word]
     outside = {*words[:1], *words[-1:], *bare[-1:]}
     at_start = words[:2] in (["ggml", "lora"], ["ggml", "adapter"])
     return Said(Kind.ADAPTER, certain=at_start or bool(outside & set(found)))
 
 
 def _draft(words: Sequence[str], stem: str) -> Said | None:
-    if not any(_DRAFT.fullmatch(word) for word in words):
+    if not any(re.fullmatch(_DRAFT, word) for word in words):
         return None
-    surely = any(_SURELY_DRAFT.fullmatch(word) for word in words)
-    first_or_last = bool(_DRAFT.fullmatch(words[0])) or (
+    surely = any(re.fullmatch(_SURELY_DRAFT, word) for word in words)
+    first_or_last = bool(re.fullmatch(_DRAFT, words[0])) or (
         # behind the quantization is the convention's place for what kind of file it is
-        _quantization_in(stem) is not None and bool(_DRAFT.fullmatch(words[-1]))
+        _quantization_in(stem) is not None and bool(re.fullmatch(_DRAFT, words[-1]))
     )
     mtp = "mtp" in words and first_or_last
     return Said(Kind.DRAFT, certain=surely or mtp)
@@ -245,7 +246,7 @@ def _maybe(words: Sequence[str]) -> Said:
         (_MAYBE_VOCODER, Kind.VOCODER),
         (_COMPONENT, Kind.COMPONENT),
     ):
-        if any(pattern.fullmatch(word) for word in words):
+        if any(re.fullmatch(pattern, word) for word in words):
             return Said(kind, certain=False)
     return Said()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelrunner.disk.files import write_lightly
 from modelrunner.disk.inside import read_inside
@@ -27,14 +28,16 @@ from modelrunner.memory.devices.drivers import fingerprint
 from modelrunner.memory.devices.listing import of_ggml, of_llama_server
 from modelrunner.memory.devices.merge import maker_of, matched
 from modelrunner.memory.devices.probe import DEADLINE, ask
-from modelrunner.operations.launch.plan import LaunchPlan
-from modelrunner.operations.launch.request import LaunchRequest
-from modelrunner.runtime.base import DeviceQuery, GivenGpus, Runtime
-from modelrunner.runtime.placement import Placement
-from modelrunner.runtime.select import known
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
 from modelrunner.wire import parse_json
+
+# late imports: `card` and `cards` on a machine without a GPU have no runtime to ask
+if TYPE_CHECKING:
+    from modelrunner.operations.launch.plan import LaunchPlan
+    from modelrunner.operations.launch.request import LaunchRequest
+    from modelrunner.runtime.base import DeviceQuery, GivenGpus, Runtime
+    from modelrunner.runtime.placement import Placement
 
 NO_DEVICE = "none"
 """The name for no GPU at all."""
@@ -108,11 +111,11 @@ class Usable:
 
 
 def usable(
-    runtime: Runtime | None,
+    runtime: "Runtime | None",
     *,
     kept: Path,
     environ: Mapping[str, str],
-    others: Sequence[Runtime] = (),
+    others: "Sequence[Runtime]" = (),
     deadline: float = DEADLINE,
 ) -> Usable:
     """Return what a runtime can use of this machine.
@@ -127,6 +130,8 @@ def usable(
     machine = survey(MACHINE, deadline=deadline)
     if runtime is None:
         return Usable(preferred(machine.devices))
+    from modelrunner.runtime.base import GivenGpus
+
     query = runtime.device_query()
     if query is None:
         return Usable(preferred(machine.devices), runtime.name)
@@ -146,7 +151,7 @@ def usable(
 
 
 def _given(
-    runtime: Runtime, query: GivenGpus, machine: Survey, environ: Mapping[str, str]
+    runtime: "Runtime", query: "GivenGpus", machine: Survey, environ: Mapping[str, str]
 ) -> Usable:
     """What a runtime can use that cannot be asked before it is started."""
     devices = tuple(
@@ -176,11 +181,14 @@ def runtime_probes(
     environ: Mapping[str, str], image: str = "", library: Path | None = None
 ) -> list[Probe]:
     """Return how to ask each runtime that is installed; none is loaded to find out."""
+    from modelrunner.runtime.base import DeviceQuery
+    from modelrunner.runtime.select import known
+
     asked = ((runtime.name, runtime.device_query()) for runtime in known(environ, image, library))
     return [_probe(name, query) for name, query in asked if isinstance(query, DeviceQuery)]
 
 
-def narrowed(found: Usable, request: LaunchRequest) -> tuple[Usable, LaunchRequest]:
+def narrowed(found: Usable, request: "LaunchRequest") -> tuple[Usable, "LaunchRequest"]:
     """Return the devices that a request leaves of those, and the request in the runtime's words.
 
     Raises:
@@ -236,7 +244,7 @@ def _with_handle(gpu: Device) -> str:
     return f"{gpu.handle} ({name})" if gpu.handle else name
 
 
-def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
+def require_gpu(found: Usable, plan: "LaunchPlan | None" = None) -> None:
     """Accept a start that computes on a GPU.
 
     Args:
@@ -280,7 +288,7 @@ def require_gpu(found: Usable, plan: LaunchPlan | None = None) -> None:
         )
 
 
-def require_gpu_used(runtime: str, placement: Placement | None) -> None:
+def require_gpu_used(runtime: str, placement: "Placement | None") -> None:
     """Accept a server that has put weights on a GPU.
 
     Raises:
@@ -300,7 +308,7 @@ class _Listing:
     kept: Path
     deadline: float
 
-    def of(self, name: str, query: DeviceQuery, machine: Survey) -> list[Device] | str:
+    def of(self, name: str, query: "DeviceQuery", machine: Survey) -> list[Device] | str:
         """Return the GPUs that a runtime lists, or why there is no list."""
         key = _key(name, query)
         rows = self._load()
@@ -337,14 +345,14 @@ class _Listing:
             return
 
 
-def _key(name: str, query: DeviceQuery) -> str:
+def _key(name: str, query: "DeviceQuery") -> str:
     # a variable may hide a device, or make a driver give up
     around = sorted(query.environ.items())
     facts = [name, query.command, query.build, around, fingerprint(MACHINE)]
     return sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _probe(name: str, query: DeviceQuery) -> Probe:
+def _probe(name: str, query: "DeviceQuery") -> Probe:
     reader = of_ggml if query.prints == "json" else of_llama_server
     return Probe(name, query.command, partial(reader, source=name), query.environ)
 
@@ -420,13 +428,15 @@ def _is_hidden(maker: str, environ: Mapping[str, str]) -> bool:
 
 
 def _remedy(
-    runtime: Runtime,
+    runtime: "Runtime",
     unused: Sequence[Device],
-    others: Sequence[Runtime],
+    others: "Sequence[Runtime]",
     listing: _Listing,
     machine: Survey,
 ) -> str:
     """What to do so that the first of the GPUs is used."""
+    from modelrunner.runtime.base import DeviceQuery
+
     gpu = unused[0]
     locked = [each for each in adapters(MACHINE) if each.pci == gpu.pci and not each.accessible]
     if locked:

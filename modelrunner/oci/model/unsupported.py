@@ -12,7 +12,6 @@ from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci import media_types
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.layers import Layer, Role
-from modelrunner.system.installation import Installation
 from modelrunner.text import sanitize_line
 
 _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
@@ -219,6 +218,9 @@ def unknown_family(
     if manifest.config.media_type.startswith(
         (media_types.DOCKER_CONFIG_PREFIX, media_types.MODELPACK_CONFIG_PREFIX)
     ):
+        # `list` reads no metadata of pip's
+        from modelrunner.system.installation import Installation
+
         return UnsupportedArtifactError(
             f"unsupported version of the model's config: {config}",
             hint=f"upgrade modelrunner: {Installation.current().upgrade()}",
