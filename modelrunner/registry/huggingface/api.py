@@ -296,6 +296,7 @@ class HubApi:
 
     def _content(self, reference: Reference, listing: Listing, path: str) -> bytes:
         what = f"{reference.short}: {path}"
+        # outside: not a file but a request
         with finishing(self.open(reference, listing.commit, path, {})) as response:
             if response.status_code != HTTPStatus.OK:
                 error = self.error(response, reference, what)
