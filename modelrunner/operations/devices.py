@@ -159,7 +159,7 @@ def _given(
         for device in preferred(machine.devices)
         if device.kind == "host" or maker_of(device) in query.makers
     )
-    if any(device.kind == "gpu" for device in devices):
+    if query.makers:
         # whether its drivers take them it says when it starts
         return Usable(devices, runtime.name)
     unused = tuple(_unused(machine, devices, environ)) if may_have_gpu(MACHINE) else ()

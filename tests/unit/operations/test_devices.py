@@ -29,7 +29,7 @@ from modelrunner.runtime.backends.xllamacpp import XLlamaCpp
 from modelrunner.runtime.base import Runtime
 from modelrunner.runtime.select import known
 from modelrunner.runtime.settings import parse
-from tests.support.machines import CUDA0, GIB, MIB, RTX_4070, Machine
+from tests.support.machines import CUDA0, GIB, MIB, RTX_4070, Machine, write
 from tests.support.modules import folder_of
 
 BESIDE = ("NVIDIA GeForce RTX 3060", 12288, "00000000:02:00.0")
@@ -415,6 +415,14 @@ def test_a_container_is_planned_for_the_gpus_that_it_is_given(machine, monkeypat
     )
     cpu, _request = narrowed(given, LaunchRequest.of(parse(["device=none"])))
     assert ([device.kind for device in cpu.devices], cpu.warning) == (["host"], None)
+
+
+def test_a_gpu_that_only_the_kernel_knows_may_be_one_that_a_container_uses(machine, monkeypatch):
+    machine.card("0x10de", "0000:01:00.0")
+    write(machine.root / "dev/nvidiactl", "")
+    monkeypatch.setattr(container_spec, "vendor", lambda *_: "nvidia")
+    what = found(ContainerRuntime(dict(os.environ)), machine)
+    assert (what.known, what.warning) == (False, None)
 
 
 def test_without_a_runtime_the_gpus_of_the_machine_are_named(machine):
