@@ -1,6 +1,7 @@
 """A runtime in `modelrunner.toml`: locked, pulled by its digest, and kept."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.e2e.test_locking import valid
 from tests.support.artifacts import Artifact
 from tests.support.github_actions import assignments
 from tests.support.images import Image
+from tests.support.mounts import read_only
 from tests.support.registry import Registry
 from tests.support.runtime_image import artifact_of, elsewhere, platform, shell_image
 from tests.support.signing import Signer, bundle
@@ -588,3 +590,20 @@ def test_a_locked_runtime_that_cannot_be_used_is_said(
     )
     done = ghcr("doctor", "--offline", MODELRUNNER_RUNTIME="locked")
     assert f"the configured runtime locked is not usable: {name}" in done.stdout + done.stderr
+
+
+def test_a_home_that_is_read_only_will_do(
+    ghcr: CommandLine, registry: Registry, wanted: Path
+) -> None:
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    assert ghcr("pull", "--locked").returncode == 0
+    (ghcr.home / "runtimes" / "current.json").unlink()
+    (files,) = ghcr.home.glob("runtimes/*/files.json")
+    # as in a layer of an image: every file has another inode
+    files.write_text(re.sub(r",\d+\]", ",1]", files.read_text()))
+    with read_only(ghcr.home):
+        for command in (("pull", "--frozen"), ("verify",)):
+            done = ghcr(*command)
+            assert done.returncode == 0, done.stderr
+        assert chosen(ghcr) == ("installed", "vulkan@b101")

@@ -6,10 +6,17 @@ one in use only where none is: another project of this machine may want another 
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, NotInStoreError
+from modelrunner.errors import (
+    DiskFullError,
+    ManifestNotFoundError,
+    ModelRunnerError,
+    NotInStoreError,
+    StoreAccessError,
+)
 from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.lockfile.runtime import RUNTIME, LockedImage, LockedRuntime
@@ -122,8 +129,11 @@ class RuntimePuller:
             return None
         current = self.library.current()
         if current is None:
-            self.library.use(found)
-        in_use = current is None or current.digest == found.digest
+            # in the project it is used all the same where that cannot be written
+            with suppress(StoreAccessError, DiskFullError):
+                self.library.use(found)
+                current = found
+        in_use = current is not None and current.digest == found.digest
         return RuntimePulled(locked, "up-to-date", self.platform, found, in_use)
 
     def _require_stored(self, lock: Lock, locked: LockedRuntime, image: LockedImage) -> None:
