@@ -14,6 +14,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import (
     AccessError,
     CardNotFoundError,
+    MalformedGGUFError,
     ManifestNotFoundError,
     NotInStoreError,
     TransferError,
@@ -25,6 +26,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import Budget, Fit, as_known, choose_context, fit
 from modelrunner.memory.model.card_shape import shape_from_card
+from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.oci.model.artifact import ModelArtifact
@@ -33,6 +35,7 @@ from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
+from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.size_fit import row_verdict
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.packaged import Packaged
@@ -232,6 +235,9 @@ class Estimator:
 
     def _of_headers(self, facts: Facts, found: Headers, request: EstimateRequest) -> Report:
         metadata = found.metadata
+        require_model(metadata, facts.name)
+        if problem := contradiction(found.first, found.shards[1:]):
+            raise MalformedGGUFError(f"{facts.name}: {problem}")
         known = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
         return self._of_shape(known, found.shape, request, projector=found.projector_bytes)
 
