@@ -176,7 +176,7 @@ class Workspace:
     @cached_property
     def guarded(self) -> bool:
         """Whether there is a policy; most have none."""
-        return self.settings.policy.exists()
+        return self.settings.has_policy
 
     def check(self, reference: "Reference", manifest: "Manifest | Index") -> None:
         """Accept a model, or the image of a runtime, that the policy lets in.
@@ -193,6 +193,7 @@ class Workspace:
     def _guard(self) -> "Guard | None":
         if not self.guarded:
             return None
+        # most have no policy
         from modelrunner.operations.trust.gate import guard_at
 
         def ask(reference: "Reference") -> "Sequence[ReferrerPlace]":

@@ -200,8 +200,13 @@ class Settings:
 
     @property
     def policy(self) -> Path:
-        """Whose signature models have to have; there may be no such file."""
+        """Whose signature models have to have; see `has_policy`."""
         return self.verify or self.home / "verify.toml"
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether there is a policy: a file that is named, or linked, has to be there."""
+        return self.verify is not None or os.path.lexists(self.policy)
 
     @property
     def verified(self) -> Path:

@@ -82,17 +82,22 @@ def _full(match: str) -> str:
     return f"{DOCKER_HUB}/{match}" if slash else f"{DOCKER_HUB}/{DEFAULT_NAMESPACE}/{match}"
 
 
-def read_policy(path: Path) -> Policy | None:
-    """The policy in a file; None where there is no such file.
+def read_policy(path: Path) -> Policy:
+    """Return the policy in a file.
 
     Raises:
-        ConfigError: It says something that is not understood.
+        ConfigError: It does not exist, or says something that is not understood.
     """
     try:
         # outside: the person's own configuration
         raw = path.read_bytes()
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as exc:
+        # a name that is spelled wrong must not let everything in
+        raise ConfigError(
+            f"policy {path}: file not found",
+            hint="correct the path in MODELRUNNER_VERIFY, or the link",
+            path=str(path),
+        ) from exc
     except OSError as exc:
         raise ConfigError(
             f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), path=str(path)

@@ -394,6 +394,25 @@ def test_a_policy_that_is_not_understood_keeps_everything_out(
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_policy_that_is_named_and_not_there_keeps_everything_out(
+    cli: CommandLine, name: str, tmp_path: Path, linked: bool
+) -> None:
+    nowhere = tmp_path / "nowhere.toml"
+    environ = {} if linked else {"MODELRUNNER_VERIFY": str(nowhere)}
+    if linked:
+        cli.home.mkdir(parents=True)
+        (cli.home / "verify.toml").symlink_to(nowhere)
+    done = cli("pull", name, **environ)
+    path = cli.home / "verify.toml" if linked else nowhere
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: policy {path}: file not found",
+        "hint: correct the path in MODELRUNNER_VERIFY, or the link",
+    ]
+    assert cli("list", "--json").stdout == "[]\n"
+
+
 @pytest.mark.parametrize(
     "content", [None, "no key", "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"]
 )

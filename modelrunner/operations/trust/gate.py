@@ -80,14 +80,13 @@ class Guard:
         )
 
 
-def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard | None:
-    """The guard that a policy file asks for; None where there is no such file.
+def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard:
+    """Return the guard that a policy file asks for.
 
     Raises:
-        ConfigError: It says something that is not understood.
+        ConfigError: It does not exist, or says something that is not understood.
     """
-    policy = read_policy(path)
-    return None if policy is None else Guard(policy, ask, records, warn)
+    return Guard(read_policy(path), ask, records, warn)
 
 
 def _why(found: Sequence[Checked]) -> str:

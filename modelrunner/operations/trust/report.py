@@ -45,7 +45,7 @@ class Signatures:
 
 
 def signatures_for(
-    policy_file: Path,
+    policy_file: Path | None,
     referrers_of: Callable[[Reference], Sequence[ReferrerPlace]] | None,
     reference: Reference | None,
     manifest: Manifest,
@@ -54,7 +54,7 @@ def signatures_for(
     """Return what the registry keeps of a model, compared with the signers asked for, or a policy.
 
     Args:
-        policy_file: `verify.toml`; it counts where no signer is asked for.
+        policy_file: `verify.toml`, if there is one; it counts where no signer is asked for.
         referrers_of: Opens the places that keep signatures; None where the network is ruled out.
         reference: The model's name; None where it has none.
         manifest: The model.
@@ -63,7 +63,7 @@ def signatures_for(
     Raises:
         ConfigError: The policy or a key is malformed.
     """
-    policy = read_policy(policy_file) or Policy("off", ())
+    policy = Policy("off", ()) if policy_file is None else read_policy(policy_file)
     rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
     if reference is None:
         return Signatures(
