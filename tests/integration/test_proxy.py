@@ -79,6 +79,18 @@ def test_proxy_that_is_down_is_named_in_the_error(cli):
     assert "proxy" in done.stderr
 
 
+def test_address_of_a_proxy_that_is_none_is_said_in_words(cli):
+    done = cli("pull", "registry.example/team/model:1", https_proxy="::bad::", timeout=60)
+
+    assert (done.returncode, done.stderr.splitlines()) == (
+        5,
+        [
+            "error: registry.example: invalid address of the server or its proxy",
+            "hint: check the name, HTTPS_PROXY and HTTP_PROXY: write a proxy as http://HOST:PORT",
+        ],
+    )
+
+
 class Asking(BaseHTTPRequestHandler):
     """A proxy that wants to know who asks."""
 

@@ -99,7 +99,11 @@ def translate(error: BaseException, label: str) -> TransferError:  # noqa: PLR09
             hint="check HTTPS_PROXY and NO_PROXY",
         )
     if isinstance(error, bad_address):
-        return RegistryAnswerError(f"{label}: invalid URL: {text}")
+        # the library's words say neither which of the addresses it is, nor who has given it
+        return RegistryAnswerError(
+            f"{label}: invalid address of the server or its proxy",
+            hint="check the name, HTTPS_PROXY and HTTP_PROXY: write a proxy as http://HOST:PORT",
+        )
     if isinstance(error, broken) and not isinstance(error, requests.exceptions.ConnectTimeout):
         return InterruptedTransferError(f"{label}: connection lost: {text}")
     slow = (
