@@ -195,6 +195,19 @@ def test_a_mirrors_signatures_count_where_the_registry_is_away(
     assert [request.query["ns"] for request in asked] == [away]
 
 
+def test_a_mirror_that_answers_nonsense_takes_nothing_from_the_registrys_signature(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    keep(registry, model, SIGNED["a bundle of the manifest"](signer, model))
+    policy(cli, registry, key)
+    with Registry() as mirror:
+        mirror.add(model, "team/m", ["1"])
+        mirror.answer(200, times=None, body=b"no JSON", on="referrers")
+        done = cli("pull", name, MODELRUNNER_MIRRORS=f"{registry.host}={mirror.url}")
+        assert done.returncode == 0, done.stderr
+        assert any(request.kind == "referrers" for request in mirror.requests)
+
+
 def test_where_the_registry_is_away_and_the_mirror_has_no_signature(
     cli: CommandLine, registry: Registry, model, key
 ) -> None:

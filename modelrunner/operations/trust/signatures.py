@@ -132,7 +132,8 @@ def signatures_of(
         is_enough: Whether nothing more has to be looked for.
 
     Raises:
-        AccessError, TransferError: A place does not answer, and no other has what is enough.
+        AccessError, IntegrityError, TransferError: A place does not answer, or answers nonsense,
+            and no other has what is enough.
         ConfigError: Nothing is installed that checks them.
     """
     found: dict[object, Checked] = {}
@@ -149,7 +150,7 @@ def signatures_of(
                     found.setdefault(checked.evidence or checked.problem, checked)
                     if is_enough(checked):
                         return list(found.values())
-            except (AccessError, NotFoundError, TransferError) as exc:
+            except (AccessError, IntegrityError, NotFoundError, TransferError) as exc:
                 _log.info("%s: %s", place.source.name, exc)
                 failures.append(exc)
     wanted = any(entry.counts for entry in found.values())
