@@ -427,20 +427,21 @@ class LaunchError(ModelRunnerError):
 
 
 class RuntimeUnavailableError(LaunchError):
-    """No installed runtime can do this."""
+    """No installed runtime can do this.
+
+    Attributes:
+        installable: The argument of `runtimes install` that helps; None where none does.
+    """
 
     code = "runtime_unavailable"
 
-
-class RuntimeNotInstalledError(RuntimeUnavailableError):
-    """No runtime is installed that can do this, and an image of llama.cpp would be one.
-
-    Attributes:
-        installable: The argument of `runtimes install` that helps.
-    """
-
     def __init__(
-        self, message: str, *, installable: str, hint: str | None = None, **facts: Fact
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        installable: str | None = None,
+        **facts: Fact,
     ) -> None:
         super().__init__(message, hint=hint, **facts)
         self.installable = installable

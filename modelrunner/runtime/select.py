@@ -1,10 +1,11 @@
 """Which runtime to use, and why not the others."""
 
 import dataclasses
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from modelrunner.errors import RuntimeNotInstalledError, RuntimeUnavailableError, UsageError
+from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.runtime.backends.docker.runtime import ContainerRuntime
 from modelrunner.runtime.backends.external import ExternalRuntime
 from modelrunner.runtime.backends.installed import HOW_TO_INSTALL, InstalledRuntime
@@ -45,7 +46,6 @@ def select(
 
     Raises:
         RuntimeUnavailableError: It is not installed; with `auto`, none is that can.
-        RuntimeNotInstalledError: The same, and an image can be installed that does.
         UsageError: There is no runtime of that name.
     """
     if choice.startswith(("http://", "https://")):
@@ -114,9 +114,9 @@ def _first_available(known: tuple[Runtime, ...], needs: Collection[Ability]) -> 
         # what is installed needs less than what is not
         raise RuntimeUnavailableError(message, hint=repair)
     hint = _what_to_install(known, needs)
-    if any(isinstance(runtime, InstalledRuntime) and _can(runtime, needs) for runtime in known):
-        raise RuntimeNotInstalledError(message, installable=AUTO, hint=hint)
-    raise RuntimeUnavailableError(message, hint=hint)
+    able = (runtime for runtime in known if _can(runtime, needs))
+    helps = any(isinstance(runtime, InstalledRuntime) for runtime in able)
+    raise RuntimeUnavailableError(message, hint=hint, installable=_installable(AUTO, helps=helps))
 
 
 def _can(runtime: Runtime, needs: Collection[Ability]) -> bool:
@@ -154,6 +154,13 @@ def _require(runtime: Runtime) -> Runtime:
     if found.available:
         return runtime
     message = f"{found.name}: {found.detail}"
-    if isinstance(runtime, InstalledRuntime) and not found.installed:
-        raise RuntimeNotInstalledError(message, installable=runtime.wanted or AUTO, hint=found.hint)
-    raise RuntimeUnavailableError(message, hint=found.hint)
+    helps = isinstance(runtime, InstalledRuntime) and not found.installed
+    wanted = runtime.wanted if isinstance(runtime, InstalledRuntime) else ""
+    raise RuntimeUnavailableError(
+        message, hint=found.hint, installable=_installable(wanted or AUTO, helps=helps)
+    )
+
+
+def _installable(what: str, *, helps: bool) -> str | None:
+    # the images are for Linux
+    return what if helps and sys.platform == "linux" else None

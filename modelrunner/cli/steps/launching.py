@@ -1,6 +1,5 @@
 """How commands that start a model show it: options, the pull before, warnings, the wait."""
 
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +23,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.steps.confirm import can_ask
 from modelrunner.cli.steps.pulling import pull_one
-from modelrunner.errors import RuntimeNotInstalledError, UsageError
+from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.operations.devices import NO_DEVICE, Usable, require_gpu
 from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch import find, session
@@ -155,13 +154,14 @@ def runtime_for(context: Context, choice: str | None, needs: Collection[Ability]
             context.console.warn(note)
     try:
         return context.workspace.runtime(choice, needs)
-    except RuntimeNotInstalledError as missing:
-        if sys.platform != "linux" or context.workspace.offline or not can_ask(context):
+    except RuntimeUnavailableError as missing:
+        what = missing.installable
+        if what is None or context.workspace.offline or not can_ask(context):
             raise
         # what fetches and unpacks images is loaded where there is something to install
         from modelrunner.cli.steps.installing import offered
 
-        if not offered(context, missing.installable):
+        if not offered(context, what):
             raise
     return context.workspace.runtime(choice, needs)
 
