@@ -13,7 +13,7 @@ import typer
 from modelrunner.chat.answer_form import AnswerForm
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
-from modelrunner.chat.thoughts import Opening, opening_of
+from modelrunner.chat.thoughts import Opening
 from modelrunner.cli.chat.attachments import read_picture, read_text
 from modelrunner.cli.chat.one_shot import OneShot, question_of
 from modelrunner.cli.chat.restart import Restarter
@@ -58,12 +58,10 @@ from modelrunner.operations.launch.manner import Manner, manner_of
 from modelrunner.operations.launch.plan import LaunchPlan, line_for, plan_launch
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.operations.launch.thoughts import opening, thinker
 from modelrunner.operations.pull.fit import Fitting, request_of
 from modelrunner.runtime.abilities import refusal, require
 from modelrunner.runtime.base import Ability, Runtime, Server
-from modelrunner.runtime.capabilities.facts import Thinking
-from modelrunner.runtime.capabilities.read import template_facts
-from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.sampling import Recommended, Sampling
 from modelrunner.tools.files import load_tools
@@ -271,33 +269,6 @@ def _refuse_with_raw(needs_template: Mapping[str, object]) -> None:
             )
 
 
-def _opening(runtime: Runtime, plan: LaunchPlan, server: Server) -> Opening:
-    """Return what the prompt opens of thoughts, unless the server splits them off."""
-    facts = plan.capabilities.template
-    if facts is not None and facts.thinking is not None and facts.rendered and not runtime.external:
-        return _opened(runtime, plan, facts.thinking)
-    template, splits = plan.chat_template, Ability.SPLITS_THOUGHTS in runtime.abilities
-    if runtime.external:
-        # the model that was named may not be the one that answers
-        template, splits = server.chat_template(), True
-    opening = opening_of(template)
-    if opening is Opening.BY_PROMPT and splits:
-        # an answer without a thought may be whole then
-        return Opening.UNKNOWN
-    return opening
-
-
-def _opened(runtime: Runtime, plan: LaunchPlan, thinking: Thinking) -> Opening:
-    """Return what the prompts of a template that was tried open."""
-    if Ability.SPLITS_THOUGHTS in runtime.abilities:
-        # an answer without a thought may be whole then, and each question may ask for thoughts
-        opens = thinking.opens or thinking.opens_by_default
-        return Opening.UNKNOWN if opens else Opening.BY_MODEL
-    opens = thinking.opens_by_default if plan.think is None else thinking.opens
-    off = plan.think in {"off", "0"} and thinking.can_stop
-    return Opening.BY_PROMPT if opens and not off else Opening.BY_MODEL
-
-
 def _sampling(
     context: Context, runtime: Runtime, plan: LaunchPlan, options: SamplingOptions, verbose: bool
 ) -> Recommended:
@@ -338,15 +309,8 @@ def _ask_to_think(
     if session.client.completes:
         session.opening = Opening.NEVER
         return
-    session.opening = _opening(runtime, plan, server)
-    thinking, known = plan.capabilities.thinking, True
-    if runtime.external:
-        # the model that was named may not be the one that answers
-        template = server.chat_template()
-        known = template is not None
-        thinking = template_facts([template])[0].thinking if template is not None else None
-    limits = Ability.LIMITS_THOUGHTS in runtime.abilities
-    session.thinker = Thinker(plan.name, thinking, budgets=limits, known=known)
+    session.opening = opening(runtime, plan, server)
+    session.thinker = thinker(runtime, plan, server)
     note = plan.think_note
     if Ability.TEMPLATE_FIELDS in runtime.abilities:
         note = session.ask_to_think(think)
