@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelrunner.errors import LockError, RuntimeUnavailableError
+from modelrunner.errors import LockError, RuntimeNotInstalledError, RuntimeUnavailableError
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.lockfile.reader import require_lock
 from modelrunner.oci.image import Platform
@@ -31,15 +31,11 @@ def missing_note(library: Library, lock: Path = Path(LOCK_NAME)) -> str | None:
         return None
     try:
         require_locked(library, lock)
-    except NotInstalledHereError as exc:
+    except RuntimeNotInstalledError as exc:
         return f"{exc.message}: {exc.hint}"
     except RuntimeUnavailableError:
         pass
     return None
-
-
-class NotInstalledHereError(RuntimeUnavailableError):
-    """A locked runtime is for this platform, and not installed."""
 
 
 def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
@@ -47,7 +43,8 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
 
     Raises:
         RuntimeUnavailableError: There is no lock, or it is malformed; it pins no runtime, none for
-            this platform, or one that is not installed.
+            this platform.
+        RuntimeNotInstalledError: It is not installed.
     """
     try:
         pinned = require_lock(lock).runtime
@@ -69,5 +66,7 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
     found = library.by_digest(image.manifest.digest)
     if found is None:
         name = pinned.reference.short
-        raise NotInstalledHereError(f"{name}, which {lock} pins, is not installed", hint=_HINT)
+        exact = pinned.reference.with_digest(pinned.manifest.digest)
+        message = f"{name}, which {lock} pins, is not installed"
+        raise RuntimeNotInstalledError(message, installable=str(exact), hint=_HINT)
     return found
