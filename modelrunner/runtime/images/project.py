@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelrunner.errors import LockError, RuntimeNotInstalledError, RuntimeUnavailableError
+from modelrunner.errors import LockError, RuntimeUnavailableError
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.lockfile.reader import require_lock
 from modelrunner.oci.image import Platform
@@ -31,10 +31,8 @@ def missing_note(library: Library, lock: Path = Path(LOCK_NAME)) -> str | None:
         return None
     try:
         require_locked(library, lock)
-    except RuntimeNotInstalledError as exc:
-        return f"{exc.message}: {exc.hint}"
-    except RuntimeUnavailableError:
-        pass
+    except RuntimeUnavailableError as exc:
+        return None if exc.installable is None else f"{exc.message}: {exc.hint}"
     return None
 
 
@@ -43,8 +41,7 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
 
     Raises:
         RuntimeUnavailableError: There is no lock, or it is malformed; it pins no runtime, none for
-            this platform.
-        RuntimeNotInstalledError: It is not installed.
+            this platform, or one that is not installed.
     """
     try:
         pinned = require_lock(lock).runtime
@@ -68,5 +65,5 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
         name = pinned.reference.short
         exact = pinned.reference.with_digest(pinned.manifest.digest)
         message = f"{name}, which {lock} pins, is not installed"
-        raise RuntimeNotInstalledError(message, installable=str(exact), hint=_HINT)
+        raise RuntimeUnavailableError(message, installable=str(exact), hint=_HINT)
     return found
