@@ -96,7 +96,7 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
     if shape.wiring.known and not shape.weights.unknown:
         missing = 0 if shape.wiring.exact else compute
         low = max(known, int(total * below) - missing // 2)
-        high = int(total * above) + (_GUESSED_COMPUTE - 1) * missing
+        high = int(total * above) + _GUESSED_COMPUTE * missing
     else:
         low = known
         high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute

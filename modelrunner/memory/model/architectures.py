@@ -57,6 +57,7 @@ class Wiring:
         scored_bias: A bias is added to the scores to choose experts.
         shared_gate: The shared expert has a gate.
         residual_first: The feed-forward result is added to the residual, not that to it.
+        residual_normed: Residuals begin after the norms.
         late_rows: The rows that matter are picked after the last layer, not within it.
         all_rows: Logits are made for every token, whichever are wanted.
         axes: Positions a token: one, or one for each axis of an image.
@@ -102,6 +103,7 @@ class Wiring:
     scored_bias: bool = False
     shared_gate: bool = False
     residual_first: bool = False
+    residual_normed: bool = False
     late_rows: bool = False
     all_rows: bool = False
     axes: int = 1
@@ -169,6 +171,7 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "mamba": _LLAMA,
     "mamba2": _LLAMA,
     "minicpm": _LLAMA,
+    "minimax-01": Wiring(residual_normed=True),
     "mistral3": _LLAMA,
     "mpt": Wiring(rope=False, fused_qkv=True, gate="none"),
     "nemotron": _NO_GATE,
@@ -240,7 +243,7 @@ _LIKE_LLAMA = frozenset(
 _ROUGHLY = frozenset(
     {
         "deepseek4", "dflash", "eagle3", "gemma4-assistant", "glm5-next", "gptj",
-        "graniteswitch", "hy_v4", "minimax-01", "minimax-m3", "plamo2", "plm", "pockettts",
+        "graniteswitch", "hy_v4", "minimax-m3", "plamo2", "plm", "pockettts",
         "qwen3tts", "qwen4exp", "wavtokenizer-dec",
     }
 )  # fmt: skip

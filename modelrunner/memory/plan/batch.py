@@ -30,6 +30,7 @@ class Batch:
         distances: Which bias the distance between two tokens has.
         encoded: The result of an encoder.
         across: Which of its tokens a token sees.
+        decays: How tokens of the batch fade for each other, by head.
         index_places: Where in the indexer's cache keys go.
         index_mask: Which cells of it a token sees.
         index_rotation: What its keys and queries are rotated by.
@@ -48,6 +49,7 @@ class Batch:
     distances: Tensor
     encoded: Tensor
     across: Tensor
+    decays: Tensor
     index_places: Tensor
     index_mask: Tensor
     index_rotation: Tensor
@@ -82,6 +84,7 @@ class Batch:
             distances=graph.leaf(cells[0], tokens),
             encoded=graph.leaf(shape.embedding, tokens),
             across=graph.leaf(tokens, tokens, unit=_MASK[load.flash_attention]),
+            decays=graph.leaf(*_fading(shape, tokens // sequences)),
             index_places=graph.leaf(tokens, unit=_INDEX),
             index_mask=graph.leaf(
                 load.cells, tokens // streams, 1, streams, unit=_MASK[load.flash_attention]
@@ -89,6 +92,11 @@ class Batch:
             index_rotation=graph.leaf(_index_side(shape), _index_side(shape)),
             given=_embedded(graph, shape, tokens),
         )
+
+
+def _fading(shape: ModelShape, each: int) -> tuple[int, int, int]:
+    space = shape.state_space
+    return each, each, space.heads if space else 0
 
 
 def _index_side(shape: ModelShape) -> int:

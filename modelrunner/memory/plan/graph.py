@@ -92,6 +92,8 @@ def _layer(
 ) -> Tensor:
     layer, wiring = shape.layers[i], shape.wiring
     normed = _normed(graph, shape, current) if wiring.attention_norm else current
+    if wiring.residual_normed:
+        current = normed
     if not layer.heads and not layer.recurrent:
         return _alone(graph, shape, layer, _picked(graph, rows, current))
     if wiring.both:
@@ -156,6 +158,7 @@ def _forward(
 ) -> Tensor:
     normed = _normed(graph, shape, given) if shape.wiring.feed_forward_norm else given
     wide = feed_forward(graph, shape, layer, normed, router)
+    given = normed if shape.wiring.residual_normed else given
     return graph.same(given, wide) if shape.wiring.residual_first else graph.same(wide, given)
 
 

@@ -203,4 +203,29 @@ def _kda(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tens
     return graph.new((inner, tokens), graph.same(out, graph.same(graph.reshape(gate, *by_head))))
 
 
-_KINDS = {"kda": _kda, "short": _short, "delta": _delta}
+def _lightning(graph: Graph, space: StateSpace, batch: Batch, current: Tensor) -> Tensor:
+    """Lightning attention: within the batch every token with every other, before it by a state."""
+    sequences, inner, heads, head = batch.load.parallel, space.inner, space.heads, space.state
+    each, tokens = batch.tokens // sequences, batch.tokens
+    by_head, across = (head, heads, each, sequences), (head, each, heads, sequences)
+    states_of(graph, batch, space.conv_state)
+    state = states_of(graph, batch, space.scan_state)
+    state = graph.reshape(state, head, head, heads, sequences)
+    made = graph.same(graph.new((3 * inner, tokens), current))
+    row = made.strides[1]
+    query, key, value = (graph.view(made, by_head, 4 * head, row, row * each) for _ in range(3))
+    earlier = graph.new(across, state, graph.permute(graph.same(query), 0, 2, 1, 3))
+    turned = graph.new((each, head, heads, sequences), graph.permute(value, 1, 2, 0, 3))
+    scores = graph.new((each, each, heads, sequences), key, query)
+    scores = graph.same(scores, graph.same(batch.decays))
+    mixed = graph.expand(graph.same(earlier, graph.new(across, turned, scores)))
+    kept = graph.same(state)
+    faded = graph.permute(graph.same(key), 1, 2, 0, 3)
+    added = graph.new(state.shape, graph.new((each, head, heads, sequences), faded), turned)
+    graph.expand(graph.store(graph.same(kept, added)))
+    gate = graph.same(graph.new((inner, tokens), current))
+    out = graph.new(by_head, graph.permute(mixed, 0, 2, 1, 3))
+    return graph.same(gate, graph.same(graph.reshape(out, inner, tokens)))
+
+
+_KINDS = {"lightning": _lightning, "kda": _kda, "short": _short, "delta": _delta}
