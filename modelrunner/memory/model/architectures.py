@@ -234,16 +234,16 @@ _LIKE_LLAMA = frozenset(
         "dots3note", "dream", "ernie4_5-moe", "eurobert", "exaone-moe", "glm-dsa",
         "granite_swa", "grovemoe", "hrm_text", "hunyuan-moe", "hunyuan_vl", "hy_v3", "jais2",
         "laguna", "llada", "llada-moe", "llama4", "maincoder", "maple", "mellum", "mimo2",
-        "minicpm3", "minimax-m2", "mistral4", "modern-bert", "muse-glimmer", "nanbeige",
-        "neo-bert", "openelm", "orion", "paddleocr", "pangu-embedded", "phimoe", "plamo3",
-        "qwen", "rnd1", "spark2_5", "step35", "xverse",
+        "minicpm3", "minimax-m2", "minimax-m3", "mistral4", "modern-bert", "muse-glimmer",
+        "nanbeige", "neo-bert", "openelm", "orion", "paddleocr", "pangu-embedded", "phimoe",
+        "plamo3", "qwen", "rnd1", "spark2_5", "step35", "xverse",
     }
 )  # fmt: skip
 
 _ROUGHLY = frozenset(
     {
         "deepseek4", "dflash", "eagle3", "gemma4-assistant", "glm5-next", "gptj",
-        "graniteswitch", "hy_v4", "minimax-m3", "plamo2", "plm", "pockettts",
+        "graniteswitch", "hy_v4", "plamo2", "plm", "pockettts",
         "qwen3tts", "qwen4exp", "wavtokenizer-dec",
     }
 )  # fmt: skip

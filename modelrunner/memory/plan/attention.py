@@ -5,7 +5,7 @@ from math import prod
 from modelrunner.memory.model.parts import Latent, Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.batch import Batch
-from modelrunner.memory.plan.indexer import choose, keep_index, mask_others
+from modelrunner.memory.plan.indexer import attend_to_blocks, choose, keep_index, mask_others
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 
@@ -17,8 +17,7 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
     query, key, value = _query_key_value(graph, shape, batch, layer, current)
     query_gate = query if wiring.query_gate else None
     query, key = (_turned(graph, shape, batch, i, tensor) for tensor in (query, key))
-    if wiring.value_norm:
-        value = graph.same(value)
+    value = graph.same(value) if wiring.value_norm else value
     by_key, by_value = batch.rotations[layer.windowed]
     query, key, value = (
         _rotated(graph, tensor, by) if by else tensor
@@ -29,22 +28,17 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
         for other in (key, value) if wiring.windows or wiring.encoder else (value, key):
             graph.expand(other)
     if wiring.encoder:
-        mask = batch.masks[layer.windowed]
         if wiring.relative:
-            across = graph.permute(value, 1, 2, 0, 3)
-            across = graph.new((batch.tokens, value.shape[0], value.shape[1]), across)
-            out = _biased(graph, batch, query, graph.permute(key, 0, 2, 1, 3), across)
+            out = _biased_uncached(graph, batch, query, key, value)
         else:
-            out = _uncached(graph, batch, query, key, value, mask)
+            out = _uncached(graph, batch, query, key, value, batch.masks[layer.windowed])
         return graph.new((shape.embedding, batch.tokens), out)
     if not layer.reuses_cache:
         _keep(graph, batch, layer, key, value)
-    out = (_biased_over_cache if wiring.relative else _mixed)(graph, batch, layer, query)
-    if by_value:
-        out = _rotated(graph, out, by_value)
+    out = _over_cache(graph, shape, batch, layer, current, query)
+    out = _rotated(graph, out, by_value) if by_value else out
     out = _gated(graph, layer, out, current, query_gate)
-    if wiring.inner_norms:
-        out = graph.same(out)
+    out = graph.same(out) if wiring.inner_norms else out
     return graph.new((shape.embedding, batch.tokens), out)
 
 
@@ -80,6 +74,8 @@ def _turned(graph: Graph, shape: ModelShape, batch: Batch, i: int, tensor: Tenso
 def _query_key_value(
     graph: Graph, shape: ModelShape, batch: Batch, layer: Layer, current: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if layer.indexer:
+        keep_index(graph, batch, layer.indexer, current)
     sizes = (
         (layer.key_size, layer.heads),
         (layer.key_size, layer.kv_heads),
@@ -159,6 +155,14 @@ def attend_across(graph: Graph, shape: ModelShape, batch: Batch, i: int, current
     return graph.new((shape.embedding, tokens), out)
 
 
+def _biased_uncached(
+    graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    size = (batch.tokens, value.shape[0], value.shape[1])
+    across = graph.new(size, graph.permute(value, 1, 2, 0, 3))
+    return _biased(graph, batch, query, graph.permute(key, 0, 2, 1, 3), across)
+
+
 def _biased(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention with a bias for each distance and head; values lie across."""
     _, heads, tokens, _ = query.shape
@@ -170,6 +174,16 @@ def _biased(graph: Graph, batch: Batch, query: Tensor, key: Tensor, value: Tenso
     scores = graph.same(graph.same(scores, bias), batch.masks[0])
     out = graph.permute(graph.new((size, tokens, heads), value, scores), 0, 2, 1, 3)
     return graph.expand(graph.new((size * heads, tokens), out))
+
+
+def _over_cache(
+    graph: Graph, shape: ModelShape, batch: Batch, layer: Layer, current: Tensor, query: Tensor
+) -> Tensor:
+    if layer.indexer:
+        return attend_to_blocks(graph, batch, layer, layer.indexer, current, query)
+    if shape.wiring.relative:
+        return _biased_over_cache(graph, batch, layer, query)
+    return _mixed(graph, batch, layer, query)
 
 
 def _biased_over_cache(graph: Graph, batch: Batch, layer: Layer, query: Tensor) -> Tensor:

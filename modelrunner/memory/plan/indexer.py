@@ -8,7 +8,7 @@ input -> [key] -> [norm] -> [rope, rotated] -> cache of keys
 
 from math import prod
 
-from modelrunner.memory.model.parts import Indexer
+from modelrunner.memory.model.parts import Indexer, Layer
 from modelrunner.memory.plan.batch import Batch
 from modelrunner.memory.plan.planner import Graph, Tensor
 
@@ -43,3 +43,23 @@ def mask_others(graph: Graph, chosen: Tensor, mask: Tensor) -> Tensor:
     shown = graph.view(hidden, (prod(mask.shape),))
     shown.inputs = (seen, chosen, hidden)
     return graph.same(graph.reshape(shown, *mask.shape), mask)
+
+
+def attend_to_blocks(
+    graph: Graph, batch: Batch, layer: Layer, indexer: Indexer, current: Tensor, query: Tensor
+) -> Tensor:
+    """Attention that sees the best blocks of the cache only, others for each group of heads.
+
+    The indexer's keys are in the cache already; the mask of each group is as large as the whole.
+    """
+    tokens, groups, streams = batch.tokens, layer.kv_heads, batch.load.streams
+    each, cells = tokens // streams, batch.load.cells
+    if not batch.chosen:  # a mask in full precision, for all layers
+        batch.chosen.append(graph.new((cells, each, 1, streams), batch.masks[0]))
+    scored = graph.new((indexer.key_size * groups, tokens), current)
+    blocks = graph.new((each * groups, cells, streams), graph.same(scored))
+    masks = graph.new((cells, each * groups, streams), blocks)
+    masks = graph.new((cells, each, 1, groups * streams), masks, batch.chosen[0], unit=2)
+    size = (layer.value_size, layer.heads // groups, each, groups * streams)
+    out = graph.new(size, query, masks)
+    return graph.expand(graph.new((layer.value_size * layer.heads, tokens), out))
