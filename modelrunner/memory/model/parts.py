@@ -27,6 +27,7 @@ class Layer:
         routed: Whether its feed-forward network is a mixture of experts.
         weights: Bytes of its tensors.
         experts: Bytes of the tensors of its experts, which are part of them.
+        largest_expert: Bytes of the largest of these tensors, which has all experts in it.
     """
 
     heads: int = 0
@@ -47,6 +48,7 @@ class Layer:
     routed: bool = False
     weights: int = 0
     experts: int = 0
+    largest_expert: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ class ModelShape:
             shape,
             weights=_weights(parts, sizes, _first_ahead(hyper)),
             layers=tuple(
-                replace(layer, weights=size, experts=experts)
-                for layer, (size, experts) in zip(shape.layers, by_layer, strict=True)
+                replace(layer, weights=size, experts=experts, largest_expert=largest)
+                for layer, (size, experts, largest) in zip(shape.layers, by_layer, strict=True)
             ),
         )
 
@@ -164,15 +164,17 @@ def _weights(parts: Sequence[Header], sizes: Mapping[str, int], first_ahead: int
     )
 
 
-def _bytes_by_layer(sizes: Mapping[str, int], layers: int) -> list[tuple[int, int]]:
-    """Bytes of each layer, and of its experts among them."""
-    whole, experts = [0] * layers, [0] * layers
+def _bytes_by_layer(sizes: Mapping[str, int], layers: int) -> list[tuple[int, int, int]]:
+    """Bytes of each layer, of its experts among them, and of the largest tensor of experts."""
+    whole, experts, largest = [0] * layers, [0] * layers, [0] * layers
     for name, size in sizes.items():
         number = _number(name)
         if number is not None and number < layers:
             whole[number] += size
-            experts[number] += size if _EXPERTS.search(name) else 0
-    return [*zip(whole, experts, strict=True)]
+            if _EXPERTS.search(name):
+                experts[number] += size
+                largest[number] = max(largest[number], size)
+    return [*zip(whole, experts, largest, strict=True)]
 
 
 def _number(name: str) -> int | None:

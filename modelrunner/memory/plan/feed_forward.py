@@ -68,15 +68,15 @@ def _routed(
     current = graph.reshape(current, shape.embedding, 1, tokens)
     width = (experts.feed_forward, used, tokens)
     if wiring.expert_gate == "separate":
-        up, gate = graph.new(width, current, chosen), graph.new(width, current, chosen)
+        up, gate = graph.routed(width, current, chosen), graph.routed(width, current, chosen)
         wide = graph.new(width, gate, up)
     elif wiring.expert_gate == "fused":
-        both = graph.new((2 * experts.feed_forward, used, tokens), current, chosen)
+        both = graph.routed((2 * experts.feed_forward, used, tokens), current, chosen)
         halves = [graph.view(both, width, *both.strides[1:3]) for _ in range(2)]
         wide = graph.new(width, *halves)
     else:
-        wide = graph.same(graph.new(width, current, chosen))
-    out = graph.same(graph.new((shape.embedding, used, tokens), wide, chosen), weights)
+        wide = graph.same(graph.routed(width, current, chosen))
+    out = graph.same(graph.routed((shape.embedding, used, tokens), wide, chosen), weights)
     graph.expand(out)
     parts = [
         graph.expand(graph.view(out, (shape.embedding, tokens), out.strides[2]))

@@ -36,6 +36,12 @@ def _peak(shape: ModelShape, load: Load) -> int:
     return _graph(shape, load).peak()
 
 
+@lru_cache(maxsize=8)
+def graph_of(shape: ModelShape, load: Load) -> Graph:
+    """The graph of a micro batch, to be walked through and not to be changed."""
+    return _graph(shape, load)
+
+
 def _graph(shape: ModelShape, load: Load) -> Graph:
     graph = Graph()
     batch = Batch.of(graph, shape, load)
@@ -46,6 +52,7 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
     own = None
     if width := shape.wiring.own_input:
         own = own_inputs(graph, batch, current, width, len(shape.layers))
+    graph.mark(current, -1)
     layer = _late_norm_layer if shape.wiring.norms_after else _layer
     if shape.state_space and shape.state_space.kind == "rwkv":
         layer = rwkv_layer
@@ -59,6 +66,7 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
             wide = batch.given.strides[1]
             picture = graph.view(batch.given, (shape.embedding, batch.tokens), wide)
             current = graph.same(current, picture)
+        graph.mark(current, i)
     if late:
         graph.pin(current)  # what a draft model would read
         current = _picked(graph, batch.rows, current)
@@ -67,6 +75,7 @@ def _graph(shape: ModelShape, load: Load) -> Graph:
     if not shape.wiring.encoder or shape.wiring.all_rows:
         current = graph.new((shape.vocabulary, current.shape[1]), current)
     graph.expand(current)
+    graph.mark(current, len(shape.layers))
     return graph
 
 

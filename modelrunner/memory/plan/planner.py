@@ -13,6 +13,9 @@ from bisect import insort
 ALIGNMENT = 32
 """Bytes to which ggml's CPU backend rounds a tensor's size."""
 
+UNMARKED = -2
+"""The layer of a value before it is noted which it belongs to."""
+
 Shape = tuple[int, int, int, int]
 
 
@@ -20,12 +23,14 @@ class Tensor:
     """A value in the graph: an input, a result, or a view of either.
 
     `root` is the tensor whose memory a view shows; `outside` says that the memory is not the
-    graph's: weights, caches.
+    graph's: weights, caches. `layer` is the number of the layer that it belongs to, -1 before the
+    first; `experts` says that it is a product with the weights of experts; `pinned` counts who
+    reads it outside of the graph.
     """
 
     __slots__ = (
-        "children", "held", "in_place", "inputs", "offset", "outside", "root", "shape", "size",
-        "strides", "views",
+        "children", "experts", "held", "in_place", "inputs", "layer", "offset", "outside", "pinned",
+        "root", "shape", "size", "strides", "views",
     )  # fmt: skip
 
     def __init__(
@@ -45,8 +50,9 @@ class Tensor:
         self.in_place = in_place
         self.outside = outside
         self.size = -(-strides[3] * shape[3] // ALIGNMENT) * ALIGNMENT
-        self.children = self.views = self.offset = 0
-        self.held = False
+        self.children = self.views = self.offset = self.pinned = 0
+        self.held = self.experts = False
+        self.layer = UNMARKED
 
 
 def _packed(shape: Shape, unit: int) -> Shape:
@@ -67,8 +73,9 @@ class Graph:
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
-        self._leaves: list[Tensor] = []
-        self._nodes: list[Tensor] = []
+        self.leaves: list[Tensor] = []
+        self.nodes: list[Tensor] = []
+        self._marked = 0
 
     # what values there are
 
@@ -121,7 +128,14 @@ class Graph:
     @staticmethod
     def pin(tensor: Tensor) -> None:
         """Keeps `tensor` until the end: it is read outside of the graph."""
-        tensor.children += 1
+        tensor.pinned += 1
+
+    @staticmethod
+    def routed(sizes: tuple[int, ...], *inputs: Tensor) -> Tensor:
+        """The product with the weights of experts, by which ones were chosen."""
+        made = Graph.new(sizes, *inputs)
+        made.experts = True
+        return made
 
     # the order in which they are computed
 
@@ -136,20 +150,31 @@ class Graph:
         for source in tensor.inputs:
             if id(source) not in self._seen:
                 self._visit(source)
-        (self._nodes if tensor.inputs else self._leaves).append(tensor)
+        (self.nodes if tensor.inputs else self.leaves).append(tensor)
+
+    def mark(self, current: Tensor, layer: int) -> None:
+        """Notes that everything since the last mark belongs to a layer, up to its result."""
+        waiting = [current, *self.nodes[self._marked :]]
+        self._marked = len(self.nodes)
+        while waiting:
+            tensor = waiting.pop()
+            if tensor.layer == UNMARKED and tensor.inputs:
+                tensor.layer = layer
+                waiting += tensor.inputs
 
     def peak(self) -> int:
         """Bytes of the buffer that holds every tensor during its life. Plans once."""
-        heap = _Heap()
-        for leaf in self._leaves:
+        heap = Heap()
+        for leaf in self.leaves:
             if not leaf.outside:
                 heap.hold(leaf)
-        for node in self._nodes:
+        for node in self.nodes:
+            node.children += node.pinned
             if node.root is not None:
                 node.root.views += 1
             for source in node.inputs:
                 source.children += 1
-        for node in self._nodes:
+        for node in self.nodes:
             if node.root is None and not (node.in_place and _takes_over(node)):
                 heap.hold(node)
             for source in node.inputs:
@@ -159,7 +184,7 @@ class Graph:
         return heap.peak
 
 
-def _release(heap: "_Heap", tensor: Tensor) -> None:
+def _release(heap: "Heap", tensor: Tensor) -> None:
     """Nobody reads `tensor` any more: frees it, or what it was the last view of."""
     root = tensor.root
     if root is not None:
@@ -187,7 +212,7 @@ def _takes_over(node: Tensor) -> bool:
     return False
 
 
-class _Heap:
+class Heap:
     """Free blocks by offset; the smallest that holds is taken, the endless last one unless none."""
 
     def __init__(self) -> None:
@@ -195,7 +220,11 @@ class _Heap:
         self.peak = 0
 
     def hold(self, tensor: Tensor) -> None:
-        blocks, size = self._blocks, tensor.size
+        tensor.offset, tensor.held = self.take(tensor.size), True
+
+    def take(self, size: int) -> int:
+        """Allocate `size` bytes and return their offset."""
+        blocks = self._blocks
         best, best_size = len(blocks) - 1, 1 << 63
         for i in range(len(blocks) - 1):
             if size <= blocks[i][1] <= best_size:
@@ -205,8 +234,8 @@ class _Heap:
             del blocks[best]
         else:
             blocks[best] = (offset + size, room - size)
-        tensor.offset, tensor.held = offset, True
         self.peak = max(self.peak, offset + size)
+        return offset
 
     def free(self, offset: int, size: int) -> None:
         blocks = self._blocks

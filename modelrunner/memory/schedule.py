@@ -1,0 +1,303 @@
+"""The compute buffer of each device, as llama.cpp's scheduler splits a graph between them.
+
+The scheduler (`ggml_backend_sched_split_graph`) gives each operation to the device of its weights,
+cuts the graph wherever that changes, and allocates a copy of what a piece reads from elsewhere at
+the piece's start. A GPU computes a prompt for layers in host memory too: their weights and caches
+are copied to it, one operation after the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.graph import graph_of
+from modelrunner.memory.plan.kv_cache import layer_state_bytes, planned, window_cells
+from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.planner import OUTSIDE, Graph, Heap, Tensor
+
+OFFLOADED_ROWS = 32
+"""Rows from which on a GPU computes what has its weights in host memory."""
+
+PIPELINE_COPIES = 4
+"""Copies of what is read from elsewhere, where several GPUs work on several batches."""
+
+_GPU_ALIGNMENT = 128
+_HALF = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the weights are.
+
+    Attributes:
+        gpus: How many there are; the host's number is this.
+        layers: The device of each layer, and at last of the output matrix.
+        expert_layers: Layers, from the first on, whose experts are in host memory.
+    """
+
+    gpus: int
+    layers: tuple[int, ...]
+    expert_layers: int = 0
+
+    @property
+    def copies(self) -> int:
+        """Copies of what devices hand to each other."""
+        everywhere = self.gpus > 1 and self.gpus not in self.layers and not self.expert_layers
+        return PIPELINE_COPIES if everywhere else 1
+
+
+def compute_by_device(shape: ModelShape, load: Load, placement: Placement) -> list[int]:
+    """Return the bytes of the compute buffers: of each GPU, and at last of the host."""
+    load = planned(shape, load)
+    graph = graph_of(shape, load)
+    walk = _Walk(placement, graph, _Sources(shape, load, placement, graph))
+    return walk.peaks()
+
+
+class _Sources:
+    """What operations read of weights and caches, where that is copied to the device."""
+
+    def __init__(self, shape: ModelShape, load: Load, placement: Placement, graph: Graph) -> None:
+        self._shape, self._load, self._placement = shape, load, placement
+        self._densities = _densities(shape, placement, graph)
+        self._stated: set[int] = set()
+
+    def device(self, node: Tensor) -> int:
+        """The device of an operation's result."""
+        host, layers = self._placement.gpus, self._placement.layers
+        if node.layer < 0:
+            if not node.in_place and any(not source.inputs for source in node.inputs):
+                return host
+            return self._offloaded(layers[0], node)
+        own = layers[min(node.layer, len(layers) - 1)]
+        if node.root is OUTSIDE:
+            return own
+        if node.experts and node.layer < self._placement.expert_layers:
+            own = host
+        return self._offloaded(own, node)
+
+    def _offloaded(self, own: int, node: Tensor) -> int:
+        host = self._placement.gpus
+        return 0 if own == host and host and prod(node.shape[1:]) >= OFFLOADED_ROWS else own
+
+    def copied(self, node: Tensor, device: int) -> Iterator[int]:
+        """Bytes of the weights and caches that `device` has to copy for an operation."""
+        host, placement = self._placement.gpus, self._placement
+        if device == host or not 0 <= node.layer < len(self._shape.layers):
+            return
+        layer = self._shape.layers[node.layer]
+        if node.experts:
+            if node.layer < placement.expert_layers or placement.layers[node.layer] == host:
+                yield layer.largest_expert or layer.experts // 3
+            return
+        if placement.layers[node.layer] != host:
+            return
+        if _is_attention(node):
+            yield from self.caches(node)
+        elif _is_product(node):
+            yield int(node.shape[0] * node.inputs[0].shape[0] * self._densities[node.layer])
+            if layer.state and node.layer not in self._stated:
+                self._stated.add(node.layer)
+                yield layer_state_bytes(self._shape, self._load, node.layer)
+
+    def caches(self, node: Tensor) -> Iterator[int]:
+        """Bytes of keys and of values that an attention reads."""
+        layer, load = self._shape.layers[node.layer], self._load
+        cells = window_cells(self._shape, load) if layer.windowed else load.cells
+        # latent attention reads its one cache as keys and as values, and each is copied
+        widths = layer.cached[:1] * 2 if layer.latent else layer.cached[:2]
+        for width in widths:
+            yield load.cache_bytes(width) * cells * load.streams
+
+    def unpacked(self, node: Tensor) -> int:
+        """Bytes of the copies in half precision that CUDA's attention makes of other caches."""
+        if not 0 <= node.layer < len(self._shape.layers) or self._load.kv_type == "f16":
+            return 0
+        if not _is_attention(node) or self._load.tokens // self._load.streams <= _HALF:
+            return 0
+        layer, load = self._shape.layers[node.layer], self._load
+        cells = window_cells(self._shape, load) if layer.windowed else load.cells
+        widths = layer.cached[:2]
+        if layer.latent:
+            # values that lie in the keys are not unpacked again, those of a copy are
+            copied = self._placement.layers[node.layer] == self._placement.gpus
+            widths = (layer.cached[0], layer.latent.rank * copied)
+        return sum(_HALF * width * cells * load.streams for width in widths)
+
+
+def _densities(shape: ModelShape, placement: Placement, graph: Graph) -> list[float]:
+    """Bytes of a weight in each layer, experts apart."""
+    counts = [0] * len(shape.layers)
+    if placement.gpus in placement.layers[:-1]:
+        for node in graph.nodes:
+            if 0 <= node.layer < len(counts) and _is_product(node):
+                counts[node.layer] += node.shape[0] * node.inputs[0].shape[0]
+    return [
+        min((layer.weights - layer.experts) / count, 4) if count else 0.0
+        for layer, count in zip(shape.layers, counts, strict=True)
+    ]
+
+
+def _is_attention(node: Tensor) -> bool:
+    if node.in_place or node.root is not None:
+        return False
+    return any(not source.inputs and source.strides[0] == _HALF for source in node.inputs)
+
+
+def _is_product(node: Tensor) -> bool:
+    """Whether it is the product of a matrix and what is in the graph."""
+    if node.in_place or node.root is not None or node.experts or not node.inputs:
+        return False
+    first = node.inputs[0]
+    alone = len(node.inputs) == 1 and first.shape[1:] == node.shape[1:]
+    return alone and node.shape[2:] == (1, 1) and not _is_attention(node)
+
+
+def _is_norm(node: Tensor) -> bool:
+    if len(node.inputs) != 1 or node.root is not None:
+        return False
+    return node.in_place or (node.shape == node.inputs[0].shape and not _is_product(node))
+
+
+class _Walk:
+    """Allocation in the order of execution, with a heap for each device."""
+
+    def __init__(self, placement: Placement, graph: Graph, sources: _Sources) -> None:
+        self._host, self._copies = placement.gpus, placement.copies
+        self._graph, self._sources = graph, sources
+        self._at: dict[int, int] = {}
+        self._heaps = [Heap() for _ in range(placement.gpus + 1)]
+        self._steps: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
+        self._first: list[tuple[Tensor, int]] = []
+
+    def peaks(self) -> list[int]:
+        """The peak of each heap."""
+        for leaf in self._graph.leaves:
+            self._at[id(leaf)] = self._host
+        for node in self._graph.nodes:
+            if node.root is None or node.root is OUTSIDE:
+                self._at[id(node)] = self._sources.device(node)
+        self._split()
+        return self._allocate()
+
+    def _where(self, tensor: Tensor) -> int:
+        root = tensor.root
+        return self._at[id(tensor if root is None or root is OUTSIDE else root)]
+
+    def _split(self) -> None:
+        """Puts copies before the pieces that need them."""
+        copied: dict[tuple[int, int], Tensor] = {}
+        piece: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
+        before: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
+        current = -1
+        for node in self._graph.nodes:
+            if node.root is not None and node.root is not OUTSIDE:
+                piece.append((node, self._where(node), node.inputs))
+                continue
+            device = self._at[id(node)]
+            inputs = node.inputs
+            if device != current and self._host not in (device, current) and _is_norm(node):
+                # only the multiplication by the norm's weights is on their device
+                early = Tensor(node.shape, node.strides, inputs, in_place=node.in_place)
+                self._at[id(early)] = current
+                piece.append((early, current, inputs))
+                inputs = (early,)
+            outside = [_block(size) for size in self._sources.copied(node, device)]
+            if device != current or (outside and before):
+                self._steps += [*before, *piece]
+                before, piece, current = [], [], device
+            reads = list(outside)  # weights and caches are the first operands
+            before += [(block, device, ()) for block in outside]
+            for source in inputs:
+                if source.outside or self._where(source) == device:
+                    reads.append(source)
+                    continue
+                key = id(source), device
+                if key not in copied:
+                    copied[key] = _like(source)
+                    if self._copies > 1:
+                        self._first += [(copied[key], device)]
+                    before.append((copied[key], device, (source,)))
+                reads.append(copied[key])
+            piece.append((node, device, tuple(reads)))
+        self._steps += [*before, *piece]
+
+    def _allocate(self) -> list[int]:
+        children: dict[int, int] = {}
+        views: dict[int, int] = {}
+        held: dict[int, tuple[int, int, int]] = {}
+        heaps = self._heaps
+
+        def hold(tensor: Tensor, device: int) -> None:
+            size = tensor.size + self._sources.unpacked(tensor) * (device != self._host)
+            if device != self._host:
+                size = -(-size // _GPU_ALIGNMENT) * _GPU_ALIGNMENT
+            held[id(tensor)] = device, heaps[device].take(size), size
+
+        def release(tensor: Tensor) -> None:
+            found = held.pop(id(tensor), None)
+            if found is not None:
+                heaps[found[0]].free(found[1], found[2])
+
+        for copy, device in self._first:
+            for _ in range(self._copies):
+                hold(copy, device)
+            children[id(copy)] = 1  # never given back
+        for leaf in self._graph.leaves:
+            if not leaf.outside:
+                for _ in range(self._copies):
+                    hold(leaf, self._host)
+                if self._copies > 1:
+                    children[id(leaf)] = 1
+        for node, _, reads in self._steps:
+            children[id(node)] = children.get(id(node), 0) + node.pinned
+            if node.root is not None:
+                views[id(node.root)] = views.get(id(node.root), 0) + 1
+            for source in reads:
+                children[id(source)] = children.get(id(source), 0) + 1
+        for node, device, reads in self._steps:
+            if node.root is None and id(node) not in held:
+                taken = node.in_place and self._taken_over(node, reads, children, views, held)
+                if not taken:
+                    hold(node, device)
+            for source in reads:
+                children[id(source)] -= 1
+                if children[id(source)] or views.get(id(source)):
+                    continue
+                root = source.root
+                if root is None:
+                    release(source)
+                    continue
+                views[id(root)] -= 1
+                if not views[id(root)] and not children.get(id(root)):
+                    release(root)
+        return [heap.peak for heap in heaps]
+
+    @staticmethod
+    def _taken_over(
+        node: Tensor,
+        reads: Sequence[Tensor],
+        children: dict[int, int],
+        views: dict[int, int],
+        held: dict[int, tuple[int, int, int]],
+    ) -> bool:
+        for source in reads:
+            if (
+                id(source) in held
+                and children[id(source)] == 1
+                and not views.get(id(source))
+                and source.shape == node.shape
+                and source.strides == node.strides
+            ):
+                held[id(node)] = held.pop(id(source))
+                return True
+        return False
+
+
+def _block(size: int) -> Tensor:
+    return Tensor((size, 1, 1, 1), (1, size, size, size))
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.shape, tensor.strides)
