@@ -72,7 +72,7 @@ class Estimate:
     total_bytes: int
     low_bytes: int
     high_bytes: int | None
-    verdict: Literal["fits", "partial", "no", "unknown"]
+    verdict: Literal["fits", "maybe", "partial", "no", "unknown"]
     budget_bytes: int | None
     gpu_layers: int | None
     max_context: int | None

@@ -116,6 +116,20 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
     )
 
 
+def without_compute(shape: ModelShape, load: Load) -> int:
+    """Bytes of all but the compute buffer, which a device has of its own."""
+    return (
+        shape.weights.total
+        + (shape.weights.ahead if load.own_draft else 0)
+        + kv_cache_bytes(shape, load)
+        + recurrent_bytes(shape, load)
+        + _LOGIT_BYTES * shape.vocabulary * load.parallel
+        + own_draft_bytes(shape, load)
+        + load.prompt_cache
+        + checkpoint_bytes(shape, load)
+    )
+
+
 def _notes(shape: ModelShape, load: Load) -> list[str]:
     notes = []
     name = shape.architecture or "an unnamed architecture"
@@ -127,10 +141,16 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
         notes.append(f"{name}: the compute buffer is an approximation")
     if shape.weights.unknown:
         notes.append(f"{shape.weights.unknown} tensors of unknown types are not counted")
+    return [*notes, *certain_notes(shape, load)]
+
+
+def certain_notes(shape: ModelShape, load: Load) -> tuple[str, ...]:
+    """What is to be said of a use, whoever says how much it takes."""
+    notes = []
     if shape.weights.adapter:
         notes.append(f"weights include an adapter (LoRA) of {format_size(shape.weights.adapter)}")
     if shape.context and load.each > shape.context:
         notes.append(f"a context of {load.each} exceeds the trained context of {shape.context}")
     if shape.wiring.encoder:
         notes.append("encoder: no KV cache, memory depends on the batch only")
-    return notes
+    return tuple(notes)

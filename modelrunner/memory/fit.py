@@ -1,19 +1,23 @@
-"""Does it fit, how much of it on the GPU, and how long may the context be."""
+"""Does it fit, how much of it on the GPUs, and how long may the context be.
 
-from bisect import bisect_right
+Verdicts go by the range of an estimate: what its upper bound fits into is certain to do, and what
+only its lower bound fits into may do.
+"""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from functools import cache
 from typing import Literal
 
 from modelrunner.memory.context import DEFAULT_CEILING
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.kv_cache import layer_cache_bytes, layer_state_bytes
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.memory.schedule import Placement
+from modelrunner.memory.split import Share, layers_on_gpus, placement, shares_of
 
-Verdict = Literal["fits", "partial", "no", "unknown"]
+Verdict = Literal["fits", "maybe", "partial", "no", "unknown"]
 
 GPU_RESERVE = 330 * 1024 * 1024
 """What a GPU's driver takes for itself before the first byte of a model: context and kernels."""
@@ -23,22 +27,46 @@ _LONGEST = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a device would hold.
+
+    Attributes:
+        name: The device.
+        kind: Whether it is a GPU or the host.
+        free_bytes: What it has free.
+        need_bytes: What the model takes of it, without the reserve.
+        layers: Layers on it, the output matrix counting as one.
+    """
+
+    name: str
+    kind: Literal["gpu", "host"]
+    free_bytes: int
+    need_bytes: int
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """Whether a model fits.
 
     Attributes:
-        verdict: `partial` where the GPU holds some layers and the host the rest.
+        verdict: `fits` where all that it can need does, `maybe` where only the least does;
+            `partial` where GPUs and host together hold it.
         gpu_layers: Layers for the GPU, the output matrix counting as one; None if not known.
-        max_context: The longest context of one conversation with as many layers on the GPU;
-            where the verdict is `no`, the longest that would fit at all. None if not known, or
-            none.
+        max_context: The longest context of one conversation with the same verdict and as many
+            layers on the GPU; where the verdict is `no`, the longest that would fit at all. None
+            if not known, or none.
         budget_bytes: What there is to use; None if that is not known.
+        cpu_moe_layers: Layers, from the first on, whose experts are in host memory.
+        devices: What each device holds; empty where bytes stand for all of them.
     """
 
     verdict: Verdict
     gpu_layers: int | None
     max_context: int | None
     budget_bytes: int | None
+    cpu_moe_layers: int = 0
+    devices: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +106,42 @@ class Budget:
         return max(self.gpu, self.host) if self.shared else self.gpu + self.host
 
 
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """The least and the most that is needed, as a factor of what is computed."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, needed: Estimate, computed: int) -> "_Bounds":
+        most = needed.high if needed.high is not None else needed.total
+        return cls(needed.low / max(computed, 1), most / max(computed, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A way to put a model into devices.
+
+    Attributes:
+        placed: Which device has what.
+        shares: What each holds.
+        low: Whether they hold the least that it needs.
+        high: Whether they hold the most.
+        gpus: Whether the GPUs do, whatever the host has.
+    """
+
+    placed: Placement
+    shares: Sequence[Share]
+    low: bool
+    high: bool
+    gpus: bool
+
+    @property
+    def gpu_layers(self) -> int:
+        return layers_on_gpus(self.placed)
+
+
 def fit(
     shape: ModelShape,
     load: Load,
@@ -85,6 +149,7 @@ def fit(
     *,
     reserve: int = GPU_RESERVE,
     projector: int | None = None,
+    needed: Estimate | None = None,
 ) -> Fit:
     """Whether a model fits into devices, or into this many bytes.
 
@@ -94,61 +159,200 @@ def fit(
         available: The devices that there are, or a number of bytes that stands for all of them.
         reserve: Bytes to leave free on each GPU.
         projector: Bytes of the projector's file, where one is used too.
+        needed: What it needs, where that is known better than it can be computed.
     """
     if isinstance(available, int):
-        return _fit_in_bytes(shape, load, available, projector)
+        return _fit_in_bytes(shape, load, available, projector, needed)
     budget = Budget.of(available, reserve=reserve)
     if not budget.gpus:
-        found = _fit_in_bytes(shape, load, budget.host, projector)
-        return replace(found, gpu_layers=None if found.gpu_layers is None else 0)
+        found = _fit_in_bytes(shape, load, budget.host, projector, needed)
+        if not shape.is_known or found.gpu_layers is None:
+            return found
+        total = (needed or estimate(shape, load, projector=projector)).total
+        held = tuple(
+            Held(x.name, x.kind, x.free_bytes, total, len(shape.layers) + 1) for x in available
+        )
+        return replace(found, gpu_layers=0, devices=held)
     if not shape.is_known:
-        return Fit(_without_shape(shape, budget.together), None, None, budget.together)
-    full = len(shape.layers) + 1
-    wanted = full if load.gpu_layers is None else min(load.gpu_layers, full)
-    spare = projector or 0
-    layers = _most_layers(shape, load, budget, wanted, spare)
-
-    def holds(each: int) -> bool:
-        longer = replace(load, context=each * load.parallel)
-        most = _most_layers(shape, longer, budget, wanted, spare)
-        return most is not None and most >= (layers or 0)
-
-    longest = longest_context(shape, holds)
-    if layers is None:
-        return Fit("no", 0, longest, budget.together)
-    verdict: Verdict = "fits" if layers == wanted else "partial"
-    return Fit(verdict, layers, longest, budget.gpu if layers == full else budget.together)
+        return Fit(_without_shape(shape, budget.together, needed), None, None, budget.together)
+    return _Fitting(shape, load, available, budget, projector or 0, needed).found()
 
 
-def _fit_in_bytes(shape: ModelShape, load: Load, budget: int, projector: int | None) -> Fit:
+class _Fitting:
+    """Looks for the best way to put a model into GPUs and the host."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        load: Load,
+        available: Sequence[Device],
+        budget: Budget,
+        beside: int,
+        needed: Estimate | None,
+    ) -> None:
+        self._shape, self._load, self._budget, self._beside = shape, load, budget, beside
+        self._devices = available
+        self._free = [x.free_bytes for x in available if x.kind == "gpu"]
+        self._full = len(shape.layers) + 1
+        asked = load.gpu_layers
+        self._wanted = self._full if asked is None else max(0, min(asked, self._full))
+        computed = estimate(shape, load)
+        self._bounds = _Bounds.of(needed or computed, computed.total)
+        if needed is not None:
+            self._beside = 0
+        self._knows_host = budget.shared or any(x.kind == "host" for x in available)
+        self.place = cache(self._place)
+
+    def found(self) -> Fit:
+        """The verdict, with where everything goes."""
+        load, wanted = self._load, self._wanted
+        whole = self.place(load.context, wanted, load.cpu_moe_layers)
+        verdict: Verdict
+        if whole.high or whole.low:
+            verdict, best = ("fits" if whole.high else "maybe"), whole
+            certain = whole.high
+
+            def holds(each: int) -> bool:
+                longer = self.place(each * load.parallel, wanted, load.cpu_moe_layers)
+                return longer.high if certain else longer.low
+        else:
+            some = self._partly(load.context)
+            verdict, best = ("no", whole) if some is None else ("partial", some)
+            layers, experts = best.gpu_layers, best.placed.expert_layers
+
+            def holds(each: int) -> bool:
+                context = each * load.parallel
+                if some is not None:
+                    return self.place(context, layers, experts).high
+                return self.place(context, wanted, load.cpu_moe_layers).high or (
+                    self._partly(context) is not None
+                )
+
+        longest = longest_context(self._shape, holds)
+        together, gpu = self._budget.together, self._budget.gpu
+        if verdict == "no":
+            return Fit("no", 0, longest, together, devices=self._held(whole))
+        everywhere = best.gpu_layers == self._full and not best.placed.expert_layers
+        return Fit(
+            verdict,
+            best.gpu_layers,
+            longest,
+            gpu if everywhere else together,
+            best.placed.expert_layers,
+            self._held(best),
+        )
+
+    def _partly(self, context: int) -> _Place | None:
+        """The way that leaves most on the GPUs, with the rest in host memory; None if none holds.
+
+        Where it is enough that experts go to the host, they do: few of them are computed for a
+        token, and all attention stays on the GPUs.
+        """
+        if not self._knows_host:
+            return None
+        moe, count = self._load.cpu_moe_layers, len(self._shape.layers)
+        if self._wanted == self._full and any(layer.experts for layer in self._shape.layers):
+            experts = _first(moe + 1, count, lambda n: self._on_gpus(context, self._wanted, n))
+            if experts is not None:
+                found = self.place(context, self._wanted, experts)
+                return found if found.high else None
+        fewer = _first(1, self._wanted, lambda n: self._on_gpus(context, self._wanted - n, moe))
+        if fewer is None:
+            return None
+        found = self.place(context, self._wanted - fewer, moe)
+        return found if found.high else None
+
+    def _on_gpus(self, context: int, layers: int, experts: int) -> bool:
+        return self.place(context, layers, experts).gpus
+
+    def _place(self, context: int, layers: int, experts: int) -> _Place:
+        load = replace(self._load, context=context)
+        placed = placement(
+            self._shape, self._free, layers=layers, experts=experts, shares=load.tensor_split
+        )
+        shares = shares_of(self._shape, load, placed, self._beside)
+        low = self._fit_gpus(shares, self._bounds.low) and self._fits_host(shares, self._bounds.low)
+        high = self._fit_gpus(shares, self._bounds.high)
+        return _Place(
+            placed, shares, low, high and self._fits_host(shares, self._bounds.high), high
+        )
+
+    def _fit_gpus(self, shares: Sequence[Share], factor: float) -> bool:
+        rooms = self._budget.each
+        return all(x.total * factor <= room for x, room in zip(shares[:-1], rooms, strict=True))
+
+    def _fits_host(self, shares: Sequence[Share], factor: float) -> bool:
+        needs = [share.total * factor for share in shares]
+        if self._budget.shared:
+            return sum(needs) <= self._budget.together
+        on_gpus = sum(share.layers for share in shares[:-1])
+        if on_gpus >= self._full and not shares[-1].experts:
+            return True  # what stays there are tables that are mapped
+        return not self._knows_host or needs[-1] <= self._budget.host
+
+    def _held(self, place: _Place) -> tuple[Held, ...]:
+        gpus, host = iter(place.shares[:-1]), place.shares[-1]
+        found = []
+        for x in self._devices:
+            share = next(gpus) if x.kind == "gpu" else host
+            found.append(Held(x.name, x.kind, x.free_bytes, share.total, share.layers))
+        return tuple(found)
+
+
+def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
+    """The first number for which `holds` holds, as it does for all that follow; None if none."""
+    if low > high or not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _fit_in_bytes(
+    shape: ModelShape,
+    load: Load,
+    budget: int,
+    projector: int | None,
+    needed: Estimate | None = None,
+) -> Fit:
     if not shape.is_known:
-        return Fit(_without_shape(shape, budget), None, None, budget)
+        return Fit(_without_shape(shape, budget, needed), None, None, budget)
+    computed = estimate(shape, load, projector=projector)
+    bounds = _Bounds.of(needed or computed, computed.total)
 
-    def needed(context: int) -> int:
-        return estimate(shape, replace(load, context=context), projector=projector).total
+    def judged(context: int) -> Verdict:
+        found = computed
+        if context != load.context:
+            found = estimate(shape, replace(load, context=context), projector=projector)
+        if needed is None:
+            return verdict_in(found, budget)
+        if found.total * bounds.high <= budget:
+            return "fits"
+        return "maybe" if found.total * bounds.low <= budget else "no"
 
-    longest = longest_context(shape, lambda each: needed(each * load.parallel) <= budget)
-    verdict: Verdict = "fits" if needed(load.context) <= budget else "no"
-    return Fit(verdict, len(shape.layers) + 1 if verdict == "fits" else 0, longest, budget)
-
-
-def as_known(found: Fit, needed: Estimate, shape: ModelShape) -> Fit:
-    """Return what can be said of fitting where some of the need is a guess.
-
-    Args:
-        found: The verdict as computed.
-        needed: The estimate that it was computed from.
-        shape: The model; where its architecture or a type of its tensors is unknown, the verdict
-            is `no` where what is known does not fit, else `unknown`.
-    """
-    if shape.wiring.known and not shape.weights.unknown:
-        return found
-    over = found.budget_bytes is not None and needed.low > found.budget_bytes
-    return replace(found, verdict="no" if over else "unknown")
+    verdict = verdict_in(needed or computed, budget)
+    wanted = ("fits", "maybe") if verdict == "maybe" else ("fits",)
+    longest = longest_context(shape, lambda each: judged(each * load.parallel) in wanted)
+    return Fit(verdict, len(shape.layers) + 1 if verdict != "no" else 0, longest, budget)
 
 
-def _without_shape(shape: ModelShape, budget: int) -> Verdict:
+def verdict_in(needed: Estimate, budget: int) -> Verdict:
+    """Whether what is needed fits into this many bytes, by its bounds."""
+    if needed.low > budget:
+        return "no"
+    if needed.high is None:
+        return "unknown"
+    return "fits" if needed.high <= budget else "maybe"
+
+
+def _without_shape(shape: ModelShape, budget: int, needed: Estimate | None) -> Verdict:
     """Weights that do not fit are enough to know; weights that do are not."""
+    if needed is not None:
+        return verdict_in(needed, budget)
     return "no" if shape.weights.total > budget else "unknown"
 
 
@@ -194,108 +398,11 @@ def choose_context(
     found = fit(shape, wanted, available, projector=projector)
     if found.verdict in ("fits", "unknown"):
         return most
+    if found.verdict == "maybe" and not shape.wiring.known:
+        return most
     smallest = min(most * parallel, _FALLBACK_CONTEXT)
     least = fit(shape, replace(wanted, context=smallest), available, projector=projector)
     longest = least.max_context if least.verdict == "fits" else found.max_context
     each = min(most, longest or max(1, smallest // parallel))
     # llama.cpp rounds it up, and for more there may be no room
     return each - each % PADDING if PADDING < each < most else each
-
-
-def placed(shape: ModelShape, load: Load, layers: int, needed: Estimate) -> tuple[int, int]:
-    """Bytes on the GPU and in host memory with this many layers on the GPU.
-
-    Layers go to the GPU from the last to the first, the output matrix before them all. Token
-    embeddings stay with the host; where they are the output matrix too, the GPU has a copy.
-
-    Args:
-        shape: The model.
-        load: The use.
-        layers: Layers on the GPU, the output matrix counting as one.
-        needed: The estimate for this model and use.
-    """
-    compute = needed.compute or 0
-    resident = _resident(shape, load)[layers]
-    copied = shape.weights.embedding if layers and shape.weights.tied else 0
-    host = needed.total - compute - resident + copied
-    everywhere = layers > len(shape.layers)
-    return resident + (compute if layers else 0), host + (0 if everywhere else compute)
-
-
-def _resident(shape: ModelShape, load: Load) -> list[int]:
-    """Weights and caches on the GPU, by how many layers are there."""
-    weights = shape.weights
-    rest = weights.total - weights.lookups - sum(layer.weights for layer in shape.layers)
-    sizes = [0, rest if weights.tied else rest - weights.embedding]
-    for i in range(len(shape.layers) - 1, -1, -1):
-        weights_here = shape.layers[i].weights
-        if i < load.cpu_moe_layers:
-            weights_here -= shape.layers[i].experts
-        layer = weights_here + layer_state_bytes(shape, load, i)
-        sizes.append(sizes[-1] + layer + layer_cache_bytes(shape, load, i))
-    return sizes
-
-
-def _most_layers(
-    shape: ModelShape, load: Load, budget: Budget, wanted: int, spare: int
-) -> int | None:
-    """The most layers, up to `wanted`, that the GPUs hold with the host holding the rest."""
-    needed = estimate(shape, load)
-    compute, full = needed.compute or 0, len(shape.layers) + 1
-    resident = _resident(shape, load)
-    for layers in range(wanted, -1, -1):
-        on_gpu = resident[layers] + spare + compute * budget.gpus if layers else 0
-        if on_gpu > budget.gpu or not _spread(
-            resident[: layers + 1], budget, compute, spare, load.tensor_split
-        ):
-            continue
-        gpu, host = placed(shape, load, layers, needed)
-        if not layers:
-            host += spare
-        room = budget.together - gpu if budget.shared else budget.host
-        return layers if layers == full or host <= room else None
-    return None
-
-
-def _spread(
-    resident: Sequence[int], budget: Budget, compute: int, spare: int, shares: Sequence[float]
-) -> bool:
-    """Whether several GPUs hold the layers, each a run of neighbors, as llama.cpp splits them.
-
-    The first GPU gets the first of the layers and what is loaded beside the model, the last one the
-    output matrix. Each has a compute buffer of its own.
-
-    Args:
-        resident: Bytes by how many layers are on GPUs, those from the output matrix on.
-        budget: What each GPU has.
-        compute: Bytes of the compute buffer.
-        spare: Bytes of what is loaded beside the model.
-        shares: What each GPU gets, where that was asked for; llama.cpp changes nothing then.
-    """
-    if len(budget.each) < 2:  # noqa: PLR2004 - one GPU, or none
-        return True
-    # from the first layer to the output matrix
-    sizes = [after - before for before, after in pairwise(resident)][::-1]
-    rooms = [room - compute - (0 if i else spare) for i, room in enumerate(budget.each)]
-    if any(shares):
-        held = split_bytes(sizes, [*shares, *([0.0] * (len(rooms) - len(shares)))])
-        return all(size <= room or not size for size, room in zip(held, rooms, strict=True))
-    at = 0
-    for room in rooms:
-        left = room
-        while at < len(sizes) and sizes[at] <= left:
-            left -= sizes[at]
-            at += 1
-    return at == len(sizes)
-
-
-def split_bytes(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """Return the bytes that each GPU gets of layers, the output matrix last, by shares.
-
-    `llama_model::load_tensors` of llama.cpp decides so, in numbers of layers.
-    """
-    points = [total / sum(shares) for total in accumulate(shares)]
-    held = [0] * len(shares)
-    for index, size in enumerate(sizes):
-        held[min(bisect_right(points, index / len(sizes)), len(shares) - 1)] += size
-    return held

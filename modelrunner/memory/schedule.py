@@ -170,6 +170,9 @@ class _Walk:
         self._heaps = [Heap() for _ in range(placement.gpus + 1)]
         self._steps: list[tuple[Tensor, int, tuple[Tensor, ...]]] = []
         self._first: list[tuple[Tensor, int]] = []
+        self._children: dict[int, int] = {}
+        self._views: dict[int, int] = {}
+        self._held: dict[int, tuple[int, int, int]] = {}
 
     def peaks(self) -> list[int]:
         """The peak of each heap."""
@@ -224,73 +227,61 @@ class _Walk:
         self._steps += [*before, *piece]
 
     def _allocate(self) -> list[int]:
-        children: dict[int, int] = {}
-        views: dict[int, int] = {}
-        held: dict[int, tuple[int, int, int]] = {}
-        heaps = self._heaps
+        self._count()
+        for node, device, reads in self._steps:
+            if node.root is None and id(node) not in self._held and not self._takes(node, reads):
+                self._hold(node, device)
+            for source in reads:
+                self._children[id(source)] -= 1
+                if not self._children[id(source)] and not self._views.get(id(source)):
+                    self._unread(source)
+        return [heap.peak for heap in self._heaps]
 
-        def hold(tensor: Tensor, device: int) -> None:
-            size = tensor.size + self._sources.unpacked(tensor) * (device != self._host)
-            if device != self._host:
-                size = -(-size // _GPU_ALIGNMENT) * _GPU_ALIGNMENT
-            held[id(tensor)] = device, heaps[device].take(size), size
-
-        def release(tensor: Tensor) -> None:
-            found = held.pop(id(tensor), None)
-            if found is not None:
-                heaps[found[0]].free(found[1], found[2])
-
-        for copy, device in self._first:
+    def _count(self) -> None:
+        """Counts readers, and holds what is there before the first operation."""
+        children, views = self._children, self._views
+        kept = [(leaf, self._host) for leaf in self._graph.leaves if not leaf.outside]
+        for tensor, device in [*self._first, *kept]:
             for _ in range(self._copies):
-                hold(copy, device)
-            children[id(copy)] = 1  # never given back
-        for leaf in self._graph.leaves:
-            if not leaf.outside:
-                for _ in range(self._copies):
-                    hold(leaf, self._host)
-                if self._copies > 1:
-                    children[id(leaf)] = 1
+                self._hold(tensor, device)
+            children[id(tensor)] = int(self._copies > 1)  # copies are never given back
         for node, _, reads in self._steps:
             children[id(node)] = children.get(id(node), 0) + node.pinned
             if node.root is not None:
                 views[id(node.root)] = views.get(id(node.root), 0) + 1
             for source in reads:
                 children[id(source)] = children.get(id(source), 0) + 1
-        for node, device, reads in self._steps:
-            if node.root is None and id(node) not in held:
-                taken = node.in_place and self._taken_over(node, reads, children, views, held)
-                if not taken:
-                    hold(node, device)
-            for source in reads:
-                children[id(source)] -= 1
-                if children[id(source)] or views.get(id(source)):
-                    continue
-                root = source.root
-                if root is None:
-                    release(source)
-                    continue
-                views[id(root)] -= 1
-                if not views[id(root)] and not children.get(id(root)):
-                    release(root)
-        return [heap.peak for heap in heaps]
 
-    @staticmethod
-    def _taken_over(
-        node: Tensor,
-        reads: Sequence[Tensor],
-        children: dict[int, int],
-        views: dict[int, int],
-        held: dict[int, tuple[int, int, int]],
-    ) -> bool:
-        for source in reads:
+    def _hold(self, tensor: Tensor, device: int) -> None:
+        size = tensor.size
+        if device != self._host:
+            size += self._sources.unpacked(tensor)
+            size = -(-size // _GPU_ALIGNMENT) * _GPU_ALIGNMENT
+        self._held[id(tensor)] = device, self._heaps[device].take(size), size
+
+    def _unread(self, tensor: Tensor) -> None:
+        """Frees what nobody reads any more, or what it was the last view of."""
+        root = tensor.root
+        if root is not None:
+            self._views[id(root)] -= 1
+            if self._views[id(root)] or self._children.get(id(root)):
+                return
+            tensor = root
+        found = self._held.pop(id(tensor), None)
+        if found is not None:
+            self._heaps[found[0]].free(found[1], found[2])
+
+    def _takes(self, node: Tensor, reads: Sequence[Tensor]) -> bool:
+        """Lets an operation that works in place have the memory of what only it reads."""
+        for source in reads if node.in_place else ():
             if (
-                id(source) in held
-                and children[id(source)] == 1
-                and not views.get(id(source))
+                id(source) in self._held
+                and self._children[id(source)] == 1
+                and not self._views.get(id(source))
                 and source.shape == node.shape
                 and source.strides == node.strides
             ):
-                held[id(node)] = held.pop(id(source))
+                self._held[id(node)] = self._held.pop(id(source))
                 return True
         return False
 

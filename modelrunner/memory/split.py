@@ -116,4 +116,3 @@ def _weights(shape: ModelShape) -> tuple[list[int], int]:
         return [each] * len(sizes), each
     rest = weights.total - weights.lookups - sum(sizes)
     return sizes, max(rest if weights.tied else rest - weights.embedding, 0)
-

@@ -220,6 +220,7 @@ class Heap:
         self.peak = 0
 
     def hold(self, tensor: Tensor) -> None:
+        """Allocate a tensor."""
         tensor.offset, tensor.held = self.take(tensor.size), True
 
     def take(self, size: int) -> int:
@@ -238,6 +239,7 @@ class Heap:
         return offset
 
     def free(self, offset: int, size: int) -> None:
+        """Take back what was allocated."""
         blocks = self._blocks
         for i, (start, room) in enumerate(blocks):
             if start + room == offset:

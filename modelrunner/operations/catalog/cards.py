@@ -8,7 +8,7 @@ from modelrunner.cards.card import Card, Variant
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate
-from modelrunner.memory.fit import Budget, Verdict, fit
+from modelrunner.memory.fit import Budget, Verdict, fit, verdict_in
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.operations.model.size_fit import row_verdict
@@ -113,7 +113,7 @@ def verdict_of(card: Card, variant: Variant, room: Room) -> Verdict:
         return "no"
     load = Load(min(shape.context or CARD_CONTEXT, CARD_CONTEXT))
     if not budget.gpus:
-        return "fits" if estimate(shape, load).total <= budget.host else "no"
+        return verdict_in(estimate(shape, load), budget.host)
     # for how long a context there is room is not asked, and would take most of the time: with
     # the shortest trained one there is nothing to find out
     return fit(replace(shape, context=PADDING), load, room).verdict

@@ -23,8 +23,8 @@ from modelrunner.errors import (
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.context import ContextSource, default_context, running_context
 from modelrunner.memory.devices.devices import Device
-from modelrunner.memory.estimate import estimate
-from modelrunner.memory.fit import Budget, Fit, as_known, choose_context, fit
+from modelrunner.memory.estimate import certain_notes, estimate
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.shape import ModelShape
@@ -265,13 +265,14 @@ class Estimator:
             facts,
             load,
             needed,
-            as_known(fit(shape, load, room, projector=projector), needed, shape),
+            fit(shape, load, room, projector=projector),
             available,
             shape.context or None,
             shape,
             projector,
             requested=request.context,
             context_source=decided,
+            budget=request.budget,
         )
 
 
@@ -349,4 +350,9 @@ def _measured(report: Report, path: Path) -> Report:
     from modelrunner.memory.measured import measure
 
     found = measure(path, report.load, projector=report.projector)
-    return replace(report, estimate=replace(found, notes=report.estimate.notes))
+    room = report.devices if report.budget is None else report.budget
+    verdict = report.fit
+    if report.shape is not None:
+        verdict = fit(report.shape, report.load, room, projector=report.projector, needed=found)
+    notes = () if report.shape is None else certain_notes(report.shape, report.load)
+    return replace(report, estimate=replace(found, notes=notes), fit=verdict)

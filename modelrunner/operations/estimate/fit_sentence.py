@@ -1,7 +1,7 @@
 """Whether a model fits, in one sentence: the same before a run, after a pull and in an estimate."""
 
 from modelrunner.memory.fit import Fit
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 MEASURED = "measured earlier on this machine"
 
@@ -20,6 +20,13 @@ def fit_sentence(fit: Fit, needed: int, place: str | None, *, measured: bool) ->
     match fit.verdict:
         case "fits":
             said = f"fits, needs {size}{of}"
+        case "maybe":
+            said = f"may fit, needs {size}{of}"
+        case "partial" if fit.cpu_moe_layers:
+            said = (
+                f"fits partly on the GPU, the experts of {counted(fit.cpu_moe_layers, 'layer')} in"
+                f" host memory: needs {size}{of}"
+            )
         case "partial":
             said = f"fits partly on the GPU, {fit.gpu_layers} layers: needs {size}{of}"
         case "no":

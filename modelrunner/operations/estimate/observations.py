@@ -195,7 +195,7 @@ def judged(found: Fit, needed: int, context: int) -> Fit:
 
     What was computed to fit, or could not be computed, goes by the measurement.
     """
-    if found.budget_bytes is None or found.verdict not in ("fits", "unknown"):
+    if found.budget_bytes is None or found.verdict not in ("fits", "maybe", "unknown"):
         return found
     if needed <= found.budget_bytes:
         return replace(found, verdict="fits")

@@ -1,7 +1,7 @@
 """What `estimate` is asked and what it answers: a use, and the memory that it takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT
@@ -73,6 +73,7 @@ class Report:
         seen: Whether the total is what a runtime reported when the model ran here.
         requested: The context that was asked for; None for the default one.
         context_source: What decided the context.
+        budget: Bytes that stand for all devices, where they were asked for.
     """
 
     facts: Facts
@@ -86,6 +87,7 @@ class Report:
     seen: bool = False
     requested: int | None = None
     context_source: ContextSource = "requested"
+    budget: int | None = None
 
     @property
     def name(self) -> str:
@@ -149,8 +151,10 @@ class Report:
             "fit": {
                 "verdict": self.fit.verdict,
                 "gpu_layers": self.fit.gpu_layers,
+                "cpu_moe_layers": self.fit.cpu_moe_layers,
                 "max_context": self.fit.max_context,
                 "budget_bytes": self.fit.budget_bytes,
+                "devices": [asdict(held) for held in self.fit.devices],
             },
             "trained_context": self.trained,
             "notes": list(self.notes),

@@ -32,7 +32,7 @@ MAX_TAGS = 128
 """Tags of one repository that are asked for; few have half as many."""
 
 _UNREADABLE = (*UNREACHED, IntegrityError, UnsupportedArtifactError, NotFoundError)
-_RANKS: dict[Verdict, int] = {"fits": 3, "partial": 2, "unknown": 1, "no": 0}
+_RANKS: dict[Verdict, int] = {"fits": 4, "partial": 3, "maybe": 2, "unknown": 1, "no": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from modelrunner.memory.context import (
 )
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget, Fit, as_known, choose_context, fit
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
@@ -249,13 +249,16 @@ def plan_launch(
     )
     needed = estimate(shape, load, projector=found.projector_bytes)
     beside = _beside(found.projector_bytes, draft, load)
+    found_fit = fit(shape, load, available, projector=beside)
+    spec = replace(spec, cpu_moe_layers=found_fit.cpu_moe_layers or spec.cpu_moe_layers)
+    load = replace(load, cpu_moe_layers=spec.cpu_moe_layers or 0)
     return LaunchPlan(
         name,
         metadata,
         spec,
         load,
         with_draft(needed, draft, load),
-        as_known(fit(shape, load, available, projector=beside), needed, shape),
+        found_fit,
         available,
         requested,
         source_of(requested, tokens, default),

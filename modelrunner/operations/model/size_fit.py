@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.devices.device import Device
 from modelrunner.memory.estimate import Estimate
-from modelrunner.memory.fit import Budget, Verdict
+from modelrunner.memory.fit import Budget, Verdict, verdict_in
 
 if TYPE_CHECKING:
     # an estimate of what is here knows nothing of the Hub
@@ -20,9 +20,7 @@ def size_verdict(size: int, budget: int) -> Verdict:
 
 def row_verdict(found: Estimate, budget: int) -> Verdict:
     """Whether the size in a card's row fits into this many bytes."""
-    if found.low > budget:
-        return "no"
-    return "fits" if found.high is not None and found.high <= budget else "unknown"
+    return verdict_in(found, budget)
 
 
 def with_fit(error: "VariantNotFoundError", devices: Sequence[Device]) -> "VariantNotFoundError":
