@@ -70,7 +70,14 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         "context_source": "requested",
         "kv_type": "f16",
         "card": None,
-        "fit": {"verdict": "fits", "gpu_layers": 3, "max_context": 2048, "budget_bytes": 2**33},
+        "fit": {
+            "verdict": "fits",
+            "gpu_layers": 3,
+            "cpu_moe_layers": 0,
+            "max_context": 2048,
+            "budget_bytes": 2**33,
+            "devices": [],
+        },
         "trained_context": 2048,
         "notes": [],
     }
@@ -160,8 +167,11 @@ def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Pat
     found = estimate(cli, str(file))
     assert found["notes"] == ["unknown architecture newcomer: computed as a plain transformer"]
     assert found["low_bytes"] < found["bytes"]["total"] < found["high_bytes"]
-    # a guess is no promise, and the weights alone may be too much
-    assert found["fit"]["verdict"] == "unknown"
+    # a guess is a range: what it can need at most fits, may fit, or is too much at least
+    assert found["fit"]["verdict"] == "fits"
+    middle = estimate(cli, str(file), "--context", "512", "--budget", "1GiB")["bytes"]["total"]
+    between = estimate(cli, str(file), "--context", "512", "--budget", str(middle))
+    assert between["fit"]["verdict"] == "maybe"
     assert cli("estimate", str(file), "--budget", "1KiB").returncode == 7
 
 
@@ -177,7 +187,7 @@ def test_a_context_is_that_of_each_conversation(cli: CommandLine, tmp_path: Path
     assert (four["context"], four["parallel"]) == (512, 4)
     assert four["bytes"]["kv_cache"] == 4 * one["bytes"]["kv_cache"]
     # the longest one that fits is that of each too: it fits, and one step more does not
-    budget = ("--parallel", "4", "--budget", str(four["bytes"]["total"]))
+    budget = ("--parallel", "4", "--budget", str(four["high_bytes"]))
     assert estimated("--context", "512", *budget)["fit"]["max_context"] == 512
     assert estimated(*budget)["context"] == 512
     assert cli("estimate", file, "--context", "768", *budget).returncode == 7

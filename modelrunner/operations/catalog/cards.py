@@ -64,7 +64,7 @@ class Offer:
     @property
     def fits(self) -> bool | None:
         """Whether it fits, None where that is not known or was not asked."""
-        return None if self.verdict in (None, "unknown") else self.verdict != "no"
+        return None if self.verdict in (None, "maybe", "unknown") else self.verdict != "no"
 
     @property
     def name(self) -> str:
@@ -132,6 +132,7 @@ _MARKS: Mapping[Verdict, str] = {
     "fits": "fits",
     "partial": "partly on the GPU",
     "no": "too large",
+    "maybe": "may fit",
     "unknown": "may fit",
 }
 

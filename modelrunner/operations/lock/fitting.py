@@ -44,7 +44,7 @@ class LockFitting:
             DoesNotFitError: It does not.
         """
         report = self.estimator().of_model(str(pinned), _request(wanted.fit))
-        if report.fit.verdict not in ("fits", "partial"):
+        if report.fit.verdict not in ("fits", "partial", "maybe"):
             name = wanted.reference.short
             raise does_not_fit(replace(report, facts=replace(report.facts, name=name)))
 

@@ -164,7 +164,7 @@ def fitted(
     if report.fit.verdict in ("fits", "partial"):
         return Fitted(text, note)
     error = does_not_fit(report)
-    if fitting.require:
+    if fitting.require and report.fit.verdict != "maybe":
         raise error
     return Fitted(text, note, error.message)
 

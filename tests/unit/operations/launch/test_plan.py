@@ -131,11 +131,12 @@ def test_one_sentence_says_whether_and_how_it_fits(store: Store, tmp_path: Path)
     assert line.endswith(" of 8.00 GiB memory; context 32768 of 1048576, 4 threads")
 
 
-def test_of_an_unknown_architecture_nothing_is_said_to_fit(store: Store, tmp_path: Path) -> None:
+def test_an_unknown_architecture_fits_where_the_most_that_it_can_need_does(
+    store: Store, tmp_path: Path
+) -> None:
     found = plan(store, stored(store, tmp_path, architecture="nonesuch"))
-    assert found.fit.verdict == "unknown"
-    assert ": needs at least " in found.line()
-    assert " of 8.00 GiB memory, the rest is unknown; context " in found.line()
+    assert found.estimate.high < 8 * GIB
+    assert found.fit.verdict == "fits"
 
 
 @pytest.mark.parametrize(("took", "said"), [(GIB, "fits, needs 1.00"), (9 * GIB, "does not fit")])
