@@ -18,7 +18,7 @@ from modelrunner.memory.fit import (
 from modelrunner.memory.model.parts import Weights
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
-from modelrunner.memory.split import Share, placement, shares_of
+from modelrunner.memory.split import placement, shares_of
 
 GIB = 1024**3
 MANY = ["llama-3.2-3b", "gemma3-12b", "granite-4.0-h-micro", "qwen3-1.7b", "command-r7b"]
