@@ -282,8 +282,7 @@ class Workspace:
         from modelrunner.operations.pull.fit import among_stored, fitted
 
         only = partial(among_stored, self.store, self.require_registry) if self.offline else None
-        gpus = None if fitting.gpu is None else [fitting.gpu]
-        return fitted(self.estimator(gpus), text, fitting, only)
+        return fitted(self.estimator(fitting.devices), text, fitting, only)
 
     def puller(
         self,

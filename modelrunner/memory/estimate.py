@@ -145,7 +145,7 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
 
 
 def certain_notes(shape: ModelShape, load: Load) -> tuple[str, ...]:
-    """What is to be said of a use, whoever says how much it takes."""
+    """Notes on a use that hold for every source of its figures."""
     notes = []
     if shape.weights.adapter:
         notes.append(f"weights include an adapter (LoRA) of {format_size(shape.weights.adapter)}")

@@ -73,7 +73,7 @@ def test_a_gpu_stands_for_the_machine(cli: CommandLine, tmp_path: Path) -> None:
     file = str(tiny_gguf(tmp_path / "tiny.gguf"))
     found = json.loads(cli("estimate", file, "--for", "nvidia geforce rtx 4070", "--json").stdout)
     (device,) = found["devices"]
-    assert (device["name"], device["total_bytes"]) == ("RTX 4070", 12 * 1024**3)
+    assert (device["name"], device["total_bytes"]) == ("RTX 4070", 12282 * 1024**2)
     assert found["fit"]["verdict"] == "fits"
     assert found["fit"]["budget_bytes"] == 12 * 1024**3 - 330 * 1024**2
 

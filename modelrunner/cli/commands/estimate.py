@@ -17,7 +17,7 @@ from modelrunner.operations.estimate.estimate import USUAL_CACHE, Estimator
 from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.launch.request import LaunchRequest
-from modelrunner.operations.pull.fit import bytes_of, does_not_fit, gpu_named
+from modelrunner.operations.pull.fit import bytes_of, devices_named, does_not_fit
 from modelrunner.text import suggest
 
 # late imports: few draw a chart or ask for all variants
@@ -70,9 +70,9 @@ def estimate(
         str | None,
         typer.Option(
             "--for",
-            metavar="GPU",
-            help='Fit on this GPU, such as "RTX 4070", instead of this machine;'
-            " exit code 7 if it does not fit.",
+            metavar="DEVICES",
+            help='Fit on these devices, such as "2x RTX 4090" or 24GiB+ram:64GiB, instead of this'
+            " machine; exit code 7 if it does not fit.",
         ),
     ] = None,
     source: Annotated[
@@ -123,9 +123,9 @@ def estimate(
             f"--device and {other} cannot be combined: --device is for devices of this machine",
             hint="use one of them",
         )
-    named = gpu_named(gpu)
+    named = devices_named(gpu)
     usable = None if device is None else _chosen(context, device)
-    instead = [named] if named is not None else None if usable is None else usable.devices
+    instead = named if named is not None else None if usable is None else usable.devices
     estimator = context.workspace.estimator(instead)
     asked = budget is not None or gpu is not None
     if all_variants:

@@ -119,7 +119,12 @@ def pull(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option("--for", metavar="GPU", help="Fit on this GPU, instead of this machine."),
+        typer.Option(
+            "--for",
+            metavar="DEVICES",
+            help='Fit on these GPUs, such as "2x RTX 4090" or 24GiB+ram:64GiB, instead of this'
+            " machine.",
+        ),
     ] = None,
 ) -> None:
     """Download models, verify them and add them to the local store. Existing blobs are reused."""
@@ -336,11 +341,11 @@ def _fitted(
     gpu: str | None,
 ) -> list[str]:
     from modelrunner.cli.steps.pulling import fitted
-    from modelrunner.operations.pull.fit import Fitting, gpu_named, request_of
+    from modelrunner.operations.pull.fit import Fitting, devices_named, request_of
 
     if gpu is None and budget is None:
         _warn_of_runtime(context)
-    wanted = Fitting(fit, require_fit, gpu_named(gpu), request_of(budget))
+    wanted = Fitting(fit, require_fit, devices_named(gpu), request_of(budget))
     return [fitted(context, text, wanted) for text in references]
 
 

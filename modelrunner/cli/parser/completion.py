@@ -266,7 +266,7 @@ def actions_of_runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching names of known GPUs, without spaces, in the case that was typed."""
-    from modelrunner.memory.devices.gpus import known_gpus
+    from modelrunner.memory.devices.named import known_gpus
 
     names = [name.replace(" ", "") for name in known_gpus()]
     lower = incomplete == incomplete.lower()

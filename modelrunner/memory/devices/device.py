@@ -29,3 +29,12 @@ class Device:
     pci: str = ""
     sources: tuple[str, ...] = ()
     handle: str = ""
+
+
+_METAL_SHARE = ((36 << 30, 3, 4), (0, 2, 3))
+"""What macOS lets the GPU have: of this much memory and more, this fraction."""
+
+
+def metal_share(memory: int) -> int:
+    """Bytes of a Mac's memory that macOS lets its GPU have."""
+    return next(memory * part // whole for least, part, whole in _METAL_SHARE if memory >= least)

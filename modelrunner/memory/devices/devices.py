@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.device import Device, metal_share
 from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_driver, pci_address
 from modelrunner.memory.devices.merge import NAMELESS, merged
@@ -28,8 +28,6 @@ _NVIDIA_QUERY = (
     "--format=csv,noheader,nounits",
 )
 _MIB = 1024 * 1024
-_METAL_SHARE = ((36 << 30, 3, 4), (0, 2, 3))
-"""What macOS lets the GPU have: of this much memory and more, this fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +149,7 @@ def _metal(host: Device, deadline: float) -> Iterator[Device]:
     lines = answer.lines
     limit = int(lines[0]) * _MIB if lines and lines[0].isdecimal() else 0
     if not limit:
-        limit = next(
-            host.total_bytes * part // whole
-            for least, part, whole in _METAL_SHARE
-            if host.total_bytes >= least
-        )
+        limit = metal_share(host.total_bytes)
     free = min(limit, host.free_bytes)
     yield Device(NAMELESS["metal"], "gpu", limit, free, "metal", shared=True, sources=("sysctl",))
 

@@ -1,6 +1,6 @@
 """`--fit` and `--require-fit`: which variant to pull, before a byte of weights moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices.device import Device
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.package.file_model import file_of
-from modelrunner.text import available, suggest
+from modelrunner.text import available
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
 # late imports: an estimate of one model needs no variants, and few name a GPU
@@ -30,19 +30,19 @@ class Fitting:
     Attributes:
         choose: Take the largest variant that fits.
         require: Take none that does not fit.
-        gpu: A GPU instead of this machine.
+        devices: Devices instead of those of this machine.
         request: The use, and a budget instead of this machine.
     """
 
     choose: bool = False
     require: bool = False
-    gpu: Device | None = None
+    devices: Sequence[Device] | None = None
     request: EstimateRequest = field(default_factory=lambda: request_of(None))
 
     def __post_init__(self) -> None:
-        if self.gpu is not None and self.request.budget is not None:
+        if self.devices is not None and self.request.budget is not None:
             raise UsageError("--budget and --for cannot be combined", hint="use one of them")
-        if not (self.choose or self.require) and (self.gpu or self.request.budget is not None):
+        if not (self.choose or self.require) and (self.devices or self.request.budget is not None):
             raise UsageError(
                 "--budget and --for need --fit or --require-fit",
                 hint="add --fit or --require-fit",
@@ -98,22 +98,21 @@ def request_for(
     )
 
 
-def gpu_named(name: str | None) -> Device | None:
-    """Return the GPU of `--for`.
+def devices_named(text: str | None) -> list[Device] | None:
+    """Return the devices of `--for`.
 
     Raises:
-        UsageError: The table does not have it; the near ones are named.
+        UsageError: A part is neither a known name nor a size; near names are suggested.
     """
-    if name is None:
+    if text is None:
         return None
-    from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
+    from modelrunner.memory.devices.named import UnknownDeviceError, devices_by_name, known_gpus
 
-    found = gpu_by_name(name)
-    if found is None:
-        known = known_gpus()
-        near = suggest(name, known) or f"{available(known, 5)}; or give its memory: --budget 24GiB"
-        raise UsageError(f"--for: unknown GPU {name[:100]!r}", hint=near)
-    return found
+    try:
+        return devices_by_name(text)
+    except UnknownDeviceError as exc:
+        near = f"{available(known_gpus(), 5)}; or give its memory: --for 24GiB"
+        raise UsageError(f"--for: unknown GPU {exc.part[:100]!r}", hint=exc.near or near) from exc
 
 
 def bytes_of(budget: str | None) -> int | None:
@@ -139,7 +138,7 @@ def fitted(
     """Return the model to pull: what was named, or the variant that fits best.
 
     Args:
-        estimator: Estimates, for this machine or for the GPU of `fitting`.
+        estimator: Estimates, for this machine or for the devices of `fitting`.
         text: A model, or a repository to choose from.
         fitting: What it has to fit into.
         at_hand: Leaves out variants that cannot be had; None keeps all.

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from modelrunner.memory.devices.devices import Device, Probe, devices, survey
-from modelrunner.memory.devices.gpus import gpu_by_name, known_gpus
 from modelrunner.memory.devices.listing import of_ggml
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's files")
@@ -235,14 +234,3 @@ def test_amds_library_is_asked_by_a_child_and_names_what_the_kernel_does_not(roo
         pci="0000:0c:00.0",
         sources=("kernel", "amdsmi"),
     )
-
-
-def test_gpus_are_known_by_name_whatever_the_brand_case_and_spaces():
-    found = gpu_by_name("rtx 4070")
-    assert (found.name, found.kind, found.backend) == ("RTX 4070", "gpu", "cuda")
-    assert found.free_bytes == found.total_bytes == 12 * GIB
-    assert found == gpu_by_name("NVIDIA GeForce RTX 4070") == gpu_by_name("RTX4070")
-    assert gpu_by_name("A100-40GB").total_bytes == 40 * GIB
-    assert gpu_by_name("Radeon RX 7900 XTX").backend == "rocm"
-    assert gpu_by_name("RTX 9999") is None
-    assert all(gpu_by_name(name).name == name for name in known_gpus())
