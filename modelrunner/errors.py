@@ -365,6 +365,10 @@ class MalformedGGUFError(IntegrityError):
     default_hint = "download the file again, or convert the model again"
 
 
+class HeaderTooLongError(MalformedGGUFError):
+    """A header is longer than what is read of one: nothing is known to be wrong with it."""
+
+
 class CorruptStoreError(IntegrityError):
     """The store does not match its index."""
 

@@ -231,10 +231,16 @@ class Workspace:
         from modelrunner.operations.estimate.estimate import Estimator
 
         catalog = cache(Catalog.load)
+        kept = self.settings.headers
         if instead is not None:
-            return Estimator(self.store, self.source_for, catalog, lambda: instead)
+            return Estimator(self.store, self.source_for, catalog, lambda: instead, cache=kept)
         return Estimator(
-            self.store, self.source_for, catalog, lambda: self.machine.devices, self._seen
+            self.store,
+            self.source_for,
+            catalog,
+            lambda: self.machine.devices,
+            self._seen,
+            kept,
         )
 
     @cached_property

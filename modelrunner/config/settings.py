@@ -172,6 +172,11 @@ class Settings:
         return self._state_home / "cache" / "cards"
 
     @property
+    def headers(self) -> Path:
+        """Where it is kept what estimates have read of models in registries."""
+        return self._state_home / "cache" / "headers"
+
+    @property
     def devices(self) -> Path:
         """Where it is kept which devices the runtimes can use."""
         return self._state_home / "cache" / "devices.json"

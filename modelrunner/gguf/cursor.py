@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from operator import length_hint
 
-from modelrunner.errors import Fact, MalformedGGUFError
+from modelrunner.errors import Fact, HeaderTooLongError, MalformedGGUFError
 from modelrunner.units import format_size
 
 Read = Callable[[int, int], bytes]
@@ -54,13 +54,14 @@ class Cursor:
         """Check that `count` more bytes can be there, before anything is made for them.
 
         Raises:
-            MalformedGGUFError: The source ends before, or the limit is reached.
+            MalformedGGUFError: The source ends before.
+            HeaderTooLongError: The limit is reached.
         """
         end = self.position + count
         if self._size is not None and end > self._size:
             raise self._cut_off(end - self._size)
         if end > self._limit:
-            raise self.malformed(f"the header exceeds {format_size(self._limit)}")
+            raise HeaderTooLongError(f"{self._name}: the header exceeds {format_size(self._limit)}")
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""

@@ -14,6 +14,7 @@ from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import (
     AccessError,
     CardNotFoundError,
+    HeaderTooLongError,
     MalformedGGUFError,
     ManifestNotFoundError,
     NotInStoreError,
@@ -40,6 +41,7 @@ from modelrunner.operations.model.size_fit import row_verdict
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.units import format_size
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Card, Variant
@@ -58,13 +60,23 @@ UNREACHED = (AccessError, ManifestNotFoundError, NotInStoreError, TransferError)
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """Finds out what models need; `experience` is what they needed when they ran here."""
+    """Finds out what models need.
+
+    Attributes:
+        store: The local store.
+        source_for: Returns the registry of a model.
+        catalog: Returns the cards.
+        devices: Returns what a model could use.
+        experience: Returns what models needed when they ran on this machine.
+        cache: The directory of what was read of models in registries; None to keep nothing.
+    """
 
     store: Store
     source_for: "Callable[[Reference], Source]"
     catalog: Callable[[], Catalog]
     devices: Callable[[], Sequence[Device]]
     experience: Callable[[], "Experience | None"] | None = None
+    cache: Path | None = None
 
     def of_file(self, path: Path, request: EstimateRequest) -> Report:
         """For a GGUF file.
@@ -147,16 +159,39 @@ class Estimator:
             TransferError: The registry does not deliver, or not in parts.
         """
         # what is here is estimated without what a registry takes
-        from modelrunner.operations.model import configs
+        from modelrunner.operations.estimate.kept import Kept
         from modelrunner.operations.model.resolve import artifact_at
 
-        artifact = artifact_at(source, pinned)
+        kept = Kept(self.cache)
+        artifact = artifact_at(kept.source(source), pinned)
+
+        def config() -> ModelConfig:
+            return kept.config(source, pinned, artifact)
+
         if request.source == "config":
-            config = configs.of_remote(source, pinned, artifact)
-            return self.of_config(facts, artifact, config, request)
-        request = _as_packaged(request, lambda: configs.of_remote(source, pinned, artifact))
-        report = self._of_headers(facts, headers.of_remote(source, pinned, artifact), request)
-        return self._corrected(report, artifact, request)
+            return self.of_config(facts, artifact, config(), request)
+        asked = request
+        request = _as_packaged(request, config)
+        try:
+            found = kept.headers(source, pinned, artifact)
+        except HeaderTooLongError:
+            if request.source == "header":
+                raise
+            report = self._without_header(facts, artifact, config(), asked)
+            limit = format_size(headers.REMOTE_LIMIT)
+            notes = (*report.estimate.notes, f"the header exceeds {limit} and was not read")
+            return replace(report, estimate=replace(report.estimate, notes=notes))
+        return self._corrected(self._of_headers(facts, found, request), artifact, request)
+
+    def _without_header(
+        self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, request: EstimateRequest
+    ) -> Report:
+        """For a model whose header is too long: by its config or its card, else its size alone."""
+        variant = facts.variant
+        if not config.has_shape and variant is not None and variant.size_bytes is not None:
+            card = self.card(facts.name, variant.tags)
+            return self.of_card(facts.name, card, variant, request)
+        return self.of_config(facts, artifact, config, request)
 
     def of_config(
         self, facts: Facts, artifact: ModelArtifact, config: ModelConfig, request: EstimateRequest

@@ -135,18 +135,31 @@ def of_file(path: Path) -> Headers:
     return Headers([read_header(shard) for shard in shards])
 
 
-def of_remote(source: "Source", reference: Reference, artifact: ModelArtifact) -> Headers:
+def of_remote(
+    source: "Source",
+    reference: Reference,
+    artifact: ModelArtifact,
+    read: "Callable[[Source, Reference, Descriptor], Header] | None" = None,
+) -> Headers:
     """The headers of a model in a registry.
 
+    Args:
+        source: The registry.
+        reference: The model, by its digest.
+        artifact: What its manifest says.
+        read: Reads the header of one file; None for `read_remote`.
+
     Raises:
+        HeaderTooLongError: One has more than `REMOTE_LIMIT` bytes.
         MalformedGGUFError: It is not GGUF.
         TransferError: The registry does not deliver.
     """
+    read = read or read_remote
     weights = [layer.descriptor for layer in artifact.weights]
-    shards = [_remote(source, reference, descriptor) for descriptor in weights]
+    shards = [read(source, reference, descriptor) for descriptor in weights]
 
     def there(layer: Layer) -> Header:
-        return _remote(source, reference, layer.descriptor)
+        return read(source, reference, layer.descriptor)
 
     return _judged(_with_sizes(shards, artifact), artifact, there)
 
@@ -170,7 +183,12 @@ def _named(path: Path, name: str) -> Header:
         return parse_header(read, path.stat().st_size, name=name)
 
 
-def _remote(source: "Source", reference: Reference, descriptor: Descriptor) -> Header:
+def read_remote(source: "Source", reference: Reference, descriptor: Descriptor) -> Header:
+    """Return the header of one file in a registry.
+
+    Raises:
+        HeaderTooLongError, MalformedGGUFError, TransferError: As with `of_remote`.
+    """
     front: list[bytes] = []
 
     def read(offset: int, length: int) -> bytes:
@@ -191,7 +209,7 @@ def _remote(source: "Source", reference: Reference, descriptor: Descriptor) -> H
             read, descriptor.size, limit=REMOTE_LIMIT, name=f"blob {descriptor.digest.short}"
         )
     except MalformedGGUFError as exc:
-        raise MalformedGGUFError(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
+        raise type(exc)(f"{reference.short}: {exc.message}", hint=exc.hint) from exc
 
 
 def _filled(stream: "BlobStream", length: int) -> bytes:
