@@ -240,6 +240,13 @@ def test_the_openai_package_chats_streams_calls_tools_and_embeds(models: Command
         (call,) = called.choices[0].message.tool_calls
         assert (call.function.name, call.function.arguments) == ("now", "{}")
         assert called.choices[0].finish_reason == "tool_calls"
+        other = {"type": "function", "function": {"name": "later", "parameters": {}}}
+        choice = {"type": "function", "function": {"name": "now"}}
+        one = must | {"tools": [other, TOOL], "tool_choice": choice}
+        called = client.chat.completions.create(**chat(CALLER, "hi"), **one)
+        assert [each.function.name for each in called.choices[0].message.tool_calls] == ["now"]
+        with pytest.raises(openai.BadRequestError, match="does not support tools"):
+            client.chat.completions.create(**chat(SMOLLM2, "hi"), **must)
         vectors = client.embeddings.create(model=VECTORS, input=["a", "b"])
         assert len(vectors.data) == 2
         listed = [model.id for model in client.models.list()]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 _MEDIA = {
@@ -69,6 +70,8 @@ class Fields:
         media: What the messages hold besides text: `images`, `audio`, `video`.
         without_system: The fields in which the request could have brought a system prompt, by the
             API that it may be of, and has not: `messages`, `system`, `instructions`.
+        tool_choice: What `tool_choice` comes to where a function has to be called, or some are
+            named: `mode`, with `tools`, the named ones, or `missing`, the first that is not there.
         messages_at: Where in the body the first of its messages begins; None where that is not
             needed, or not found.
     """
@@ -81,6 +84,7 @@ class Fields:
     media: str | None = None
     without_system: Sequence[str] = ()
     messages_at: int | None = None
+    tool_choice: Mapping[str, Any] | None = None
 
 
 def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
@@ -132,7 +136,43 @@ def read_fields(raw: bytes | bytearray) -> Fields:
         media=_media(value) if _MAY_HAVE_MEDIA.search(raw) else None,
         without_system=lacking,
         messages_at=_messages_at(raw) if "messages" in lacking else None,
+        tool_choice=_tool_choice(value),
     )
+
+
+def _tool_choice(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `tool_choice` comes to, in OpenAI's spellings for chat completions and for responses."""
+    choice, tools = value.get("tool_choice"), value.get("tools")
+    if choice == "required":
+        return {"mode": "required"}
+    if not isinstance(choice, dict) or not isinstance(tools, list):
+        return None
+    if choice.get("type") == "function":
+        mode, wanted = "required", [choice]
+    elif choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools", choice)
+        entries = allowed.get("tools") if isinstance(allowed, dict) else None
+        if not isinstance(entries, list):
+            return None
+        mode = "required" if allowed.get("mode") == "required" else "auto"
+        wanted = entries
+    else:
+        return None
+    names = [_function_name(entry) for entry in wanted]
+    known = {_function_name(tool) for tool in tools}
+    if not known.issuperset(names) or None in names:
+        missing = next((name for name in names if name not in known), None)
+        return {"mode": mode, "missing": sanitize_line(missing or "no function", 80)}
+    return {"mode": mode, "tools": [tool for tool in tools if _function_name(tool) in names]}
+
+
+def _function_name(entry: object) -> str | None:
+    """The name of a function: below `function` in chat completions, at the top in responses."""
+    if not isinstance(entry, dict):
+        return None
+    inner = entry.get("function", entry)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _without_system(value: Mapping[str, Any]) -> Iterator[str]:
