@@ -99,7 +99,9 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         high = int(total * above) + _GUESSED_COMPUTE * missing
     else:
         low = known
+        cache = kv_cache if shape.wiring.cached else _possible_cache(shape, load)
         high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute
+        high += cache - kv_cache
     return Estimate(
         weights,
         kv_cache,
@@ -128,6 +130,13 @@ def without_compute(shape: ModelShape, load: Load) -> int:
         + load.prompt_cache
         + checkpoint_bytes(shape, load)
     )
+
+
+def _possible_cache(shape: ModelShape, load: Load) -> int:
+    """Bytes of the cache that a model without causal attention may have nevertheless."""
+    layers = [layer for layer in shape.layers if layer.heads]
+    row = sum(x.kv_heads * (x.key_size + x.value_size) for x in layers)
+    return load.cells * load.streams * load.cache_bytes(row)
 
 
 def _notes(shape: ModelShape, load: Load) -> list[str]:

@@ -100,6 +100,17 @@ def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
     assert found.notes == ("unknown architecture nobodys: computed as a plain transformer",)
 
 
+def test_the_range_of_an_unknown_encoder_holds_the_cache_that_it_may_have():
+    values = {"nobodys.attention.causal": False}
+    causal, other = (
+        estimate(ModelShape.from_header(dataclasses.replace(made, metadata=metadata)), Load(1024))
+        for made in [header({**MODEL, "arch": "nobodys"})]
+        for metadata in (made.metadata, {**made.metadata, **values})
+    )
+    assert other.kv_cache == 0
+    assert other.high >= other.total + causal.kv_cache
+
+
 def test_a_decoder_whose_heads_are_not_told_has_an_unknown_cache_and_not_none():
     made = header(MODEL)
     values = {key: value for key, value in made.metadata.items() if "head_count" not in key}
