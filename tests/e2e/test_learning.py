@@ -18,7 +18,8 @@ pytestmark = pytest.mark.model
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
 STAND_IN = Path(__file__).parents[1] / "support" / "llama_server.py"
 SEEN = re.compile(
-    r"^note: measured in an earlier run: (\S+ MiB) at context (\d+) with (\S+); (.*)$",
+    r"^note: measured in an earlier run: (\S+ MiB) at context (\d+) with ([^\s,;]+)"
+    r"(?:, \S+ MiB of it in the mapped file)?; (.*)$",
     re.MULTILINE,
 )
 MODULES = {"xllamacpp": "xllamacpp", "llama-cpp-python": "llama_cpp", "llama-server": "xllamacpp"}

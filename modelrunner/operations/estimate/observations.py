@@ -6,6 +6,12 @@ A llama.cpp that logs what it allocates has one line for each buffer:
     llama_kv_cache:        CPU KV buffer size =    45.00 MiB
     sched_reserve:        CPU compute buffer size =    16.64 MiB
 
+A file that is mapped can be dropped from memory again, and a CPU that repacks weights reads them
+once from there: the mapped and the repacked bytes of the same weights count once.
+
+    load_tensors:   CPU_Mapped model buffer size =   234.10 MiB
+    load_tensors:   CPU_REPACK model buffer size =   216.00 MiB
+
 A report counts for the circumstances that it was made in, and for its context; for another context
 it is reported and changes nothing.
 """
@@ -30,7 +36,10 @@ from modelrunner.wire import parse_json
 MAX_OBSERVATIONS = 128
 """How many are kept, the latest ones."""
 
-_BUFFER = re.compile(r"(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
+_REPACKED = ("REPACK", "AARCH64", "AMX", "KLEIDIAI")
+"""What buffers of weights are called that a CPU has laid out anew."""
+
 _NECESSARY = {"model", "compute"}
 _MIB = 1024 * 1024
 _MAX_FILE = 1024 * 1024
@@ -70,7 +79,8 @@ class Observation:
         context: Tokens.
         circumstances: How it was served, and where.
         predicted: Bytes that were computed.
-        observed: Bytes that the runtime reported.
+        observed: Bytes that the runtime needs by what it reported.
+        mapped: How many of these lie in the mapped file, and can be dropped from memory.
     """
 
     model: str
@@ -80,6 +90,25 @@ class Observation:
     circumstances: Circumstances
     predicted: int
     observed: int
+    mapped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a runtime's log says that it allocated.
+
+    Attributes:
+        anonymous: Bytes that are nowhere else.
+        mapped: Bytes of weights that are used as they lie in the mapped file.
+    """
+
+    anonymous: int
+    mapped: int
+
+    @property
+    def needed(self) -> int:
+        """Bytes that a run reads again and again."""
+        return self.anonymous + self.mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +182,29 @@ def backends(available: Iterable[Device]) -> str:
     return " ".join(sorted(device.backend for device in available))
 
 
-def reported_bytes(log: str) -> int | None:
-    """What a runtime's log says that it allocated; None where it does not say all of it."""
+def reported_bytes(log: str, weights: int | None = None) -> Reported | None:
+    """What a runtime's log says that it allocated; None where it does not say all of it.
+
+    Args:
+        log: What it has logged.
+        weights: Bytes of the weights, where known: mapped ranges may overlap.
+    """
     found = _BUFFER.findall(log)
-    if not {kind for kind, _ in found} >= _NECESSARY:
+    if not {kind for _, kind, _ in found} >= _NECESSARY:
         return None
-    # bounded: by the pattern
-    return round(sum(float(size) for _, size in found) * _MIB)
+    mapped = repacked = other = 0.0
+    for buffer, kind, text in found:
+        # bounded: by the pattern
+        size = float(text) * _MIB
+        if kind == "model" and buffer.endswith("_Mapped"):
+            mapped += size
+        elif kind == "model" and any(word in buffer for word in _REPACKED):
+            repacked += size
+        else:
+            other += size
+    if weights is not None:
+        mapped = min(mapped, weights)
+    return Reported(round(other + repacked), round(max(mapped - repacked, 0)))
 
 
 def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -> Report:
@@ -172,15 +217,17 @@ def corrected(report: Report, artifact: ModelArtifact, experience: Experience) -
     if not latest:
         return report
     seen = latest[0]
+    lying = f", {format_size(seen.mapped)} of it in the mapped file" if seen.mapped else ""
     measured = (
         f"measured in an earlier run: {format_size(seen.observed)} at context {seen.context} with"
-        f" {seen.runtime}"
+        f" {seen.runtime}{lying}"
     )
     if not same:
         share = f"{(seen.observed - seen.predicted) / max(seen.predicted, 1):+.1%}"
         return _with_note(report, f"{measured}, {share} against the estimate for that context")
     found = report.estimate
-    more = seen.observed - found.total
+    # what is kept of earlier prompts is in no log
+    more = seen.observed - (found.total - found.kept)
     shifted = replace(found, compute=max((found.compute or 0) + more, 0))
     shifted = replace(
         shifted, low=min(found.low, shifted.total), high=max(found.high or 0, shifted.total)
@@ -244,7 +291,8 @@ def _parsed(row: object) -> Observation | None:
         return None
     if not all(_is_count(count) and count > 0 for count in counts):
         return None
-    if layers is not None and not (_is_count(layers) and layers >= 0):
+    from_zero = [row["mapped"], *([] if layers is None else [layers])]
+    if not all(_is_count(count) and count >= 0 for count in from_zero):
         return None
     return Observation(**{**row, "circumstances": Circumstances(**around)})
 

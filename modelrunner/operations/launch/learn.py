@@ -71,7 +71,8 @@ def learn(known: Experience, server: Server, model: StoredModel, plan: LaunchPla
     # where it has cut the context, this is not what was computed
     if server.context is not None and server.context < plan.spec.context:
         return
-    observed = reported_bytes(read_inside(server.log).decode(errors="replace"))
+    log = read_inside(server.log).decode(errors="replace")
+    observed = reported_bytes(log, plan.estimate.weights)
     version = known.build_of(server.name)
     if observed is None or version is None:
         return
@@ -81,8 +82,9 @@ def learn(known: Experience, server: Server, model: StoredModel, plan: LaunchPla
         version,
         plan.spec.context,
         _circumstances(plan),
-        plan.estimate.total,
-        observed,
+        plan.estimate.total - plan.estimate.kept,
+        observed.needed,
+        observed.mapped,
     )
     try:
         known.observations.add(entry)

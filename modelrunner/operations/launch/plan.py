@@ -99,7 +99,7 @@ class LaunchPlan:
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
-        fit = judged(self.fit, before.observed, self.spec.context)
+        fit = judged(self.fit, before.observed + self.estimate.kept, self.spec.context)
         return replace(self, fit=fit, seen=before)
 
     @property
@@ -162,7 +162,8 @@ class LaunchPlan:
         # many tags say it already
         named = quantization.lower() in self.name.lower()
         what = self.name if named else f"{self.name} {quantization}"
-        known = self.seen.observed if self.seen else self.estimate.total
+        kept = self.estimate.kept
+        known = self.seen.observed + kept if self.seen else self.estimate.total
         needed = known if needed_bytes is None else needed_bytes
         rounded = "rounded up to " if self.is_rounded else ""
         context = f"context {rounded}{self.spec.context}"

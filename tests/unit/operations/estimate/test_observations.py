@@ -20,6 +20,7 @@ from modelrunner.operations.estimate.observations import (
     Experience,
     Observation,
     Observations,
+    Reported,
     backends,
     corrected,
     judged,
@@ -74,6 +75,7 @@ class Place:
         runtime: str = "one",
         build: str | None = None,
         around: Circumstances = USUAL,
+        mapped: int = 0,
     ) -> None:
         """Keeps that a runtime needed so much more than was computed."""
         total = self.report.estimate.total
@@ -86,6 +88,7 @@ class Place:
                 around,
                 total,
                 total + more,
+                mapped,
             )
         )
 
@@ -99,9 +102,53 @@ def place(store: Store, tmp_path: Path) -> Place:
 
 
 def test_each_buffer_of_a_log_counts_once() -> None:
-    assert reported_bytes(LOG) == 154 * MIB
+    found = reported_bytes(LOG)
+    assert found is not None
+    assert found.needed == 154 * MIB
     states = "I llama_memory_recurrent:  CPU RS buffer size =  1.00 MiB\n"
-    assert reported_bytes(LOG + states) == 155 * MIB
+    assert reported_bytes(LOG + states) == replace(found, anonymous=found.anonymous + MIB)
+
+
+RESERVED = "sched_reserve: CPU compute buffer size = 10.00 MiB\n"
+
+
+@pytest.mark.parametrize(
+    ("buffers", "anonymous", "mapped"),
+    [
+        # used as it lies in the file
+        ({"CPU_Mapped": 234}, 10, 234),
+        # read once from the file, and used as it is laid out anew: in part, or all of it
+        ({"CPU_Mapped": 234, "CPU_REPACK": 216}, 226, 18),
+        ({"CPU_Mapped": 234, "CPU_REPACK": 240}, 250, 0),
+        ({"CPU_Mapped": 234, "AMX": 100, "CPU_KLEIDIAI": 16}, 126, 118),
+        # without mapping, each tensor is in one buffer
+        ({"CPU": 20, "CPU_REPACK": 216}, 246, 0),
+        # on a GPU, and the rest mapped
+        ({"CPU_Mapped": 28, "CUDA0": 200}, 210, 28),
+        # ranges of the file that overlap
+        ({"CPU_Mapped": 234, "MTL0_Mapped": 230}, 10, 234),
+    ],
+)
+def test_mapped_and_repacked_weights_count_once(
+    buffers: Mapping[str, int], anonymous: int, mapped: int
+) -> None:
+    lines = [f"load_tensors: {x:>12} model buffer size = {y}.00 MiB" for x, y in buffers.items()]
+    found = reported_bytes("\n".join([*lines, RESERVED]), 234 * MIB)
+    assert found == Reported(anonymous * MIB, mapped * MIB)
+
+
+def test_a_run_with_repacked_weights_leaves_the_verdict(place: Place) -> None:
+    place.saw(mapped=MIB)
+    found = place.corrected()
+    assert found.estimate.total == place.report.estimate.total
+    assert found.fit.verdict == "fits"
+    assert ", 1.00 MiB of it in the mapped file; " in found.estimate.notes[-1]
+
+
+def test_what_is_kept_of_prompts_comes_on_top_of_what_was_logged(place: Place) -> None:
+    place.saw(more=MIB)
+    keeping = replace(place.report, estimate=replace(place.report.estimate, kept=5 * MIB))
+    assert place.corrected(keeping).estimate.total == place.report.estimate.total + 6 * MIB
 
 
 @pytest.mark.parametrize("missing", ["model buffer", "compute buffer"])
@@ -269,6 +316,9 @@ ROW = asdict(ONE)
         json.dumps([ROW | {"model": 1}]),
         json.dumps([ROW | {"context": 0}]),
         json.dumps([ROW | {"observed": True}]),
+        json.dumps([ROW | {"mapped": -1}]),
+        # as it was written when repacked weights counted twice
+        json.dumps([{key: value for key, value in ROW.items() if key != "mapped"}]),
         json.dumps([ROW | {"circumstances": None}]),
         json.dumps([ROW | {"circumstances": ROW["circumstances"] | {"gpu_layers": "all"}}]),
         json.dumps([ROW | {"circumstances": ROW["circumstances"] | {"devices": 1}}]),
