@@ -27,7 +27,7 @@ from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.client.system_prompt import add_system_prompt
-from modelrunner.serve.client.tool_choice import narrow_tools
+from modelrunner.serve.client.translate import translate
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served, find
 from modelrunner.serve.pool import BusyError, ModelPool
@@ -133,7 +133,7 @@ class Relay:
         state.model = model.name
         if not self.pool.runtime.external:
             check_for(fields, model, self.endpoint)
-            narrow_tools(raw, fields, self.endpoint, model)
+            translate(raw, fields, self.endpoint, model)
         if model.system:
             add_system_prompt(raw, fields, self.endpoint, model.system)
         await self._answer(scope, model, raw, send, state)

@@ -247,6 +247,16 @@ def test_the_openai_package_chats_streams_calls_tools_and_embeds(models: Command
         assert [each.function.name for each in called.choices[0].message.tool_calls] == ["now"]
         with pytest.raises(openai.BadRequestError, match="does not support tools"):
             client.chat.completions.create(**chat(SMOLLM2, "hi"), **must)
+        schema = {
+            "type": "object",
+            "properties": {"country": {"type": "string", "enum": ["France", "Spain"]}},
+            "required": ["country"],
+        }
+        form: Any = {"format": {"type": "json_schema", "name": "place", "schema": schema}}
+        placed = client.responses.create(
+            model=SMOLLM2, input="Where is Paris?", text=form, max_output_tokens=40, temperature=0
+        )
+        assert json.loads(placed.output_text)["country"] in {"France", "Spain"}
         vectors = client.embeddings.create(model=VECTORS, input=["a", "b"])
         assert len(vectors.data) == 2
         listed = [model.id for model in client.models.list()]

@@ -72,6 +72,7 @@ class Fields:
             API that it may be of, and has not: `messages`, `system`, `instructions`.
         tool_choice: What `tool_choice` comes to where a function has to be called, or some are
             named: `mode`, with `tools`, the named ones, or `missing`, the first that is not there.
+        text_format: The form of a response, `text.format`, unless it is plain text.
         messages_at: Where in the body the first of its messages begins; None where that is not
             needed, or not found.
     """
@@ -85,6 +86,7 @@ class Fields:
     without_system: Sequence[str] = ()
     messages_at: int | None = None
     tool_choice: Mapping[str, Any] | None = None
+    text_format: Mapping[str, Any] | None = None
 
 
 def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
@@ -137,6 +139,7 @@ def read_fields(raw: bytes | bytearray) -> Fields:
         without_system=lacking,
         messages_at=_messages_at(raw) if "messages" in lacking else None,
         tool_choice=_tool_choice(value),
+        text_format=_text_format(value),
     )
 
 
@@ -164,6 +167,12 @@ def _tool_choice(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
         missing = next((name for name in names if name not in known), None)
         return {"mode": mode, "missing": sanitize_line(missing or "no function", 80)}
     return {"mode": mode, "tools": [tool for tool in tools if _function_name(tool) in names]}
+
+
+def _text_format(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    text = value.get("text")
+    form = text.get("format") if isinstance(text, dict) else None
+    return form if isinstance(form, dict) and form.get("type") != "text" else None
 
 
 def _function_name(entry: object) -> str | None:

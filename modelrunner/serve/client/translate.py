@@ -1,0 +1,79 @@
+"""What OpenAI's APIs can say and llama.cpp passes over, said in words that it knows.
+
+- It knows `tool_choice` as `auto`, `none` or `required`, for all functions together. A request that
+  names functions gets these alone, and `required` where one has to be called.
+- It knows the form of an answer as `response_format`. A response has it as `text.format`.
+
+What is added comes behind all other fields: of two of a name, parsers take the last.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from modelrunner.serve.client.errors import RefusalError
+from modelrunner.serve.client.fields import Fields
+from modelrunner.serve.models import Served
+
+
+def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> None:
+    """Put a request into words that llama.cpp knows.
+
+    Args:
+        raw: The body, which is changed.
+        fields: What was read of it.
+        endpoint: What is asked.
+        model: What is to answer.
+
+    Raises:
+        RefusalError: The model's template shows no functions, and one has to be called; what is
+            chosen is not among the tools; or the form of an answer is unknown.
+    """
+    added: dict[str, Any] = {}
+    if endpoint in {"chat/completions", "responses"} and fields.tool_choice is not None:
+        added |= _tools(fields.tool_choice, model)
+    if endpoint == "responses" and fields.text_format is not None:
+        added |= _form(fields.text_format)
+    if added:
+        at = raw.rindex(b"}")
+        raw[at:at] = ("," + json.dumps(added)[1:-1]).encode()
+
+
+def _tools(choice: Mapping[str, Any], model: Served) -> Mapping[str, Any]:
+    if choice.get("missing") is not None:
+        raise RefusalError(
+            400,
+            f"`tool_choice` names {choice['missing']}, which is not among `tools`",
+            "invalid_tool_choice",
+        )
+    if choice["mode"] == "required" and _knows_no_tools(model):
+        raise RefusalError(
+            400,
+            f"the chat template of {model.name} does not support tools: leave out `tool_choice`, "
+            "or use a model with tools",
+            "unsupported_field",
+        )
+    if "tools" not in choice:
+        return {}
+    return {"tools": choice["tools"], "tool_choice": choice["mode"]}
+
+
+def _knows_no_tools(model: Served) -> bool:
+    if model.spec.chat_template is not None or model.spec.raw_flags:
+        return False
+    known = model.facts.capabilities
+    return known is not None and known.template is not None and not known.template.tools
+
+
+def _form(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    kind = form.get("type")
+    if kind == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    if kind == "json_schema" and isinstance(form.get("schema"), dict):
+        inner = {name: form[name] for name in ("name", "schema", "strict") if name in form}
+        return {"response_format": {"type": "json_schema", "json_schema": inner}}
+    raise RefusalError(
+        400,
+        "`text.format` is not supported: use text, json_object, or json_schema with a `schema`",
+        "unsupported_field",
+    )
