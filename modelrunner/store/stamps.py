@@ -70,6 +70,11 @@ def is_copy(layout: Layout, digest: Digest, path: Path) -> bool:
     return True
 
 
+def is_known_copy(layout: Layout, digest: Digest, path: Path) -> bool:
+    """Whether a file is a copy of a blob by how it looks; what was never hashed is none."""
+    return look(path) in _known_copies(layout, digest)
+
+
 def is_copy_indeed(
     layout: Layout,
     digest: Digest,

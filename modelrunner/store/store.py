@@ -41,7 +41,7 @@ from modelrunner.oci.reference import (
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
-from modelrunner.store.views import ensure_view
+from modelrunner.store.views import ensure_view, known_file
 from modelrunner.text import did_you_mean, sanitize_line
 
 
@@ -129,9 +129,9 @@ class StoredModel:
         return ensure_view(self.layout, self.artifact)
 
     @property
-    def path(self) -> Path:
-        """Where the weights are under their real name, without making the view."""
-        return self.layout.view(self.digest) / str(self.artifact.weights[0].path)
+    def path(self) -> Path | None:
+        """Where the weights are under their real name; None where their view is not right."""
+        return known_file(self.layout, self.artifact, self.artifact.weights[0])
 
     def blob(self, descriptor: Descriptor) -> Path:
         """Where a layer lies, under its digest."""

@@ -20,7 +20,7 @@ from modelrunner.disk.inside import make_directory, make_read_only, open_content
 from modelrunner.errors import ConfigError, CorruptStoreError
 from modelrunner.oci.model.artifact import Layer, ModelArtifact
 from modelrunner.store.layout import Layout
-from modelrunner.store.stamps import is_copy
+from modelrunner.store.stamps import is_copy, is_known_copy
 
 
 def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
@@ -55,14 +55,19 @@ def require_names(artifact: ModelArtifact) -> None:
         ConfigError: File names have an encoding here that lacks a character.
     """
     for layer in artifact.layers:
-        try:
-            os.fsencode(layer.path or "")
-        except UnicodeEncodeError as exc:
-            raise ConfigError(
-                f"cannot create the file {layer.path}: this locale limits file names to "
-                f"{sys.getfilesystemencoding().upper()}",
-                hint="use a locale with UTF-8: LC_ALL=C.UTF-8",
-            ) from exc
+        require_name(str(layer.path or ""))
+
+
+def require_name(name: str) -> None:
+    """Make sure that a file can have its name on this machine, see `require_names`."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as exc:
+        raise ConfigError(
+            f"cannot create the file {name}: this locale limits file names to "
+            f"{sys.getfilesystemencoding().upper()}",
+            hint="use a locale with UTF-8: LC_ALL=C.UTF-8",
+        ) from exc
 
 
 def place_file(blob: Path, target: Path) -> None:
@@ -117,6 +122,20 @@ def _is_same(layout: Layout, layer: Layer, folder: Path) -> bool:
         )
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def known_file(layout: Layout, artifact: ModelArtifact, layer: Layer) -> Path | None:
+    """The file of a layer in a view, without reading it; None where it is another or not there."""
+    path, digest = layout.view(artifact.manifest.digest) / str(layer.path), layer.descriptor.digest
+    try:
+        view = path.lstat()
+        linked = os.path.samestat(view, layout.blob(digest).stat())
+        right = view.st_size == layer.descriptor.size and (
+            linked or (stat.S_ISREG(view.st_mode) and is_known_copy(layout, digest, path))
+        )
+    except OSError:
+        return None
+    return path if right else None
 
 
 def copied_layers(layout: Layout, artifact: ModelArtifact) -> Iterator[tuple[Layer, Path]]:

@@ -126,5 +126,5 @@ def utc(time: str | None) -> str | None:
 
 
 def _path(model: StoredModel) -> str | None:
-    """Where the weights are; None where their view was not made, which this does not do."""
-    return str(model.path) if model.path.exists() else None
+    """Where the weights are; None where no right view is there, which this does not make."""
+    return None if model.path is None else str(model.path)

@@ -104,3 +104,11 @@ def test_the_path_is_that_of_a_file_or_unknown(store: Store, weights: bytes) -> 
     path = model.weights()
     assert rows(store)[0].path == str(path)
     assert path.is_file()
+    path.unlink()
+    path.write_bytes(bytes(len(weights)))
+    assert rows(store)[0].path is None
+    assert model.weights() == path
+    assert (rows(store)[0].path, path.read_bytes()) == (str(path), weights)
+    path.unlink()
+    path.symlink_to(store.layout.blob(model.artifact.weights[0].descriptor.digest))
+    assert rows(store)[0].path is None
