@@ -119,6 +119,14 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
+def file_text(name: str) -> str:
+    """A file's name as a manifest has it: UTF-8 whatever the locale, without what is no text."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return encodable(name)
+
+
 def os_reason(error: OSError) -> str:
     """Why a file could not be read or written, as part of a sentence: `permission denied`."""
     reason = error.strerror or str(error)

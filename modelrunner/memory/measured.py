@@ -158,7 +158,7 @@ def _planned(path: str, load: Load) -> dict[str, int]:
 
     api.llama_log_set(on_log, ctypes.c_void_p(0))
     api.llama_backend_init()
-    model = api.llama_model_load_from_file(path.encode(), _model_params(api, load))
+    model = api.llama_model_load_from_file(os.fsencode(path), _model_params(api, load))
     context = model and api.llama_init_from_model(model, _context_params(api, load))
     text = "".join(said)
     if not context:

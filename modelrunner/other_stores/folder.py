@@ -22,7 +22,7 @@ from modelrunner.huggingface.names import (
 from modelrunner.oci.model.naming import shard_names
 from modelrunner.oci.reference import LOCAL, Reference
 from modelrunner.other_stores.found import Found, FoundFile, FoundModel, Unusable
-from modelrunner.text import with_article
+from modelrunner.text import file_text, with_article
 
 _UNUSUAL = re.compile(r"[^a-z0-9.]+")
 _DOUBLE = re.compile(r"[-.]{2,}")
@@ -190,7 +190,7 @@ def _problem(projector: Path, model: Path) -> str | None:
 
 
 def _found(path: Path) -> FoundFile:
-    return FoundFile(path, path.name, path.stat().st_size)
+    return FoundFile(path, file_text(path.name), path.stat().st_size)
 
 
 def _named(title: str, files: Sequence[FoundFile], left_out: tuple[str, ...] = ()) -> Found:

@@ -21,6 +21,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
+from modelrunner.text import file_text
 
 _PREFIX = "models--"
 _LONGEST_COMMIT = 4096
@@ -75,7 +76,7 @@ def _files(snapshot: Path) -> list[FoundFile]:
     for path in sorted(snapshot.rglob("*")):
         if path.suffix.lower() == ".gguf" and path.is_file():
             real = path.resolve()
-            relative = path.relative_to(snapshot).as_posix()
+            relative = file_text(path.relative_to(snapshot).as_posix())
             found.append(FoundFile(real, relative, real.stat().st_size, _digest(real.name)))
     return found
 

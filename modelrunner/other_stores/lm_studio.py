@@ -12,6 +12,7 @@ from modelrunner.disk.inside import open_content
 from modelrunner.oci.digest import Digest
 from modelrunner.other_stores.found import Found, FoundFile
 from modelrunner.other_stores.hub_layout import models_of
+from modelrunner.text import file_text
 
 _POINTER = ".lmstudio-home-pointer"
 _LONGEST_PATH = 4096
@@ -34,7 +35,9 @@ def find(folder: Path) -> Iterator[Found]:
     for repository in sorted(folder.glob("*/*")):
         if repository.is_dir():
             files = [
-                FoundFile(path, path.relative_to(repository).as_posix(), path.stat().st_size)
+                FoundFile(
+                    path, file_text(path.relative_to(repository).as_posix()), path.stat().st_size
+                )
                 for path in sorted(repository.rglob("*"))
                 if path.suffix.lower() == ".gguf" and path.is_file()
             ]

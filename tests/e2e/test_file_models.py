@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -44,6 +45,31 @@ def test_a_file_runs_where_it_is(files: tuple[Path, CommandLine], how: str) -> N
     assert first == f"{text}: using the file in place, nothing is copied"
     assert second.startswith(f"{text}: fits, needs ")
     assert not (command.home / "store").exists()
+
+
+@pytest.mark.model
+def test_a_file_runs_whatever_the_locale_calls_it(files: tuple[Path, CommandLine]) -> None:
+    folder, command = files
+    file = (folder / NAME).rename(folder / "größe.gguf")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = command("run", str(file), "hi", **ascii_only)
+    assert (done.returncode, done.stdout) == (0, SENTENCE)
+    facts = json.loads(command("inspect", str(file), "--json", **ascii_only).stdout)
+    assert os.fsencode(facts["path"]) == os.fsencode(file)
+
+
+@pytest.mark.model
+def test_a_file_whose_name_is_no_text_is_read_and_said_not_to_run(
+    files: tuple[Path, CommandLine],
+) -> None:
+    folder, command = files
+    file = (folder / NAME).rename(folder / os.fsdecode(b"gr\xf6\xdfe.gguf"))
+    for name in ("inspect", "estimate"):
+        assert command(name, str(file)).returncode == 0
+    done = command("run", str(file), "hi")
+    assert done.returncode == 8
+    assert "the file name is not UTF-8, rename the file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.model

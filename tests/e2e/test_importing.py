@@ -59,6 +59,27 @@ class TestFiles:
         assert (again["status"], again["digest"]) == ("up-to-date", told["digest"])
         assert again["bytes_by_way"] == {"here": len(weights[0])}
 
+    @pytest.mark.parametrize("command", [("import",), ("package",)])
+    def test_a_name_that_is_no_text_is_replaced_and_one_beyond_the_locale_refused(
+        self, cli: CommandLine, tmp_path: Path, weights: list[bytes], command: tuple[str, ...]
+    ) -> None:
+        file = tmp_path / os.fsdecode(b"gr\xf6\xdfe.gguf")
+        file.write_bytes(weights[0])
+        name = ("team/model:1",) if command == ("package",) else ("--name", "team/model:1")
+        ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = cli(*command, str(file), *name, **ascii_only)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-2:] == [
+            "error: cannot create the file gr??e.gguf: this locale limits file names to ASCII",
+            "hint: use a locale with UTF-8: LC_ALL=C.UTF-8",
+        ]
+        assert json.loads(cli("list", "--json").stdout) == []
+        assert cli("df", "--json").stdout.count(str(len(weights[0]))) == 0
+        done = cli(*command, str(file), *name)
+        assert done.returncode == 0, done.stderr
+        path = Path(cli("path", "team/model:1").stdout.strip())
+        assert (path.name, path.read_bytes()) == ("gr\ufffd\ufffde.gguf", weights[0])
+
     def test_the_artifact_is_the_same_wherever_it_is_made(
         self, cli: CommandLine, tmp_path: Path, weights: list[bytes]
     ) -> None:

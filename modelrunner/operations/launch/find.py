@@ -8,7 +8,7 @@ from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.package.file_model import file_model
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.text import sanitize_line
+from modelrunner.text import file_text, sanitize_line
 
 
 def find_or_pull(
@@ -30,7 +30,7 @@ def find_or_pull(
     """
     of_file = file_model(store, text, projector)
     if of_file is not None:
-        name = sanitize_line(text)
+        name = sanitize_line(file_text(text))
         say(f"{name}: using the file in place, nothing is copied")
         return of_file, name
     model = store.lookup(text)

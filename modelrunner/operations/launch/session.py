@@ -73,7 +73,7 @@ def _explaining(
 
 
 def _log_file(folder: Path, name: str) -> Path:
-    safe = "".join(mark if mark.isalnum() else "-" for mark in name)
+    safe = "".join(mark if mark.isascii() and mark.isalnum() else "-" for mark in name)
     log = folder / f"run-{safe[:80]}-{os.getpid()}.log"
     with disk_errors(folder, STATE_HINT):
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ To what plans a start it looks like a stored model. Nothing is read but headers:
 digest of a file stands that of its path, size and time, which only measurements are kept by.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +33,7 @@ from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble,
 from modelrunner.other_stores.folder import name_of
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.text import sanitize_line, with_article
+from modelrunner.text import file_text, sanitize_line, with_article
 
 SUFFIX = ".gguf"
 _PATHS = ("./", "../", "/", "~/", ".\\", "..\\", "\\")
@@ -93,12 +94,12 @@ class FileModel(StoredModel):
         for role, given in parts:
             path = given.absolute()
             found = path.stat()
-            identity = f"{path}\0{found.st_size}\0{found.st_mtime_ns}".encode()
+            identity = os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}")
             digest = Digest.of(identity)
-            names = {media_types.ANNOTATION_PATH: path.name}
+            names = {media_types.ANNOTATION_PATH: file_text(path.name)}
             layers.append(Descriptor(LAYER_TYPES["docker"][role], digest, found.st_size, names))
             files[digest] = path
-        name = Reference.parse(name_of(weights[0].name))
+        name = Reference.parse(name_of(file_text(weights[0].name)))
         made, about = assemble(config_of(metadata, "docker"), layers, metadata, name.repository)
         return cls(layout, made.descriptor, (name,), files=files, made=made, about=about)
 

@@ -26,6 +26,7 @@ from modelrunner.operations.package.import_artifact import artifact_of, left_out
 from modelrunner.other_stores.found import FoundModel, Kept
 from modelrunner.store.adopt import Taken, TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.views import require_name, require_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,12 @@ class Importer:
         with self.store.arriving():
             if found.kept is not None:
                 manifest = _kept_manifest(found.title, found.kept)
+                require_names(ModelArtifact.from_manifest(manifest))
                 blobs = [(path, digest) for digest, path in found.kept.blobs.items()]
                 self._take_all(found.title, blobs, ways)
             else:
+                for file in found.files:
+                    require_name(file.name)
                 metadata = metadata_of(found)
                 left_out = left_out_of(found, metadata)
                 files = [(file.file, file.digest) for file in found.files]

@@ -26,7 +26,8 @@ from modelrunner.runtime import packaged
 from modelrunner.runtime.settings import Value
 from modelrunner.store.adopt import TakenFile, take
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.text import with_article
+from modelrunner.store.views import require_name
+from modelrunner.text import file_text, with_article
 from modelrunner.units import format_moment
 
 
@@ -105,6 +106,9 @@ def package(
     with store.arriving():
         names = _Names(family)
         parts = _parts(ingredients, shards)
+        titles = [names.of(path, role) for role, path in parts]
+        for title in titles:
+            require_name(title)
         sizes = [path.stat().st_size for _role, path in parts]
         layers = [
             _file(
@@ -115,7 +119,7 @@ def package(
                     before_copy=partial(require_room_for_copies, store, sum(sizes[number:])),
                 ),
                 path,
-                names.of(path, role),
+                titles[number],
                 role,
                 family,
                 created,
@@ -216,14 +220,15 @@ def _file(
 
 def _layer_name(path: Path, role: str, family: Family) -> str:
     """A name by which readers of the family find the file's role."""
+    name = file_text(path.name)
     if role == "weights" and family == "modelpack" and path.suffix.lower() != ".gguf":
-        return f"{path.name}.gguf"
+        return f"{name}.gguf"
     if role == "projector" and family == "modelpack" and path.suffix.lower() != ".gguf":
-        return f"mmproj-{path.name}.gguf"
-    if role == "projector" and "mmproj" not in path.name.lower():
-        return f"mmproj-{path.name}"
+        return f"mmproj-{name}.gguf"
+    if role == "projector" and "mmproj" not in name.lower():
+        return f"mmproj-{name}"
     if role == "template" and family == "modelpack" and path.suffix != ".jinja":
         return "chat_template.jinja"
-    if role == "license" and family == "modelpack" and "license" not in path.name.lower():
-        return f"LICENSE-{path.name}"
-    return path.name
+    if role == "license" and family == "modelpack" and "license" not in name.lower():
+        return f"LICENSE-{name}"
+    return name

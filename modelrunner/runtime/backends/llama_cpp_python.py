@@ -15,7 +15,7 @@ from typing import Any
 
 from modelrunner.errors import UsageError
 from modelrunner.runtime.abilities import ABILITIES
-from modelrunner.runtime.backends.python_package import PythonRuntime
+from modelrunner.runtime.backends.python_package import PythonRuntime, utf8_path
 from modelrunner.runtime.base import UNQUANTIZED, Ability, LaunchSpec
 from modelrunner.runtime.child import handshake
 from modelrunner.runtime.child.ports import LOOPBACK
@@ -118,7 +118,7 @@ def _sample(request: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the packa
 
 def _settings(spec: LaunchSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "model": str(spec.model),
+        "model": utf8_path(spec.model),
         "model_alias": spec.name,
         "n_ctx": spec.context,
         "n_batch": spec.batch,
@@ -143,9 +143,9 @@ def _settings(spec: LaunchSpec) -> dict[str, Any]:
         settings["rope_freq_base"] = spec.rope_freq_base
     settings |= _split(spec)
     if spec.adapter is not None:
-        settings["lora_path"] = str(spec.adapter)
+        settings["lora_path"] = utf8_path(spec.adapter)
     if spec.mmproj is not None:
-        settings |= {"chat_format": "mtmd", "clip_model_path": str(spec.mmproj)}
+        settings |= {"chat_format": "mtmd", "clip_model_path": utf8_path(spec.mmproj)}
     elif spec.chat_template is not None or spec.template_arguments is not None:
         given = spec.chat_template
         # outside: a template that a person names, or one of ours

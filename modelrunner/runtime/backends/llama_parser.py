@@ -7,6 +7,7 @@ where they should be, nothing is called.
 """
 
 import ctypes
+import os
 import struct
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def parse(params: Any, flags: Sequence[str]) -> None:  # noqa: ANN401 - the pack
     offset = _offset(package.CommonParams)
 
     def applied(to: Any, words: Sequence[str], example: int) -> bool:  # noqa: ANN401 - see above
-        line = [b"llama-server", *(word.encode() for word in words)]
+        line = [b"llama-server", *(os.fsencode(word) for word in words)]
         argv = (ctypes.c_char_p * (len(line) + 1))(*line, None)
         return bool(function(len(line), argv, id(to) + offset, example, None))
 

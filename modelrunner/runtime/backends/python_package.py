@@ -5,6 +5,7 @@ so in the child.
 """
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,18 @@ from modelrunner.runtime.child.server import AnnouncedServer
 from modelrunner.system import installation
 
 _LISTER = "modelrunner.runtime.backends.ggml_devices"
+
+
+def utf8_path(path: Path) -> str:
+    """Return a path for a package that encodes it as UTF-8, whatever the locale is: the same file.
+
+    Raises:
+        SystemExit: Its name is not UTF-8, and a package cannot open it.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        sys.exit(f"the file name is not UTF-8, rename the file: {path}")
 
 
 class PythonRuntime:

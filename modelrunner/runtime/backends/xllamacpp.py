@@ -18,7 +18,7 @@ from modelrunner.runtime.backends.arguments import (
     SAYS_ITS_BUFFERS,
     load_mode,
 )
-from modelrunner.runtime.backends.python_package import PythonRuntime
+from modelrunner.runtime.backends.python_package import PythonRuntime, utf8_path
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child import handshake
 from modelrunner.runtime.child.ports import LOOPBACK
@@ -76,7 +76,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     from xllamacpp.xllamacpp import CommonAdapterLoraInfo
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(spec.model)
+    params.model.path = utf8_path(spec.model)
     params.model_alias = {spec.name}
     params.hostnames = [LOOPBACK]
     params.port = spec.port
@@ -96,10 +96,10 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     if spec.gpu_layers is not None:
         params.n_gpu_layers = spec.gpu_layers
     if spec.mmproj is not None:
-        params.mmproj.path = str(spec.mmproj)
+        params.mmproj.path = utf8_path(spec.mmproj)
     params.lora_adapters = [
         *([CommonAdapterLoraInfo(str(spec.adapter))] if spec.adapter is not None else []),
-        *(CommonAdapterLoraInfo(str(each.path), each.scale) for each in spec.adapters),
+        *(CommonAdapterLoraInfo(utf8_path(each.path), each.scale) for each in spec.adapters),
     ]
     if spec.chat_template is not None:
         # outside: a template that a person names, or one of ours
@@ -170,7 +170,7 @@ def _guess(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the package
             xllamacpp.common_speculative_type[f"COMMON_SPECULATIVE_TYPE_{kind}"]
         ]
     if spec.draft_model is not None:
-        params.speculative.draft.mparams.path = str(spec.draft_model)
+        params.speculative.draft.mparams.path = utf8_path(spec.draft_model)
         params.speculative.draft.cpuparams.n_threads = spec.threads
         params.speculative.draft.cpuparams_batch.n_threads = spec.threads
     if spec.draft_tokens is not None:

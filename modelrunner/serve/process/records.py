@@ -70,7 +70,9 @@ def model_logs(folder: Path, name: str) -> list[Path]:
 
 
 def _safe(name: str) -> str:
-    return "".join(mark if mark.isalnum() or mark in "._" else "-" for mark in name)[:100]
+    return "".join(
+        mark if mark.isascii() and (mark.isalnum() or mark in "._") else "-" for mark in name
+    )[:100]
 
 
 @contextmanager
