@@ -120,7 +120,7 @@ def encodable(text: str) -> str:
 
 
 def file_text(name: str) -> str:
-    """A file's name as a manifest has it: UTF-8 whatever the locale, without what is no text."""
+    """A file's name as UTF-8 text whatever the locale is; other bytes are replaced."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:

@@ -71,7 +71,7 @@ def is_copy(layout: Layout, digest: Digest, path: Path) -> bool:
 
 
 def is_known_copy(layout: Layout, digest: Digest, path: Path) -> bool:
-    """Whether a file is a copy of a blob by how it looks; what was never hashed is none."""
+    """Whether a file is a copy of a blob by how it looks, without reading it."""
     return look(path) in _known_copies(layout, digest)
 
 
