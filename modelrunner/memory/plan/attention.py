@@ -270,9 +270,11 @@ def _mixed_latent(
         out = graph.permute(out, 0, 2, 1, 3)
         out = graph.new((latent.value_size, heads, each, streams), out)
         return graph.expand(graph.reshape(out, latent.value_size * heads, tokens))
-    scores = graph.new((mask.shape[0], each, heads, streams), query)
-    scores = graph.same(scores, mask)
-    turned = graph.new((mask.shape[0], latent.rank, 1, streams), unit=2)
+    # a compressed cache has no values that lie across: they are turned first
+    turned = graph.expand(
+        graph.new((mask.shape[0], latent.rank, 1, streams), batch.positions, unit=2)
+    )
+    scores = graph.same(graph.new((mask.shape[0], each, heads, streams), query), mask)
     out = graph.new((latent.rank, each, heads, streams), turned, scores)
     out = graph.permute(graph.new((latent.value_size, each, heads, streams), out), 0, 2, 1, 3)
     return graph.expand(graph.new((latent.value_size * heads, tokens), out))
