@@ -46,6 +46,11 @@ def test_the_plan_is_in_the_range_and_within_one_percent_where_the_graph_is_repl
             assert found.total - found.output == pytest.approx(row["total"], rel=0.01)
 
 
+def test_latent_attention_without_flash_attention_is_what_llama_cpp_plans():
+    shape = ModelShape.from_header(header(DESCRIBED["kimi-k2-1t"]))
+    assert estimate(shape, Load(16384, flash_attention=False)).compute == 2407538720
+
+
 NAMES = (DATA / "architectures.txt").read_text().split()
 """Every architecture in src/llama-arch.cpp of the llama.cpp that the plans are from, but clip."""
 

@@ -247,14 +247,3 @@ def test_rows_of_logits_cost_a_vocabulary_each(shapes):
     )
     assert many > few
     assert many >= 4 * 262144 * 512
-
-
-@pytest.mark.parametrize(
-    ("load", "compute"),
-    [
-        (Load(32768, flash_attention=False), 1231036448),
-        (Load(16384, parallel=4, flash_attention=False), 203706400),
-    ],
-)
-def test_latent_attention_without_flash_attention_is_what_llama_cpp_plans(shapes, load, compute):
-    assert estimate(shapes["deepseek-v2-lite"], load).compute == compute
