@@ -1,6 +1,8 @@
 """GPUs that the chosen runtime cannot use: said by every command that plans for it."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from modelrunner.errors import ExitStatus
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
 from tests.support.machines import CUDA0, RTX_4070, Machine
+from tests.support.registry import Registry
+from tests.support.runtime_image import artifact_of, shell_image
 
 INSTALL = "modelrunner runtimes install auto"
 CANNOT = (
@@ -187,3 +191,33 @@ def test_a_run_says_once_that_its_runtime_cannot_use_the_gpu(
         PATH=f"{machine.bin}:{models.environ['PATH']}",
     )
     assert "cannot use" not in quiet.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("ldd") is None, reason="starts programs of images"
+)
+@pytest.mark.parametrize(
+    ("name", "lists", "said"),
+    [
+        ("cpu", False, "`modelrunner runtimes install vulkan` installs a build for it"),
+        ("vulkan", False, "`modelrunner doctor` checks its driver"),
+        ("vulkan", True, None),
+    ],
+)
+def test_the_devices_of_a_new_build_are_held_against_those_of_the_machine(
+    there: CommandLine, machine: Machine, registry: Registry, name: str, lists: bool, said: str
+) -> None:
+    drivers = machine.root / "usr/share/vulkan/icd.d"
+    drivers.mkdir(parents=True)
+    (drivers / "nvidia_icd.json").write_text("{}")
+    listing = (
+        f'[ "$1" != --list-devices ] || {{ echo "Available devices:"; echo "  {CUDA0}"; exit; }}'
+    )
+    image = shell_image("b11434", script=listing if lists else "")
+    registry.add(artifact_of(image), "ggml-org/llama.cpp", ["server", "server-vulkan"])
+    mirrors = {"MODELRUNNER_MIRRORS": f"ghcr.io=http://{registry.host}"}
+    done = there("runtimes", "install", name, "--yes", "--progress", "none", **mirrors)
+    assert done.returncode == 0, done.stderr
+    warned = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    text = f"{name}@b11434 does not list NVIDIA GeForce RTX 4070: {said}"
+    assert warned == ([f"warning: {text}"] if said else [])

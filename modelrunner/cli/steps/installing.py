@@ -6,9 +6,11 @@ from modelrunner.cli.steps.confirm import agrees, confirm
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
 from modelrunner.events import ignore
 from modelrunner.oci.runtime_name import AUTO, Named, named
+from modelrunner.operations import devices
 from modelrunner.operations.runtimes.install import ImagePlan, InstallResult
 from modelrunner.runtime.images.fitting import fitting
-from modelrunner.runtime.images.library import Library
+from modelrunner.runtime.images.library import INSTALLED, Installed, Library
+from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
 
 
@@ -16,7 +18,7 @@ def chosen_name(context: Context, text: str, version: str | None) -> Named:
     """Return what to install; `auto` is the smallest that uses this machine's GPU."""
     if text != AUTO:
         return named(text, version)
-    backend, why = fitting()
+    backend, why = fitting(devices.MACHINE)
     context.console.say(f"{backend}: {why}")
     return named(backend, version)
 
@@ -53,7 +55,24 @@ def _install(context: Context, plan: ImagePlan, *, use: bool = True) -> InstallR
         result = context.workspace.installer(listener).install(plan, use=use)
     for problem in result.lacking:
         context.console.warn(problem)
+    if result.new:
+        _warn_of_gpus(context, result.runtime)
     return result
+
+
+def _warn_of_gpus(context: Context, one: Installed) -> None:
+    """Hold the devices that a new build lists against those of the machine."""
+    found = context.workspace.usable(context.workspace.runtime(f"{INSTALLED}:{one.name}"))
+    if not found.unused:
+        return
+    gpus = " and ".join(sanitize_line(device.name, 80) for device in found.unused)
+    backend, _why = fitting(devices.MACHINE)
+    remedy = (
+        "`modelrunner doctor` checks its driver"
+        if backend in {one.backend, "cpu"}
+        else f"`modelrunner runtimes install {backend}` installs a build for it"
+    )
+    context.console.warn(f"{one.name} does not list {gpus}: {remedy}")
 
 
 def _size(plan: ImagePlan) -> str:
