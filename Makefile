@@ -92,6 +92,7 @@ bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes 
 
 accuracy: $(VENV)/.dev ## Make the table of estimates against llama.cpp's own plan.
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/offload.py
 
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) $(RUN) dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ only its lower bound fits into may do.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import inf
 from typing import Literal
 
 from modelrunner.memory.context import DEFAULT_CEILING
@@ -20,10 +21,15 @@ from modelrunner.memory.split import Share, layers_on_gpus, placement, shares_of
 Verdict = Literal["fits", "maybe", "partial", "no", "unknown"]
 
 GPU_RESERVE = 330 * 1024 * 1024
-"""What a GPU's driver takes for itself before the first byte of a model: context and kernels."""
+"""What a GPU's driver takes for itself before the first byte of a model: context and kernels.
+
+Runtimes get the same figure as the margin of their own fit, so that what fits stays where it is.
+"""
 
 _FALLBACK_CONTEXT = 4096
 _LONGEST = 1 << 24
+_GUESSES = 8
+"""Points of a line that are tried before halves are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,9 @@ class Budget:
 
     @classmethod
     def of(cls, devices: Sequence[Device], *, reserve: int = GPU_RESERVE) -> "Budget":
-        """What devices have free, less a reserve on each GPU that is one of its own."""
+        """What devices have free, less a reserve on each GPU."""
         gpus = [device for device in devices if device.kind == "gpu"]
-        own = [max(x.free_bytes - (0 if x.shared else reserve), 0) for x in gpus]
+        own = [max(x.free_bytes - reserve, 0) for x in gpus]
         return cls(
             gpu=sum(own),
             host=sum(x.free_bytes for x in devices if x.kind == "host"),
@@ -126,16 +132,16 @@ class _Place:
     Attributes:
         placed: Which device has what.
         shares: What each holds.
-        low: Whether they hold the least that it needs.
-        high: Whether they hold the most.
-        gpus: Whether the GPUs do, whatever the host has.
+        low: Bytes that are left where it needs the least, where fewest are; negative for missing.
+        high: Bytes that are left where it needs the most.
+        gpus: The same of the GPUs, whatever the host has.
     """
 
     placed: Placement
     shares: Sequence[Share]
-    low: bool
-    high: bool
-    gpus: bool
+    low: float
+    high: float
+    gpus: float
 
     @property
     def gpu_layers(self) -> int:
@@ -208,11 +214,11 @@ class _Fitting:
         load, wanted = self._load, self._wanted
         whole = self.place(load.context, wanted, load.cpu_moe_layers)
         verdict: Verdict
-        if whole.high or whole.low:
-            verdict, best = ("fits" if whole.high else "maybe"), whole
-            certain = whole.high
+        if whole.low >= 0:
+            certain = whole.high >= 0
+            verdict, best = ("fits" if certain else "maybe"), whole
 
-            def holds(each: int) -> bool:
+            def spare(each: int) -> float:
                 longer = self.place(each * load.parallel, wanted, load.cpu_moe_layers)
                 return longer.high if certain else longer.low
         else:
@@ -220,15 +226,14 @@ class _Fitting:
             verdict, best = ("no", whole) if some is None else ("partial", some)
             layers, experts = best.gpu_layers, best.placed.expert_layers
 
-            def holds(each: int) -> bool:
+            def spare(each: int) -> float:
                 context = each * load.parallel
                 if some is not None:
                     return self.place(context, layers, experts).high
-                return self.place(context, wanted, load.cpu_moe_layers).high or (
-                    self._partly(context) is not None
-                )
+                some_left = self.place(context, wanted, load.cpu_moe_layers).high
+                return 0 if some_left < 0 and self._partly(context) else some_left
 
-        longest = longest_context(self._shape, holds)
+        longest = longest_context(self._shape, spare)
         together, gpu = self._budget.together, self._budget.gpu
         if verdict == "no":
             return Fit("no", 0, longest, together, devices=self._held(whole))
@@ -251,19 +256,20 @@ class _Fitting:
         if not self._knows_host:
             return None
         moe, count = self._load.cpu_moe_layers, len(self._shape.layers)
-        if self._wanted == self._full and any(layer.experts for layer in self._shape.layers):
+        routed = any(layer.experts for layer in self._shape.layers)
+        if routed and self._wanted == self._full and self._load.movable_experts:
             experts = _first(moe + 1, count, lambda n: self._on_gpus(context, self._wanted, n))
             if experts is not None:
                 found = self.place(context, self._wanted, experts)
-                return found if found.high else None
+                return found if found.high >= 0 else None
         fewer = _first(1, self._wanted, lambda n: self._on_gpus(context, self._wanted - n, moe))
         if fewer is None:
             return None
         found = self.place(context, self._wanted - fewer, moe)
-        return found if found.high else None
+        return found if found.high >= 0 else None
 
     def _on_gpus(self, context: int, layers: int, experts: int) -> bool:
-        return self.place(context, layers, experts).gpus
+        return self.place(context, layers, experts).gpus >= 0
 
     def _place(self, context: int, layers: int, experts: int) -> _Place:
         load = replace(self._load, context=context)
@@ -271,24 +277,22 @@ class _Fitting:
             self._shape, self._free, layers=layers, experts=experts, shares=load.tensor_split
         )
         shares = shares_of(self._shape, load, placed, self._beside)
-        low = self._fit_gpus(shares, self._bounds.low) and self._fits_host(shares, self._bounds.low)
-        high = self._fit_gpus(shares, self._bounds.high)
-        return _Place(
-            placed, shares, low, high and self._fits_host(shares, self._bounds.high), high
-        )
+        gpus = [self._left(shares, x) for x in (self._bounds.low, self._bounds.high)]
+        hosts = [self._left_of_host(shares, x) for x in (self._bounds.low, self._bounds.high)]
+        return _Place(placed, shares, min(gpus[0], hosts[0]), min(gpus[1], hosts[1]), gpus[1])
 
-    def _fit_gpus(self, shares: Sequence[Share], factor: float) -> bool:
+    def _left(self, shares: Sequence[Share], factor: float) -> float:
         rooms = self._budget.each
-        return all(x.total * factor <= room for x, room in zip(shares[:-1], rooms, strict=True))
+        return min(room - x.total * factor for x, room in zip(shares[:-1], rooms, strict=True))
 
-    def _fits_host(self, shares: Sequence[Share], factor: float) -> bool:
+    def _left_of_host(self, shares: Sequence[Share], factor: float) -> float:
         needs = [share.total * factor for share in shares]
         if self._budget.shared:
-            return sum(needs) <= self._budget.together
+            return self._budget.together - sum(needs)
         on_gpus = sum(share.layers for share in shares[:-1])
         if on_gpus >= self._full and not shares[-1].experts:
-            return True  # what stays there are tables that are mapped
-        return not self._knows_host or needs[-1] <= self._budget.host
+            return inf  # what stays there are tables that are mapped
+        return self._budget.host - needs[-1] if self._knows_host else inf
 
     def _held(self, place: _Place) -> tuple[Held, ...]:
         gpus, host = iter(place.shares[:-1]), place.shares[-1]
@@ -324,19 +328,16 @@ def _fit_in_bytes(
     computed = estimate(shape, load, projector=projector)
     bounds = _Bounds.of(needed or computed, computed.total)
 
-    def judged(context: int) -> Verdict:
-        found = computed
-        if context != load.context:
-            found = estimate(shape, replace(load, context=context), projector=projector)
-        if needed is None:
-            return verdict_in(found, budget)
-        if found.total * bounds.high <= budget:
-            return "fits"
-        return "maybe" if found.total * bounds.low <= budget else "no"
-
     verdict = verdict_in(needed or computed, budget)
-    wanted = ("fits", "maybe") if verdict == "maybe" else ("fits",)
-    longest = longest_context(shape, lambda each: judged(each * load.parallel) in wanted)
+
+    def spare(each: int) -> float:
+        longer = replace(load, context=each * load.parallel)
+        found = estimate(shape, longer, projector=projector)
+        if needed is not None:
+            return budget - found.total * (bounds.low if verdict == "maybe" else bounds.high)
+        return budget - (found.low if verdict == "maybe" else found.high or found.total)
+
+    longest = longest_context(shape, spare)
     return Fit(verdict, len(shape.layers) + 1 if verdict != "no" else 0, longest, budget)
 
 
@@ -356,26 +357,36 @@ def _without_shape(shape: ModelShape, budget: int, needed: Estimate | None) -> V
     return "no" if shape.weights.total > budget else "unknown"
 
 
-def longest_context(shape: ModelShape, holds: Callable[[int], bool]) -> int | None:
-    """The longest context for which `holds` holds, a multiple of 256, never over the trained one.
+def longest_context(shape: ModelShape, spare: Callable[[int], float]) -> int | None:
+    """The longest context for which `spare` is not negative, a multiple of 256 up to the trained.
 
-    Memory grows with the context but for a few bytes that holes between tensors make or save: the
-    bisection's answer is checked by `holds` itself.
+    Memory grows with the context, nearly in a straight line, but for a few bytes that holes between
+    tensors make or save: the line says where to look next.
+
+    Args:
+        shape: The model.
+        spare: Bytes that are left at a context of each conversation.
     """
     most = shape.context or _LONGEST
     if most <= PADDING:
-        return most if holds(most) else None
+        return most if spare(most) >= 0 else None
     low, high = 1, most // PADDING
-    if holds(high * PADDING):
+    over = spare(high * PADDING)
+    if over >= 0:
         return high * PADDING
-    if not holds(PADDING):
+    under = spare(PADDING)
+    if under < 0:
         return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(middle * PADDING):
-            low = middle
+    for attempt in range(high):
+        if high - low <= 1:
+            break
+        steps = (high - low) * under / (under - over) if attempt < _GUESSES else (high - low) / 2
+        middle = min(max(low + int(steps), low + 1), high - 1)
+        found = spare(middle * PADDING)
+        if found >= 0:
+            low, under = middle, found
         else:
-            high = middle
+            high, over = middle, found
     return low * PADDING
 
 

@@ -39,6 +39,7 @@ class Load:
         prompt_cache: Bytes of host memory for earlier prompts.
         checkpoints: States of a conversation that are kept to go back to.
         tensor_split: The share of each GPU, where that was asked for.
+        movable_experts: Whether more experts may stay in host memory where that is of use.
         own_draft: Whether the model's own extra layers guess ahead (MTP).
     """
 
@@ -56,6 +57,7 @@ class Load:
     checkpoints: int = 0
     own_draft: bool = False
     tensor_split: tuple[float, ...] = ()
+    movable_experts: bool = True
 
     def __post_init__(self) -> None:
         for name in ("context", "parallel", "micro_batch"):

@@ -171,6 +171,7 @@ class Precedence:
         request = replace(
             request,
             limits_thoughts=Ability.LIMITS_THOUGHTS in runtime.abilities,
+            moves_experts=Ability.CPU_MOE in runtime.abilities,
             sampling_parts=_sampling_parts(
                 option=said, configured=configured, config_toml=self.usual
             ),

@@ -51,6 +51,7 @@ class LaunchRequest(RuntimeOptions):
         chat_template: A file with a Jinja template instead of the model's own.
         think: How much to think, as `ThinkKind` takes it.
         limits_thoughts: Whether the runtime can limit the tokens of thoughts.
+        moves_experts: Whether the runtime can keep experts in host memory.
         sampling_parts: The sampling by who has asked for it, the one that counts most first.
     """
 
@@ -70,6 +71,7 @@ class LaunchRequest(RuntimeOptions):
     chat_template: Path | None = None
     think: str | None = None
     limits_thoughts: bool = True
+    moves_experts: bool = True
     sampling_parts: tuple[tuple[Source, Sampling], ...] = ()
 
     @classmethod
@@ -176,6 +178,8 @@ class LaunchRequest(RuntimeOptions):
             flash_attention=self.flash_attention != "off",
             gpu_layers=self.gpu_layers,
             cpu_moe_layers=self.cpu_moe_layers or 0,
+            movable_experts=self.moves_experts,
+            tensor_split=self.tensor_split,
             unified=self.kv_unified is True,
             prompt_cache=(self.cache_ram or 0) << 20,
             checkpoints=self.checkpoints or 0,

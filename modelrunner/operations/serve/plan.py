@@ -136,7 +136,11 @@ class _Demand:
         def holds(tokens: int) -> bool:
             return self.bytes(replace(load, context=tokens * count)) <= budget
 
-        return longest_context(self.shape, holds) if self.is_known else None
+        return (
+            longest_context(self.shape, lambda each: 0 if holds(each) else -1)
+            if self.is_known
+            else None
+        )
 
 
 def _most(needed: Estimate) -> int:
@@ -267,7 +271,11 @@ def _shorter_text(
     def holds(tokens: int) -> bool:
         return tokens <= context and demand.bytes(load_of(tokens)) <= budget
 
-    longest = longest_context(demand.shape, holds) if demand.is_known else None
+    longest = (
+        longest_context(demand.shape, lambda each: 0 if holds(each) else -1)
+        if demand.is_known
+        else None
+    )
     if longest is None or request.context is not None:
         needed = demand.bytes(load_of(context if longest else min(context, PADDING)))
         raise _too_large(

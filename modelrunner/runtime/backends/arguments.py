@@ -17,6 +17,10 @@ no estimate of a small model would lead one to expect."""
 CONTEXT_CHECKPOINTS = 8
 """States to go back to, for models whose memory cannot be cut at any token."""
 
+GPU_MARGIN_MIB = 330
+"""What llama.cpp's own fit leaves free on each GPU: as much as an estimate does. With the GiB that
+it leaves otherwise, it would move layers of a model that fits."""
+
 SAYS_ITS_BUFFERS = 4
 """The least verbosity at which llama.cpp logs what it allocates; it logs no prompt yet. Builds that
 number otherwise do not know the variable, and log it anyway."""
@@ -140,6 +144,7 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
     """The variables to add to what the child inherits."""
     variables = {
         "LLAMA_ARG_CACHE_RAM": str(PROMPT_CACHE_MIB),
+        "LLAMA_ARG_FIT_TARGET": str(GPU_MARGIN_MIB),
         "LLAMA_ARG_CTX_CHECKPOINTS": str(CONTEXT_CHECKPOINTS),
         "LLAMA_ARG_LOG_VERBOSITY": str(SAYS_ITS_BUFFERS),
         # a web page that the user looks at is not to talk to the model

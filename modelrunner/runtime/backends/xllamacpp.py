@@ -14,6 +14,7 @@ from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends import arguments, llama_parser
 from modelrunner.runtime.backends.arguments import (
     CONTEXT_CHECKPOINTS,
+    GPU_MARGIN_MIB,
     PROMPT_CACHE_MIB,
     SAYS_ITS_BUFFERS,
     load_mode,
@@ -228,6 +229,7 @@ def _close_what_nobody_asked_for(params: Any) -> None:  # noqa: ANN401 - the pac
     params.offline = True
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.n_ctx_checkpoints = CONTEXT_CHECKPOINTS
+    params.fit_params_target = [GPU_MARGIN_MIB << 20] * len(params.fit_params_target)
 
 
 def _ggml_type(name: str) -> Any:  # noqa: ANN401 - the package has no types
