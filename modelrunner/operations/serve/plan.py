@@ -133,14 +133,10 @@ class _Demand:
         """The longest context of one conversation for which a budget is enough."""
         count = load.parallel
 
-        def holds(tokens: int) -> bool:
-            return self.bytes(replace(load, context=tokens * count)) <= budget
+        def spare(tokens: int) -> int:
+            return budget - self.bytes(replace(load, context=tokens * count))
 
-        return (
-            longest_context(self.shape, lambda each: 0 if holds(each) else -1)
-            if self.is_known
-            else None
-        )
+        return longest_context(self.shape, spare) if self.is_known else None
 
 
 def _most(needed: Estimate) -> int:
@@ -268,14 +264,10 @@ def _shorter_text(
         DoesNotFitError: There is none, or another one was asked for.
     """
 
-    def holds(tokens: int) -> bool:
-        return tokens <= context and demand.bytes(load_of(tokens)) <= budget
+    def spare(tokens: int) -> int:
+        return budget - demand.bytes(load_of(tokens)) if tokens <= context else -1
 
-    longest = (
-        longest_context(demand.shape, lambda each: 0 if holds(each) else -1)
-        if demand.is_known
-        else None
-    )
+    longest = longest_context(demand.shape, spare) if demand.is_known else None
     if longest is None or request.context is not None:
         needed = demand.bytes(load_of(context if longest else min(context, PADDING)))
         raise _too_large(

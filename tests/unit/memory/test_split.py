@@ -8,11 +8,12 @@ import pytest
 from benchmarks.accuracy import DATA
 from benchmarks.model_headers import header
 from modelrunner.memory.devices.device import Device
-from modelrunner.memory.fit import fit
+from modelrunner.memory.fit import GPU_RESERVE, fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.schedule import Placement, compute_by_device
 from modelrunner.memory.split import Share, placement, shares_of
+from modelrunner.runtime.backends.arguments import GPU_MARGIN_MIB
 
 MIB = 1024 * 1024
 
@@ -90,3 +91,7 @@ def test_what_fits_together_need_not_fit_each_gpu():
     host = Device("host", "host", 64 << 30, 64 << 30, "cpu")
     assert fit(shape, load, [*gpus(3700, 3700), host], reserve=0).verdict == "fits"
     assert fit(shape, load, [*gpus(6637, 763), host], reserve=0).verdict != "fits"
+
+
+def test_llama_cpps_own_fit_leaves_as_much_free_as_an_estimate():
+    assert GPU_MARGIN_MIB * MIB == GPU_RESERVE
