@@ -23,10 +23,10 @@ def fit_sentence(fit: Fit, needed: int, place: str | None, *, measured: bool) ->
         case "maybe":
             said = f"may fit, needs {size}{of}"
         case "partial" if fit.cpu_moe_layers:
-            said = (
-                f"fits partly on the GPU, the experts of {counted(fit.cpu_moe_layers, 'layer')} in"
-                f" host memory: needs {size}{of}"
-            )
+            host = sum(held.need_bytes for held in fit.devices if held.kind == "host")
+            experts = f"the experts of {counted(fit.cpu_moe_layers, 'layer')} in host memory"
+            there = f" ({format_size(host)} there)" if host else ""
+            said = f"fits partly on the GPU, {experts}{there}: needs {size}{of}"
         case "partial":
             said = f"fits partly on the GPU, {fit.gpu_layers} layers: needs {size}{of}"
         case "no":
@@ -47,4 +47,6 @@ def memory_of(fit: Fit, budget: int | None, *, has_gpu: bool) -> str | None:
     size = fit.budget_bytes or budget
     if size is None:
         return None
-    return f"{format_size(size)} {'GPU memory' if has_gpu and fit.gpu_layers else 'memory'}"
+    # what is partly on the GPU has the host's memory too
+    on_gpu = has_gpu and fit.gpu_layers and fit.verdict != "partial"
+    return f"{format_size(size)} {'GPU memory' if on_gpu else 'memory'}"
