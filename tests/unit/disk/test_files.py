@@ -1,9 +1,13 @@
 """What a process that was killed has left beside a file is removed by the next one."""
 
+import ctypes
+import errno
 import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from modelrunner.disk import files
 from modelrunner.disk.files import (
     SECONDS_IN_USE,
     disk_errors,
+    flush_file_system,
     remove_abandoned,
     temporary_beside,
     write_atomically,
@@ -115,3 +120,30 @@ def test_a_directory_in_the_place_of_a_file_is_named(tmp_path):
             action()
         assert str(caught.value) == f"cannot use {place}: is a directory"
         assert caught.value.hint == "move it away: a file belongs there"
+
+
+class _CLibrary:
+    """The C library as far as it is asked: notes what is flushed, and answers with an error."""
+
+    def __init__(self, error: int) -> None:
+        self.error = error
+        self.flushed: list[str] = []
+
+    def syncfs(self, handle: int) -> int:
+        self.flushed.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        ctypes.set_errno(self.error)
+        return -1 if self.error else 0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(0, False), (errno.EIO, True), (errno.ENOSPC, True), (errno.ENOSYS, False)]
+)
+def test_a_whole_file_system_is_flushed_and_says_what_it_cannot_keep(
+    tmp_path, monkeypatch, error, told
+):
+    library = _CLibrary(error)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_arguments, **_options: library)
+    with pytest.raises(OSError, match=os.strerror(error)) if told else nullcontext() as raised:
+        flush_file_system(tmp_path)
+    assert library.flushed == [str(tmp_path)]
+    assert not told or (raised.value.errno, raised.value.filename) == (error, str(tmp_path))
