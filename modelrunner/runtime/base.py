@@ -119,6 +119,13 @@ RopeScaling = Literal["none", "linear", "yarn"]
 BATCH = 2048
 MICRO_BATCH = 512
 """What llama.cpp takes where nothing else is asked for."""
+PROMPT_CACHE_MIB = 512
+"""Host memory for prompts of earlier conversations, where no plan says otherwise. llama.cpp takes
+up to 8 GiB by itself, which no estimate of a small model would lead one to expect."""
+
+CONTEXT_CHECKPOINTS = 8
+"""States to go back to, for models whose memory cannot be cut at any token."""
+
 LAST_PORT = 65535
 _KEY = re.compile(r"[!-+\--~]*")
 
@@ -219,6 +226,8 @@ class LaunchSpec(RuntimeOptions):
         ranking: Whether to serve scores of documents instead.
         memory_map: Whether to map the weights instead of reading them.
         memory_lock: Whether to forbid the system to swap the weights out.
+        planned_cache_ram: `cache_ram` where nobody asked for it; what cannot follow ignores it.
+        planned_checkpoints: `checkpoints` where nobody asked for them.
         port: Where to listen on 127.0.0.1; 0 is any free port.
     """
 
@@ -241,6 +250,8 @@ class LaunchSpec(RuntimeOptions):
     ranking: bool = False
     memory_map: bool = True
     memory_lock: bool = False
+    planned_cache_ram: int = PROMPT_CACHE_MIB
+    planned_checkpoints: int = CONTEXT_CHECKPOINTS
     port: int = 0
 
     def __post_init__(self) -> None:

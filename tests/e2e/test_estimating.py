@@ -25,7 +25,7 @@ KEYS = [
         "bytes",
         "low_bytes",
     ),
-    *("high_bytes", "card", "devices", "fit", "trained_context", "notes"),
+    *("high_bytes", "card", "devices", "fit", "retained", "trained_context", "notes"),
 ]
 
 
@@ -78,6 +78,12 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
             "budget_bytes": 2**33,
             "devices": [],
         },
+        "retained": {
+            "prompt_bytes": 512 * MIB,
+            "checkpoint_bytes": 0,
+            "checkpoints": 8,
+            "prompt_tokens": 512,
+        },
         "trained_context": 2048,
         "notes": [],
     }
@@ -91,6 +97,7 @@ def test_people_read_where_each_byte_goes(cli: CommandLine, tmp_path: Path) -> N
     assert lines[0].endswith(" of 8.00 GiB memory; context 512")
     assert [line.split("  ")[0] for line in lines[1:]] == [
         *("WHERE", "weights", "kv cache", "compute", "output", "total"),
+        "earlier prompts while it serves: up to 512.00 MiB of memory besides",
         "longest context that fits: 2048 of 2048 trained",
     ]
 

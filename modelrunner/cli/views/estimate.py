@@ -26,6 +26,9 @@ def show_report(console: Console, report: Report, *, graph: bool) -> None:
         if size is not None and (size or name == "weights")
     ]
     console.table(("WHERE", "SIZE", ""), [*rows, _total(report)], cut=("",))
+    kept = report.retained
+    if kept is not None and kept.total:
+        say(f"earlier prompts while it serves: up to {format_size(kept.total)} of memory besides")
     if fit.max_context:
         trained = f" of {report.trained} trained" if report.trained else ""
         say(f"longest context that fits: {fit.max_context}{trained}")

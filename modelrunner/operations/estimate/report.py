@@ -11,6 +11,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.memory.retained import Retained, retained, room_beside
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 
 if TYPE_CHECKING:
@@ -99,6 +100,15 @@ class Report:
         """Tokens of one conversation."""
         return self.load.each
 
+    @property
+    def retained(self) -> Retained | None:
+        """What a server keeps of earlier prompts beside that, at most; None where not known."""
+        shape = self.shape
+        if shape is None or not shape.is_known or shape.wiring.encoder:
+            return None
+        room = room_beside(self.fit, self.estimate.total, self.devices)
+        return retained(shape, self.load, room)
+
     def line(self) -> str:
         """One sentence: how much, for what, and whether it fits."""
         has_gpu = any(device.kind == "gpu" for device in self.devices)
@@ -156,6 +166,7 @@ class Report:
                 "budget_bytes": self.fit.budget_bytes,
                 "devices": [asdict(held) for held in self.fit.devices],
             },
+            "retained": None if (kept := self.retained) is None else _retained(kept),
             "trained_context": self.trained,
             "notes": list(self.notes),
         }
@@ -169,6 +180,15 @@ def device_to_dict(device: Device) -> dict[str, object]:
         "total_bytes": device.total_bytes,
         "free_bytes": device.free_bytes,
         "backend": device.backend,
+    }
+
+
+def _retained(kept: Retained) -> dict[str, int | None]:
+    return {
+        "prompt_bytes": kept.prompts,
+        "checkpoint_bytes": kept.states,
+        "checkpoints": kept.checkpoints,
+        "prompt_tokens": kept.holds,
     }
 
 

@@ -14,7 +14,7 @@ from textwrap import wrap
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.runtime.backends import arguments
-from modelrunner.runtime.base import LaunchSpec, RuntimeOptions
+from modelrunner.runtime.base import PROMPT_CACHE_MIB, LaunchSpec, RuntimeOptions
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
@@ -110,7 +110,7 @@ class ExportPlan:
     @property
     def limit(self) -> int:
         """Bytes that are not to be exceeded: the estimate, a margin, and what it does not count."""
-        extra = (arguments.PROMPT_CACHE_MIB + _PROGRAM_MIB) * MIB
+        extra = (PROMPT_CACHE_MIB + _PROGRAM_MIB) * MIB
         return _whole(self.memory + -(-self.memory // _MARGIN) + extra)
 
     def notes(self, *more: str) -> list[str]:
@@ -132,7 +132,7 @@ class ExportPlan:
             f"Memory: {format_size(self.memory)} ({self.memory} bytes), as `modelrunner estimate`"
             f" has it for a context of {self.context}{whole} and a cache in {self.kv_type}."
             f" The limit of {self.limit // MIB} MiB is a tenth more, and"
-            f" {arguments.PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and"
+            f" {PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and"
             f" {_PROGRAM_MIB} MiB for the program."
         )
 

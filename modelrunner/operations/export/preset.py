@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import UsageError
 from modelrunner.operations.export.plan import ExportPlan
-from modelrunner.runtime.backends.arguments import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB
+from modelrunner.runtime.base import CONTEXT_CHECKPOINTS, PROMPT_CACHE_MIB
 from modelrunner.runtime.child.ports import LOOPBACK
 
 # where it listens the router says

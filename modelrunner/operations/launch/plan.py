@@ -24,6 +24,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load
+from modelrunner.memory.retained import MIB, Retained, retained, room_beside
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
 from modelrunner.operations.launch.beside import (
@@ -41,7 +42,7 @@ from modelrunner.operations.model.capabilities import (
 )
 from modelrunner.operations.model.purpose import require_chat, require_model
 from modelrunner.operations.model.recommended import recommended_by
-from modelrunner.runtime.base import LaunchSpec, Runtime
+from modelrunner.runtime.base import LaunchSpec, Runtime, RuntimeOptions
 from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.runtime.capabilities.think import Thinker
 from modelrunner.runtime.sampling import Recommended
@@ -77,6 +78,7 @@ class LaunchPlan:
         capabilities: What the model can do, with the chat template that it is started with.
         think: How much to think, as it was asked for; None where nobody has said.
         think_note: What to say of that: that the model cannot, or does otherwise.
+        retained: What the server keeps of earlier prompts; None where nothing is planned.
     """
 
     name: str
@@ -96,6 +98,7 @@ class LaunchPlan:
     capabilities: Capabilities = Capabilities()  # noqa: RUF009 - it is frozen
     think: str | None = None
     think_note: str | None = None
+    retained: Retained | None = None
 
     def as_seen(self, before: Observation) -> Self:
         """The plan with what an earlier start like this took."""
@@ -176,13 +179,23 @@ class LaunchPlan:
         verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
         count = len(self.spec.adapters) + (self.spec.adapter is not None)
         adapter = "" if not count else f", {counted(count, 'adapter')} applied"
-        return f"{what}: {verdict}; {context}{adapter}, {self.spec.threads} threads"
+        prompts = shortened(self.retained, self.spec.context)
+        return f"{what}: {verdict}; {context}{prompts}{adapter}, {self.spec.threads} threads"
 
     def _place(self) -> str | None:
         if self.budget is not None and self.fit.verdict != "no":
             return f"the {format_size(self.budget)} budget"
         has_gpu = any(device.kind == "gpu" for device in self.available)
         return memory_of(self.fit, Budget.of(self.available).together, has_gpu=has_gpu)
+
+
+def shortened(kept: Retained | None, context: int) -> str:
+    """Return what is said where earlier prompts are not kept whole; nothing where they are."""
+    if kept is None or kept.holds is None or kept.holds >= context:
+        return ""
+    if not kept.holds:
+        return ", earlier prompts not kept"
+    return f", earlier prompts kept up to {kept.holds} tokens"
 
 
 def line_for(runtime: Runtime, plan: LaunchPlan) -> str:
@@ -253,12 +266,14 @@ def plan_launch(
     found_fit = fit(shape, load, available, projector=beside)
     spec = replace(spec, cpu_moe_layers=found_fit.cpu_moe_layers or spec.cpu_moe_layers)
     load = replace(load, cpu_moe_layers=spec.cpu_moe_layers or 0)
+    needed = with_draft(needed, draft, load)
+    kept = keeping(shape, load, spec, room_beside(found_fit, needed.total, available))
     return LaunchPlan(
         name,
         metadata,
-        spec,
+        with_retained(spec, kept),
         load,
-        with_draft(needed, draft, load),
+        needed,
         found_fit,
         available,
         requested,
@@ -269,6 +284,20 @@ def plan_launch(
         capabilities=capabilities,
         think=request.think,
         think_note=think_note,
+        retained=kept,
+    )
+
+
+def keeping(shape: ModelShape, load: Load, asked: RuntimeOptions, room: int | None) -> Retained:
+    """Return what is kept beside a model: what was asked for, and else what there is room for."""
+    prompts = None if asked.cache_ram is None else asked.cache_ram * MIB
+    return retained(shape, load, room, prompts=prompts, checkpoints=asked.checkpoints)
+
+
+def with_retained(spec: LaunchSpec, kept: Retained) -> LaunchSpec:
+    """Return what the runtime gets, with the limits of what it keeps."""
+    return replace(
+        spec, planned_cache_ram=kept.prompts // MIB, planned_checkpoints=kept.checkpoints
     )
 
 

@@ -11,6 +11,7 @@ from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
+from modelrunner.memory.retained import Retained, room_beside
 from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch.beside import (
     decided,
@@ -24,7 +25,9 @@ from modelrunner.operations.launch.plan import (
     LaunchPlan,
     adapter_file,
     is_packable,
+    keeping,
     plan_launch,
+    with_retained,
 )
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import headers
@@ -298,13 +301,26 @@ def _planned(
     system: str | None,
 ) -> ServePlan:
     needed = demand.bytes(load) if demand.is_known else None
-    line = plan.line(needed)
+    kept = _kept(plan, spec, demand, load)
+    spec = with_retained(spec, kept)
+    line = replace(plan, retained=kept).line(needed)
     if spec.parallel > 1:
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
     served = _served(model, spec, needed, "chat", plan.capabilities)
     served = replace(served, system=system or None)
     return ServePlan(served, line, fits, plan.projector_problem or plan.think_note)
+
+
+def _kept(plan: LaunchPlan, spec: LaunchSpec, demand: _Demand, load: Load) -> Retained:
+    """What is kept beside a model and all its conversations."""
+    needed = demand.bytes(load)
+    room = room_beside(plan.fit, plan.estimate.total, plan.available)
+    if room is not None:
+        room = max(room - (needed - demand.bytes(plan.load)), 0)
+    if plan.budget is not None:
+        room = min(_known(room, max(plan.budget - needed, 0)))
+    return keeping(demand.shape, load, spec, room)
 
 
 def _served(

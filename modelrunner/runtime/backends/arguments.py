@@ -10,13 +10,6 @@ from collections.abc import Iterator
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.child.ports import LOOPBACK
 
-PROMPT_CACHE_MIB = 512
-"""Host memory for prompts of earlier conversations. llama.cpp takes up to 8 GiB by itself, which
-no estimate of a small model would lead one to expect."""
-
-CONTEXT_CHECKPOINTS = 8
-"""States to go back to, for models whose memory cannot be cut at any token."""
-
 GPU_MARGIN_MIB = 330
 """What llama.cpp's own fit leaves free on each GPU: as much as an estimate does. With the GiB that
 it leaves otherwise, it would move layers of a model that fits."""
@@ -143,9 +136,9 @@ def _sampling(spec: LaunchSpec) -> Iterator[str]:
 def environment(spec: LaunchSpec) -> dict[str, str]:
     """The variables to add to what the child inherits."""
     variables = {
-        "LLAMA_ARG_CACHE_RAM": str(PROMPT_CACHE_MIB),
+        "LLAMA_ARG_CACHE_RAM": str(spec.planned_cache_ram),
         "LLAMA_ARG_FIT_TARGET": str(GPU_MARGIN_MIB),
-        "LLAMA_ARG_CTX_CHECKPOINTS": str(CONTEXT_CHECKPOINTS),
+        "LLAMA_ARG_CTX_CHECKPOINTS": str(spec.planned_checkpoints),
         "LLAMA_ARG_LOG_VERBOSITY": str(SAYS_ITS_BUFFERS),
         # a web page that the user looks at is not to talk to the model
         "LLAMA_ARG_CORS_ORIGINS": "localhost",

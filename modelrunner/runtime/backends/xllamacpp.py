@@ -13,9 +13,7 @@ from typing import Any, NoReturn
 from modelrunner.runtime.abilities import ABILITIES
 from modelrunner.runtime.backends import arguments, llama_parser
 from modelrunner.runtime.backends.arguments import (
-    CONTEXT_CHECKPOINTS,
     GPU_MARGIN_MIB,
-    PROMPT_CACHE_MIB,
     SAYS_ITS_BUFFERS,
     load_mode,
 )
@@ -145,10 +143,10 @@ def _remember(params: Any, spec: LaunchSpec) -> None:  # noqa: ANN401 - the pack
     params.swa_full = spec.swa_full
     if spec.kv_unified is not None:
         params.kv_unified = spec.kv_unified
-    if spec.cache_ram is not None:
-        params.cache_ram_mib = spec.cache_ram
-    if spec.checkpoints is not None:
-        params.n_ctx_checkpoints = spec.checkpoints
+    planned, asked = spec.planned_cache_ram, spec.cache_ram
+    params.cache_ram_mib = planned if asked is None else asked
+    planned, asked = spec.planned_checkpoints, spec.checkpoints
+    params.n_ctx_checkpoints = planned if asked is None else asked
     if spec.thinking_budget is not None:
         params.sampling.reasoning_budget_tokens = spec.thinking_budget
     if spec.template_arguments is not None:
@@ -227,8 +225,6 @@ def _close_what_nobody_asked_for(params: Any) -> None:  # noqa: ANN401 - the pac
     params.cors_origins_explicit = True
     params.cors_credentials = False
     params.offline = True
-    params.cache_ram_mib = PROMPT_CACHE_MIB
-    params.n_ctx_checkpoints = CONTEXT_CHECKPOINTS
     params.fit_params_target = [GPU_MARGIN_MIB << 20] * len(params.fit_params_target)
 
 

@@ -17,6 +17,7 @@ from modelrunner.operations.estimate.observations import Circumstances, Observat
 from modelrunner.operations.launch.plan import LaunchPlan, plan_launch
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
+from modelrunner.runtime.backends import arguments
 from modelrunner.store.store import Store, StoredModel
 from tests.support.gguf import tiny_gguf, tiny_projector
 
@@ -74,6 +75,21 @@ def test_the_packaged_context_is_the_default_up_to_the_trained_one(
     found = plan(store, model)
     assert (found.spec.context, found.context_source) == (given, source)
     assert found.load.context == given
+
+
+def test_the_runtime_gets_what_fits_of_earlier_prompts(store: Store, tmp_path: Path) -> None:
+    model = stored(store, tmp_path, context_length=8192)
+    plenty = plan(store, model)
+    assert (plenty.spec.planned_cache_ram, plenty.spec.planned_checkpoints) == (512, 8)
+    assert arguments.environment(plenty.spec)["LLAMA_ARG_CACHE_RAM"] == "512"
+    assert "prompts" not in plenty.line()
+    left = replace(HOST, free_bytes=plenty.estimate.total + 3 * 1024 * 1024)
+    tight = plan_launch(store, model, "ai/x:1", replace(WISH, context=8192), [left])
+    assert tight.spec.planned_cache_ram == 1
+    assert arguments.environment(tight.spec)["LLAMA_ARG_CACHE_RAM"] == "1"
+    assert ", earlier prompts kept up to 4096 tokens, 4 threads" in tight.line()
+    asked = plan(store, model, replace(WISH, cache_ram=7, checkpoints=2))
+    assert (asked.spec.planned_cache_ram, asked.spec.planned_checkpoints) == (7, 2)
 
 
 def test_what_is_asked_for_beats_the_packaged_context(store: Store, tmp_path: Path) -> None:
