@@ -9,6 +9,8 @@ from modelrunner.memory.model.hyperparameters import Hyperparameters
 _NUMBER = re.compile(r"^blk\.(\d{1,9})\.")
 _BY_LAYER = ("attention.head_count", "attention.head_count_kv", "feed_forward_length")
 """Keys whose arrays llama.cpp takes only with a value for each layer."""
+_SHARED_LAYERS = ("hrm.layers_per_stack",)
+"""Keys of models whose layers are computed more often than they are stored, all counted."""
 
 
 def contradiction(header: Header, shards: Sequence[Header] = ()) -> str | None:
@@ -32,6 +34,7 @@ def contradiction(header: Header, shards: Sequence[Header] = ()) -> str | None:
         if (match := _NUMBER.match(tensor.name))
     ]
     expected = layers - hyper.count("nextn_predict_layers")
-    if numbers and max(numbers) + 1 < expected:
+    shared = any(hyper.count(key) for key in _SHARED_LAYERS)
+    if numbers and not shared and max(numbers) + 1 < expected:
         return f"{hyper.architecture}.block_count is {layers}, with tensors of {max(numbers) + 1}"
     return None

@@ -10,6 +10,7 @@ from benchmarks.accuracy import DATA
 from benchmarks.model_headers import header
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.model.architectures import wiring_of
+from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.hyperparameters import Hyperparameters
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
@@ -73,3 +74,8 @@ def test_the_list_of_architectures_is_that_of_the_installed_llama_cpp():
     before, _, _ = library().read_bytes().partition(b"\0(unknown)\0")
     names = [name.decode(errors="replace") for name in before.split(b"\0")[-60:]]
     assert [name for name in names if name not in NAMES] == []
+
+
+@pytest.mark.parametrize("name", sorted(DESCRIBED))
+def test_a_model_that_llama_cpp_plans_for_does_not_contradict_itself(name: str) -> None:
+    assert contradiction(header(DESCRIBED[name])) is None
