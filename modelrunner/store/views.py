@@ -28,12 +28,13 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
 
     Raises:
         CorruptStoreError: A blob of the model is missing.
+        ConfigError: The locale lacks a character of a file name.
         DiskFullError, StoreAccessError: It cannot be made.
     """
     folder = layout.view(artifact.manifest.digest)
+    require_names(artifact)
     if _is_right(layout, artifact, folder):
         return folder
-    require_names(artifact)
     beside = _temporary(folder)
     try:
         with disk_errors(folder):
@@ -133,7 +134,8 @@ def known_file(layout: Layout, artifact: ModelArtifact, layer: Layer) -> Path | 
         right = view.st_size == layer.descriptor.size and (
             linked or (stat.S_ISREG(view.st_mode) and is_known_copy(layout, digest, path))
         )
-    except OSError:
+    except (OSError, UnicodeEncodeError):
+        # the locale has no such name, so that no file has it
         return None
     return path if right else None
 
@@ -145,7 +147,8 @@ def copied_layers(layout: Layout, artifact: ModelArtifact) -> Iterator[tuple[Lay
         if layer.path is None:
             continue
         path = folder / layer.path
-        with suppress(FileNotFoundError, NotADirectoryError):
+        # a name that the locale lacks cannot be asked for
+        with suppress(FileNotFoundError, NotADirectoryError, UnicodeEncodeError):
             blob = layout.blob(layer.descriptor.digest).stat()
             if not os.path.samestat(path.lstat(), blob):
                 yield layer, path

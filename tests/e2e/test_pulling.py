@@ -384,10 +384,18 @@ def test_file_name_that_the_locale_cannot_write_is_told_before_the_download(
         registry.add(docker_artifact(weights, filenames=["größe.gguf"]), "team/model", tags=["1"])
         name = registry.reference("team/model:1")
         ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        refused = [
+            "error: cannot create the file gr??e.gguf: this locale limits file names to ASCII",
+            "hint: use a locale with UTF-8: LC_ALL=C.UTF-8",
+        ]
         done = cli("pull", name, **ascii_only)
         assert registry.requests_of(kind="blob", method="GET") == []
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-2:] == [
-        "error: cannot create the file gr??e.gguf: this locale limits file names to ASCII",
-        "hint: use a locale with UTF-8: LC_ALL=C.UTF-8",
-    ]
+        assert (done.returncode, done.stderr.splitlines()[-2:]) == (2, refused)
+        # nor can it be used where it was pulled in another one
+        assert cli("pull", name).returncode == 0
+        for command in (("path", name), ("pull", name), ("run", name, "hi")):
+            done = cli(*command, **ascii_only)
+            assert (done.returncode, done.stderr.splitlines()[-2:]) == (2, refused), command
+        for command in (("list",), ("inspect", name), ("verify", "--deep"), ("rm", name)):
+            done = cli(*command, **ascii_only)
+            assert (done.returncode, done.stderr) == (0, ""), command

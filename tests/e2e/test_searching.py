@@ -1,6 +1,7 @@
 """`search`: Docker Hub's and the Hugging Face Hub's models, with size and fit."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -39,8 +40,9 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def search(cli: CommandLine, docker_hub: DockerHub, hub: Hub):
-    def run(*arguments: str):
-        return cli("search", *arguments, MODELRUNNER_HUB_API=docker_hub.url, HF_ENDPOINT=hub.url)
+    def run(*arguments: str, **environ: str):
+        places = {"MODELRUNNER_HUB_API": docker_hub.url, "HF_ENDPOINT": hub.url}
+        return cli("search", *arguments, **places, **environ)
 
     return run
 
@@ -105,6 +107,12 @@ def test_words_narrow_it(search, hub: Hub) -> None:
     assert search("big", "--source", "huggingface", "-q").stdout.split() == ["hf.co/Org/Big-GGUF"]
     assert search("sentence smollm2", "-q").stdout.split() == ["ai/smollm2"]
     assert search("-n", "1", "-q").stdout.split() == ["ai/smollm2", "hf.co/Org/Big-GGUF"]
+
+
+def test_words_may_be_in_another_encoding_than_the_locales(search) -> None:
+    for word in ("größe", os.fsdecode(b"gr\xf6\xdfe")):
+        done = search(word, "-q", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_only_what_fits(search) -> None:

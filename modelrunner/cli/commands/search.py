@@ -18,6 +18,7 @@ from modelrunner.registry.docker_hub import (
     docker_hub_endpoint,
 )
 from modelrunner.registry.huggingface.api import HubApi, HubHit
+from modelrunner.text import file_text
 from modelrunner.units import format_size
 
 _HEADINGS = (
@@ -64,7 +65,8 @@ def search(
     ] = False,
 ) -> None:
     """Find models on Docker Hub and the Hugging Face Hub, with their size and whether they fit."""
-    text = " ".join(words or ())
+    # the locale may not know how they were typed
+    text = file_text(" ".join(words or ()))
     context.require_network("search")
     place = Search(
         None if source is Source.HUGGINGFACE else lambda: _docker_hub(context),
