@@ -5,15 +5,17 @@ registry wants to know, and never sent anywhere but to that registry and its tok
 """
 
 import base64
+import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry import helpers
-from modelrunner.text import mask
+from modelrunner.text import mask, os_reason
 from modelrunner.wire import parse_object
 
 HUB_KEY = "https://index.docker.io/v1/"
@@ -22,6 +24,9 @@ HUB_KEY = "https://index.docker.io/v1/"
 # other tools log in to the host that is connected to
 _HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 _TOKEN_USER = "<token>"  # noqa: S105 - the user's name that stands for an identity token
+_NOT_OURS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""Errors of a file that is another user's, or no file: then there is no login in it for us."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +86,7 @@ class DockerCredentials:
 
         Raises:
             HelperSilentError: A credential helper has not ended after `patience_s` seconds.
+            ConfigError: The disk does not give a file.
         """
         files = ((self.config, False), *((path, True) for path in self.others))
         for path, scoped in files:
@@ -94,8 +100,19 @@ class DockerCredentials:
 def _in_file(path: Path, registry: str, patience_s: float, *, scoped: bool) -> Credential | None:
     try:
         # outside: Docker's file, which its user writes
-        value = parse_object(path.read_bytes())
-    except (OSError, ValueError) as exc:
+        content = path.read_bytes()
+    except OSError as exc:
+        if exc.errno not in _NOT_OURS:
+            # a login may be in it: without one, a private model would seem to be missing
+            raise ConfigError(
+                f"cannot read {path}: {os_reason(exc)}",
+                hint="check its disk, or set DOCKER_CONFIG to another directory",
+            ) from exc
+        _log.info("cannot read %s: %s", path, type(exc).__name__)
+        return None
+    try:
+        value = parse_object(content)
+    except ValueError as exc:
         # a public model can still be had; where a login is needed, the registry will say
         _log.info("cannot read %s: %s", path, type(exc).__name__)
         return None

@@ -1,11 +1,14 @@
 """Docker's configuration, its helpers, and what is wrong with them on real machines."""
 
+import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
+from modelrunner.errors import ConfigError
 from modelrunner.registry.credentials import Credential, DockerCredentials
 from modelrunner.registry.helpers import HelperSilentError
 from tests.support.pulling import docker_config
@@ -193,3 +196,33 @@ def test_login_of_podman_is_found_after_that_of_docker(tmp_path):
 def test_login_of_a_namespace_in_the_file_of_podman_is_not_that_of_its_registry(tmp_path):
     podman = docker_config(tmp_path, {"quay.io/team": ("me", "word")})
     assert DockerCredentials(None, (podman,)).find("quay.io") is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_give_the_file_is_not_taken_for_no_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"auths": {"registry.example": {"auth": "bWU6eW91"}}}')
+
+    def fails(_path: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json: ") as caught:
+        DockerCredentials(config).find("registry.example")
+    assert caught.value.hint == "check its disk, or set DOCKER_CONFIG to another directory"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT])
+def test_the_file_of_another_user_has_no_login_for_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+
+    def fails(_path: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    assert DockerCredentials(config).find("registry.example") is None
