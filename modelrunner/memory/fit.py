@@ -65,6 +65,8 @@ class Fit:
         budget_bytes: What there is to use; None if that is not known.
         cpu_moe_layers: Layers, from the first on, whose experts are in host memory.
         devices: What each device holds; empty where bytes stand for all of them.
+        host_only: Whether the GPUs have no room for even the buffers of a start that puts no layer
+            there: the runtime has to leave them alone, and the host holds everything.
     """
 
     verdict: Verdict
@@ -73,6 +75,7 @@ class Fit:
     budget_bytes: int | None
     cpu_moe_layers: int = 0
     devices: tuple[Held, ...] = ()
+    host_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def fit(
         return replace(found, gpu_layers=0, devices=held)
     if not shape.is_known:
         return Fit(_without_shape(shape, budget.together, needed), None, None, budget.together)
-    return _Fitting(shape, load, available, budget, projector or 0, needed).found()
+    return _Fitting(shape, load, available, budget, projector, needed).found()
 
 
 class _Fitting:
@@ -193,10 +196,11 @@ class _Fitting:
         load: Load,
         available: Sequence[Device],
         budget: Budget,
-        beside: int,
+        projector: int | None,
         needed: Estimate | None,
     ) -> None:
-        self._shape, self._load, self._budget, self._beside = shape, load, budget, beside
+        self._shape, self._load, self._budget = shape, load, budget
+        self._projector, self._beside, self._needed = projector, projector or 0, needed
         self._devices = available
         self._free = [x.free_bytes for x in available if x.kind == "gpu"]
         self._full = len(shape.layers) + 1
@@ -233,6 +237,10 @@ class _Fitting:
                 some_left = self.place(context, wanted, load.cpu_moe_layers).high
                 return 0 if some_left < 0 and self._partly(context) else some_left
 
+        if verdict == "no":
+            alone = self._alone()
+            if alone is not None:
+                return alone
         longest = longest_context(self._shape, spare)
         together, gpu = self._budget.together, self._budget.gpu
         if verdict == "no":
@@ -245,6 +253,26 @@ class _Fitting:
             gpu if everywhere else together,
             best.placed.expert_layers,
             self._held(best),
+        )
+
+    def _alone(self) -> Fit | None:
+        """The verdict for the host without its GPUs; None where it does not hold the model."""
+        chosen = self._load.gpu_layers or self._load.tensor_split or self._budget.shared
+        if chosen or not self._knows_host or self.place(self._load.context, 0, 0).gpus >= 0:
+            return None
+        needed, host = self._needed, self._budget.host
+        found = _fit_in_bytes(self._shape, self._load, host, self._projector, needed)
+        if found.verdict != "fits":
+            return None
+        total = (needed or estimate(self._shape, self._load, projector=self._projector)).total
+        held = tuple(
+            Held(x.name, x.kind, x.free_bytes, 0, 0)
+            if x.kind == "gpu"
+            else Held(x.name, x.kind, x.free_bytes, total, self._full)
+            for x in self._devices
+        )
+        return Fit(
+            "partial", 0, found.max_context, self._budget.together, devices=held, host_only=True
         )
 
     def _partly(self, context: int) -> _Place | None:

@@ -22,7 +22,7 @@ from modelrunner.errors import (
     UsageError,
 )
 from modelrunner.memory.devices.adapters import Adapter, adapters
-from modelrunner.memory.devices.device import Device
+from modelrunner.memory.devices.device import NO_DEVICE, Device
 from modelrunner.memory.devices.devices import Probe, Survey, may_have_gpu, preferred, survey
 from modelrunner.memory.devices.drivers import fingerprint
 from modelrunner.memory.devices.listing import of_ggml, of_llama_server
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from modelrunner.operations.launch.request import LaunchRequest
     from modelrunner.runtime.base import DeviceQuery, GivenGpus, Runtime
     from modelrunner.runtime.placement import Placement
-
-NO_DEVICE = "none"
-"""The name for no GPU at all."""
 
 MACHINE = Path("/")
 """Where `dev`, `proc` and `sys` are."""

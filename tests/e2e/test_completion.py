@@ -109,10 +109,10 @@ def offered(cli: CommandLine, line: str, shell: str = "fish") -> list[str]:
         ("modelrunner estimate ai/x --kv-type iq", ["iq4_nl"]),
         ("modelrunner run ai/x --runtime xll", ["xllamacpp"]),
         (
-            "modelrunner estimate ai/x --for rtx407",
-            ["rtx4070", "rtx4070super", "rtx4070ti", "rtx4070tisuper"],
+            "modelrunner estimate ai/x --for rtx4070t",
+            ["rtx4070ti", "rtx4070tisuper"],
         ),
-        ("modelrunner estimate ai/x --for RTX4060", ["RTX4060", "RTX4060Ti", "RTX4060Ti16GB"]),
+        ("modelrunner estimate ai/x --for RTX4060T", ["RTX4060Ti", "RTX4060Ti16GB"]),
         ("modelrunner tag fixtures/tiny-llama:d", ["fixtures/tiny-llama:docker"]),
         ("modelrunner rmi fixtures/tiny-llama:d", ["fixtures/tiny-llama:docker"]),
         ("modelrunner rmi ai/gemma", []),

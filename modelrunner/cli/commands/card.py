@@ -216,4 +216,5 @@ def _row(offer: Offer) -> tuple[str, ...]:
             format_size(size) if size is not None else "",
         )
     tools = {True: "yes", False: "no", None: ""}[offer.card.attributes.tool_calling]
-    return (offer.name, *facts, tools, "partly" if offer.verdict == "partial" else fits)
+    unsure = {"partial": "partly", "maybe": "maybe"}
+    return (offer.name, *facts, tools, unsure.get(offer.verdict or "", fits))

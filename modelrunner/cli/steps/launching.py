@@ -24,7 +24,8 @@ from modelrunner.cli.options import (
 from modelrunner.cli.steps.confirm import can_ask
 from modelrunner.cli.steps.pulling import pull_one
 from modelrunner.errors import RuntimeUnavailableError, UsageError
-from modelrunner.operations.devices import NO_DEVICE, Usable, require_gpu
+from modelrunner.memory.devices.device import NO_DEVICE
+from modelrunner.operations.devices import Usable, require_gpu
 from modelrunner.operations.estimate.observations import weights_key
 from modelrunner.operations.launch import find, session
 from modelrunner.operations.launch.plan import LaunchPlan

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+NO_DEVICE = "none"
+"""The name for no GPU at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:

@@ -27,6 +27,8 @@ def fit_sentence(fit: Fit, needed: int, place: str | None, *, measured: bool) ->
             experts = f"the experts of {counted(fit.cpu_moe_layers, 'layer')} in host memory"
             there = f" ({format_size(host)} there)" if host else ""
             said = f"fits partly on the GPU, {experts}{there}: needs {size}{of}"
+        case "partial" if fit.host_only:
+            said = f"fits into host memory alone, the GPU has too little free: needs {size}{of}"
         case "partial":
             said = f"fits partly on the GPU, {fit.gpu_layers} layers: needs {size}{of}"
         case "no":

@@ -19,6 +19,7 @@ from modelrunner.memory.context import (
     default_context,
     running_context,
 )
+from modelrunner.memory.devices.device import NO_DEVICE
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
@@ -265,6 +266,9 @@ def plan_launch(
     beside = _beside(found.projector_bytes, draft, load)
     found_fit = fit(shape, load, available, projector=beside)
     spec = replace(spec, cpu_moe_layers=found_fit.cpu_moe_layers or spec.cpu_moe_layers)
+    if found_fit.host_only:
+        kept_off = request.chooses_devices
+        spec = replace(spec, devices=(NO_DEVICE,)) if kept_off else replace(spec, gpu_layers=0)
     load = replace(load, cpu_moe_layers=spec.cpu_moe_layers or 0)
     needed = with_draft(needed, draft, load)
     kept = keeping(shape, load, spec, room_beside(found_fit, needed.total, available))

@@ -172,6 +172,7 @@ class Precedence:
             request,
             limits_thoughts=Ability.LIMITS_THOUGHTS in runtime.abilities,
             moves_experts=Ability.CPU_MOE in runtime.abilities,
+            chooses_devices=Ability.DEVICES in runtime.abilities,
             sampling_parts=_sampling_parts(
                 option=said, configured=configured, config_toml=self.usual
             ),

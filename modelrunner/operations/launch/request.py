@@ -52,6 +52,7 @@ class LaunchRequest(RuntimeOptions):
         think: How much to think, as `ThinkKind` takes it.
         limits_thoughts: Whether the runtime can limit the tokens of thoughts.
         moves_experts: Whether the runtime can keep experts in host memory.
+        chooses_devices: Whether the runtime can be kept from devices.
         sampling_parts: The sampling by who has asked for it, the one that counts most first.
     """
 
@@ -72,6 +73,7 @@ class LaunchRequest(RuntimeOptions):
     think: str | None = None
     limits_thoughts: bool = True
     moves_experts: bool = True
+    chooses_devices: bool = True
     sampling_parts: tuple[tuple[Source, Sampling], ...] = ()
 
     @classmethod

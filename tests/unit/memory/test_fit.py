@@ -230,3 +230,17 @@ def test_what_was_measured_has_no_range(shapes):
     assert fit(shape, load, needed.total - 1, needed=exact).verdict == "no"
     unknown = ModelShape("nobodys", 0, 0, 0, (), Weights(total=5 * GIB))
     assert fit(unknown, load, needed.total, needed=exact).verdict == "fits"
+
+
+def test_a_gpu_that_is_full_is_left_alone_where_the_host_has_room(shapes):
+    shape, load = shapes["llama-3.2-3b"], Load(4096)
+    needed = estimate(shape, load)
+    found = fit(shape, load, [gpu(0.1), host(32)])
+    assert (found.verdict, found.gpu_layers, found.host_only) == ("partial", 0, True)
+    assert [(held.need_bytes, held.layers) for held in found.devices] == [
+        (0, 0),
+        (needed.total, len(shape.layers) + 1),
+    ]
+    # who asks for layers there gets them, or an error
+    assert fit(shape, replace(load, gpu_layers=4), [gpu(0.1), host(32)]).verdict == "no"
+    assert fit(shape, load, [gpu(0.1), host((needed.low - 1) / GIB)]).verdict == "no"
