@@ -26,6 +26,7 @@ ModelRunnerError                          1
 + IntegrityError                          6
   + DigestMismatchError, SizeMismatchError
   + MalformedManifestError, MalformedGGUFError
+    + HeaderTooLongError                      a header of more than 16 MiB
   + CorruptStoreError
     + RemovedMeanwhileError                   another process has removed what a model needs
   + UnverifiedError                           no signature of a signer that the policy names
@@ -367,6 +368,8 @@ class MalformedGGUFError(IntegrityError):
 
 class HeaderTooLongError(MalformedGGUFError):
     """A header is longer than what is read of one: nothing is known to be wrong with it."""
+
+    code = "header_too_long"
 
 
 class CorruptStoreError(IntegrityError):
