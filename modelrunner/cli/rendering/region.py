@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TextIO
 
 from modelrunner.cli.rendering.writer import write
@@ -21,15 +23,23 @@ _REMEMBERED = 200
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Delay Ctrl-C while the screen and its recorded state differ."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Delay Ctrl-C while the screen and its recorded state differ.
+
+    The signal is taken and kept, not blocked: what the main thread blocks, the kernel gives to any
+    other thread, and the main one would wait for the next token without knowing of it.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pressed: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda _number, frame: pressed.append(frame))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, usual)
+        if pressed:
+            usual(signal.SIGINT, pressed[0])
 
 
 class Region:

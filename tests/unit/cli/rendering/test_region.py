@@ -1,8 +1,10 @@
 import os
+import signal
+import threading
 
 import pytest
 
-from modelrunner.cli.rendering.region import Region
+from modelrunner.cli.rendering.region import Region, undisturbed
 from tests.support.screen import Screen
 
 
@@ -58,3 +60,37 @@ def test_a_window_made_narrower_is_cleared_by_its_rows(monkeypatch: pytest.Monke
     assert os.environ["COLUMNS"] == "8"
     region.draw(["x"])
     assert "\r\x1b[1A\x1b[Jx" in screen.getvalue()
+
+
+def test_ctrl_c_amid_a_drawing_comes_after_it() -> None:
+    drawn = []
+
+    def draws() -> None:
+        with undisturbed(), undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            # a signal to the process is handled before the next instruction
+            drawn.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        draws()
+    assert drawn
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_stays_with_the_thread_that_draws() -> None:
+    # blocked there, it would go to any other thread, and the reader of the answer would not wake
+    with undisturbed():
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_another_thread_draws_without_a_change() -> None:
+    seen = []
+
+    def draws() -> None:
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=draws)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
