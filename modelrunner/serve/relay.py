@@ -22,12 +22,11 @@ from modelrunner.errors import (
     RuntimeFailedError,
 )
 from modelrunner.runtime.base import Server
+from modelrunner.serve.client.additions import add_system_prompt, translate
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
-from modelrunner.serve.client.system_prompt import add_system_prompt
-from modelrunner.serve.client.translate import translate
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served, find
 from modelrunner.serve.pool import BusyError, ModelPool

@@ -128,7 +128,7 @@ def read_fields(raw: bytes | bytearray) -> Fields:
     model, count, dimensions = (value.get(name) for name in ("model", "n", "dimensions"))
     if model is not None and not isinstance(model, str):
         raise InvalidBodyError("the field `model` is not a string", "invalid_model")
-    lacking = tuple(_without_system(value))
+    lacking = list(_without_system(value))
     return Fields(
         model=model[:_LONGEST_NAME] if model else None,
         count=count if isinstance(count, int) else None,

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
 from modelrunner.wire import parse_json
@@ -105,6 +105,5 @@ def pieces(raw: bytes | bytearray) -> Iterable[memoryview]:
 def _understood(line: bytes) -> Fields:
     found = parse_json(line)
     if "fields" in found:
-        fields = Fields(**found["fields"])
-        return replace(fields, without_system=tuple(fields.without_system))
+        return Fields(**found["fields"])
     raise InvalidBodyError(found["message"], found["code"])

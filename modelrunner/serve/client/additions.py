@@ -1,10 +1,9 @@
-"""What OpenAI's APIs can say and llama.cpp passes over, said in words that it knows.
+"""What the gateway adds to the body of a request; all else of it stays as it was.
 
-- It knows `tool_choice` as `auto`, `none` or `required`, for all functions together. A request that
-  names functions gets these alone, and `required` where one has to be called.
+- llama.cpp knows `tool_choice` as `auto`, `none` or `required`, for all functions together. A
+  request that names functions gets these alone, and `required` where one has to be called.
 - It knows the form of an answer as `response_format`. A response has it as `text.format`.
-
-What is added comes behind all other fields: of two of a name, parsers take the last.
+- A request without a system prompt gets that of the model, where its API has it.
 """
 
 import json
@@ -14,6 +13,14 @@ from typing import Any
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.models import Served
+
+_SYSTEM: Mapping[str, str] = {
+    "chat/completions": "messages",
+    "messages": "system",
+    "messages/count_tokens": "system",
+    "responses": "instructions",
+}
+"""The field of each endpoint that takes a system prompt. `completions` continue text as it is."""
 
 
 def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> None:
@@ -35,8 +42,32 @@ def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> N
     if endpoint == "responses" and fields.text_format is not None:
         added |= _form(fields.text_format)
     if added:
-        at = raw.rindex(b"}")
-        raw[at:at] = ("," + json.dumps(added)[1:-1]).encode()
+        _append(raw, added)
+
+
+def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) -> None:
+    """Put a system prompt into the body of a request that has none of its own.
+
+    Args:
+        raw: The body, which is changed.
+        fields: What was read of it.
+        endpoint: What is asked.
+        text: The prompt.
+    """
+    place = _SYSTEM.get(endpoint)
+    if place is None or place not in fields.without_system:
+        return
+    if place != "messages":
+        _append(raw, {place: text})
+    elif fields.messages_at is not None:
+        message = json.dumps({"role": "system", "content": text})
+        raw[fields.messages_at : fields.messages_at] = f"{message},".encode()
+
+
+def _append(raw: bytearray, added: Mapping[str, Any]) -> None:
+    """Add fields behind all others: of two with one name, parsers take the last."""
+    at = raw.rindex(b"}")
+    raw[at:at] = ("," + json.dumps(added)[1:-1]).encode()
 
 
 def _tools(choice: Mapping[str, Any], model: Served) -> Mapping[str, Any]:
