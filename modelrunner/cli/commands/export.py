@@ -14,7 +14,7 @@ from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportRequest, Kind
-from modelrunner.operations.export.server_image import ServerImage, server_image
+from modelrunner.operations.runtimes.server_image import ServerImage, server_image
 from modelrunner.runtime.images.library import Library
 from modelrunner.runtime.settings import RPC_WARNING, value_of
 from modelrunner.system.installation import Installation
