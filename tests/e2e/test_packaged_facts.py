@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,11 @@ def test_an_adapter_in_the_artifact_is_applied(
     assert styled.stdout != plain.stdout
     assert "1 adapter applied" in styled.stderr
     assert "adapter" not in plain.stderr
+    home = models.home.rename(models.home.with_name("größe"))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    moved = replace(models, home=home, environ={**models.environ, "MODELRUNNER_HOME": str(home)})
+    again = moved("run", "ai/styled:1", *question, **ascii_only)
+    assert (again.returncode, again.stdout) == (0, styled.stdout), again.stderr
 
 
 def test_an_adapter_counts_in_the_estimate_and_is_exported(

@@ -97,7 +97,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     if spec.mmproj is not None:
         params.mmproj.path = utf8_path(spec.mmproj)
     params.lora_adapters = [
-        *([CommonAdapterLoraInfo(str(spec.adapter))] if spec.adapter is not None else []),
+        *([CommonAdapterLoraInfo(utf8_path(spec.adapter))] if spec.adapter is not None else []),
         *(CommonAdapterLoraInfo(utf8_path(each.path), each.scale) for each in spec.adapters),
     ]
     if spec.chat_template is not None:
