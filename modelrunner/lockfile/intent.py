@@ -27,7 +27,7 @@ from modelrunner.lockfile.document import Document, Kind, near, parse_document, 
 from modelrunner.lockfile.runtime import RUNTIME, RuntimeIntent
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.runtime_name import AUTO, SIZES, named
+from modelrunner.oci.runtime_name import AUTO, BACKENDS, named
 from modelrunner.units import format_size, parse_size
 
 EXAMPLE = 'models.chat = "ai/smollm2:135M-Q4_K_M"'
@@ -200,7 +200,7 @@ def _runtime(document: Document, models: Sequence[ModelIntent]) -> RuntimeIntent
     value = document.value.get(RUNTIME)
     if value is None:
         return None
-    hint = f'write image = "vulkan@b11434": {", ".join(SIZES)}, or the reference of an image'
+    hint = f'write image = "vulkan@b11434": {", ".join(BACKENDS)}, or the reference of an image'
     if not isinstance(value, dict):
         document.refuse(RUNTIME, message="runtime must be a table", hint="write [runtime]")
     document.require_known(value, ("image",), RUNTIME)

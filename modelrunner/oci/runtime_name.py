@@ -10,17 +10,8 @@ from modelrunner.text import suggest
 
 AUTO = "auto"
 REPOSITORY = "ghcr.io/ggml-org/llama.cpp"
-SIZES = {
-    "cpu": 200 << 20,
-    "vulkan": 500 << 20,
-    "cuda12": 2 << 30,
-    "cuda13": 2 << 30,
-    "rocm": 7 << 30,
-    "intel": 3 << 30,
-    "musa": 3 << 30,
-    "openvino": 1 << 30,
-}
-"""What the official images are about, as downloads; manifests say it exactly."""
+BACKENDS = ("cpu", "vulkan", "cuda12", "cuda13", "rocm", "intel", "musa", "openvino")
+"""The backends that official images are built for."""
 
 LATEST = "latest"
 _TAG = re.compile(r"server(?:-(?!b\d)(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?")
@@ -49,7 +40,7 @@ def named(text: str, version: str | None = None) -> Named:
         InvalidReferenceError: It is not a valid reference.
     """
     backend, at, build = text.partition("@")
-    if backend in SIZES:
+    if backend in BACKENDS:
         if at and version is not None:
             raise UsageError(
                 f"two versions are given: {build[:60]!r} and {version[:60]!r}",
@@ -60,10 +51,10 @@ def named(text: str, version: str | None = None) -> Named:
             return Named(Reference.parse(f"{bare}@{build}"), backend)
         return Named(_official(backend, build if at else version), backend)
     if "/" not in text and ":" not in text:
-        near = suggest(text, (AUTO, *SIZES))
+        near = suggest(text, (AUTO, *BACKENDS))
         raise UsageError(
             f"unknown runtime {text[:80]!r}",
-            hint=near or f"use {AUTO}, {', '.join(SIZES)}, or the reference of an image",
+            hint=near or f"use {AUTO}, {', '.join(BACKENDS)}, or the reference of an image",
         )
     reference = Reference.parse(text)
     if version not in (None, LATEST):

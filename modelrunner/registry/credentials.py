@@ -100,20 +100,15 @@ class DockerCredentials:
 def _in_file(path: Path, registry: str, patience_s: float, *, scoped: bool) -> Credential | None:
     try:
         # outside: Docker's file, which its user writes
-        content = path.read_bytes()
-    except OSError as exc:
-        if exc.errno not in _NOT_OURS:
+        value = parse_object(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, OSError) and exc.errno not in _NOT_OURS:
             # a login may be in it: without one, a private model would seem to be missing
             raise ConfigError(
                 f"cannot read {path}: {os_reason(exc)}",
                 hint="check its disk, or set DOCKER_CONFIG to another directory",
             ) from exc
-        _log.info("cannot read %s: %s", path, type(exc).__name__)
-        return None
-    try:
-        value = parse_object(content)
-    except ValueError as exc:
-        # a public model can still be had; where a login is needed, the registry will say
+        # a public model can still be pulled; where a login is needed, the registry says so
         _log.info("cannot read %s: %s", path, type(exc).__name__)
         return None
     for server in (HUB_KEY, *_HUB_HOSTS[2:]) if registry == DOCKER_HUB else (registry,):

@@ -28,6 +28,7 @@ from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import SIZE_HINT, format_context, format_size, parse_size
 
 _BUDGET = "Fit into this much memory, such as 8GiB, instead of this machine's."
+_FITS = {"fits": "yes", "partial": "partly", "maybe": "maybe", "no": "no"}
 
 
 @command(
@@ -204,7 +205,7 @@ def _size(option: str, text: str | None) -> int | None:
 
 
 def _row(offer: Offer) -> tuple[str, ...]:
-    variant, fits = offer.variant, {True: "yes", False: "no", None: "unknown"}[offer.fits]
+    variant = offer.variant
     facts = ("", "", "", "", "")
     if variant is not None:
         context, vram, size = variant.context_tokens, variant.vram_bytes, variant.size_bytes
@@ -216,5 +217,4 @@ def _row(offer: Offer) -> tuple[str, ...]:
             format_size(size) if size is not None else "",
         )
     tools = {True: "yes", False: "no", None: ""}[offer.card.attributes.tool_calling]
-    unsure = {"partial": "partly", "maybe": "maybe"}
-    return (offer.name, *facts, tools, unsure.get(offer.verdict or "", fits))
+    return (offer.name, *facts, tools, _FITS.get(offer.verdict or "", "unknown"))

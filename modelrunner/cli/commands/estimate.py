@@ -123,9 +123,10 @@ def estimate(
             f"--device and {other} cannot be combined: --device is for devices of this machine",
             hint="use one of them",
         )
-    named = devices_named(gpu)
+    instead = devices_named(gpu)
     usable = None if device is None else _chosen(context, device)
-    instead = named if named is not None else None if usable is None else usable.devices
+    if usable is not None:
+        instead = usable.devices
     estimator = context.workspace.estimator(instead)
     asked = budget is not None or gpu is not None
     if all_variants:

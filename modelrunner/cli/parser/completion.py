@@ -248,12 +248,12 @@ def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 def images_of_runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching names for an action of `runtimes`: what it installs, or is installed."""
-    from modelrunner.oci.runtime_name import AUTO, SIZES
+    from modelrunner.oci.runtime_name import AUTO, BACKENDS
 
     action = ctx.params.get("action")
     given = ctx.params.get("names") or ()
     if action == "install":
-        return _begin((name for name in (AUTO, *SIZES) if name not in given), incomplete)
+        return _begin((name for name in (AUTO, *BACKENDS) if name not in given), incomplete)
     if action not in {"use", "update", "remove"} or (action == "use" and given):
         return []
     return _begin((name for name in _installed() if name not in given), incomplete)

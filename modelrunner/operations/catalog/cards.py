@@ -11,7 +11,6 @@ from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import Budget, Verdict, fit, verdict_in
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.plan.load import PADDING, Load
-from modelrunner.operations.model.size_fit import row_verdict
 
 Room = Sequence[Device] | int
 """Memory to fit into: this machine's devices, or a number of bytes."""
@@ -108,7 +107,7 @@ def verdict_of(card: Card, variant: Variant, room: Room) -> Verdict:
     shape = shape_from_card(facts, size) if facts is not None else None
     if shape is None or not shape.is_known:
         row = estimate_from_card(variant.vram_bytes, size, context=CARD_CONTEXT)
-        return row_verdict(row, budget.together)
+        return verdict_in(row, budget.together)
     if shape.weights.total > budget.together:
         return "no"
     load = Load(min(shape.context or CARD_CONTEXT, CARD_CONTEXT))

@@ -25,7 +25,7 @@ from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.context import ContextSource, default_context, running_context
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import certain_notes, estimate
-from modelrunner.memory.fit import Budget, Fit, choose_context, fit
+from modelrunner.memory.fit import Budget, Fit, choose_context, fit, verdict_in
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.shape import ModelShape
@@ -37,7 +37,6 @@ from modelrunner.operations.estimate.report import EstimateRequest, Facts, Repor
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.purpose import require_model
-from modelrunner.operations.model.size_fit import row_verdict
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
@@ -245,7 +244,7 @@ class Estimator:
                 request.micro_batch,
             ),
             found,
-            Fit(row_verdict(found, budget), None, None, budget),
+            Fit(verdict_in(found, budget), None, None, budget),
             available,
             variant.context_tokens,
             requested=request.context,

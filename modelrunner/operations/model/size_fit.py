@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
 from modelrunner.memory.devices.device import Device
-from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.fit import Budget, Verdict, verdict_in
 
 if TYPE_CHECKING:
@@ -15,12 +14,7 @@ if TYPE_CHECKING:
 
 def size_verdict(size: int, budget: int) -> Verdict:
     """Whether weights of this many bytes fit, with all that a short context needs beside them."""
-    return row_verdict(estimate_from_card(None, size, context=CARD_CONTEXT), budget)
-
-
-def row_verdict(found: Estimate, budget: int) -> Verdict:
-    """Whether the size in a card's row fits into this many bytes."""
-    return verdict_in(found, budget)
+    return verdict_in(estimate_from_card(None, size, context=CARD_CONTEXT), budget)
 
 
 def with_fit(error: "VariantNotFoundError", devices: Sequence[Device]) -> "VariantNotFoundError":

@@ -98,7 +98,7 @@ def request_for(
     )
 
 
-def devices_named(text: str | None) -> list[Device] | None:
+def devices_named(text: str | None) -> Sequence[Device] | None:
     """Return the devices of `--for`.
 
     Raises:

@@ -60,12 +60,6 @@ def note_files(folder: Path, hashes: Mapping[str, str]) -> None:
     write_atomically(folder / _RECORD, json.dumps(value, separators=(",", ":")).encode())
 
 
-def size_of(folder: Path) -> int:
-    """Return the bytes that the files have, as noted."""
-    value = _noted(folder)
-    return 0 if value is None else sum(entry[1] for entry in value["files"].values())
-
-
 def deviations(
     folder: Path, *, deep: bool = False, on_bytes: Callable[[int], None] = lambda _count: None
 ) -> list[Deviation]:

@@ -4,7 +4,7 @@ import pytest
 
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.runtime_name import SIZES, moving, named
+from modelrunner.oci.runtime_name import BACKENDS, moving, named
 
 OFFICIAL = "ghcr.io/ggml-org/llama.cpp"
 HEX = "ab" * 32
@@ -43,7 +43,7 @@ def test_a_name_means_an_image_and_its_backend(text, version, reference, backend
             "x",
             None,
             "unknown runtime 'x'",
-            f"use auto, {', '.join(SIZES)}, or the reference of an image",
+            f"use auto, {', '.join(BACKENDS)}, or the reference of an image",
         ),
         (
             "vulkan@b1144",

@@ -198,17 +198,22 @@ def test_login_of_a_namespace_in_the_file_of_podman_is_not_that_of_its_registry(
     assert DockerCredentials(None, (podman,)).find("quay.io") is None
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
-def test_a_disk_that_does_not_give_the_file_is_not_taken_for_no_login(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    config = tmp_path / "config.json"
-    config.write_text('{"auths": {"registry.example": {"auth": "bWU6eW91"}}}')
+def unreadable(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> Path:
+    """A file with a login, each read of which fails."""
+    config = docker_config(folder, {"registry.example": ("me", "you")})
 
     def fails(_path: Path) -> bytes:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "read_bytes", fails)
+    return config
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_give_the_file_is_not_taken_for_no_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    config = unreadable(tmp_path, monkeypatch, number)
     with pytest.raises(ConfigError, match=r"cannot read .*config\.json: ") as caught:
         DockerCredentials(config).find("registry.example")
     assert caught.value.hint == "check its disk, or set DOCKER_CONFIG to another directory"
@@ -218,11 +223,5 @@ def test_a_disk_that_does_not_give_the_file_is_not_taken_for_no_login(
 def test_the_file_of_another_user_has_no_login_for_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    config = tmp_path / "config.json"
-    config.write_text("{}")
-
-    def fails(_path: Path) -> bytes:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    config = unreadable(tmp_path, monkeypatch, number)
     assert DockerCredentials(config).find("registry.example") is None
