@@ -18,6 +18,15 @@ ContextSize: TypeAlias = Annotated[
         " what fits, at most 32768).",
     ),
 ]
+LockedFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="File that names the models, for --locked"
+        " (default: modelrunner.toml in the current directory).",
+    ),
+]
 Parallel: TypeAlias = Annotated[
     int | None,
     typer.Option(

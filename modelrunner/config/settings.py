@@ -173,12 +173,12 @@ class Settings:
 
     @property
     def headers(self) -> Path:
-        """Where it is kept what estimates have read of models in registries."""
+        """The cache of the headers that estimates have read from registries."""
         return self._state_home / "cache" / "headers"
 
     @property
     def devices(self) -> Path:
-        """Where it is kept which devices the runtimes can use."""
+        """The cache of the devices that the runtimes can use."""
         return self._state_home / "cache" / "devices.json"
 
     @property

@@ -9,7 +9,7 @@ from modelrunner.gguf.header import Array, Header, TensorInfo, Value
 from modelrunner.wire import parse_object
 
 FORM = 1
-"""Goes up with every change of what a document means; others are read anew."""
+"""Increased with every change of what a document means; documents of another form are ignored."""
 
 _NUMBERS = ("version", "alignment", "data_offset")
 

@@ -105,7 +105,7 @@ class Intent:
         """Accept the name of a model, or of the runtime.
 
         Raises:
-            UsageError: There is none of this name; the near ones are named.
+            UsageError: Nothing has this name; similar names are suggested.
         """
         if name != RUNTIME or self.runtime is None:
             self.model(name)
@@ -114,7 +114,7 @@ class Intent:
         """The model of this name.
 
         Raises:
-            UsageError: There is none; the near ones are named.
+            UsageError: No model has this name; similar names are suggested.
         """
         for wanted in self.models:
             if wanted.name == name:

@@ -86,12 +86,17 @@ class LockedRuntime:
         return max(image.download_bytes for image in self.images)
 
     @property
+    def platforms(self) -> str:
+        """The platforms that have an image, for people."""
+        return ", ".join(image.title for image in self.images)
+
+    @property
     def is_index(self) -> bool:
         """Whether the name stands for an index, and not for an image itself."""
         return all(image.manifest.digest != self.manifest.digest for image in self.images)
 
     def image_for(self, platform: Platform) -> LockedImage | None:
-        """Return the image for a platform; None if there is none."""
+        """Return the image for a platform; None if it has no image."""
         for image in self.images:
             if image.platform is None or image.platform.serves(platform):
                 return image

@@ -94,7 +94,7 @@ Found = FoundModel | Unusable
 
 
 def read_text(path: Path) -> str | None:
-    """The text in a file; None where there is none to be read."""
+    """The text in a file; None if it cannot be read."""
     try:
         with open_content(path) as file:
             return file.content(_LIMIT).decode()
@@ -103,7 +103,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_object(path: Path) -> Mapping[str, Any] | None:
-    """A JSON object in a file; None where there is none to be read."""
+    """A JSON object in a file; None if it cannot be read, or is not one."""
     try:
         with open_content(path) as file:
             value = parse_json(file.content(_LIMIT))

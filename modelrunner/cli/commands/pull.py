@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import Fit, RequireFit
+from modelrunner.cli.options import Fit, LockedFile, RequireFit
 from modelrunner.cli.views.pull import Result, RuntimeResult, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, NotInStoreError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
@@ -48,14 +48,7 @@ def pull(
     frozen: Annotated[
         bool, typer.Option("--frozen", help="Like --locked, but never use the network.")
     ] = False,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File that names the models, for --locked"
-            " (default: modelrunner.toml in the current directory).",
-        ),
-    ] = None,
+    file: LockedFile = None,
     output: Annotated[
         Path | None,
         typer.Option(

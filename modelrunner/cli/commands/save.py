@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.options import LockedFile
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
@@ -51,14 +52,7 @@ def save(
             help="Save what modelrunner.lock pins: its models, and its runtime for this platform.",
         ),
     ] = False,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File that names the models, for --locked"
-            " (default: modelrunner.toml in the current directory).",
-        ),
-    ] = None,
+    file: LockedFile = None,
     split: Annotated[
         str | None,
         typer.Option(

@@ -52,7 +52,7 @@ def confirm(
 
 
 def can_ask(context: Context) -> bool:
-    """Return whether somebody sits at a terminal."""
+    """Return whether a question can be answered: input and messages are a terminal."""
     console = context.console
     asks = not console.json and sys.stdin is not None and sys.stdin.isatty()
     return asks and console.err.isatty()

@@ -137,7 +137,7 @@ Launch: TypeAlias = Annotated[LaunchOptions, Lent(launch_options)]
 
 
 def runtime_for(context: Context, choice: str | None, needs: Collection[Ability] = ()) -> Runtime:
-    """Return the runtime for a start; where there is none, offer to install one.
+    """Return the runtime for a start; offer to install one if none is found.
 
     Args:
         context: The terminal to ask on; without one, nothing is asked.

@@ -97,16 +97,15 @@ class RuntimeResult:
         }
 
     def line(self) -> str:
-        """Return the result as a line, or a sentence about why there is none."""
+        """Return the result as a line, or why nothing was installed."""
         found = self.pulled
         if found is None:
             return ""
         name, one = found.locked.reference.short, found.runtime
         if one is None:
-            there = ", ".join(image.title for image in found.locked.images)
             return (
-                f"the locked runtime {name} has no image for {found.platform}, only for {there}: "
-                "nothing was installed"
+                f"the locked runtime {name} has no image for {found.platform}, "
+                f"only for {found.locked.platforms}: nothing was installed"
             )
         elsewhere = f"elsewhere with `--runtime installed:{one.name}`"
         used = "in use" if found.in_use else f"used in the project's directory, {elsewhere}"

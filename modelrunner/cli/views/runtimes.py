@@ -114,7 +114,7 @@ def show_all(context: Context) -> None:
 
 
 def _chosen(context: Context) -> str | None:
-    """Return the runtime that a start would use; None if there is none."""
+    """Return the runtime that a start would use; None without one."""
     try:
         found: Runtime = context.workspace.runtime(None)
     except (RuntimeUnavailableError, UsageError):

@@ -62,8 +62,7 @@ def devices_by_name(text: str) -> list[Device]:
     """Devices with nothing on them: GPUs in the order of the text, then the host.
 
     Names, sizes of GPUs and `ram:SIZE` are joined by `+`; `2x` before one of them stands for two.
-    Of a machine whose memory is not named, there is no host among the devices, but for GPUs that
-    share it.
+    The host is left out if its memory is not named and no GPU shares it.
 
     Raises:
         UnknownDeviceError: A part is neither a known name nor a size.

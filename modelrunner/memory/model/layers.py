@@ -88,7 +88,7 @@ def _once(
 
 
 def _side(tensors: Mapping[str, TensorInfo], name: str, side: int) -> int:
-    """A side of a matrix; 0 where there is none."""
+    """A side of a matrix; 0 if it is missing."""
     tensor = tensors.get(name)
     return tensor.shape[side] if tensor and tensor.shape else 0
 

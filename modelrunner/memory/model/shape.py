@@ -145,7 +145,7 @@ def _vocabulary(hyper: Hyperparameters, header: Header, tensors: Mapping[str, Te
 
 
 def _first_ahead(hyper: Hyperparameters) -> int:
-    """The number of the first layer that guesses tokens ahead; 0 where there is none."""
+    """The number of the first layer for multi-token prediction; 0 without such layers."""
     extra = hyper.count("nextn_predict_layers")
     return max(hyper.count("block_count") - extra, 0) if extra else 0
 

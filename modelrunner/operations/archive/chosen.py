@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from modelrunner.errors import NotInStoreError
 from modelrunner.lockfile.project import Project
 from modelrunner.oci.image import Platform
 from modelrunner.operations.archive.save import Chosen
 from modelrunner.operations.pull.locked import lacks, require_all
+from modelrunner.operations.runtimes.locked import not_stored
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.units import format_size
 
 
 def choose_locked(
@@ -38,18 +37,14 @@ def choose_locked(
         return chosen
     image = runtime.image_for(platform)
     if image is None:
-        there = ", ".join(each.title for each in runtime.images)
-        warn(f"the locked runtime has no image for {platform}, only for {there}: it is not saved")
+        warn(
+            f"the locked runtime has no image for {platform}, only for {runtime.platforms}: "
+            "it is not saved"
+        )
         return chosen
     found = store.find_image(runtime.reference.with_digest(image.manifest.digest))
     if found is None:
-        size = format_size(image.download_bytes)
-        raise NotInStoreError(
-            f"locked, but not in the local store: runtime ({runtime.reference.short}, {size})",
-            hint="run `modelrunner pull --locked`",
-            file=lock.file,
-            line=runtime.line,
-        )
+        raise not_stored(lock, runtime, image)
     # without a tag it is known by its own digest, and not by that of an index
     pin = None if runtime.reference.tag is not None else found.digest
     return [*chosen, Chosen(found, (replace(runtime.reference, digest=pin),))]

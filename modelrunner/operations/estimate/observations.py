@@ -38,7 +38,7 @@ MAX_OBSERVATIONS = 128
 
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
 _REPACKED = ("REPACK", "AARCH64", "AMX", "KLEIDIAI")
-"""What buffers of weights are called that a CPU has laid out anew."""
+"""Names of the buffers with weights repacked for a CPU."""
 
 _NECESSARY = {"model", "compute"}
 _MIB = 1024 * 1024

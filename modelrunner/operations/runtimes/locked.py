@@ -145,14 +145,19 @@ class RuntimePuller:
             self.store.blobs.state(blob) == "good" for blob in there.manifest.blobs
         ):
             return
-        size = format_size(image.download_bytes)
-        raise NotInStoreError(
-            f"locked, but not in the local store: {RUNTIME} ({locked.reference.short}, {size})",
-            hint="run `modelrunner pull --locked`",
-            file=lock.file,
-            line=locked.line,
-            missing=[f"{RUNTIME} {image.manifest.digest}"],
-        )
+        raise not_stored(lock, locked, image)
+
+
+def not_stored(lock: Lock, locked: LockedRuntime, image: LockedImage) -> NotInStoreError:
+    """Return the error for the image of a locked runtime that the local store lacks."""
+    size = format_size(image.download_bytes)
+    return NotInStoreError(
+        f"locked, but not in the local store: {RUNTIME} ({locked.reference.short}, {size})",
+        hint="run `modelrunner pull --locked`",
+        file=lock.file,
+        line=locked.line,
+        missing=[f"{RUNTIME} {image.manifest.digest}"],
+    )
 
 
 def _located(error: ModelRunnerError, lock: Lock, locked: LockedRuntime) -> ModelRunnerError:

@@ -160,7 +160,7 @@ class HuggingFaceHub:
         return None if content is None else HubFile(path, len(content), Digest.of(content))
 
     def _content(self, reference: Reference, listing: Listing) -> bytes | None:
-        """The content of the small file of parameters; None where there is none."""
+        """The content of the small file of parameters; None if the repository has no such file."""
         path = next((name for name in PARAMETER_FILES if name in listing.small), None)
         if path is None:
             return None

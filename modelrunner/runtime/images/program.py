@@ -20,7 +20,7 @@ _BACKENDS = ("cuda", "hip", "vulkan", "sycl", "musa", "cann", "opencl", "openvin
 
 
 def program_in(root: Path, entrypoint: str | None, wanted: Platform) -> Path | None:
-    """The server in an unpacked image; None where there is none.
+    """The server in an unpacked image; None if it is not found.
 
     Args:
         root: The top of the image.

@@ -55,9 +55,8 @@ def require_locked(library: Library, lock: Path = Path(LOCK_NAME)) -> Installed:
     platform = Platform.of_machine()
     image = pinned.image_for(platform)
     if image is None:
-        there = ", ".join(each.title for each in pinned.images)
         raise RuntimeUnavailableError(
-            f"the runtime of {lock} has no image for {platform}, only for {there}",
+            f"the runtime of {lock} has no image for {platform}, only for {pinned.platforms}",
             hint="use another one with --runtime: `modelrunner runtimes` lists them",
         )
     found = library.by_digest(image.manifest.digest)
