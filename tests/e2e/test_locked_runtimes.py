@@ -52,6 +52,14 @@ def published(registry: Registry, image: Image) -> str:
     return registry.add(artifact_of(elsewhere(image), image), REPOSITORY, ["server-vulkan"])
 
 
+@pytest.fixture
+def pinned(ghcr: CommandLine, registry: Registry, wanted: Path) -> Path:
+    """The project with a lock that pins the build b101."""
+    published(registry, shell_image("b101"))
+    assert ghcr("lock").returncode == 0
+    return wanted
+
+
 def locked(project: Path) -> Mapping[str, Any]:
     found: Any = valid(project)["runtime"]
     return found
@@ -131,12 +139,10 @@ def test_a_moved_tag_is_shown_and_pinned_where_that_is_asked_for(
 
 
 def test_a_lock_that_does_not_have_the_runtime_is_out_of_date(
-    ghcr: CommandLine, registry: Registry, wanted: Path
+    ghcr: CommandLine, pinned: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     key = ghcr("cache-key").stdout
-    intent = wanted / "modelrunner.toml"
+    intent = pinned / "modelrunner.toml"
     text = intent.read_text()
     for other, said in {
         text.replace('"vulkan"', '"cpu"'): (
@@ -203,10 +209,8 @@ def test_a_build_that_is_in_use_stays_in_use(
 
 
 def test_a_runtime_is_unpacked_from_the_store_without_the_network(
-    ghcr: CommandLine, registry: Registry, wanted: Path
+    ghcr: CommandLine, registry: Registry, pinned: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     missing = ghcr("pull", "--frozen", "chat", "runtime")
     assert missing.returncode == 9
     assert ghcr("pull", "--locked", "chat").returncode == 0
@@ -285,31 +289,21 @@ def test_a_policy_is_for_a_locked_runtime_too(
 
 
 def test_what_a_registry_has_no_more_is_said(
-    ghcr: CommandLine, registry: Registry, wanted: Path
+    ghcr: CommandLine, registry: Registry, pinned: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
-    lock = wanted / "modelrunner.lock"
-    lock.write_text(lock.read_text().replace(digest_of_here(wanted), "sha256:" + "0" * 64))
+    lock = pinned / "modelrunner.lock"
+    lock.write_text(lock.read_text().replace(digest_of_here(pinned), "sha256:" + "0" * 64))
     done = ghcr("pull", "--locked")
     assert done.returncode == 3
     assert "hint: the registry no longer has what modelrunner.lock pins" in done.stderr
 
 
-def test_an_output_directory_has_the_models_alone(
-    ghcr: CommandLine, registry: Registry, wanted: Path
-) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
+def test_an_output_directory_has_the_models_alone(ghcr: CommandLine, pinned: Path) -> None:
     assert ghcr("pull", "--locked", "--output", "out").returncode == 0
-    assert [path.name for path in (wanted / "out").iterdir()] == ["chat"]
+    assert [path.name for path in (pinned / "out").iterdir()] == ["chat"]
 
 
-def test_prune_keeps_what_is_locked_or_unpacked(
-    ghcr: CommandLine, registry: Registry, wanted: Path
-) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
+def test_prune_keeps_what_is_locked_or_unpacked(ghcr: CommandLine, pinned: Path) -> None:
     assert ghcr("pull", "--locked").returncode == 0
     assert ghcr("prune", "--keep-locked", "--yes").returncode == 0
     assert ghcr("prune").returncode == 0
@@ -318,10 +312,8 @@ def test_prune_keeps_what_is_locked_or_unpacked(
 
 
 def test_a_job_gets_the_runtime_as_an_output(
-    ghcr: CommandLine, registry: Registry, wanted: Path, tmp_path: Path
+    ghcr: CommandLine, pinned: Path, tmp_path: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     output = tmp_path / "output"
     assert ghcr("pull", "--locked", "--github", GITHUB_OUTPUT=str(output)).returncode == 0
     found = assignments(output.read_text())
@@ -359,10 +351,8 @@ def test_a_model_is_not_locked_as_a_runtime(
 
 
 def test_a_runtime_whose_files_were_changed_is_unpacked_again(
-    ghcr: CommandLine, registry: Registry, wanted: Path
+    ghcr: CommandLine, pinned: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     assert ghcr("pull", "--locked").returncode == 0
     (program,) = ghcr.home.glob("runtimes/*/rootfs/app/llama-server")
     before = program.read_bytes()
@@ -413,10 +403,8 @@ def test_an_export_has_the_image_of_the_installed_runtime(
 
 
 def test_a_unit_for_systemd_says_that_it_starts_no_image(
-    ghcr: CommandLine, registry: Registry, wanted: Path
+    ghcr: CommandLine, registry: Registry, pinned: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     assert ghcr("pull", "--locked", "chat").returncode == 0
     done = ghcr("export", "systemd", f"{registry.host}/team/tiny:1")
     assert done.returncode == 0
@@ -514,10 +502,8 @@ def test_a_name_of_nothing_that_can_be_saved_is_refused(cli: CommandLine, projec
 
 
 def test_a_locked_runtime_is_pulled_from_a_shared_store(
-    ghcr: CommandLine, registry: Registry, wanted: Path, tmp_path: Path
+    ghcr: CommandLine, registry: Registry, pinned: Path, tmp_path: Path
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     assert ghcr("pull", "--locked").returncode == 0
     with subprocess.Popen(
         ghcr.argv("share", "--port", "0"), env=dict(ghcr.environ), stdout=subprocess.PIPE, text=True
@@ -546,10 +532,8 @@ def chosen(cli: CommandLine, **environ: str) -> tuple[str, str | None]:
 
 
 def test_a_project_is_run_with_its_locked_build_whatever_is_in_use(
-    ghcr: CommandLine, registry: Registry, wanted: Path, monkeypatch: pytest.MonkeyPatch
+    ghcr: CommandLine, registry: Registry, pinned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
     assert ghcr("pull", "--locked").returncode == 0
     registry.add(artifact_of(shell_image("b102")), REPOSITORY, ["server-vulkan"])
     assert ghcr("runtimes", "update", "--yes").returncode == 0
@@ -557,9 +541,9 @@ def test_a_project_is_run_with_its_locked_build_whatever_is_in_use(
     assert chosen(ghcr) == ("installed", "vulkan@b101")
     assert chosen(ghcr, MODELRUNNER_RUNTIME="locked") == ("installed", "vulkan@b101")
     assert chosen(ghcr, MODELRUNNER_RUNTIME="installed") == ("installed", "vulkan@b102")
-    (wanted / "modelrunner.lock").write_text("no lock")
+    (pinned / "modelrunner.lock").write_text("no lock")
     assert chosen(ghcr) == ("installed", "vulkan@b102")
-    monkeypatch.chdir(wanted.parent)
+    monkeypatch.chdir(pinned.parent)
     assert chosen(ghcr) == ("installed", "vulkan@b102")
 
 
@@ -592,11 +576,7 @@ def test_a_locked_runtime_that_cannot_be_used_is_said(
     assert f"the configured runtime locked is not usable: {name}" in done.stdout + done.stderr
 
 
-def test_a_home_that_is_read_only_will_do(
-    ghcr: CommandLine, registry: Registry, wanted: Path
-) -> None:
-    published(registry, shell_image("b101"))
-    assert ghcr("lock").returncode == 0
+def test_a_home_that_is_read_only_will_do(ghcr: CommandLine, pinned: Path) -> None:
     assert ghcr("pull", "--locked").returncode == 0
     (ghcr.home / "runtimes" / "current.json").unlink()
     (files,) = ghcr.home.glob("runtimes/*/files.json")
