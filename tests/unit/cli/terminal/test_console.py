@@ -10,6 +10,7 @@ import pytest
 
 from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.errors import DiskFullError, ModelNotFoundError, ModelRunnerError
+from tests.support import terminal as person
 
 
 class Terminal(io.StringIO):
@@ -54,12 +55,15 @@ def test_an_error_as_json_is_one_line_on_stderr() -> None:
 def test_the_edge_of_a_terminal_cuts_no_word_of_prose() -> None:
     master, slave = os.openpty()
     tcsetwinsize(slave, (24, 40))
-    with os.fdopen(slave, "w", encoding="utf-8") as terminal, os.fdopen(master, "rb") as screen:
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
         found = Console(io.StringIO(), terminal)
         text = "ai/m:1 Q4_0: fits, needs 13.50 MiB of 22.17 GiB memory; context 8192"
         found.say(text, filled=True)
         found.say(text)
-        seen = screen.read1().decode().replace("\r", "")
+        found.say("the end")
+        screen = person.Terminal(master)
+        seen = screen.wait_for("the end").replace("\r", "")
+        screen.hang_up()
     assert seen == (
         "ai/m:1 Q4_0: fits, needs 13.50 MiB of\n22.17 GiB memory; context 8192\n" + text + "\n"
     )
