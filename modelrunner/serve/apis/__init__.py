@@ -1,0 +1,1 @@
+"""The HTTP APIs of `serve`, one a module: which of its addresses answers what."""

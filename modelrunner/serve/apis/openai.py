@@ -1,0 +1,63 @@
+"""OpenAI's API: what models answer, and which there are."""
+
+from dataclasses import dataclass
+from itertools import product
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from modelrunner.serve.apis.served import Server, capabilities_of, size_of
+from modelrunner.serve.pool import Slot
+from modelrunner.serve.relay import ENDPOINTS, Relay
+
+_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
+# without a version, as Docker Model Runner has it
+_RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
+
+
+def routes(server: Server) -> list[Route]:
+    """`/v1`, and the same where clients of Docker Model Runner ask."""
+    api, pool = _Api(server), server.pool
+    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in ENDPOINTS}
+    found = [
+        Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
+        for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
+    ]
+    found += [Route(path, relays["rerank"], methods=["POST"]) for path in _RANKING]
+    for prefix in _PREFIXES:
+        found += [
+            Route(f"{prefix}/models", api.models, methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", api.model, methods=["GET"]),
+        ]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    server: Server
+
+    async def models(self, _request: Request) -> Response:
+        models = [_described(slot) for slot in self.server.pool.slots.values()]
+        return JSONResponse({"object": "list", "data": models})
+
+    async def model(self, request: Request) -> Response:
+        return JSONResponse(_described(self.server.slot(request.path_params["model"])))
+
+
+def _described(slot: Slot) -> dict[str, object]:
+    model = slot.model
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.facts.created or 0,
+        "owned_by": "modelrunner",
+        "dmr": {
+            "context_window": slot.context,
+            "architecture": model.facts.architecture,
+            "parameters": model.facts.parameters,
+            "quantization": model.facts.quantization,
+            "size": size_of(model),
+            "capabilities": capabilities_of(model),
+        },
+    }
