@@ -24,7 +24,7 @@ from modelrunner.errors import (
 from modelrunner.runtime.base import Server
 from modelrunner.serve.client.additions import add_system_prompt, translate
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
-from modelrunner.serve.client.errors import FINAL, RefusalError, refuse, request_id_of
+from modelrunner.serve.client.errors import FINAL, RefusalError, key_name_of, refuse, request_id_of
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.metrics import Metrics
@@ -70,6 +70,7 @@ class ResponseState:
     """How far an answer has come."""
 
     model: str = ""
+    key: str = ""
     status: int = 0
     streams: bool = False
     head: bytes = b""
@@ -99,7 +100,7 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         begun = time.monotonic()
-        state = ResponseState()
+        state = ResponseState(key=key_name_of(scope))
         try:
             async with self.bodies.read(scope, receive) as raw:
                 await _while_there(receive, self._answered(scope, raw, send, state))
@@ -111,12 +112,13 @@ class Relay:
         finally:
             self._count(state, begun)
             _log.info(
-                "%s %s %s %.2f s %s",
+                "%s %s %s %.2f s %s%s",
                 state.status,
                 self.endpoint,
                 state.model or "-",
                 time.monotonic() - begun,
                 request_id_of(scope),
+                f" {state.key}" if state.key else "",
             )
 
     async def _answered(
@@ -216,9 +218,10 @@ class Relay:
 
     def _count(self, state: ResponseState, begun: float) -> None:
         model = state.model
-        self.metrics.add(
-            "requests_total", model=model, endpoint=self.endpoint, status=str(state.status)
-        )
+        labels = {"model": model, "endpoint": self.endpoint, "status": str(state.status)}
+        if state.key:
+            labels["key"] = state.key
+        self.metrics.add("requests_total", 1, **labels)
         if state.status not in _NORMAL:
             return
         # what is only counted is not computed

@@ -23,6 +23,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.base import Ability, Availability, LaunchSpec, Progress, Server, unheard
 from modelrunner.serve.client.access import AccessPolicy
+from modelrunner.serve.client.keys import ApiKeys
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.gateway import Gateway, listen, url_of
 from modelrunner.serve.models import Kind, Served
@@ -203,7 +204,7 @@ class Running:
 def gateway(
     runtime: Scripted,
     *models: Served,
-    api_key: str | None = None,
+    api_key: str | ApiKeys | None = None,
     host: str = "127.0.0.1",
     origins: frozenset[str] = frozenset(),
     budget: int | None = None,
@@ -217,7 +218,8 @@ def gateway(
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
         logs = Path(folder) / "0"
         pool = ModelPool(runtime, models, logs, budget, keep_alive, strict=strict, history=history)
-        policy = AccessPolicy(host, api_key, CONTROL_KEY, origins, hosts)
+        keys = api_key if isinstance(api_key, ApiKeys) else ApiKeys.only(api_key)
+        policy = AccessPolicy(host, keys, CONTROL_KEY, origins, hosts)
         running = Gateway(listener, pool, policy, limits or Limits())
         thread = threading.Thread(target=running.run)
         thread.start()

@@ -1,7 +1,6 @@
 """`modelrunner serve`."""
 
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.launch.plan import external_line
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
+from modelrunner.operations.serve.keys import GENERATED, KEY_VARIABLE, choose_keys
 from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
 from modelrunner.operations.serve.run import ServeOrder, listening, require_libraries
 from modelrunner.runtime.abilities import require_for
@@ -39,9 +39,6 @@ from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.store.store import StoredModel
 from modelrunner.system.processes import hide_argument
 
-_GENERATED = "generated"
-_KEY_VARIABLE = "MODELRUNNER_API_KEY"
-_KEY = re.compile(r"[!-~]+")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?", re.IGNORECASE)
@@ -81,13 +78,18 @@ def serve_models(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Serve in the background.")
     ] = False,
-    api_key: Annotated[
-        str | None,
+    api_keys: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="KEY",
-            help=f"API key that clients must send; `{_GENERATED}` creates one"
-            f" (default: the value of {_KEY_VARIABLE}).",
+            "--api-key",
+            metavar="[NAME=]KEY",
+            help=f"API key that clients must send; `{GENERATED}` creates one; can be repeated"
+            f" with names (default: the value of {KEY_VARIABLE}).",
         ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read API keys from FILE, one a line: KEY or NAME=KEY."),
     ] = None,
     keep_alive: Annotated[
         str,
@@ -130,12 +132,14 @@ def serve_models(
 
     The API is at `/v1`, and at `/engines/v1` for clients of Docker Model Runner.
     """
-    if api_key not in (None, _GENERATED):
+    for text in api_keys or ():
         # others on this machine list our arguments, as long as the server lives
-        hide_argument(api_key)
+        hide_argument(text)
     require_libraries()
     kept = _seconds(keep_alive)
-    key, made = _key(context, api_key, host)
+    choice = choose_keys(
+        api_keys or (), api_key_file, context.environ, needed=not is_loopback(host)
+    )
     pages, names = _origins(origins or []), _hosts(hosts or [])
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
@@ -154,7 +158,7 @@ def serve_models(
             models=[plan.served for plan in plans],
             runtime=chosen,
             host=host,
-            api_key=key,
+            keys=choice.keys,
             origins=pages,
             hosts=names,
             keep_alive=kept,
@@ -164,9 +168,9 @@ def serve_models(
             builds=context.workspace.builds(),
         )
         if detach:
-            serve_detached(context, order, listener, made)
+            serve_detached(context, order, listener, choice.made)
         else:
-            serve_here(context, order, listener, made)
+            serve_here(context, order, listener, choice.made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,21 +258,6 @@ def _chosen(
         shown = name if model.is_stored else model.references[0].short
         chosen.setdefault(str(model.digest), (model, shown))
     return list(chosen.values())
-
-
-def _key(context: Context, said: str | None, host: str) -> tuple[str | None, str | None]:
-    """Return the API key, and again if it was generated."""
-    wanted = said if said is not None else context.environ.get(_KEY_VARIABLE) or None
-    if wanted == _GENERATED or (wanted is None and not is_loopback(host)):
-        made = secrets.token_urlsafe(32)
-        return made, made
-    if wanted is not None and not _KEY.fullmatch(wanted):
-        raise UsageError(
-            f"invalid API key in {'--api-key' if said is not None else _KEY_VARIABLE}:"
-            " expected printable ASCII characters without spaces",
-            hint="`--api-key generated` creates one",
-        )
-    return wanted, None
 
 
 def _origins(said: Sequence[str]) -> frozenset[str]:

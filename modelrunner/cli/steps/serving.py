@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from modelrunner.cli.context import Context
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import run
 from modelrunner.operations.serve.run import ServeOrder
+from modelrunner.serve.client.keys import ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,36 +23,38 @@ class Announcement:
     Attributes:
         url: Where it is.
         pid: Its process.
-        made_key: The API key, if it was made here: shown once and kept nowhere.
+        made_keys: The API keys that were made here: shown once and kept nowhere.
         ending: How it is ended.
     """
 
     url: str
     pid: int
-    made_key: str | None
+    made_keys: Sequence[ApiKey]
     ending: str
 
 
 def serve_here(
-    context: Context, order: ServeOrder, listener: socket.socket, made_key: str | None
+    context: Context, order: ServeOrder, listener: socket.socket, made_keys: Sequence[ApiKey]
 ) -> None:
     """Serve in the foreground, to the end."""
     shows = not (context.console.quiet or context.console.json)
     log = run.open_log(order, listener, sys.stderr if shows else None)
     url = run.url_of(listener)
-    _announce(context, order, Announcement(url, os.getpid(), made_key, "press Ctrl-C to stop"))
+    _announce(context, order, Announcement(url, os.getpid(), made_keys, "press Ctrl-C to stop"))
     ended_by = run.serve(order, listener, log)
     if ended_by is not None:
         raise typer.Exit(128 + ended_by)
 
 
 def serve_detached(
-    context: Context, order: ServeOrder, listener: socket.socket, made_key: str | None
+    context: Context, order: ServeOrder, listener: socket.socket, made_keys: Sequence[ApiKey]
 ) -> None:
     """Serve in the background; return when the server answers."""
     url = run.url_of(listener)
     pid = run.serve_detached(order, listener)
-    _announce(context, order, Announcement(url, pid, made_key, "`modelrunner stop --all` stops it"))
+    _announce(
+        context, order, Announcement(url, pid, made_keys, "`modelrunner stop --all` stops it")
+    )
 
 
 def _announce(context: Context, order: ServeOrder, server: Announcement) -> None:
@@ -58,6 +62,7 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
     console, names = context.console, [model.name for model in order.models]
     port = urlsplit(server.url).port or 0
     local = http_url(local_host(order.host), port)
+    made = server.made_keys
     if console.json:
         # one line: whoever starts this reads it while the server goes on
         value = {
@@ -65,18 +70,20 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
             "openai_url": f"{local}/v1",
             "models": names,
             "pid": server.pid,
-            "api_key": server.made_key,
+            "api_key": made[0].secret if made else None,
         }
+        if any(key.name for key in made):
+            value["api_keys"] = {key.name: key.secret for key in made}
         console.emit_line(value)
     else:
         console.print(server.url)
     console.flush()
-    if server.made_key is not None and not console.json:
+    for key in () if console.json else made:
         # even with --quiet
-        console.note(f"API key: {server.made_key}")
+        console.note(f"API key{f' of {key.name}' if key.name else ''}: {key.secret}")
     console.say(f"serving {', '.join(names)}; {server.ending}")
-    key = server.made_key or ("YOUR_KEY" if order.api_key else "none")
-    console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={key}")
+    shown = made[0].secret if made else "YOUR_KEY" if order.keys else "none"
+    console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={shown}")
     outward = _outward(order.host)
     if outward is not None:
         console.say(f"from other machines: OPENAI_BASE_URL={http_url(outward, port)}/v1")
@@ -84,7 +91,7 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
         console.warn(
             f"anyone who can reach {server.url} and has the key can use {', '.join(names)}"
         )
-    elif order.hosts and order.api_key is None:
+    elif order.hosts and not order.keys:
         shown = ", ".join(sorted(order.hosts))
         console.warn(
             f"anyone who can reach {shown} can use {', '.join(names)} without a key: add"

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -18,6 +18,7 @@ from modelrunner.disk.inside import open_inside
 from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavailableError
 from modelrunner.operations.launch.builds import Builds
 from modelrunner.runtime.base import Runtime
+from modelrunner.serve.client.keys import ApiKeys
 from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import Record, record_name, recorded, running
 from modelrunner.system import installation
@@ -35,7 +36,7 @@ class ServeOrder:
         models: The models.
         runtime: What runs them.
         host: The address to listen on.
-        api_key: What requests must carry; None for nothing.
+        keys: What requests must carry, one of them; empty for nothing.
         origins: Web pages that may ask.
         hosts: Names by which a server on loopback may be asked, besides those of this machine.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
@@ -49,7 +50,7 @@ class ServeOrder:
     models: Sequence[Served]
     runtime: Runtime
     host: str
-    api_key: str | None = field(repr=False)
+    keys: ApiKeys
     origins: frozenset[str]
     hosts: frozenset[str]
     keep_alive: float | None
@@ -185,7 +186,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         strict=order.strict,
         history=None if order.builds is None else _History(order.builds, order.runtime),
     )
-    policy = AccessPolicy(order.host, order.api_key, control_key, order.origins, order.hosts)
+    policy = AccessPolicy(order.host, order.keys, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
         return Gateway(listener, pool, policy).run()
 

@@ -5,7 +5,6 @@ name that its owner points there. It cannot choose the headers Host and Origin: 
 """
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.net import host_in, is_loopback
 from modelrunner.serve.client.errors import RefusalError, refuse
+from modelrunner.serve.client.keys import ApiKeys, carried, carries
 from modelrunner.serve.process.records import CONTROL
 from modelrunner.text import sanitize_line
 
@@ -37,7 +37,7 @@ class AccessPolicy:
 
     Attributes:
         host: The address that the server listens on.
-        api_key: What requests must carry; None for nothing.
+        keys: What requests must carry, one of them; empty for nothing.
         control_key: What requests under `CONTROL` must carry.
         origins: Web pages that may send requests, besides those on loopback: `https://a.example`,
             `app://*` for every host of a scheme, or `*`.
@@ -45,13 +45,13 @@ class AccessPolicy:
     """
 
     host: str
-    api_key: str | None = field(repr=False)
+    keys: ApiKeys
     control_key: str = field(repr=False)
     origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
 
-    def check(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Let a request in.
+    def check(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> str:
+        """Let a request in, and return the name of its key: empty if it has none or needs none.
 
         Raises:
             RefusalError: It is not to be answered.
@@ -66,19 +66,23 @@ class AccessPolicy:
                 f" start the server with `--allow-origin {shown}` to allow them",
                 "origin",
             )
+        given = carried(headers)
         if path.startswith(CONTROL):
-            if not _carries(headers, self.control_key):
+            if not carries(given, self.control_key):
                 raise RefusalError(404, f"not found: {path}", "not_found")
-            return
-        is_open = self.api_key is None or path in OPEN or method == "OPTIONS"
-        if not is_open and not _carries(headers, self.api_key or ""):
-            raise RefusalError(
-                401,
-                "the API key is missing or wrong: send it as `Authorization: Bearer KEY`"
-                " or `x-api-key: KEY`",
-                "invalid_api_key",
-                [(b"www-authenticate", b"Bearer")],
-            )
+            return ""
+        key = self.keys.find(given)
+        if key is not None:
+            return key.name
+        if not self.keys or path in OPEN or method == "OPTIONS":
+            return ""
+        raise RefusalError(
+            401,
+            "the API key is missing or wrong: send it as `Authorization: Bearer KEY`"
+            " or `x-api-key: KEY`",
+            "invalid_api_key",
+            [(b"www-authenticate", b"Bearer")],
+        )
 
     def allows(self, origin: bytes) -> bool:
         """Whether pages of an origin may send requests."""
@@ -120,10 +124,12 @@ class AccessMiddleware:
             # a page can read a refusal only if that carries the headers too
             send = _with_headers(send, _of(origin))
         try:
-            self.policy.check(scope["method"], scope["path"], headers)
+            key = self.policy.check(scope["method"], scope["path"], headers)
         except RefusalError as exc:
             await refuse(scope, send, exc)
             return
+        # a dictionary of this request's own, see `Arrival`
+        scope.setdefault("state", {})["key"] = key
         if origin is not None and scope["method"] == "OPTIONS":
             await send(
                 {"type": "http.response.start", "status": 204, "headers": _preflight(headers)}
@@ -169,11 +175,3 @@ def _of(origin: bytes) -> Headers:
         (b"access-control-expose-headers", _EXPOSED),
         _VARY,
     ]
-
-
-def _carries(headers: Mapping[bytes, bytes], key: str) -> bool:
-    """Whether a key is in one of the headers where clients put it."""
-    kind, _, value = headers.get(b"authorization", b"").partition(b" ")
-    given = [value.strip()] if kind.lower() == b"bearer" else []
-    given += [headers[b"x-api-key"].strip()] if b"x-api-key" in headers else []
-    return any(secrets.compare_digest(each, key.encode()) for each in given)

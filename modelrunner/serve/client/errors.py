@@ -56,3 +56,8 @@ async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:
 def request_id_of(scope: Scope) -> str:
     """The ID of a request, empty before it has one."""
     return str(scope.get("state", {}).get("request_id", ""))
+
+
+def key_name_of(scope: Scope) -> str:
+    """The name of the API key of a request; empty where it has none."""
+    return str(scope.get("state", {}).get("key", ""))

@@ -1,7 +1,10 @@
 """Who may ask: hosts, web pages and keys, over real HTTP."""
 
+import logging
+
 import pytest
 
+from modelrunner.serve.client.keys import ApiKey, ApiKeys
 from tests.support.serving import Scripted, gateway, model
 
 ONE = model("ai/one")
@@ -169,6 +172,31 @@ def test_with_a_key_nothing_is_open_but_the_health() -> None:
             assert running.get(path, Authorization="Bearer secret").status in {200, 404}
         assert running.chat("one").json["error"]["code"] == "invalid_api_key"
         assert running.get("/health").json == {"status": "ok"}
+
+
+NAMED = ApiKeys((ApiKey("secret-a", "alice"), ApiKey("secret-b", "bob"), ApiKey("secret-c")))
+
+
+def test_each_of_several_keys_opens_and_its_name_is_logged_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "modelrunner.serve.relay")
+    with gateway(Scripted(), ONE, api_key=NAMED) as running:
+        for secret in ("secret-a", "secret-b", "secret-c"):
+            assert running.chat("one", Authorization=f"Bearer {secret}").status == 200
+        assert running.chat("one", X_Api_Key="secret-b").status == 200
+        assert running.chat("one", Authorization="Bearer alice").status == 401
+        metrics = running.get("/metrics", X_Api_Key="secret-a").body.decode()
+    counted = [line for line in metrics.splitlines() if "requests_total{" in line]
+    endpoint, rest = 'endpoint="chat/completions",', 'model="ai/one:latest",status="200"'
+    assert sorted(counted) == [
+        f'modelrunner_requests_total{{{endpoint}key="alice",{rest}}} 1',
+        f'modelrunner_requests_total{{{endpoint}key="bob",{rest}}} 2',
+        f"modelrunner_requests_total{{{endpoint}{rest}}} 1",
+    ]
+    ends = [record.getMessage().split()[6:] for record in caplog.records]
+    assert ends == [["alice"], ["bob"], [], ["bob"]]
+    assert "secret" not in caplog.text + metrics
 
 
 def test_a_key_that_is_no_ascii_is_wrong_like_any_other() -> None:
