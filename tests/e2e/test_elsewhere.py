@@ -253,9 +253,8 @@ class TestLan:
         noise.start()
         network = Zeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only)
         try:
-            for number, (address, port) in enumerate(
-                [("93.184.216.34", 80), ("127.0.0.1", 9), ("224.0.0.1", 80)]
-            ):
+            odd = [("93.184.216.34", 80), ("127.0.0.1", 9), ("224.0.0.1", 80)]
+            for number, (address, port) in enumerate(odd):
                 network.register_service(
                     ServiceInfo(
                         lan.SERVICE,
@@ -264,7 +263,8 @@ class TestLan:
                         parsed_addresses=[address],
                     )
                 )
-            assert lan.find() == ()
+            # the machine may have other stores on its network, such as those of other tests
+            assert not {f"{address}:{port}" for address, port in odd} & set(lan.find())
             done = cli("pull", name, "--lan", "--json")
         finally:
             over.set()
