@@ -21,8 +21,10 @@ from modelrunner.serve.client.errors import FINAL, RefusalError, request_id_of
 from modelrunner.serve.client.limits import Limited
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
+from modelrunner.serve.web.key_page import KeyPage
 
 _APIS = (openai, docker, own)
+_PAGES = ("/",)
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ def application(
     errors = {HTTPException: _http_error, RefusalError: _refusal, Exception: _bug}
     app = Starlette(routes=routes, exception_handlers=errors)
     app.router.redirect_slashes = False
-    return Arrival(AccessMiddleware(Limited(app, bodies.limits), policy))
+    return Arrival(KeyPage(AccessMiddleware(Limited(app, bodies.limits), policy), _PAGES))
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from modelrunner.serve.apis.served import Server, moment
 from modelrunner.serve.metrics import Labels, joined
-from modelrunner.serve.page import Page
 from modelrunner.serve.pool import Slot
 from modelrunner.serve.process.records import CONTROL
+from modelrunner.serve.web.key_page import wants_html
+from modelrunner.serve.web.markup import response
+from modelrunner.serve.web.page import Page
 
 
 def routes(server: Server) -> list[Route]:
@@ -35,11 +37,11 @@ class _Api:
         return JSONResponse({"status": "ok"})
 
     async def page(self, request: Request) -> Response:
-        page = Page.of(request, list(self.server.pool.slots.values()))
-        if "text/html" in request.headers.get("accept", ""):
-            headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
-            return HTMLResponse(page.html(), headers=headers)
-        return PlainTextResponse(page.text())
+        paths = {route.path for route in request.app.routes}
+        page = Page.of(request, self.server.pool, paths)
+        return (
+            response(page.html()) if wants_html(request.scope) else PlainTextResponse(page.text())
+        )
 
     async def metrics(self, _request: Request) -> Response:
         slots = self.server.pool.slots.values()

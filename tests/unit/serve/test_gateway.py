@@ -1,18 +1,14 @@
 """The gateway over runtimes that do what a test wants: loads, room, ends, and what passes."""
 
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
-from modelrunner import __version__
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
 from modelrunner.serve.models import Facts, Served
@@ -471,53 +467,6 @@ def test_lists_have_the_context_that_the_runtime_runs() -> None:
         assert running.get("/v1/models/one").json["dmr"]["context_window"] == 4
         (state,) = running.control("GET", "models").json
         assert state["context"] == 4
-
-
-def test_the_page_tells_a_terminal_what_is_served_and_how_to_ask() -> None:
-    vectors = model("ai/vectors", kind="embedding")
-    with gateway(Scripted(), ONE, vectors) as running:
-        answer = running.get("/", Host="localhost:12434", Accept="*/*")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.body.decode() == (
-        f"modelrunner {__version__}\n"
-        "The service is running.\n"
-        "\n"
-        "OPENAI_BASE_URL=http://localhost:12434/v1\n"
-        "\n"
-        "  ai/one:latest      chat       context 8\n"
-        "  ai/vectors:latest  embedding  context 8\n"
-        "\n"
-        "curl http://localhost:12434/v1/chat/completions"
-        " -H 'Content-Type: application/json' \\\n"
-        """  -d '{"model": "ai/one:latest","""
-        """ "messages": [{"role": "user", "content": "Hello"}]}'\n"""
-    )
-
-
-def test_the_page_shows_the_same_to_a_browser_and_takes_nothing_from_elsewhere() -> None:
-    with gateway(Scripted(), ONE, hosts=frozenset({"llm.example"})) as running:
-        answer = running.get(
-            "/", Host="llm.example", Accept="text/html,*/*;q=0.8", X_Forwarded_Proto="https"
-        )
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    page = answer.body.decode()
-    assert "<code>ai/one:latest</code>" in page
-    assert "<pre>https://llm.example/v1</pre>" in page
-    assert "curl https://llm.example/v1/chat/completions" in page
-    assert "http://" not in page
-    assert "<script" not in page
-
-
-def test_the_command_of_the_page_works(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    with gateway(Scripted(), ONE) as running:
-        command = running.get("/").body.decode().partition("\ncurl ")[2]
-        done = subprocess.run(
-            ["sh", "-c", f"curl -sS {command}"], capture_output=True, check=True, cwd=tmp_path
-        )
-    assert b"You said:" in done.stdout
 
 
 def test_tokens_and_requests_are_counted() -> None:
