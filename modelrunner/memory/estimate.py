@@ -1,6 +1,6 @@
 """How much memory a model needs for a use, where each byte goes, and what the answer rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.memory.model.shape import ModelShape
@@ -99,9 +99,8 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         high = int(total * above) + _GUESSED_COMPUTE * missing
     else:
         low = known
-        cache = kv_cache if shape.wiring.cached else _possible_cache(shape, load)
-        high = total + int((_GUESSED_CACHE - 1) * kv_cache) + (_GUESSED_COMPUTE - 1) * compute
-        high += cache - kv_cache
+        cache = _possible_cache(shape, load)
+        high = total - kv_cache + int(_GUESSED_CACHE * cache) + (_GUESSED_COMPUTE - 1) * compute
     return Estimate(
         weights,
         kv_cache,
@@ -133,7 +132,9 @@ def without_compute(shape: ModelShape, load: Load) -> int:
 
 
 def _possible_cache(shape: ModelShape, load: Load) -> int:
-    """Bytes of the cache that a model without causal attention may have nevertheless."""
+    """Bytes of the cache that there may be: of windows that nothing lists, and of encoders."""
+    if shape.wiring.cached:
+        return kv_cache_bytes(shape, replace(load, swa_full=True))
     layers = [layer for layer in shape.layers if layer.heads]
     row = sum(x.kv_heads * (x.key_size + x.value_size) for x in layers)
     return load.cells * load.streams * load.cache_bytes(row)
@@ -145,7 +146,7 @@ def _notes(shape: ModelShape, load: Load) -> list[str]:
     if not shape.is_known:
         notes.append(f"{name}: only the weights are known, the shape is missing")
     elif not shape.wiring.known:
-        notes.append(f"unknown architecture {name}: computed as a plain transformer")
+        notes.append(f"unknown architecture {name}: computed from its keys and tensors")
     elif not shape.wiring.exact:
         notes.append(f"{name}: the compute buffer is an approximation")
     if shape.weights.unknown:

@@ -172,7 +172,7 @@ def test_a_variant_that_no_card_knows_is_missing_offline(cli: CommandLine) -> No
 def test_an_unknown_architecture_is_told_as_such(cli: CommandLine, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "new.gguf", architecture="newcomer")
     found = estimate(cli, str(file))
-    assert found["notes"] == ["unknown architecture newcomer: computed as a plain transformer"]
+    assert found["notes"] == ["unknown architecture newcomer: computed from its keys and tensors"]
     assert found["low_bytes"] < found["bytes"]["total"] < found["high_bytes"]
     # a guess is a range: what it can need at most fits, may fit, or is too much at least
     assert found["fit"]["verdict"] == "fits"

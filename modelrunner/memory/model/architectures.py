@@ -1,119 +1,13 @@
-"""How the parts of a layer are put together, by what its tensors are called or by architecture."""
+"""How the parts of a layer are put together: by what its tensors are called, or by architecture."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from modelrunner.gguf.header import TensorInfo
+from modelrunner.memory.model import derived
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
-
-Gate = Literal["separate", "fused", "none"]
-Gating = Literal["softmax", "chosen", "sigmoid"]
-Parallel = Literal["no", "same", "first", "own", "sum", "last"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What differs between transformers as far as memory is concerned.
-
-    Scales, biases and most norms work in place on a value that nothing else reads: they cost
-    nothing and are not here.
-
-    Attributes:
-        known: Whether this architecture is one whose wiring is known, and not guessed.
-        exact: Whether the whole graph of this architecture is replayed.
-        fused_qkv: One matrix makes query, key and value.
-        attention_norm: Attention reads a normalized copy of the layer's input.
-        feed_forward_norm: So does the feed-forward network.
-        bare_norms: Norms have no weights: that there are none says nothing.
-        parallel: Whether attention and the feed-forward network work side by side: on the same
-            normalized input, so with attention added first, on an input normalized again, or
-            adding to the sum of input and attention, or with attention added to it.
-        layer_norm: Norms subtract the mean too, and do not work in place.
-        gate: Whether the gate is a matrix of its own, half of the up matrix, or not there.
-        expert_gate: The same of experts.
-        shared_expert_gate: The same of the shared expert.
-        query_gate: The matrix of queries makes a gate for the attention's result too.
-        inner_norms: A norm precedes the last matrix of attention and of the feed-forward network.
-        flash: Flash attention is used where it is asked for; otherwise never.
-        learned_positions: Positions are looked up and added to the embeddings.
-        entry_norm: The embeddings are normalized before the first layer.
-        entry_kept: What the first layer gets is added in every later one.
-        settled: The input of a recurrence is computed before its states are fetched.
-        state_norms: What a recurrence gets its steps and turns from is normalized.
-        own_input: Numbers of an input of its own that each layer gets for a token.
-        early_router: Experts are chosen by the layer's input, before attention.
-        dense_beside: Experts work beside attention and a dense network, on a norm of their own.
-        head_norm: Queries and keys are normalized head by head.
-        value_norm: So are values.
-        rope: Positions are rotated into queries and keys.
-        rope_skips: Every n-th layer skips RoPE.
-        rope_windowed_only: Only windowed layers do it.
-        windows: A second cache is kept for windowed layers.
-        both: Every layer has attention and a recurrence side by side.
-        gating: How experts are weighed: by softmax over all or over the chosen, or by sigmoid.
-        normalized: The weights of the chosen experts are made to add up to one.
-        scored_bias: A bias is added to the scores to choose experts.
-        shared_gate: The shared expert has a gate.
-        residual_first: The feed-forward result is added to the residual, not that to it.
-        residual_normed: Residuals begin after the norms.
-        late_rows: The rows that matter are picked after the last layer, not within it.
-        all_rows: Logits are made for every token, whichever are wanted.
-        axes: Positions a token: one, or one for each axis of an image.
-        pictures: Layers that an image adds vectors of its own to.
-        encoder: It reads the whole text at once, without a cache, and makes no logits.
-        cached: There is a cache nevertheless.
-        relative: Attention adds a bias by distance, and never is flash attention.
-        crossed: Every layer attends to the result of an encoder too.
-        norms_after: Norms follow the additions instead of preceding attention.
-    """
-
-    known: bool = True
-    exact: bool = True
-    fused_qkv: bool = False
-    attention_norm: bool = True
-    feed_forward_norm: bool = True
-    bare_norms: bool = False
-    parallel: Parallel = "no"
-    layer_norm: bool = False
-    gate: Gate = "separate"
-    expert_gate: Gate = "separate"
-    shared_expert_gate: Gate = "separate"
-    query_gate: bool = False
-    inner_norms: bool = False
-    flash: bool = True
-    learned_positions: bool = False
-    entry_norm: bool = False
-    entry_kept: bool = False
-    settled: bool = False
-    state_norms: bool = False
-    own_input: int = 0
-    early_router: bool = False
-    dense_beside: bool = False
-    head_norm: bool = False
-    value_norm: bool = False
-    rope: bool = True
-    rope_skips: int = 0
-    rope_windowed_only: bool = False
-    windows: bool = False
-    both: bool = False
-    gating: Gating = "softmax"
-    normalized: bool = True
-    scored_bias: bool = False
-    shared_gate: bool = False
-    residual_first: bool = False
-    residual_normed: bool = False
-    late_rows: bool = False
-    all_rows: bool = False
-    axes: int = 1
-    pictures: int = 0
-    encoder: bool = False
-    cached: bool = True
-    relative: bool = False
-    crossed: bool = False
-    norms_after: bool = False
-
+from modelrunner.memory.model.wiring import Gate, Wiring
 
 _LLAMA = Wiring()
 _CHOSEN = Wiring(normalized=False)
@@ -210,10 +104,10 @@ _ARCHITECTURES: dict[str, Wiring] = {
     "qwen3vl": Wiring(head_norm=True, axes=4),
     "qwen3vlmoe": Wiring(head_norm=True, axes=4),
     "refact": Wiring(rope=False),
-    "rwkv6": Wiring(entry_norm=True, layer_norm=True),
+    "rwkv6": Wiring(entry_norm=True, layer_norm=True, channel_mix="gated"),
     "rwkv6qwen2": _LLAMA,
-    "rwkv7": Wiring(entry_norm=True, layer_norm=True),
-    "arwkv7": _LLAMA,
+    "rwkv7": Wiring(entry_norm=True, layer_norm=True, seventh=True, channel_mix="plain"),
+    "arwkv7": Wiring(seventh=True),
     "seed_oss": _LLAMA,
     "smallthinker": Wiring(
         windows=True, rope_windowed_only=True, early_router=True, gating="sigmoid"
@@ -305,25 +199,30 @@ _SIGMOID = 2
 _LAYER = re.compile(r"^.*\bblk\.\d+\.")
 
 
+def is_known(architecture: str) -> bool:
+    """Whether there is a rule for an architecture."""
+    return architecture in _ARCHITECTURES or architecture in _LIKE_LLAMA | _ROUGHLY
+
+
 def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiring:
     """The wiring of an architecture; tensors, where they are known, overrule what is usual."""
-    roughly = hyper.architecture in _ROUGHLY
-    usual = Wiring(known=roughly or hyper.architecture in _LIKE_LLAMA, exact=not roughly)
+    usual = Wiring(known=is_known(hyper.architecture), exact=hyper.architecture not in _ROUGHLY)
     wiring = _ARCHITECTURES.get(hyper.architecture, usual)
     if hyper.count("expert_gating_func") == _SIGMOID:
         wiring = replace(wiring, gating="sigmoid")
     if hyper.get("expert_weights_norm") is not None:
         wiring = replace(wiring, normalized=bool(hyper.get("expert_weights_norm")))
-    causal = bool(hyper.get("attention.causal") is not False)
+    at_once = derived.reads_all_at_once(hyper, tensors)
+    if wiring.known:
+        at_once = hyper.get("attention.causal") is False
     wiring = replace(
         wiring,
         encoder=hyper.architecture in _WITHOUT_CACHE
         or (wiring.relative and not wiring.crossed)
-        or not causal,
-        cached=hyper.architecture not in _WITHOUT_CACHE and (causal or wiring.known),
-        windows=any(
-            is_windowed(hyper, i) for i in range(min(hyper.count("block_count"), MAX_LAYERS))
-        ),
+        or at_once,
+        cached=hyper.architecture not in _WITHOUT_CACHE
+        and (not at_once or wiring.known or derived.only_encodes(tensors)),
+        windows=any(windowed_layers(hyper, min(hyper.count("block_count"), MAX_LAYERS), tensors)),
         layer_norm=wiring.layer_norm
         or (
             hyper.get("attention.layer_norm_epsilon") is not None
@@ -336,7 +235,7 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
         return wiring
     suffixes = {_LAYER.sub("", name): tensor for name, tensor in tensors.items()}
     has_norm = "ffn_norm.weight" in suffixes
-    return replace(
+    wiring = replace(
         wiring,
         fused_qkv="attn_qkv.weight" in suffixes and "attn_q.weight" not in suffixes,
         attention_norm=wiring.bare_norms or "attn_norm.weight" in suffixes,
@@ -355,6 +254,7 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
         scored_bias="exp_probs_b.bias" in suffixes,
         shared_gate="ffn_gate_inp_shexp.weight" in suffixes,
     )
+    return wiring if wiring.known else derived.wiring(wiring, hyper, tensors, suffixes)
 
 
 def _gate(hyper: Hyperparameters, suffixes: Mapping[str, TensorInfo]) -> Gate:
@@ -379,20 +279,22 @@ def window_of(hyper: Hyperparameters) -> int:
     return _WINDOWS["smallthinker"] if window and hyper.architecture == "smallthinker" else window
 
 
-def is_windowed(hyper: Hyperparameters, layer: int) -> bool:
-    """Whether a layer looks only as far back as the model's window."""
+def windowed_layers(
+    hyper: Hyperparameters, count: int, tensors: Mapping[str, TensorInfo]
+) -> list[bool]:
+    """Which layers look only as far back as the model's window."""
     architecture = hyper.architecture
-    if not window_of(hyper) or architecture in _WITHOUT_WINDOWS:
-        return False
-    if hyper.count("block_count") != _WINDOWS_IF_LAYERS.get(
-        architecture, hyper.count("block_count")
-    ):
-        return False
+    needed = _WINDOWS_IF_LAYERS.get(architecture, hyper.count("block_count"))
+    ignored = architecture in _WITHOUT_WINDOWS or hyper.count("block_count") != needed
+    if not window_of(hyper) or ignored:
+        return [False] * count
     pattern = hyper.get("attention.sliding_window_pattern")
     if isinstance(pattern, tuple):
-        return layer < len(pattern) and bool(pattern[layer])
+        return [i < len(pattern) and bool(pattern[i]) for i in range(count)]
     every, first = _EVERY.get(architecture, (1, False))
+    if not is_known(architecture):
+        every = derived.window_period(tensors)
     every = hyper.count("attention.sliding_window_pattern", every)
     if every == 0:
-        return True
-    return layer % every != 0 if first else layer % every < every - 1
+        return [True] * count
+    return [i % every != 0 if first else i % every < every - 1 for i in range(count)]

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 
 from modelrunner.gguf.header import TensorInfo
-from modelrunner.memory.model.architectures import Wiring, is_windowed
+from modelrunner.memory.model import derived
+from modelrunner.memory.model.architectures import is_known, windowed_layers
 from modelrunner.memory.model.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
 from modelrunner.memory.model.parts import Experts, Indexer, Latent, Layer, StateSpace
+from modelrunner.memory.model.wiring import Wiring
 
 GEMMA3N_CACHED_LAYERS = 20
 """Layers of Gemma 3n after these read the caches of earlier ones."""
@@ -53,16 +55,18 @@ def _once(
     cached = count - hyper.count("attention.shared_kv_layers")
     if hyper.architecture == "gemma3n":
         cached = min(count, GEMMA3N_CACHED_LAYERS)
-    space = state_space(hyper)
-    recurs = _recurrent_layers(hyper, count, [heads[i] * kv_heads[i] > 0 for i in range(count)])
+    space = state_space(hyper, tensors)
+    windows = windowed_layers(hyper, count, tensors)
+    attending = [heads[i] * kv_heads[i] > 0 for i in range(count)]
+    recurs = _recurrent_layers(hyper, attending, tensors)
     for i in range(count):
-        windowed = is_windowed(hyper, i)
+        windowed = windows[i]
         attends = heads[i] > 0 and kv_heads[i] > 0 and (wiring.both or not recurs[i])
         recurrent = space is not None and (recurs[i] or wiring.both)
         keys = hyper.count("attention.key_length_swa", key_size) if windowed else key_size
         values = hyper.count("attention.value_length_swa", value_size) if windowed else value_size
         latent = latent_of(hyper, windowed=windowed) if attends else None
-        indexer = _indexer(hyper, i, dense) if attends and not windowed else None
+        indexer = _indexer(hyper, i, dense, tensors) if attends and not windowed else None
         width = kv_heads[i] * keys, kv_heads[i] * values
         keeps = attends and i < cached and wiring.cached
         ratio = _ratio(hyper, i)
@@ -93,14 +97,19 @@ def _side(tensors: Mapping[str, TensorInfo], name: str, side: int) -> int:
     return tensor.shape[side] if tensor and tensor.shape else 0
 
 
-def _recurrent_layers(hyper: Hyperparameters, count: int, attends: list[bool]) -> list[bool]:
+def _recurrent_layers(
+    hyper: Hyperparameters, attends: list[bool], tensors: Mapping[str, TensorInfo]
+) -> list[bool]:
     """Which layers have a recurrence: as listed, each but every n-th, or those without heads."""
+    count = len(attends)
     listed = hyper.get("attention.recurrent_layers")
     if isinstance(listed, tuple):
         return [i < len(listed) and bool(listed[i]) for i in range(count)]
     every = hyper.count("full_attention_interval", _INTERVALS.get(hyper.architecture, 0))
     if every:
         return [(i + 1) % every != 0 for i in range(count)]
+    if not is_known(hyper.architecture) and (found := derived.recurrent_layers(tensors)):
+        return [i in found for i in range(count)]
     wide = hyper.get("feed_forward_length")
     if isinstance(wide, tuple) and not all(wide):
         # a layer is a mixer or a feed-forward network, not both
@@ -125,7 +134,9 @@ def _cached(
     return (*kept, indexer.key_size, hyper.count("attention.value_length", indexer.key_size))
 
 
-def _indexer(hyper: Hyperparameters, layer: int, dense: int) -> Indexer | None:
+def _indexer(
+    hyper: Hyperparameters, layer: int, dense: int, tensors: Mapping[str, TensorInfo]
+) -> Indexer | None:
     size, top = hyper.count("attention.indexer.key_length"), hyper.count("attention.indexer.top_k")
     if not size or not top:
         return None
@@ -134,6 +145,8 @@ def _indexer(hyper: Hyperparameters, layer: int, dense: int) -> Indexer | None:
         has_one = layer < len(types) and bool(types[layer])
     elif hyper.architecture == "glm-dsa" and hyper.count("context_length") >= _FULL_INDEXERS_BELOW:
         has_one = layer in _FIRST_INDEXERS or layer % 4 == max(_FIRST_INDEXERS)
+    elif tensors and not is_known(hyper.architecture):
+        has_one = derived.has_indexer(tensors, layer)
     else:
         has_one = hyper.architecture != "minimax-m3" or layer >= dense
     return Indexer(hyper.count("attention.indexer.head_count"), size, top) if has_one else None
@@ -191,7 +204,7 @@ def experts_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Exp
     )
 
 
-def state_space(hyper: Hyperparameters) -> StateSpace | None:
+def state_space(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> StateSpace | None:
     """The recurrence of a model's recurrent layers."""
     embedding, conv = hyper.count("embedding_length"), hyper.count("ssm.conv_kernel")
     heads = hyper.per_layer("attention.head_count", 1)[0]
@@ -204,18 +217,19 @@ def state_space(hyper: Hyperparameters) -> StateSpace | None:
         return StateSpace(
             inner=heads * head, state=head, conv=conv or _KDA_CONV, heads=heads, kind="kda"
         )
-    if hyper.architecture == "minimax-01":
+    if hyper.architecture == "minimax-01" or derived.lightning_layers(tensors):
         head = hyper.count("attention.key_length", embedding // max(heads, 1))
         return StateSpace(inner=heads * head, state=head, conv=0, heads=heads, kind="lightning")
     if not hyper.count("ssm.inner_size"):
         return None
+    is_delta = hyper.architecture in _DELTA or derived.has_delta_gates(tensors)
     return StateSpace(
         inner=hyper.count("ssm.inner_size"),
         state=hyper.count("ssm.state_size"),
         conv=conv,
         groups=hyper.count("ssm.group_count"),
         heads=hyper.count("ssm.time_step_rank"),
-        kind="delta" if hyper.architecture in _DELTA else "mamba",
+        kind="delta" if is_delta else "mamba",
     )
 
 

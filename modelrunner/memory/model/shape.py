@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.gguf.header import Header, TensorInfo
-from modelrunner.memory.model.architectures import Wiring, window_of, wiring_of
+from modelrunner.memory.model.architectures import window_of, wiring_of
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
 from modelrunner.memory.model.layers import (
     experts_of,
@@ -16,6 +16,7 @@ from modelrunner.memory.model.layers import (
     state_space,
 )
 from modelrunner.memory.model.parts import Experts, Latent, Layer, StateSpace, Weights
+from modelrunner.memory.model.wiring import Wiring
 
 ShapeSource = Literal["header", "config", "card"]
 
@@ -127,7 +128,7 @@ def _from_hyperparameters(
         weights=Weights(total=0),
         window=window_of(hyper),
         experts=experts_of(hyper, tensors),
-        state_space=state_space(hyper),
+        state_space=state_space(hyper, tensors),
         latent=latent_of(hyper),
         extra_layers=min(hyper.count("nextn_predict_layers"), MAX_LAYERS),
         wiring=wiring,

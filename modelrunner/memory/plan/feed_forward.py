@@ -1,8 +1,8 @@
 """Feed-forward networks as operations of a graph: dense ones and mixtures of experts."""
 
-from modelrunner.memory.model.architectures import Gate
 from modelrunner.memory.model.parts import Experts, Layer
 from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.model.wiring import Gate
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 

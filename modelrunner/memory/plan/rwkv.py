@@ -30,10 +30,10 @@ def rwkv_layer(
     given = graph.reshape(current, space.inner, tokens // sequences, sequences)
     normed = _normed(graph, shape, given)
     before = _before(graph, batch, space, shifts, normed)
-    mix = _mix_seventh if shape.architecture in ("rwkv7", "arwkv7") else _mix_sixth
+    mix = _mix_seventh if shape.wiring.seventh else _mix_sixth
     out = mix(graph, space, batch, normed, graph.same(before, normed), state)
     out = graph.same(graph.reshape(out, *given.shape[:3]), given)
-    if shape.architecture not in ("rwkv6", "rwkv7"):
+    if shape.wiring.channel_mix == "none":
         picked = _picked(graph, rows, graph.reshape(out, space.inner, tokens))
         wide = feed_forward(graph, shape, shape.layers[i], _normed(graph, shape, picked))
         return graph.same(wide, picked)
@@ -55,7 +55,7 @@ def _channels(
     change = graph.same(before, normed)
     size, width = (shape.embedding, given.shape[1]), shape.layers[i].feed_forward
     gate = None
-    if shape.architecture == "rwkv6":
+    if shape.wiring.channel_mix == "gated":
         gate = graph.same(graph.new(size, graph.same(graph.same(change), normed)))
     wide = graph.same(graph.new((width, size[1]), graph.same(graph.same(change), normed)))
     out = graph.new(size, wide)

@@ -97,7 +97,7 @@ def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
     assert found.total == like.total
     assert found.low == found.weights < found.total < found.high
     assert found.high > like.high
-    assert found.notes == ("unknown architecture nobodys: computed as a plain transformer",)
+    assert found.notes == ("unknown architecture nobodys: computed from its keys and tensors",)
 
 
 def test_the_range_of_an_unknown_encoder_holds_the_cache_that_it_may_have():
