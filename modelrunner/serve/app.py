@@ -5,19 +5,22 @@ An API is a module of `apis` with its `routes`; what is served is the same for a
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modelrunner.errors import ModelRunnerError
 from modelrunner.serve.apis import docker, openai, own
 from modelrunner.serve.apis.served import Server
-from modelrunner.serve.client.access import AccessMiddleware, AccessPolicy
+from modelrunner.serve.changes import StoreChanges
+from modelrunner.serve.client.access import OPEN, AccessMiddleware, AccessPolicy
 from modelrunner.serve.client.arrival import Arrival
 from modelrunner.serve.client.dialects import dialect_of
-from modelrunner.serve.client.errors import FINAL, RefusalError, request_id_of
+from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for, request_id_of
 from modelrunner.serve.client.limits import Limited
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
@@ -29,7 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 def application(
-    pool: ModelPool, policy: AccessPolicy, end: Callable[[], None], bodies: Bodies
+    pool: ModelPool,
+    policy: AccessPolicy,
+    end: Callable[[], None],
+    bodies: Bodies,
+    store: StoreChanges | None = None,
 ) -> ASGIApp:
     """The whole of it.
 
@@ -38,13 +45,41 @@ def application(
         policy: Who may ask.
         end: Called when nothing is left to serve.
         bodies: The bodies of requests, with the limits of what clients may hold.
+        store: The local store, where requests may read and change it.
     """
-    server = Server(pool, bodies, end)
+    server = Server(pool, policy, bodies, end, store)
     routes = [route for api in _APIS for route in api.routes(server)]
-    errors = {HTTPException: _http_error, RefusalError: _refusal, Exception: _bug}
-    app = Starlette(routes=routes, exception_handlers=errors)
-    app.router.redirect_slashes = False
+    errors = {
+        HTTPException: _http_error,
+        RefusalError: _refusal,
+        ModelRunnerError: _failure,
+        Exception: _bug,
+    }
+    found = Starlette(routes=routes, exception_handlers=errors)
+    found.router.redirect_slashes = False
+    app: ASGIApp = found
+    if store is not None:
+        app = _Current(app, store)
     return Arrival(KeyPage(AccessMiddleware(Limited(app, bodies.limits), policy), _PAGES))
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """The application over what the store has now."""
+
+    app: ASGIApp
+    store: StoreChanges
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in OPEN:
+            await self.store.refresh()
+        await self.app(scope, receive, send)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ModelRunnerError):
+        raise TypeError("the handler of another error") from error
+    return await _refusal(request, refusal_for(error))
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

@@ -19,11 +19,13 @@ import uvicorn
 from modelrunner.net import http_url
 from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.serve.app import application
+from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.arrival import HEADERS_LIMIT
 from modelrunner.serve.client.connections import Connections
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.library import Library
 from modelrunner.serve.pool import ModelPool
 
 _GOODBYE_S = 3
@@ -40,6 +42,8 @@ class Gateway:
         pool: What it serves.
         policy: Who may ask.
         limits: How much of it clients may hold.
+        library: The local store, where requests may read and change it.
+        everything: Whether all models of the store are served, later ones too.
         ended_by: The signal that ended it; None where nothing was left to serve.
     """
 
@@ -47,6 +51,8 @@ class Gateway:
     pool: ModelPool
     policy: AccessPolicy
     limits: Limits = field(default_factory=Limits)
+    library: Library | None = None
+    everything: bool = False
     ended_by: signal.Signals | None = field(default=None, init=False)
     _server: "_Server | None" = field(default=None, init=False)
 
@@ -66,9 +72,12 @@ class Gateway:
         gc.collect()
         gc.freeze()
         bodies = Bodies(self.limits)
+        store = None
+        if self.library is not None:
+            store = StoreChanges(self.library, self.pool, self.everything)
         self._server = _Server(
             uvicorn.Config(
-                application(self.pool, self.policy, self.end, bodies),
+                application(self.pool, self.policy, self.end, bodies, store),
                 # called like the class that it makes connections of
                 http=cast("Any", Connections(self.limits)),
                 h11_max_incomplete_event_size=HEADERS_LIMIT,
@@ -87,6 +96,8 @@ class Gateway:
         try:
             await self._server.serve([self.listener])
         finally:
+            if store is not None:
+                await store.close()
             await asyncio.gather(self.pool.close(), bodies.parser.close())
 
     def _listen_to_signals(self, server: "_Server") -> None:

@@ -1,7 +1,7 @@
 """What is served: models, by every name that a request may call them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.errors import InvalidReferenceError
@@ -44,6 +44,7 @@ class Served:
         facts: What lists say of it.
         system: The system prompt for requests that bring none.
         weights: What its weights are known by, whatever it is called.
+        stored: Whether its files are those of the local store, and may be removed there.
     """
 
     name: str
@@ -56,6 +57,16 @@ class Served:
     facts: Facts = field(default_factory=Facts)
     system: str | None = None
     weights: str | None = None
+    stored: bool = False
+
+    def renamed(self, references: tuple[Reference, ...], aliases: Collection[str]) -> "Served":
+        """The model with the names that the store has for it now.
+
+        It is shown by the same one as before while it has that.
+        """
+        short = [reference.short for reference in references]
+        name = self.name if self.name in short else short[0]
+        return replace(self, name=name, references=references, aliases=aliases)
 
     @property
     def claim(self) -> int:

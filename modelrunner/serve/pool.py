@@ -14,7 +14,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,10 +26,11 @@ from modelrunner.errors import (
     ModelRunnerError,
     RuntimeFailedError,
 )
+from modelrunner.oci.digest import Digest
 from modelrunner.runtime.base import Runtime, Server
 from modelrunner.runtime.placement import Placement
 from modelrunner.serve.metrics import Metrics
-from modelrunner.serve.models import Served
+from modelrunner.serve.models import Called, Served, find
 from modelrunner.serve.process.records import log_of
 from modelrunner.units import format_duration, format_size
 
@@ -134,6 +135,12 @@ class ModelPool:
     history: StartHistory | None = None
     metrics: Metrics = field(default_factory=Metrics)
     slots: dict[str, Slot] = field(init=False)
+    stopped: set[Digest] = field(default_factory=set)
+    """Models that a user has stopped."""
+    unservable: dict[str, ModelRunnerError] = field(default_factory=dict)
+    """Why models of the store are not served, where they should be, by their full names."""
+    _leaving: list[Slot] = field(default_factory=list)
+    """Slots of models that are served no more, while they answer what was begun."""
     _room: asyncio.Lock = field(default_factory=asyncio.Lock)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
@@ -146,6 +153,18 @@ class ModelPool:
     def served(self) -> list[Served]:
         """The models that requests may ask for."""
         return [slot.model for slot in self.slots.values()]
+
+    def find(self, text: str) -> Served | None:
+        """The model that a request means; None where there is none.
+
+        Raises:
+            ModelRunnerError: It is stored and cannot be served.
+        """
+        found = find(self.served, text)
+        why = self.unservable.get(Called.parse(text).spelled) if found is None else None
+        if why is not None:
+            raise why.with_traceback(None)
+        return found
 
     def log_of(self, model: Served) -> Path:
         """The file with what a model's runtime prints."""
@@ -202,13 +221,37 @@ class ModelPool:
         """Serves a model no more: answers that are under way break off."""
         slot = self.slots.pop(model.name)
         slot.retired = True
+        self.stopped.add(model.digest)
         await self.unload(slot, "stopped")
+
+    def update(self, models: Sequence[Served]) -> None:
+        """Serve these models, and no others: what was served of them stays in memory.
+
+        Answers of the others that are under way are completed.
+        """
+        before = {slot.model.digest: slot for slot in self.slots.values()}
+        slots = {}
+        for model in models:
+            slot = before.pop(model.digest, None) or Slot(model)
+            slot.model = model
+            slots[model.name] = slot
+        self.slots = slots
+        for slot in before.values():
+            slot.retired = True
+            self._leaving.append(slot)
+            self._leave(slot)
+
+    async def leave(self, slot: Slot) -> None:
+        """End the runtime of a model that is served no more: its answers break off."""
+        if slot.retired:
+            await self.unload(slot, "removed")
 
     async def close(self) -> None:
         """Ends every runtime, those that are loading too."""
         self._closing = True
-        loads = [slot.loading for slot in self.slots.values() if slot.loading is not None]
-        ends = [self.unload(slot, "the server stops") for slot in self.slots.values()]
+        slots = [*self.slots.values(), *self._leaving]
+        loads = [slot.loading for slot in slots if slot.loading is not None]
+        ends = [self.unload(slot, "the server stops") for slot in slots]
         await asyncio.gather(*ends, *loads, *self._tasks, return_exceptions=True)
 
     async def _ready(self, slot: Slot) -> Server:
@@ -315,7 +358,8 @@ class ModelPool:
 
     def _in_the_way(self, slot: Slot) -> list[Slot]:
         """The models that are loaded, if they leave too little room for one more."""
-        loaded = [other for other in self.slots.values() if other.server is not None]
+        slots = [*self.slots.values(), *self._leaving]
+        loaded = [other for other in slots if other.server is not None]
         needed = slot.model.claim
         taken = sum(other.model.claim for other in loaded)
         if self.budget is None or needed + taken <= self.budget:
@@ -326,6 +370,10 @@ class ModelPool:
         if slot.users:
             return
         self._freed.set()
+        if slot.retired and not self._closing:
+            self._leaving = [other for other in self._leaving if other is not slot]
+            self._begin(self.unload(slot, "removed"))
+            return
         if slot.server is None or self.keep_alive is None or self._closing:
             return
         loop = asyncio.get_running_loop()
@@ -335,7 +383,10 @@ class ModelPool:
         if slot.users or slot.server is None or self._closing:
             return
         waited = format_duration(self.keep_alive or 0)
-        task = asyncio.create_task(self.unload(slot, f"unused for {waited}"))
+        self._begin(self.unload(slot, f"unused for {waited}"))
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
         # the loop itself holds its tasks weakly
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -15,20 +15,22 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.errors import (
-    CapacityError,
-    ModelRunnerError,
-    NotFoundError,
-    RuntimeFailedError,
-)
+from modelrunner.errors import ModelRunnerError
 from modelrunner.runtime.base import Server
 from modelrunner.serve.client.additions import add_system_prompt, translate
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
-from modelrunner.serve.client.errors import FINAL, RefusalError, key_name_of, refuse, request_id_of
+from modelrunner.serve.client.errors import (
+    FINAL,
+    RefusalError,
+    key_name_of,
+    refusal_for,
+    refuse,
+    request_id_of,
+)
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.metrics import Metrics
-from modelrunner.serve.models import Kind, Served, find
+from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import BusyError, ModelPool
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
@@ -148,7 +150,10 @@ class Relay:
         elif wanted is None:
             raise RefusalError(400, f"the field `model` is missing: {_names(served)}", "no_model")
         else:
-            model = find(served, wanted)
+            try:
+                model = self.pool.find(wanted)
+            except ModelRunnerError as exc:
+                raise refusal_for(exc) from exc
         if model is None:
             raise RefusalError(
                 404,
@@ -328,7 +333,8 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _names(served: list[Served]) -> str:
-    return f"this server has {listed([model.name for model in served])}"
+    names = [model.name for model in served]
+    return f"this server has {listed(names)}" if names else "this server has no models"
 
 
 def _wrong_kind(model: Served) -> str:
@@ -342,16 +348,11 @@ def _wrong_kind(model: Served) -> str:
 
 
 def _not_loaded(error: ModelRunnerError) -> RefusalError:
-    message = f"{error.message}; {error.hint}" if error.hint else error.message
     if isinstance(error, BusyError):
-        return RefusalError(503, message, "busy", [(b"retry-after", b"10")])
-    if isinstance(error, CapacityError):
-        return RefusalError(507, message, error.code, [FINAL])
-    if isinstance(error, RuntimeFailedError) and error.unsupported:
-        # the request is right and will fail for as long as model and runtime are these
-        return RefusalError(422, message, "unsupported_model", [FINAL])
-    status = 404 if isinstance(error, NotFoundError) else 500
-    return RefusalError(status, message, error.code, [FINAL])
+        return RefusalError(
+            503, f"{error.message}; {error.hint}", "busy", [(b"retry-after", b"10")]
+        )
+    return refusal_for(error)
 
 
 def _broken_off(model: Served, *, died: bool) -> RefusalError:

@@ -26,6 +26,7 @@ from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.keys import ApiKeys
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.gateway import Gateway, listen, url_of
+from modelrunner.serve.library import Library
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import ModelPool, StartHistory
 from tests.support.openai_server import OpenAIServer
@@ -213,6 +214,8 @@ def gateway(
     hosts: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     history: StartHistory | None = None,
+    library: Library | None = None,
+    everything: bool = False,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
@@ -220,7 +223,14 @@ def gateway(
         pool = ModelPool(runtime, models, logs, budget, keep_alive, strict=strict, history=history)
         keys = api_key if isinstance(api_key, ApiKeys) else ApiKeys.only(api_key)
         policy = AccessPolicy(host, keys, CONTROL_KEY, origins, hosts)
-        running = Gateway(listener, pool, policy, limits or Limits())
+        running = Gateway(
+            listener,
+            pool,
+            policy,
+            limits or Limits(),
+            library=library,
+            everything=everything,
+        )
         thread = threading.Thread(target=running.run)
         thread.start()
         url = url_of(listener)

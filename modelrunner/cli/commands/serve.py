@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +31,19 @@ from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.launch.plan import external_line
 from modelrunner.operations.launch.precedence import LaunchOptions, needs_of_options
 from modelrunner.operations.pull.fit import bytes_of
-from modelrunner.operations.serve.keys import GENERATED, KEY_VARIABLE, choose_keys
+from modelrunner.operations.serve.keys import (
+    CONTROL_VARIABLE,
+    GENERATED,
+    KEY_VARIABLE,
+    choose_control_key,
+    choose_keys,
+)
+from modelrunner.operations.serve.library import StoreLibrary
 from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
 from modelrunner.operations.serve.run import ServeOrder, listening, require_libraries
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.base import Ability, Runtime
+from modelrunner.runtime.images.library import Library
 from modelrunner.store.store import StoredModel
 from modelrunner.system.processes import hide_argument
 
@@ -116,6 +124,14 @@ def serve_models(
             " repeated.",
         ),
     ] = None,
+    control_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Key that lets clients on other machines pull and remove models"
+            f" (default: the value of {CONTROL_VARIABLE}).",
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -135,11 +151,14 @@ def serve_models(
     for text in api_keys or ():
         # others on this machine list our arguments, as long as the server lives
         hide_argument(text)
+    if control_key is not None:
+        hide_argument(control_key)
     require_libraries()
     kept = _seconds(keep_alive)
     choice = choose_keys(
         api_keys or (), api_key_file, context.environ, needed=not is_loopback(host)
     )
+    control = choose_control_key(control_key, context.environ)
     pages, names = _origins(origins or []), _hosts(hosts or [])
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
@@ -166,6 +185,9 @@ def serve_models(
             strict=memory is not None,
             state=context.settings.servers,
             builds=context.workspace.builds(),
+            library=planner.library(),
+            everything=everything,
+            control_key=control,
         )
         if detach:
             serve_detached(context, order, listener, choice.made)
@@ -204,7 +226,19 @@ class _Planner:
             raise failure
         return plans
 
-    def _plan(self, model: StoredModel, name: str) -> ServePlan:
+    def library(self) -> StoreLibrary:
+        """Return the store, for the requests that change it."""
+        context = self.context
+        return StoreLibrary(
+            context.store,
+            context.workspace.puller,
+            self.plan,
+            Library(context.settings.runtimes),
+            context.offline,
+        )
+
+    def plan(self, model: StoredModel, name: str) -> ServePlan:
+        """Return the plan of one model."""
         request = self.context.workspace.precedence().request(
             self.runtime, model, name, self.launch
         )
@@ -221,11 +255,14 @@ class _Planner:
         )
         require_for(self.runtime, plan.served.spec)
         external = self.runtime.external
-        line = external_line(self.runtime, name) if external else plan.line
-        self.context.console.say(line, filled=True)
+        return replace(plan, line=external_line(self.runtime, name)) if external else plan
+
+    def _plan(self, model: StoredModel, name: str) -> ServePlan:
+        plan = self.plan(model, name)
+        self.context.console.say(plan.line, filled=True)
         if plan.warning is not None:
             self.context.console.warn(f"{name}: {plan.warning}")
-        if not plan.fits and not external:
+        if not plan.fits and not self.runtime.external:
             self.context.console.warn(f"{name}: memory is short, it may fail or be slow")
         return plan
 
@@ -242,9 +279,7 @@ def _chosen(
     if everything:
         named = [model for model in context.store.models() if model.references]
         if not named:
-            raise UsageError(
-                "no models in the local store", hint="download one: `modelrunner pull ai/smollm2`"
-            )
+            context.console.say("no models in the local store yet: clients can pull them")
         return [(model, model.references[0].short) for model in named]
     if mmproj is not None and len(references) != 1:
         raise UsageError(

@@ -81,7 +81,7 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
     for key in () if console.json else made:
         # even with --quiet
         console.note(f"API key{f' of {key.name}' if key.name else ''}: {key.secret}")
-    console.say(f"serving {', '.join(names)}; {server.ending}")
+    console.say(f"serving {', '.join(names) or 'no models yet'}; {server.ending}")
     shown = made[0].secret if made else "YOUR_KEY" if order.keys else "none"
     console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={shown}")
     outward = _outward(order.host)
@@ -89,12 +89,12 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
         console.say(f"from other machines: OPENAI_BASE_URL={http_url(outward, port)}/v1")
     if not is_loopback(order.host):
         console.warn(
-            f"anyone who can reach {server.url} and has the key can use {', '.join(names)}"
+            f"anyone who can reach {server.url} and has the key can use {', '.join(names) or 'it'}"
         )
     elif order.hosts and not order.keys:
         shown = ", ".join(sorted(order.hosts))
         console.warn(
-            f"anyone who can reach {shown} can use {', '.join(names)} without a key: add"
+            f"anyone who can reach {shown} can use {', '.join(names) or 'it'} without a key: add"
             " `--api-key generated`"
         )
 

@@ -15,6 +15,7 @@ GENERATED = "generated"
 """In place of a key: one is made."""
 
 KEY_VARIABLE = "MODELRUNNER_API_KEY"
+CONTROL_VARIABLE = "MODELRUNNER_CONTROL_KEY"
 _KEY = re.compile(r"[!-~]+")
 _NAMED = re.compile(r"([0-9A-Za-z][0-9A-Za-z._-]{0,63})=(.*[^=])", re.DOTALL)
 """A name and a key. What ends in `=`, with none before it, is a key in Base64."""
@@ -66,6 +67,22 @@ def choose_keys(
             made.append(found[place])
     _check_different(found)
     return KeyChoice(ApiKeys(tuple(found)), tuple(made))
+
+
+def choose_control_key(said: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return what lets requests change the store from anywhere; None where nothing says it.
+
+    Args:
+        said: What `--control-key` says.
+        environ: Where it is looked for otherwise.
+
+    Raises:
+        UsageError: It is invalid.
+    """
+    found = said if said is not None else environ.get(CONTROL_VARIABLE) or None
+    if found is None:
+        return None
+    return _checked(ApiKey(found), "--control-key" if said is not None else CONTROL_VARIABLE).secret
 
 
 def _parse(text: str, origin: str) -> ApiKey:

@@ -330,9 +330,6 @@ def _served(
     kind: Kind,
     capabilities: Capabilities | None,
 ) -> Served:
-    row = row_of(model)
-    # bounded: a time of our own store
-    created = row.created and int(datetime.fromisoformat(row.created).timestamp())
     return Served(
         name=spec.name,
         digest=model.digest,
@@ -341,13 +338,22 @@ def _served(
         kind=kind,
         spec=replace(spec, api_key=""),
         memory=needed,
-        facts=Facts(
-            created=created or None,
-            architecture=row.architecture,
-            parameters=row.parameters,
-            quantization=row.quantization,
-            size_bytes=row.size_bytes,
-            capabilities=capabilities,
-        ),
+        facts=facts_of(model, capabilities),
         weights=weights_key(model.artifact),
+        stored=model.is_stored,
+    )
+
+
+def facts_of(model: StoredModel, capabilities: Capabilities | None) -> Facts:
+    """What lists say of a model besides its names."""
+    row = row_of(model)
+    # bounded: a time of our own store
+    created = row.created and int(datetime.fromisoformat(row.created).timestamp())
+    return Facts(
+        created=created or None,
+        architecture=row.architecture,
+        parameters=row.parameters,
+        quantization=row.quantization,
+        size_bytes=row.size_bytes,
+        capabilities=capabilities,
     )

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +19,7 @@ from modelrunner.errors import PortInUseError, RuntimeFailedError, RuntimeUnavai
 from modelrunner.operations.launch.builds import Builds
 from modelrunner.runtime.base import Runtime
 from modelrunner.serve.client.keys import ApiKeys
+from modelrunner.serve.library import Library
 from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import Record, record_name, recorded, running
 from modelrunner.system import installation
@@ -45,6 +46,10 @@ class ServeOrder:
             was set. One that needs more than was free at the start is tried alone.
         state: The directory for records and logs.
         builds: The builds that models worked with.
+        library: The local store, where requests may read and change it.
+        everything: Whether all models of the store are served, those that come later too.
+        control_key: What requests carry that may change the store from anywhere; None for one that
+            only this program knows.
     """
 
     models: Sequence[Served]
@@ -58,6 +63,9 @@ class ServeOrder:
     strict: bool
     state: Path
     builds: Builds | None = None
+    library: Library | None = None
+    everything: bool = False
+    control_key: str | None = field(default=None, repr=False)
 
 
 def require_libraries() -> None:
@@ -168,7 +176,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     from modelrunner.serve.gateway import Gateway
     from modelrunner.serve.pool import ModelPool
 
-    control_key = secrets.token_urlsafe(32)
+    control_key = order.control_key or secrets.token_urlsafe(32)
     record = Record(
         name=name_of(order.host, listener),
         pid=os.getpid(),
@@ -188,7 +196,10 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     )
     policy = AccessPolicy(order.host, order.keys, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
-        return Gateway(listener, pool, policy).run()
+        gateway = Gateway(
+            listener, pool, policy, library=order.library, everything=order.everything
+        )
+        return gateway.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +256,4 @@ def _log_to(log: Path, terminal: TextIO | None) -> None:
 
 def _is_for_people(record: logging.LogRecord) -> bool:
     # requests are for the file
-    return record.name.endswith(".pool") or record.levelno > logging.INFO
+    return record.name.endswith((".pool", ".library")) or record.levelno > logging.INFO

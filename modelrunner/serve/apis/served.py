@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
-from modelrunner.serve.client.errors import RefusalError
+from modelrunner.serve.changes import StoreChanges
+from modelrunner.serve.client.access import AccessPolicy
+from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.client.fields import InvalidBodyError, read_object
 from modelrunner.serve.client.request import Bodies, GoneError, refusal_of
-from modelrunner.serve.models import Served, find
+from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.text import listed
 from modelrunner.units import format_moment, format_size
@@ -23,13 +25,29 @@ class Server:
 
     Attributes:
         pool: The models.
+        policy: Who may ask, and who may change the store.
         bodies: The bodies of requests, with the limits of what clients may hold.
         end: Called when nothing is left to serve.
+        store: The local store; None where only what was named at the start can be had.
     """
 
     pool: ModelPool
+    policy: AccessPolicy
     bodies: Bodies
     end: Callable[[], None]
+    store: StoreChanges | None = None
+
+    def changing(self, request: Request) -> StoreChanges:
+        """The store, for a request that changes it or downloads something.
+
+        Raises:
+            RefusalError: Whoever asks may not, or there is no store.
+        """
+        peer = request.client.host if request.client is not None else ""
+        self.policy.check_change(peer, dict(request.scope["headers"]))
+        if self.store is None:
+            raise RefusalError(501, "this server has no local store", "unsupported", [FINAL])
+        return self.store
 
     def slot(self, text: str) -> Slot:
         """A model by any of its names.
@@ -37,9 +55,9 @@ class Server:
         Raises:
             RefusalError: None is called so: 404, which names those that there are.
         """
-        model = find(self.pool.served, text)
+        model = self.pool.find(text)
         if model is None:
-            names = listed([each.name for each in self.pool.served])
+            names = listed([each.name for each in self.pool.served]) or "no models"
             raise RefusalError(
                 404, f"model not found: {text[:200]}; this server has {names}", "not_found"
             )

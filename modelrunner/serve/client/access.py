@@ -27,6 +27,7 @@ _ALWAYS_ALLOWED = b"authorization, content-type, x-api-key"
 _HEADER_NAMES = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z, \t]{1,4096}")
 _EXPOSED = b"request-id, retry-after, www-authenticate, x-request-id, x-should-retry"
 _VARY = (b"vary", b"Origin")
+_OF_PROXIES = frozenset({b"forwarded", b"via", b"x-real-ip"})
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -38,7 +39,7 @@ class AccessPolicy:
     Attributes:
         host: The address that the server listens on.
         keys: What requests must carry, one of them; empty for nothing.
-        control_key: What requests under `CONTROL` must carry.
+        control_key: What requests under `CONTROL` must carry, and what lets every other one in.
         origins: Web pages that may send requests, besides those on loopback: `https://a.example`,
             `app://*` for every host of a scheme, or `*`.
         hosts: Names by which a server on loopback may be asked, besides those of this machine.
@@ -67,14 +68,15 @@ class AccessPolicy:
                 "origin",
             )
         given = carried(headers)
+        controls = carries(given, self.control_key)
         if path.startswith(CONTROL):
-            if not carries(given, self.control_key):
+            if not controls:
                 raise RefusalError(404, f"not found: {path}", "not_found")
             return ""
         key = self.keys.find(given)
         if key is not None:
             return key.name
-        if not self.keys or path in OPEN or method == "OPTIONS":
+        if controls or not self.keys or path in OPEN or method == "OPTIONS":
             return ""
         raise RefusalError(
             401,
@@ -84,14 +86,54 @@ class AccessPolicy:
             [(b"www-authenticate", b"Bearer")],
         )
 
+    def check_change(self, peer: str, headers: Mapping[bytes, bytes]) -> None:
+        """Let a request change the local store, or have something downloaded.
+
+        Programs of this machine may. Other machines and web pages need the control key: models
+        can be deleted and the disk can be filled. A page needs none where `--allow-origin` names
+        it; `*` names none.
+
+        Args:
+            peer: The address that the connection comes from.
+            headers: Of the request, which `check` has let in.
+
+        Raises:
+            RefusalError: It may not: 403.
+        """
+        if carries(carried(headers), self.control_key):
+            return
+        origin = headers.get(b"origin")
+        if origin is not None and not self._names(origin):
+            shown = sanitize_line(origin.decode("latin-1"), 100)
+            raise _no_change(
+                f"pages of the origin {shown} cannot change the local store",
+                f"start the server with `--allow-origin {shown}`",
+            )
+        if origin is None and headers.get(b"sec-fetch-site", b"none") != b"none":
+            raise _no_change("web pages cannot change the local store", "use a program")
+        if not is_loopback(peer) or self._is_passed_on(headers):
+            raise _no_change(
+                "other machines cannot change the local store", "ask from the machine of the server"
+            )
+
+    def _is_passed_on(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a proxy on this machine asks for somebody else."""
+        if any(name in _OF_PROXIES or name.startswith(b"x-forwarded-") for name in headers):
+            return True
+        name = host_in(headers.get(b"host", b"").decode("latin-1"))
+        return name is not None and name in self.hosts
+
+    def _names(self, origin: bytes) -> bool:
+        """Whether an option names the pages of an origin, by itself or by their scheme."""
+        said = origin.decode("latin-1")
+        scheme, mark, _rest = said.partition("://")
+        return said in self.origins or (bool(mark) and f"{scheme}://*" in self.origins)
+
     def allows(self, origin: bytes) -> bool:
         """Whether pages of an origin may send requests."""
-        said = origin.decode("latin-1")
-        scheme, _, rest = said.partition("://")
-        if said in self.origins or ANY_ORIGIN in self.origins:
+        if ANY_ORIGIN in self.origins or self._names(origin):
             return True
-        if rest and f"{scheme}://*" in self.origins:
-            return True
+        scheme, _, rest = origin.decode("latin-1").partition("://")
         name = host_in(rest) if scheme in {"http", "https"} else None
         return name is not None and (is_loopback(name) or name in self.hosts)
 
@@ -175,3 +217,9 @@ def _of(origin: bytes) -> Headers:
         (b"access-control-expose-headers", _EXPOSED),
         _VARY,
     ]
+
+
+def _no_change(message: str, way: str) -> RefusalError:
+    return RefusalError(
+        403, f"{message}: {way}, or send the control key (`serve --control-key`)", "not_allowed"
+    )

@@ -4,12 +4,52 @@ A `RefusalError` says what is wrong; how it is written is for the `Dialect` of t
 `modelrunner.serve.client.dialects`.
 """
 
+from collections.abc import Sequence
+
 from starlette.types import Scope, Send
 
+from modelrunner.errors import (
+    AccessError,
+    CapacityError,
+    ConfigError,
+    CorruptStoreError,
+    DeadlineError,
+    IntegrityError,
+    ModelRunnerError,
+    NotFoundError,
+    NotInStoreError,
+    RateLimitedError,
+    RegistryAnswerError,
+    RuntimeFailedError,
+    TransferError,
+    UnsupportedArtifactError,
+    UnverifiedError,
+    UsageError,
+)
 from modelrunner.serve.client.dialects import Failure, Headers, dialect_of
 
 FINAL = (b"x-should-retry", b"false")
 """The header by which OpenAI's and Anthropic's clients know that a retry does not help."""
+
+
+_STATUSES: Sequence[tuple[type[ModelRunnerError], int]] = (
+    # the store, its rights, the configuration: the client is not to blame
+    (ConfigError, 500),
+    (CorruptStoreError, 500),
+    (UsageError, 400),
+    (NotFoundError, 404),
+    # not 401: that would be about our own key
+    (AccessError, 403),
+    (UnverifiedError, 403),
+    (NotInStoreError, 403),
+    (RateLimitedError, 429),
+    (DeadlineError, 504),
+    (TransferError, 502),
+    (IntegrityError, 502),
+    (CapacityError, 507),
+    (UnsupportedArtifactError, 422),
+)
+"""The HTTP status of each kind of error; of several that match, the first."""
 
 
 class RefusalError(Exception):
@@ -32,6 +72,21 @@ class RefusalError(Exception):
     def failure(self, scope: Scope) -> Failure:
         """The error as a dialect writes it for a request."""
         return Failure(self.status, self.message, self.code, request_id_of(scope))
+
+
+def refusal_for(error: ModelRunnerError) -> RefusalError:
+    """The refusal of a request that an operation could not carry out."""
+    message = f"{error.message}; {error.hint}" if error.hint else error.message
+    if isinstance(error, RuntimeFailedError) and error.unsupported:
+        # the request is right and will fail for as long as model and runtime are these
+        return RefusalError(422, message, "unsupported_model", [FINAL])
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    passing = isinstance(error, TransferError) and not isinstance(error, RegistryAnswerError)
+    wait = error.retry_after_s if isinstance(error, TransferError) else None
+    headers = [] if passing else [FINAL]
+    # bounded: a number already, of a header that was parsed
+    headers += [] if wait is None else [(b"retry-after", str(int(wait) + 1).encode())]
+    return RefusalError(status, message, error.code, headers)
 
 
 async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:

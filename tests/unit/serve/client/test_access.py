@@ -1,9 +1,12 @@
 """Who may ask: hosts, web pages and keys, over real HTTP."""
 
 import logging
+from typing import Any
 
 import pytest
 
+from modelrunner.serve.client.access import AccessPolicy
+from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.keys import ApiKey, ApiKeys
 from tests.support.serving import Scripted, gateway, model
 
@@ -217,3 +220,69 @@ def test_beyond_loopback_every_name_is_good_and_the_key_decides() -> None:
         asked = {"Host": "box.example", "Authorization": "Bearer secret"}
         assert running.get("/v1/models", **asked).status == 200
         assert running.get("/v1/models", Host="box.example").status == 401
+
+
+# Changes of the store.
+
+
+def policy(**more: Any) -> AccessPolicy:
+    return AccessPolicy("127.0.0.1", ApiKeys(), "control", **more)
+
+
+def may_change(peer: str, *, of: AccessPolicy | None = None, **headers: str) -> bool:
+    """Whether a request that is let in may change the store too."""
+    sent = {name.replace("_", "-").lower().encode(): v.encode() for name, v in headers.items()}
+    try:
+        (of or policy()).check_change(peer, sent)
+    except RefusalError as exc:
+        return (exc.status, exc.code) != (403, "not_allowed")
+    return True
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.0.0.7", "::1", "::ffff:127.0.0.1"])
+def test_programs_of_this_machine_may_change_the_store(peer: str) -> None:
+    assert may_change(peer, Host="localhost:12434")
+
+
+@pytest.mark.parametrize("peer", ["192.168.1.7", "172.17.0.2", "::ffff:10.0.0.1", "fe80::1", ""])
+def test_other_machines_may_not_change_the_store_without_the_control_key(peer: str) -> None:
+    assert not may_change(peer)
+    assert not may_change(peer, Authorization="Bearer wrong")
+    assert may_change(peer, Authorization="Bearer control")
+    assert may_change(peer, X_Api_Key="control")
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"]
+)
+def test_what_a_proxy_passes_on_is_of_another_machine(header: str) -> None:
+    assert not may_change("127.0.0.1", **{header: "10.0.0.1"})
+
+
+def test_the_name_of_a_proxy_is_of_another_machine() -> None:
+    proxied = policy(hosts=frozenset({"llm.example.com"}))
+    assert not may_change("127.0.0.1", of=proxied, Host="llm.example.com")
+    assert may_change("127.0.0.1", of=proxied, Host="127.0.0.1:12434")
+
+
+def test_web_pages_may_not_change_the_store_but_those_that_are_named() -> None:
+    page = "http://localhost:3000"
+    assert not may_change("127.0.0.1", Origin=page)
+    assert not may_change("127.0.0.1", Origin="null")
+    assert not may_change("127.0.0.1", Origin="app://x")
+    assert not may_change("127.0.0.1", of=policy(origins=frozenset({"*"})), Origin=page)
+    assert may_change("127.0.0.1", of=policy(origins=frozenset({page})), Origin=page)
+    assert may_change("127.0.0.1", of=policy(origins=frozenset({"app://*"})), Origin="app://x")
+    assert not may_change("10.0.0.1", of=policy(origins=frozenset({page})), Origin=page)
+
+
+def test_a_page_that_hides_its_origin_is_a_page() -> None:
+    assert not may_change("127.0.0.1", Sec_Fetch_Site="cross-site")
+    assert not may_change("127.0.0.1", Sec_Fetch_Site="same-site")
+    assert may_change("127.0.0.1", Sec_Fetch_Site="none")
+
+
+def test_the_control_key_opens_what_the_key_of_clients_does() -> None:
+    with gateway(Scripted(), ONE, api_key="secret") as running:
+        assert running.get("/v1/models", Authorization="Bearer control").status == 200
+        assert running.get("/v1/models", Authorization="Bearer other").status == 401
