@@ -25,28 +25,70 @@ _HELP = {
         "histogram",
         "Seconds from a request to the first piece of a streamed answer, loading included.",
     ),
+    "queue_seconds": (
+        "histogram",
+        "Seconds that a request waited for its model to load and for its turn in the runtime.",
+    ),
+    "cached_tokens": ("histogram", "Prompt tokens of a request that came from the cache."),
+    "build_info": ("gauge", "The version of modelrunner; always 1."),
+    "gen_ai_server_request_duration_seconds": (
+        "histogram",
+        "Seconds from a request to the end of its answer, errors included.",
+    ),
+    "gen_ai_server_time_to_first_token_seconds": (
+        "histogram",
+        "Seconds from a request to the first token of its answer, loading included.",
+    ),
+    "gen_ai_server_time_per_output_token_seconds": (
+        "histogram",
+        "Seconds for each generated token after the first.",
+    ),
+    "gen_ai_client_token_usage": ("histogram", "Tokens of a request, by their type."),
 }
+"""Metrics by name. Those of OpenTelemetry's conventions for generative AI keep their names and
+buckets there, with the unit at the end as Prometheus has it; all others begin with `modelrunner_`.
+"""
 
+_GENERAL = "gen_ai_"
 _BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0)
 """Upper bounds of a histogram's buckets, in seconds."""
+
+_TOKENS = tuple(4.0**power for power in range(14))
+_OWN_BOUNDS: dict[str, tuple[float, ...]] = {
+    "queue_seconds": (0.001, 0.005, 0.01, 0.025, *_BOUNDS),
+    "cached_tokens": _TOKENS,
+    "gen_ai_server_request_duration_seconds": tuple(0.01 * 2**power for power in range(14)),
+    "gen_ai_server_time_to_first_token_seconds": (
+        *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+        *(1.0, 2.5, 5.0, 7.5, 10.0),
+    ),
+    "gen_ai_server_time_per_output_token_seconds": (
+        *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
+    ),
+    "gen_ai_client_token_usage": _TOKENS,
+}
 
 
 @dataclass(slots=True)
 class Histogram:
     """How often values were at most so large."""
 
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
+    bounds: tuple[float, ...]
+    buckets: list[int] = field(init=False)
     total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.buckets = [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         """Count a value."""
-        self.buckets[bisect_left(_BOUNDS, value)] += 1
+        self.buckets[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def lines(self, name: str, labels: Labels) -> Iterator[str]:
         """The lines of one histogram."""
         counted = list(accumulate(self.buckets))
-        for bound, count in zip([*map(_number, _BOUNDS), "+Inf"], counted, strict=True):
+        for bound, count in zip([*map(_bound, self.bounds), "+Inf"], counted, strict=True):
             yield _line(f"{name}_bucket", (*labels, ("le", bound)), count)
         yield _line(f"{name}_sum", labels, self.total)
         yield _line(f"{name}_count", labels, counted[-1])
@@ -68,7 +110,10 @@ class Metrics:
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Count a value in a histogram."""
         key = tuple(sorted(labels.items()))
-        self.histograms.setdefault(name, {}).setdefault(key, Histogram()).add(value)
+        found = self.histograms.setdefault(name, {})
+        if key not in found:
+            found[key] = Histogram(_OWN_BOUNDS.get(name, _BOUNDS))
+        found[key].add(value)
 
     def text(self, gauges: Mapping[str, Mapping[Labels, float]]) -> str:
         """Everything in Prometheus' text format, with what is measured just now."""
@@ -85,18 +130,29 @@ class Metrics:
 
 def _heading(name: str) -> list[str]:
     kind, about = _HELP[name]
-    return [f"# HELP modelrunner_{name} {about}", f"# TYPE modelrunner_{name} {kind}"]
+    full = _full(name)
+    return [f"# HELP {full} {about}", f"# TYPE {full} {kind}"]
+
+
+def _full(name: str) -> str:
+    return name if name.startswith(_GENERAL) else f"modelrunner_{name}"
+
+
+def _bound(value: float) -> str:
+    # powers of two and hundredths, without what floating point adds to them
+    return _number(round(value, 6))
 
 
 def _number(value: float) -> str:
+    # all its digits: a rate is a small difference of large sums
     # bounded: a number already
-    return str(int(value)) if value == int(value) else f"{value:.6g}"
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _line(name: str, labels: Labels, value: float) -> str:
     inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
     labelled = f"{{{inside}}}" if inside else ""
-    return f"modelrunner_{name}{labelled} {_number(value)}"
+    return f"{_full(name)}{labelled} {_number(value)}"
 
 
 def _escaped(text: str) -> str:

@@ -32,6 +32,7 @@ from modelrunner.runtime.placement import Placement
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Called, Served, find
 from modelrunner.serve.process.records import log_of
+from modelrunner.serve.request_log import RequestLog
 from modelrunner.units import format_duration, format_size
 
 READY_WITHIN_S = 600.0
@@ -124,6 +125,8 @@ class ModelPool:
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         strict: Whether a model that needs more than the budget is refused instead of tried alone.
         history: What remembers how starts ended.
+        metrics: What counts.
+        requests: What notes each request.
     """
 
     runtime: Runtime
@@ -134,6 +137,7 @@ class ModelPool:
     strict: bool = False
     history: StartHistory | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    requests: RequestLog = field(default_factory=RequestLog)
     slots: dict[str, Slot] = field(init=False)
     stopped: set[Digest] = field(default_factory=set)
     """Models that a user has stopped."""
@@ -253,6 +257,7 @@ class ModelPool:
         loads = [slot.loading for slot in slots if slot.loading is not None]
         ends = [self.unload(slot, "the server stops") for slot in slots]
         await asyncio.gather(*ends, *loads, *self._tasks, return_exceptions=True)
+        self.requests.close()
 
     async def _ready(self, slot: Slot) -> Server:
         if slot.server is not None and is_alive(slot.server):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -29,13 +30,16 @@ from modelrunner.serve.client.errors import (
 )
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
+from modelrunner.serve.latency import Timing, observe
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import BusyError, ModelPool
+from modelrunner.serve.request_log import Recording
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage
 from modelrunner.text import listed
+from modelrunner.units import format_moment
 
 _DEAF_S = 300.0
 """How long a client may take none of its answer."""
@@ -77,13 +81,17 @@ class ResponseState:
     streams: bool = False
     head: bytes = b""
     tail: bytes = b""
+    passed_on: float | None = None
     first: float | None = None
     usage: Usage = field(default_factory=Usage)
+    recording: Recording | None = None
 
     def add(self, piece: bytes) -> None:
         """Note a piece of the answer."""
         if self.first is None:
             self.first = time.monotonic()
+        if self.recording is not None:
+            self.recording.answered(piece)
         if len(self.head) < _KEPT:
             self.head += piece[: _KEPT - len(self.head)]
         self.tail = (self.tail + piece)[-_KEPT:] if len(piece) < _KEPT else piece[-_KEPT:]
@@ -112,7 +120,18 @@ class Relay:
             # as web servers note it: the client has closed its request
             state.status = 499
         finally:
+            ended = time.monotonic()
+            timing = Timing(
+                begun=begun,
+                passed_on=state.passed_on,
+                first=state.first,
+                ended=ended,
+                streams=state.streams,
+                usage=state.usage,
+            )
             self._count(state, begun)
+            observe(self.metrics, self.endpoint, state.model, state.status, timing)
+            self.pool.requests.add(_entry(scope, state, timing))
             _log.info(
                 "%s %s %s %.2f s %s%s",
                 state.status,
@@ -131,6 +150,9 @@ class Relay:
         Raises:
             RefusalError: It is for none, or what it asks for is not to be had.
         """
+        if self.pool.requests.bodies:
+            state.recording = Recording()
+            state.recording.asked(raw)
         fields = await self.bodies.understand(raw)
         model = self._model(fields)
         state.model = model.name
@@ -194,6 +216,7 @@ class Relay:
         state: ResponseState,
     ) -> bool:
         """Asks a server; whether it ended before it has answered anything."""
+        state.passed_on = time.monotonic()
         headers = [pair for pair in scope["headers"] if pair[0] in _ASKED]
         url = f"{server.base_url}/{self.endpoint}"
         try:
@@ -212,6 +235,8 @@ class Relay:
         """Report what went wrong, as far as the client can still be told."""
         if not state.status:
             state.status = refusal.status
+            if state.recording is not None:
+                state.recording.answered(dialect_of(scope).body(refusal.failure(scope)))
             await refuse(scope, send, refusal)
             return
         _log.warning("%s", refusal.message)
@@ -242,6 +267,32 @@ class Relay:
 
 
 _ASKED = (b"content-type", b"accept")
+
+
+def _entry(scope: Scope, state: ResponseState, timing: Timing) -> dict[str, object]:
+    """A request as the log of requests has it."""
+    took = timing.ended - timing.begun
+    usage = state.usage
+    return {
+        "time": format_moment(datetime.fromtimestamp(time.time() - took, UTC)),
+        "id": request_id_of(scope),
+        "method": scope["method"],
+        "path": scope["path"],
+        "model": state.model or None,
+        "key": state.key or None,
+        "status": state.status,
+        "duration_s": round(took, 6),
+        "queue_s": _rounded(timing.queue),
+        "first_token_s": _rounded(timing.first_token),
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "cached_tokens": usage.cached,
+        **(state.recording.to_dict() if state.recording is not None else {}),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 async def _hand_on(

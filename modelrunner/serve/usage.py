@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 _FIELD = re.compile(
     rb'"(prompt_tokens|input_tokens|cache_read_input_tokens|cache_creation_input_tokens'
-    rb'|completion_tokens|output_tokens|prompt_n|cache_n|predicted_n)":\s*(\d{1,12})(?=[\s,}])'
+    rb"|completion_tokens|output_tokens|cached_tokens|prompt_n|cache_n|predicted_n"
+    rb'|prompt_ms|predicted_ms)":\s*(\d{1,12}(?:\.\d{1,20})?)(?=[\s,}])'
 )
 _LONGEST = 64
 """Bytes of a field with its value: what may be cut in two by the end of a piece."""
@@ -21,15 +22,15 @@ class Usage:
     quotation mark within a text is escaped, so that no text can pass for a field.
     """
 
-    _values: dict[str, int] = field(default_factory=dict)
+    _values: dict[str, float] = field(default_factory=dict)
     _rest: bytes = b""
 
     def add(self, piece: bytes) -> None:
         """Read one more piece of the answer."""
         text = self._rest + piece
         for name, value in _FIELD.findall(text):
-            # bounded: twelve digits, see `_FIELD`
-            self._values[name.decode()] = int(value)
+            # bounded: few digits, see `_FIELD`
+            self._values[name.decode()] = float(value)
         self._rest = text[-_LONGEST:]
 
     @property
@@ -37,19 +38,39 @@ class Usage:
         """Tokens of the prompt; None where the answer does not say."""
         values = self._values
         if "prompt_tokens" in values:
-            return values["prompt_tokens"]
+            return round(values["prompt_tokens"])
         if "input_tokens" in values:
             # Anthropic's API counts what was cached apart
-            return values["input_tokens"] + sum(values.get(name, 0) for name in _CACHED)
+            return round(values["input_tokens"] + sum(values.get(name, 0) for name in _CACHED))
         if "prompt_n" in values:
             # what llama.cpp adds to a stream whose client has not asked for its usage
-            return values["prompt_n"] + values.get("cache_n", 0)
+            return round(values["prompt_n"] + values.get("cache_n", 0))
         return None
 
     @property
     def completion(self) -> int | None:
         """Tokens of the answer; None where the answer does not say."""
-        for name in ("completion_tokens", "output_tokens", "predicted_n"):
-            if name in self._values:
-                return self._values[name]
-        return None
+        return self._first("completion_tokens", "output_tokens", "predicted_n")
+
+    @property
+    def cached(self) -> int | None:
+        """Tokens of the prompt that came from the cache; None where the answer does not say."""
+        return self._first("cached_tokens", "cache_read_input_tokens", "cache_n")
+
+    @property
+    def prompt_s(self) -> float | None:
+        """Seconds that reading the prompt took; None where the answer does not say."""
+        return self._seconds("prompt_ms")
+
+    @property
+    def completion_s(self) -> float | None:
+        """Seconds that writing the answer took; None where the answer does not say."""
+        return self._seconds("predicted_ms")
+
+    def _first(self, *names: str) -> int | None:
+        found = next((self._values[name] for name in names if name in self._values), None)
+        return None if found is None else round(found)
+
+    def _seconds(self, name: str) -> float | None:
+        found = self._values.get(name)
+        return None if found is None else found / 1000

@@ -547,6 +547,40 @@ def test_a_log_is_followed(detached: CommandLine) -> None:
         assert follower.wait(10) == 130
 
 
+def test_requests_are_logged_and_what_was_said_only_where_it_is_asked_for(
+    detached: CommandLine,
+) -> None:
+    plain = json.loads(detached("serve", TALKER, "--port", "0", "-d", "--json").stdout)
+    post(plain["url"], chat(TALKER))
+    wait_until(lambda: detached("logs", "--requests").stdout != "")
+    (entry,) = map(json.loads, detached("logs", "--requests", "--json").stdout.splitlines())
+    assert (entry["method"], entry["path"]) == ("POST", "/v1/chat/completions")
+    assert (entry["model"], entry["status"]) == (f"{TALKER}:latest", 200)
+    assert entry["prompt_tokens"] > 0
+    assert "request" not in entry
+    detached("stop", "--all")
+    told = json.loads(
+        detached("serve", TALKER, "--port", "0", "-d", "--json", "--record-requests").stdout
+    )
+    with subprocess.Popen(
+        detached.argv("logs", "--requests", "--follow", TALKER),
+        env=dict(detached.environ),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as follower:
+        post(told["url"], {"model": "nobody"})
+        post(told["url"], chat(TALKER))
+        assert f" 200 POST /v1/chat/completions {TALKER}:latest " in follower.stdout.readline()
+        assert follower.stdout.readline().startswith("request: {")
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 130
+    every = detached("logs", "--requests", "--json").stdout.splitlines()
+    assert [json.loads(line)["status"] for line in every] == [404, 200]
+    last = detached("logs", "--requests", "--json", "-n", "1").stdout.splitlines()
+    assert last == every[-1:]
+    assert list((detached.home / "state" / "serve").glob("*.jsonl")) != []
+
+
 # What is wrong with the command line.
 
 

@@ -1,11 +1,14 @@
 """`modelrunner logs`."""
 
+import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
@@ -15,14 +18,19 @@ from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
 from modelrunner.serve.process.control import states
 from modelrunner.serve.process.records import model_logs, server_logs
+from modelrunner.serve.request_log import before, request_logs, request_text
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize
+from modelrunner.wire import parse_object
 
 _TICK_S = 0.2
 _CHUNK = 65536
 
 
-@command(examples="  modelrunner logs\n  modelrunner logs ai/smollm2 -f\n  modelrunner logs -n 20")
+@command(
+    examples="  modelrunner logs\n  modelrunner logs ai/smollm2 -f\n  modelrunner logs -n 20\n"
+    "  modelrunner logs --requests --json | jq .first_token_s"
+)
 def logs(
     context: Context,
     reference: Annotated[
@@ -39,8 +47,18 @@ def logs(
         int | None,
         typer.Option("--tail", "-n", min=0, metavar="N", help="Print only the last N lines."),
     ] = None,
+    requests: Annotated[
+        bool,
+        typer.Option(
+            "--requests",
+            help="Print what was requested, of all models or of one: status, times, tokens.",
+        ),
+    ] = False,
 ) -> None:
-    """Print the log of a server, or of the runtime of a model."""
+    """Print the log of a server, of the runtime of a model, or of requests."""
+    if requests:
+        _print_requests(context, reference, count, follow=follow)
+        return
     path = _log(context, reference)
     for line in _lines(path, count, follow=follow):
         shown = sanitize(line.decode(errors="replace")).rstrip("\n")
@@ -50,6 +68,54 @@ def logs(
             context.console.print(shown)
         if follow:
             context.console.flush()
+
+
+def _print_requests(
+    context: Context, reference: str | None, count: int | None, *, follow: bool
+) -> None:
+    """Print the requests of a running server, or else of the last one."""
+    path = _newest(request_logs(context.settings.servers), "no requests found")
+    names = None if reference is None else _names(context, reference)
+
+    def wanted(lines: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
+        for line in lines:
+            entry = _entry(line)
+            if entry is not None and (names is None or entry.get("model") in names):
+                yield entry
+
+    with BufferedReader(open_inside(path, "read")) as file:
+        entries = wanted(chain(_earlier(before(path)), file))
+        _emit(context, entries if count is None else deque(entries, maxlen=count))
+        if follow:
+            context.console.flush()
+            for entry in wanted(_coming(file, path)):
+                _emit(context, [entry])
+                context.console.flush()
+
+
+def _earlier(path: Path) -> Iterator[bytes]:
+    try:
+        file = open_inside(path, "read")
+    except FileNotFoundError:
+        return
+    with BufferedReader(file) as lines:
+        yield from lines
+
+
+def _entry(line: bytes) -> Mapping[str, Any] | None:
+    """Return a request; None for a line that a full disk has cut."""
+    try:
+        return parse_object(line)
+    except ValueError:
+        return None
+
+
+def _emit(context: Context, entries: Iterable[Mapping[str, Any]]) -> None:
+    for entry in entries:
+        if context.console.json:
+            context.console.emit_line(entry)
+        else:
+            context.console.print(sanitize(request_text(entry)))
 
 
 def _log(context: Context, reference: str | None) -> Path:
@@ -92,23 +158,33 @@ def _lines(path: Path, count: int | None, *, follow: bool) -> Iterator[bytes]:
             yield from _coming(file, path)
 
 
-def _coming(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield lines as they are written; a truncated log is followed from its beginning."""
-    rest = b""
-    while True:
-        chunk = file.read(_CHUNK)
-        if not chunk:
+def _coming(file: "BufferedReader[Any]", path: Path) -> Iterator[bytes]:
+    """Yield lines as they are written; a log that is replaced is followed from its beginning."""
+    with ExitStack() as opened:
+        rest = b""
+        while True:
+            chunk = file.read(_CHUNK)
+            if chunk:
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+                continue
             time.sleep(_TICK_S)
-            if _size(path) < file.tell():
+            found = _status(path)
+            if found is None:
+                continue
+            if not os.path.samestat(found, os.fstat(file.fileno())):
+                # what was written before it was replaced comes first
+                if not file.peek(1):
+                    with suppress(FileNotFoundError):
+                        file = opened.enter_context(BufferedReader(open_inside(path, "read")))
+                        rest = b""
+            elif found.st_size < file.tell():
                 file.seek(0)
                 rest = b""
-            continue
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
 
 
-def _size(path: Path) -> int:
+def _status(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_size
+        return path.stat()
     except FileNotFoundError:
-        return 0
+        return None

@@ -139,6 +139,13 @@ def serve_models(
             help="Limit the memory of all models together, and of each (default: what is free).",
         ),
     ] = None,
+    record_requests: Annotated[
+        bool,
+        typer.Option(
+            "--record-requests",
+            help="Record the text of requests and answers for `modelrunner logs --requests`.",
+        ),
+    ] = False,
     launch: Launch = NO_LAUNCH_OPTIONS,
     mmproj: Mmproj = None,
     runtime: RuntimeChoice = None,
@@ -188,6 +195,7 @@ def serve_models(
             library=planner.library(),
             everything=everything,
             control_key=control,
+            record_requests=record_requests,
         )
         if detach:
             serve_detached(context, order, listener, choice.made)

@@ -50,6 +50,7 @@ class ServeOrder:
         everything: Whether all models of the store are served, those that come later too.
         control_key: What requests carry that may change the store from anywhere; None for one that
             only this program knows.
+        record_requests: Whether bodies of requests and answers are logged too.
     """
 
     models: Sequence[Served]
@@ -66,6 +67,7 @@ class ServeOrder:
     library: Library | None = None
     everything: bool = False
     control_key: str | None = field(default=None, repr=False)
+    record_requests: bool = False
 
 
 def require_libraries() -> None:
@@ -175,6 +177,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway
     from modelrunner.serve.pool import ModelPool
+    from modelrunner.serve.request_log import RequestLog, request_log_of
 
     control_key = order.control_key or secrets.token_urlsafe(32)
     record = Record(
@@ -185,6 +188,9 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         control_key=control_key,
         models=tuple(model.name for model in order.models),
     )
+    requests = RequestLog(request_log_of(log), bodies=order.record_requests)
+    with disk_errors(order.state, STATE_HINT):
+        requests.begin()
     pool = ModelPool(
         order.runtime,
         order.models,
@@ -193,6 +199,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         order.keep_alive,
         strict=order.strict,
         history=None if order.builds is None else _History(order.builds, order.runtime),
+        requests=requests,
     )
     policy = AccessPolicy(order.host, order.keys, control_key, order.origins, order.hosts)
     with recorded(order.state, record):

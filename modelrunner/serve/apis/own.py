@@ -14,6 +14,7 @@ from modelrunner.serve.process.records import CONTROL
 from modelrunner.serve.web.key_page import wants_html
 from modelrunner.serve.web.markup import response
 from modelrunner.serve.web.page import Page
+from modelrunner.version import __version__
 
 
 def routes(server: Server) -> list[Route]:
@@ -51,9 +52,11 @@ class _Api:
             "model_memory_bytes": joined((s.model.name, s.model.memory or 0) for s in loaded),
             "requests_in_progress": joined((slot.model.name, slot.users) for slot in slots),
             "request_body_bytes": {(): self.server.bodies.held},
+            "build_info": {(("version", __version__),): 1},
         }
         return PlainTextResponse(
-            self.server.pool.metrics.text(gauges), media_type="text/plain; version=0.0.4"
+            self.server.pool.metrics.text(gauges),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
         )
 
     async def models(self, _request: Request) -> Response:
