@@ -4,7 +4,8 @@ A `Listener` is any callable that takes an `Event`. Calls are serialized: a list
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ that reads well but cannot be true is kept and named in `warnings`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from modelrunner.values import dataclass
 
 ShapeValue = int | bool | str | tuple[int, ...]
 Shape = Mapping[str, ShapeValue]

@@ -5,7 +5,8 @@ Every step is linear in the text and takes any text: what is not a heading, fenc
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from modelrunner.values import dataclass
 
 # A card has some 6 kB, and the longest row of a real table some 400 characters.
 LINE_LIMIT = 1 << 16

@@ -15,7 +15,8 @@ off does not count.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from modelrunner.values import dataclass
 
 DONE = "[DONE]"
 """The data of the event that ends an answer, by OpenAI's convention."""

@@ -1,12 +1,13 @@
 """Names of runtimes: `vulkan`, `vulkan@b11434`, or the reference of an image."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from modelrunner.errors import UsageError
 from modelrunner.oci.image import build_in
 from modelrunner.oci.reference import Reference
 from modelrunner.text import suggest
+from modelrunner.values import dataclass
 
 AUTO = "auto"
 REPOSITORY = "ghcr.io/ggml-org/llama.cpp"

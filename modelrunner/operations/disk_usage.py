@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import IntegrityError
@@ -11,6 +10,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import Leftover, leftovers, live_digests
+from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

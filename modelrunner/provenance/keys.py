@@ -1,6 +1,6 @@
 """Signatures against public keys: ECDSA, Ed25519 and RSA, as cosign makes them."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelrunner.errors import ConfigError
 from modelrunner.system import installation
 from modelrunner.text import os_reason
+from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from modelrunner.registry import helpers
 from modelrunner.registry.credentials import HUB_KEY, Credential
 from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
+from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _DAMAGED = "correct the file, or set DOCKER_CONFIG to another directory"

@@ -2,8 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
+
+from modelrunner.values import dataclass
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -1,7 +1,9 @@
 """The tokens of an answer, read from its bytes as they pass."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from modelrunner.values import dataclass
 
 _FIELD = re.compile(
     rb'"(prompt_tokens|input_tokens|cache_read_input_tokens|cache_creation_input_tokens'

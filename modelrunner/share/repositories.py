@@ -6,7 +6,6 @@ containerd does, the path is one of that registry.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
@@ -19,6 +18,7 @@ from modelrunner.oci.reference import (
     split_name,
 )
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """A place that a model could be put into: a GPU's memory or the host's."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from modelrunner.values import dataclass
 
 NO_DEVICE = "none"
 """The name for no GPU at all."""

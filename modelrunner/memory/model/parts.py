@@ -1,7 +1,8 @@
 """What the shape of a model is made of: layers, experts, recurrences, weights."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

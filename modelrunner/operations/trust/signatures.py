@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from modelrunner.registry.oci.referrers import (
     ReferrerPlace,
     ReferrerSource,
 )
+from modelrunner.values import dataclass
 
 Ask = Callable[[Reference], Sequence[ReferrerPlace]]
 """Opens the places that may keep signatures of a model."""

@@ -1,7 +1,5 @@
 """Docker Model Runner's API beside OpenAI's: models, and what is in memory."""
 
-from dataclasses import dataclass
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -10,6 +8,7 @@ from modelrunner.serve.apis.served import Server, capabilities_of, moment, size_
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.models import Called
 from modelrunner.serve.pool import Slot
+from modelrunner.values import dataclass
 
 _MOST_NAMES = 256
 

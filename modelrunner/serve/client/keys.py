@@ -2,7 +2,9 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
