@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,6 @@ from modelrunner.errors import DoesNotFitError, InvalidReferenceError
 from modelrunner.events import Listener, ignore
 from modelrunner.oci.reference import Reference
 from modelrunner.store import store as stores
-from modelrunner.values import dataclass
 from modelrunner.workspace import Workspace
 
 # late imports: a script that lists models loads no network, no memory and no runtime

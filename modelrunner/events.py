@@ -4,8 +4,7 @@ A `Listener` is any callable that takes an `Event`. Calls are serialized: a list
 """
 
 from collections.abc import Callable
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

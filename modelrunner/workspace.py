@@ -7,13 +7,12 @@ A workspace is never changed: what differs for one command is another workspace.
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import NotInStoreError, TransferError, UsageError
-from modelrunner.values import dataclass
 
 # late imports: most commands use a part of this, and start without the rest
 if TYPE_CHECKING:

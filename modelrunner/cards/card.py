@@ -5,9 +5,7 @@ that reads well but cannot be true is kept and named in `warnings`.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass, field
 
 ShapeValue = int | bool | str | tuple[int, ...]
 Shape = Mapping[str, ShapeValue]

@@ -6,12 +6,12 @@ lie beside this module in `data`; in a source checkout they lie in `cards` at th
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import CardNotFoundError
 from modelrunner.text import closest, did_you_mean
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Card

@@ -5,8 +5,7 @@ Every step is linear in the text and takes any text: what is not a heading, fenc
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass
 
 # A card has some 6 kB, and the longest row of a real table some 400 characters.
 LINE_LIMIT = 1 << 16

@@ -6,12 +6,11 @@ without VRAM is a file listing with decimal sizes; with it, `GB` and `MB` are po
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.cards import cells
 from modelrunner.cards.card import Variant, tag_of
 from modelrunner.cards.markdown import ROW_LIMIT, Section, Table, label, plain
-from modelrunner.values import dataclass
 
 _TITLE = re.compile(r"(?:\S+\s+)?available model variants\b.*", re.IGNORECASE)
 _NOTE = re.compile(r">?\s*[`*]*(?:[\w./-]*:)?latest[`*]*\s*(?:→|⇒|➜|->|=>)\s*[`*:]*([^`*\s]+)")

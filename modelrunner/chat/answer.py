@@ -6,11 +6,11 @@ llama-server puts `usage` and `timings` in a last chunk without choices; other s
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.chat.tool_call import ToolCall
 from modelrunner.text import encodable
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 Chunk = Mapping[str, Any]

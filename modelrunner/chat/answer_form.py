@@ -4,7 +4,7 @@ Runtimes turn a schema into a grammar, and some turn a contradiction into one wi
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from modelrunner.chat.client import SamplingOptions
 from modelrunner.chat.repetition import REPEATED
 from modelrunner.errors import AnswerCutError, RuntimeFailedError, UsageError
 from modelrunner.text import json_fault, os_reason, sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _PAIRS = (

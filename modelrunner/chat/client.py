@@ -17,7 +17,7 @@ meant for loopback cannot leave it by way of the environment.
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.chat.answer import (
@@ -45,7 +45,6 @@ from modelrunner.errors import (
 )
 from modelrunner.net import http_connection
 from modelrunner.text import encodable, sanitize_line
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse

@@ -1,11 +1,11 @@
 """What was said so far: the messages that a model sees with the next one."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from modelrunner.chat.tool_call import ToolCall
 from modelrunner.text import encodable
-from modelrunner.values import dataclass
 
 Role = Literal["system", "user", "assistant", "tool"]
 

@@ -15,8 +15,7 @@ off does not count.
 
 import re
 from collections.abc import Iterable, Iterator
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass
 
 DONE = "[DONE]"
 """The data of the event that ends an answer, by OpenAI's convention."""

@@ -18,10 +18,9 @@ tags in code. Only a closing tag that nothing has opened turns what came before 
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
-
-from modelrunner.values import dataclass
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "reason", "seed:think")
 _PAIRS = (

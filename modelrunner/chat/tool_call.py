@@ -12,11 +12,10 @@ of its own, a name that a function can have and an object of arguments, whatever
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelrunner.text import encodable
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _MOST_CALLS = 64

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -25,7 +25,6 @@ from modelrunner.errors import (
     ModelRunnerError,
     TransferError,
 )
-from modelrunner.values import dataclass
 from modelrunner.workspace import Workspace
 
 # late imports: every start loads this, and `--help` and `--version` need no more

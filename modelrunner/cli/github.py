@@ -7,6 +7,7 @@ lines that the runner finds in a step's messages; it reads stderr as well as std
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,6 @@ from modelrunner.errors import LockOutdatedError, ModelRunnerError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Pulled
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 _OUTPUT = "GITHUB_OUTPUT"
 _SUMMARY = "GITHUB_STEP_SUMMARY"

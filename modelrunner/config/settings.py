@@ -9,14 +9,13 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.errors import ConfigError
 from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     pass

@@ -1,11 +1,11 @@
 """What stands before the tensor data of a GGUF file, as values."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
 from modelrunner.gguf.tensor_types import TENSOR_TYPES
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.errors import MalformedGGUFError
 from modelrunner.gguf.file_types import file_type_name
 from modelrunner.gguf.header import Array, Header, TensorInfo, Value
 from modelrunner.units import format_count
-from modelrunner.values import dataclass
 
 Kind = Literal["model", "projector", "adapter", "vocabulary", "imatrix", "header without tensors"]
 

@@ -1,7 +1,7 @@
 """The artifact that a model of the Hugging Face Hub is made into, the same wherever it is made."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.huggingface.files import HubFile, HubModel, every
 from modelrunner.huggingface.names import Kind, said_of
@@ -11,7 +11,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 PARAMETER_FILES = ("params", "generation_config.json")
 """Files at the top of a repository that say how its models are sampled; the first that is there

@@ -12,6 +12,7 @@ A model's label is the shortest tag that means it and no other: its quantization
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
@@ -36,7 +37,6 @@ from modelrunner.oci.hub_address import tag_of, unquoted
 from modelrunner.oci.model.naming import SHARD
 from modelrunner.text import sanitize_line, with_article
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 
 DEFAULTS = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "F16", "BF16")
 """What is taken where nothing is asked for: the usual one, else the nearest to it."""

@@ -9,12 +9,12 @@ model in another) counts as a model where the repository has nothing but such fi
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from modelrunner.oci.model.naming import SHARD
-from modelrunner.values import dataclass
 
 
 class Kind(StrEnum):

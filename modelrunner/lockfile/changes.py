@@ -1,13 +1,13 @@
 """Comparing: whether a lock satisfies an intent, and what differs between two locks of a model."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.lockfile.intent import Fit, Intent, ModelIntent
 from modelrunner.lockfile.lock import CONFIG, Lock, LockedBlob, LockedModel
 from modelrunner.lockfile.runtime import RUNTIME, LockedRuntime, RuntimeIntent
 from modelrunner.oci.reference import Reference
-from modelrunner.values import dataclass
 
 ChangeKind = Literal["added", "removed", "updated"]
 IMAGE = "image"

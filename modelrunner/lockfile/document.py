@@ -5,14 +5,13 @@ Its size is bounded, and the marks that version control leaves of a conflict are
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from modelrunner.errors import Fact, ModelRunnerError
 from modelrunner.text import TOML_HINT, available, os_hint, os_reason, suggest
-from modelrunner.values import dataclass
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")

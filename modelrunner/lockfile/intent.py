@@ -18,7 +18,7 @@ A model has a name, by which `lock --update` and `pull --locked` take it; the ru
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,7 +29,6 @@ from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.runtime_name import AUTO, BACKENDS, named
 from modelrunner.units import format_size, parse_size
-from modelrunner.values import dataclass
 
 EXAMPLE = 'models.chat = "ai/smollm2:135M-Q4_K_M"'
 KIND = Kind(

@@ -30,7 +30,7 @@ what changes is what a review should see.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import LockError
@@ -39,7 +39,6 @@ from modelrunner.lockfile.runtime import LockedImage, LockedRuntime
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import HUGGING_FACE, Reference
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     # whoever reads a lock needs no manifest

@@ -1,5 +1,6 @@
 """The two files of a project, side by side: in the working directory, unless named."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import LockOutdatedError, UsageError
@@ -7,7 +8,6 @@ from modelrunner.lockfile.changes import disagreements
 from modelrunner.lockfile.intent import Intent, read_intent
 from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.reader import read_lock, require_lock
-from modelrunner.values import dataclass
 
 INTENT_NAME = "modelrunner.toml"
 LOCK_NAME = "modelrunner.lock"

@@ -4,6 +4,7 @@ Errors name the line. A lock is never repaired in silence: it is a promise about
 content, and somebody has changed it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,7 +33,6 @@ from modelrunner.oci.model.layers import Role
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
 from modelrunner.system.installation import Installation
-from modelrunner.values import dataclass
 
 KIND = Kind(
     LockError,

@@ -7,12 +7,11 @@ image = "vulkan@b11434"          # as `runtimes install` takes it, or the refere
 The lock has the index that this names, and the image of every platform in it.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.image import Platform
 from modelrunner.oci.reference import Reference
-from modelrunner.values import dataclass
 
 RUNTIME = "runtime"
 """What `lock --update` and `pull --locked` call it."""

@@ -6,13 +6,13 @@ whose logits are all kept, twice. That puts the truth, in most rows, between Siz
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.estimate import Estimate
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import padded
-from modelrunner.values import dataclass
 
 CARD_CONTEXT = 4096
 """Tokens that every row's VRAM is for."""

@@ -4,10 +4,10 @@ The packager's context size counts before what the model was trained for and bef
 `run`, `serve`, `estimate` and `export` all take their default from `default_context`.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.memory.plan.load import PADDING, padded
-from modelrunner.values import dataclass
 
 ContextSource = Literal["requested", "packaged", "trained", "usual", "memory"]
 

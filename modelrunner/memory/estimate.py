@@ -1,6 +1,6 @@
 """How much memory a model needs for a use, where each byte goes, and what the answer rests on."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.memory.model.shape import ModelShape
@@ -13,7 +13,6 @@ from modelrunner.memory.plan.kv_cache import (
 )
 from modelrunner.memory.plan.load import Load
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 Source = Literal["measured", "header", "config", "card"]
 

@@ -5,7 +5,7 @@ only its lower bound fits into may do.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 from typing import Literal
@@ -17,7 +17,6 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.memory.schedule import Placement
 from modelrunner.memory.split import Share, layers_on_gpus, placement, shares_of
-from modelrunner.values import dataclass
 
 Verdict = Literal["fits", "maybe", "partial", "no", "unknown"]
 

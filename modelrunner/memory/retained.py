@@ -6,14 +6,13 @@ for models whose memory cannot be cut at any token, states of each conversation 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import checkpoint_bytes, kv_cache_bytes, recurrent_bytes
 from modelrunner.memory.plan.load import Load
-from modelrunner.values import dataclass
 
 MIB = 1024 * 1024
 USUAL_PROMPTS = 512 * MIB

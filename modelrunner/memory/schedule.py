@@ -7,6 +7,7 @@ are copied to it, one operation after the other.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 
 from modelrunner.memory.model.shape import ModelShape
@@ -14,7 +15,6 @@ from modelrunner.memory.plan.graph import graph_of
 from modelrunner.memory.plan.kv_cache import layer_state_bytes, planned, window_cells
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import OUTSIDE, Graph, Heap, Tensor
-from modelrunner.values import dataclass
 
 OFFLOADED_ROWS = 32
 """Rows from which on a GPU computes what has its weights in host memory."""

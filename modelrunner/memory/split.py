@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from modelrunner.memory.estimate import without_compute
@@ -10,7 +10,6 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import layer_cache_bytes, layer_state_bytes, own_draft_bytes
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.schedule import Placement, compute_by_device
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

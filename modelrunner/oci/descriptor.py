@@ -5,12 +5,11 @@ digest, of the registry that was named.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci.digest import Digest
-from modelrunner.values import dataclass
 
 MAX_SIZE = 1 << 50
 

@@ -1,11 +1,11 @@
 """A digest: the one way in which content is named, and the only way to a path in the store."""
 
 import re
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
 from modelrunner.errors import MalformedManifestError
-from modelrunner.values import dataclass
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _SHORT = 12

@@ -4,7 +4,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
@@ -13,7 +13,6 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_json
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _LAYERS = re.compile(
     r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"

@@ -7,14 +7,13 @@ Only the raw bytes have the digest, so they are kept as they came; a manifest of
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor, annotations_of
 from modelrunner.oci.digest import Digest
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_document
 
 MAX_BYTES = 4 * 1024 * 1024

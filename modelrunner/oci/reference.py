@@ -12,13 +12,12 @@ for one.
 """
 
 import re
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of, unquoted
-from modelrunner.values import dataclass
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"

@@ -1,13 +1,12 @@
 """Names of runtimes: `vulkan`, `vulkan@b11434`, or the reference of an image."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.errors import UsageError
 from modelrunner.oci.image import build_in
 from modelrunner.oci.reference import Reference
 from modelrunner.text import suggest
-from modelrunner.values import dataclass
 
 AUTO = "auto"
 REPOSITORY = "ghcr.io/ggml-org/llama.cpp"

@@ -4,6 +4,7 @@ What an entry means, an archive of models and a layer of an image know themselve
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from tarfile import (
     BLOCKSIZE,
     GNUTYPE_LONGLINK,
@@ -17,7 +18,6 @@ from tarfile import (
 from typing import Protocol
 
 from modelrunner.errors import IntegrityError
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_count
 
 _CHUNK = 1024 * 1024

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ from modelrunner.chat.sse import DONE, events
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.net import http_connection
 from modelrunner.runtime.base import Server
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ is kept until the runtime or a driver changes, since to ask takes up to a second
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +30,6 @@ from modelrunner.memory.devices.merge import maker_of, matched
 from modelrunner.memory.devices.probe import DEADLINE, ask
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 # late imports: `card` and `cards` on a machine without a GPU have no runtime to ask

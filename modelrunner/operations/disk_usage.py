@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import IntegrityError
@@ -10,7 +11,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import Leftover, leftovers, live_digests
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ one request more and is downloaded only where that is asked for.
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
@@ -17,7 +18,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.values import dataclass
 
 AT_ONCE = 8
 """Registries that are asked at the same time."""

@@ -1,12 +1,12 @@
 """Removal: planned, shown, done. Names go first, blobs last."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from modelrunner.errors import DiskFullError, ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import make_room_by, make_room_by_notes, remove_blobs_of
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ that is still arriving lies elsewhere and is not damage.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,6 @@ from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import copied_layers
 from modelrunner.units import counted
-from modelrunner.values import dataclass
 
 State = Literal["good", "damaged", "absent", "malformed", "unreadable", "replaced"]
 

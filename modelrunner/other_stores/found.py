@@ -1,14 +1,13 @@
 """What is found in another program's directory."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from modelrunner.disk.inside import open_content
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 Role = Literal["weights", "projector", "license", "parameters"]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
@@ -9,7 +10,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.other_stores import docker_models, hf_cache, lm_studio, ollama
 from modelrunner.other_stores.found import Found, Unusable
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _NEAR = 12
 

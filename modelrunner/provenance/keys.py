@@ -1,6 +1,6 @@
 """Signatures against public keys: ECDSA, Ed25519 and RSA, as cosign makes them."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from modelrunner.errors import ConfigError
 from modelrunner.system import installation
 from modelrunner.text import os_reason
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey

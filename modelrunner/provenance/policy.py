@@ -20,6 +20,7 @@ trusted_root = "root.json"           # of one's own Sigstore
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,7 +28,6 @@ from typing import Any, Literal, get_args
 from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.text import TOML_HINT, os_hint, os_reason, toml_fault
-from modelrunner.values import dataclass
 
 NAME = "verify.toml"
 VERSION = 1

@@ -17,10 +17,10 @@ Sources: cosign `specs/SIGNATURE_SPEC.md`, the in-toto attestation and DSSE spec
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelrunner.errors import MalformedManifestError
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"

@@ -7,11 +7,11 @@ runs nothing.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 Level = Literal["danger", "notice"]
 

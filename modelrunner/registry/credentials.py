@@ -8,7 +8,7 @@ import base64
 import errno
 import logging
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,6 @@ from modelrunner.errors import ConfigError
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry import helpers
 from modelrunner.text import mask, os_reason
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_object
 
 HUB_KEY = "https://index.docker.io/v1/"

@@ -12,6 +12,7 @@ followed on the same host only, since nothing else has to be asked.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -33,7 +34,6 @@ from modelrunner.registry.http.exchange import Exchange, finishing, new_session,
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 if TYPE_CHECKING:

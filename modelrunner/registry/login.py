@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from modelrunner.registry import helpers
 from modelrunner.registry.credentials import HUB_KEY, Credential
 from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.text import json_fault, os_hint, os_reason
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _DAMAGED = "correct the file, or set DOCKER_CONFIG to another directory"

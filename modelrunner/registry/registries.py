@@ -1,7 +1,7 @@
 """Which place a reference's model comes from, and goes to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
 
@@ -19,7 +19,6 @@ from modelrunner.registry.oci.referrers import ReferrerPlace, ReferrerSource
 from modelrunner.registry.oci.sink import OciSink
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
-from modelrunner.values import dataclass
 
 
 class LanStores:

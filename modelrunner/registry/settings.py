@@ -1,6 +1,6 @@
 """What the configuration says of one registry."""
 
-from modelrunner.values import dataclass
+from dataclasses import dataclass
 
 HUB_ENDPOINT = "https://huggingface.co"
 """Where the Hugging Face Hub is."""

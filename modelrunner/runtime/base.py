@@ -12,7 +12,7 @@ it needs a URL and a key, and knows nothing of the runtime:
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,6 @@ from typing import Any, Literal, Protocol, Self
 from modelrunner.disk.inside import read_inside
 from modelrunner.runtime.placement import Placement, placement_of
 from modelrunner.runtime.sampling import Sampling
-from modelrunner.values import dataclass
 
 _LONGEST_START = 4 << 20
 """Bytes of a log that are read for what a runtime says of its start."""
@@ -192,7 +191,7 @@ class RuntimeOptions:
     rope_scale: float | None = None
     rope_freq_base: float | None = None
     rpc: str | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling()  # noqa: RUF009 - it is frozen
     thinking_budget: int | None = None
     raw_flags: tuple[str, ...] = ()
 

@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.runtime.base import Availability
 from modelrunner.runtime.child import environment
 from modelrunner.system.packages import advice
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _DEADLINE_S = 10.0
 _MISSING = re.compile(

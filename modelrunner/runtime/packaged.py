@@ -9,7 +9,7 @@ when an artifact is made, and ignored, by its name, where one has it.
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from modelrunner.errors import UsageError
@@ -18,7 +18,6 @@ from modelrunner.runtime.sampling import NAMES as SAMPLERS
 from modelrunner.runtime.sampling import Sampling
 from modelrunner.runtime.settings import Value
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 CONTEXT = "context"
 """The setting that has a field of its own in the config, `context_size`."""

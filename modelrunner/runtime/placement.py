@@ -11,11 +11,10 @@ sched_reserve:   CUDA_Host compute buffer size =    16.64 MiB
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 
 HOST = "host"
 """What the host's own memory is called, whatever the buffer: mapped, repacked, pinned."""

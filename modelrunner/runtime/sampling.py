@@ -11,10 +11,8 @@ llama-cpp-python do not, so a launch says them. What a request says counts more,
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Literal, Self
-
-from modelrunner.values import dataclass
 
 Number = int | float
 

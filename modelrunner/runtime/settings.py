@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from modelrunner.errors import UsageError
@@ -19,7 +20,6 @@ from modelrunner.runtime.capabilities.think import ThinkKind
 from modelrunner.runtime.chat_templates import NAMES
 from modelrunner.runtime.sampling import LIMITS, WHOLE
 from modelrunner.text import sanitize_line, suggest
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 Value: TypeAlias = int | float | bool | str

@@ -5,6 +5,7 @@ An API is a module of `apis` with its `routes`; what is served is the same for a
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +25,6 @@ from modelrunner.serve.client.limits import Limited
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.web.key_page import KeyPage
-from modelrunner.values import dataclass
 
 _APIS = (openai, docker, own)
 _PAGES = ("/",)

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
 from modelrunner.errors import CanceledByUserError, ModelRunnerError
@@ -19,7 +19,6 @@ from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.library import Library, LocalModel, PullJob, Removal
 from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
-from modelrunner.values import dataclass
 
 _PULLS = 4
 """Pulls that run at a time; others wait."""

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvicorn
@@ -27,7 +27,6 @@ from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.library import Library
 from modelrunner.serve.pool import ModelPool
-from modelrunner.values import dataclass
 
 _GOODBYE_S = 3
 _DESCRIPTORS = 4096

@@ -4,9 +4,10 @@ A stream shows when its first token came. Where a runtime reports how long it co
 llama.cpp), the rest of the time was spent waiting, of an answer in one piece too.
 """
 
+from dataclasses import dataclass
+
 from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.usage import Usage
-from modelrunner.values import dataclass
 
 _PROVIDER = "modelrunner"
 _OPERATIONS = {

@@ -5,14 +5,13 @@ commands `pull`, `tag`, `rm` and `df` are made of, with the same policies.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from modelrunner.events import Listener
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.serve.models import Facts, Served
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,8 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import accumulate
-
-from modelrunner.values import dataclass
 
 Labels = tuple[tuple[str, str], ...]
 

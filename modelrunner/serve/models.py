@@ -1,7 +1,7 @@
 """What is served: models, by every name that a request may call them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.errors import InvalidReferenceError
@@ -9,7 +9,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
-from modelrunner.values import dataclass
 
 LONGEST_NAME = 1024
 """Characters of what may be the name of a model; none has as many."""

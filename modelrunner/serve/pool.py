@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,7 +34,6 @@ from modelrunner.serve.models import Called, Served, find
 from modelrunner.serve.process.records import log_of
 from modelrunner.serve.request_log import RequestLog
 from modelrunner.units import format_duration, format_size
-from modelrunner.values import dataclass
 
 READY_WITHIN_S = 600.0
 _REFUSED_FOR_S = 300.0

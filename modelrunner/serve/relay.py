@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +40,6 @@ from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.serve.usage import Usage
 from modelrunner.text import listed
 from modelrunner.units import format_moment
-from modelrunner.values import dataclass
 
 _DEAF_S = 300.0
 """How long a client may take none of its answer."""

@@ -7,11 +7,10 @@ file is private; when it is full, it becomes the one before, which is then repla
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.disk.inside import InsideFile, open_inside
-from modelrunner.values import dataclass
 
 SUFFIX = ".requests.jsonl"
 BODY_LIMIT = 64 * 1024

@@ -6,13 +6,13 @@ and have words of their own.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.client.request import no_media
 from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_object
 
 _SERVER_ERROR = 500

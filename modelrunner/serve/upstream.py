@@ -8,12 +8,12 @@ The answer is handed on as it comes, as much at once as has arrived.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import h11
 
 from modelrunner.serve.client.parsing import pieces
-from modelrunner.values import dataclass
 
 _CHUNK = 64 * 1024
 _CHUNKED = 8 * 1024

@@ -1,9 +1,7 @@
 """The tokens of an answer, read from its bytes as they pass."""
 
 import re
-from dataclasses import field
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass, field
 
 _FIELD = re.compile(
     rb'"(prompt_tokens|input_tokens|cache_read_input_tokens|cache_creation_input_tokens'

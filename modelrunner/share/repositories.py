@@ -6,6 +6,7 @@ containerd does, the path is one of that registry.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
@@ -18,7 +19,6 @@ from modelrunner.oci.reference import (
     split_name,
 )
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ more, and the blob is hashed again before it is used.
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,6 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.stamps import CHUNK, hash_file, look
-from modelrunner.values import dataclass
 
 Way = Literal["auto", "link", "copy"]
 """`auto` shares blocks, else links, else copies; `link` links or fails; a `copy` may be changed."""

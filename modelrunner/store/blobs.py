@@ -8,6 +8,7 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,6 @@ from modelrunner.store.layout import Layout
 from modelrunner.store.partials import is_still, locked_file, open_partial
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
 from modelrunner.store.writer import BlobWriter
-from modelrunner.values import dataclass
 
 State = Literal["absent", "damaged", "good"]
 

@@ -6,7 +6,7 @@ full reference. Changed under the store's lock and replaced in one step.
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import read_inside
@@ -16,7 +16,6 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import parse_json
 from modelrunner.oci.reference import Reference
 from modelrunner.store.layout import Layout
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

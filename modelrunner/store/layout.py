@@ -17,6 +17,7 @@ standard does not name.
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
@@ -30,7 +31,6 @@ from modelrunner.errors import (
 )
 from modelrunner.oci.digest import Digest
 from modelrunner.text import os_reason
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 VERSION = 1

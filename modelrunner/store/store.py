@@ -7,7 +7,7 @@ first: what is interrupted in between is found by `prune`, never by `find`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -43,7 +43,6 @@ from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
 from modelrunner.store.views import ensure_view, known_file
 from modelrunner.text import did_you_mean, sanitize_line
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import SECONDS_IN_USE, TEMPORARY_PREFIX, disk_errors
@@ -24,7 +25,6 @@ from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.values import dataclass
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_NESTING = 8

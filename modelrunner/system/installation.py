@@ -13,11 +13,10 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
-
-from modelrunner.values import dataclass
 
 EXTRAS: Mapping[str, Sequence[str]] = {
     "embedded": ("xllamacpp>=2026.10",),

@@ -8,9 +8,8 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from modelrunner.values import dataclass
 
 _RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 _APT_LISTS = Path("/var/lib/apt/lists")

@@ -10,13 +10,12 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from modelrunner.text import os_reason
 from modelrunner.tools.tool import Result, Tool
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 DEADLINE_S = 60.0

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.text import suggest
-from modelrunner.values import dataclass
 
 _REFUSED = "The user denied this call."
 

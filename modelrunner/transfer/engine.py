@@ -7,7 +7,7 @@ a Ctrl-C. A source without ranges gets one connection and one stream.
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,6 @@ from modelrunner.transfer.hasher import FrontHasher
 from modelrunner.transfer.limits import Growth
 from modelrunner.transfer.pieces import Pieces, piece_size
 from modelrunner.transfer.worker import Shared, Worker
-from modelrunner.values import dataclass
 
 _TICK_S = 0.05
 _QUICK_TICK_S = 0.01

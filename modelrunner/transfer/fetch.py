@@ -6,7 +6,7 @@ places have delivered, once for each: an old partial may have been the reason, o
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismatchError
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
@@ -18,7 +18,6 @@ from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.engine import Arrived, Engine
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Lock
-
-from modelrunner.values import dataclass
 
 MOST_CONNECTIONS = 16
 _NEXT_CONNECTIONS = 4

@@ -7,10 +7,8 @@ connections finish together, however fast each of them is, and few requests are 
 """
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from threading import Condition, Lock, RLock
-
-from modelrunner.values import dataclass
 
 _SMALLEST_PIECE = 1024 * 1024
 _LARGEST_PIECE = 8 * 1024 * 1024

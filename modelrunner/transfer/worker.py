@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -27,7 +27,6 @@ from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import FrontHasher
 from modelrunner.transfer.limits import Throttle
 from modelrunner.transfer.pieces import Pieces, Run
-from modelrunner.values import dataclass
 
 _SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
 _QUICK_S, _LONG_S = 0.01, 0.1

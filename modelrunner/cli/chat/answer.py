@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 from modelrunner.chat.answer import Delta, Done
@@ -14,7 +14,6 @@ from modelrunner.cli.chat.tools import Caller
 from modelrunner.cli.rendering.answer import writer_for
 from modelrunner.cli.rendering.writer import AnswerWriter, Writer, let_go, write
 from modelrunner.errors import AnswerCutError
-from modelrunner.values import dataclass
 
 _DEFAULTS = SamplingOptions()
 _MOST_TOKENS = 4096

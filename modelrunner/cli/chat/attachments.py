@@ -2,12 +2,12 @@
 
 import base64
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import UsageError
 from modelrunner.text import os_hint, os_reason, sanitize_line
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 LIMIT = 256 * 1024
 """Maximum size of a text file in a message, in bytes."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -30,7 +31,6 @@ from modelrunner.cli.chat.slash_commands.commands import LEAVING, Next, run_comm
 from modelrunner.cli.rendering.answer import keys_unseen, warm_up, writer_for
 from modelrunner.cli.rendering.writer import Writer, let_go, send_nowhere, write
 from modelrunner.errors import ContextExceededError, ModelRunnerError, RuntimeFailedError
-from modelrunner.values import dataclass
 
 _NEARLY_FULL = 0.8
 _START_ANEW = "`/clear` starts a new conversation"

@@ -1,7 +1,7 @@
 """What `run` does with a PROMPT: one question, one answer or several, as text or as JSON."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 
 from modelrunner.chat.answer import Done
@@ -14,7 +14,6 @@ from modelrunner.cli.chat.session import Session, describe
 from modelrunner.cli.context import Context
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.text import sanitize
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 

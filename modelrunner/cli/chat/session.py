@@ -1,7 +1,7 @@
 """The state of a chat: model, conversation, options."""
 
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelrunner.chat.answer import Done, Timings, Usage
@@ -16,7 +16,6 @@ from modelrunner.runtime.capabilities.think import Thinker, Thought
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.sampling import Recommended
 from modelrunner.units import counted
-from modelrunner.values import dataclass
 
 
 @dataclass(slots=True)

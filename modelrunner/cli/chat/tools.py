@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from modelrunner.chat.answer import Done
@@ -14,7 +14,6 @@ from modelrunner.errors import RuntimeFailedError
 from modelrunner.text import sanitize, sanitize_line
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Result, Toolbox
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 MOST_ROUNDS = 16

@@ -1,7 +1,7 @@
 """`modelrunner pull`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,6 @@ from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.operations.pull.placement import Placement, folders
 from modelrunner.text import sanitize_line
 from modelrunner.units import SIZE_HINT, parse_size
-from modelrunner.values import dataclass
 
 # late imports: where the store has all that a lock pins, nothing that downloads is loaded
 if TYPE_CHECKING:

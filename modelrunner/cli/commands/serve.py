@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +46,6 @@ from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.runtime.images.library import Library
 from modelrunner.store.store import StoredModel
 from modelrunner.system.processes import hide_argument
-from modelrunner.values import dataclass
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?", re.IGNORECASE)

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from modelrunner.cli.parser.completion import Offer, answer, asking_shell
 from modelrunner.cli.parser.help_text import write_parameters, write_section
 from modelrunner.errors import UsageError
 from modelrunner.text import closest, did_you_mean, sanitize_line
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand

@@ -11,12 +11,12 @@ one.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.values import dataclass
 
 # late imports: every start loads this, and each place has candidates of its own
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """Memory over context: the estimates for all contexts up to the trained one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from modelrunner.errors import UsageError
 from modelrunner.operations.estimate.report import Report
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _POINTS = 64
 _UNKNOWN_CONTEXT = 32768

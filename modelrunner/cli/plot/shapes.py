@@ -1,11 +1,11 @@
 """Memory over context as shapes of a chart."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.cli.plot.curve import Curve, ticks
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 WIDTH, HEIGHT = 720, 440
 Anchor = Literal["start", "middle", "end"]

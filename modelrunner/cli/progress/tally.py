@@ -1,7 +1,7 @@
 """The state of a transfer, as numbers and in words: shared by all styles."""
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from modelrunner.events import (
@@ -16,7 +16,6 @@ from modelrunner.events import (
     Waiting,
 )
 from modelrunner.units import format_duration, format_size
-from modelrunner.values import dataclass
 
 _SPEED_WINDOW_S = 5.0
 _SAMPLE_S = 0.1

@@ -13,10 +13,9 @@ finished in parts, so that the work for an answer grows with its length and not 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

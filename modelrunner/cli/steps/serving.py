@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import typer
@@ -13,7 +14,6 @@ from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_ad
 from modelrunner.operations.serve import run
 from modelrunner.operations.serve.run import ServeOrder
 from modelrunner.serve.client.keys import ApiKey
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

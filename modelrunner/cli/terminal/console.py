@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from modelrunner.errors import DiskFullError, ModelRunnerError
 from modelrunner.text import escape_unsafe, os_reason, sanitize, sanitize_line
-from modelrunner.values import dataclass
 
 # late imports: every start loads this, and few draw a line or a table
 if TYPE_CHECKING:

@@ -5,12 +5,11 @@ does not scroll it, and it is found again in a window that was made narrower.
 """
 
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import TextIO
 
 from modelrunner.cli.terminal.table import cell_width
-from modelrunner.values import dataclass
 
 _SPARE = 4
 _FALLBACK = 80

@@ -5,10 +5,9 @@ are never cut, since people copy them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _GAP = "  "
 _LONGEST_CELL = 200

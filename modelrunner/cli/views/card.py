@@ -5,7 +5,7 @@ A card is other people's text. No control character, markup or HTML comment leav
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,6 @@ from modelrunner.cards.parser import description_of
 from modelrunner.cards.shapes import FIELDS, format_value
 from modelrunner.text import sanitize, sanitize_line
 from modelrunner.units import format_context, format_size
-from modelrunner.values import dataclass
 
 _TEXT_LIMIT = 4000
 _CODE_INDENT = "    "

@@ -5,6 +5,7 @@ results only where nothing failed; else one error on stderr has them all.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -16,7 +17,6 @@ from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
-from modelrunner.values import dataclass
 
 # most pulls have no runtime
 if TYPE_CHECKING:

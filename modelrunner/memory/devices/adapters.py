@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from modelrunner.memory.devices.listing import pci_address
 from modelrunner.memory.devices.probe import number_in, text_of
-from modelrunner.values import dataclass
 
 Maker = Literal["nvidia", "amd", "intel"]
 

@@ -1,8 +1,7 @@
 """A place that a model could be put into: a GPU's memory or the host's."""
 
+from dataclasses import dataclass
 from typing import Literal
-
-from modelrunner.values import dataclass
 
 NO_DEVICE = "none"
 """The name for no GPU at all."""

@@ -8,7 +8,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from modelrunner.memory.devices.host import host_memory
 from modelrunner.memory.devices.listing import of_driver, pci_address
 from modelrunner.memory.devices.merge import NAMELESS, merged
 from modelrunner.memory.devices.probe import DEADLINE, ask, number_in, text_of
-from modelrunner.values import dataclass
 
 __all__ = ["Device", "Probe", "Survey", "devices", "may_have_gpu", "survey"]
 

@@ -3,10 +3,9 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from subprocess import Popen

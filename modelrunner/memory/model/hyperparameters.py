@@ -1,10 +1,10 @@
 """A model's numbers by name, out of a GGUF header or a configuration."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite
 
 from modelrunner.gguf.header import Array, Value
-from modelrunner.values import dataclass
 
 Number = int | float
 Plain = Number | str | tuple[Number, ...]

@@ -1,8 +1,7 @@
 """What the shape of a model is made of: layers, experts, recurrences, weights."""
 
+from dataclasses import dataclass
 from typing import Literal
-
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

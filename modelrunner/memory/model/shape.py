@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.gguf.header import Header, TensorInfo
@@ -17,7 +17,6 @@ from modelrunner.memory.model.layers import (
 )
 from modelrunner.memory.model.parts import Experts, Latent, Layer, StateSpace, Weights
 from modelrunner.memory.model.wiring import Wiring
-from modelrunner.values import dataclass
 
 ShapeSource = Literal["header", "config", "card"]
 

@@ -1,8 +1,7 @@
 """How the parts of a layer are put together, as far as memory depends on it."""
 
+from dataclasses import dataclass
 from typing import Literal
-
-from modelrunner.values import dataclass
 
 Gate = Literal["separate", "fused", "none"]
 Gating = Literal["softmax", "chosen", "sigmoid"]

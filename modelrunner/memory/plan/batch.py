@@ -1,12 +1,11 @@
 """The inputs of a micro batch: what is filled before the graph runs and read by many layers."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import window_cells
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import Graph, Tensor
-from modelrunner.values import dataclass
 
 ROTATION = 64
 """Quantized caches rotate heads in groups of this many numbers, or of more where they divide."""

@@ -1,7 +1,8 @@
 """What a model is asked to do, as far as memory depends on it."""
 
+from dataclasses import dataclass
+
 from modelrunner.errors import UsageError
-from modelrunner.values import dataclass
 
 CACHE_TYPES: dict[str, tuple[int, int]] = {
     "f32": (1, 4),

@@ -7,6 +7,7 @@ and nothing is executed.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
@@ -17,7 +18,6 @@ from modelrunner.oci.model.layers import Layer, Role, layer_of
 from modelrunner.oci.model.naming import SHARD, name_layers
 from modelrunner.oci.model.paths import annotated_path
 from modelrunner.oci.model.unsupported import no_weights, unknown_family
-from modelrunner.values import dataclass
 
 __all__ = ["SHARD", "Layer", "ModelArtifact", "Role"]
 

@@ -9,14 +9,13 @@ artifact's maker: shown, never calculated with.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 Family = Literal["docker", "modelpack"]
 _MAX_CONTEXT = 10**11

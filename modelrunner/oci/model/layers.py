@@ -3,13 +3,13 @@
 ModelPack calls weights, projectors and adapters alike "weight"; there the name decides.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.model.paths import annotated_path
-from modelrunner.values import dataclass
 
 
 class Role(StrEnum):

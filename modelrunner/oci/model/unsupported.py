@@ -6,13 +6,13 @@ manifests of Ollama, KitOps `pkg/lib/constants`, sigstore/cosign `pkg/types`, no
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci import media_types
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MODEL_ANNOTATIONS = ("org.cnai.model.", "org.cncf.model.", "org.containers.type")

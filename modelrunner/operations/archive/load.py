@@ -8,7 +8,7 @@ so is all of it where something is wrong: then the store is as it was.
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.disk.lock import held
 from modelrunner.errors import (
@@ -35,7 +35,6 @@ from modelrunner.store.sweep import live_digests
 from modelrunner.store.views import require_names
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _FILES = ("index.json", "oci-layout", "manifest.json")

@@ -13,6 +13,7 @@ hashed while it is written.
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tarfile import BLOCKSIZE, DIRTYPE, PAX_FORMAT, RECORDSIZE, TarInfo
@@ -30,7 +31,6 @@ from modelrunner.operations.disk_space import require_room
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 

@@ -5,13 +5,13 @@ what only an attacker would write is refused.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from tarfile import BLOCKSIZE, DIRTYPE, REGULAR_TYPES, SUPPORTED_TYPES
 from typing import Literal
 
 from modelrunner.errors import IntegrityError, SizeMismatchError
 from modelrunner.oci.tar import Readable, TarEntries, TarErrors, TarHeader
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _CHUNK = 1024 * 1024
 _MOST_MEMBERS = 200_000

@@ -11,7 +11,7 @@ and said to be old.
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,6 @@ from modelrunner.errors import CardNotFoundError, NotInStoreError, TransferError
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.text import did_you_mean
 from modelrunner.units import format_moment
-from modelrunner.values import dataclass
 
 FRESH_S = 24 * 3600.0
 """Seconds for which a copy is as good as Hub's own."""

@@ -1,7 +1,7 @@
 """What the catalog offers: its variants filtered, sorted, compared with the memory there is."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from modelrunner.cards.card import Card, Variant
@@ -11,7 +11,6 @@ from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import Budget, Verdict, fit, verdict_in
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.plan.load import PADDING, Load
-from modelrunner.values import dataclass
 
 Room = Sequence[Device] | int
 """Memory to fit into: this machine's devices, or a number of bytes."""

@@ -6,6 +6,7 @@ and are said to be so.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from modelrunner.cards.card import Card, Variant
 from modelrunner.cards.catalog import Catalog
@@ -17,7 +18,6 @@ from modelrunner.registry.docker_hub import DockerHubRepository
 from modelrunner.registry.huggingface.api import HubHit
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
 from modelrunner.runtime.capabilities.read import template_facts
-from modelrunner.values import dataclass
 
 DOCKER_HUB, HUGGING_FACE = "docker.io", "huggingface.co"
 NAMESPACE = "ai"

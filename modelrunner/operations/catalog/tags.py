@@ -5,7 +5,7 @@ manifest that differs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from modelrunner.cards.card import Card
@@ -18,7 +18,6 @@ from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.rows import Row, row_of
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
-from modelrunner.values import dataclass
 
 DETAIL_LIMIT = 50
 """Tags whose manifests are asked for at most."""

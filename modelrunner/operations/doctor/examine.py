@@ -1,7 +1,7 @@
 """The whole examination: everything that is looked at, side by side, in the order of the report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.errors import ExitStatus
@@ -15,7 +15,6 @@ from modelrunner.registry.registries import Registries
 from modelrunner.runtime.select import AUTO
 from modelrunner.store.store import Store
 from modelrunner.system.installation import Installation
-from modelrunner.values import dataclass
 
 PATIENCE_S = 20.0
 

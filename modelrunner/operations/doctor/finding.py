@@ -1,10 +1,10 @@
 """One answer of the doctor: what was looked at, how it is, and what to run where it is not well."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from modelrunner.errors import ExitStatus, ModelRunnerError
-from modelrunner.values import dataclass
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -21,7 +21,6 @@ from modelrunner.registry.huggingface.api import HubApi
 from modelrunner.registry.huggingface.source import HuggingFaceHub
 from modelrunner.registry.registries import Registries
 from modelrunner.units import format_duration
-from modelrunner.values import dataclass
 
 SILENCE_S = 6.0
 _ASKED_OF_THE_HUB = ("ratelimitpreview/test", "latest")

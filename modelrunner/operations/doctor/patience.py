@@ -7,11 +7,10 @@ does not hold the program's end up.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.errors import ExitStatus
 from modelrunner.operations.doctor.finding import Finding, broken
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ cards' own formula: what differs then is not the use that it was made for, but t
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from modelrunner.cards.card import Card, Variant
 from modelrunner.errors import IntegrityError, UnsupportedArtifactError
@@ -13,7 +14,6 @@ from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference
 from modelrunner.operations.model.headers import Headers, of_stored
 from modelrunner.store.store import Store
 from modelrunner.units import format_context, format_count, format_size
-from modelrunner.values import dataclass
 
 _SIZE_SLACK, _VRAM_SLACK = 0.01, 0.03
 _COUNT_SLACK = 0.06

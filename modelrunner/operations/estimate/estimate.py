@@ -6,7 +6,7 @@ plan of a model that is here. What the card says is shown beside in any case.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,6 @@ from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Card, Variant

@@ -13,7 +13,7 @@ asked for each time.
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,6 @@ from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model import configs, headers
 from modelrunner.registry.source import BlobStream, Source
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_object
 
 MAX_ENTRIES = 512

@@ -19,7 +19,7 @@ it is reported and changes nothing.
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from modelrunner.memory.fit import Fit
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.operations.estimate.report import Report
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 MAX_OBSERVATIONS = 128

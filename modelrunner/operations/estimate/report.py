@@ -1,7 +1,7 @@
 """What `estimate` is asked and what it answers: a use, and the memory that it takes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT
@@ -13,7 +13,6 @@ from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.memory.retained import Retained, retained, room_beside
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.cards.card import Variant

@@ -6,7 +6,7 @@ compared at the same context.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from modelrunner.cards.card import Card
@@ -24,7 +24,6 @@ from modelrunner.oci.reference import DEFAULT_TAG, Reference, match_id
 from modelrunner.operations.estimate.estimate import UNREACHED, Estimator, variant_of
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.registry.source import Source
-from modelrunner.values import dataclass
 
 MAX_HEADERS = 12
 """Manifests of one repository whose headers are read over the network."""

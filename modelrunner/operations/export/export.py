@@ -4,7 +4,7 @@ A model that is here is described from the store, any other from its registry; n
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -35,7 +35,6 @@ from modelrunner.runtime.base import RuntimeOptions
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.system.installation import Installation
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.operations.estimate.estimate import Estimator

@@ -7,7 +7,7 @@ plan.arguments(...) -> --model ... --ctx-size ...           how it is served
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from textwrap import wrap
 
@@ -18,7 +18,6 @@ from modelrunner.runtime.base import PROMPT_CACHE_MIB, LaunchSpec, RuntimeOption
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 NOBODY = 65534
 INSIDE = 8080
@@ -95,7 +94,7 @@ class ExportPlan:
     ranking: bool = False
     folder: Path | None = None
     program: str = "/usr/local/bin/llama-server"
-    advised: RuntimeOptions = RuntimeOptions()
+    advised: RuntimeOptions = RuntimeOptions()  # noqa: RUF009 - it is frozen
     asks: str | None = None
 
     @property

@@ -9,7 +9,7 @@ An update that breaks a model is then undone in one command.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, write_lightly
@@ -18,7 +18,6 @@ from modelrunner.disk.lock import held
 from modelrunner.errors import ModelRunnerError, RuntimeFailedError
 from modelrunner.runtime.base import Runtime
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 BUILDS_FILE = "builds.json"

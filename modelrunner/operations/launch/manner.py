@@ -1,5 +1,6 @@
 """How a model is asked: by messages in a chat template, or by a text that it continues."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelrunner.chat.turn_end import END_MARKERS, START_MARKERS
@@ -7,7 +8,6 @@ from modelrunner.errors import MalformedGGUFError
 from modelrunner.gguf.reader import read_header
 from modelrunner.gguf.vocabulary import control_tokens
 from modelrunner.runtime import chat_templates
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.operations.launch.plan import LaunchPlan

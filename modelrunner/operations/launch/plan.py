@@ -8,7 +8,7 @@ less.
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +50,6 @@ from modelrunner.runtime.sampling import Recommended
 from modelrunner.runtime.settings import RPC_WARNING
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 
 SHORT_CONTEXT = 8192
 """Tokens below which a cache that is packed tighter is worth what it costs."""
@@ -96,8 +95,8 @@ class LaunchPlan:
     budget: int | None = None
     own_template: Path | None = None
     projector_problem: str | None = None
-    recommended: Recommended = Recommended()
-    capabilities: Capabilities = Capabilities()
+    recommended: Recommended = Recommended()  # noqa: RUF009 - it is frozen
+    capabilities: Capabilities = Capabilities()  # noqa: RUF009 - it is frozen
     think: str | None = None
     think_note: str | None = None
     retained: Retained | None = None

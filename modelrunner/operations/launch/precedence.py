@@ -5,7 +5,7 @@ says the plan decides.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import InvalidReferenceError, UsageError
@@ -21,7 +21,6 @@ from modelrunner.runtime.sampling import Sampling, Source
 from modelrunner.runtime.settings import Value
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _GGUF = ".gguf"
 _DRAFTS = ("auto", "mtp", "ngram")

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast
 
@@ -24,7 +25,6 @@ from modelrunner.runtime.base import (
 from modelrunner.runtime.sampling import Sampling, Source
 from modelrunner.runtime.settings import Value, changes
 from modelrunner.runtime.threads import usable_cores
-from modelrunner.values import dataclass
 
 USUAL_CACHE = "f16"
 """What the KV cache is kept in where nobody asks for another type."""

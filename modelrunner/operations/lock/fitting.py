@@ -1,7 +1,7 @@
 """How a lock chooses what fits: the same on every machine, whatever this one has or has run."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.lockfile.intent import Fit, ModelIntent
 from modelrunner.memory.card_estimate import CARD_CONTEXT
@@ -9,7 +9,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.estimate.estimate import Estimator
 from modelrunner.operations.estimate.report import EstimateRequest
 from modelrunner.operations.pull.fit import Fitted, Fitting, does_not_fit
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

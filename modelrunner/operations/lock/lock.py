@@ -6,6 +6,7 @@ are downloaded, and of weights no more than shows whether they fit.
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, write_atomically
@@ -30,7 +31,6 @@ from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors, flush, sync_directory, write_atomically
@@ -12,7 +13,6 @@ from modelrunner.lockfile.lock import Lock
 from modelrunner.lockfile.project import Project
 from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.lock.lock import Gone, Locker, write_lock
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ machine and never pushed, is kept unless its removal is asked for.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
 from modelrunner.operations.remove import remove_model
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Of the images no more than their manifests are downloaded, which say how large t
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.errors import NotInStoreError, UnsupportedArtifactError
 from modelrunner.lockfile.runtime import LockedImage, LockedRuntime, RuntimeIntent
@@ -16,7 +16,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.configs import raw_of_remote
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.registry.source import Source
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ The hex digits are those of the manifest, which names weights, template and proj
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from modelrunner.operations.model.headers import Headers
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
 from modelrunner.runtime.capabilities.read import template_facts
 from modelrunner.store.store import StoredModel
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _VERSION = 1

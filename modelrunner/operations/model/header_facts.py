@@ -8,7 +8,7 @@ at every `list`. Content that is known by its digest does not change, so the fac
 
 import json
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 

@@ -4,7 +4,7 @@ A remote header is read by ranges of the blob, some megabytes of many gigabytes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.contents import refuse_other_formats, shard_files
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.text import with_article
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.memory.model.shape import ModelShape

@@ -6,7 +6,7 @@ models.
 """
 
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import (
     IntegrityError,
@@ -22,7 +22,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Source
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 
 MAX_MANIFESTS = 32
 """Manifests of one index that are looked at."""

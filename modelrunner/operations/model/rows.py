@@ -1,7 +1,7 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.config import ModelConfig
@@ -9,7 +9,6 @@ from modelrunner.operations.model.header_facts import header_facts
 from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

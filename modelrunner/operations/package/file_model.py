@@ -6,6 +6,7 @@ digest of a file stands that of its path, size and time, which only measurements
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -33,7 +34,6 @@ from modelrunner.other_stores.folder import name_of
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import file_text, sanitize_line, with_article
-from modelrunner.values import dataclass
 
 SUFFIX = ".gguf"
 _PATHS = ("./", "../", "/", "~/", ".\\", "..\\", "\\")

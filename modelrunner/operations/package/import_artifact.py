@@ -5,7 +5,7 @@ made from names, sizes and digests and what the header says, without a time: the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.gguf.metadata import Metadata
@@ -22,7 +22,6 @@ from modelrunner.other_stores.found import FoundModel
 from modelrunner.runtime.packaged import Packaged
 from modelrunner.store.adopt import TakenFile
 from modelrunner.text import listed, with_article
-from modelrunner.values import dataclass
 
 _CONTEXT = "num_ctx"
 """What Ollama calls the context."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from modelrunner.other_stores.found import FoundModel, Kept
 from modelrunner.store.adopt import Taken, TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_name, require_names
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

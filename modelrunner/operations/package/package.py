@@ -6,7 +6,7 @@ shard, never compressed.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,6 @@ from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_name
 from modelrunner.text import file_text, with_article
 from modelrunner.units import format_moment
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Push: a stored model to a registry. What already exists is not sent again."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.errors import AccessError, TransferError, UnauthorizedError
 from modelrunner.events import (
@@ -20,7 +20,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import OnSent, Sink
 from modelrunner.store.store import Store, StoredModel, missing
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """`--fit` and `--require-fit`: which variant to pull, before a byte of weights moves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from modelrunner.operations.estimate.report import EstimateRequest, Facts, Repor
 from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
-from modelrunner.values import dataclass
 
 # late imports: an estimate of one model needs no variants, and few name a GPU
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ A model that is all here gets the name that the lock gives it, so that `run` and
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelrunner.errors import (
@@ -23,7 +23,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 _MANIFEST = "manifest"
 _SHOWN = 5

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modelrunner.errors import ModelRunnerError
@@ -11,7 +11,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Choice
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.clones import share_blocks
@@ -35,7 +36,6 @@ from modelrunner.store.stamps import CHUNK, hash_file
 from modelrunner.store.store import StoredModel, missing
 from modelrunner.store.views import place_file
 from modelrunner.text import os_reason
-from modelrunner.values import dataclass
 
 SUMS = "SHA256SUMS"
 STABLE_WEIGHTS = "model.gguf"

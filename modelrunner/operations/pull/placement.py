@@ -1,13 +1,13 @@
 """The directories that the files of pulled models are placed in, and how."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled
-from modelrunner.values import dataclass
 
 # late imports: most pulls place nothing
 if TYPE_CHECKING:

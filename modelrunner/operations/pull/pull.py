@@ -7,7 +7,7 @@ meanwhile changes nothing. What is here already is not moved again.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
@@ -29,7 +29,6 @@ from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_names
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetched, Fetcher
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

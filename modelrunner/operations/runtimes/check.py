@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import RuntimeFailedError
@@ -15,7 +16,6 @@ from modelrunner.runtime import libraries
 from modelrunner.runtime.images import start
 from modelrunner.runtime.images.library import Installed, SeenDevice
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 DEADLINE_S = 60.0
 _VERSION = re.compile(r"^version:\s*(.+)$", re.MULTILINE)

@@ -7,7 +7,7 @@ out to be no runtime, or none for this machine, leaves nothing behind.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors
@@ -49,7 +49,6 @@ from modelrunner.store.sweep import live_digests, remove_blobs_of
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 _UNPACKED = 3
 """How many times larger an image is unpacked, about; manifests do not say."""

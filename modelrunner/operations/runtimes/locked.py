@@ -7,6 +7,7 @@ one in use only where none is: another project of this machine may want another 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from modelrunner.errors import (
@@ -25,7 +26,6 @@ from modelrunner.runtime.images.library import Installed, Library
 from modelrunner.runtime.images.tree import deviations
 from modelrunner.store.store import Store
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 if TYPE_CHECKING:
     from modelrunner.operations.runtimes.install import Installer

@@ -4,6 +4,7 @@ So what is deployed is the build that the model was tried with, by the same dige
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.lockfile.changes import why_other_runtime
@@ -12,7 +13,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.images.library import INSTALLED, Installed, Library
 from modelrunner.runtime.select import AUTO
-from modelrunner.values import dataclass
 
 _NATIVE = "com.docker."
 """Docker's builds for other systems lie in images that no container can be made of."""

@@ -5,12 +5,11 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.errors import UsageError
 from modelrunner.serve.client.keys import ApiKey, ApiKeys
-from modelrunner.values import dataclass
 
 GENERATED = "generated"
 """In place of a key: one is made."""

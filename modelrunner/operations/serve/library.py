@@ -6,7 +6,7 @@ the disk. A text from a client is a name or an ID, never a path: no file is look
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import CanceledByUserError, InvalidReferenceError, ModelNotFoundError
 from modelrunner.events import Finished, Listener
@@ -23,7 +23,6 @@ from modelrunner.serve.library import LocalModel, Removal
 from modelrunner.serve.models import Served
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.transfer.budget import CancelledError
-from modelrunner.values import dataclass
 
 _log = logging.getLogger("modelrunner.serve.library")
 

@@ -1,7 +1,7 @@
 """How each model is served: its context, what that needs, and whether it fits the budget."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelrunner.errors import DoesNotFitError
@@ -39,7 +39,6 @@ from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.serve.models import Facts, Kind, Served
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 _SEVERAL = (4, 2)
 _LONGEST_TEXT = 8192

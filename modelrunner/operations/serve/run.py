@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +24,6 @@ from modelrunner.serve.models import Served
 from modelrunner.serve.process.records import Record, record_name, recorded, running
 from modelrunner.system import installation
 from modelrunner.system.processes import process_start
-from modelrunner.values import dataclass
 
 # late imports: models are planned, and libraries looked for, without the gateway and what it loads
 _MODULES = ("h11", "starlette", "uvicorn")

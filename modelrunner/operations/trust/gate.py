@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.inside import open_inside
@@ -15,7 +16,6 @@ from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.signatures import Ask, Checked, Signers, signatures_of
 from modelrunner.provenance.policy import Policy, Rule, read_policy
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

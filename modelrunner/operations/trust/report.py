@@ -1,6 +1,7 @@
 """What there is to know before a model is trusted: where it is from, and who has signed it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.cards.card import Card
@@ -16,7 +17,6 @@ from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.provenance.template import Finding, scan
 from modelrunner.registry.oci.referrers import ReferrerPlace
 from modelrunner.store.store import StoredModel
-from modelrunner.values import dataclass
 
 _TEMPLATE = "tokenizer.chat_template"
 _TEMPLATE_LIMIT = 1024 * 1024

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,7 +34,6 @@ from modelrunner.registry.oci.referrers import (
     ReferrerPlace,
     ReferrerSource,
 )
-from modelrunner.values import dataclass
 
 Ask = Callable[[Reference], Sequence[ReferrerPlace]]
 """Opens the places that may keep signatures of a model."""

@@ -1,7 +1,7 @@
 """Where a registry is: its address on the network, and how it may be spoken to."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -9,7 +9,6 @@ from modelrunner.errors import ConfigError
 from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB
 from modelrunner.registry.settings import ClientCertificate, RegistrySettings
-from modelrunner.values import dataclass
 
 _ADDRESSES = {DOCKER_HUB: "registry-1.docker.io"}
 _MIRROR_HINT = "write docker.io=https://mirror.example.com, without user and password"

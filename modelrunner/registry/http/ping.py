@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.oci import media_types
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing, new_session
 from modelrunner.registry.http.tokens import scope_of
-from modelrunner.values import dataclass
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
 

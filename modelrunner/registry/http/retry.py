@@ -10,11 +10,10 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from modelrunner.errors import DeadlineError, TransferError
-from modelrunner.values import dataclass
 
 Result = TypeVar("Result")
 OnRetry = Callable[[TransferError, int, float], None]

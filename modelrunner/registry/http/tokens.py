@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from modelrunner.errors import RegistryAnswerError, UnauthorizedError
@@ -18,7 +18,6 @@ from modelrunner.registry.http.destinations import check_realm, check_redirect
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.responses import error_for
 from modelrunner.text import mask
-from modelrunner.values import dataclass
 from modelrunner.wire import LARGEST
 
 _SCHEME = re.compile(r"\s*(?:,\s*)?([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*$|\s*,)")

@@ -12,7 +12,7 @@ Addresses, fields and `X-Error-Code` are those that the package `huggingface_hub
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,6 @@ from modelrunner.registry.http.responses import BODY_LIMIT, error_for, rate_limi
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.settings import HUB_ENDPOINT
 from modelrunner.text import mask, sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import LARGEST, parse_json
 
 if TYPE_CHECKING:

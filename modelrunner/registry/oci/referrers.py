@@ -6,7 +6,7 @@ either under `sha256-HEX.sig` and `sha256-HEX.att`.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -24,7 +24,6 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.exchange import read_limited
 from modelrunner.registry.http.responses import next_page
 from modelrunner.registry.oci.source import OciRegistry
-from modelrunner.values import dataclass
 
 MOST = 256
 """Referrers of one manifest whose own manifests are downloaded."""

@@ -1,9 +1,8 @@
 """What is known of a model's abilities, as values that go through JSON and come back."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
-
-from modelrunner.values import dataclass
 
 Word = str | bool | int
 """What a template takes as the value of a variable."""

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -33,7 +33,6 @@ from modelrunner.runtime.capabilities.look import (
     opens,
     speaks_of_thoughts,
 )
-from modelrunner.values import dataclass
 
 MEMORY_LIMIT = 512 * 1024 * 1024
 """Bytes of address space."""

@@ -11,11 +11,10 @@ A request carries it, so that a chat can change it: `chat_template_kwargs` and
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.runtime.capabilities.facts import Thinking, Word
 from modelrunner.runtime.capabilities.look import LEVELS
-from modelrunner.values import dataclass
 
 WORDS = ("off", "on", "low", "medium", "high")
 MOST_TOKENS = 2**31 - 1

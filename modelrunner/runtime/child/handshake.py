@@ -9,14 +9,13 @@ spoil it:
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from modelrunner.runtime.base import PATHS, LaunchSpec, LoraAdapter
 from modelrunner.runtime.child.supervisor import ANNOUNCEMENT_FD
 from modelrunner.runtime.sampling import Sampling
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 

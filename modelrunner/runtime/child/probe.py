@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.net import http_connection
 from modelrunner.system.packages import certificates_advice
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _MOST_BYTES = 4 * 1024 * 1024

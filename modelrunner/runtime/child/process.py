@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
 from modelrunner.disk.inside import open_inside
 from modelrunner.runtime.child import supervisor
-from modelrunner.values import dataclass
 
 GRACE_S = 5.0
 """How long a child may take to end when it is asked to."""

@@ -9,7 +9,7 @@ import importlib
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tarfile import (
     AREGTYPE,
@@ -30,7 +30,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.tar import TarEntries, TarErrors, TarHeader
 from modelrunner.text import sanitize_line
 from modelrunner.units import format_size
-from modelrunner.values import dataclass
 
 REPORT = "the image is damaged or hostile: install another one, and report it to its publisher"
 

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ from modelrunner.errors import ModelRunnerError, RuntimeUnavailableError
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.unpack import remove_tree
 from modelrunner.text import closest, did_you_mean
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 INSTALLED = "installed"

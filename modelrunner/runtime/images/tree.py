@@ -14,12 +14,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from modelrunner.disk.files import write_atomically
 from modelrunner.disk.inside import open_content, read_inside
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _RECORD = "files.json"

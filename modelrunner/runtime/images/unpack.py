@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.files import disk_errors
@@ -23,7 +24,6 @@ from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.layers import REPORT, Entry, Limits, Spent, entries
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

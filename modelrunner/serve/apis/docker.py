@@ -1,5 +1,7 @@
 """Docker Model Runner's API beside OpenAI's: models, and what is in memory."""
 
+from dataclasses import dataclass
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -8,7 +10,6 @@ from modelrunner.serve.apis.served import Server, capabilities_of, moment, size_
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.models import Called
 from modelrunner.serve.pool import Slot
-from modelrunner.values import dataclass
 
 _MOST_NAMES = 256
 

@@ -1,5 +1,6 @@
 """OpenAI's API: what models answer, and which there are."""
 
+from dataclasses import dataclass
 from itertools import product
 
 from starlette.requests import Request
@@ -9,7 +10,6 @@ from starlette.routing import Route
 from modelrunner.serve.apis.served import Server, capabilities_of, size_of
 from modelrunner.serve.pool import Slot
 from modelrunner.serve.relay import ENDPOINTS, Relay
-from modelrunner.values import dataclass
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
 # without a version, as Docker Model Runner has it

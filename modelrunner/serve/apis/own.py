@@ -1,6 +1,7 @@
 """The server's own addresses: the page for people, health, metrics, control by `modelrunner`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,7 +14,6 @@ from modelrunner.serve.process.records import CONTROL
 from modelrunner.serve.web.key_page import wants_html
 from modelrunner.serve.web.markup import response
 from modelrunner.serve.web.page import Page
-from modelrunner.values import dataclass
 from modelrunner.version import __version__
 
 

@@ -1,6 +1,7 @@
 """What every API has of the server: its models, and the reading of small requests."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -14,7 +15,6 @@ from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.text import listed
 from modelrunner.units import format_moment, format_size
-from modelrunner.values import dataclass
 
 _SMALL = 16 * 1024
 

@@ -6,7 +6,7 @@ name that its owner points there. It cannot choose the headers Host and Origin: 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,7 +15,6 @@ from modelrunner.serve.client.errors import RefusalError, refuse
 from modelrunner.serve.client.keys import ApiKeys, carried, carries
 from modelrunner.serve.process.records import CONTROL
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 OPEN = ("/health", "/v1/health")
 """Addresses that are answered without a key, and however many requests are under way."""

@@ -2,13 +2,13 @@
 
 import re
 import secrets
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.serve.client.dialects import dialect_of
 from modelrunner.serve.client.errors import RefusalError, refuse
-from modelrunner.values import dataclass
 
 HEADERS_LIMIT = 64 * 1024
 """Bytes of all headers of a request."""

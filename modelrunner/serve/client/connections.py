@@ -12,7 +12,7 @@ import asyncio
 import re
 import sys
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -21,7 +21,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelrunner.serve.client.dialects import OPENAI, Failure
 from modelrunner.serve.client.limits import Limits
-from modelrunner.values import dataclass
 
 _FIRST_ERROR = 400
 _LINGER_S = 2.0

@@ -10,10 +10,9 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.types import Scope
-
-from modelrunner.values import dataclass
 
 Headers = Sequence[tuple[bytes, bytes]]
 

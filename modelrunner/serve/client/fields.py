@@ -7,11 +7,11 @@ it, see `modelrunner.serve.client.parsing`.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _MEDIA = {

@@ -2,9 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import field
-
-from modelrunner.values import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """How much of the gateway one client may hold, and how long: what nobody can use up for others."""
 
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelrunner.serve.client.access import OPEN
 from modelrunner.serve.client.errors import RefusalError, refuse
 from modelrunner.serve.process.records import CONTROL
-from modelrunner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

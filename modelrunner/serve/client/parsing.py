@@ -9,10 +9,9 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 INLINE = 16 * 1024

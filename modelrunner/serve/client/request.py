@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
@@ -14,7 +14,6 @@ from modelrunner.serve.client.parsing import Parser, ParserFailedError
 from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_count
 
 BODY_LIMIT = 64 * 1024 * 1024

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from modelrunner.net import http_url, local_host
 from modelrunner.runtime.child import probe
 from modelrunner.serve.process.records import CONTROL, Record, running
 from modelrunner.text import sanitize_line
-from modelrunner.values import dataclass
 
 _ASK_S = 10.0
 _END_S = 10.0

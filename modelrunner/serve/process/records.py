@@ -9,13 +9,12 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from modelrunner.disk.files import STATE_HINT, disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.system.processes import process_start
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 CONTROL = "/_modelrunner/"

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from modelrunner.serve.models import Kind, Served
-from modelrunner.values import dataclass
 
 _ENDPOINTS: dict[Kind, str] = {
     "chat": "chat/completions",

@@ -1,11 +1,11 @@
 """A page that asks for the API key, where a browser would be refused without one."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.serve.web.markup import key_form, response
-from modelrunner.values import dataclass
 
 _UNAUTHORIZED = 401
 

@@ -1,6 +1,7 @@
 """The page at `/`: what is served and how to ask it, for people who open the address."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from starlette.requests import Request
@@ -9,7 +10,6 @@ from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.serve.web.clients import Client, Target
 from modelrunner.serve.web.markup import document
 from modelrunner.units import counted, format_size
-from modelrunner.values import dataclass
 from modelrunner.version import __version__
 
 _LINKS = ("/v1/models", "/metrics", "/health")

@@ -1,13 +1,13 @@
 """A conversation in a file, as one JSON object."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.chat.conversation import Conversation
 from modelrunner.disk.files import cannot_write, write_atomically
 from modelrunner.errors import UsageError
 from modelrunner.text import json_fault, os_hint, os_reason, sanitize_line
-from modelrunner.values import dataclass
 from modelrunner.wire import parse_json
 
 _VERSION = 1

@@ -8,14 +8,13 @@ with `rpc` it has a way out as well.
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from modelrunner.runtime.backends import arguments
 from modelrunner.runtime.base import PATHS, GivenGpus, LaunchSpec
 from modelrunner.runtime.child.ports import LOOPBACK
-from modelrunner.values import dataclass
 
 Vendor = Literal["nvidia", "amd", "other", "none"]
 
