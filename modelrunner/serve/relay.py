@@ -9,7 +9,7 @@ A client that goes away takes its request with it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -61,14 +61,18 @@ _log = logging.getLogger(__name__)
 
 ENDPOINTS: dict[str, Kind] = {
     "chat/completions": "chat",
+    "chat/completions/input_tokens": "chat",
     "completions": "chat",
     "responses": "chat",
+    "responses/input_tokens": "chat",
     "messages": "chat",
     "messages/count_tokens": "chat",
     "embeddings": "embedding",
     "rerank": "ranking",
 }
-"""What can be asked, under every prefix, and which kind of model answers it."""
+"""What can be asked, and which kind of model answers it."""
+
+_COUNTING = ("messages/count_tokens", "responses/input_tokens", "chat/completions/input_tokens")
 
 
 @dataclass(slots=True)
@@ -99,13 +103,40 @@ class ResponseState:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A request in the words of a runtime.
+
+    Attributes:
+        endpoint: Where the runtime is asked.
+        body: What it is sent.
+        fields: What matters of that.
+        reply: What makes its answer one for the client, unless it is an error; None hands it on as
+            it is.
+    """
+
+    endpoint: str
+    body: bytearray
+    fields: Fields
+    reply: Callable[[Reply, Served], Reply] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
-    """The application of one endpoint."""
+    """The application of one endpoint.
+
+    Attributes:
+        pool: The models.
+        metrics: What counts requests.
+        endpoint: What clients ask.
+        bodies: What reads bodies.
+        translate: What puts requests into the words of a runtime; None where they are in them.
+    """
 
     pool: ModelPool
     metrics: Metrics
     endpoint: str
     bodies: Bodies
+    translate: Callable[[Scope, bytearray], Awaitable[Question]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -153,15 +184,19 @@ class Relay:
         if self.pool.requests.bodies:
             state.recording = Recording()
             state.recording.asked(raw)
-        fields = await self.bodies.understand(raw)
+        if self.translate is None:
+            question = Question(self.endpoint, raw, await self.bodies.understand(raw))
+        else:
+            question = await self.translate(scope, raw)
+        body, fields, endpoint = question.body, question.fields, question.endpoint
         model = self._model(fields)
         state.model = model.name
         if not self.pool.runtime.external:
-            check_for(fields, model, self.endpoint)
-            translate(raw, fields, self.endpoint, model)
+            check_for(fields, model, endpoint)
+            translate(body, fields, endpoint, model)
         if model.system:
-            add_system_prompt(raw, fields, self.endpoint, model.system)
-        await self._answer(scope, model, raw, send, state)
+            add_system_prompt(body, fields, endpoint, model.system)
+        await self._answer(scope, model, question, send, state)
 
     def _model(self, fields: Fields) -> Served:
         """The model that is asked for, if it is one for this endpoint."""
@@ -187,13 +222,13 @@ class Relay:
         return model
 
     async def _answer(
-        self, scope: Scope, model: Served, body: bytearray, send: Send, state: ResponseState
+        self, scope: Scope, model: Served, question: Question, send: Send, state: ResponseState
     ) -> None:
         # once more where the runtime has ended and nothing was answered yet
         for last in (False, True):
             try:
                 async with self.pool.borrowed(model) as server:
-                    again = await self._ask(scope, model, server, body, send, state)
+                    again = await self._ask(scope, model, server, question, send, state)
             except ModelRunnerError as exc:
                 raise _not_loaded(exc) from exc
             if not again:
@@ -211,17 +246,20 @@ class Relay:
         scope: Scope,
         model: Served,
         server: Server,
-        body: bytearray,
+        question: Question,
         send: Send,
         state: ResponseState,
     ) -> bool:
         """Asks a server; whether it ended before it has answered anything."""
         state.passed_on = time.monotonic()
         headers = [pair for pair in scope["headers"] if pair[0] in _ASKED]
-        url = f"{server.base_url}/{self.endpoint}"
+        url = f"{server.base_url}/{question.endpoint}"
         try:
-            async with asked(url, body, headers, api_key=server.api_key) as reply:
-                await _hand_on(reply, model, dialect_of(scope), send, state)
+            async with asked(url, question.body, headers, api_key=server.api_key) as reply:
+                final = reply
+                if question.reply is not None and reply.status in _NORMAL:
+                    final = question.reply(reply, model)
+                await _hand_on(final, model, dialect_of(scope), send, state)
         except BrokenOffError as exc:
             died = await self.pool.died(server)
             if state.status or not died:
@@ -255,7 +293,7 @@ class Relay:
         if state.status not in _NORMAL:
             return
         # what is only counted is not computed
-        if self.endpoint != "messages/count_tokens":
+        if self.endpoint not in _COUNTING:
             usage = state.usage
             for figure, tokens in (("prompt", usage.prompt), ("completion", usage.completion)):
                 if tokens is not None:
@@ -308,15 +346,25 @@ async def _hand_on(
             raise refusal
     headers = [pair for pair in reply.headers if pair[0] in _PASSED]
     state.streams = reply.header(b"content-type").startswith(_EVENTS)
-    state.status = reply.status
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+
+    async def begin() -> None:
+        state.status = reply.status
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+
+    if state.streams:
+        await begin()
     async for chunk in _whole_events(body) if state.streams else body:
+        if not state.status:
+            # not before there is something: what fails until then is an error of its own
+            await begin()
         state.add(chunk)
         try:
             async with asyncio.timeout(_DEAF_S):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError as exc:
             raise GoneError from exc
+    if not state.status:
+        await begin()
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -19,10 +19,11 @@ _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 def routes(server: Server) -> list[Route]:
     """`/v1`, and the same where clients of Docker Model Runner ask."""
     api, pool = _Api(server), server.pool
-    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in ENDPOINTS}
+    names = [name for name in ENDPOINTS if not name.startswith("responses")]
+    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in names}
     found = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
-        for prefix, endpoint in product(_PREFIXES, ENDPOINTS)
+        for prefix, endpoint in product(_PREFIXES, names)
     ]
     found += [Route(path, relays["rerank"], methods=["POST"]) for path in _RANKING]
     for prefix in _PREFIXES:

@@ -2,7 +2,6 @@
 
 - llama.cpp knows `tool_choice` as `auto`, `none` or `required`, for all functions together. A
   request that names functions gets these alone, and `required` where one has to be called.
-- It knows the form of an answer as `response_format`. A response has it as `text.format`.
 - A request without a system prompt gets that of the model, where its API has it.
 """
 
@@ -18,7 +17,7 @@ _SYSTEM: Mapping[str, str] = {
     "chat/completions": "messages",
     "messages": "system",
     "messages/count_tokens": "system",
-    "responses": "instructions",
+    "chat/completions/input_tokens": "messages",
 }
 """The field of each endpoint that takes a system prompt. `completions` continue text as it is."""
 
@@ -33,16 +32,14 @@ def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> N
         model: What is to answer.
 
     Raises:
-        RefusalError: The model's template shows no functions, and one has to be called; what is
-            chosen is not among the tools; or the form of an answer is unknown.
+        RefusalError: The model's template shows no functions, and one has to be called; or what is
+            chosen is not among the tools.
     """
-    added: dict[str, Any] = {}
-    if endpoint in {"chat/completions", "responses"} and fields.tool_choice is not None:
-        added |= _tools(fields.tool_choice, model)
-    if endpoint == "responses" and fields.text_format is not None:
-        added |= _form(fields.text_format)
-    if added:
-        _append(raw, added)
+    if endpoint == "chat/completions" and fields.tool_choice is not None:
+        _check_tools(fields.tool_choice, model)
+        if fields.tools:
+            _append(raw, {"tool_choice": fields.tool_choice["mode"]})
+            _append_raw(raw, b'"tools":' + fields.tools)
 
 
 def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) -> None:
@@ -66,11 +63,15 @@ def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) 
 
 def _append(raw: bytearray, added: Mapping[str, Any]) -> None:
     """Add fields behind all others: of two with one name, parsers take the last."""
+    _append_raw(raw, json.dumps(added)[1:-1].encode())
+
+
+def _append_raw(raw: bytearray, inside: bytes) -> None:
     at = raw.rindex(b"}")
-    raw[at:at] = ("," + json.dumps(added)[1:-1]).encode()
+    raw[at:at] = b"," + inside
 
 
-def _tools(choice: Mapping[str, Any], model: Served) -> Mapping[str, Any]:
+def _check_tools(choice: Mapping[str, str], model: Served) -> None:
     if choice.get("missing") is not None:
         raise RefusalError(
             400,
@@ -84,9 +85,6 @@ def _tools(choice: Mapping[str, Any], model: Served) -> Mapping[str, Any]:
             "or use a model with tools",
             "unsupported_field",
         )
-    if "tools" not in choice:
-        return {}
-    return {"tools": choice["tools"], "tool_choice": choice["mode"]}
 
 
 def _knows_no_tools(model: Served) -> bool:
@@ -94,17 +92,3 @@ def _knows_no_tools(model: Served) -> bool:
         return False
     known = model.facts.capabilities
     return known is not None and known.template is not None and not known.template.tools
-
-
-def _form(form: Mapping[str, Any]) -> Mapping[str, Any]:
-    kind = form.get("type")
-    if kind == "json_object":
-        return {"response_format": {"type": "json_object"}}
-    if kind == "json_schema" and isinstance(form.get("schema"), dict):
-        inner = {name: form[name] for name in ("name", "schema", "strict") if name in form}
-        return {"response_format": {"type": "json_schema", "json_schema": inner}}
-    raise RefusalError(
-        400,
-        "`text.format` is not supported: use text, json_object, or json_schema with a `schema`",
-        "unsupported_field",
-    )

@@ -7,7 +7,7 @@ it, see `modelrunner.serve.client.parsing`.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -69,10 +69,10 @@ class Fields:
         dimensions: Numbers of a vector; 0 for what is not a number, None where it is missing.
         media: What the messages hold besides text: `images`, `audio`, `video`.
         without_system: The fields in which the request could have brought a system prompt, by the
-            API that it may be of, and has not: `messages`, `system`, `instructions`.
+            API that it may be of, and has not: `messages`, `system`.
         tool_choice: What `tool_choice` comes to where a function has to be called, or some are
-            named: `mode`, with `tools`, the named ones, or `missing`, the first that is not there.
-        text_format: The form of a response, `text.format`, unless it is plain text.
+            named: `mode`, with `missing`, the first that is not there.
+        tools: Those that are named, as JSON; empty where none are.
         messages_at: Where in the body the first of its messages begins; None where that is not
             needed, or not found.
     """
@@ -85,8 +85,8 @@ class Fields:
     media: str | None = None
     without_system: Sequence[str] = ()
     messages_at: int | None = None
-    tool_choice: Mapping[str, Any] | None = None
-    text_format: Mapping[str, Any] | None = None
+    tool_choice: Mapping[str, str] | None = None
+    tools: bytes = b""
 
 
 def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
@@ -129,6 +129,7 @@ def read_fields(raw: bytes | bytearray) -> Fields:
     if model is not None and not isinstance(model, str):
         raise InvalidBodyError("the field `model` is not a string", "invalid_model")
     lacking = list(_without_system(value))
+    choice, tools = _tool_choice(value)
     return Fields(
         model=model[:_LONGEST_NAME] if model else None,
         count=count if isinstance(count, int) else None,
@@ -138,41 +139,46 @@ def read_fields(raw: bytes | bytearray) -> Fields:
         media=_media(value) if _MAY_HAVE_MEDIA.search(raw) else None,
         without_system=lacking,
         messages_at=_messages_at(raw) if "messages" in lacking else None,
-        tool_choice=_tool_choice(value),
-        text_format=_text_format(value),
+        tool_choice=choice,
+        tools=json.dumps(tools).encode() if tools else b"",
     )
 
 
-def _tool_choice(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What `tool_choice` comes to, in OpenAI's spellings for chat completions and for responses."""
+def read(raw: bytes | bytearray) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    """Return what matters of a body, as it goes from one process to another.
+
+    Raises:
+        InvalidBodyError: It is not a request.
+    """
+    found = asdict(read_fields(raw))
+    tools = found.pop("tools")
+    return found, (tools,) if tools else ()
+
+
+def _tool_choice(value: Mapping[str, Any]) -> tuple[Mapping[str, str] | None, Sequence[Any]]:
+    """What `tool_choice` comes to, and the tools that it names."""
     choice, tools = value.get("tool_choice"), value.get("tools")
     if choice == "required":
-        return {"mode": "required"}
+        return {"mode": "required"}, ()
     if not isinstance(choice, dict) or not isinstance(tools, list):
-        return None
+        return None, ()
     if choice.get("type") == "function":
         mode, wanted = "required", [choice]
     elif choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools", choice)
         entries = allowed.get("tools") if isinstance(allowed, dict) else None
         if not isinstance(entries, list):
-            return None
+            return None, ()
         mode = "required" if allowed.get("mode") == "required" else "auto"
         wanted = entries
     else:
-        return None
+        return None, ()
     names = [_function_name(entry) for entry in wanted]
     known = {_function_name(tool) for tool in tools}
     if not known.issuperset(names) or None in names:
         missing = next((name for name in names if name not in known), None)
-        return {"mode": mode, "missing": sanitize_line(missing or "no function", 80)}
-    return {"mode": mode, "tools": [tool for tool in tools if _function_name(tool) in names]}
-
-
-def _text_format(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    text = value.get("text")
-    form = text.get("format") if isinstance(text, dict) else None
-    return form if isinstance(form, dict) and form.get("type") != "text" else None
+        return {"mode": mode, "missing": sanitize_line(missing or "no function", 80)}, ()
+    return {"mode": mode}, [tool for tool in tools if _function_name(tool) in names]
 
 
 def _function_name(entry: object) -> str | None:
@@ -189,10 +195,6 @@ def _without_system(value: Mapping[str, Any]) -> Iterator[str]:
         yield "messages"
         if value.get("system") is None:
             yield "system"
-    given = value.get("input")
-    text = isinstance(given, str) and given
-    if (text or _lacks_system(given)) and value.get("instructions") is None:
-        yield "instructions"
 
 
 def _lacks_system(messages: object) -> bool:

@@ -1,23 +1,22 @@
 """The process that reads large bodies for a gateway, which serves others meanwhile.
 
-Eight bytes with a length and as many of a body come on stdin; a line of JSON goes to stdout: the
-fields, or what is wrong. The end of stdin is its end, so it never outlives the gateway.
+A line of JSON comes on stdin, which names a function and the lengths of bodies, and the bodies. A
+line with lengths goes to stdout, and what has these: first JSON with what was found, or what is
+wrong, then what is too large for it. The end of stdin is its end, so it never outlives the gateway.
 """
 
 import io
 import json
-import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from importlib import import_module
 
-from modelrunner.serve.client.fields import InvalidBodyError, read_fields
+from modelrunner.serve.client.fields import InvalidBodyError
 
 MEMORY_LIMIT = 1024 * 1024 * 1024
 """Bytes of address space; a body of 64 MiB takes half of it where its text needs four bytes a
 character."""
-
-_HEAD = 8
 
 
 def main() -> None:
@@ -26,35 +25,36 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     # outside: what stdin is
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
-        while head := _read(stdin, _HEAD):
-            raw = _read(stdin, int.from_bytes(head, "big"))
-            if raw is None:
+    with open(0, "rb", closefd=False) as stdin, open(1, "wb", closefd=False) as stdout:
+        while line := stdin.readline():
+            # trusted: the gateway's own
+            head = json.loads(line)
+            bodies = [_read(stdin, size) for size in head["sizes"]]
+            if None in bodies:
                 return
-            os.write(1, answer(raw))
+            parts = answer(head["module"], head["name"], bodies)
+            stdout.write(json.dumps([len(part) for part in parts]).encode() + b"\n")
+            stdout.writelines(parts)
+            stdout.flush()
 
 
-def answer(raw: bytearray) -> bytes:
-    """Return the line that says what matters of a body."""
+def answer(module: str, name: str, bodies: Sequence[object]) -> list[bytes]:
+    """Return what a function finds in bodies."""
+    parts: Sequence[bytes] = ()
     try:
-        found: dict[str, object] = {"fields": asdict(read_fields(raw))}
+        found, parts = getattr(import_module(module), name)(*bodies)
+        said: dict[str, object] = {"found": found}
     except InvalidBodyError as exc:
-        found = {"message": exc.message, "code": exc.code}
+        said = {"message": exc.message, "code": exc.code}
     except MemoryError:
-        found = {"message": "the request takes too much memory", "code": "request_too_large"}
-    return json.dumps(found).encode() + b"\n"
+        said = {"message": "the request takes too much memory", "code": "request_too_large"}
+    return [json.dumps(said).encode(), *parts]
 
 
-def _read(stdin: io.RawIOBase, size: int) -> bytearray | None:
+def _read(stdin: io.BufferedReader, size: int) -> bytearray | None:
     """So many bytes; None where they end before."""
     raw = bytearray(size)
-    view = memoryview(raw)
-    while view:
-        count = stdin.readinto(view)
-        if not count:
-            return None
-        view = view[count:]
-    return raw
+    return raw if stdin.readinto(raw) == size else None
 
 
 def _limit_memory() -> None:

@@ -6,12 +6,14 @@ ones, and each child reads one at a time: what they take of the memory is bounde
 """
 
 import asyncio
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
+from modelrunner.serve.client.fields import InvalidBodyError
 from modelrunner.wire import parse_json
 
 INLINE = 16 * 1024
@@ -19,7 +21,13 @@ INLINE = 16 * 1024
 
 _MIDDLING = 1024 * 1024
 _PIECE = 256 * 1024
-_HEAD = 8
+
+Found = tuple[Mapping[str, Any], Sequence[bytes]]
+"""What was found in a body: a small object of JSON, and what is as large as the body may be."""
+
+Work = Callable[..., Found]
+"""A function that reads bodies: one of a module, which a child can import."""
+
 _COMMAND = (sys.executable, "-P", "-m", "modelrunner.serve.client.parse_child")
 
 
@@ -34,12 +42,12 @@ class _Child:
     _process: asyncio.subprocess.Process | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def read(self, raw: bytearray) -> Fields:
+    async def run(self, work: Work, bodies: Sequence[bytes | bytearray]) -> Found:
         async with self._turn:
             for _try in range(2):
-                line = await self._asked(raw)
-                if line:
-                    return _understood(line)
+                found = await self._asked(work, bodies)
+                if found is not None:
+                    return _understood(*found)
         raise ParserFailedError
 
     async def close(self) -> None:
@@ -49,29 +57,39 @@ class _Child:
                 process.kill()
             await process.wait()
 
-    async def _asked(self, raw: bytearray) -> bytes:
-        """The line for a body; empty where the child has ended."""
+    async def _asked(
+        self, work: Work, bodies: Sequence[bytes | bytearray]
+    ) -> tuple[bytes, Sequence[bytes]] | None:
+        """What a child says of bodies; None where it has ended."""
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
         stdin, stdout = self._process.stdin, self._process.stdout
-        line = b""
+        found = None
         try:
             if stdin is not None and stdout is not None:
-                stdin.write(len(raw).to_bytes(_HEAD, "big"))
-                for piece in pieces(raw):
-                    stdin.write(piece)
-                    await stdin.drain()
-                line = await stdout.readline()
-        except OSError:
+                head = {
+                    "module": work.__module__,
+                    "name": work.__name__,
+                    "sizes": [len(raw) for raw in bodies],
+                }
+                stdin.write(json.dumps(head).encode() + b"\n")
+                for raw in bodies:
+                    for piece in pieces(raw):
+                        stdin.write(piece)
+                        await stdin.drain()
+                sizes = parse_json(await stdout.readline() or b"null")
+                if sizes is not None:
+                    first, *rest = [await stdout.readexactly(size) for size in sizes]
+                    found = first, tuple(rest)
+        except (OSError, EOFError):
             pass
         finally:
             # also where the client has gone away: half a body is in the pipe
-            if not line.endswith(b"\n"):
-                line = b""
+            if found is None:
                 await asyncio.shield(self.close())
-        return line
+        return found
 
 
 @dataclass(slots=True)
@@ -80,16 +98,17 @@ class Parser:
 
     _children: tuple[_Child, _Child] = field(default_factory=lambda: (_Child(), _Child()))
 
-    async def read(self, raw: bytearray) -> Fields:
-        """Return what matters of a body.
+    async def run(self, work: Work, *bodies: bytes | bytearray) -> Found:
+        """Return what a function finds in bodies.
 
         Raises:
-            InvalidBodyError: It is not a request.
-            ParserFailedError: It ends the process that reads it.
+            InvalidBodyError: One of them is not what it should be.
+            ParserFailedError: They end the process that reads them.
         """
-        if len(raw) <= INLINE:
-            return read_fields(raw)
-        return await self._children[len(raw) > _MIDDLING].read(raw)
+        size = sum(map(len, bodies))
+        if size <= INLINE:
+            return work(*bodies)
+        return await self._children[size > _MIDDLING].run(work, bodies)
 
     async def close(self) -> None:
         """End the children."""
@@ -102,8 +121,8 @@ def pieces(raw: bytes | bytearray) -> Iterable[memoryview]:
     return (view[start : start + _PIECE] for start in range(0, len(view), _PIECE))
 
 
-def _understood(line: bytes) -> Fields:
-    found = parse_json(line)
-    if "fields" in found:
-        return Fields(**found["fields"])
-    raise InvalidBodyError(found["message"], found["code"])
+def _understood(raw: bytes, parts: Sequence[bytes]) -> Found:
+    said = parse_json(raw)
+    if "found" in said:
+        return said["found"], parts
+    raise InvalidBodyError(said["message"], said["code"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope
 
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.client.fields import Fields, InvalidBodyError
+from modelrunner.serve.client.fields import Fields, InvalidBodyError, read
 from modelrunner.serve.client.limits import Limits
-from modelrunner.serve.client.parsing import Parser, ParserFailedError
+from modelrunner.serve.client.parsing import Found, Parser, ParserFailedError, Work
 from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted
@@ -100,8 +100,17 @@ class Bodies:
         Raises:
             RefusalError: It is not a request.
         """
+        found, tools = await self.run(read, raw)
+        return Fields(**found, tools=b"".join(tools))
+
+    async def run(self, work: Work, *bodies: bytes | bytearray) -> Found:
+        """Return what a function finds in bodies.
+
+        Raises:
+            RefusalError: One of them is not what it should be.
+        """
         try:
-            return await self.parser.read(raw)
+            return await self.parser.run(work, *bodies)
         except InvalidBodyError as exc:
             raise refusal_of(exc) from exc
         except ParserFailedError as exc:

@@ -1,4 +1,4 @@
-"""What llama.cpp passes over is said in its words: functions that are named, forms of responses."""
+"""What llama.cpp passes over is said in its words: functions that are named."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,6 @@ NOW, LATER, NEVER = (
     for name in ("now", "later", "never")
 )
 CHAT = "/v1/chat/completions"
-FLAT_NOW, FLAT_LATER = ({"type": "function", "name": name} for name in ("now", "later"))
 
 
 def named(name: str) -> dict[str, Any]:
@@ -57,18 +56,6 @@ def test_only_what_a_chat_names_is_left(
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": text}]
     body = {"messages": messages, "tool_choice": choice, "tools": [NOW, LATER, NEVER]}
     assert received(CHAT, body) == {**body, "tools": tools, "tool_choice": mode}
-
-
-@pytest.mark.parametrize(
-    ("choice", "mode"),
-    [
-        ({"type": "function", "name": "now"}, "required"),
-        ({"type": "allowed_tools", "mode": "auto", "tools": [FLAT_NOW]}, "auto"),
-    ],
-)
-def test_only_what_a_response_names_is_left(choice: Mapping[str, Any], mode: str) -> None:
-    body = {"input": "hi", "tools": [FLAT_NOW, FLAT_LATER], "tool_choice": choice}
-    assert received("/v1/responses", body) == {**body, "tools": [FLAT_NOW], "tool_choice": mode}
 
 
 @pytest.mark.parametrize(
@@ -128,39 +115,3 @@ def test_a_call_that_the_template_cannot_show_is_refused(choice: object) -> None
     )
     with gateway(Scripted(), SILENT) as running:
         assert running.post(CHAT, {**body, "tool_choice": "auto"}).status == 200
-
-
-SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
-
-
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        (
-            {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True},
-            {
-                "type": "json_schema",
-                "json_schema": {"name": "x", "schema": SCHEMA, "strict": True},
-            },
-        ),
-        ({"type": "json_object"}, {"type": "json_object"}),
-    ],
-)
-def test_the_form_of_a_response_is_that_of_a_chat(
-    form: Mapping[str, Any], expected: Mapping[str, Any]
-) -> None:
-    body = {"input": "hi", "text": {"format": form}}
-    assert received("/v1/responses", body) == {**body, "response_format": expected}
-
-
-@pytest.mark.parametrize("text", [{"format": {"type": "text"}}, {"verbosity": "low"}, None, "x"])
-def test_plain_text_needs_no_form(text: object) -> None:
-    body = {"input": "hi", "text": text}
-    assert received("/v1/responses", body) == body
-
-
-@pytest.mark.parametrize("form", [{"type": "grammar"}, {"type": "json_schema"}, {}])
-def test_an_unknown_form_is_refused(form: Mapping[str, Any]) -> None:
-    with gateway(Scripted(), KNOWS) as running:
-        answer = running.post("/v1/responses", {"input": "hi", "text": {"format": form}})
-    assert (answer.status, answer.json["error"]["code"]) == (400, "unsupported_field")

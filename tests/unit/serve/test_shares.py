@@ -13,7 +13,7 @@ from modelrunner.serve.client import fields as fields_module
 from modelrunner.serve.client import parsing
 from modelrunner.serve.client.connections import Connection
 from modelrunner.serve.client.dialects import ANTHROPIC, OPENAI, RESPONSES, dialect_of
-from modelrunner.serve.client.fields import Fields, InvalidBodyError, read_fields
+from modelrunner.serve.client.fields import InvalidBodyError, read
 from modelrunner.serve.client.parsing import INLINE, Parser, ParserFailedError
 from modelrunner.serve.relay import _whole_events
 from tests.support.openai_server import Reply
@@ -88,18 +88,18 @@ def test_a_child_that_has_died_is_started_again_and_none_is_left() -> None:
     large = bytearray(chat("x" * 40_000))
     parser = Parser()
 
-    async def read() -> tuple[Fields, int]:
-        await parser.read(large)
+    async def work() -> tuple[object, int]:
+        await parser.run(read, large)
         first = child_of(parser)
         os.kill(first, signal.SIGKILL)
-        found = await parser.read(large)
+        found = await parser.run(read, large)
         last = child_of(parser)
         assert first != last
         await parser.close()
         return found, last
 
-    found, last = asyncio.run(read())
-    assert found == read_fields(large)
+    found, last = asyncio.run(work())
+    assert found == read(large)
     with pytest.raises(ProcessLookupError):
         os.kill(last, 0)
 
@@ -107,11 +107,11 @@ def test_a_child_that_has_died_is_started_again_and_none_is_left() -> None:
 def test_a_body_that_ends_its_reader_twice_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "_COMMAND", ("/bin/false",))
 
-    async def read() -> None:
+    async def work() -> None:
         with pytest.raises(ParserFailedError):
-            await Parser().read(bytearray(INLINE + 1))
+            await Parser().run(read, bytearray(INLINE + 1))
 
-    asyncio.run(read())
+    asyncio.run(work())
     with gateway(Scripted(), ONE) as running:
         answer = running.ask("POST", "/v1/chat/completions", chat("x" * 40_000))
         assert answer.status == 500
@@ -122,17 +122,17 @@ def test_a_body_that_ends_its_reader_twice_is_given_up(monkeypatch: pytest.Monke
 def test_a_client_that_leaves_takes_its_body_out_of_the_child() -> None:
     parser = Parser()
 
-    async def read() -> Fields:
-        left = asyncio.create_task(parser.read(bytearray(b"[" + b" " * 900_000)))
+    async def work() -> object:
+        left = asyncio.create_task(parser.run(read, bytearray(b"[" + b" " * 900_000)))
         while parser._children[0]._process is None:
             await asyncio.sleep(0)
         left.cancel()
         try:
-            return await parser.read(bytearray(chat("x" * 40_000)))
+            return await parser.run(read, bytearray(chat("x" * 40_000)))
         finally:
             await parser.close()
 
-    assert asyncio.run(read()) == read_fields(chat("x" * 40_000))
+    assert asyncio.run(work()) == read(chat("x" * 40_000))
 
 
 @pytest.mark.parametrize(
@@ -142,16 +142,16 @@ def test_a_client_that_leaves_takes_its_body_out_of_the_child() -> None:
 def test_a_child_says_what_is_wrong(raw: bytes, code: str) -> None:
     parser = Parser()
 
-    async def read() -> str:
+    async def work() -> str:
         try:
-            await parser.read(bytearray(b'{"a":[%b1]}' % (raw * 1_000_001)))
+            await parser.run(read, bytearray(b'{"a":[%b1]}' % (raw * 1_000_001)))
         except InvalidBodyError as exc:
             return exc.code
         finally:
             await parser.close()
         return ""
 
-    assert asyncio.run(read()) == code
+    assert asyncio.run(work()) == code
 
 
 def test_small_chunks_are_parsed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,11 +42,31 @@ def test_a_message_of_anthropics_has_it_as_its_system(path, said):
     assert received(path, body) == {**body, "system": PROMPT}
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
 @pytest.mark.parametrize("given", ["hi", [HI]])
 @pytest.mark.parametrize("said", [{}, {"instructions": None}])
-def test_a_response_has_it_as_its_instructions(given, said):
-    body = {**said, "input": given, "stream": False}
-    assert received("/v1/responses", body) == {**body, "instructions": PROMPT}
+def test_a_response_has_it_as_its_instructions(path, given, said):
+    assert received(path, {**said, "input": given})["messages"] == [SYSTEM, HI]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": "hi", "instructions": "own"},
+        {"input": [{"role": "developer", "content": "own"}, HI]},
+        {"input": [{"role": "system", "content": "own"}, HI]},
+    ],
+)
+def test_a_response_keeps_its_own(body):
+    assert received("/v1/responses", body)["messages"] == [
+        {"role": "system", "content": "own"},
+        HI,
+    ]
+
+
+def test_an_empty_instruction_is_one():
+    body = {"input": "hi", "instructions": ""}
+    assert received("/v1/responses", body)["messages"] == [{"role": "system", "content": ""}, HI]
 
 
 @pytest.mark.parametrize(
@@ -58,15 +78,12 @@ def test_a_response_has_it_as_its_instructions(given, said):
         ("/v1/messages", {"messages": [HI], "system": "own"}),
         ("/v1/messages", {"messages": [HI], "system": [{"type": "text", "text": "own"}]}),
         ("/v1/messages", {"messages": [HI], "system": ""}),
-        ("/v1/responses", {"input": "hi", "instructions": "own"}),
-        ("/v1/responses", {"input": [{"role": "developer", "content": "own"}, HI]}),
         ("/v1/completions", {"prompt": "hi", "messages": [HI]}),
         # what the runtime refuses is its own to say
         ("/v1/chat/completions", {"messages": []}),
         ("/v1/chat/completions", {"messages": "hi"}),
         ("/v1/chat/completions", {}),
         ("/v1/messages", {}),
-        ("/v1/responses", {}),
     ],
 )
 def test_a_request_that_brings_its_own_or_has_no_place_for_one_passes_as_it_is(path, body):

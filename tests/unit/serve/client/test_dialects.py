@@ -43,16 +43,6 @@ MESSAGES = (
         b'"delta": {"type": "text_delta", "text": "I was ab'
     ),
 )
-RESPONSES = (
-    (
-        b'event: response.created\ndata: {"type": "response.created", "sequence_number": 6, '
-        b'"response": {"id": "resp_7", "object": "response", "output": []}}\n\n'
-    ),
-    (
-        b'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", '
-        b'"sequence_number": 7, "delta": "I was"}\n\n'
-    ),
-)
 
 
 @contextmanager
@@ -99,15 +89,16 @@ def test_anthropics_messages_end_with_an_error_event(path: str) -> None:
 
 
 def test_a_response_fails_with_its_id_and_the_next_numbers() -> None:
-    with dying(*RESPONSES) as running:
+    with dying(*breaks_off("I was").pieces) as running:
         answer = running.post("/v1/responses", {**ASKED["/v1/responses"], "stream": True})
-    *_, (failed, data), (error, last) = events(answer.body)
+    (_, created), *_, (_, delta), (failed, data), (error, last) = events(answer.body)
+    number = json.loads(delta)["sequence_number"]
     assert (failed, error) == ("response.failed", "error")
     assert json.loads(data) == {
         "type": "response.failed",
-        "sequence_number": 8,
+        "sequence_number": number + 1,
         "response": {
-            "id": "resp_7",
+            "id": json.loads(created)["response"]["id"],
             "object": "response",
             "status": "failed",
             "error": {"code": "server_error", "message": DIED},
@@ -116,7 +107,7 @@ def test_a_response_fails_with_its_id_and_the_next_numbers() -> None:
     }
     told = json.loads(last)
     assert (told["type"], told["code"], told["message"]) == ("error", "runtime_failed", DIED)
-    assert (told["sequence_number"], told["error"]["message"]) == (9, DIED)
+    assert (told["sequence_number"], told["error"]["message"]) == (number + 2, DIED)
 
 
 @pytest.mark.real
@@ -140,7 +131,7 @@ def test_openais_own_client_raises_when_the_runtime_dies(api: str) -> None:
     pieces = {
         "chat": breaks_off("I was").pieces,
         "completions": (event({"choices": [{"index": 0, "text": "I was"}]}),),
-        "responses": RESPONSES,
+        "responses": breaks_off("I was").pieces,
     }
     with (
         dying(*pieces[api]) as running,
@@ -285,7 +276,9 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
 CONTENTS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": [IMAGE]}]},
     "/v1/messages": {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
-    "/v1/responses": {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+    "/v1/responses": {
+        "input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]}]
+    },
 }
 
 
