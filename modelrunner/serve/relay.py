@@ -17,7 +17,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.runtime.base import Server
+from modelrunner.runtime.base import Ability, Server
 from modelrunner.serve.client.additions import add_system_prompt, translate
 from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import (
@@ -57,9 +57,11 @@ _PASSED = (b"content-type", b"content-length", b"cache-control", b"x-accel-buffe
 _EVENTS = b"text/event-stream"
 _NORMAL = range(200, 300)
 _FIRST_ERROR = 400
+_UNKNOWN = (404, 405)
+"""What a runtime answers where it does not have an address."""
 _log = logging.getLogger(__name__)
 
-ENDPOINTS: dict[str, Kind] = {
+ENDPOINTS: dict[str, Kind | None] = {
     "chat/completions": "chat",
     "chat/completions/input_tokens": "chat",
     "completions": "chat",
@@ -69,8 +71,17 @@ ENDPOINTS: dict[str, Kind] = {
     "messages/count_tokens": "chat",
     "embeddings": "embedding",
     "rerank": "ranking",
+    "audio/transcriptions": "chat",
+    "infill": "chat",
+    "apply-template": "chat",
+    "tokenize": None,
+    "detokenize": None,
+    "props": None,
 }
-"""What can be asked, and which kind of model answers it."""
+"""What can be asked, and which kind of model answers it; None for every kind."""
+
+_UNVERSIONED = ("infill", "apply-template", "tokenize", "detokenize", "props")
+"""Where runtimes have no `/v1` before it."""
 
 _COUNTING = ("messages/count_tokens", "responses/input_tokens", "chat/completions/input_tokens")
 
@@ -193,7 +204,8 @@ class Relay:
         state.model = model.name
         if not self.pool.runtime.external:
             check_for(fields, model, endpoint)
-            translate(body, fields, endpoint, model)
+            budgets = Ability.LIMITS_THOUGHTS in self.pool.runtime.abilities
+            translate(body, fields, endpoint, model, budgets=budgets)
         if model.system:
             add_system_prompt(body, fields, endpoint, model.system)
         await self._answer(scope, model, question, send, state)
@@ -217,7 +229,7 @@ class Relay:
                 f"model not found: {shown(wanted or '')}; {_names(served)}",
                 "model_not_found",
             )
-        if model.kind != ENDPOINTS[self.endpoint]:
+        if ENDPOINTS[self.endpoint] not in {None, model.kind}:
             raise RefusalError(400, _wrong_kind(model), "wrong_endpoint")
         return model
 
@@ -253,9 +265,17 @@ class Relay:
         """Asks a server; whether it ended before it has answered anything."""
         state.passed_on = time.monotonic()
         headers = [pair for pair in scope["headers"] if pair[0] in _ASKED]
-        url = f"{server.base_url}/{question.endpoint}"
+        base = server.base_url
+        if question.endpoint in _UNVERSIONED:
+            base = base.removesuffix("/v1")
+        url = f"{base}/{question.endpoint}"
+        method: str = scope["method"]
         try:
-            async with asked(url, question.body, headers, api_key=server.api_key) as reply:
+            async with asked(
+                url, question.body, headers, api_key=server.api_key, method=method
+            ) as reply:
+                if reply.status in _UNKNOWN and not self.pool.runtime.external:
+                    raise _unsupported(self.endpoint, self.pool.runtime.name)
                 final = reply
                 if question.reply is not None and reply.status in _NORMAL:
                     final = question.reply(reply, model)
@@ -452,6 +472,12 @@ def _not_loaded(error: ModelRunnerError) -> RefusalError:
             503, f"{error.message}; {error.hint}", "busy", [(b"retry-after", b"10")]
         )
     return refusal_for(error)
+
+
+def _unsupported(endpoint: str, runtime: str) -> RefusalError:
+    return RefusalError(
+        501, f"the runtime {runtime} does not support /{endpoint}", "unsupported", [FINAL]
+    )
 
 
 def _broken_off(model: Served, *, died: bool) -> RefusalError:

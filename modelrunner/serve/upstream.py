@@ -43,9 +43,9 @@ class Reply:
 
 @asynccontextmanager
 async def asked(
-    url: str, body: bytes | bytearray, headers: Headers, *, api_key: str
+    url: str, body: bytes | bytearray, headers: Headers, *, api_key: str, method: str = "POST"
 ) -> AsyncIterator[Reply]:
-    """The block in which a POST is answered.
+    """The block in which a request is answered.
 
     Raises:
         BrokenOffError: There is no answer, or, while the body is read, no more of it.
@@ -70,7 +70,7 @@ async def asked(
     if api_key:
         sent.append((b"authorization", f"Bearer {api_key}".encode()))
     try:
-        request = h11.Request(method=b"POST", target=parts.path.encode(), headers=sent)
+        request = h11.Request(method=method.encode(), target=parts.path.encode(), headers=sent)
         # it may refuse before it has read everything: then there is an answer
         with suppress(OSError):
             writer.write(connection.send(request) or b"")

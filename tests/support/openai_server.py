@@ -240,7 +240,9 @@ def _handler_for(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = server.reply_to(Request(self.path, headers, json.loads(raw), raw))
+            is_form = headers.get("content-type", "").lower().startswith("multipart/")
+            body = {} if is_form else json.loads(raw)
+            reply = server.reply_to(Request(self.path, headers, body, raw))
             try:
                 self._send(reply)
             except (BrokenPipeError, ConnectionResetError):

@@ -7,11 +7,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from modelrunner.serve.apis.completions import Completions
 from modelrunner.serve.apis.served import Server, capabilities_of, size_of
 from modelrunner.serve.pool import Slot
-from modelrunner.serve.relay import ENDPOINTS, Relay
+from modelrunner.serve.relay import Relay
 
 _PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
+_ENDPOINTS = (
+    "chat/completions",
+    "chat/completions/input_tokens",
+    "completions",
+    "messages",
+    "messages/count_tokens",
+    "embeddings",
+    "rerank",
+)
 # without a version, as Docker Model Runner has it
 _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 
@@ -19,11 +29,12 @@ _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 def routes(server: Server) -> list[Route]:
     """`/v1`, and the same where clients of Docker Model Runner ask."""
     api, pool = _Api(server), server.pool
-    names = [name for name in ENDPOINTS if not name.startswith("responses")]
-    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in names}
+    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in _ENDPOINTS}
+    completions = Completions(server.bodies)
+    relays["completions"] = Relay(pool, pool.metrics, "completions", server.bodies, completions)
     found = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
-        for prefix, endpoint in product(_PREFIXES, names)
+        for prefix, endpoint in product(_PREFIXES, _ENDPOINTS)
     ]
     found += [Route(path, relays["rerank"], methods=["POST"]) for path in _RANKING]
     for prefix in _PREFIXES:

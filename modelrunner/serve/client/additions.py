@@ -2,6 +2,7 @@
 
 - llama.cpp knows `tool_choice` as `auto`, `none` or `required`, for all functions together. A
   request that names functions gets these alone, and `required` where one has to be called.
+- It has no word for effort: a template has its own, or its tokens are limited.
 - A request without a system prompt gets that of the model, where its API has it.
 """
 
@@ -9,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from modelrunner.runtime.capabilities.think import WORDS, Thinker
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.models import Served
@@ -22,7 +24,13 @@ _SYSTEM: Mapping[str, str] = {
 """The field of each endpoint that takes a system prompt. `completions` continue text as it is."""
 
 
-def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> None:
+_LEVELS: Mapping[str, str] = {"none": "off", "minimal": "low", "xhigh": "high", "max": "high"}
+"""OpenAI's words for effort that ours are without."""
+
+
+def translate(
+    raw: bytearray, fields: Fields, endpoint: str, model: Served, *, budgets: bool
+) -> None:
     """Put a request into words that llama.cpp knows.
 
     Args:
@@ -30,6 +38,7 @@ def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> N
         fields: What was read of it.
         endpoint: What is asked.
         model: What is to answer.
+        budgets: Whether the runtime can limit the tokens of thoughts.
 
     Raises:
         RefusalError: The model's template shows no functions, and one has to be called; or what is
@@ -40,6 +49,23 @@ def translate(raw: bytearray, fields: Fields, endpoint: str, model: Served) -> N
         if fields.tools:
             _append(raw, {"tool_choice": fields.tool_choice["mode"]})
             _append_raw(raw, b'"tools":' + fields.tools)
+    if endpoint == "chat/completions" and fields.effort is not None:
+        added = thought(fields.effort, model, budgets=budgets)
+        if added:
+            _append(raw, added)
+
+
+def thought(effort: str, model: Served, *, budgets: bool) -> Mapping[str, object]:
+    """Return the fields that let a model think as much as OpenAI's word for it says.
+
+    None where its template is not known, or has no thoughts: there is nothing to say more or less.
+    """
+    known = model.facts.capabilities
+    thinking = known.template.thinking if known is not None and known.template else None
+    level = _LEVELS.get(effort, effort)
+    if thinking is None or level not in WORDS:
+        return {}
+    return Thinker(model.name, thinking, budgets=budgets).ask(level).fields()
 
 
 def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) -> None:

@@ -6,7 +6,7 @@ it, see `modelrunner.serve.client.parsing`.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -39,6 +39,19 @@ _MOST_VALUES = 1_000_000
 Counted by their marks, those within texts too: a text with so many is longer than any context.
 """
 
+_UNSUPPORTED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "echo": lambda value: value.get("echo") is True,
+    "suffix": lambda value: bool(value.get("suffix")),
+    "best_of": lambda value: value.get("best_of") not in (None, 1, value.get("n")),
+    "functions": lambda value: bool(value.get("functions")),
+    "function_call": lambda value: value.get("function_call") not in (None, "auto", "none"),
+    "web_search_options": lambda value: value.get("web_search_options") is not None,
+    "audio": lambda value: value.get("audio") is not None,
+    "modalities": lambda value: value.get("modalities") not in (None, ["text"]),
+    "verbosity": lambda value: value.get("verbosity") not in (None, "medium"),
+}
+"""Fields of OpenAI's that runtimes pass over, and when they ask for something."""
+
 _LONGEST_NAME = 1100
 """Characters of the field `model` that are kept: more than any name has, and than is compared."""
 
@@ -64,8 +77,9 @@ class Fields:
     Attributes:
         model: The model that is asked for; None where none is named.
         count: `n`, the number of answers; None where it is not a number.
-        echo: Whether the prompt is asked for too.
-        logprobs: Whether probabilities are asked for.
+        unsupported: What it asks for that no runtime does, see `_UNSUPPORTED`.
+        logprobs: Probabilities of how many tokens are asked for; None for none.
+        effort: `reasoning_effort`; None where nothing is said, or more than that.
         dimensions: Numbers of a vector; 0 for what is not a number, None where it is missing.
         media: What the messages hold besides text: `images`, `audio`, `video`.
         without_system: The fields in which the request could have brought a system prompt, by the
@@ -79,8 +93,9 @@ class Fields:
 
     model: str | None = None
     count: int | None = None
-    echo: bool = False
-    logprobs: bool = False
+    unsupported: Sequence[str] = ()
+    logprobs: int | None = None
+    effort: str | None = None
     dimensions: float | None = None
     media: str | None = None
     without_system: Sequence[str] = ()
@@ -133,8 +148,9 @@ def read_fields(raw: bytes | bytearray) -> Fields:
     return Fields(
         model=model[:_LONGEST_NAME] if model else None,
         count=count if isinstance(count, int) else None,
-        echo=value.get("echo") is True,
-        logprobs=bool(value.get("logprobs")),
+        unsupported=[name for name, asked in _UNSUPPORTED.items() if asked(value)],
+        logprobs=_logprobs(value.get("logprobs")),
+        effort=_effort(value),
         dimensions=dimensions if isinstance(dimensions, int | float | None) else 0,
         media=_media(value) if _MAY_HAVE_MEDIA.search(raw) else None,
         without_system=lacking,
@@ -179,6 +195,18 @@ def _tool_choice(value: Mapping[str, Any]) -> tuple[Mapping[str, str] | None, Se
         missing = next((name for name in names if name not in known), None)
         return {"mode": mode, "missing": sanitize_line(missing or "no function", 80)}, ()
     return {"mode": mode}, [tool for tool in tools if _function_name(tool) in names]
+
+
+def _logprobs(asked: object) -> int | None:
+    """`logprobs`: a number of tokens for completions, true for chats."""
+    return asked if isinstance(asked, int) and asked is not False else None
+
+
+def _effort(value: Mapping[str, Any]) -> str | None:
+    """The effort, unless the request says it in the words of its template."""
+    effort = value.get("reasoning_effort")
+    own = value.get("chat_template_kwargs") is not None
+    return effort if isinstance(effort, str) and not own else None
 
 
 def _function_name(entry: object) -> str | None:

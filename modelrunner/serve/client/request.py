@@ -1,7 +1,7 @@
 """The request of a client, read as far as the gateway has to understand it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,24 @@ from modelrunner.wire import parse_count
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of one request: several photographs, which JSON makes a third larger."""
+
+
+_UNSUPPORTED: Mapping[str, Mapping[str, str]] = {
+    "completions": {
+        "echo": "leave it out",
+        "suffix": "use /infill with a model for code",
+        "best_of": "leave it out, or use `n`",
+    },
+    "chat/completions": {
+        "functions": "use `tools`",
+        "function_call": "use `tool_choice`",
+        "web_search_options": "leave it out",
+        "audio": "answers are text",
+        "modalities": "answers are text",
+        "verbosity": "say it in a message",
+    },
+}
+"""What runtimes would pass over, by endpoint, and what to do instead."""
 
 
 class GoneError(Exception):
@@ -44,12 +62,10 @@ def check_for(fields: Fields, model: Served, endpoint: str) -> None:
             f"`n` is {fields.count}, but {model.name} answers {counted(slots, 'request')} at "
             f"a time: use a smaller `n`, or start the server with --parallel {fields.count}"
         )
-    if endpoint == "completions" and fields.echo:
-        raise _unsupported("`echo` is not supported: leave it out")
-    if endpoint == "completions" and fields.logprobs:
-        raise _unsupported(
-            "`logprobs` is not supported for completions: use it with /v1/chat/completions"
-        )
+    for name in fields.unsupported:
+        if endpoint in _UNSUPPORTED and name in _UNSUPPORTED[endpoint]:
+            instead = _UNSUPPORTED[endpoint][name]
+            raise _unsupported(f"`{name}` is not supported: {instead}")
     wanted, length = fields.dimensions, model.facts.embedding_length
     if endpoint == "embeddings" and None not in (wanted, length) and wanted != length:
         raise _unsupported(

@@ -34,8 +34,43 @@ TEXT = [{"role": "user", "content": "hi"}]
         ("completions", {"prompt": "a", "echo": True}, "`echo` is not supported: leave it out"),
         (
             "completions",
-            {"prompt": "a", "logprobs": 5},
-            "`logprobs` is not supported for completions: use it with /v1/chat/completions",
+            {"prompt": "a", "suffix": "b"},
+            "`suffix` is not supported: use /infill with a model for code",
+        ),
+        (
+            "completions",
+            {"prompt": "a", "best_of": 2},
+            "`best_of` is not supported: leave it out, or use `n`",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "functions": [{"name": "now"}]},
+            "`functions` is not supported: use `tools`",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "function_call": {"name": "now"}},
+            "`function_call` is not supported: use `tool_choice`",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "modalities": ["text", "audio"]},
+            "`modalities` is not supported: answers are text",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "audio": {"voice": "x"}},
+            "`audio` is not supported: answers are text",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "web_search_options": {}},
+            "`web_search_options` is not supported: leave it out",
+        ),
+        (
+            "chat/completions",
+            {"messages": TEXT, "verbosity": "low"},
+            "`verbosity` is not supported: say it in a message",
         ),
         (
             "embeddings",
@@ -58,7 +93,12 @@ def test_what_would_be_ignored_is_said(path: str, asked: dict[str, Any], message
     [
         ("chat/completions", {"messages": TEXT, "n": 4}),
         ("chat/completions", {"messages": TEXT, "n": None, "logprobs": True}),
-        ("completions", {"prompt": "a", "echo": False, "logprobs": None}),
+        ("completions", {"prompt": "a", "echo": False, "logprobs": None, "suffix": None}),
+        ("completions", {"prompt": "a", "n": 2, "best_of": 2, "user": "u", "seed": 1}),
+        ("completions", {"prompt": "a", "best_of": 1, "logit_bias": {"1": -100}}),
+        ("chat/completions", {"messages": TEXT, "functions": [], "function_call": "auto"}),
+        ("chat/completions", {"messages": TEXT, "modalities": ["text"], "verbosity": "medium"}),
+        ("chat/completions", {"messages": TEXT, "service_tier": "auto", "store": True}),
         ("embeddings", {"model": "vectors", "input": "a", "dimensions": 64}),
         ("embeddings", {"model": "vectors", "input": "a", "dimensions": None}),
     ],
