@@ -84,9 +84,9 @@ def outward_address(version: int = IPV4) -> str | None:
     return None if is_loopback(found) else found
 
 
-def http_url(host: str, port: int) -> str:
-    """The address of a server on plain http; IPv6 stands in brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def http_url(host: str, port: int, scheme: str = "http") -> str:
+    """The address of a server; IPv6 stands in brackets."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def http_connection(url: str, timeout_s: float) -> "HTTPConnection":

@@ -27,6 +27,7 @@ from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.library import Library
 from modelrunner.serve.pool import ModelPool
+from modelrunner.serve.process.certificate import Certificate
 
 _GOODBYE_S = 3
 _DESCRIPTORS = 4096
@@ -44,6 +45,7 @@ class Gateway:
         limits: How much of it clients may hold.
         library: The local store, where requests may read and change it.
         everything: Whether all models of the store are served, later ones too.
+        certificate: What it shows to clients; None for plain HTTP.
         ended_by: The signal that ended it; None where nothing was left to serve.
     """
 
@@ -53,6 +55,7 @@ class Gateway:
     limits: Limits = field(default_factory=Limits)
     library: Library | None = None
     everything: bool = False
+    certificate: Certificate | None = None
     ended_by: signal.Signals | None = field(default=None, init=False)
     _server: "_Server | None" = field(default=None, init=False)
 
@@ -79,7 +82,7 @@ class Gateway:
             uvicorn.Config(
                 application(self.pool, self.policy, self.end, bodies, store),
                 # called like the class that it makes connections of
-                http=cast("Any", Connections(self.limits)),
+                http=cast("Any", Connections(self.limits, self.certificate)),
                 h11_max_incomplete_event_size=HEADERS_LIMIT,
                 ws="none",
                 lifespan="off",
@@ -158,6 +161,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, secure: bool = False) -> str:
     """The address of a socket that listens."""
-    return http_url(*listener.getsockname()[:2])
+    host, port = listener.getsockname()[:2]
+    return http_url(host, port, "https" if secure else "http")

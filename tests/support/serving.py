@@ -9,6 +9,7 @@ with gateway(scripted := Scripted(), model("ai/one")) as running:
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.oci.digest import Digest
@@ -29,6 +31,7 @@ from modelrunner.serve.gateway import Gateway, listen, url_of
 from modelrunner.serve.library import Library
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import ModelPool, StartHistory
+from modelrunner.serve.process.certificate import Certificate
 from tests.support.openai_server import OpenAIServer
 
 CONTROL_KEY = "control"
@@ -169,7 +172,13 @@ class Running:
     gateway: Gateway
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=20)
+        parts = urlsplit(self.url)
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.netloc, timeout=20)
+        trusting = ssl.create_default_context()
+        trusting.check_hostname = False
+        trusting.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(parts.netloc, timeout=20, context=trusting)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         connection = self.connect()
@@ -216,6 +225,7 @@ def gateway(
     history: StartHistory | None = None,
     library: Library | None = None,
     everything: bool = False,
+    certificate: Certificate | None = None,
 ) -> Iterator[Running]:
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
@@ -230,10 +240,11 @@ def gateway(
             limits or Limits(),
             library=library,
             everything=everything,
+            certificate=certificate,
         )
         thread = threading.Thread(target=running.run)
         thread.start()
-        url = url_of(listener)
+        url = url_of(listener, secure=certificate is not None)
         client = Running(url, pool, running)
         try:
             client.get("/health")

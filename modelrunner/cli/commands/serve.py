@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ from modelrunner.operations.serve.run import ServeOrder, listening, require_libr
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.runtime.images.library import Library
+from modelrunner.serve.process.certificate import Certificate
 from modelrunner.store.store import StoredModel
 from modelrunner.system.processes import hide_argument
 
@@ -98,6 +100,17 @@ def serve_models(
     api_key_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Read API keys from FILE, one a line: KEY or NAME=KEY."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve over HTTPS with the certificate in FILE (PEM), its chain included.",
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key of --tls-cert (PEM, not encrypted)."),
     ] = None,
     keep_alive: Annotated[
         str,
@@ -166,6 +179,7 @@ def serve_models(
         api_keys or (), api_key_file, context.environ, needed=not is_loopback(host)
     )
     control = choose_control_key(control_key, context.environ)
+    certificate = _certificate(context, tls_cert, tls_key)
     pages, names = _origins(origins or []), _hosts(hosts or [])
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
@@ -196,6 +210,7 @@ def serve_models(
             everything=everything,
             control_key=control,
             record_requests=record_requests,
+            certificate=certificate,
         )
         if detach:
             serve_detached(context, order, listener, choice.made)
@@ -301,6 +316,19 @@ def _chosen(
         shown = name if model.is_stored else model.references[0].short
         chosen.setdefault(str(model.digest), (model, shown))
     return list(chosen.values())
+
+
+def _certificate(context: Context, file: Path | None, key: Path | None) -> Certificate | None:
+    if file is None and key is None:
+        return None
+    if file is None or key is None:
+        there, missing = ("--tls-cert", "--tls-key") if key is None else ("--tls-key", "--tls-cert")
+        raise UsageError(f"{there} needs {missing}", hint=f"add `{missing} FILE`")
+    found = Certificate.load(file, key)
+    warning = found.warning(datetime.now(UTC))
+    if warning is not None:
+        context.console.warn(f"{warning}: clients will refuse it")
+    return found
 
 
 def _origins(said: Sequence[str]) -> frozenset[str]:

@@ -39,7 +39,7 @@ def serve_here(
     """Serve in the foreground, to the end."""
     shows = not (context.console.quiet or context.console.json)
     log = run.open_log(order, listener, sys.stderr if shows else None)
-    url = run.url_of(listener)
+    url = run.url_of(order, listener)
     _announce(context, order, Announcement(url, os.getpid(), made_keys, "press Ctrl-C to stop"))
     ended_by = run.serve(order, listener, log)
     if ended_by is not None:
@@ -50,7 +50,7 @@ def serve_detached(
     context: Context, order: ServeOrder, listener: socket.socket, made_keys: Sequence[ApiKey]
 ) -> None:
     """Serve in the background; return when the server answers."""
-    url = run.url_of(listener)
+    url = run.url_of(order, listener)
     pid = run.serve_detached(order, listener)
     _announce(
         context, order, Announcement(url, pid, made_keys, "`modelrunner stop --all` stops it")
@@ -60,8 +60,9 @@ def serve_detached(
 def _announce(context: Context, order: ServeOrder, server: Announcement) -> None:
     """Where it is, what is open to whom, and how it is used."""
     console, names = context.console, [model.name for model in order.models]
-    port = urlsplit(server.url).port or 0
-    local = http_url(local_host(order.host), port)
+    address = urlsplit(server.url)
+    port = address.port or 0
+    local = http_url(local_host(order.host), port, address.scheme)
     made = server.made_keys
     if console.json:
         # one line: whoever starts this reads it while the server goes on
@@ -86,7 +87,8 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
     console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={shown}")
     outward = _outward(order.host)
     if outward is not None:
-        console.say(f"from other machines: OPENAI_BASE_URL={http_url(outward, port)}/v1")
+        others = http_url(outward, port, address.scheme)
+        console.say(f"from other machines: OPENAI_BASE_URL={others}/v1")
     if not is_loopback(order.host):
         console.warn(
             f"anyone who can reach {server.url} and has the key can use {', '.join(names) or 'it'}"

@@ -21,6 +21,7 @@ from modelrunner.runtime.base import Runtime
 from modelrunner.serve.client.keys import ApiKeys
 from modelrunner.serve.library import Library
 from modelrunner.serve.models import Served
+from modelrunner.serve.process.certificate import Certificate
 from modelrunner.serve.process.records import Record, record_name, recorded, running
 from modelrunner.system import installation
 from modelrunner.system.processes import process_start
@@ -51,6 +52,7 @@ class ServeOrder:
         control_key: What requests carry that may change the store from anywhere; None for one that
             only this program knows.
         record_requests: Whether bodies of requests and answers are logged too.
+        certificate: What the server shows to clients; None for plain HTTP.
     """
 
     models: Sequence[Served]
@@ -68,6 +70,12 @@ class ServeOrder:
     everything: bool = False
     control_key: str | None = field(default=None, repr=False)
     record_requests: bool = False
+    certificate: Certificate | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What its certificate is known by."""
+        return None if self.certificate is None else self.certificate.fingerprint
 
 
 def require_libraries() -> None:
@@ -112,11 +120,11 @@ def listening(state: Path, host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(order: ServeOrder, listener: socket.socket) -> str:
     """Return the address of a server."""
     from modelrunner.serve.gateway import url_of as found
 
-    return found(listener)
+    return found(listener, secure=order.certificate is not None)
 
 
 def open_log(order: ServeOrder, listener: socket.socket, terminal: TextIO | None = None) -> Path:
@@ -156,10 +164,10 @@ def serve_detached(order: ServeOrder, listener: socket.socket) -> int:
         return 0
 
     pid = detach(log, serve_there)
-    url = url_of(listener)
+    url = url_of(order, listener)
     # or clients of a server that has ended would wait for us
     listener.close()
-    wait_until_healthy(pid, url, log)
+    wait_until_healthy(pid, url, log, order.fingerprint)
     return pid
 
 
@@ -184,9 +192,10 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         name=name_of(order.host, listener),
         pid=os.getpid(),
         started=process_start(os.getpid()) or "",
-        url=url_of(listener),
+        url=url_of(order, listener),
         control_key=control_key,
         models=tuple(model.name for model in order.models),
+        fingerprint=order.fingerprint,
     )
     requests = RequestLog(request_log_of(log), bodies=order.record_requests)
     with disk_errors(order.state, STATE_HINT):
@@ -204,7 +213,12 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     policy = AccessPolicy(order.host, order.keys, control_key, order.origins, order.hosts)
     with recorded(order.state, record):
         gateway = Gateway(
-            listener, pool, policy, library=order.library, everything=order.everything
+            listener,
+            pool,
+            policy,
+            certificate=order.certificate,
+            library=order.library,
+            everything=order.everything,
         )
         return gateway.run()
 

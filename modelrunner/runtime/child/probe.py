@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.net import http_connection
 from modelrunner.system.packages import certificates_advice
 from modelrunner.wire import parse_json
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -29,27 +32,48 @@ class Answer:
         return value if isinstance(value, int) else None
 
 
-def get(url: str, *, api_key: str, timeout_s: float) -> Answer | None:
+def get(
+    url: str, *, api_key: str, timeout_s: float, fingerprint: str | None = None
+) -> Answer | None:
     """Ask; None if there is no answer in time, or in HTTP.
+
+    With a fingerprint, the server must show that certificate, and need not have another's trust.
 
     Raises:
         RuntimeFailedError: The server's certificate is not trusted.
     """
-    return _request("GET", url, None, api_key, timeout_s)
+    return _request(_connection(url, timeout_s, fingerprint), "GET", url, None, api_key)
 
 
-def post(url: str, value: Mapping[str, object], *, api_key: str, timeout_s: float) -> Answer | None:
-    """Post JSON; None if there is no answer in time, or in HTTP."""
-    return _request("POST", url, json.dumps(value), api_key, timeout_s)
+def post(
+    url: str,
+    value: Mapping[str, object],
+    *,
+    api_key: str,
+    timeout_s: float,
+    fingerprint: str | None = None,
+) -> Answer | None:
+    """Post JSON; as `get`."""
+    connection = _connection(url, timeout_s, fingerprint)
+    return _request(connection, "POST", url, json.dumps(value), api_key)
+
+
+def _connection(url: str, timeout_s: float, fingerprint: str | None) -> "HTTPConnection":
+    if fingerprint is None:
+        return http_connection(url, timeout_s)
+    # few servers have a certificate, and every command loads this module
+    from modelrunner.runtime.child.pinned import PinnedConnection
+
+    parts = urlsplit(url)
+    return PinnedConnection(parts.hostname or "", parts.port, timeout_s, fingerprint)
 
 
 def _request(
-    method: str, url: str, body: str | None, api_key: str, timeout_s: float
+    connection: "HTTPConnection", method: str, url: str, body: str | None, api_key: str
 ) -> Answer | None:
     from http.client import HTTPException
 
     parts = urlsplit(url)
-    connection = http_connection(url, timeout_s)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     if body is not None:
         headers["Content-Type"] = "application/json"

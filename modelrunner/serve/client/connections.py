@@ -21,9 +21,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelrunner.serve.client.dialects import OPENAI, Failure
 from modelrunner.serve.client.limits import Limits
+from modelrunner.serve.process.certificate import Certificate
 
 _FIRST_ERROR = 400
 _LINGER_S = 2.0
+_FAREWELL_S = 1.0
+"""How long a client has to confirm the end of a connection, which TLS wants and few do."""
+
 _HEADER_LINES = 256
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _READ, _READ_DENSE, _READ_BODY = 4 * 1024, 512, 64 * 1024
@@ -43,19 +47,23 @@ class Connections:
 
     Attributes:
         limits: How many there may be, and for how long.
+        certificate: What is shown to clients; None for plain HTTP.
         waiting: Those without a request, the one that waits longest first.
         count: How many there are.
         dense: Those whose bodies come in small chunks.
     """
 
     limits: Limits
+    certificate: Certificate | None = None
     waiting: "dict[Connection, None]" = field(default_factory=dict)
     count: int = 0
     dense: "set[Connection]" = field(default_factory=set)
 
     def __call__(self, **settings: Any) -> "Connection":  # noqa: ANN401 - uvicorn's own
         """A new connection."""
-        return Connection(self, **settings)
+        if self.certificate is None:
+            return Connection(self, **settings)
+        return SecureConnection(self, self.certificate, **settings)
 
     def make_room(self) -> None:
         """Close one that waits, if there are too many: of the address with the most, the oldest."""
@@ -207,7 +215,7 @@ class Connection(H11Protocol):
             self.transport.resume_reading()
 
     def _read_at_once(self, size: int) -> None:
-        # asyncio has no other way to say so; its transports of TLS and of Windows do without
+        # asyncio has no other way to say so; its transports of Windows do without
         cast("Any", self.transport).max_size = size
 
     def _start_deadline(self) -> None:
@@ -258,3 +266,104 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(_LINGER_S, self.transport.abort)
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+class SecureConnection(Connection):
+    """A connection that begins with the handshake of TLS.
+
+    The handshake is made here and not by the listener: until it ends, the connection has a deadline
+    and waits among the others, so that those who only begin one take nobody's place.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        certificate: Certificate,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(connections, **settings)
+        self._certificate = certificate
+        self._handshake: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._is_lost = False
+        self._arrived = bytearray()
+        self._at_once = _READ
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin the handshake."""
+        super().connection_made(transport)
+        # what comes is for the handshake, which is not listening yet
+        transport.pause_reading()
+        self._handshake = self.loop.create_task(self._shake_hands(transport))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, once."""
+        if not self._is_lost:
+            self._is_lost = True
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, a piece at a time: what TLS hands on at once is large."""
+        self._arrived += data
+        if len(self._arrived) > len(data):
+            # in the turn of what is there already
+            self._pause()
+        else:
+            self._feed()
+
+    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        try:
+            secure = await self.loop.start_tls(
+                transport,
+                self,
+                self._certificate.context,
+                server_side=True,
+                ssl_handshake_timeout=self._all.limits.headers_s,
+                ssl_shutdown_timeout=_FAREWELL_S,
+            )
+        except OSError as exc:
+            transport.abort()
+            self.connection_lost(exc)
+            return
+        if secure is None or self._is_lost:
+            # closed meanwhile
+            self.connection_lost(None)
+            return
+        H11Protocol.connection_made(self, secure)
+        self._is_open = True
+        self._feed()
+
+    def _feed(self) -> None:
+        """Hand on as much as may be parsed at once, and the rest in a later turn of the loop."""
+        if not self._is_open or self._is_lost or not self._arrived:
+            return
+        if self.transport.is_closing():
+            self._arrived.clear()
+            return
+        piece = bytes(self._arrived[: self._at_once])
+        del self._arrived[: self._at_once]
+        super().data_received(piece)
+        if self._arrived:
+            self._pause()
+            if self not in self._all.dense:
+                self.loop.call_soon(self._feed_on)
+
+    def _feed_on(self) -> None:
+        self._feed()
+        if not self._arrived and self not in self._all.dense:
+            super()._go_on()
+
+    def _go_on(self) -> None:
+        if self._arrived:
+            self._feed_on()
+        else:
+            super()._go_on()
+
+    def _pause(self) -> None:
+        # before that, reading is the handshake's
+        if self._is_open and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _read_at_once(self, size: int) -> None:
+        # of a transport of TLS, asyncio asks nobody how much it reads
+        self._at_once = size

@@ -48,7 +48,7 @@ def detach(log: Path, serve: Callable[[], int]) -> int:
         os._exit(code)
 
 
-def wait_until_healthy(pid: int, url: str, log: Path) -> None:
+def wait_until_healthy(pid: int, url: str, log: Path, fingerprint: str | None) -> None:
     """Returns when a server answers that was started with `detach`.
 
     Raises:
@@ -56,7 +56,7 @@ def wait_until_healthy(pid: int, url: str, log: Path) -> None:
     """
     end = time.monotonic() + _HEALTHY_WITHIN_S
     while True:
-        answer = probe.get(f"{url}/health", api_key="", timeout_s=_PROBE_S)
+        answer = probe.get(f"{url}/health", api_key="", timeout_s=_PROBE_S, fingerprint=fingerprint)
         if answer is not None and answer.status == _OK:
             return
         ended, _status = os.waitpid(pid, os.WNOHANG)

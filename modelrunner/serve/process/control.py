@@ -129,7 +129,10 @@ def stop_all(folder: Path) -> list[Stopped]:
 
 def _states(record: Record) -> list[ModelState]:
     answer = probe.get(
-        f"{_address(record)}{CONTROL}models", api_key=record.control_key, timeout_s=_ASK_S
+        f"{_address(record)}{CONTROL}models",
+        api_key=record.control_key,
+        timeout_s=_ASK_S,
+        fingerprint=record.fingerprint,
     )
     if answer is None or answer.status != _OK or not isinstance(answer.body, list):
         return [
@@ -149,7 +152,13 @@ def _post(record: Record, what: str, value: Mapping[str, object]) -> probe.Answe
         RuntimeFailedError: It does not answer.
     """
     url = f"{_address(record)}{CONTROL}{what}"
-    answer = probe.post(url, value, api_key=record.control_key, timeout_s=_ASK_S)
+    answer = probe.post(
+        url,
+        value,
+        api_key=record.control_key,
+        timeout_s=_ASK_S,
+        fingerprint=record.fingerprint,
+    )
     if answer is None or not isinstance(answer.body, dict):
         raise _deaf(record)
     return answer
@@ -165,7 +174,7 @@ def _deaf(record: Record) -> RuntimeFailedError:
 
 def _address(record: Record) -> str:
     parts = urlsplit(record.url)
-    return http_url(local_host(parts.hostname or ""), parts.port or 0)
+    return http_url(local_host(parts.hostname or ""), parts.port or 0, parts.scheme)
 
 
 def _wait_for_end(record: Record) -> None:

@@ -34,6 +34,7 @@ class Record:
         url: Where it listens.
         control_key: What opens its controls.
         models: What it serves.
+        fingerprint: The SHA-256 of its certificate; None where it has none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Record:
     url: str
     models: tuple[str, ...]
     control_key: str = field(repr=False)
+    fingerprint: str | None = None
 
     def runs(self) -> bool:
         """Whether the process is there, and the same."""

@@ -38,7 +38,7 @@ class Page:
         """The page for a client; a key is asked for where it has sent one."""
         headers = request.headers
         # told by a proxy that speaks TLS for us; wrong or forged, it changes these words only
-        scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
+        scheme = "https" if headers.get("x-forwarded-proto") == "https" else request.url.scheme
         keyed = "authorization" in headers or "x-api-key" in headers
         url = f"{scheme}://{headers.get('host', 'localhost')}"
         slots = list(pool.slots.values())
