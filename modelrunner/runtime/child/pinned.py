@@ -1,4 +1,4 @@
-"""Connections to a server whose certificate is known already, whoever has signed it."""
+"""Connections to a server whose certificate is known already, by a fingerprint."""
 
 import hashlib
 import ssl
