@@ -10,7 +10,7 @@ ModelRunnerError                          1
 + NotFoundError                           3
   + ModelNotFoundError                        no such model in the store
   + ManifestNotFoundError                     no such tag, digest or repository in the registry
-  + CardNotFoundError
+  + AppNotFoundError, CardNotFoundError
 + AccessError                             4
   + UnauthorizedError                         login needed, or not found: registries do not say
   + DeniedError                               logged in, but not allowed
@@ -205,6 +205,12 @@ class CardNotFoundError(NotFoundError):
 
     code = "card_not_found"
     default_hint = "`modelrunner cards` lists the catalog"
+
+
+class AppNotFoundError(NotFoundError):
+    """An app that is to be started is not installed."""
+
+    code = "app_not_found"
 
 
 class AccessError(ModelRunnerError):

@@ -122,7 +122,7 @@ RawFlags: TypeAlias = Annotated[
     typer.Option(
         "--flag",
         metavar="FLAG",
-        help="Pass FLAG to llama-server unchanged, like everything after `--`.",
+        help="Pass FLAG to llama-server unchanged; can be repeated.",
     ),
 ]
 Temperature: TypeAlias = Annotated[

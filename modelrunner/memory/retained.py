@@ -54,6 +54,7 @@ def retained(
     *,
     prompts: int | None = None,
     checkpoints: int | None = None,
+    most: int | None = None,
 ) -> Retained:
     """Return what is kept beside a model.
 
@@ -63,6 +64,7 @@ def retained(
         room: Bytes of host memory that the model leaves free; None where that is not known.
         prompts: Bytes for earlier prompts, where they were asked for.
         checkpoints: States to go back to, where they were asked for.
+        most: Bytes for earlier prompts beyond which nothing is kept; None for what is usual.
     """
     parallel = load.parallel
     known = shape.is_known
@@ -75,7 +77,7 @@ def retained(
     fixed = (recurrent_bytes(shape, load) + states) // parallel if known else 0
     cache = kv_cache_bytes(shape, load) // parallel if known else 0
     if prompts is None:
-        prompts = max(USUAL_PROMPTS, min(_CONVERSATIONS * (fixed + cache), MOST_PROMPTS))
+        prompts = max(USUAL_PROMPTS, min(_CONVERSATIONS * (fixed + cache), most or MOST_PROMPTS))
         prompts = USUAL_PROMPTS if room is None else min(prompts, max(room - states, 0) // 2)
         prompts = prompts // MIB * MIB
     holds = load.each if known else None

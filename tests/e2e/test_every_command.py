@@ -30,6 +30,7 @@ ARGUMENTS = {
     "load": ["missing.tar"],
     "export": ["compose", "ai/tiny:1"],
     "serve": ["ai/none"],
+    "launch": ["env", "--model", "ai/none"],
     "stop": ["ai/none"],
     "logs": ["ai/none"],
     "bench": ["ai/none"],

@@ -222,6 +222,13 @@ def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin(CACHE_TYPES, incomplete)
 
 
+def apps(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return matching names of apps that `launch` starts."""
+    from modelrunner.agents.known import APPS
+
+    return _begin(APPS, incomplete)
+
+
 def think_levels(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Return matching words for how much to think."""
     from modelrunner.runtime.capabilities.think import WORDS
@@ -324,6 +331,7 @@ _BY_NAME: Mapping[str, Completer] = {
 
 _BY_METAVAR: Mapping[str, Completer] = {
     "ACTION": actions_of_runtimes,
+    "APP": apps,
     "COMMAND": commands,
     "KEY=VALUE": assignments,
     "REGISTRY": registries,

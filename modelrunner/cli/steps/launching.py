@@ -197,11 +197,11 @@ def started(
     """Return the block in which the model is served, with the wait for it shown."""
     logs = context.settings.state / "logs"
     remembered = (context.workspace.builds(), weights_key(model.artifact))
-    return session.started(runtime, plan, logs, _waiting(context, plan.name), remembered)
+    return session.started(runtime, plan, logs, waiting(context, plan.name), remembered)
 
 
 @contextmanager
-def _waiting(context: Context, name: str) -> Iterator[Callable[[float | None], None]]:
+def waiting(context: Context, name: str) -> Iterator[Callable[[float | None], None]]:
     """Shows on a terminal that the model is being loaded, and for how long."""
     console = context.console
     if console.quiet or console.json or not console.bars:

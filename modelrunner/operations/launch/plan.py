@@ -356,6 +356,7 @@ def chosen(
     available: Sequence[Device],
     projector: int | None = None,
     default: DefaultContext | None = None,
+    worth: int = SHORT_CONTEXT,
 ) -> LaunchRequest:
     """The request with a context, and a tighter cache where that makes a context worth while.
 
@@ -365,6 +366,7 @@ def chosen(
         available: The devices of this machine.
         projector: Bytes of the projector's file, where there is one.
         default: The context where memory allows it; None for that of the shape.
+        worth: Tokens below which a tighter cache is worth what it costs.
     """
     if request.context is not None:
         return request
@@ -377,7 +379,7 @@ def chosen(
 
     usual = with_context(request)
     free = request.kv_type is None and request.kv_type_v is None and request.load(1).flash_attention
-    if not free or (usual.context or 0) >= min(SHORT_CONTEXT, most):
+    if not free or (usual.context or 0) >= min(worth, most):
         return usual
     if not is_packable(shape):
         return usual

@@ -171,6 +171,49 @@ def serve_detached(order: ServeOrder, listener: socket.socket) -> int:
     return pid
 
 
+@contextmanager
+def serving_beside(order: ServeOrder, listener: socket.socket) -> Iterator[int]:
+    """Serve in a process beside this one while the block runs, which gets the process ID.
+
+    The server ends with this process, however that ends. The listener is closed in this process.
+
+    Raises:
+        RuntimeFailedError: The server ended, or does not answer.
+        StoreAccessError, DiskFullError: The directory of logs cannot be written.
+    """
+    from modelrunner.serve.process.background import (
+        detach,
+        end_with_parent,
+        wait_for_end,
+        wait_until_healthy,
+    )
+
+    log = _new_log(order, listener)
+    held, lifeline = os.pipe()
+
+    def serve_there() -> int:
+        os.close(lifeline)
+        _log_to(log, None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        end_with_parent(held)
+        serve(order, listener, log)
+        return 0
+
+    pid = detach(log, serve_there)
+    os.close(held)
+    url = url_of(order, listener)
+    listener.close()
+    try:
+        wait_until_healthy(pid, url, log, order.fingerprint)
+        yield pid
+    finally:
+        os.close(lifeline)
+        wait_for_end(pid)
+    # its port is another one each time: what went well leaves nothing
+    for path in log.parent.glob(f"{log.stem}[.-]*"):
+        path.unlink(missing_ok=True)
+
+
 def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signals | None:
     """Serve to the end; return the signal that ended it, None where nothing was left to serve.
 

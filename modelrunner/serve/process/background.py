@@ -5,10 +5,13 @@ port is ours, the plan is made.
 """
 
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from modelrunner.disk.inside import open_inside
@@ -16,6 +19,7 @@ from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.child import probe
 
 _HEALTHY_WITHIN_S = 30.0
+_ENDS_WITHIN_S = 20.0
 _TICK_S = 0.05
 _PROBE_S = 5.0
 _OK = 200
@@ -63,6 +67,40 @@ def wait_until_healthy(pid: int, url: str, log: Path, fingerprint: str | None) -
         if ended or time.monotonic() > end:
             what = "ended at once" if ended else "does not answer"
             raise RuntimeFailedError(f"the server {what}", hint=f"see the log: {log}", log=str(log))
+        time.sleep(_TICK_S)
+
+
+def end_with_parent(held: int) -> None:
+    """Have this server end when the other end of a pipe is closed.
+
+    Args:
+        held: The end of the pipe that can be read; nothing is ever written to the other.
+    """
+
+    def watch() -> None:
+        os.read(held, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a server has ended that was started with `detach`; one that does not is made to.
+
+    Its answers under way and its runtimes take some seconds.
+    """
+    end = time.monotonic() + _ENDS_WITHIN_S
+    while True:
+        try:
+            ended, _status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended:
+            return
+        if time.monotonic() > end:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            end = float("inf")
         time.sleep(_TICK_S)
 
 
