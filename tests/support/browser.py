@@ -37,8 +37,12 @@ _KEYS = {
 
 
 @contextlib.contextmanager
-def browser() -> "Iterator[Browser]":
-    """The block in which a browser runs; without one on PATH, the test is skipped."""
+def browser(*flags: str) -> "Iterator[Browser]":
+    """The block in which a browser runs; without one on PATH, the test is skipped.
+
+    Args:
+        flags: More flags, such as one that maps a name to this machine.
+    """
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
         pytest.skip("chromium is not installed")
@@ -49,6 +53,7 @@ def browser() -> "Iterator[Browser]":
             *(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"),
             *("--disable-component-update", "--no-default-browser-check", "--mute-audio"),
+            *flags,
             *("--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"),
         ]
         # the browser reads from 3 and writes to 4
