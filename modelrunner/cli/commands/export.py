@@ -1,7 +1,8 @@
 """`modelrunner export`."""
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
 from modelrunner.memory.plan.load import CACHE_TYPES
 from modelrunner.operations.export.export import USUAL_CONTEXT, Exporter, ExportRequest, Kind
+from modelrunner.operations.export.served.export import ServedRequest, export_served
 from modelrunner.operations.runtimes.server_image import ServerImage, server_image
 from modelrunner.runtime.images.library import Library
 from modelrunner.runtime.settings import RPC_WARNING, value_of
@@ -29,12 +31,25 @@ _PROGRAM = "llama-server"
     examples="  modelrunner export compose ai/smollm2 -o compose.yaml\n"
     "  modelrunner export k8s ai/granite-4.0-micro --context 32768 | kubectl apply -f -\n"
     "  modelrunner export quadlet ai/smollm2 --output ~/.config/containers/systemd\n"
-    "  modelrunner export systemd ai/smollm2 --name chat -o chat.service",
+    "  modelrunner export systemd ai/smollm2 --name chat -o chat.service\n"
+    "  modelrunner export compose --serve ai/smollm2 ai/granite-4.0-micro -o compose.yaml\n"
+    "  modelrunner export launchd ai/smollm2 -o ~/Library/LaunchAgents",
 )
 def export_model(
     context: Context,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))],
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Model to deploy.")],
+    references: Annotated[
+        list[str],
+        typer.Argument(metavar="REF...", help="Model to deploy; several with --serve."),
+    ],
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve",
+            help="Deploy `modelrunner serve` with the models instead of llama-server with one;"
+            " always so for launchd.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -86,22 +101,35 @@ def export_model(
     program: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH", help="Path of llama-server, for systemd (default: found on PATH)."
+            metavar="PATH",
+            help="Path of llama-server, for systemd (default: found on PATH); with --serve,"
+            " of modelrunner (default: this one).",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="File with the API key where it runs, with --serve (default: ./api-key for"
+            " compose, /etc/modelrunner/api-key for systemd).",
         ),
     ] = None,
     rpc: Rpc = None,
 ) -> None:
     """Write a deployment file for a model: pinned by digest, with a memory limit, unprivileged.
 
-    The model is not pulled; llama-preset and systemd need it in the local store.
+    The model is not pulled; llama-preset and systemd without --serve need it in the local store.
     """
+    serves = serve or kind is Kind.LAUNCHD
+    _check_combination(references, serves=serves, puller=puller, rpc=rpc, key_file=api_key_file)
     if kv_type is not None and kv_type not in CACHE_TYPES:
         raise UsageError(
             f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
             hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
         )
-    image = image or context.settings.container_image or None
-    found = None if image is not None else _server_image(context, kind)
+    if not serves:
+        image = image or context.settings.container_image or None
+    found = None if serves or image is not None else _server_image(context, kind)
     request = ExportRequest(
         context=context_size,
         kv_type=kv_type,
@@ -111,24 +139,104 @@ def export_model(
         image_note=None if found is None else found.note,
         puller=_image("--puller", puller),
         rpc=None if rpc is None else str(value_of("rpc", rpc, "--rpc")),
-        program=_program(context, program) if kind is Kind.SYSTEMD else None,
+        program=_program(context, program) if kind is Kind.SYSTEMD and not serves else None,
     )
     estimator = context.workspace.estimator()
     exporter = Exporter(context.store, context.source_for, estimator, Installation.current())
-    made = exporter.export(kind, reference, request)
+    if serves:
+        served = ServedRequest(
+            program=_own_program(program),
+            key_file=_key_file(kind, api_key_file),
+            home=str(context.settings.home),
+        )
+        both = export_served(exporter, kind, references, request, served)
+        for warning in both.warnings:
+            context.console.warn(warning)
+        _deliver(context, output, both.files, both.to_dict())
+        return
+    made = exporter.export(kind, references[0], request)
     if not made.report.estimate.is_complete:
         context.console.warn("the memory estimate is incomplete: the limit may be too low")
     for warning in made.warnings:
         context.console.warn(f"{made.plan.alias}: {warning}")
     if request.rpc is not None:
         context.console.warn(RPC_WARNING)
+    _deliver(context, output, made.files, made.to_dict())
+
+
+def _deliver(
+    context: Context, output: Path | None, files: Mapping[str, str], value: Mapping[str, object]
+) -> None:
     if output is not None:
-        for path in _written(output, made.files):
+        for path in _written(output, files):
             context.console.say(f"wrote {path}")
     if context.console.json:
-        context.console.emit(made.to_dict())
+        context.console.emit(value)
     elif output is None:
-        context.console.print(_together(made.files).removesuffix("\n"))
+        context.console.print(_together(files).removesuffix("\n"))
+
+
+def _check_combination(
+    references: Sequence[str],
+    *,
+    serves: bool,
+    puller: str | None,
+    rpc: str | None,
+    key_file: str | None,
+) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if not serves:
+        if len(references) > 1:
+            raise UsageError(
+                f"one model can be exported at a time, got {len(references)}",
+                hint="use --serve to deploy `modelrunner serve` with several models",
+            )
+        if key_file is not None:
+            raise UsageError(
+                "--api-key-file needs --serve",
+                hint="add --serve, or set LLAMA_API_KEY for the llama-server that is exported",
+            )
+        return
+    if puller is not None:
+        raise UsageError(
+            "--puller cannot be combined with --serve: serve pulls its models itself",
+            hint="name an image that contains modelrunner and a runtime with --image IMAGE",
+        )
+    if rpc is not None:
+        raise UsageError(
+            "--rpc cannot be combined with --serve",
+            hint="set it where serve runs: `modelrunner configure REF --set rpc=HOST:PORT`",
+        )
+
+
+def _own_program(said: str | None) -> tuple[str, ...]:
+    """Return the command of this program, or of another copy of it."""
+    if said is None:
+        return (sys.executable, "-m", "modelrunner")
+    return (_absolute("--program", said, "/opt/modelrunner/bin/modelrunner"),)
+
+
+def _key_file(kind: Kind, said: str | None) -> str | None:
+    if said is None:
+        return None
+    if kind in (Kind.K8S, Kind.KUBERNETES):
+        raise UsageError(
+            "--api-key-file is for compose, systemd and launchd: Kubernetes has a Secret",
+            hint="the file that is written says how to create the Secret",
+        )
+    return said if kind is Kind.COMPOSE else _absolute("--api-key-file", said, "/etc/api-key")
+
+
+def _absolute(option: str, said: str, example: str) -> str:
+    if not (Path(said).is_absolute() and said.isprintable()):
+        raise UsageError(
+            f"{option} {said[:200]!r} is not an absolute path", hint=f"use a path such as {example}"
+        )
+    return said
 
 
 def _server_image(context: Context, kind: Kind) -> ServerImage | None:
@@ -159,12 +267,7 @@ def _program(context: Context, said: str | None) -> str | None:
     import shutil
 
     found = said or shutil.which(_PROGRAM, path=context.environ.get("PATH", ""))
-    if found is not None and not (Path(found).is_absolute() and found.isprintable()):
-        raise UsageError(
-            f"--program {found[:200]!r} is not an absolute path",
-            hint="use a path such as /usr/bin/llama-server",
-        )
-    return found
+    return None if found is None else _absolute("--program", found, "/usr/bin/llama-server")
 
 
 def _written(output: Path, files: Mapping[str, str]) -> list[Path]:

@@ -50,15 +50,18 @@ class Kind(StrEnum):
 
     COMPOSE = "compose"
     K8S = "k8s"
+    KUBERNETES = "kubernetes"
     KSERVE = "kserve"
     QUADLET = "quadlet"
     LLAMA_PRESET = "llama-preset"
     SYSTEMD = "systemd"
+    LAUNCHD = "launchd"
 
 
 _MODULES = {
     Kind.COMPOSE: "compose",
     Kind.K8S: "kubernetes",
+    Kind.KUBERNETES: "kubernetes",
     Kind.KSERVE: "kserve",
     Kind.QUADLET: "quadlet",
     Kind.LLAMA_PRESET: "preset",
@@ -117,6 +120,13 @@ class Exporter:
             UsageError: It has no name to be pulled by, or a value cannot be written so.
             TransferError: It is not here, and its registry does not answer.
         """
+        planned = self.planned(kind, text, request)
+        module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
+        files = module.files(planned.plan)
+        return Export(kind, planned.plan, planned.report, files, planned.warnings)
+
+    def planned(self, kind: Kind, text: str, request: ExportRequest) -> "Planned":
+        """What an export of a model says; arguments and errors are those of `export`."""
         name = request.name and checked_name(request.name)
         stored = self.store.lookup(text)
         found = self._stored(text, stored) if stored is not None else self._remote(kind, text)
@@ -153,10 +163,9 @@ class Exporter:
         )
         if request.program is not None:
             plan = replace(plan, program=request.program)
-        module = import_module(f"modelrunner.operations.export.{_MODULES[kind]}")
         system = _NO_SYSTEM if packaged.values.get("system") else None
         warnings = tuple(filter(None, (problem, packaged.warning, thought, system)))
-        return Export(kind, plan, report, module.files(plan), warnings)
+        return Planned(plan, report, warnings)
 
     def _stored(self, text: str, model: StoredModel) -> "_Found":
         name = _name_of(text, model)
@@ -197,6 +206,21 @@ class Exporter:
             return configs.of_remote(source, pinned, artifact)
 
         return _Found(pinned, artifact, found, config, estimated)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What an export of a model will say.
+
+    Attributes:
+        plan: What.
+        report: What its memory rests on.
+        warnings: What of the model is left out, and why.
+    """
+
+    plan: ExportPlan
+    report: Report
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

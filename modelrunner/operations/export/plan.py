@@ -124,7 +124,7 @@ class ExportPlan:
             notes.append(f"Server image: {self.image_note}")
         if self.asks is not None:
             notes.append(f"As packaged: {self.asks}")
-        return [line for each in (*notes, *self._rpc_notes(), *more) for line in _lines(each)]
+        return [line for each in (*notes, *self._rpc_notes(), *more) for line in lines_of(each)]
 
     def _memory_note(self) -> str:
         whole = ", computed at once," if self.embedding or self.ranking else ""
@@ -212,7 +212,8 @@ def checked_name(text: str) -> str:
     return text
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """A note as lines, none of them too long."""
     return wrap(sanitize_line(text, 2000), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 

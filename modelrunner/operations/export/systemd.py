@@ -15,7 +15,7 @@ from modelrunner.runtime.child.ports import LOOPBACK
 
 _MOUNT = PurePosixPath("/mnt")
 _MODEL = _MOUNT / "model"
-_HARDENING = [
+HARDENING = [
     ("DynamicUser", "yes"),
     ("NoNewPrivileges", "yes"),
     ("CapabilityBoundingSet", ""),
@@ -42,6 +42,7 @@ _HARDENING = [
     ("SystemCallFilter", "~@privileged"),
     ("UMask", "0077"),
 ]
+"""What takes from a service all that it does not need."""
 
 
 def files(plan: ExportPlan) -> dict[str, str]:
@@ -73,7 +74,7 @@ def files(plan: ExportPlan) -> dict[str, str]:
             ("MemoryMax", f"{plan.limit // MIB}M"),
             ("MemorySwapMax", "0"),
             ("TasksMax", "1024"),
-            *_HARDENING,
+            *HARDENING,
             *_network(plan),
             ("Restart", "on-failure"),
             ("RestartSec", "5"),
