@@ -429,6 +429,7 @@ def estimate(
     home: str | Path | None = None,
     context: int | None = None,
     kv_type: str | None = None,
+    kv_type_v: str | None = None,
     parallel: int = 1,
     budget: int | None = None,
     devices: "Sequence[Device] | None" = None,
@@ -440,6 +441,7 @@ def estimate(
         home: The base directory of all data; None for that of the command line.
         context: The context in tokens; None for the one that `modelrunner run` would choose.
         kv_type: The type of the KV cache; None for the one that the artifact sets, or else f16.
+        kv_type_v: The type of its values; None for that of `kv_type`.
         parallel: The number of concurrent conversations; each has a whole context.
         budget: The memory to fit into, in bytes; None for that of the devices.
         devices: The devices to fit into, as `modelrunner.devices()` lists them; None for those of
@@ -453,7 +455,7 @@ def estimate(
     from modelrunner.operations.estimate.report import EstimateRequest
 
     estimator = _workspace(home).estimator(devices)
-    request = EstimateRequest(context, kv_type, parallel, budget=budget)
+    request = EstimateRequest(context, kv_type, parallel, budget=budget, kv_type_v=kv_type_v)
     if isinstance(subject, Path):
         report = estimator.of_file(subject, request)
     else:

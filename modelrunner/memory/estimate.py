@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from modelrunner.errors import UsageError
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import compute_bytes
 from modelrunner.memory.plan.kv_cache import (
@@ -79,7 +80,11 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         shape: The model.
         load: The use.
         projector: Bytes of the projector's file, where one is used too.
+
+    Raises:
+        UsageError: Keys and values are in one cache, and two types were asked for.
     """
+    _check_types(shape, load)
     notes = tuple(_notes(shape, load))
     weights = shape.weights.total + (shape.weights.ahead if load.own_draft else 0)
     source: Source = shape.source
@@ -131,13 +136,24 @@ def without_compute(shape: ModelShape, load: Load) -> int:
     )
 
 
+def _check_types(shape: ModelShape, load: Load) -> None:
+    keys, values = load.kv_types
+    if shape.latent and keys != values:
+        raise UsageError(
+            f"KV cache types {keys} for keys and {values} for values: this model keeps both in one",
+            hint=f"use one type for both, such as {keys}",
+        )
+
+
 def _possible_cache(shape: ModelShape, load: Load) -> int:
     """Bytes of the cache that there may be: of windows that nothing lists, and of encoders."""
     if shape.wiring.cached:
         return kv_cache_bytes(shape, replace(load, swa_full=True))
     layers = [layer for layer in shape.layers if layer.heads]
-    row = sum(x.kv_heads * (x.key_size + x.value_size) for x in layers)
-    return load.cells * load.streams * load.cache_bytes(row)
+    keys, values = load.kv_types
+    row = load.cache_bytes(sum(x.kv_heads * x.key_size for x in layers), keys)
+    row += load.cache_bytes(sum(x.kv_heads * x.value_size for x in layers), values)
+    return load.cells * load.streams * row
 
 
 def _notes(shape: ModelShape, load: Load) -> list[str]:

@@ -194,7 +194,7 @@ def _context_params(api: ModuleType, load: Load) -> object:
     params = api.llama_context_default_params()
     params.n_ctx, params.n_ubatch, params.n_seq_max = load.context, load.micro_batch, load.parallel
     params.n_batch = max(_LOGICAL_BATCH, load.micro_batch)
-    params.type_k = params.type_v = _TYPE_NUMBERS[load.kv_type]
+    params.type_k, params.type_v = (_TYPE_NUMBERS[kind] for kind in load.kv_types)
     params.flash_attn_type = int(load.flash_attention)
     params.swa_full, params.kv_unified = load.swa_full, load.unified
     if hasattr(params, "n_outputs_max"):

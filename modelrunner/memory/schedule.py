@@ -12,7 +12,7 @@ from math import prod
 
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import graph_of
-from modelrunner.memory.plan.kv_cache import layer_state_bytes, planned, window_cells
+from modelrunner.memory.plan.kv_cache import kinds_of, layer_state_bytes, planned, window_cells
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import OUTSIDE, Graph, Heap, Tensor
 
@@ -107,12 +107,12 @@ class _Sources:
         cells = window_cells(self._shape, load) if layer.windowed else load.cells
         # latent attention reads its one cache as keys and as values, and each is copied
         widths = layer.cached[:1] * 2 if layer.latent else layer.cached[:2]
-        for width in widths:
-            yield load.cache_bytes(width) * cells * load.streams
+        for width, kind in zip(widths, kinds_of(layer, load), strict=False):
+            yield load.cache_bytes(width, kind) * cells * load.streams
 
     def unpacked(self, node: Tensor) -> int:
         """Bytes of the copies in half precision that CUDA's attention makes of other caches."""
-        if not 0 <= node.layer < len(self._shape.layers) or self._load.kv_type == "f16":
+        if not 0 <= node.layer < len(self._shape.layers):
             return 0
         if not _is_attention(node) or self._load.tokens // self._load.streams <= _HALF:
             return 0
@@ -123,7 +123,12 @@ class _Sources:
             # values that lie in the keys are not unpacked again, those of a copy are
             copied = self._placement.layers[node.layer] == self._placement.gpus
             widths = (layer.cached[0], layer.latent.rank * copied)
-        return sum(_HALF * width * cells * load.streams for width in widths)
+        packed = zip(widths, kinds_of(layer, load), strict=False)
+        return sum(
+            _HALF * width * cells * load.streams
+            for width, kind in packed
+            if kind not in ("f16", "f32")
+        )
 
 
 def _densities(shape: ModelShape, placement: Placement, graph: Graph) -> list[float]:

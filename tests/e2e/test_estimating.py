@@ -22,6 +22,7 @@ KEYS = [
         "parallel",
         "context_source",
         "kv_type",
+        "kv_type_v",
         "bytes",
         "low_bytes",
     ),
@@ -69,6 +70,7 @@ def test_a_file_is_estimated_from_its_header(cli: CommandLine, tmp_path: Path) -
         "parallel": 1,
         "context_source": "requested",
         "kv_type": "f16",
+        "kv_type_v": "f16",
         "card": None,
         "fit": {
             "verdict": "fits",
@@ -239,6 +241,11 @@ def test_a_quantized_cache_is_smaller(cli: CommandLine, tmp_path: Path) -> None:
         kind: estimate(cli, file, "--kv-type", kind)["bytes"]["kv_cache"] for kind in ("f16", "f32")
     }
     assert sizes["f32"] == 2 * sizes["f16"]
+    mixed = estimate(cli, file, "--kv-type", "f32", "--kv-type-v", "f16")
+    assert (mixed["kv_type"], mixed["kv_type_v"]) == ("f32", "f16")
+    assert mixed["bytes"]["kv_cache"] == (sizes["f32"] + sizes["f16"]) // 2
+    shown = cli("estimate", file, "--kv-type", "f32", "--kv-type-v", "f16", "--context", "512")
+    assert "f32 for keys, f16 for values, 512 tokens" in shown.stdout
     done = cli("estimate", file, "--kv-type", "q9")
     assert (done.returncode, done.stdout) == (2, "")
     assert "use one of f32, f16, bf16, q8_0" in done.stderr

@@ -52,6 +52,13 @@ def estimate(
         str | None,
         typer.Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
     ] = None,
+    kv_type_v: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Data type of the values in the KV cache (default: that of --kv-type).",
+        ),
+    ] = None,
     parallel: Parallel = None,
     micro_batch: Annotated[
         int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
@@ -101,11 +108,8 @@ def estimate(
     ] = None,
 ) -> None:
     """Estimate how much memory a model needs, where each byte goes, and whether it fits."""
-    if kv_type is not None and kv_type not in CACHE_TYPES:
-        raise UsageError(
-            f"--kv-type: invalid KV cache type {kv_type[:40]!r}",
-            hint=suggest(kv_type, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
-        )
+    _check_type("--kv-type", kv_type)
+    _check_type("--kv-type-v", kv_type_v)
     if budget is not None and gpu is not None:
         raise UsageError("--budget and --for cannot be combined", hint="use one of them")
     request = EstimateRequest(
@@ -116,6 +120,7 @@ def estimate(
         gpu_layers,
         bytes_of(budget),
         source.value,
+        kv_type_v=kv_type_v,
     )
     if device is not None and (budget, gpu) != (None, None):
         other = "--budget" if gpu is None else "--for"
@@ -207,6 +212,7 @@ def _estimate_all(
             {
                 "repository": found.repository.with_tag("latest").short.removesuffix(":latest"),
                 "kv_type": request.kv_type or USUAL_CACHE,
+                "kv_type_v": request.kv_type_v or request.kv_type or USUAL_CACHE,
                 "devices": [device_to_dict(device) for device in estimator.devices()],
                 "budget_bytes": request.budget,
                 "variants": [entry.to_dict() for entry in found.candidates],
@@ -215,6 +221,14 @@ def _estimate_all(
         )
     if none is not None:
         raise none
+
+
+def _check_type(option: str, kind: str | None) -> None:
+    if kind is not None and kind not in CACHE_TYPES:
+        raise UsageError(
+            f"{option}: invalid KV cache type {kind[:40]!r}",
+            hint=suggest(kind, CACHE_TYPES) or f"use one of {', '.join(CACHE_TYPES)}",
+        )
 
 
 def _none_fits(found: "Variants") -> DoesNotFitError | None:

@@ -322,6 +322,7 @@ _BY_NAME: Mapping[str, Completer] = {
     "gpu": gpus,
     "kind": export_kinds,
     "kv_type": cache_types,
+    "kv_type_v": cache_types,
     "runtime": runtimes,
     "search": cards,
     "unset": setting_keys,

@@ -70,7 +70,7 @@ def _places(report: Report) -> Sequence[tuple[str, int | None, str]]:
     found, load = report.estimate, report.load
     return (
         ("weights", found.weights, "tensors of the file"),
-        ("kv cache", found.kv_cache, f"{load.kv_type}, {_tokens(load)}"),
+        ("kv cache", found.kv_cache, f"{load.cache_text}, {_tokens(load)}"),
         ("recurrent", found.recurrent, "recurrent state, independent of the context"),
         ("compute", found.compute, f"micro-batch of {load.micro_batch} tokens"),
         ("output", found.output, "logits"),

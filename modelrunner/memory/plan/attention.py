@@ -6,7 +6,7 @@ from modelrunner.memory.model.parts import Latent, Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.batch import Batch
 from modelrunner.memory.plan.indexer import attend_to_blocks, choose, keep_index, mask_others
-from modelrunner.memory.plan.planner import Graph, Tensor
+from modelrunner.memory.plan.planner import OUTSIDE, Graph, Tensor
 
 
 def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tensor) -> Tensor:
@@ -202,12 +202,24 @@ def _mixed(graph: Graph, batch: Batch, layer: Layer, query: Tensor) -> Tensor:
     )
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
-        out = graph.new((layer.value_size, heads, each, streams), query, mask)
+        sides = (layer.key_size, layer.kv_heads), (layer.value_size, layer.kv_heads)
+        halves = _halved(graph, batch, mask.shape[0], *sides)
+        out = graph.new((layer.value_size, heads, each, streams), query, *halves, mask)
         return graph.expand(graph.reshape(out, layer.value_size * heads, tokens))
     scores = graph.new((mask.shape[0], each, heads, streams), query)
     scores = graph.same(scores, mask)
     out = graph.permute(graph.new((layer.value_size, each, heads, streams), scores), 0, 2, 1, 3)
     return graph.expand(graph.new((layer.value_size * heads, tokens), out))
+
+
+def _halved(graph: Graph, batch: Batch, cells: int, *sides: tuple[int, int]) -> list[Tensor]:
+    """Copies of a cache in full precision, which flash attention reads in half of it."""
+    streams = batch.load.streams
+    return [
+        graph.new((size, cells, heads, streams), OUTSIDE, unit=2)
+        for (size, heads), kind in zip(sides, batch.load.kv_types, strict=False)
+        if kind == "f32"
+    ]
 
 
 def _attend_latent(
@@ -264,7 +276,9 @@ def _mixed_latent(
     )
     query = graph.permute(query, 0, 2, 1, 3)
     if batch.load.flash_attention:
-        out = graph.new((latent.rank, heads, each, streams), query, mask)
+        sides = (size, 1), (latent.rank, 1)
+        halves = _halved(graph, batch, mask.shape[0], *sides)
+        out = graph.new((latent.rank, heads, each, streams), query, *halves, mask)
         out = graph.permute(out, 0, 2, 1, 3)
         out = graph.new((latent.value_size, each, heads, streams), out)
         out = graph.permute(out, 0, 2, 1, 3)

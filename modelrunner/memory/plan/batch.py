@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.kv_cache import window_cells
-from modelrunner.memory.plan.load import Load
+from modelrunner.memory.plan.load import Load, is_packed
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 ROTATION = 64
@@ -121,13 +121,14 @@ def _rotations(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Quantized caches keep keys and values rotated: by what, where sizes allow it."""
     layers = [x for x in shape.layers if x.kv_heads and x.windowed == windowed]
-    if not load.is_quantized or not layers or shape.latent or shape.wiring.encoder:
+    if not layers or shape.latent or shape.wiring.encoder:
         return None, None
     key, value = layers[0].key_size, layers[0].value_size
+    packed = [is_packed(kind) for kind in load.kv_types]
     largest = ROTATION
     while key and key % (2 * largest) == 0:
         largest *= 2
     return (
-        graph.leaf(largest, largest) if key % ROTATION == 0 else None,
-        graph.leaf(ROTATION, ROTATION) if value % ROTATION == 0 else None,
+        graph.leaf(largest, largest) if packed[0] and key % ROTATION == 0 else None,
+        graph.leaf(ROTATION, ROTATION) if packed[1] and value % ROTATION == 0 else None,
     )

@@ -1,6 +1,8 @@
 """What a model remembers of a conversation: keys and values, or the state of a recurrence."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle, repeat
 
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
@@ -32,11 +34,20 @@ def layer_cache_bytes(shape: ModelShape, load: Load, index: int) -> int:
     """Bytes of keys and values of one layer, for all sequences."""
     layer = shape.layers[index]
     cells = window_cells(shape, load) if layer.windowed else load.cells
-    size = cells * sum(load.cache_bytes(width) for width in _widths(shape, load, layer))
+    widths = _widths(shape, load, layer)
+    size = cells * sum(
+        load.cache_bytes(width, kind)
+        for width, kind in zip(widths, kinds_of(layer, load), strict=False)
+    )
     if layer.compressed:
         fewer = padded(-(-load.cells // layer.ratio))
         size += fewer * sum(load.cache_bytes(width) for width in layer.compressed)
     return size * load.streams
+
+
+def kinds_of(layer: Layer, load: Load) -> Iterator[str]:
+    """The type of each matrix of a layer's cache: of keys and values in turn."""
+    return repeat(load.kv_type) if layer.latent else cycle(load.kv_types)
 
 
 def _widths(shape: ModelShape, load: Load, layer: Layer) -> tuple[int, ...]:

@@ -27,7 +27,8 @@ class Load:
 
     Attributes:
         context: Tokens in all, shared by all conversations.
-        kv_type: What the cache is kept in.
+        kv_type: What the cache's keys are kept in, and its values, where these have no type.
+        kv_type_v: What its values are kept in, if that is another type.
         parallel: Conversations at the same time.
         micro_batch: Tokens that are computed at once.
         flash_attention: Whether attention is computed without keeping its scores.
@@ -58,6 +59,7 @@ class Load:
     own_draft: bool = False
     tensor_split: tuple[float, ...] = ()
     movable_experts: bool = True
+    kv_type_v: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("context", "parallel", "micro_batch"):
@@ -67,11 +69,23 @@ class Load:
                     f"{label} must be at least 1, got {getattr(self, name)}",
                     hint="leave it out for the default",
                 )
-        if self.kv_type not in CACHE_TYPES:
-            raise UsageError(
-                f"invalid KV cache type {self.kv_type!r}",
-                hint=f"use one of {', '.join(CACHE_TYPES)}",
-            )
+        for kind in self.kv_types:
+            if kind not in CACHE_TYPES:
+                raise UsageError(
+                    f"invalid KV cache type {kind!r}",
+                    hint=f"use one of {', '.join(CACHE_TYPES)}",
+                )
+
+    @property
+    def kv_types(self) -> tuple[str, str]:
+        """The types of the cache's keys and of its values."""
+        return self.kv_type, self.kv_type_v or self.kv_type
+
+    @property
+    def cache_text(self) -> str:
+        """The types of the cache as a sentence has them."""
+        keys, values = self.kv_types
+        return keys if keys == values else f"{keys} for keys, {values} for values"
 
     @property
     def each(self) -> int:
@@ -98,15 +112,15 @@ class Load:
         """Rows of logits of one micro batch."""
         return min(self.tokens, self.outputs or self.parallel)
 
-    def cache_bytes(self, elements: int) -> int:
-        """Return the bytes of a count of numbers in the cache."""
-        block, size = CACHE_TYPES[self.kv_type]
+    def cache_bytes(self, elements: int, kind: str | None = None) -> int:
+        """Return the bytes of a count of numbers in the cache; of keys, unless `kind` differs."""
+        block, size = CACHE_TYPES[kind or self.kv_type]
         return -(-elements // block) * size
 
-    @property
-    def is_quantized(self) -> bool:
-        """Whether the cache packs several numbers into a block."""
-        return CACHE_TYPES[self.kv_type][0] > 1
+
+def is_packed(kind: str) -> bool:
+    """Whether a type of cache packs several numbers into a block."""
+    return CACHE_TYPES[kind][0] > 1
 
 
 def padded(count: int, to: int = PADDING) -> int:

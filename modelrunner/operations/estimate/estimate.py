@@ -29,7 +29,7 @@ from modelrunner.memory.fit import Budget, Fit, choose_context, fit, verdict_in
 from modelrunner.memory.model.card_shape import shape_from_card
 from modelrunner.memory.model.contradictions import contradiction
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import CACHE_TYPES, Load
+from modelrunner.memory.plan.load import Load
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference, is_whole_id
@@ -39,6 +39,7 @@ from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.purpose import require_model
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.runtime.packaged import Packaged
+from modelrunner.runtime.settings import changes
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -242,6 +243,7 @@ class Estimator:
                 request.kv_type or USUAL_CACHE,
                 request.parallel,
                 request.micro_batch,
+                kv_type_v=request.kv_type_v,
             ),
             found,
             Fit(verdict_in(found, budget), None, None, budget),
@@ -291,6 +293,7 @@ class Estimator:
             request.parallel,
             request.micro_batch,
             gpu_layers=request.gpu_layers,
+            kv_type_v=request.kv_type_v,
         )
         context, decided = _context(request, shape, room, load, projector)
         load = replace(load, context=context * load.parallel)
@@ -319,20 +322,19 @@ def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) ->
         return request
     if request.context is None:
         request = replace(request, packaged=config().context_size)
-    if request.kv_type is None:
-        request = replace(request, kv_type=packaged_cache(config()))
+    if request.kv_type is None and request.kv_type_v is None:
+        keys, values = packaged_cache(config())
+        request = replace(request, kv_type=keys, kv_type_v=values)
     return request
 
 
-def packaged_cache(config: ModelConfig) -> str | None:
-    """The type that the artifact wants the cache kept in; of two the larger."""
-    values = Packaged.read(config.settings).values
-    both = values.get("kv-type")
-    named = [str(values.get(key) or both or "") for key in ("kv-type-k", "kv-type-v")]
-    if not any(named):
-        return None
-    sizes = {name or USUAL_CACHE: CACHE_TYPES[name or USUAL_CACHE] for name in named}
-    return max(sizes, key=lambda name: sizes[name][1] / sizes[name][0])
+def packaged_cache(config: ModelConfig) -> tuple[str | None, str | None]:
+    """The types that the artifact wants keys and values kept in; None where it has neither."""
+    found = changes(Packaged.read(config.settings).others)
+    keys, values = (found.get(f"cache_type_{part}") for part in "kv")
+    if keys is None and values is None:
+        return None, None
+    return str(keys or USUAL_CACHE), str(values or USUAL_CACHE)
 
 
 def _context(

@@ -260,8 +260,7 @@ def _circumstances(report: Report) -> Circumstances:
     return Circumstances(
         backends(report.devices),
         load.gpu_layers,
-        load.kv_type,
-        load.kv_type,
+        *load.kv_types,
         "auto" if load.flash_attention else "off",
         load.parallel,
         load.micro_batch,

@@ -27,6 +27,7 @@ class EstimateRequest:
     Attributes:
         context: Tokens; None for as long as trained, fits and is usual.
         kv_type: What the cache is kept in; None for the artifact's, or else f16.
+        kv_type_v: What its values are kept in, if that is another type.
         parallel: Conversations at the same time.
         micro_batch: Tokens that are computed at once.
         gpu_layers: Layers on the GPU; None for all that fit.
@@ -46,6 +47,7 @@ class EstimateRequest:
     source: AskedSource = "auto"
     usual: int | None = None
     packaged: int | None = None
+    kv_type_v: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Report:
             "parallel": self.load.parallel,
             "context_source": self.context_source,
             "kv_type": self.load.kv_type,
+            "kv_type_v": self.load.kv_types[1],
             "bytes": {"total": found.total} if found.source == "card" else _parts(found),
             "low_bytes": found.low,
             "high_bytes": found.high,

@@ -146,7 +146,7 @@ class Exporter:
             name=name or name_for(found.pinned),
             files=_files(found.artifact, with_projector=problem is None),
             context=report.context,
-            kv_type=report.load.kv_type,
+            kv_types=report.load.kv_types,
             memory=report.estimate.total,
             port=request.port,
             image=request.image or IMAGES["none"],
@@ -305,16 +305,18 @@ def _advised(found: _Found, packaged: Packaged) -> tuple[RuntimeOptions, str | N
 def _use(request: ExportRequest, found: _Found, config: ModelConfig) -> EstimateRequest:
     """What memory is estimated for."""
     metadata = found.metadata
-    kv_type = request.kv_type or packaged_cache(config)
+    kv_type, values = packaged_cache(config) if request.kv_type is None else (request.kv_type, None)
     # where it goes, memory is not known: the artifact's word counts, and else what is usual
     packaged = None if request.context is not None else config.context_size
     if not (metadata.is_embedding or metadata.is_ranking):
-        return EstimateRequest(request.context, kv_type, usual=USUAL_CONTEXT, packaged=packaged)
+        return EstimateRequest(
+            request.context, kv_type, usual=USUAL_CONTEXT, packaged=packaged, kv_type_v=values
+        )
     # an encoder computes its text at once
     trained = metadata.context_length
     tokens = request.context or default_context(trained, packaged, USUAL_CONTEXT).tokens
     context = running_context(tokens, trained)
-    return EstimateRequest(context, kv_type, micro_batch=context)
+    return EstimateRequest(context, kv_type, micro_batch=context, kv_type_v=values)
 
 
 def _files(artifact: ModelArtifact, *, with_projector: bool) -> Files:

@@ -60,7 +60,7 @@ class ExportPlan:
         name: What services and units are called.
         files: Its files.
         context: Tokens of one conversation.
-        kv_type: What the cache is kept in.
+        kv_types: What the cache's keys and values are kept in.
         memory: Bytes that it takes, as estimated.
         port: Where it is offered.
         image: The image that serves it.
@@ -81,7 +81,7 @@ class ExportPlan:
     name: str
     files: Files
     context: int
-    kv_type: str
+    kv_types: tuple[str, str]
     memory: int
     port: int
     image: str
@@ -127,10 +127,11 @@ class ExportPlan:
         return [line for each in (*notes, *self._rpc_notes(), *more) for line in lines_of(each)]
 
     def _memory_note(self) -> str:
+        cache = " and ".join(dict.fromkeys(self.kv_types))
         whole = ", computed at once," if self.embedding or self.ranking else ""
         return (
             f"Memory: {format_size(self.memory)} ({self.memory} bytes), as `modelrunner estimate`"
-            f" has it for a context of {self.context}{whole} and a cache in {self.kv_type}."
+            f" has it for a context of {self.context}{whole} and a cache in {cache}."
             f" The limit of {self.limit // MIB} MiB is a tenth more, and"
             f" {PROMPT_CACHE_MIB} MiB for prompts of earlier conversations and"
             f" {_PROGRAM_MIB} MiB for the program."
@@ -171,8 +172,8 @@ class ExportPlan:
             context=self.context,
             threads=1,
             api_key="",
-            cache_type_k=self.kv_type,
-            cache_type_v=self.kv_type,
+            cache_type_k=self.kv_types[0],
+            cache_type_v=self.kv_types[1],
             mmproj=Path(folder / files.projector) if files.projector else None,
             adapter=Path(folder / files.adapter) if files.adapter else None,
             chat_template=Path(folder / files.template) if files.template else None,

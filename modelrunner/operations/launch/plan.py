@@ -175,8 +175,9 @@ class LaunchPlan:
             context += f" of {self.trained_context}"
         if self.context_source == "packaged":
             context += ", as packaged"
-        if self.spec.cache_type_k != USUAL_CACHE:
-            context += f", its cache {self.spec.cache_type_k}"
+        keys, values = self.spec.cache_type_k, self.spec.cache_type_v
+        if (keys, values) != (USUAL_CACHE, USUAL_CACHE):
+            context += f", its cache {Load(1, keys, kv_type_v=values).cache_text}"
         verdict = fit_sentence(self.fit, needed, self._place(), measured=self.seen is not None)
         count = len(self.spec.adapters) + (self.spec.adapter is not None)
         adapter = "" if not count else f", {counted(count, 'adapter')} applied"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Self, cast
 
 from modelrunner.errors import UsageError
-from modelrunner.memory.plan.load import CACHE_TYPES, Load
+from modelrunner.memory.plan.load import Load
 from modelrunner.runtime.base import (
     BATCH,
     MICRO_BATCH,
@@ -99,12 +99,14 @@ class LaunchRequest(RuntimeOptions):
             raw_flags: Flags for llama-server.
         """
         found = changes(settings)
+        keys, values = _text(found, "cache_type_k"), _text(found, "cache_type_v")
         return cls(
             context=_whole(found, "context"),
             threads=_whole(found, "threads"),
             gpu_layers=_whole(found, "gpu_layers"),
-            kv_type=_text(found, "cache_type_k"),
-            kv_type_v=_text(found, "cache_type_v"),
+            kv_type=keys,
+            # `kv-type-k` alone says nothing of values
+            kv_type_v=values or (keys and USUAL_CACHE),
             parallel=_whole(found, "parallel"),
             # `settings` has checked the words
             flash_attention=cast("FlashAttention | None", _text(found, "flash_attention")),
@@ -169,12 +171,13 @@ class LaunchRequest(RuntimeOptions):
             )
 
     def load(self, context: int) -> Load:
-        """Return what is asked of memory; of two types of cache the larger counts."""
-        larger = max(self.cache_types, key=lambda kind: CACHE_TYPES[kind][1] / CACHE_TYPES[kind][0])
+        """Return what is asked of memory."""
+        keys, values = self.cache_types
         parallel = self.parallel or 1
         return Load(
             context * parallel,
-            larger,
+            keys,
+            kv_type_v=values if values != keys else None,
             parallel=parallel,
             micro_batch=self.micro_batch or MICRO_BATCH,
             flash_attention=self.flash_attention != "off",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.accuracy import DATA, config_shape
 from benchmarks.model_headers import header
+from modelrunner.errors import UsageError
 from modelrunner.gguf.header import Header
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.model.hyperparameters import Hyperparameters
@@ -71,6 +72,39 @@ GEMMA3N = {
 def test_gemma3n_with_its_streams_and_shared_caches_is_what_llama_cpp_plans(load, planned):
     found = estimate(ModelShape.from_header(header(GEMMA3N)), load)
     assert (found.kv_cache, found.compute, found.output) == planned
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "values", "planned"),
+    [
+        ("qwen3-1.7b", "q8_0", "f16", (2877292544, 88158240)),
+        ("qwen3-1.7b", "f16", "q8_0", (2877292544, 83914784)),
+        ("qwen3-1.7b", "q8_0", "q4_0", (1526726656, 83980320)),
+        ("qwen3-1.7b", "f32", "f16", (5637144576, 121647136)),
+        ("qwen3-1.7b", "f32", "f32", (7516192768, 188756000)),
+        ("gemma3-270m", "q8_0", "f16", (89112576, 51662880)),
+        ("gemma3-270m", "f16", "q8_0", (89112576, 51171360)),
+        ("gemma3-270m", "q8_0", "q4_0", (47284224, 53792800)),
+        ("gemma3-270m", "f32", "f16", (174587904, 59527200)),
+        ("gemma3-270m", "f32", "f32", (232783872, 76566560)),
+    ],
+)
+def test_keys_and_values_of_different_types_are_what_llama_cpp_plans(
+    shapes, name, keys, values, planned
+):
+    found = estimate(shapes[name], Load(32768, keys, kv_type_v=values))
+    assert (found.kv_cache, found.compute) == planned
+
+
+def test_a_model_with_one_cache_for_keys_and_values_takes_one_type_only(shapes):
+    with pytest.raises(UsageError) as caught:
+        estimate(shapes["deepseek-v3"], Load(4096, "q8_0", kv_type_v="f16"))
+    assert caught.value.message == (
+        "KV cache types q8_0 for keys and f16 for values: this model keeps both in one"
+    )
+    assert caught.value.hint == "use one type for both, such as q8_0"
+    same = estimate(shapes["deepseek-v3"], Load(4096, "q8_0", kv_type_v="q8_0"))
+    assert same.total == estimate(shapes["deepseek-v3"], Load(4096, "q8_0")).total
 
 
 def test_the_state_of_a_recurrence_does_not_depend_on_the_context(shapes):

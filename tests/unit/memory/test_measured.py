@@ -88,11 +88,21 @@ def test_the_estimate_and_the_plan_have_not_drifted_apart(tmp_path, shapes, name
     [
         Load(131072),
         Load(32768, kv_type="q8_0"),
+        Load(8192, kv_type="q8_0", kv_type_v="f16"),
+        Load(8192, kv_type="f32", kv_type_v="q4_0"),
         Load(8192, parallel=4),
         Load(8192, micro_batch=2048),
         Load(8192, flash_attention=False),
     ],
-    ids=["long", "quantized cache", "parallel", "large batch", "no flash attention"],
+    ids=[
+        "long",
+        "quantized cache",
+        "quantized keys",
+        "quantized values",
+        "parallel",
+        "large batch",
+        "no flash attention",
+    ],
 )
 @pytest.mark.parametrize("name", ["granite-4.0-h-micro", "gemma3-270m", "qwen3-1.7b"])
 def test_they_have_not_drifted_apart_for_another_use_either(tmp_path, shapes, name, load):

@@ -82,6 +82,23 @@ def test_conversations_at_the_same_time_share_what_fits(shapes):
     assert fit(shape, four.load(four.context), here).verdict == "fits"
 
 
+@pytest.mark.parametrize(
+    ("settings", "types"),
+    [
+        ({"kv-type": "q8_0"}, ("q8_0", "q8_0")),
+        ({"kv-type-k": "q8_0"}, ("q8_0", "f16")),
+        ({"kv-type-v": "q8_0"}, ("f16", "q8_0")),
+        ({"kv-type-k": "q8_0", "kv-type-v": "q4_0"}, ("q8_0", "q4_0")),
+        ({}, ("f16", "f16")),
+    ],
+)
+def test_the_types_of_keys_and_values_are_those_of_the_runtime_and_of_the_plan(settings, types):
+    request = LaunchRequest.of(settings)
+    spec = request.spec(Path("m.gguf"), "m", 512)
+    assert (spec.cache_type_k, spec.cache_type_v) == types
+    assert request.load(512).kv_types == types
+
+
 def test_settings_become_fields_of_the_spec():
     request = LaunchRequest.of(
         {"context": 512, "kv-type-v": "q8_0", "batch": 64, "mmap": False}, raw_flags=("--x",)
