@@ -275,7 +275,7 @@ class Estimator:
         if problem := contradiction(found.first, found.shards[1:]):
             raise MalformedGGUFError(f"{facts.name}: {problem}")
         known = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
-        return self._of_shape(known, found.shape, request, projector=found.projector_bytes)
+        return self._of_shape(known, found.shape, request, projector=found.projector_memory)
 
     def _of_shape(
         self,

@@ -243,7 +243,7 @@ def plan_launch(
     draft = draft_shape(request)
     requested = request.context
     default = default_context(shape.context or None, model.config.context_size)
-    beside = _beside(found.projector_bytes, draft, request.load(default.tokens))
+    beside = _beside(found.projector_memory, draft, request.load(default.tokens))
     request = chosen(request, shape, available, beside, default)
     tokens = request.context or 1
     context = running_context(tokens, shape.context or None)
@@ -263,8 +263,8 @@ def plan_launch(
         adapter=adapter_file(model),
         own_template=template,
     )
-    needed = estimate(shape, load, projector=found.projector_bytes)
-    beside = _beside(found.projector_bytes, draft, load)
+    needed = estimate(shape, load, projector=found.projector_memory)
+    beside = _beside(found.projector_memory, draft, load)
     found_fit = fit(shape, load, available, projector=beside)
     spec = replace(spec, cpu_moe_layers=found_fit.cpu_moe_layers or spec.cpu_moe_layers)
     if found_fit.host_only:

@@ -63,6 +63,16 @@ class Headers:
         return Metadata.from_header(self.first, shards=self.shards[1:])
 
     @property
+    def projector_memory(self) -> int | None:
+        """Bytes that a projector needs: those of its file, and buffers for an image."""
+        if self.projector_bytes is None or self.projector is None:
+            return self.projector_bytes
+        # `inspect` and `list` read headers without it
+        from modelrunner.memory.plan.vision import vision_bytes
+
+        return self.projector_bytes + (vision_bytes(self.projector) or 0)
+
+    @property
     def shape(self) -> "ModelShape":
         """What the model's need of memory depends on, with its adapter."""
         # `inspect` and `list` read headers without it

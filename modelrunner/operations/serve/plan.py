@@ -85,7 +85,7 @@ def plan_serving(
     require_model(found.metadata, name)
     request = decided(request, found.metadata, name)
     demand = _Demand(
-        with_adapters(found.shape, request), found.projector_bytes, draft_shape(request)
+        with_adapters(found.shape, request), found.projector_memory, draft_shape(request)
     )
     if found.metadata.is_embedding:
         return _plan_vectors(model, name, request, found, demand, available, budget)

@@ -19,7 +19,7 @@ from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.runtime.backends import arguments
 from modelrunner.store.store import Store, StoredModel
-from tests.support.gguf import tiny_gguf, tiny_projector
+from tests.support.gguf import tiny_gguf, tiny_projector, write_gguf
 
 GIB = 1024**3
 HOST = Device(name="x86_64", kind="host", backend="cpu", total_bytes=16 * GIB, free_bytes=8 * GIB)
@@ -231,6 +231,34 @@ def test_a_projector_that_fits_is_used(store: Store, tmp_path: Path) -> None:
     assert found.projector_problem is None
     assert found.spec.mmproj is not None
     assert found.spec.mmproj.name == "mmproj-F16.gguf"
+
+
+def test_the_buffers_for_an_image_are_in_the_plan_beside_the_projector(
+    store: Store, tmp_path: Path
+) -> None:
+    numbers = {
+        "image_size": 28,
+        "patch_size": 14,
+        "embedding_length": 64,
+        "feed_forward_length": 128,
+        "block_count": 2,
+        "attention.head_count": 2,
+    }
+    path = write_gguf(
+        tmp_path / "p.gguf",
+        architecture="clip",
+        metadata={
+            "general.type": "mmproj",
+            "clip.has_vision_encoder": True,
+            "clip.projector_type": "gemma3",
+            "clip.vision.projection_dim": 32,
+            **{f"clip.vision.{key}": value for key, value in numbers.items()},
+        },
+        tensors=[("mm.input_projection.weight", (32, 64), 0)],
+    )
+    found = plan(store, with_projector(store, tmp_path, path.read_bytes()))
+    # an image of 28 x 28 x 3 numbers, and the same as four patches
+    assert found.estimate.projector == path.stat().st_size + 2 * (28 * 28 * 3 * 4)
 
 
 @pytest.mark.parametrize(
