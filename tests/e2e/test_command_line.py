@@ -15,6 +15,7 @@ import pytest
 
 from modelrunner import __version__
 from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
+from modelrunner.memory.devices.devices import may_have_gpu
 from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
@@ -564,6 +565,74 @@ def test_nothing_heavy_is_imported_that_a_command_does_not_use(
 ) -> None:
     command = [named if word == "REF" else word for word in arguments]
     assert HEAVY & imported(cli, command) == set()
+
+
+# Packages of the program that a command does without.
+
+FIRST = {"cli", "errors", "text", "version", "workspace"}
+TO_LAUNCH = {
+    *("cli.chat", "cli.steps", "lockfile", "operations.lock", "operations.trust", "provenance"),
+    *("registry.http", "runtime.backends", "runtime.child", "runtime.images", "runtime.select"),
+    *("serve", "share", "tools", "transfer"),
+}
+TO_ESTIMATE = {"cards", "gguf", "memory", "operations.estimate", "runtime.base"}
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_help_and_version_load_no_command_and_nothing_below(cli: CommandLine, option: str) -> None:
+    loaded = packages(imported(cli, [option]))
+    assert {name for name in loaded if "." not in name} == FIRST
+    assert "cli.commands" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["list"], TO_LAUNCH | TO_ESTIMATE),
+        (["path", "REF"], TO_LAUNCH | TO_ESTIMATE),
+        (["inspect", "REF"], TO_LAUNCH),
+        (["estimate", "REF", "--budget", "8GiB"], TO_LAUNCH),
+    ],
+)
+def test_a_command_loads_no_packages_that_it_does_not_use(
+    cli: CommandLine, named: str, arguments: list[str], unneeded: set[str]
+) -> None:
+    command = [named if word == "REF" else word for word in arguments]
+    assert unneeded & packages(imported(cli, command)) == set()
+
+
+@pytest.mark.skipif(may_have_gpu(), reason="where a GPU may be, a runtime is asked for it")
+@pytest.mark.parametrize("arguments", [["card", "ai/smollm2"], ["cards"]])
+def test_cards_load_nothing_that_launches(cli: CommandLine, arguments: list[str]) -> None:
+    assert TO_LAUNCH & packages(imported(cli, arguments)) == set()
+
+
+def packages(modules: set[str]) -> set[str]:
+    """What is loaded of the program: its packages, and theirs."""
+    parts = [name.split(".") for name in modules if name.startswith("modelrunner.")]
+    return {".".join(part[1:depth]) for part in parts for depth in (2, 3)}
+
+
+def test_no_garbage_is_looked_for_while_a_command_is_imported(cli: CommandLine, named: str) -> None:
+    program = """
+import gc, sys
+gc.collect(); gc.disable(); looked = []
+gc.callbacks.append(lambda phase, info: looked.append(phase))
+from modelrunner.__main__ import main
+gc.enable()
+try:
+    main()
+finally:
+    print(looked, file=sys.stderr)
+"""
+    for words in (["list"], ["estimate", named, "--budget", "8GiB"], ["run", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            capture_output=True,
+            env=dict(cli.environ),
+            check=True,
+        )
+        assert done.stderr.splitlines()[-1] == b"[]"
 
 
 def imported(cli: CommandLine, arguments: list[str]) -> set[str]:

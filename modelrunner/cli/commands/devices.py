@@ -1,6 +1,7 @@
 """`modelrunner devices`."""
 
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.operations.devices import look_at
 from modelrunner.operations.estimate.report import device_to_dict
 from modelrunner.units import format_size
@@ -13,9 +14,7 @@ def show_devices(context: Context) -> None:
     """List the GPUs and memory that a model can use on this machine."""
     found = look_at(context.environ, context.settings.container_image, context.settings.runtimes)
     usable = context.workspace.machine
-    for note in (usable.warning, usable.note):
-        if note is not None:
-            context.console.warn(note)
+    warn_of_devices(context.console, usable)
     for note in found.notes:
         context.console.warn(note)
     if context.console.json:

@@ -8,7 +8,7 @@ import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import ContextSize, Device, GpuLayers, Parallel
-from modelrunner.cli.steps.launching import warn_of_devices
+from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
@@ -139,7 +139,7 @@ def estimate(
         return
     report = _report(estimator, subject, request)
     if not asked:
-        warn_of_devices(context, usable or context.workspace.machine)
+        warn_of_devices(context.console, usable or context.workspace.machine)
     for path in plot or ():
         _picture(context, report, path)
     too_much = does_not_fit(report) if asked and report.fit.verdict == "no" else None

@@ -23,8 +23,8 @@ from modelrunner.cli.steps.launching import (
     runtime_for,
     usable_for,
     waiting,
-    warn_of_devices,
 )
+from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.errors import UsageError
 from modelrunner.operations.agents.check import check_tools, warm_up
 from modelrunner.operations.agents.prepare import Chosen, Prepared, Preparing
@@ -128,7 +128,7 @@ def launch(
     )
     choice = _chosen(context, preparing, model, mmproj, show=show)
     if not chosen.external:
-        warn_of_devices(context, usable)
+        warn_of_devices(context.console, usable)
     for text in preparing.warnings(choice):
         context.console.warn(text)
     prepared = preparing.serve(choice)

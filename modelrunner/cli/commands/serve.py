@@ -22,10 +22,10 @@ from modelrunner.cli.steps.launching import (
     find_or_pull,
     runtime_for,
     usable_for,
-    warn_of_devices,
     warn_of_rpc,
 )
 from modelrunner.cli.steps.serving import serve_detached, serve_here
+from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.net import is_loopback
 from modelrunner.operations.devices import Usable, narrowed
@@ -192,7 +192,7 @@ def serve_models(
         models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
         if any(plan.served.spec.gpu_layers != 0 for plan in plans):
-            warn_of_devices(context, usable)
+            warn_of_devices(context.console, usable)
         warn_of_rpc(context, [plan.served.spec for plan in plans])
         order = ServeOrder(
             models=[plan.served for plan in plans],

@@ -23,6 +23,7 @@ from modelrunner.cli.options import (
 )
 from modelrunner.cli.steps.confirm import can_ask
 from modelrunner.cli.steps.pulling import pull_one
+from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.errors import RuntimeUnavailableError, UsageError
 from modelrunner.memory.devices.device import NO_DEVICE
 from modelrunner.operations.devices import Usable, require_gpu
@@ -84,14 +85,7 @@ def show_devices_used(
         require_gpu(found, plan)
     # who has chosen the CPU need not be told
     if plan.spec.gpu_layers != 0 and plan.spec.devices != (NO_DEVICE,):
-        warn_of_devices(context, found)
-
-
-def warn_of_devices(context: Context, found: Usable) -> None:
-    """Warn of GPUs that a runtime cannot use, or of devices that it did not list."""
-    for text in (found.warning, found.note):
-        if text is not None:
-            context.console.warn(text)
+        warn_of_devices(context.console, found)
 
 
 def warn_of_rpc(context: Context, specs: Iterable[LaunchSpec]) -> None:
