@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from modelrunner.serve.apis.anthropic.models import described, is_anthropics, page
 from modelrunner.serve.apis.completions import Completions
 from modelrunner.serve.apis.served import Server, capabilities_of, size_of
 from modelrunner.serve.pool import Slot
@@ -17,8 +18,6 @@ _ENDPOINTS = (
     "chat/completions",
     "chat/completions/input_tokens",
     "completions",
-    "messages",
-    "messages/count_tokens",
     "embeddings",
     "rerank",
 )
@@ -49,12 +48,15 @@ def routes(server: Server) -> list[Route]:
 class _Api:
     server: Server
 
-    async def models(self, _request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
+        if is_anthropics(request):
+            return page(request, list(self.server.pool.slots.values()))
         models = [_described(slot) for slot in self.server.pool.slots.values()]
         return JSONResponse({"object": "list", "data": models})
 
     async def model(self, request: Request) -> Response:
-        return JSONResponse(_described(self.server.slot(request.path_params["model"])))
+        slot = self.server.slot(request.path_params["model"])
+        return JSONResponse(described(slot) if is_anthropics(request) else _described(slot))
 
 
 def _described(slot: Slot) -> dict[str, object]:

@@ -10,19 +10,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelrunner.runtime.capabilities.think import WORDS, Thinker
+from modelrunner.runtime.capabilities.think import Thinker, ThinkKind
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.models import Served
 
-_SYSTEM: Mapping[str, str] = {
-    "chat/completions": "messages",
-    "messages": "system",
-    "messages/count_tokens": "system",
-    "chat/completions/input_tokens": "messages",
-}
-"""The field of each endpoint that takes a system prompt. `completions` continue text as it is."""
-
+_PROMPTED = ("chat/completions", "chat/completions/input_tokens")
+"""Where a system prompt is added. `completions` continue text as it is."""
 
 _LEVELS: Mapping[str, str] = {"none": "off", "minimal": "low", "xhigh": "high", "max": "high"}
 """OpenAI's words for effort that ours are without."""
@@ -63,7 +57,7 @@ def thought(effort: str, model: Served, *, budgets: bool) -> Mapping[str, object
     known = model.facts.capabilities
     thinking = known.template.thinking if known is not None and known.template else None
     level = _LEVELS.get(effort, effort)
-    if thinking is None or level not in WORDS:
+    if thinking is None or ThinkKind().parse(level) is None:
         return {}
     return Thinker(model.name, thinking, budgets=budgets).ask(level).fields()
 
@@ -77,12 +71,9 @@ def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) 
         endpoint: What is asked.
         text: The prompt.
     """
-    place = _SYSTEM.get(endpoint)
-    if place is None or place not in fields.without_system:
+    if endpoint not in _PROMPTED or "messages" not in fields.without_system:
         return
-    if place != "messages":
-        _append(raw, {place: text})
-    elif fields.messages_at is not None:
+    if fields.messages_at is not None:
         message = json.dumps({"role": "system", "content": text})
         raw[fields.messages_at : fields.messages_at] = f"{message},".encode()
 

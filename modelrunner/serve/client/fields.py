@@ -82,8 +82,7 @@ class Fields:
         effort: `reasoning_effort`; None where nothing is said, or more than that.
         dimensions: Numbers of a vector; 0 for what is not a number, None where it is missing.
         media: What the messages hold besides text: `images`, `audio`, `video`.
-        without_system: The fields in which the request could have brought a system prompt, by the
-            API that it may be of, and has not: `messages`, `system`.
+        without_system: `messages`, where these could have brought a system prompt and have not.
         tool_choice: What `tool_choice` comes to where a function has to be called, or some are
             named: `mode`, with `missing`, the first that is not there.
         tools: Those that are named, as JSON; empty where none are.
@@ -221,8 +220,6 @@ def _function_name(entry: object) -> str | None:
 def _without_system(value: Mapping[str, Any]) -> Iterator[str]:
     if _lacks_system(value.get("messages")):
         yield "messages"
-        if value.get("system") is None:
-            yield "system"
 
 
 def _lacks_system(messages: object) -> bool:

@@ -75,16 +75,6 @@ def test_all_else_stays_as_it_was(more: Mapping[str, Any]) -> None:
     assert received(CHAT, body) == body
 
 
-def test_anthropics_own_choice_is_for_the_runtime() -> None:
-    body = {
-        "messages": HI,
-        "max_tokens": 3,
-        "tools": [{"name": "now", "input_schema": {}}],
-        "tool_choice": {"type": "tool", "name": "now"},
-    }
-    assert received("/v1/messages", body) == body
-
-
 @pytest.mark.parametrize(
     ("choice", "name"),
     [

@@ -489,19 +489,11 @@ def test_tokens_and_requests_are_counted() -> None:
 
 def test_prompt_tokens_are_those_that_clients_are_told() -> None:
     chat = {"usage": {"prompt_tokens": 40, "completion_tokens": 3}, "timings": {"prompt_n": 1}}
-    messages = {"usage": {"cache_read_input_tokens": 30, "input_tokens": 1, "output_tokens": 4}}
-    begun = {"message": messages}
-    stream = (
-        b"event: message_start\ndata: " + json.dumps(begun).encode() + b"\n\n",
-        *(event({"delta": {"text": "x" * 3000}}) for _ in range(5)),
-        event({"usage": {"output_tokens": 9}}),
-    )
     timings = {"prompt_n": 1, "cache_n": 30, "predicted_n": 5}
     said = json.dumps('a text with "prompt_tokens": 1000, in it').encode()
     replies = {
         "chat/completions": (whole(chat), 40, 3),
         "completions": (Reply((event({"timings": timings}),)), 31, 5),
-        "messages": (Reply(stream), 31, 9),
     }
     for endpoint, (reply, prompt, completion) in replies.items():
         told = replace(reply, pieces=(*reply.pieces[:-1], reply.pieces[-1] + b" " + said))
@@ -518,7 +510,8 @@ def test_prompt_tokens_are_those_that_clients_are_told() -> None:
 def test_tokens_that_are_only_counted_are_no_prompt() -> None:
     reply = whole({"input_tokens": 31})
     with gateway(Scripted(scripts={"ai/one:latest": [reply]}), ONE) as running:
-        assert running.post("/v1/messages/count_tokens", {}).json == {"input_tokens": 31}
+        asked = {"messages": [{"role": "user", "content": "hi"}]}
+        assert running.post("/v1/messages/count_tokens", asked).json == {"input_tokens": 31}
         assert b"prompt_tokens" not in metrics(running)
 
 

@@ -38,8 +38,14 @@ def test_a_chat_begins_with_it(path, messages):
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("said", [{}, {"system": None}])
 def test_a_message_of_anthropics_has_it_as_its_system(path, said):
-    body = {"messages": [HI], "max_tokens": 3, **said}
-    assert received(path, body) == {**body, "system": PROMPT}
+    assert received(path, {"messages": [HI], **said})["messages"] == [SYSTEM, HI]
+
+
+@pytest.mark.parametrize("own", ["own", [{"type": "text", "text": "own"}], ""])
+def test_a_message_of_anthropics_keeps_its_own(own):
+    text = own if isinstance(own, str) else "own"
+    found = received("/v1/messages", {"messages": [HI], "system": own})["messages"]
+    assert found == [{"role": "system", "content": text}, HI]
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
@@ -75,15 +81,11 @@ def test_an_empty_instruction_is_one():
         ("/v1/chat/completions", {"messages": [{"role": "system", "content": "own"}, HI]}),
         ("/v1/chat/completions", {"messages": [HI, {"role": "developer", "content": "own"}]}),
         ("/v1/chat/completions", {"messages": [{"role": "system", "content": ""}, HI]}),
-        ("/v1/messages", {"messages": [HI], "system": "own"}),
-        ("/v1/messages", {"messages": [HI], "system": [{"type": "text", "text": "own"}]}),
-        ("/v1/messages", {"messages": [HI], "system": ""}),
         ("/v1/completions", {"prompt": "hi", "messages": [HI]}),
         # what the runtime refuses is its own to say
         ("/v1/chat/completions", {"messages": []}),
         ("/v1/chat/completions", {"messages": "hi"}),
         ("/v1/chat/completions", {}),
-        ("/v1/messages", {}),
     ],
 )
 def test_a_request_that_brings_its_own_or_has_no_place_for_one_passes_as_it_is(path, body):

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from modelrunner.serve.apis.chunks import chat_chunks
 from modelrunner.serve.apis.responses.answer import Answer, AnswerOptions, Event
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
 from modelrunner.serve.apis.responses.request import look, translate
@@ -16,12 +17,10 @@ from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.keys import ApiKeys, carried
 from modelrunner.serve.client.request import Bodies
-from modelrunner.serve.events import LongEventError, event_data
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
 from modelrunner.serve.upstream import BrokenOffError, Reply
 from modelrunner.text import sanitize_line
-from modelrunner.wire import parse_object
 
 _REFERS = (b'"previous_response_id"', b'"id"')
 _JSON = [(b"content-type", b"application/json")]
@@ -164,7 +163,7 @@ class _Response:
     async def events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The events for a client."""
         answer = Answer(self.about.options)
-        async for chunk in _chunks(body):
+        async for chunk in chat_chunks(body):
             if not self.number:
                 yield self._lifecycle("created", self._raw("in_progress"))
                 yield self._lifecycle("in_progress", self._raw("in_progress"))
@@ -179,7 +178,7 @@ class _Response:
     async def whole(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The response for a client that waits for all of it."""
         answer = Answer(self.about.options)
-        async for chunk in _chunks(body):
+        async for chunk in chat_chunks(body):
             for _event in answer.take(chunk):
                 pass
         _check_ended(answer)
@@ -230,27 +229,6 @@ class _Response:
             "usage": answer.usage if answer is not None else None,
         }
         return b",".join([_encoded(head)[:-1], self.about.repeated, _encoded(tail)[1:]])
-
-
-async def _chunks(body: AsyncIterator[bytes]) -> AsyncIterator[Mapping[str, Any]]:
-    """The pieces of a runtime's stream.
-
-    Raises:
-        RefusalError: The runtime says that it has failed.
-        BrokenOffError: It sends what is not a stream.
-    """
-    try:
-        async for data in event_data(body):
-            if data == b"[DONE]":
-                continue
-            chunk = parse_object(data)
-            error = chunk.get("error")
-            if error:
-                said = error.get("message") if isinstance(error, dict) else error
-                raise RefusalError(500, sanitize_line(str(said), 2000), "runtime_failed")
-            yield chunk
-    except (ValueError, LongEventError) as exc:
-        raise BrokenOffError(str(exc)) from exc
 
 
 def _check_ended(answer: Answer) -> None:

@@ -24,25 +24,6 @@ ASKED = {
     "/v1/messages/count_tokens": CHAT,
     "/v1/embeddings": {"model": NAME, "input": "hi"},
 }
-BEGUN = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": NAME}
-MESSAGES = (
-    b"event: message_start\ndata: "
-    + json.dumps(
-        {
-            "type": "message_start",
-            "message": {**BEGUN, "usage": {"input_tokens": 1, "output_tokens": 0}},
-        }
-    ).encode()
-    + b"\n\n",
-    (
-        b'event: content_block_start\ndata: {"type": "content_block_start", "index": 0, '
-        b'"content_block": {"type": "text", "text": ""}}\n\n'
-    ),
-    (
-        b'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, '
-        b'"delta": {"type": "text_delta", "text": "I was ab'
-    ),
-)
 
 
 @contextmanager
@@ -77,7 +58,7 @@ def test_a_chat_ends_with_an_error_as_data() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/engines/v1/messages"])
 def test_anthropics_messages_end_with_an_error_event(path: str) -> None:
-    with dying(*MESSAGES) as running:
+    with dying(*breaks_off("I was").pieces) as running:
         answer = running.post(path, {**ASKED["/v1/messages"], "stream": True}, X_Request_Id="mine")
     name, data = events(answer.body)[-1]
     assert (answer.status, name) == (200, "error")
@@ -114,7 +95,7 @@ def test_a_response_fails_with_its_id_and_the_next_numbers() -> None:
 def test_anthropics_own_client_raises_when_the_runtime_dies() -> None:
     anthropic = pytest.importorskip("anthropic")
     with (
-        dying(*MESSAGES) as running,
+        dying(*breaks_off("I was").pieces) as running,
         anthropic.Anthropic(base_url=running.url, api_key="none", max_retries=0) as client,
     ):
         stream = client.messages.create(**ASKED["/v1/messages"], stream=True)
@@ -275,7 +256,14 @@ def test_a_refusal_of_the_runtime_passes_to_openais_clients_as_it_is() -> None:
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 CONTENTS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": [IMAGE]}]},
-    "/v1/messages": {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
+    "/v1/messages": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "url", "url": "http://x"}}],
+            }
+        ]
+    },
     "/v1/responses": {
         "input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]}]
     },
