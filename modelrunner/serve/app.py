@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from modelrunner.errors import ModelRunnerError
 from modelrunner.serve.apis import docker, llama_cpp, openai, own
 from modelrunner.serve.apis.anthropic import api as anthropic
+from modelrunner.serve.apis.ollama import routes as ollama
 from modelrunner.serve.apis.responses import api as responses
 from modelrunner.serve.apis.served import Server
 from modelrunner.serve.changes import StoreChanges
@@ -28,7 +29,7 @@ from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.web.key_page import KeyPage
 
-_APIS = (openai, responses, anthropic, llama_cpp, docker, own)
+_APIS = (openai, responses, anthropic, llama_cpp, docker, ollama, own)
 _PAGES = ("/",)
 _log = logging.getLogger(__name__)
 

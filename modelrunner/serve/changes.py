@@ -16,7 +16,7 @@ from modelrunner.errors import CanceledByUserError, ModelRunnerError
 from modelrunner.events import Advanced, Event, Started, Verified
 from modelrunner.oci.digest import Digest
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.library import Library, LocalModel, PullJob, Removal
+from modelrunner.serve.library import Description, Library, LocalModel, PullJob, Recipe, Removal
 from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
 
@@ -215,6 +215,22 @@ class StoreChanges:
             ModelRunnerError: See `Library.tag`.
         """
         return await self._changing(partial(self.library.tag, source, target))
+
+    async def describe(self, digest: Digest) -> Description:
+        """Everything that is known of a model.
+
+        Raises:
+            ModelRunnerError: See `Library.describe`.
+        """
+        return await asyncio.to_thread(self.library.describe, digest)
+
+    async def create(self, source: str, target: str, recipe: Recipe) -> LocalModel:
+        """Make a model of one that is stored; requests may ask for it at once.
+
+        Raises:
+            ModelRunnerError: See `Library.create`.
+        """
+        return await self._changing(partial(self.library.create, source, target, recipe))
 
     async def remove(self, text: str, *, force: bool = False) -> Removal:
         """Remove a name, and with the last one the model, which is served no more.

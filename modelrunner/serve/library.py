@@ -1,7 +1,7 @@
 """The local store, as the gateway's APIs see it: what they read of it, and what they change.
 
 What fills it in lies above, in `modelrunner.operations.serve.library`: the operations that the
-commands `pull`, `tag`, `rm` and `df` are made of, with the same policies.
+commands `pull`, `tag`, `rm`, `df`, `inspect` and `package` are made of, with the same policies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +46,44 @@ class Removal:
     names: tuple[Reference, ...]
     last: bool
     freed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Everything that is known of a model.
+
+    Attributes:
+        values: The key-values of its header; None in place of a list.
+        parameters: How many it has.
+        projector: The key-values of its projector's header, where it has one.
+        template: The chat template.
+        system: The system prompt that it brings.
+        settings: What it advises for a launch, by the names of `configure --set`.
+        licenses: Their texts.
+    """
+
+    values: Mapping[str, str | int | float | bool | None]
+    parameters: int
+    projector: Mapping[str, str | int | float | bool | None] | None = None
+    template: str | None = None
+    system: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    licenses: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a new model has that the one it is made of has not.
+
+    Attributes:
+        settings: Settings that are advised for a launch, as text by the names of `configure --set`.
+        template: The chat template; None is as there.
+        licenses: Texts of licenses, beside those that there are.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+    licenses: Sequence[str] = ()
 
 
 class PullJob(Protocol):
@@ -102,6 +140,23 @@ class Library(Protocol):
         Raises:
             ModelNotFoundError: There is no such model.
             InvalidReferenceError: The name is invalid.
+        """
+        ...
+
+    def describe(self, digest: Digest) -> Description:
+        """Return everything that is known of a model.
+
+        Raises:
+            ModelRunnerError: It cannot be read.
+        """
+        ...
+
+    def create(self, source: str, target: str, recipe: Recipe) -> LocalModel:
+        """Make a model of one that is stored, with the same weights.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            UsageError: What is to be different cannot be.
         """
         ...
 

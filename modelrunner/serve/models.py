@@ -18,7 +18,18 @@ Kind = Literal["chat", "embedding", "ranking"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What lists say of a model besides its names; None is not known."""
+    """What lists say of a model besides its names; None is not known.
+
+    Attributes:
+        created: When its artifact was made, in seconds since the epoch.
+        architecture: Such as `llama`.
+        parameters: How many, as text.
+        quantization: Such as `MOSTLY_Q4_K_M`.
+        size_bytes: The size of its files.
+        embedding_length: Numbers of a vector that it makes.
+        capabilities: What it can do.
+        stored_at: When it came into the store, in seconds since the epoch.
+    """
 
     created: int | None = None
     architecture: str | None = None
@@ -27,6 +38,7 @@ class Facts:
     size_bytes: int | None = None
     embedding_length: int | None = None
     capabilities: Capabilities | None = None
+    stored_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

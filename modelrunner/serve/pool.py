@@ -12,6 +12,7 @@ used least recently goes; a model that is answering is waited for.
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -66,6 +67,8 @@ class Slot:
         loading: The load that everybody waits for.
         users: Requests that are being answered, or wait for the load.
         used_at: When somebody used it last, in seconds since the epoch.
+        loaded_at: When it was loaded, on the monotonic clock.
+        kept_s: Seconds that a request wants it to stay loaded unused; None as the server has it.
         expiry: What unloads it when nobody asks for it.
         retired: Whether it is served no more.
         failure: Why it cannot be loaded, where another try would end in the same way.
@@ -78,6 +81,8 @@ class Slot:
     loading: "asyncio.Task[Server] | None" = None
     users: int = 0
     used_at: float = 0.0
+    loaded_at: float = 0.0
+    kept_s: float | None = None
     expiry: asyncio.TimerHandle | None = None
     retired: bool = False
     failure: RuntimeFailedError | None = None
@@ -203,11 +208,18 @@ class ModelPool:
             await asyncio.sleep(_TICK_S)
         return True
 
+    def kept_s(self, slot: Slot) -> float:
+        """Seconds that a model stays loaded unused; infinity for ever."""
+        if slot.kept_s is not None:
+            return slot.kept_s
+        return math.inf if self.keep_alive is None else self.keep_alive
+
     async def unload(self, slot: Slot, reason: str) -> bool:
         """Takes a model out of memory; whether it was there."""
         server, slot.server = slot.server, None
         if server is None:
             return False
+        slot.kept_s = None
         self.metrics.add("unloads_total", model=slot.model.name, reason=reason)
         await self._stop(server)
         _log.info("%s unloaded: %s", slot.model.name, reason)
@@ -289,7 +301,7 @@ class ModelPool:
         if slot.retired or self._closing:
             await self._stop(server)
             raise _not_served(slot.model)
-        slot.server, slot.used_at = server, time.time()
+        slot.server, slot.used_at, slot.loaded_at = server, time.time(), time.monotonic()
         slot.placement = await asyncio.to_thread(server.placement)
         took = time.monotonic() - begun
         self.metrics.add("loads_total", model=slot.model.name)
@@ -379,15 +391,16 @@ class ModelPool:
             self._leaving = [other for other in self._leaving if other is not slot]
             self._begin(self.unload(slot, "removed"))
             return
-        if slot.server is None or self.keep_alive is None or self._closing:
+        kept = self.kept_s(slot)
+        if slot.server is None or math.isinf(kept) or self._closing:
             return
         loop = asyncio.get_running_loop()
-        slot.expiry = loop.call_later(self.keep_alive, self._expire, slot)
+        slot.expiry = loop.call_later(kept, self._expire, slot)
 
     def _expire(self, slot: Slot) -> None:
         if slot.users or slot.server is None or self._closing:
             return
-        waited = format_duration(self.keep_alive or 0)
+        waited = format_duration(self.kept_s(slot))
         self._begin(self.unload(slot, f"unused for {waited}"))
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> None:

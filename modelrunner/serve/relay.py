@@ -155,7 +155,7 @@ class Relay:
         state = ResponseState(key=key_name_of(scope))
         try:
             async with self.bodies.read(scope, receive) as raw:
-                await _while_there(receive, self._answered(scope, raw, send, state))
+                await while_there(receive, self._answered(scope, raw, send, state))
         except RefusalError as exc:
             await self._end(scope, send, state, exc)
         except GoneError:
@@ -427,7 +427,7 @@ async def _beginning(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[b
     return raw, again()
 
 
-async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+async def while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Does the work as long as the client is there.
 
     Raises:

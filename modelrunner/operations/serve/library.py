@@ -7,23 +7,31 @@ the disk. A text from a client is a name or an ID, never a path: no file is look
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from modelrunner.errors import CanceledByUserError, InvalidReferenceError, ModelNotFoundError
 from modelrunner.events import Finished, Listener
+from modelrunner.gguf.header import Array, Value
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.disk_usage import usage
+from modelrunner.operations.model import headers
+from modelrunner.operations.package.derive import Differences, derive
 from modelrunner.operations.pull.outcome import stored
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.operations.remove import RemovalPlan, plan_removal, remove
 from modelrunner.operations.serve.plan import ServePlan, facts_of
+from modelrunner.runtime import settings
 from modelrunner.runtime.images.library import Library as Runtimes
-from modelrunner.serve.library import LocalModel, Removal
+from modelrunner.runtime.packaged import Packaged
+from modelrunner.serve.library import Description, LocalModel, Recipe, Removal
 from modelrunner.serve.models import Served
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.transfer.budget import CancelledError
 
+_TEXT_LIMIT = 4 * 1024 * 1024
 _log = logging.getLogger("modelrunner.serve.library")
 
 
@@ -96,6 +104,49 @@ class StoreLibrary:
         model = self.store.resolve(source)
         self.store.tag(model, new_name(target))
         return _local(self.store.resolve(str(model.digest)))
+
+    def describe(self, digest: Digest) -> Description:
+        """Return everything that is known of a model.
+
+        Raises:
+            ModelRunnerError: It cannot be read.
+        """
+        model = self.store.resolve(str(digest))
+        found = headers.of_stored(model)
+        advised = Packaged.read(model.config.settings).with_context(model.config.context_size)
+        values = advised.to_dict()
+        system = values.pop("system", None)
+        artifact = model.artifact
+        template = found.metadata.chat_template
+        if artifact.template is not None:
+            template = self._text(artifact.template)
+        return Description(
+            values=_plain(found.metadata.values),
+            parameters=found.metadata.parameters,
+            projector=None if found.projector is None else _plain(found.projector.metadata),
+            template=template,
+            system=None if system is None else str(system),
+            settings=values,
+            licenses=[self._text(layer) for layer in artifact.layers if layer.role is Role.LICENSE],
+        )
+
+    def create(self, source: str, target: str, recipe: Recipe) -> LocalModel:
+        """Make a model of one that is stored, with the same weights.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            UsageError: What is to be different cannot be.
+        """
+        model = self.store.resolve(source)
+        chosen = settings.parse(f"{key}={value}" for key, value in recipe.settings.items())
+        differences = Differences(
+            settings=chosen, template=recipe.template, licenses=recipe.licenses
+        )
+        made = derive(self.store, model, new_name(target), differences, datetime.now(UTC))
+        return _local(self.store.resolve(str(made.digest)))
+
+    def _text(self, layer: Layer) -> str:
+        return self.store.blobs.read(layer.descriptor, _TEXT_LIMIT).decode(errors="replace")
 
     def removal(self, text: str, *, force: bool) -> Removal:
         """Return what removing a name or an ID would do.
@@ -177,6 +228,10 @@ def new_name(text: str) -> Reference:
             f"{text[:200]}: a new name must have a tag, not a digest", hint="remove @sha256:..."
         )
     return name
+
+
+def _plain(values: Mapping[str, Value]) -> dict[str, str | int | float | bool | None]:
+    return {key: None if isinstance(value, Array) else value for key, value in values.items()}
 
 
 def _local(model: StoredModel) -> LocalModel:

@@ -356,4 +356,13 @@ def facts_of(model: StoredModel, capabilities: Capabilities | None) -> Facts:
         quantization=row.quantization,
         size_bytes=row.size_bytes,
         capabilities=capabilities,
+        stored_at=_stored_at(model),
     )
+
+
+def _stored_at(model: StoredModel) -> float | None:
+    """When a model came into the store, in seconds since the epoch."""
+    try:
+        return model.blob(model.descriptor).stat().st_mtime if model.is_stored else None
+    except OSError:
+        return None

@@ -1,5 +1,6 @@
 """The server's own addresses: the page for people, health, metrics, control by `modelrunner`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,9 +74,9 @@ class _Api:
         return JSONResponse({"stopped": model.name, "left": left})
 
     def _described(self, slot: Slot) -> dict[str, object]:
-        keep_alive, server = self.server.pool.keep_alive, slot.server
+        kept, server = self.server.pool.kept_s(slot), slot.server
         loaded = slot.state == "loaded" and server is not None
-        counting = loaded and keep_alive is not None and not slot.users
+        counting = loaded and not math.isinf(kept) and not slot.users
         return {
             "model": slot.model.name,
             "id": str(slot.model.digest),
@@ -85,7 +86,7 @@ class _Api:
             "memory_bytes": slot.model.memory,
             "context": slot.context,
             "requests": slot.users,
-            "until": moment(slot.used_at + (keep_alive or 0)) if counting else None,
+            "until": moment(slot.used_at + kept) if counting else None,
             "pid": server.pid if loaded and server is not None else None,
             "log": str(self.server.pool.log_of(slot.model)),
             "placement": slot.placement.to_dict() if loaded and slot.placement else None,

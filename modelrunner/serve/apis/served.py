@@ -63,14 +63,18 @@ class Server:
             )
         return self.pool.slots[model.name]
 
-    async def fields(self, request: Request) -> Mapping[str, object]:
+    async def fields(self, request: Request, most: int = _SMALL) -> Mapping[str, object]:
         """A small JSON object; an empty body is an empty one.
+
+        Args:
+            request: Its body is read.
+            most: How many bytes that may have.
 
         Raises:
             RefusalError: It is invalid, or not small.
         """
         try:
-            async with self.bodies.read(request.scope, request.receive, _SMALL) as raw:
+            async with self.bodies.read(request.scope, request.receive, most) as raw:
                 return read_object(raw or b"{}")
         except InvalidBodyError as exc:
             raise refusal_of(exc) from exc

@@ -161,14 +161,34 @@ class _Anthropic(Dialect):
         return [("error", self.error(failure))]
 
 
+class _Ollama(Dialect):
+    """Ollama's API: a message, and in a stream a line with it."""
+
+    def error(self, failure: Failure) -> Mapping[str, object]:
+        return {"error": failure.message}
+
+    def events(
+        self,
+        failure: Failure,
+        sent: Sent,  # noqa: ARG002 - its lines are complete
+    ) -> Sequence[tuple[str | None, Mapping[str, object]]]:
+        return [(None, self.error(failure))]
+
+    def ending(self, failure: Failure, sent: Sent) -> bytes:
+        return b"".join(json.dumps(data).encode() + b"\n" for _, data in self.events(failure, sent))
+
+
 OPENAI: Dialect = _OpenAI()
 RESPONSES: Dialect = _Responses()
 ANTHROPIC: Dialect = _Anthropic()
+OLLAMA: Dialect = _Ollama()
 
 
 def dialect_of(scope: Scope) -> Dialect:
     """The dialect of a request: by its address, or by a header that only one API has."""
     path: str = scope["path"]
+    if path.startswith("/api/"):
+        return OLLAMA
     # no regular expression: one that searches takes time that grows with the square of a path
     is_messages = path.endswith(_MESSAGES) or "/messages/batches/" in path
     if is_messages or path.startswith("/anthropic/"):

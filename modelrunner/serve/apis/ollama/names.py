@@ -1,0 +1,53 @@
+"""How Ollama's clients call models: without the default registry and its namespace."""
+
+from collections.abc import Iterator
+
+from modelrunner.oci.reference import (
+    DEFAULT_NAMESPACE,
+    DOCKER_HUB,
+    Reference,
+    is_whole_id,
+    match_id,
+)
+from modelrunner.serve.client.errors import RefusalError
+from modelrunner.serve.models import Served
+from modelrunner.serve.pool import ModelPool
+from modelrunner.text import sanitize_line
+
+_PREFIX = f"{DEFAULT_NAMESPACE}/"
+
+
+def shown(reference: Reference) -> str:
+    """A name as Ollama writes it: `smollm2:latest`, `hf.co/org/repo:Q4_K_M`."""
+    text = reference.short
+    if reference.registry != DOCKER_HUB or not text.startswith(_PREFIX):
+        return text
+    bare = text.removeprefix(_PREFIX)
+    # what could be read as something else keeps it
+    if "/" in bare or match_id(bare) or is_whole_id(bare):
+        return text
+    return bare
+
+
+def names_of(model: Served) -> Iterator[str]:
+    """All names of a model; its own one where it has only a digest."""
+    tagged = [reference for reference in model.references if reference.digest is None]
+    return iter([shown(reference) for reference in tagged] or [model.name])
+
+
+def found(pool: ModelPool, text: str) -> Served:
+    """The model that a client means.
+
+    Raises:
+        RefusalError: There is none: 404, in Ollama's words, by which its clients pull it.
+        ModelRunnerError: It is stored and cannot be served.
+    """
+    model = pool.find(text)
+    if model is None:
+        raise not_found(text)
+    return model
+
+
+def not_found(text: str) -> RefusalError:
+    """The refusal of a name that nothing has."""
+    return RefusalError(404, f"model '{sanitize_line(text, 200)}' not found", "model_not_found")
