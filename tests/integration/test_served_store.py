@@ -1,10 +1,9 @@
 """A store that changes while it is served: pulls, names and removals, and what is served then."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -25,26 +24,22 @@ from modelrunner.errors import (
     UnsupportedArtifactError,
     UnverifiedError,
 )
-from modelrunner.events import Advanced, Event, Finished, Listener, Planned, Verified
+from modelrunner.events import Advanced, Event, Finished, Planned, Verified
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.pull.pull import Puller
-from modelrunner.operations.serve.library import StoreLibrary
 from modelrunner.operations.serve.plan import ServePlan
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.errors import RefusalError, refusal_for
-from modelrunner.serve.models import Served
-from modelrunner.serve.pool import ModelPool
 from modelrunner.store.store import Store, StoredModel
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry
-from tests.support.serving import Scripted, model
+from tests.support.served_store import ServedStore
+from tests.support.serving import model
 from tests.support.stores import put
 
 ONE = docker_artifact(b"GGUF" + bytes(200_000))
 TWO = docker_artifact(b"GGUF" + b"2" * 100_000)
-Answer = TypeVar("Answer")
 
 
 @pytest.fixture
@@ -55,60 +50,9 @@ def registry() -> Iterator[Registry]:
         yield registry
 
 
-def planned(stored: StoredModel, name: str) -> ServePlan:
-    served = replace(
-        model(name),
-        digest=stored.digest,
-        references=stored.references,
-        aliases=frozenset(stored.aliases),
-        stored=True,
-    )
-    return ServePlan(served, f"{name}: fits", fits=True)
-
-
-@dataclass
-class Serving:
-    """A store, and what is served of it; `run` gives each test a loop of its own."""
-
-    store: Store
-    logs: Path
-    runtime: Scripted = field(default_factory=Scripted)
-    plan: Callable[[StoredModel, str], ServePlan] = planned
-    offline: bool = False
-    everything: bool = False
-    puller_with: Callable[[Puller], Puller] = lambda puller: puller
-
-    def library(self) -> StoreLibrary:
-        pulling = Pulling(self.store)
-
-        def puller(listener: Listener) -> Puller:
-            source_for = self.refused if self.offline else pulling.places.source_for
-            return self.puller_with(Puller(self.store, source_for, listener, pulling.backoff))
-
-        return StoreLibrary(self.store, puller, self.plan, offline=self.offline)
-
-    def refused(self, reference: Reference) -> None:
-        raise self.store.unreachable(reference)
-
-    def served_from_the_start(self) -> list[Served]:
-        return [planned(each, each.references[0].short).served for each in self.store.models()]
-
-    def run(self, work: Callable[[StoreChanges], Awaitable[Answer]]) -> Answer:
-        async def whole() -> Answer:
-            pool = ModelPool(self.runtime, self.served_from_the_start(), self.logs, None, None)
-            changes = StoreChanges(self.library(), pool, self.everything)
-            try:
-                return await work(changes)
-            finally:
-                await changes.close()
-                await pool.close()
-
-        return asyncio.run(whole())
-
-
 @pytest.fixture
-def serving(store: Store, tmp_path: Path) -> Serving:
-    return Serving(store, tmp_path / "0")
+def serving(store: Store, tmp_path: Path) -> ServedStore:
+    return ServedStore(store, tmp_path / "0")
 
 
 def names(changes: StoreChanges) -> dict[str, list[str]]:
@@ -122,7 +66,7 @@ def names(changes: StoreChanges) -> dict[str, list[str]]:
 # Pulls.
 
 
-def test_a_model_that_is_pulled_is_served_at_once(serving: Serving, registry: Registry) -> None:
+def test_a_model_that_is_pulled_is_served_at_once(serving: ServedStore, registry: Registry) -> None:
     name = registry.reference("ai/one:1")
 
     async def work(changes: StoreChanges) -> list[Event]:
@@ -145,7 +89,7 @@ def test_a_model_that_is_pulled_is_served_at_once(serving: Serving, registry: Re
 
 
 def test_what_is_stored_already_is_served_and_says_so(
-    serving: Serving, store: Store, registry: Registry
+    serving: ServedStore, store: Store, registry: Registry
 ) -> None:
     name = registry.reference("ai/one:1")
     Pulling(store).pull(name)
@@ -161,7 +105,9 @@ def test_what_is_stored_already_is_served_and_says_so(
     assert registry.count("GET", "blobs") == 2
 
 
-def test_two_requests_for_one_model_share_one_pull(serving: Serving, registry: Registry) -> None:
+def test_two_requests_for_one_model_share_one_pull(
+    serving: ServedStore, registry: Registry
+) -> None:
     name = registry.reference("ai/one:1")
 
     async def watched(changes: StoreChanges) -> list[Event]:
@@ -178,7 +124,7 @@ def test_two_requests_for_one_model_share_one_pull(serving: Serving, registry: R
 
 
 def test_a_pull_that_nobody_watches_any_more_is_called_off_and_resumes(
-    serving: Serving, store: Store, registry: Registry
+    serving: ServedStore, store: Store, registry: Registry
 ) -> None:
     name = registry.reference("ai/one:1")
     stalled = registry.stall_after(100_000, 600, digest=ONE.layer_digests[0])
@@ -194,7 +140,7 @@ def test_a_pull_that_nobody_watches_any_more_is_called_off_and_resumes(
     assert store.models()[0].references == (Reference.parse(name),)
 
 
-def test_one_of_two_watchers_may_leave(serving: Serving, registry: Registry) -> None:
+def test_one_of_two_watchers_may_leave(serving: ServedStore, registry: Registry) -> None:
     name = registry.reference("ai/one:1")
     stalled = registry.stall_after(100_000, 1, digest=ONE.layer_digests[0])
 
@@ -208,7 +154,7 @@ def test_one_of_two_watchers_may_leave(serving: Serving, registry: Registry) -> 
     serving.run(work)
 
 
-def test_a_slow_watcher_misses_steps_and_no_end(serving: Serving, registry: Registry) -> None:
+def test_a_slow_watcher_misses_steps_and_no_end(serving: ServedStore, registry: Registry) -> None:
     name = registry.reference("ai/one:1")
 
     async def work(changes: StoreChanges) -> list[Event]:
@@ -223,7 +169,7 @@ def test_a_slow_watcher_misses_steps_and_no_end(serving: Serving, registry: Regi
 
 
 def test_a_server_that_ends_calls_its_pulls_off(
-    serving: Serving, store: Store, registry: Registry
+    serving: ServedStore, store: Store, registry: Registry
 ) -> None:
     name = registry.reference("ai/one:1")
     stalled = registry.stall_after(100_000, 600, digest=ONE.layer_digests[0])
@@ -240,7 +186,7 @@ def test_a_server_that_ends_calls_its_pulls_off(
 
 
 def test_a_tag_that_moves_is_served_with_its_new_content(
-    serving: Serving, registry: Registry
+    serving: ServedStore, registry: Registry
 ) -> None:
     name = registry.reference("ai/one:1")
 
@@ -266,7 +212,7 @@ def test_a_tag_that_moves_is_served_with_its_new_content(
 # Failures.
 
 
-def failing(serving: Serving, name: str) -> ModelRunnerError:
+def failing(serving: ServedStore, name: str) -> ModelRunnerError:
     async def work(changes: StoreChanges) -> None:
         async with changes.pull(name) as pull:
             await pull.result()
@@ -276,13 +222,13 @@ def failing(serving: Serving, name: str) -> ModelRunnerError:
     return failed.value
 
 
-def test_a_tag_that_is_not_there_is_not_found(serving: Serving, registry: Registry) -> None:
+def test_a_tag_that_is_not_there_is_not_found(serving: ServedStore, registry: Registry) -> None:
     error = failing(serving, registry.reference("ai/one:nope"))
     assert isinstance(error, ManifestNotFoundError)
     assert refusal_for(error).status == 404
 
 
-def test_a_registry_without_an_answer_is_a_bad_gateway(serving: Serving) -> None:
+def test_a_registry_without_an_answer_is_a_bad_gateway(serving: ServedStore) -> None:
     with Registry() as registry:
         name = registry.reference("ai/one")
     error = failing(serving, name)
@@ -290,19 +236,19 @@ def test_a_registry_without_an_answer_is_a_bad_gateway(serving: Serving) -> None
     assert refusal_for(error).status == 502
 
 
-def test_a_model_of_nothing_local_is_not_found(serving: Serving) -> None:
+def test_a_model_of_nothing_local_is_not_found(serving: ServedStore) -> None:
     error = failing(serving, "local/nope")
     assert isinstance(error, ModelNotFoundError)
 
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "./model.gguf", "not a name!", "https://x/y"])
-def test_a_text_of_a_client_is_never_a_path(serving: Serving, text: str) -> None:
+def test_a_text_of_a_client_is_never_a_path(serving: ServedStore, text: str) -> None:
     error = failing(serving, text)
     assert isinstance(error, InvalidReferenceError)
     assert refusal_for(error).status == 400
 
 
-def test_the_policy_counts(serving: Serving, registry: Registry) -> None:
+def test_the_policy_counts(serving: ServedStore, registry: Registry) -> None:
     def keep_out(reference: Reference, _manifest: Manifest) -> None:
         raise UnverifiedError(f"{reference.short}: no signature", hint="sign it")
 
@@ -312,7 +258,7 @@ def test_the_policy_counts(serving: Serving, registry: Registry) -> None:
 
 
 def test_a_full_disk_is_said_before_anything_moves(
-    serving: Serving, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    serving: ServedStore, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelrunner.operations.disk_space.free_bytes", lambda _folder: 1000)
     error = failing(serving, registry.reference("ai/one"))
@@ -320,7 +266,7 @@ def test_a_full_disk_is_said_before_anything_moves(
 
 
 def test_offline_nothing_is_pulled_but_what_is_stored_is_found(
-    serving: Serving, store: Store, registry: Registry
+    serving: ServedStore, store: Store, registry: Registry
 ) -> None:
     serving.offline = True
     error = failing(serving, registry.reference("ai/one"))
@@ -336,7 +282,7 @@ def test_offline_nothing_is_pulled_but_what_is_stored_is_found(
 
 
 def test_a_model_that_does_not_fit_is_stored_and_says_why_it_is_not_served(
-    serving: Serving, registry: Registry, caplog: pytest.LogCaptureFixture
+    serving: ServedStore, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     def too_large(_stored: StoredModel, name: str) -> ServePlan:
         raise DoesNotFitError(f"{name} needs 9 GB", hint="raise --budget")
@@ -380,7 +326,7 @@ def test_each_kind_of_error_has_a_status(error: ModelRunnerError, status: int, r
 # Names and removals.
 
 
-def test_a_new_name_is_served_at_once(serving: Serving, store: Store) -> None:
+def test_a_new_name_is_served_at_once(serving: ServedStore, store: Store) -> None:
     put(store, ONE, "ai/one:1")
 
     async def work(changes: StoreChanges) -> None:
@@ -392,7 +338,7 @@ def test_a_new_name_is_served_at_once(serving: Serving, store: Store) -> None:
     assert store.find(Reference.parse("gpt-4")) is not None
 
 
-def test_a_name_with_a_digest_cannot_be_given(serving: Serving, store: Store) -> None:
+def test_a_name_with_a_digest_cannot_be_given(serving: ServedStore, store: Store) -> None:
     put(store, ONE, "ai/one:1")
 
     async def work(changes: StoreChanges) -> None:
@@ -403,7 +349,7 @@ def test_a_name_with_a_digest_cannot_be_given(serving: Serving, store: Store) ->
 
 
 def test_a_model_that_loses_its_first_name_is_served_by_the_other(
-    serving: Serving, store: Store
+    serving: ServedStore, store: Store
 ) -> None:
     put(store, ONE, "ai/one:1", "ai/one:2")
 
@@ -420,7 +366,7 @@ def test_a_model_that_loses_its_first_name_is_served_by_the_other(
 
 
 def test_a_removed_model_is_served_no_more_and_its_runtime_ends(
-    serving: Serving, store: Store
+    serving: ServedStore, store: Store
 ) -> None:
     put(store, ONE, "ai/one:1")
     put(store, TWO, "ai/two:1")
@@ -439,7 +385,9 @@ def test_a_removed_model_is_served_no_more_and_its_runtime_ends(
     assert [str(each.digest) for each in store.models()] == [TWO.digest]
 
 
-def test_a_model_that_answers_is_not_removed_but_by_force(serving: Serving, store: Store) -> None:
+def test_a_model_that_answers_is_not_removed_but_by_force(
+    serving: ServedStore, store: Store
+) -> None:
     put(store, ONE, "ai/one:1")
 
     async def work(changes: StoreChanges) -> None:
@@ -455,7 +403,7 @@ def test_a_model_that_answers_is_not_removed_but_by_force(serving: Serving, stor
     assert store.models() == ()
 
 
-def test_an_unknown_model_cannot_be_removed(serving: Serving) -> None:
+def test_an_unknown_model_cannot_be_removed(serving: ServedStore) -> None:
     async def work(changes: StoreChanges) -> None:
         await changes.remove("nope")
 
@@ -467,7 +415,7 @@ def test_an_unknown_model_cannot_be_removed(serving: Serving) -> None:
 
 
 def test_where_everything_is_served_what_others_store_and_remove_counts(
-    serving: Serving, store: Store
+    serving: ServedStore, store: Store
 ) -> None:
     serving.everything = True
     first = put(store, ONE, "ai/one:1")
@@ -484,7 +432,7 @@ def test_where_everything_is_served_what_others_store_and_remove_counts(
 
 
 def test_where_models_are_named_what_others_store_is_not_served(
-    serving: Serving, store: Store
+    serving: ServedStore, store: Store
 ) -> None:
     put(store, ONE, "ai/one:1")
 
@@ -500,7 +448,7 @@ def test_where_models_are_named_what_others_store_is_not_served(
 
 
 def test_what_a_user_has_stopped_stays_so_until_it_is_pulled(
-    serving: Serving, store: Store, registry: Registry
+    serving: ServedStore, store: Store, registry: Registry
 ) -> None:
     serving.everything = True
     name = registry.reference("ai/one:1")
@@ -518,7 +466,7 @@ def test_what_a_user_has_stopped_stays_so_until_it_is_pulled(
     serving.run(work)
 
 
-def test_a_file_that_is_served_is_none_of_the_stores(serving: Serving, store: Store) -> None:
+def test_a_file_that_is_served_is_none_of_the_stores(serving: ServedStore, store: Store) -> None:
     async def work(changes: StoreChanges) -> None:
         changes.pool.update([model("ai/file")])
         put(store, ONE, "ai/one:1")
@@ -528,7 +476,7 @@ def test_a_file_that_is_served_is_none_of_the_stores(serving: Serving, store: St
     serving.run(work)
 
 
-def test_the_disk_usage_is_that_of_df(serving: Serving, store: Store) -> None:
+def test_the_disk_usage_is_that_of_df(serving: ServedStore, store: Store) -> None:
     put(store, ONE, "ai/one:1")
 
     async def work(changes: StoreChanges) -> dict[str, object]:

@@ -82,8 +82,9 @@ def derive(
         ]
         if differences.template is not None:
             layers.append(_text(store, "template", _TEMPLATE_NAME, differences.template))
-        for number, text in enumerate(differences.licenses, 1):
-            title = f"LICENSE-{number}" if len(differences.licenses) > 1 else "LICENSE"
+        for text in differences.licenses:
+            # the other model may have a LICENSE
+            title = f"LICENSE-{Digest.of(text.encode()).short}"
             layers.append(_text(store, "license", title, text))
         metadata = headers.of_stored(model).metadata
         manifest, raw = assemble(config, layers, metadata, name.repository)

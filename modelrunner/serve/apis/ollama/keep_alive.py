@@ -54,4 +54,4 @@ def parse(value: object) -> float | None:
 
 
 def _limited(seconds: float) -> float:
-    return math.inf if seconds < 0 or seconds > _MOST_S else float(seconds)
+    return math.inf if seconds < 0 or seconds > _MOST_S else 1.0 * seconds

@@ -30,8 +30,9 @@ def shown(reference: Reference) -> str:
 
 
 def names_of(model: Served) -> Iterator[str]:
-    """All names of a model; its own one where it has only a digest."""
+    """All names of a model, the one that it is served by first."""
     tagged = [reference for reference in model.references if reference.digest is None]
+    tagged.sort(key=lambda reference: (reference.short != model.name, reference.short))
     return iter([shown(reference) for reference in tagged] or [model.name])
 
 
