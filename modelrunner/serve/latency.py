@@ -16,6 +16,10 @@ _OPERATIONS = {
     "messages": "chat",
     "completions": "text_completion",
     "infill": "text_completion",
+    "api/chat": "chat",
+    "api/generate": "text_completion",
+    "api/embed": "embeddings",
+    "api/embeddings": "embeddings",
 }
 """The operations of the conventions; what has none is called like its endpoint."""
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from modelrunner.errors import ModelRunnerError
 from modelrunner.runtime.base import Ability, Server
 from modelrunner.serve.client.additions import add_system_prompt, translate
-from modelrunner.serve.client.dialects import ANTHROPIC, Dialect, Sent, dialect_of
+from modelrunner.serve.client.dialects import ANTHROPIC, OLLAMA, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import (
     FINAL,
     RefusalError,
@@ -55,6 +55,10 @@ _EVENT_LIMIT = 4 * 1024 * 1024
 
 _PASSED = (b"content-type", b"content-length", b"cache-control", b"x-accel-buffering")
 _EVENTS = b"text/event-stream"
+_LINES = b"application/x-ndjson"
+_OWN_ERRORS = (ANTHROPIC, OLLAMA)
+"""Dialects whose clients do not understand an error of the runtime as it is."""
+
 _NORMAL = range(200, 300)
 _FIRST_ERROR = 400
 _UNKNOWN = (404, 405)
@@ -77,6 +81,10 @@ ENDPOINTS: dict[str, Kind | None] = {
     "tokenize": None,
     "detokenize": None,
     "props": None,
+    "api/chat": "chat",
+    "api/generate": "chat",
+    "api/embed": "embedding",
+    "api/embeddings": "embedding",
 }
 """What can be asked, and which kind of model answers it; None for every kind."""
 
@@ -132,6 +140,19 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """An answer that needs no runtime.
+
+    Attributes:
+        body: It, in JSON.
+        model: The model that it is about.
+    """
+
+    body: bytes
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
     """The application of one endpoint.
 
@@ -147,7 +168,7 @@ class Relay:
     metrics: Metrics
     endpoint: str
     bodies: Bodies
-    translate: Callable[[Scope, bytearray], Awaitable[Question]] | None = None
+    translate: Callable[[Scope, bytearray], Awaitable[Question | Known]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -198,7 +219,12 @@ class Relay:
         if self.translate is None:
             question = Question(self.endpoint, raw, await self.bodies.understand(raw))
         else:
-            question = await self.translate(scope, raw)
+            asked_for = await self.translate(scope, raw)
+            if isinstance(asked_for, Known):
+                state.model = asked_for.model
+                await _answer_at_once(asked_for, send, state)
+                return
+            question = asked_for
         body, fields, endpoint = question.body, question.fields, question.endpoint
         model = self._model(fields)
         state.model = model.name
@@ -242,7 +268,7 @@ class Relay:
                 async with self.pool.borrowed(model) as server:
                     again = await self._ask(scope, model, server, question, send, state)
             except ModelRunnerError as exc:
-                raise _not_loaded(exc) from exc
+                raise not_loaded(exc) from exc
             if not again:
                 return
             if last:
@@ -327,6 +353,17 @@ class Relay:
 _ASKED = (b"content-type", b"accept")
 
 
+async def _answer_at_once(known: Known, send: Send, state: ResponseState) -> None:
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-length", str(len(known.body)).encode()),
+    ]
+    state.status = 200
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    state.add(known.body)
+    await send({"type": "http.response.body", "body": known.body})
+
+
 def _entry(scope: Scope, state: ResponseState, timing: Timing) -> dict[str, object]:
     """A request as the log of requests has it."""
     took = timing.ended - timing.begun
@@ -362,10 +399,11 @@ async def _hand_on(
         raw, body = await _beginning(reply.body)
         answer = RuntimeAnswer(reply.status, raw)
         refusal = answer.refusal(model)
-        if refusal is not None and (dialect is ANTHROPIC or answer.is_final):
+        if refusal is not None and (dialect in _OWN_ERRORS or answer.is_final):
             raise refusal
     headers = [pair for pair in reply.headers if pair[0] in _PASSED]
-    state.streams = reply.header(b"content-type").startswith(_EVENTS)
+    has_events = reply.header(b"content-type").startswith(_EVENTS)
+    state.streams = has_events or reply.header(b"content-type").startswith(_LINES)
 
     async def begin() -> None:
         state.status = reply.status
@@ -373,7 +411,7 @@ async def _hand_on(
 
     if state.streams:
         await begin()
-    async for chunk in _whole_events(body) if state.streams else body:
+    async for chunk in _whole_events(body) if has_events else body:
         if not state.status:
             # not before there is something: what fails until then is an error of its own
             await begin()
@@ -466,7 +504,8 @@ def _wrong_kind(model: Served) -> str:
             return f"{model.name} is not an embedding model: use /v1/chat/completions"
 
 
-def _not_loaded(error: ModelRunnerError) -> RefusalError:
+def not_loaded(error: ModelRunnerError) -> RefusalError:
+    """The refusal of a request whose model cannot be loaded."""
     if isinstance(error, BusyError):
         return RefusalError(
             503, f"{error.message}; {error.hint}", "busy", [(b"retry-after", b"10")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 _FIELD = re.compile(
     rb'"(prompt_tokens|input_tokens|cache_read_input_tokens|cache_creation_input_tokens'
     rb"|completion_tokens|output_tokens|cached_tokens|prompt_n|cache_n|predicted_n"
+    rb"|prompt_eval_count|eval_count|prompt_eval_duration|eval_duration"
     rb'|prompt_ms|predicted_ms)":\s*(\d{1,12}(?:\.\d{1,20})?)(?=[\s,}])'
 )
 _LONGEST = 64
@@ -45,12 +46,13 @@ class Usage:
         if "prompt_n" in values:
             # what llama.cpp adds to a stream whose client has not asked for its usage
             return round(values["prompt_n"] + values.get("cache_n", 0))
-        return None
+        # Ollama's
+        return self._first("prompt_eval_count")
 
     @property
     def completion(self) -> int | None:
         """Tokens of the answer; None where the answer does not say."""
-        return self._first("completion_tokens", "output_tokens", "predicted_n")
+        return self._first("completion_tokens", "output_tokens", "predicted_n", "eval_count")
 
     @property
     def cached(self) -> int | None:
@@ -60,17 +62,19 @@ class Usage:
     @property
     def prompt_s(self) -> float | None:
         """Seconds that reading the prompt took; None where the answer does not say."""
-        return self._seconds("prompt_ms")
+        return self._seconds("prompt_ms", "prompt_eval_duration")
 
     @property
     def completion_s(self) -> float | None:
         """Seconds that writing the answer took; None where the answer does not say."""
-        return self._seconds("predicted_ms")
+        return self._seconds("predicted_ms", "eval_duration")
 
     def _first(self, *names: str) -> int | None:
         found = next((self._values[name] for name in names if name in self._values), None)
         return None if found is None else round(found)
 
-    def _seconds(self, name: str) -> float | None:
-        found = self._values.get(name)
-        return None if found is None else found / 1000
+    def _seconds(self, milli: str, nano: str) -> float | None:
+        for name, parts in ((milli, 1e3), (nano, 1e9)):
+            if name in self._values:
+                return self._values[name] / parts
+        return None

@@ -41,12 +41,12 @@ def translate(
     if endpoint == "chat/completions" and fields.tool_choice is not None:
         _check_tools(fields.tool_choice, model)
         if fields.tools:
-            _append(raw, {"tool_choice": fields.tool_choice["mode"]})
+            append_fields(raw, {"tool_choice": fields.tool_choice["mode"]})
             _append_raw(raw, b'"tools":' + fields.tools)
     if endpoint == "chat/completions" and fields.effort is not None:
         added = thought(fields.effort, model, budgets=budgets)
         if added:
-            _append(raw, added)
+            append_fields(raw, added)
 
 
 def thought(effort: str, model: Served, *, budgets: bool) -> Mapping[str, object]:
@@ -73,12 +73,17 @@ def add_system_prompt(raw: bytearray, fields: Fields, endpoint: str, text: str) 
     """
     if endpoint not in _PROMPTED or "messages" not in fields.without_system:
         return
+    insert_system_prompt(raw, fields, text)
+
+
+def insert_system_prompt(raw: bytearray, fields: Fields, text: str) -> None:
+    """Put a system prompt before the messages of a body, where it has some."""
     if fields.messages_at is not None:
         message = json.dumps({"role": "system", "content": text})
         raw[fields.messages_at : fields.messages_at] = f"{message},".encode()
 
 
-def _append(raw: bytearray, added: Mapping[str, Any]) -> None:
+def append_fields(raw: bytearray, added: Mapping[str, Any]) -> None:
     """Add fields behind all others: of two with one name, parsers take the last."""
     _append_raw(raw, json.dumps(added)[1:-1].encode())
 
