@@ -92,7 +92,7 @@ class Exchange:
             return Known(json.dumps(nothing).encode(), model.name)
 
         def reply(reply: Reply, model: Served) -> Reply:
-            wish = {
+            shape = {
                 "single": single,
                 "dimensions": found["dimensions"],
                 "head": {
@@ -101,15 +101,15 @@ class Exchange:
                     "load_duration": nanoseconds(self._load_s(model, begun)),
                 },
             }
-            return Reply(200, _JSON, self._converted(reply.body, json.dumps(wish).encode()))
+            return Reply(200, _JSON, self._converted(reply.body, json.dumps(shape).encode()))
 
         return Question("embeddings", bytearray(body), Fields(**found["fields"]), reply)
 
-    async def _converted(self, body: AsyncIterator[bytes], wish: bytes) -> AsyncIterator[bytes]:
+    async def _converted(self, body: AsyncIterator[bytes], shape: bytes) -> AsyncIterator[bytes]:
         raw = bytearray()
         async for piece in body:
             raw += piece
-        _, (made, *_) = await self.bodies.run(vectors.converted, raw, wish)
+        _, (made, *_) = await self.bodies.run(vectors.converted, raw, shape)
         yield bytes(made)
 
     async def _read(self, work: Work, raw: bytearray) -> tuple[dict[str, Any], tuple[bytes, ...]]:

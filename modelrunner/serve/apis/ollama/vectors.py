@@ -11,17 +11,17 @@ from modelrunner.wire import parse_object
 Found = tuple[Mapping[str, Any], Sequence[bytes]]
 
 
-def converted(answer: bytes | bytearray, wish: bytes | bytearray) -> Found:
+def converted(answer: bytes | bytearray, shape: bytes | bytearray) -> Found:
     """Make an answer of Ollama's of one of OpenAI's.
 
     Args:
         answer: The answer of the runtime.
-        wish: JSON: `dimensions` to cut to, `single` for one vector, `head` for the first fields.
+        shape: JSON: `dimensions` to cut to, `single` for one vector, `head` for the first fields.
 
     Raises:
         InvalidBodyError: It is not one.
     """
-    asked = parse_object(wish)
+    asked = parse_object(shape)
     try:
         value = parse_object(answer)
         entries = sorted(value["data"], key=lambda entry: entry["index"])
