@@ -51,7 +51,7 @@ def _silent(*_: object) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workspace:
     """Store, registries and policy, made from the settings when they are first used.
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -25,7 +25,6 @@ from modelrunner.errors import (
     ModelRunnerError,
     TransferError,
 )
-from modelrunner.workspace import Workspace
 
 # late imports: every start loads this, and `--help` and `--version` need no more
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Source
     from modelrunner.store.store import Store
+    from modelrunner.workspace import Workspace
 
 
 Quiet: TypeAlias = Annotated[
@@ -80,7 +80,7 @@ class GlobalOptions:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Invocation:
     """What the parser has read so far, and what a command has to say if it is interrupted.
 
@@ -99,7 +99,7 @@ class Invocation:
         self.interruption = error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """What a command works with: the options, the terminal, and a workspace.
 
@@ -114,7 +114,7 @@ class Context:
     options: GlobalOptions
     console: Console
     invocation: typer.Context = field(repr=False)
-    workspace: Workspace
+    workspace: "Workspace"
     on_interruption: Callable[[CanceledByUserError], None] = field(repr=False)
 
     @property
@@ -158,7 +158,7 @@ class Context:
         """Refuse to ask a model's registry where the network is ruled out, see `Workspace`."""
         self.workspace.require_registry(reference)
 
-    def over(self, workspace: Workspace) -> "Context":
+    def over(self, workspace: "Workspace") -> "Context":
         """Return this context over another workspace."""
         return replace(self, workspace=workspace)
 
@@ -225,8 +225,7 @@ class Command(TyperCommand):
         return frozenset({*inspect.signature(shared_options).parameters, "help"})
 
 
-@dataclass(frozen=True, slots=True)
-class Lent:
+class Lent(NamedTuple):
     """Marks a parameter of a command that stands for several options, declared by a function.
 
     Attributes:
@@ -279,6 +278,9 @@ def shared_options(
 
 def build(invocation: Invocation, ctx: typer.Context) -> Context:
     """Return the context of this process."""
+    # `--help` and `--version` need none
+    from modelrunner.workspace import Workspace
+
     options = invocation.options
     if options.debug:
         _log_everything()

@@ -11,8 +11,7 @@ one.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -37,8 +36,7 @@ _LOCAL = frozenset(
 """Commands, with their aliases, that take only models of the local store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """A candidate at the cursor; `help` describes it, `type` is the parser's."""
 
     value: str

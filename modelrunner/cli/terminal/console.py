@@ -35,7 +35,7 @@ class ProgressMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Console:
     """The output of commands.
 
