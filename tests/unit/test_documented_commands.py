@@ -13,7 +13,11 @@ from modelrunner.cli.app import app
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SKILL = ROOT / "modelrunner" / "agents" / "SKILL.md"
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", SKILL),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 _CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(

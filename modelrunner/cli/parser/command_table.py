@@ -77,6 +77,7 @@ COMMANDS = {
     "configure": Entry("configure:configure", "Save settings for a model."),
     "config": Entry("version:config", "Show every setting and where its value comes from."),
     "doctor": Entry("doctor:doctor", "Diagnose problems and suggest fixes."),
+    "skill": Entry("skill:skill", "Print a SKILL.md for coding agents."),
     "completion": Entry("completion:completion", "Print the completion script of a shell."),
     "help": Entry("help:show_help", "Show help for modelrunner or one command."),
     "version": Entry("version:version", "Print the version of modelrunner."),
@@ -91,7 +92,7 @@ GROUPS = {
     "CI": ("lock", "verify", "cache-key"),
     "Moving": ("import", "package", "push", "save", "load", "export", "share"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
-    "Help": ("help", "completion", "version"),
+    "Help": ("help", "completion", "skill", "version"),
 }
 """The commands by groups of `--help`; hidden ones are in none."""
 
