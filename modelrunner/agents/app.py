@@ -7,6 +7,7 @@ that is gone after it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 KEY_VARIABLE = "MODELRUNNER_LAUNCH_KEY"
 """The variable with the key, for apps that are told in which variable it is."""
@@ -57,12 +58,14 @@ class Place:
         data: A directory of the app's own data, which stays.
         arguments: What the user wants passed on.
         environ: The environment.
+        servers: MCP servers, as files name them: by name, with `command` or `url`.
     """
 
     folder: Path
     data: Path
     arguments: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    servers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class App:
         setup: Returns how it is started.
         prompt: Tokens that it sends before the first word of the user, roughly.
         agent: Whether it works by calling tools.
+        mcp: Whether it can be given MCP servers without a change of its configuration.
         elsewhere: Where installers put the executable, below the home directory.
     """
 
@@ -104,4 +108,5 @@ class App:
     setup: Callable[[Endpoint, Place], Setup]
     prompt: int = 0
     agent: bool = True
+    mcp: bool = False
     elsewhere: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from modelrunner.agents.app import PATIENCE_S, App, Endpoint, Place, Setup
 
 _SUMMARY = 13_000
 _PROMPT = 24_000
-_SETTINGS = "settings.json"
+_SETTINGS, _SERVERS = "settings.json", "mcp.json"
 _TIERS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 
 _REMOVED = (
@@ -51,13 +51,15 @@ def _setup(endpoint: Endpoint, place: Place) -> Setup:
     # what a user's own settings.json says of the environment counts more than the environment
     settings = json.dumps({"env": environment}, indent=2) + "\n"
     own = any(word.partition("=")[0] == "--settings" for word in place.arguments)
-    said = () if own else ("--settings", str(place.folder / _SETTINGS))
-    return Setup(
-        ("claude", *said, *place.arguments),
-        environment,
-        _REMOVED,
-        {} if own else {_SETTINGS: settings},
+    # the option before takes every word up to the next option
+    said: tuple[str, ...] = (
+        ("--model", endpoint.model) if own else ("--settings", str(place.folder / _SETTINGS))
     )
+    files = {} if own else {_SETTINGS: settings}
+    if place.servers:
+        said = ("--mcp-config", str(place.folder / _SERVERS), *said)
+        files[_SERVERS] = json.dumps({"mcpServers": place.servers}, indent=2) + "\n"
+    return Setup(("claude", *said, *place.arguments), environment, _REMOVED, files)
 
 
 CLAUDE = App(
@@ -67,5 +69,6 @@ CLAUDE = App(
     install="npm install -g @anthropic-ai/claude-code",
     setup=_setup,
     prompt=_PROMPT,
+    mcp=True,
     elsewhere=(".local/bin/claude", ".claude/local/claude"),
 )

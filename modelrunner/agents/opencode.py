@@ -1,6 +1,8 @@
 """OpenCode, by OpenAI's chat completions: a provider in a configuration laid over its own."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from modelrunner.agents.app import PATIENCE_S, App, Endpoint, Place, Setup
 
@@ -26,7 +28,7 @@ def _setup(endpoint: Endpoint, place: Place) -> Setup:
         "models": {endpoint.model: model},
     }
     name = f"{_PROVIDER}/{endpoint.model}"
-    config = {
+    config: dict[str, object] = {
         "$schema": "https://opencode.ai/config.json",
         "provider": {_PROVIDER: provider},
         "model": name,
@@ -34,10 +36,20 @@ def _setup(endpoint: Endpoint, place: Place) -> Setup:
         "share": "disabled",
         "autoupdate": False,
     }
+    if place.servers:
+        config["mcp"] = {name: _server(entry) for name, entry in place.servers.items()}
     return Setup(
         ("opencode", *place.arguments),
         {"OPENCODE_CONFIG_CONTENT": json.dumps(config)},
     )
+
+
+def _server(entry: Mapping[str, Any]) -> dict[str, object]:
+    """An MCP server as OpenCode's configuration has one."""
+    if "url" in entry:
+        return {"type": "remote", "url": entry["url"], "headers": entry["headers"]}
+    command = [entry["command"], *entry["args"]]
+    return {"type": "local", "command": command, "environment": entry["env"]}
 
 
 OPENCODE = App(
@@ -46,6 +58,7 @@ OPENCODE = App(
     program="opencode",
     install="npm install -g opencode-ai",
     setup=_setup,
-    prompt=12_000,
+    prompt=7_000,
+    mcp=True,
     elsewhere=(".opencode/bin/opencode",),
 )

@@ -191,6 +191,10 @@ Tools: TypeAlias = Annotated[
         metavar="FILE.py|json", help="File with functions (tools) that the model can call."
     ),
 ]
+Mcp: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="File with MCP servers whose tools the model can call."),
+]
 YesTools: TypeAlias = Annotated[
     bool, typer.Option("--yes-tools", help="Call tools without asking for confirmation.")
 ]

@@ -22,7 +22,9 @@ DEADLINE_S = 60.0
 MEMORY_BYTES = 4 * 1024**3
 """Address space of a tool."""
 
-_MARK = "MODELRUNNER_TOOL_CALL"
+MARK = "MODELRUNNER_TOOL_CALL"
+"""The variable by which what a tool has started is found."""
+
 _ROUNDS = 5
 _LIMIT = 32 * 1024
 _ERROR_LIMIT = 2000
@@ -106,7 +108,7 @@ def run_bounded(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, _MARK: mark},
+            env={**os.environ, MARK: mark},
         )
     with child:
         _limit_memory(child.pid)
@@ -114,7 +116,7 @@ def run_bounded(
             _listen(child, ended, time.monotonic() + deadline_s, limit)
         finally:
             _kill(child)
-            _kill_marked(mark)
+            kill_marked(mark)
     return ended
 
 
@@ -159,12 +161,12 @@ def _limit_memory(pid: int) -> None:
             resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
-def _kill_marked(mark: str) -> None:
+def kill_marked(mark: str) -> None:
     """Kill what a tool has started in another session, as daemons are; Linux only.
 
     It is known by its environment, which it has from the tool.
     """
-    wanted = f"{_MARK}={mark}".encode()
+    wanted = f"{MARK}={mark}".encode()
     for _round in range(_ROUNDS):
         found = False
         for place in Path("/proc").glob("[0-9]*"):

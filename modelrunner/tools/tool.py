@@ -1,7 +1,7 @@
 """A function that a model may ask for, and the box of those that are offered to it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,19 @@ class Tool:
         parameters: JSON Schema of its arguments, an object.
         command: The program that gets the arguments as JSON on stdin and prints the result; empty
             if somebody else has to answer.
+        run: What is called with the arguments instead of a program.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     command: tuple[str, ...] = ()
+    run: "Callable[[str], Result] | None" = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does something by itself."""
+        return bool(self.command) or self.run is not None
 
     def to_dict(self) -> dict[str, object]:
         """The function as OpenAI's API takes it."""
@@ -69,7 +76,7 @@ class Toolbox:
     @property
     def runs_something(self) -> bool:
         """Whether there is a tool that starts a program."""
-        return any(tool.command for tool in self.tools)
+        return any(tool.runs for tool in self.tools)
 
     def find(self, name: str) -> Tool | None:
         """The tool of that name."""

@@ -92,6 +92,14 @@ def test_without_an_app_all_are_listed(cli: CommandLine, tmp_path: Path) -> None
             ),
         ),
         (
+            ("codex", "--print", "--mcp", "x.json"),
+            2,
+            (
+                "error: --mcp: Codex CLI takes MCP servers from its own configuration only\n"
+                "hint: configure them there; claude and opencode take --mcp\n"
+            ),
+        ),
+        (
             ("claude", "--print", "--mmproj", "x.gguf"),
             2,
             (

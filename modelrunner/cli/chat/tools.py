@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
 
 from modelrunner.chat.answer import Done
 from modelrunner.chat.conversation import Conversation
@@ -15,6 +16,10 @@ from modelrunner.text import sanitize, sanitize_line
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Result, Toolbox
 from modelrunner.wire import parse_json
+
+# late imports: most chats have no MCP servers
+if TYPE_CHECKING:
+    from modelrunner.tools.mcp_file import McpServer
 
 MOST_ROUNDS = 16
 _SHOWN = 400
@@ -40,6 +45,7 @@ class Caller:
         allowed: Whether every call is allowed without confirmation.
         by_hand: Whether the user types the results of functions without a program.
         called: The calls of the last answer.
+        servers: MCP servers whose tools are to be added to the box.
     """
 
     box: Toolbox = field(default_factory=Toolbox)
@@ -48,6 +54,7 @@ class Caller:
     allowed: bool = False
     by_hand: bool = False
     called: list[Called] = field(default_factory=list)
+    servers: "Sequence[McpServer]" = ()
 
     def converse(self, ask: Callable[[], tuple[Done, str]], conversation: Conversation) -> Done:
         """Request an answer, run the tools that it calls, and repeat until there are no calls.
@@ -87,7 +94,7 @@ class Caller:
         if self.by_hand:
             return True
         found = [self.box.find(wanted.name) for wanted in calls]
-        return all(tool is None or tool.command for tool in found)
+        return all(tool is None or tool.runs for tool in found)
 
     def _answer(self, wanted: ToolCall) -> Result:
         # whoever allows a call has to see all of it
@@ -99,7 +106,7 @@ class Caller:
         if tool is None:
             self.say(f"the model calls {shown}, which does not exist")
             return self.box.missing(wanted.name)
-        if not tool.command:
+        if not tool.runs:
             answer = self.ask(f"the model calls {shown}; its result: ") if self.ask else ""
             return Result(answer.strip())
         if len(shown) >= _ASKED:
@@ -107,7 +114,8 @@ class Caller:
         if not self._is_allowed(shown):
             self.say("not called")
             return Result.refused()
-        result = call(tool, wanted.arguments)
+        run = tool.run or partial(call, tool)
+        result = run(wanted.arguments)
         self.say(f"{wanted.name} {_outcome(result)}")
         return result
 

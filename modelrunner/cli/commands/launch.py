@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 from modelrunner.agents.app import App, Endpoint, Place, Setup
 from modelrunner.agents.known import APPS
 from modelrunner.cli.context import Command, Context, command
-from modelrunner.cli.options import Mmproj, RequireGpu, RuntimeChoice
+from modelrunner.cli.options import Mcp, Mmproj, RequireGpu, RuntimeChoice
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -38,6 +38,7 @@ from modelrunner.operations.agents.start import (
 from modelrunner.operations.serve.run import listening, require_libraries, serving_beside, url_of
 from modelrunner.runtime.base import Ability
 from modelrunner.text import closest, did_you_mean, sanitize_line
+from modelrunner.tools.mcp_file import read_servers
 
 _HOST = "127.0.0.1"
 _SHOWN = Endpoint(url=f"http://{_HOST}:PORT", key="KEY", model="", context=0)
@@ -91,6 +92,7 @@ def launch(
         typer.Option(min=0, max=65535, metavar="N", help="Port to serve on; 0 chooses a free one."),
     ] = 0,
     options: Launch = NO_LAUNCH_OPTIONS,
+    mcp: Mcp = None,
     mmproj: Mmproj = None,
     runtime: RuntimeChoice = None,
     require_gpu: RequireGpu = False,
@@ -104,7 +106,9 @@ def launch(
         return
     known = _known(app)
     arguments: tuple[str, ...] = context.invocation.meta.get("app_arguments", ())
-    place = Place(_FOLDER, context.settings.state / known.name, arguments, context.environ)
+    data = context.settings.state / known.name
+    servers = _servers(context, known, mcp)
+    place = Place(_FOLDER, data, arguments, context.environ, servers)
     if not show:
         require_libraries()
     # what is not there is said before anything is chosen or pulled
@@ -163,8 +167,7 @@ def _run(context: Context, preparing: Preparing, prepared: Prepared, start: _Sta
         endpoint = prepared.endpoint(url_of(order, listener), key)
         with serving_beside(order, listener):
             _check(context, start.app, endpoint, prepared)
-            place = Place(folder, start.place.data, start.place.arguments, start.place.environ)
-            setup = start.app.setup(endpoint, place)
+            setup = start.app.setup(endpoint, replace(start.place, folder=folder))
             if not setup.command:
                 return _hold(context, endpoint, setup)
             write_files(setup, folder)
@@ -213,6 +216,23 @@ def _one_signal() -> Iterator[Callable[[], int]]:
         yield lambda: signal.sigwait(wanted)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _servers(context: Context, app: App, file: Path | None) -> dict[str, dict[str, object]]:
+    """Return the MCP servers of a file, for an app that takes them.
+
+    Raises:
+        UsageError: It does not take them, or the file cannot be used.
+    """
+    if file is None:
+        return {}
+    if not app.mcp:
+        able = " and ".join(each.name for each in APPS.values() if each.mcp)
+        raise UsageError(
+            f"--mcp: {app.title} takes MCP servers from its own configuration only",
+            hint=f"configure them there; {able} take --mcp",
+        )
+    return {server.name: server.to_entry() for server in read_servers(file, context.environ)}
 
 
 def _known(name: str) -> App:

@@ -2,11 +2,11 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,7 @@ from modelrunner.cli.options import (
     Format,
     Images,
     MaxTokens,
+    Mcp,
     Mmproj,
     RepeatPenalty,
     RequireFit,
@@ -65,6 +66,11 @@ from modelrunner.runtime.base import Ability, Runtime, Server
 from modelrunner.runtime.placement import Placement
 from modelrunner.runtime.sampling import Recommended, Sampling
 from modelrunner.tools.files import load_tools
+from modelrunner.tools.tool import Toolbox
+
+# late imports: most chats have no MCP servers
+if TYPE_CHECKING:
+    from modelrunner.tools.mcp_file import McpServer
 
 _PATIENCE_S = 300.0
 _SIZED_BY = ("context", "parallel", "gpu-layers")
@@ -103,6 +109,7 @@ def run(
     answers: Answers = None,
     form: Format = None,
     tools: Tools = None,
+    mcp: Mcp = None,
     yes_tools: YesTools = False,
     files: Files = None,
     images: Images = None,
@@ -129,13 +136,13 @@ def run(
     question = _question(context, prompt or [])
     texts = [read_text(file) for file in files or ()]
     pictures = [read_picture(file) for file in images or ()]
-    needs_template = {"--system": system, "--tools": tools, "--image": images}
+    needs_template = {"--system": system, "--tools": tools, "--mcp": mcp, "--image": images}
     if raw:
         _refuse_with_raw({"--chat-template": launch.chat_template, **needs_template})
     # what is not understood, or nothing here can do, is said before anything is pulled
     one_shot = _one_shot(question, answers, form)
-    caller = _caller(context, question, tools, yes_tools)
-    extra = {Ability.TOOLS} if tools else set[Ability]()
+    caller = _caller(context, question, tools, yes_tools, mcp=mcp)
+    extra = {Ability.TOOLS} if tools or mcp else set[Ability]()
     extra |= {Ability.SCHEMA} if one_shot.has_schema else set()
     extra |= {Ability.PROJECTOR} if pictures else set()
     precedence = context.workspace.precedence()
@@ -155,7 +162,7 @@ def run(
         warn_of(context, plan, usable, gpu_required=require_gpu)
     manner = _manner(context, chosen, plan, raw=raw, needs_template=needs_template)
     no_images = _no_images(chosen, plan, pictures)
-    warning = _tools_warning(context, chosen, plan, tools)
+    warning = _tools_warning(context, chosen, plan, tools or mcp)
     conversation = _conversation(manner, system if system is not None else request.system)
     options = one_shot.options(
         SamplingOptions(
@@ -169,7 +176,7 @@ def run(
     )
     sampling = _sampling(context, chosen, plan, options, verbose)
     begun = time.monotonic()
-    with started(context, chosen, model, plan) as server:
+    with _with_mcp(caller), started(context, chosen, model, plan) as server:
         load_s = time.monotonic() - begun
         learn(experience, server, model, plan)
         placement = _placement(context, plan, server, gpu_required=require_gpu, verbose=verbose)
@@ -375,23 +382,54 @@ def _one_shot(question: str | None, answers: int | None, form: str | None) -> On
     return OneShot(answers or 1, form_read, in_chat=question is None)
 
 
-def _caller(context: Context, question: str | None, tools: Path | None, allowed: bool) -> Caller:
+def _mcp_servers(context: Context, file: Path) -> "tuple[McpServer, ...]":
+    # most chats have none
+    from modelrunner.tools.mcp import require_mcp
+    from modelrunner.tools.mcp_file import read_servers
+
+    require_mcp()
+    return read_servers(file, context.environ)
+
+
+@contextmanager
+def _with_mcp(caller: Caller) -> Iterator[None]:
+    """The block in which the model can call the tools of MCP servers, too."""
+    if not caller.servers:
+        yield
+        return
+    from modelrunner.tools.mcp import mcp_tools
+
+    with mcp_tools(caller.servers, caller.box.names) as found:
+        caller.box = Toolbox((*caller.box.tools, *found))
+        yield
+
+
+def _caller(
+    context: Context,
+    question: str | None,
+    tools: Path | None,
+    allowed: bool,
+    *,
+    mcp: Path | None = None,
+) -> Caller:
     """Return the caller of tools, which asks for confirmation on a terminal."""
-    if tools is None:
+    if tools is None and mcp is None:
         if allowed:
-            raise UsageError("--yes-tools needs --tools", hint="add --tools FILE")
+            raise UsageError("--yes-tools needs --tools or --mcp", hint="add --tools FILE")
         return Caller(say=context.console.say)
-    box = load_tools(tools)
+    box = Toolbox() if tools is None else load_tools(tools)
+    servers = () if mcp is None else _mcp_servers(context, mcp)
     console = context.console
     on_terminal = sys.stdin.isatty() and console.err.isatty()
     missing = "stderr" if sys.stdin.isatty() else "stdin"
-    if box.runs_something and not (allowed or on_terminal):
+    if (box.runs_something or servers) and not (allowed or on_terminal):
         raise UsageError(
             f"tools need confirmation, and {missing} is not a terminal",
             hint="add --yes-tools to allow every call without asking",
         )
     ask = (lambda text: ask_person(text, console.err)) if on_terminal else None
-    return Caller(box, console.say, ask, allowed, by_hand=on_terminal and question is None)
+    by_hand = on_terminal and question is None
+    return Caller(box, console.say, ask, allowed, by_hand=by_hand, servers=servers)
 
 
 def _chat(context: Context, session: Session) -> None:

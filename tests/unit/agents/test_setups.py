@@ -57,8 +57,40 @@ def test_claude_does_not_summarize_where_its_first_prompt_leaves_no_room_for_tha
 def test_settings_of_the_user_take_the_place_of_ours() -> None:
     for said in (("--settings", "own.json"), ("--settings=own.json",)):
         found = setup("claude", *said)
-        assert found.command == ("claude", *said)
+        assert found.command == ("claude", "--model", "ai/qwen3:8B-Q4_K_M", *said)
         assert found.files == {}
+
+
+SERVERS = {
+    "files": {"command": "npx", "args": ["server", "."], "env": {"TOKEN": "t"}},
+    "docs": {"type": "http", "url": "https://docs.example.com/mcp", "headers": {"A": "b"}},
+}
+
+
+def test_claude_gets_mcp_servers_by_a_file_whose_option_ends_before_a_prompt() -> None:
+    place = replace(PLACE, servers=SERVERS, arguments=("hi",))
+    found = APPS["claude"].setup(ENDPOINT, place)
+    assert found.command == (
+        *("claude", "--mcp-config", "/private/mcp.json"),
+        *("--settings", "/private/settings.json", "hi"),
+    )
+    assert json.loads(found.files["mcp.json"]) == {"mcpServers": SERVERS}
+
+
+def test_opencode_gets_mcp_servers_in_its_own_words() -> None:
+    found = APPS["opencode"].setup(ENDPOINT, replace(PLACE, servers=SERVERS))
+    assert json.loads(found.environment["OPENCODE_CONFIG_CONTENT"])["mcp"] == {
+        "files": {
+            "type": "local",
+            "command": ["npx", "server", "."],
+            "environment": {"TOKEN": "t"},
+        },
+        "docs": {
+            "type": "remote",
+            "url": "https://docs.example.com/mcp",
+            "headers": {"A": "b"},
+        },
+    }
 
 
 def test_codex_gets_a_provider_and_a_catalog_with_the_window() -> None:
