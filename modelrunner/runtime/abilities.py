@@ -58,6 +58,7 @@ _ABILITY_OF: Mapping[str, Ability] = {
     "rope_freq_base": Ability.ROPE,
     "raw_flags": Ability.RAW_FLAGS,
     "rpc": Ability.RPC,
+    "ui": Ability.PAGE,
 }
 """What a field of a `LaunchSpec` asks for where it is set."""
 

@@ -229,6 +229,7 @@ class LaunchSpec(RuntimeOptions):
         planned_cache_ram: `cache_ram` where nobody asked for it; what cannot follow ignores it.
         planned_checkpoints: `checkpoints` where nobody asked for them.
         port: Where to listen on 127.0.0.1; 0 is any free port.
+        ui: Whether to offer the runtime's own page for chats.
     """
 
     model: Path
@@ -253,6 +254,7 @@ class LaunchSpec(RuntimeOptions):
     planned_cache_ram: int = PROMPT_CACHE_MIB
     planned_checkpoints: int = CONTEXT_CHECKPOINTS
     port: int = 0
+    ui: bool = False
 
     def __post_init__(self) -> None:
         for cache_type in (self.cache_type_k, self.cache_type_v):
@@ -303,6 +305,7 @@ class Ability(StrEnum):
     SPLITS_THOUGHTS = "reasoning separate from the answer"
     LIMITS_THOUGHTS = "a limit of thoughts"
     TEMPLATE_FIELDS = "values for the chat template in a request"
+    PAGE = "a page to chat"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ An API is a module of `apis` with its `routes`; what is served is the same for a
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.serve.apis import docker, llama_cpp, openai, own
+from modelrunner.serve.apis import docker, llama_cpp, openai, own, ui
 from modelrunner.serve.apis.anthropic import api as anthropic
 from modelrunner.serve.apis.ollama import routes as ollama
 from modelrunner.serve.apis.responses import api as responses
@@ -27,10 +27,10 @@ from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for, re
 from modelrunner.serve.client.limits import Limited
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
+from modelrunner.serve.web.chat_files import ChatFiles, is_page
 from modelrunner.serve.web.key_page import KeyPage
 
 _APIS = (openai, responses, anthropic, llama_cpp, docker, ollama, own)
-_PAGES = ("/",)
 _log = logging.getLogger(__name__)
 
 
@@ -50,8 +50,11 @@ def application(
         bodies: The bodies of requests, with the limits of what clients may hold.
         store: The local store, where requests may read and change it.
     """
+    files = ChatFiles()
+    policy = replace(policy, files=files)
     server = Server(pool, policy, bodies, end, store)
     routes = [route for api in _APIS for route in api.routes(server)]
+    routes += ui.routes(server, files)
     errors = {
         HTTPException: _http_error,
         RefusalError: _refusal,
@@ -63,7 +66,7 @@ def application(
     app: ASGIApp = found
     if store is not None:
         app = _Current(app, store)
-    return Arrival(KeyPage(AccessMiddleware(Limited(app, bodies.limits), policy), _PAGES))
+    return Arrival(KeyPage(AccessMiddleware(Limited(app, bodies.limits), policy), is_page))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,11 @@ class Timing:
     def first_token(self) -> float | None:
         """Seconds to the first token; None where nothing says it."""
         if self.streams:
-            return None if self.first is None else self.first - self.begun
+            if self.first is None:
+                return None
+            # a stream may begin with how far the prompt is read
+            computed = (self.queue or 0.0) + (self.usage.prompt_s or 0.0)
+            return max(self.first - self.begun, computed)
         if self.queue is None or self.usage.prompt_s is None or not self.usage.completion:
             return None
         return self.queue + self.usage.prompt_s

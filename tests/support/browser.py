@@ -189,7 +189,14 @@ class Page:
 
     def wait(self, expression: str) -> None:
         """Wait until an expression is true."""
-        self.wait_for(lambda: bool(self.value(expression)), expression)
+        self.wait_for(lambda: self._holds(expression), expression)
+
+    def _holds(self, expression: str) -> bool:
+        """Whether an expression is true; it is not while another page is loaded."""
+        try:
+            return bool(self.value(expression))
+        except AssertionError:
+            return False
 
     def wait_for(self, condition: Callable[[], bool], what: str = "it") -> None:
         """Wait until something is so."""

@@ -152,6 +152,10 @@ def serve_models(
             help="Limit the memory of all models together, and of each (default: what is free).",
         ),
     ] = None,
+    ui: Annotated[
+        bool,
+        typer.Option("--ui", help="Offer llama.cpp's page to chat with the models, at /ui."),
+    ] = False,
     record_requests: Annotated[
         bool,
         typer.Option(
@@ -183,12 +187,13 @@ def serve_models(
     pages, names = _origins(origins or []), _hosts(hosts or [])
     # what is not understood is said before anything is pulled
     needs = needs_of_options(launch) & {Ability.RAW_FLAGS, Ability.RPC}
+    needs |= {Ability.PAGE} if ui else set()
     memory = bytes_of(budget)
     chosen = runtime_for(context, runtime, needs)
     usable = usable_for(context, chosen, gpu_required=require_gpu)
     wanted = context.settings.port if port is None else port
     with listening(context.settings.servers, host, wanted) as listener:
-        planner = _Planner(context, chosen, launch, usable, memory)
+        planner = _Planner(context, chosen, launch, usable, memory, ui)
         models = _chosen(context, references or [], mmproj, everything=everything)
         plans = planner.all_that_can(models) if everything else planner.all_of(models)
         if any(plan.served.spec.gpu_layers != 0 for plan in plans):
@@ -227,6 +232,7 @@ class _Planner:
     launch: LaunchOptions
     usable: Usable
     budget: int | None
+    ui: bool
 
     def all_of(self, models: Sequence[tuple[StoredModel, str]]) -> list[ServePlan]:
         """Return the plans of all models; fails if one cannot be served."""
@@ -276,6 +282,9 @@ class _Planner:
             several=several,
             budget=self.budget,
         )
+        if self.ui and plan.served.kind == "chat":
+            spec = replace(plan.served.spec, ui=True)
+            plan = replace(plan, served=replace(plan.served, spec=spec))
         require_for(self.runtime, plan.served.spec)
         external = self.runtime.external
         return replace(plan, line=external_line(self.runtime, name)) if external else plan

@@ -143,11 +143,12 @@ def environment(spec: LaunchSpec) -> dict[str, str]:
         # a web page that the user looks at is not to talk to the model
         "LLAMA_ARG_CORS_ORIGINS": "localhost",
         "LLAMA_ARG_ENDPOINT_SLOTS": "0",
-        "LLAMA_ARG_NO_WEBUI": "1",
         "LLAMA_ARG_OFFLINE": "1",
-        "LLAMA_ARG_UI": "0",
-        "LLAMA_ARG_WEBUI": "0",
+        "LLAMA_ARG_UI": "1" if spec.ui else "0",
+        "LLAMA_ARG_WEBUI": "1" if spec.ui else "0",
     }
+    if not spec.ui:
+        variables["LLAMA_ARG_NO_WEBUI"] = "1"
     if spec.api_key:
         variables["LLAMA_API_KEY"] = spec.api_key
     if spec.guesses_by == "draft-simple":

@@ -112,6 +112,7 @@ def _params(spec: LaunchSpec) -> Any:  # noqa: ANN401 - the package has no types
     if spec.ranking:
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     _close_what_nobody_asked_for(params)
+    params.ui = spec.ui
     _split(params, spec)
     _remember(params, spec)
     return params

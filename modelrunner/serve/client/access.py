@@ -5,7 +5,7 @@ name that its owner points there. It cannot choose the headers Host and Origin: 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,6 +43,7 @@ class AccessPolicy:
         origins: Web pages that may send requests, besides those on loopback: `https://a.example`,
             `app://*` for every host of a scheme, or `*`.
         hosts: Names by which a server on loopback may be asked, besides those of this machine.
+        files: Addresses of files that are everybody's, and need no key.
     """
 
     host: str
@@ -50,6 +51,7 @@ class AccessPolicy:
     control_key: str = field(repr=False)
     origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    files: Container[str] = frozenset()
 
     def check(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> str:
         """Let a request in, and return the name of its key: empty if it has none or needs none.
@@ -77,6 +79,8 @@ class AccessPolicy:
         if key is not None:
             return key.name
         if controls or not self.keys or path in OPEN or method == "OPTIONS":
+            return ""
+        if method == "GET" and path in self.files:
             return ""
         raise RefusalError(
             401,

@@ -1,6 +1,6 @@
 """A page that asks for the API key, where a browser would be refused without one."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,15 +16,15 @@ class KeyPage:
 
     Attributes:
         app: What refuses.
-        paths: The addresses of pages.
+        is_page: Whether an address is one of a page.
     """
 
     app: ASGIApp
-    paths: Collection[str]
+    is_page: Callable[[str], bool]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["method"] != "GET" or scope["path"] not in self.paths or not wants_html(scope):
+        if scope["method"] != "GET" or not (self.is_page(scope["path"]) and wants_html(scope)):
             await self.app(scope, receive, send)
             return
         refused = False

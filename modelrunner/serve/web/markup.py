@@ -33,7 +33,7 @@ def key_form() -> str:
     """The page that asks for the API key."""
     return document(
         "<header><h1>modelrunner</h1></header>"
-        "<h2>API key</h2><p>This server needs an API key. The key is kept in this tab only.</p>"
+        "<h2>API key</h2><p>This server needs an API key. It stays in this browser.</p>"
         '<form><input type="password" name="key" aria-label="API key" autocomplete="off" required'
         ' autofocus><button>Continue</button></form><p id="problem" role="alert"></p>'
         "<noscript><p>Without JavaScript, send the key as <code>Authorization: Bearer KEY</code>."

@@ -1,6 +1,8 @@
 "use strict";
-// The key stays in this tab: no cookie carries it, so no other page can use it.
+// The key stays here: no cookie carries it, so no page of another address can use it.
 const KEY = "modelrunner-key";
+// where the chat keeps its settings
+const CHAT = "LlamaUi.config";
 const EVERY_MS = 5000;
 
 const find = (selector, within = document) => within.querySelector(selector);
@@ -11,9 +13,8 @@ function fetched(key) {
   return fetch(location.pathname, { headers, cache: "no-store" });
 }
 
-async function parsed(answer) {
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
-}
+const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+const asksForKey = (text) => text.includes('<input type="password" name="key"');
 
 function addCopyButtons() {
   for (const text of document.querySelectorAll("pre[id]")) {
@@ -50,7 +51,7 @@ async function refresh() {
   const problem = find("#problem");
   try {
     const answer = await fetched(sessionStorage.getItem(KEY));
-    const next = find("#models", await parsed(answer));
+    const next = find("#models", parsed(await answer.text()));
     problem.textContent = next ? "" : "The API key is no longer valid: reload the page.";
     const shown = find("#models");
     if (next && next.innerHTML !== shown.innerHTML) shown.replaceWith(next);
@@ -61,15 +62,38 @@ async function refresh() {
 
 function start() {
   addCopyButtons();
+  document.addEventListener("click", (event) => {
+    if (event.target.closest(".chat")) handToChat();
+  });
   setInterval(refresh, EVERY_MS);
   document.addEventListener("visibilitychange", refresh);
 }
 
+function handToChat() {
+  const key = sessionStorage.getItem(KEY);
+  if (!key) return;
+  let settings = {};
+  try {
+    settings = JSON.parse(localStorage.getItem(CHAT)) ?? {};
+  } catch {
+    // written by something else
+  }
+  localStorage.setItem(CHAT, JSON.stringify({ ...settings, apiKey: key }));
+}
+
 async function enter(key) {
-  const page = await parsed(await fetched(key));
-  if (!find("#models", page)) return false;
+  const answer = await fetched(key);
+  const text = await answer.text();
+  if (asksForKey(text)) return false;
+  if (!answer.ok) throw new Error(answer.statusText);
   sessionStorage.setItem(KEY, key);
-  find("main").replaceWith(find("main", page));
+  if (location.pathname !== "/") {
+    // the chat: another page, with rules of its own
+    handToChat();
+    location.reload();
+    return true;
+  }
+  find("main").replaceWith(find("main", parsed(text)));
   start();
   return true;
 }
@@ -80,15 +104,17 @@ function askForKey(form) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
+      problem.textContent = location.pathname === "/" ? "" : "Loading the model…";
       if (await enter(field.value.trim())) {
+        if (!find("#models")) return;
         const first = find("h2");
         first.tabIndex = -1;
         first.focus();
         return;
       }
       problem.textContent = "Invalid API key.";
-    } catch {
-      problem.textContent = "The server does not respond.";
+    } catch (error) {
+      problem.textContent = error.message || "The server does not respond.";
     }
     field.select();
   });

@@ -7,6 +7,7 @@ from html import escape
 from starlette.requests import Request
 
 from modelrunner.serve.pool import ModelPool, Slot
+from modelrunner.serve.web.chat_files import address
 from modelrunner.serve.web.clients import Client, Target
 from modelrunner.serve.web.markup import document
 from modelrunner.units import counted, format_size
@@ -23,18 +24,14 @@ class Page:
         target: The server, as the client sees it.
         slots: What is served.
         budget: Bytes that all models may take together; None for no limit.
-        chat: The address of a page to chat with them; None where there is none.
     """
 
     target: Target
     slots: Sequence[Slot]
     budget: int | None = None
-    chat: str | None = None
 
     @classmethod
-    def of(
-        cls, request: Request, pool: ModelPool, paths: Collection[str], chat: str | None = None
-    ) -> "Page":
+    def of(cls, request: Request, pool: ModelPool, paths: Collection[str]) -> "Page":
         """The page for a client; a key is asked for where it has sent one."""
         headers = request.headers
         # told by a proxy that speaks TLS for us; wrong or forged, it changes these words only
@@ -43,7 +40,7 @@ class Page:
         url = f"{scheme}://{headers.get('host', 'localhost')}"
         slots = list(pool.slots.values())
         target = Target(url, keyed, paths, [slot.model for slot in slots])
-        return cls(target, slots, pool.budget, chat)
+        return cls(target, slots, pool.budget)
 
     def text(self) -> str:
         """The page for a terminal."""
@@ -68,7 +65,6 @@ class Page:
 
     def html(self) -> str:
         """The page for a browser."""
-        chat = f'<p><a class="chat" href="{self.chat}">Open the chat</a></p>' if self.chat else ""
         clients = [_client(number, client) for number, client in enumerate(self.target.clients())]
         links = " ".join(f'<a href="{path}">{path}</a>' for path in _LINKS)
         # these need the key, which a link does not carry
@@ -76,7 +72,7 @@ class Page:
         return document(
             f"<header><h1>modelrunner</h1>"
             f'<p class="quiet">{escape(__version__)} · the service is running</p></header>'
-            f'<p id="problem" role="alert"></p>{chat}'
+            f'<p id="problem" role="alert"></p>'
             f'<section id="models"><h2>Models</h2>{self._models()}</section>'
             f'<h2>Connect</h2><ul class="clients">{"".join(clients)}</ul>'
             f'<p id="said" class="quiet" role="status"></p>{others}'
@@ -115,7 +111,11 @@ def _model(slot: Slot) -> str:
         f"<div><dt>{name}</dt><dd{_class(name, slot)}>{escape(str(value))}</dd></div>"
         for name, value in facts
     )
-    return f"<li><code>{escape(model.name)}</code><dl>{rest}</dl></li>"
+    chat = ""
+    if model.spec.ui:
+        to = escape(address(model.name))
+        chat = f'<a class="chat" href="{to}" aria-label="Chat with {escape(model.name)}">Chat</a>'
+    return f"<li><div><code>{escape(model.name)}</code>{chat}</div><dl>{rest}</dl></li>"
 
 
 def _class(name: str, slot: Slot) -> str:

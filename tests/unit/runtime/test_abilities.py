@@ -22,6 +22,7 @@ ASKED = [
     ({"embedding": True}, Ability.EMBEDDING),
     ({"raw_flags": ("--no-warmup",)}, Ability.RAW_FLAGS),
     ({"rpc": "gpu-1:50052"}, Ability.RPC),
+    ({"ui": True}, Ability.PAGE),
     ({"draft_kind": "ngram-simple"}, Ability.DRAFT),
     ({"adapters": (LoraAdapter(Path("/l.gguf"), 0.5),)}, Ability.SCALED_ADAPTERS),
     ({"devices": ("CUDA0",)}, Ability.DEVICES),

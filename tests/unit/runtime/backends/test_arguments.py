@@ -91,6 +91,15 @@ def test_web_page_and_network_are_switched_off_under_old_names_and_new():
     assert variables["LLAMA_ARG_OFFLINE"] == "1"
 
 
+def test_the_web_page_is_there_where_it_is_asked_for_and_nothing_else_is_opened():
+    asked = environment(replace(SPEC, ui=True))
+    assert (asked.pop("LLAMA_ARG_UI"), asked.pop("LLAMA_ARG_WEBUI")) == ("1", "1")
+    closed = environment(SPEC)
+    for name in ("LLAMA_ARG_UI", "LLAMA_ARG_WEBUI", "LLAMA_ARG_NO_WEBUI"):
+        del closed[name]
+    assert asked == closed
+
+
 @pytest.mark.parametrize(
     ("memory_map", "memory_lock", "mode"),
     [
