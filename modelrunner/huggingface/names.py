@@ -50,19 +50,17 @@ class Said:
 
 
 _PART = r"(?:[0-9]|K(?:SS|S|T|L|V)?|BN|NL|X{0,2}S|M|X{0,2}L|R(?:4|8|16)|MOE)"
-_QUANTIZATION = re.compile(
-    r"(?<![A-Za-z0-9])"
+# compiled where they are used first: `list` needs none of them
+_QUANTIZATION = (
+    r"(?i)(?<![A-Za-z0-9])"
     rf"(?:(?P<dynamic>UD)[-_])?"
     rf"(?P<name>I?Q[1-9](?:_{_PART})*|TQ[12]_0|(?:MX|NV)FP[468](?:_MOE)?"
     r"|(?P<plain>BF16|FP?(?:16|32)))"
-    r"(?![A-Za-z0-9])",
-    re.IGNORECASE,
+    r"(?![A-Za-z0-9])"
 )
-_RAW_PART = re.compile(
-    r"(?P<whole>.+?)[-.](?:split|part)(?:[-_.]?[0-9]+(?:[-_]?of[-_]?[0-9]+)?|[-_.][a-z]{1,2})",
-    re.IGNORECASE,
+_RAW_PART = (
+    r"(?i)(?P<whole>.+?)[-.](?:split|part)(?:[-_.]?[0-9]+(?:[-_]?of[-_]?[0-9]+)?|[-_.][a-z]{1,2})"
 )
-# compiled where they are used first: `list` needs none of them
 _WORDS = r"[^a-z0-9]+"
 _PROJECTOR = r"mm[-_. ]?proj"
 _DRAFT = r"mtp|eagle[23]?|dflash[0-9]*|dspark[0-9]*|draft(?:s|er|ers)?|medusa|nextn"
@@ -98,7 +96,7 @@ def quantization_of(path: str) -> str | None:
 
 def normalized(text: str) -> str | None:
     """A quantization as a user writes it (`q4_k_m`, `fp16`, `ud_q4_k_xl`) in its usual form."""
-    match = _QUANTIZATION.fullmatch(text)
+    match = re.fullmatch(_QUANTIZATION, text)
     return None if match is None else _spelled(match)
 
 
@@ -132,7 +130,7 @@ def whole_of(path: str) -> str | None:
     place = PurePosixPath(path)
     name = place.name
     bare = name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
-    match = _RAW_PART.fullmatch(bare)
+    match = re.fullmatch(_RAW_PART, bare)
     if match is None or SHARD.fullmatch(name):
         return None
     whole = match["whole"]
@@ -194,7 +192,7 @@ def _before_imatrix(path: str) -> str | None:
 
 def _found_in(text: str) -> re.Match[str] | None:
     """The last quantization in a name; what is not quantized counts where nothing else does."""
-    found = list(_QUANTIZATION.finditer(text))
+    found = list(re.finditer(_QUANTIZATION, text))
     packed = [match for match in found if not match["plain"]]
     return next(reversed(packed or found), None)
 

@@ -8,9 +8,8 @@ at every `list`. Content that is known by its digest does not change, so the fac
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import read_inside
@@ -21,8 +20,7 @@ from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
+class HeaderFacts(NamedTuple):
     """The facts; None is unknown."""
 
     architecture: str | None = None
@@ -52,7 +50,7 @@ def header_facts(model: StoredModel) -> HeaderFacts:
     )
     # a store that cannot be written is read anew each time
     with suppress(ModelRunnerError), disk_errors(path):
-        write_atomically(path, json.dumps(asdict(found)).encode(), tidy=False)
+        write_atomically(path, json.dumps(found._asdict()).encode(), tidy=False)
     return found
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.operations.model.header_facts import header_facts
-from modelrunner.runtime.capabilities.facts import Capabilities
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
+
+# late imports: most lists do without
+if TYPE_CHECKING:
+    from modelrunner.runtime.capabilities.facts import Capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Row:
     created: str | None = None
     path: str | None = None
     problem: str | None = None
-    capabilities: Capabilities | None = None
+    capabilities: "Capabilities | None" = None
 
     def to_dict(self) -> dict[str, object]:
         """The model as JSON has it."""
