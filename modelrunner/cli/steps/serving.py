@@ -15,6 +15,8 @@ from modelrunner.operations.serve import run
 from modelrunner.operations.serve.run import ServeOrder
 from modelrunner.serve.client.keys import ApiKey
 
+OLLAMA_PORT = 11434
+
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
@@ -85,6 +87,9 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
     console.say(f"serving {', '.join(names) or 'no models yet'}; {server.ending}")
     shown = made[0].secret if made else "YOUR_KEY" if order.keys else "none"
     console.say(f"OPENAI_BASE_URL={local}/v1 OPENAI_API_KEY={shown}")
+    note = ollama_note(local, port)
+    if note is not None:
+        console.say(note)
     outward = _outward(order.host)
     if outward is not None:
         others = http_url(outward, port, address.scheme)
@@ -99,6 +104,13 @@ def _announce(context: Context, order: ServeOrder, server: Announcement) -> None
             f"anyone who can reach {shown} can use {', '.join(names) or 'it'} without a key: add"
             " `--api-key generated`"
         )
+
+
+def ollama_note(url: str, port: int) -> str | None:
+    """Return the line about clients of Ollama, where they look for a server by default."""
+    if port != OLLAMA_PORT:
+        return None
+    return f"OLLAMA_HOST={url} is the default of Ollama's clients: they use it as it is"
 
 
 def _outward(host: str) -> str | None:

@@ -352,6 +352,35 @@ def test_a_raw_prompt_is_continued_as_it_is() -> None:
     assert "context" not in answer
 
 
+def test_what_comes_between_two_texts_is_llama_cpps_infill() -> None:
+    pieces = (
+        event({"content": "b", "stop": False}),
+        event({"content": "c", "stop": False}),
+        event(
+            {
+                "content": "",
+                "stop": True,
+                "stop_type": "limit",
+                "tokens_evaluated": 5,
+                "tokens_predicted": 2,
+                "timings": {"prompt_ms": 10, "predicted_ms": 20},
+            }
+        ),
+    )
+    runtime = scripted(Reply(pieces))
+    with gateway(runtime, PLAIN) as running:
+        body = {"model": "one", "prompt": "a", "suffix": "d", "stream": False}
+        answer = running.post("/api/generate", {**body, "options": {"num_predict": 2}}).json
+        request = runtime.last.answers.requests[-1]
+    assert (answer["response"], answer["done_reason"]) == ("bc", "length")
+    assert (answer["prompt_eval_count"], answer["eval_count"]) == (5, 2)
+    assert (answer["prompt_eval_duration"], answer["eval_duration"]) == (10_000_000, 20_000_000)
+    assert request.path == "/infill"
+    assert request.body["input_prefix"] == "a"
+    assert request.body["input_suffix"] == "d"
+    assert request.body["n_predict"] == 2
+
+
 def test_a_conversation_goes_on_with_the_context_of_its_last_answer() -> None:
     runtime = scripted(says("Paris."), says("Spain: Madrid."))
     with gateway(runtime, PLAIN) as running:
@@ -550,6 +579,23 @@ def test_vectors_come_in_the_order_of_their_texts() -> None:
         assert old == {"embedding": [3.0, 4.0]}
         nothing = running.post("/api/embed", {"model": "one", "input": ""}).json
         assert nothing == {"model": "one", "embeddings": []}
+
+
+def test_a_text_that_is_too_long_is_cut_unless_that_is_not_wanted() -> None:
+    vectors = Reply((json.dumps(VECTORS).encode(),), kind="application/json")
+    tokens = Reply((json.dumps({"tokens": list(range(20))}).encode(),), kind="application/json")
+    runtime = scripted(tokens, vectors, vectors, vectors)
+    long, short = "a text of more than eight bytes", "short"
+    with gateway(runtime, model("ai/one", kind="embedding")) as running:
+        body = {"model": "one", "input": [short, long]}
+        assert running.post("/api/embed", body).status == 200
+        first, second = runtime.last.answers.requests
+        assert (first.path, first.body) == ("/tokenize", {"content": long, "add_special": True})
+        assert second.body["input"] == [short, list(range(8))]
+        assert running.post("/api/embed", {**body, "truncate": False}).status == 200
+        assert sent(runtime)["input"] == [short, long]
+        assert running.post("/api/embed", {**body, "input": short}).status == 200
+        assert len(runtime.last.answers.requests) == 4
 
 
 def test_tokens_are_counted_by_the_gateway_too() -> None:

@@ -59,8 +59,11 @@ class Answer:
         for name in ("usage", "timings"):
             if isinstance(chunk.get(name), dict):
                 setattr(self, name, chunk[name])
-        choices = chunk.get("choices")
+        choices = chunk.get("choices", [_choice(chunk)] if "stop" in chunk else None)
         choice = choices[0] if isinstance(choices, list) and choices else {}
+        if "tokens_predicted" in chunk and choice.get("finish_reason"):
+            tokens = chunk.get("tokens_evaluated"), chunk["tokens_predicted"]
+            self.usage = dict(zip(("prompt_tokens", "completion_tokens"), tokens, strict=True))
         delta = choice.get("delta") or {}
         thought = delta.get("reasoning_content") or ""
         text = delta.get("content") or choice.get("text") or ""
@@ -210,6 +213,13 @@ async def _chunks(body: AsyncIterator[bytes]) -> AsyncIterator[Chunk]:
             yield chunk
     except (ValueError, LongEventError) as exc:
         raise BrokenOffError(str(exc)) from exc
+
+
+def _choice(chunk: Chunk) -> dict[str, Any]:
+    """A piece of llama.cpp's own stream, which `infill` has, as one of OpenAI's."""
+    cut = chunk.get("stop_type") == "limit"
+    finish = ("length" if cut else "stop") if chunk["stop"] else None
+    return {"text": chunk.get("content"), "finish_reason": finish}
 
 
 def _check_ended(answer: Answer) -> None:

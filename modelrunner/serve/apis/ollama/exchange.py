@@ -23,7 +23,7 @@ from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.relay import Known, Question, not_loaded
-from modelrunner.serve.upstream import Reply
+from modelrunner.serve.upstream import BrokenOffError, Reply, asked
 from modelrunner.wire import parse_json
 
 _JSON = [(b"content-type", b"application/json; charset=utf-8")]
@@ -57,7 +57,7 @@ class Exchange:
         if found["empty"]:
             return await self._loaded(model, found, {"message": _NOTHING})
         form = Form(model=found["model"], chats=True, begun=begun)
-        return self._asked("chat/completions", model, found, bytearray(body), form)
+        return self._asked(model, found, bytearray(body), form)
 
     async def generate(self, _scope: Scope, raw: bytearray) -> Question | Known:
         """The question of a request for an answer to a prompt; raises what `chat` does."""
@@ -67,12 +67,10 @@ class Exchange:
         if found["empty"]:
             return await self._loaded(model, found, {"response": ""})
         form = Form(model=found["model"], chats=False, begun=begun)
-        if found["raw"]:
-            return self._asked("completions", model, found, bytearray(body), form)
         # bounded: only what the answer may have
         said = [parse_json(each) for each in conversation if len(each) <= _MOST_CONVERSATION]
         form = replace(form, conversation=said[0] if said else None)
-        return self._asked("chat/completions", model, found, bytearray(body), form)
+        return self._asked(model, found, bytearray(body), form)
 
     async def embed(self, _scope: Scope, raw: bytearray) -> Question | Known:
         """The question of a request for vectors; raises what `chat` does."""
@@ -103,7 +101,31 @@ class Exchange:
             }
             return Reply(200, _JSON, self._converted(reply.body, json.dumps(shape).encode()))
 
+        if found["truncate"] and not self.pool.runtime.external:
+            body = await self._shortened(model, body, found["longest"])
         return Question("embeddings", bytearray(body), Fields(**found["fields"]), reply)
+
+    async def _shortened(self, model: Served, body: bytes, longest: int) -> bytes:
+        """A request for vectors without what its texts have beyond the context of a model."""
+        limit = self.pool.slots[model.name].context
+        if longest <= limit:
+            return body
+        found, parts = await self.bodies.run(vectors.long_texts, body, str(limit).encode())
+        try:
+            async with self.pool.borrowed(model) as server:
+                url = f"{server.base_url.removesuffix('/v1')}/tokenize"
+                tokens = [await _answer_to(url, part, server.api_key) for part in parts]
+        except ModelRunnerError as exc:
+            raise not_loaded(exc) from exc
+        except BrokenOffError:
+            # the request itself will say what is wrong
+            return body
+        if None in tokens:
+            return body
+        about = json.dumps({"places": found["places"], "limit": limit}).encode()
+        known = [each for each in tokens if each is not None]
+        _, (made, *_) = await self.bodies.run(vectors.shortened, body, about, *known)
+        return bytes(made)
 
     async def _converted(self, body: AsyncIterator[bytes], shape: bytes) -> AsyncIterator[bytes]:
         raw = bytearray()
@@ -154,7 +176,7 @@ class Exchange:
         return model
 
     def _asked(
-        self, endpoint: str, model: Served, found: Mapping[str, Any], body: bytearray, form: Form
+        self, model: Served, found: Mapping[str, Any], body: bytearray, form: Form
     ) -> Question:
         fields = Fields(**found["fields"])
         thought = self._thought(model, found)
@@ -168,7 +190,7 @@ class Exchange:
                 return Reply(200, _LINES, answers.lines(written, reply.body))
             return Reply(200, _JSON, answers.whole(written, reply.body))
 
-        return Question(endpoint, body, fields, reply)
+        return Question(found["endpoint"], body, fields, reply)
 
     def _thought(self, model: Served, found: Mapping[str, Any]) -> Thought | None:
         """What is sent for `think`; None for nothing.
@@ -231,6 +253,17 @@ class Exchange:
         return 0.0 if slot is None else max(0.0, slot.loaded_at - begun)
 
 
+async def _answer_to(url: str, body: bytes, api_key: str) -> bytes | None:
+    """What a runtime answers to a small request; None where that is an error."""
+    kind = [(b"content-type", b"application/json")]
+    raw = bytearray()
+    async with asked(url, body, kind, api_key=api_key) as reply:
+        async for piece in reply.body:
+            raw += piece
+        return bytes(raw) if reply.status == _OK else None
+
+
+_OK = 200
 _NOTHING = {"role": "assistant", "content": ""}
 _MOST_CONVERSATION = 256 * 1024
 

@@ -51,20 +51,22 @@ def generate(raw: bytes | bytearray) -> Found:
     """
     value = read_object(raw)
     prompt, system = _text(value, "prompt"), _text(value, "system")
-    if _text(value, "suffix"):
-        raise _unsupported("suffix", "send the text before and after as a prompt")
+    suffix = _text(value, "suffix")
     if _text(value, "template"):
         raise _unsupported("template", "create a model with it")
     images = value.get("images") or []
-    if value.get("raw") is True:
-        if images:
-            raise _unsupported("images` with `raw", "leave out `raw`")
-        if value.get("context"):
-            raise _unsupported("context` with `raw", "send the whole text as `prompt`")
-        if value.get("logprobs"):
-            raise _unsupported("logprobs` with `raw", "leave out `raw`")
-        body = {"prompt": prompt, **_usual(value), **answer_form(value.get("format"), raw=True)}
-        return _found(value, body, empty=not prompt, raw=True)
+    if value.get("raw") is True or suffix:
+        other = "suffix" if suffix else "raw"
+        for name in ("images", "context", "logprobs"):
+            if value.get(name):
+                raise _unsupported(f"{name}` with `{other}", f"leave out `{other}`")
+        body = {**_usual(value), **answer_form(value.get("format"), raw=True)}
+        if not suffix:
+            return _found(value, {**body, "prompt": prompt}, empty=not prompt, at="completions")
+        if "max_tokens" in body:
+            body["n_predict"] = body.pop("max_tokens")
+        around = {"input_prefix": prompt, "input_suffix": suffix, "prompt": ""}
+        return _found(value, {**body, **around}, empty=False, at="infill")
     before = history.decoded(value.get("context"))
     if system:
         before = [message for message in before if message.get("role") != "system"]
@@ -104,7 +106,7 @@ def _found(
     body: Mapping[str, Any],
     *,
     empty: bool,
-    raw: bool = False,
+    at: str = "chat/completions",
     more: Sequence[bytes] = (),
 ) -> Found:
     model, options = value.get("model"), _options(value)
@@ -126,7 +128,7 @@ def _found(
         "think": think,
         "context": None if context is None else whole("num_ctx", context),
         "empty": empty,
-        "raw": raw,
+        "endpoint": at,
         "system_at": len(_SYSTEM_HEAD) if sent.startswith(_SYSTEM_HEAD) else None,
     }
     return found, (sent, *more)

@@ -1,4 +1,7 @@
-"""Vectors of a runtime as Ollama's API has them; read beside the loop, for they are long."""
+"""Vectors of a runtime as Ollama's API has them, and texts that are too long for one.
+
+A child process reads what is large with it, for vectors are long.
+"""
 
 import json
 import math
@@ -6,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelrunner.serve.client.fields import InvalidBodyError
-from modelrunner.wire import parse_object
+from modelrunner.wire import parse_json, parse_object
 
 Found = tuple[Mapping[str, Any], Sequence[bytes]]
 
@@ -34,6 +37,45 @@ def converted(answer: bytes | bytearray, shape: bytes | bytearray) -> Found:
     else:
         made = {**asked["head"], "embeddings": vectors, "prompt_eval_count": tokens}
     return {}, (json.dumps(made, separators=(",", ":")).encode(),)
+
+
+def long_texts(body: bytes | bytearray, limit: bytes | bytearray) -> Found:
+    """Find the texts of a request that may have more tokens than a limit.
+
+    A token has a byte at least. Returned are their places, and as bytes the requests for their
+    tokens.
+    """
+    most = parse_json(limit)
+    texts = parse_object(body)["input"]
+    places = [place for place, text in enumerate(texts) if len(text.encode()) > most]
+    parts = [
+        json.dumps({"content": texts[place], "add_special": True}).encode() for place in places
+    ]
+    return {"places": places}, parts
+
+
+def shortened(
+    body: bytes | bytearray, about: bytes | bytearray, *tokens: bytes | bytearray
+) -> Found:
+    """Put tokens in place of texts that have too many.
+
+    Args:
+        body: The request.
+        about: JSON: the `places` of the texts, and the `limit`.
+        tokens: What the runtime says of each.
+
+    Raises:
+        InvalidBodyError: That is something else.
+    """
+    said, value = parse_object(about), dict(parse_object(body))
+    try:
+        for place, raw in zip(said["places"], tokens, strict=True):
+            found = parse_object(raw)["tokens"]
+            if len(found) > said["limit"]:
+                value["input"][place] = found[: said["limit"]]
+    except (ValueError, TypeError, KeyError) as exc:
+        raise InvalidBodyError("the runtime sent invalid tokens", "runtime_failed") from exc
+    return {}, (json.dumps(value, separators=(",", ":")).encode(),)
 
 
 def _cut(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
