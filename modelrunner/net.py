@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 
 IPV4, IPV6 = 4, 6
+_INTERFACE_ADDRESS = 0x8915
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -82,6 +83,26 @@ def outward_address(version: int = IPV4) -> str | None:
     except OSError:
         return None
     return None if is_loopback(found) else found
+
+
+def interface_address(name: str) -> str | None:
+    """Return the IPv4 address of a network interface; None where there is none."""
+    # as above
+    import socket
+    import struct
+
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    # SIOCGIFADDR of netdevice(7): a name of 16 bytes, and after it an address of the family
+    asked = struct.pack("256s", name.encode()[:15])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            found = fcntl.ioctl(probe.fileno(), _INTERFACE_ADDRESS, asked)
+    except OSError:
+        return None
+    return socket.inet_ntoa(found[20:24])
 
 
 def http_url(host: str, port: int, scheme: str = "http") -> str:

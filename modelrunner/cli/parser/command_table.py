@@ -55,6 +55,9 @@ COMMANDS = {
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
+    "compose": Entry(
+        "compose:compose", "Serve models for a service of Docker Compose.", hidden=True
+    ),
     "launch": Entry("launch:launch", "Start a coding agent or app on a local model."),
     "ps": Entry("ps:ps", "List served models."),
     "stop": Entry("stop:stop", "Stop serving models."),

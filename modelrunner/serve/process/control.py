@@ -118,6 +118,7 @@ def stop_all(folder: Path) -> list[Stopped]:
     records = running(folder)
     names = [tuple(_names(record)) for record in records]
     for record in records:
+        # all at once: each takes some seconds
         _signal(record, signal.SIGTERM)
     for record in records:
         _wait_for_end(record)
@@ -125,6 +126,12 @@ def stop_all(folder: Path) -> list[Stopped]:
         Stopped(models, record.url, server_ended=True)
         for models, record in zip(names, records, strict=True)
     ]
+
+
+def end(record: Record) -> None:
+    """End one server, and with it its models."""
+    _signal(record, signal.SIGTERM)
+    _wait_for_end(record)
 
 
 def _states(record: Record) -> list[ModelState]:
