@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelrunner.errors import ModelRunnerError
-from modelrunner.serve.apis import docker, llama_cpp, openai, own, ui
+from modelrunner.serve.apis import llama_cpp, openai, own, ui
 from modelrunner.serve.apis.anthropic import api as anthropic
+from modelrunner.serve.apis.docker import routes as docker
 from modelrunner.serve.apis.ollama import routes as ollama
 from modelrunner.serve.apis.responses import api as responses
 from modelrunner.serve.apis.served import Server
@@ -91,9 +92,10 @@ async def _failure(request: Request, error: Exception) -> Response:
 async def _refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, RefusalError):
         raise TypeError("the handler of another error") from error
-    body = dialect_of(request.scope).body(error.failure(request.scope))
+    dialect = dialect_of(request.scope)
+    body = dialect.body(error.failure(request.scope))
     headers = {name.decode(): value.decode() for name, value in error.headers}
-    return Response(body, error.status, headers, media_type="application/json")
+    return Response(body, error.status, headers, media_type=dialect.media_type)
 
 
 async def _bug(request: Request, error: Exception) -> Response:

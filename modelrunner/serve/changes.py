@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from modelrunner.errors import CanceledByUserError, ModelRunnerError
 from modelrunner.events import Advanced, Event, Started, Verified
@@ -179,7 +180,7 @@ class StoreChanges:
         """All models of the store, served or not."""
         return await asyncio.to_thread(self.library.models)
 
-    async def disk_usage(self) -> Mapping[str, object]:
+    async def disk_usage(self) -> Mapping[str, Any]:
         """What the store takes, as `df --json` prints it."""
         return await asyncio.to_thread(self.library.disk_usage)
 
@@ -232,6 +233,21 @@ class StoreChanges:
         """
         return await self._changing(partial(self.library.create, source, target, recipe))
 
+    async def configure(self, slot: Slot, changed: Mapping[str, str]) -> None:
+        """Start a model with other settings from now on; one that is in memory is unloaded.
+
+        Raises:
+            RefusalError: It is answering: 409.
+            ModelRunnerError: See `Library.reconfigured`.
+        """
+        model = await asyncio.to_thread(self.library.reconfigured, slot.model, changed)
+        if slot.users:
+            raise _in_use(slot)
+        if slot.loading is not None:
+            await asyncio.wait({slot.loading})
+        await self.pool.unload(slot, "configured")
+        slot.model, slot.failure = model, None
+
     async def remove(self, text: str, *, force: bool = False) -> Removal:
         """Remove a name, and with the last one the model, which is served no more.
 
@@ -246,11 +262,7 @@ class StoreChanges:
         plan = await asyncio.to_thread(self.library.removal, text, force=force)
         slot = self._slot(plan.digest) if plan.last else None
         if slot is not None and slot.users and not force:
-            raise RefusalError(
-                409,
-                f"{slot.model.name} is in use: try again when its answers are complete",
-                "model_in_use",
-            )
+            raise _in_use(slot)
         removed = await asyncio.to_thread(self.library.remove, text, force=force)
         await self._follow(())
         if slot is not None and removed.last:
@@ -329,3 +341,11 @@ class StoreChanges:
                 _log.warning("not served: %s: %s", name, exc.message)
                 self.pool.unservable |= {str(each): exc for each in stored[digest].references}
         return found
+
+
+def _in_use(slot: Slot) -> RefusalError:
+    return RefusalError(
+        409,
+        f"{slot.model.name} is in use: try again when its answers are complete",
+        "model_in_use",
+    )

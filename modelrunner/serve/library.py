@@ -126,6 +126,15 @@ class Library(Protocol):
         """
         ...
 
+    def reconfigured(self, served: Served, changed: Mapping[str, str]) -> Served:
+        """Return a model as it is served with other settings, by the names of `configure --set`.
+
+        Raises:
+            UsageError: A setting is invalid, or the runtime does not support it.
+            ModelRunnerError: It cannot be served so.
+        """
+        ...
+
     def pulling(self, text: str, listener: Listener) -> PullJob:
         """Return a pull that was not begun.
 

@@ -75,6 +75,7 @@ ENDPOINTS: dict[str, Kind | None] = {
     "messages/count_tokens": "chat",
     "embeddings": "embedding",
     "rerank": "ranking",
+    "score": "ranking",
     "audio/transcriptions": "chat",
     "infill": "chat",
     "apply-template": "chat",
@@ -228,6 +229,9 @@ class Relay:
         body, fields, endpoint = question.body, question.fields, question.endpoint
         model = self._model(fields)
         state.model = model.name
+        if dict(scope["headers"]).get(b"x-preload-only") == b"true":
+            await self._load(model, send, state)
+            return
         if not self.pool.runtime.external:
             check_for(fields, model, endpoint)
             budgets = Ability.LIMITS_THOUGHTS in self.pool.runtime.abilities
@@ -235,6 +239,18 @@ class Relay:
         if model.system:
             add_system_prompt(body, fields, endpoint, model.system)
         await self._answer(scope, model, question, send, state)
+
+    async def _load(self, model: Served, send: Send, state: ResponseState) -> None:
+        """Load a model and answer nothing, as `docker model run --detach` asks for."""
+        try:
+            async with self.pool.borrowed(model):
+                pass
+        except ModelRunnerError as exc:
+            raise not_loaded(exc) from exc
+        state.status = 200
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
     def _model(self, fields: Fields) -> Served:
         """The model that is asked for, if it is one for this endpoint."""

@@ -284,7 +284,7 @@ def test_offline_nothing_is_pulled_but_what_is_stored_is_found(
 def test_a_model_that_does_not_fit_is_stored_and_says_why_it_is_not_served(
     serving: ServedStore, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def too_large(_stored: StoredModel, name: str) -> ServePlan:
+    def too_large(_stored: StoredModel, name: str, _changed: object) -> ServePlan:
         raise DoesNotFitError(f"{name} needs 9 GB", hint="raise --budget")
 
     serving.plan = too_large

@@ -6,9 +6,10 @@ with gateway(Scripted(), library=serving.library()) as running: ...
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from modelrunner.events import Listener
@@ -27,9 +28,15 @@ from tests.support.serving import Scripted, model
 Answer = TypeVar("Answer")
 
 
-def planned(stored: StoredModel, name: str) -> ServePlan:
+def planned(
+    stored: StoredModel, name: str, changed: Mapping[str, str] = MappingProxyType({})
+) -> ServePlan:
+    usual = model(name)
+    # bounded: a test's own
+    context = int(changed.get("context", usual.spec.context))
     served = replace(
-        model(name),
+        usual,
+        spec=replace(usual.spec, context=context),
         digest=stored.digest,
         references=stored.references,
         aliases=frozenset(stored.aliases),
@@ -46,7 +53,7 @@ class ServedStore:
     store: Store
     logs: Path
     runtime: Scripted = field(default_factory=Scripted)
-    plan: Callable[[StoredModel, str], ServePlan] = planned
+    plan: Callable[[StoredModel, str, Mapping[str, str]], ServePlan] = planned
     offline: bool = False
     everything: bool = False
     puller_with: Callable[[Puller], Puller] = lambda puller: puller

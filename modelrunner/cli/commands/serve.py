@@ -1,10 +1,11 @@
 """`modelrunner serve`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -266,10 +267,12 @@ class _Planner:
             context.offline,
         )
 
-    def plan(self, model: StoredModel, name: str) -> ServePlan:
-        """Return the plan of one model."""
+    def plan(
+        self, model: StoredModel, name: str, changed: Mapping[str, str] = MappingProxyType({})
+    ) -> ServePlan:
+        """Return the plan of one model, with settings that count more than the options."""
         request = self.context.workspace.precedence().request(
-            self.runtime, model, name, self.launch
+            self.runtime, model, name, self.launch.overridden(changed)
         )
         usable, request = narrowed(self.usable, request)
         several = Ability.PARALLEL in self.runtime.abilities

@@ -5,8 +5,9 @@ says the plan decides.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from modelrunner.errors import InvalidReferenceError, UsageError
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
@@ -98,6 +99,15 @@ class LaunchOptions:
         if "chat-template" in found:
             found["chat-template"] = checked(str(found["chat-template"]))
         return found
+
+    def overridden(self, assigned: Mapping[str, str]) -> "LaunchOptions":
+        """Return these options with settings that count more than all of them."""
+        there = {field.name for field in fields(self)}
+        own: dict[str, Any] = {
+            name: None for name in (key.replace("-", "_") for key in assigned) if name in there
+        }
+        said = [*self.assignments, *(f"{key}={value}" for key, value in assigned.items())]
+        return replace(self, **own, assignments=said)
 
 
 @dataclass(frozen=True, slots=True)

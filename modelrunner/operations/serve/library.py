@@ -42,7 +42,7 @@ class StoreLibrary:
     Attributes:
         store: The local store.
         puller: Makes what pulls one model, with what takes its events.
-        plan: Decides how a model is served.
+        plan: Decides how a model is served, with settings that count more than all others.
         runtimes: The installed runtimes, which take room on the disk too.
         offline: Whether the network is ruled out.
         room: What all pulls together expect of the disk.
@@ -50,7 +50,7 @@ class StoreLibrary:
 
     store: Store
     puller: Callable[[Listener], Puller]
-    plan: Callable[[StoredModel, str], ServePlan]
+    plan: Callable[[StoredModel, str, Mapping[str, str]], ServePlan]
     runtimes: Runtimes | None = None
     offline: bool = False
     room: Room = field(default_factory=Room)
@@ -77,7 +77,21 @@ class StoreLibrary:
         if not model.references:
             raise ModelNotFoundError(f"{digest.short} has no name")
         name = model.references[0].short
-        plan = self.plan(model, name)
+        return self._planned(model, name, {})
+
+    def reconfigured(self, served: Served, changed: Mapping[str, str]) -> Served:
+        """Return a model as it is served with other settings, and log the plan.
+
+        Raises:
+            UsageError: A setting is invalid, or the runtime does not support it.
+            ModelRunnerError: It cannot be served so.
+        """
+        model = self.store.resolve(str(served.digest))
+        found = self._planned(model, served.name, changed)
+        return replace(served, spec=found.spec, memory=found.memory)
+
+    def _planned(self, model: StoredModel, name: str, changed: Mapping[str, str]) -> Served:
+        plan = self.plan(model, name, changed)
         _log.info("%s", plan.line)
         if plan.warning is not None:
             _log.warning("%s: %s", name, plan.warning)

@@ -13,7 +13,9 @@ from modelrunner.serve.apis.served import Server, capabilities_of, size_of
 from modelrunner.serve.pool import Slot
 from modelrunner.serve.relay import Relay
 
-_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1")
+_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1", "/engines")
+"""The last one is for clients that append nothing to what Docker's libraries call the base."""
+
 _ENDPOINTS = (
     "chat/completions",
     "chat/completions/input_tokens",

@@ -19,7 +19,9 @@ from modelrunner.text import sanitize_line
 OPEN = ("/health", "/v1/health")
 """Addresses that are answered without a key, and however many requests are under way."""
 
-CONTAINER_HOSTS = frozenset({"host.docker.internal", "host.containers.internal"})
+CONTAINER_HOSTS = frozenset(
+    {"host.docker.internal", "host.containers.internal", "model-runner.docker.internal"}
+)
 """Names by which containers reach this machine; nobody can point them elsewhere from outside."""
 
 ANY_ORIGIN = "*"

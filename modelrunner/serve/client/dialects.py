@@ -18,6 +18,16 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _SERVER_ERROR = 500
 _MESSAGES = ("/messages", "/messages/count_tokens", "/messages/batches")
+_DOCKER = (
+    "/_configure",
+    "/df",
+    "/install-backend",
+    "/ps",
+    "/requests",
+    "/status",
+    "/uninstall-backend",
+    "/unload",
+)
 _SEQUENCE = re.compile(rb'"sequence_number":\s*(\d{1,12})')
 _RESPONSE = re.compile(rb'"id":\s*"(resp[\w-]{1,100})"')
 
@@ -51,6 +61,7 @@ class Dialect(ABC):
     """How one API writes errors."""
 
     request_id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    media_type: str = "application/json"
 
     @abstractmethod
     def error(self, failure: Failure) -> Mapping[str, object]:
@@ -178,10 +189,30 @@ class _Ollama(Dialect):
         return b"".join(json.dumps(data).encode() + b"\n" for _, data in self.events(failure, sent))
 
 
+class _Docker(Dialect):
+    """Docker Model Runner's own addresses: a line of text, which its command line prints."""
+
+    media_type = "text/plain; charset=utf-8"
+
+    def error(self, failure: Failure) -> Mapping[str, object]:
+        return {"error": failure.message}
+
+    def events(
+        self,
+        failure: Failure,
+        sent: Sent,  # noqa: ARG002 - its streams write their own last line
+    ) -> Sequence[tuple[str | None, Mapping[str, object]]]:
+        return [(None, self.error(failure))]
+
+    def body(self, failure: Failure) -> bytes:
+        return f"{failure.message}\n".encode()
+
+
 OPENAI: Dialect = _OpenAI()
 RESPONSES: Dialect = _Responses()
 ANTHROPIC: Dialect = _Anthropic()
 OLLAMA: Dialect = _Ollama()
+DOCKER: Dialect = _Docker()
 
 
 def dialect_of(scope: Scope) -> Dialect:
@@ -189,6 +220,8 @@ def dialect_of(scope: Scope) -> Dialect:
     path: str = scope["path"]
     if path.startswith("/api/"):
         return OLLAMA
+    if _is_of_docker(path):
+        return DOCKER
     # no regular expression: one that searches takes time that grows with the square of a path
     is_messages = path.endswith(_MESSAGES) or "/messages/batches/" in path
     if is_messages or path.startswith("/anthropic/"):
@@ -196,3 +229,10 @@ def dialect_of(scope: Scope) -> Dialect:
     if any(name == b"anthropic-version" for name, _ in scope["headers"]):
         return ANTHROPIC
     return RESPONSES if path.endswith("/responses") or "/responses/" in path else OPENAI
+
+
+def _is_of_docker(path: str) -> bool:
+    """Whether an address is one of Docker Model Runner that no other API has."""
+    if path in {"/models", "/version", "/logs"} or path.startswith("/models/"):
+        return True
+    return path.startswith("/engines/") and path.endswith(_DOCKER)

@@ -95,9 +95,10 @@ async def refuse(scope: Scope, send: Send, refusal: RefusalError) -> None:
     The connection stays open: what is left of the request's body is read and dropped, or the
     client would see a reset connection instead of the answer.
     """
-    body = dialect_of(scope).body(refusal.failure(scope))
+    dialect = dialect_of(scope)
+    body = dialect.body(refusal.failure(scope))
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", dialect.media_type.encode()),
         (b"content-length", str(len(body)).encode()),
         *refusal.headers,
     ]

@@ -71,7 +71,7 @@ class Page:
         others = "" if self.target.needs_key else f"<h2>More</h2><nav>{links}</nav>"
         return document(
             f"<header><h1>modelrunner</h1>"
-            f'<p class="quiet">{escape(__version__)} · the service is running</p></header>'
+            f'<p class="quiet">{escape(__version__)} · The service is running</p></header>'
             f'<p id="problem" role="alert"></p>'
             f'<section id="models"><h2>Models</h2>{self._models()}</section>'
             f'<h2>Connect</h2><ul class="clients">{"".join(clients)}</ul>'

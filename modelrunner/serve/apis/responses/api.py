@@ -17,7 +17,7 @@ from modelrunner.serve.relay import Relay
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_count
 
-_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1", "")
+_PREFIXES = ("/v1", "/engines/v1", "/engines/{engine}/v1", "", "/engines")
 _MOST_LISTED = 100
 _LISTED = 20
 

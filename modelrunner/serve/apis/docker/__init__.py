@@ -1,0 +1,1 @@
+"""Docker Model Runner's API beside OpenAI's: models, the store, and what is in memory."""

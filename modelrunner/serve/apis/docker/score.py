@@ -1,0 +1,92 @@
+"""`/score`: how well texts match, as vLLM has it; ranking models answer it as `rerank`."""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Scope
+
+from modelrunner.serve.client.fields import InvalidBodyError, read_object
+from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.models import Served
+from modelrunner.serve.relay import Question
+from modelrunner.serve.upstream import BrokenOffError, Reply
+from modelrunner.wire import parse_object
+
+_LARGEST = 16 * 1024 * 1024
+_JSON = [(b"content-type", b"application/json")]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Makes questions of requests for scores."""
+
+    bodies: Bodies
+
+    async def __call__(self, _scope: Scope, raw: bytearray) -> Question:
+        """Return the question of a request.
+
+        Raises:
+            RefusalError: It is not one.
+        """
+        _, (body,) = await self.bodies.run(as_rerank, raw)
+        asked = bytearray(body)
+        return Question("rerank", asked, await self.bodies.understand(asked), _scored)
+
+
+def as_rerank(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    """Return the body of a rerank request for one of scores.
+
+    Raises:
+        InvalidBodyError: The texts are missing, or are several pairs.
+    """
+    value = read_object(raw)
+    first, second = _texts(value, "text_1"), _texts(value, "text_2")
+    if len(first) != 1:
+        raise InvalidBodyError(
+            "a list of several texts in `text_1` is not supported: send one request for each",
+            "unsupported_field",
+        )
+    asked: dict[str, Any] = {"query": first[0], "documents": second}
+    if "model" in value:
+        asked["model"] = value["model"]
+    return {}, [json.dumps(asked).encode()]
+
+
+def _texts(value: Mapping[str, Any], name: str) -> list[str]:
+    given = value.get(name)
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+        raise InvalidBodyError(f"`{name}` is not a text or a list of texts", "invalid_value")
+    return texts
+
+
+def _scored(reply: Reply, model: Served) -> Reply:
+    return Reply(reply.status, _JSON, _body(reply.body, model))
+
+
+async def _body(body: AsyncIterator[bytes], model: Served) -> AsyncIterator[bytes]:
+    raw = bytearray()
+    async for piece in body:
+        raw += piece
+        if len(raw) > _LARGEST:
+            raise BrokenOffError("the answer is too large")
+    try:
+        ranked = parse_object(bytes(raw))
+        scores = {each["index"]: each["relevance_score"] for each in ranked["results"]}
+    except (ValueError, KeyError, TypeError) as exc:
+        raise BrokenOffError(str(exc)) from exc
+    value = {
+        "id": f"score-{secrets.token_hex(12)}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": model.name,
+        "data": [
+            {"index": index, "object": "score", "score": scores[index]} for index in sorted(scores)
+        ],
+        "usage": ranked.get("usage", {}),
+    }
+    yield json.dumps(value).encode()

@@ -1,0 +1,238 @@
+"""Docker Model Runner's own command line, pointed at `serve` by MODEL_RUNNER_HOST."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.docker_daemon import DockerDaemon
+from tests.support.docker_model import PROGRAM, DockerModel, needs_docker_model
+from tests.support.exports import COMPOSE
+from tests.support.machine_image import PYTHON, import_image, python_files
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.model, pytest.mark.real, needs_docker_model]
+
+TALKER, VECTORS = "fixtures/tiny-llama", "fixtures/tiny-bert"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server over a store with one model, and Docker's command line that asks it."""
+
+    docker: DockerModel
+    ours: CommandLine
+
+    def names(self) -> list[str]:
+        """The names in the local store."""
+        found = json.loads(self.ours("list", "--json").stdout)
+        return sorted(name for model in found for name in model["references"])
+
+
+@pytest.fixture
+def served(cli: CommandLine, mirror: str, tmp_path: Path) -> Iterator[Served]:
+    """A server that begins with the chat model and can pull the others."""
+    environ = {
+        **cli.environ,
+        "MODELRUNNER_RUNTIME": "xllamacpp",
+        "MODELRUNNER_MIRRORS": mirror,
+    }
+    ours = CommandLine(cli.home, environ)
+    assert ours("pull", TALKER).returncode == 0
+    with subprocess.Popen(
+        ours.argv("serve", "--all", "--port", "0", "--record-requests"),
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            url = process.stdout.readline().strip()
+            (tmp_path / "docker").mkdir()
+            yield Served(DockerModel(url, tmp_path / "docker"), ours)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_what_runs_and_what_there_is(served: Served) -> None:
+    docker = served.docker
+    status = docker("status")
+    assert status.code == 0
+    assert status.said.startswith("Docker Model Runner is running\n")
+    assert ["llama.cpp", "Running", "xllamacpp"] in status.lines
+    assert json.loads(docker("status", "--json").said)["endpoint"] == f"{docker.url}/v1/"
+    version = docker("version")
+    assert "modelrunner" in version.said
+    assert "not reachable" not in version.said
+    listed = docker("list")
+    (model,) = json.loads(served.ours("list", "--json").stdout)
+    heads, row = listed.lines
+    assert heads == [
+        "MODEL",
+        "NAME",
+        "PARAMETERS",
+        "QUANTIZATION",
+        "ARCHITECTURE",
+        "MODEL",
+        "ID",
+        "CREATED",
+        "CONTEXT",
+        "SIZE",
+    ]
+    assert row[0] == TALKER
+    assert model["id"].removeprefix("sha256:")[:12] in row
+    assert "8192" in row
+    assert docker("list", "-q").said == model["id"].removeprefix("sha256:")[:12] + "\n"
+    (found,) = json.loads(docker("list", "--json").said)
+    assert found["id"] == model["id"]
+    assert json.loads(docker("list", "--openai").said)["data"][0]["id"] == f"{TALKER}:latest"
+    assert json.loads(docker("inspect", TALKER).said)["id"] == model["id"]
+    assert json.loads(docker("inspect", "--openai", TALKER).said)["object"] == "model"
+    assert docker("show", TALKER).said.startswith(f"Model:       {model['id']}\n")
+    models, *_ = docker("df").lines[1:]
+    assert models[0] == "Models"
+    assert models[1].endswith("kB")
+
+
+def test_chats_are_answered_and_kept_in_memory(served: Served) -> None:
+    docker = served.docker
+    answer = docker("run", TALKER, "hi")
+    assert answer.code == 0
+    assert "I am a tiny model" in answer.said
+    heads, row = docker("ps").lines
+    assert heads == ["MODEL", "NAME", "BACKEND", "MODE", "UNTIL"]
+    assert row[:3] == [TALKER, "llama.cpp", "completion"]
+    assert " ".join(row[3:]).endswith("minutes from now")
+    assert docker("unload", TALKER).code == 0
+    assert docker("ps").lines == [heads]
+    assert docker("run", "--detach", TALKER).code == 0
+    assert docker("ps").lines[1][0] == TALKER
+    bench = docker("bench", TALKER, "--concurrency", "1", "--duration", "1s", "--json")
+    assert bench.code == 0, bench.said
+
+
+def test_models_are_pulled_named_and_removed(served: Served) -> None:
+    docker = served.docker
+    pulled = docker("pull", VECTORS)
+    assert pulled.code == 0, pulled.said
+    assert "Downloaded " in pulled.said
+    assert pulled.said.endswith("Model pulled successfully\n")
+    again = docker("pull", VECTORS)
+    assert "Using cached model: " in again.said
+    missing = docker("pull", "fixtures/none")
+    assert missing.code == 1
+    assert "404 Not Found" in missing.said
+    assert "{" not in missing.said
+    assert docker("tag", VECTORS, "mine/vectors:2").code == 0
+    assert docker("inspect", "mine/vectors:2").code == 0
+    expected = [f"docker.io/{name}" for name in (f"{VECTORS}:latest", f"{TALKER}:latest")]
+    assert served.names() == sorted([*expected, "docker.io/mine/vectors:2"])
+    untagged = docker("rm", "mine/vectors:2")
+    assert untagged.said.strip() == "Untagged: docker.io/mine/vectors:2"
+    deleted = docker("rm", VECTORS)
+    assert deleted.lines[0] == ["Untagged:", f"docker.io/{VECTORS}:latest"]
+    assert deleted.lines[1][0] == "Deleted:"
+    assert docker("rm", VECTORS).code == 1
+    assert docker("package", "--from", TALKER, "--context-size", "512", "mine/short:1").code == 0
+    assert "512" in docker("list").said
+    assert docker("purge", "--force").code == 0
+    assert served.names() == []
+
+
+def test_a_model_is_configured_until_the_server_ends(served: Served) -> None:
+    docker = served.docker
+    done = docker("configure", "--context-size", "1024", TALKER, "--", "--threads", "1", "--temp=0")
+    assert (done.code, done.said) == (0, "")
+    (shown,) = json.loads(docker("configure", "show", TALKER).said)
+    assert shown["Config"] == {
+        "context-size": 1024,
+        "runtime-flags": ["--threads", "1", "--temp=0"],
+    }
+    wait_until(lambda: len(docker("ps").lines) == 2 and "Loading" not in docker("ps").said)
+    (state,) = json.loads(served.ours("ps", "--json").stdout)
+    assert (state["context"], state["state"]) == (1024, "loaded")
+    for flags in (("--log-file", "x"), ("--model=/etc/passwd",), ("--api-key", "x")):
+        refused = docker("configure", TALKER, "--", *flags)
+        assert refused.code == 1
+        name = flags[0].partition("=")[0]
+        assert f"the runtime flag '{name}' is not allowed over HTTP" in refused.said
+
+
+def test_requests_and_logs_are_shown(served: Served) -> None:
+    docker = served.docker
+    assert docker("run", TALKER, "a word to find").code == 0
+    (group,) = json.loads(docker("requests").said)
+    assert group["count"] == 1
+    (record,) = group["records"]
+    assert "a word to find" in record["request"]
+    assert record["response"].startswith("data: ")
+    assert record["status_code"] == 200
+    assert json.loads(docker("requests", "--model", "fixtures/none").said) == []
+    logs = docker("logs")
+    assert "200 chat/completions" in logs.said
+    assert "200 chat/completions" in docker("logs", "--no-engines").said
+
+
+def test_what_is_not_done_over_http_is_refused_in_words(served: Served) -> None:
+    pushed = served.docker("push", TALKER)
+    assert pushed.code == 1
+    assert f"use `modelrunner push {TALKER}`" in pushed.said
+
+
+ASK = """
+import json, os, urllib.request
+asked = {"model": os.environ["CHAT_MODEL"], "messages": [{"role": "user", "content": "hi"}]}
+url = os.environ["CHAT_URL"] + "chat/completions"
+request = urllib.request.Request(url, json.dumps(asked).encode())
+answer = json.load(urllib.request.urlopen(request, timeout=60))
+print("answer:", answer["choices"][0]["message"]["content"])
+"""
+PROJECT = {
+    "models": {"chat": {"model": TALKER, "context_size": 512, "runtime_flags": ["--threads=1"]}},
+    "services": {
+        "app": {
+            "image": "test/python",
+            "command": [str(PYTHON), "-c", ASK],
+            "network_mode": "host",
+            "models": {"chat": {}},
+        }
+    },
+}
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not COMPOSE.is_file(), reason="no docker-compose")
+def test_models_of_a_compose_file_need_no_runner_of_dockers(
+    served: Served, docker_daemon: DockerDaemon, tmp_path: Path
+) -> None:
+    import_image(docker_daemon.host, "test/python", tmp_path / "image.tar", python_files())
+    plugins = served.docker.home / ".docker" / "cli-plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "docker-model").symlink_to(PROGRAM)
+    file = tmp_path / "compose.json"
+    file.write_text(json.dumps(PROJECT))
+    environ = {**served.docker.environ, "DOCKER_HOST": docker_daemon.host}
+
+    def compose(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMPOSE, "--project-name", "demo", "--file", file, *arguments],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    started = compose("up", "--no-color")
+    try:
+        assert "I am a tiny model" in started.stdout, started.stderr
+        (state,) = json.loads(served.ours("ps", "--json").stdout)
+        assert state["context"] == 512
+    finally:
+        assert compose("down").returncode == 0
