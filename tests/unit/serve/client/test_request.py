@@ -187,7 +187,11 @@ def test_a_bug_is_told_as_json_with_the_id_that_is_in_the_log(
 ) -> None:
     with gateway(Scripted(), ONE) as running:
         monkeypatch.setattr(running.pool, "slots", None)
-        answer = running.post("/v1/messages", {"messages": []}, X_Request_Id="mine")
+        answer = running.post(
+            "/v1/messages",
+            {"max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]},
+            X_Request_Id="mine",
+        )
         monkeypatch.undo()
     assert (answer.status, answer.headers["x-request-id"]) == (500, "mine")
     assert answer.json == {
