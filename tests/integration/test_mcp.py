@@ -16,6 +16,8 @@ from modelrunner.tools.mcp import mcp_tools
 from modelrunner.tools.mcp_file import McpServer
 from modelrunner.tools.tool import Result, Tool
 from tests.conftest import CommandLine
+from tests.support.gguf import tiny_gguf
+from tests.support.openai_server import OpenAIServer, calls, says
 from tests.support.waiting import alive, wait_until
 
 pytest.importorskip("mcp", reason="MCP servers need the package mcp")
@@ -207,3 +209,27 @@ def test_without_a_terminal_calls_have_to_be_allowed(
     done = cli("run", "ai/none", "hi", "--mcp", config(tmp_path, server()))
     assert done.returncode == 2
     assert "tools need confirmation, and stdin is not a terminal" in done.stderr
+
+
+def test_a_model_calls_a_tool_of_a_server_and_answers(
+    cli: CommandLine, server: Callable[..., McpServer], tmp_path: Path
+) -> None:
+    file = tiny_gguf(tmp_path / "m.gguf", metadata={"tokenizer.chat_template": "{{ tools }}"})
+    own = tmp_path / "own.py"
+    own.write_text('def add(a: int) -> int:\n    """Adds nothing."""\n    return a\n')
+    with OpenAIServer() as model:
+        model.next(calls(("test_add", '{"a": 1, "b": 2}'), ("add", '{"a": 5}')), says("3."))
+        done = cli(
+            *("run", str(file), "1 + 2?", "--runtime", model.url),
+            *("--mcp", config(tmp_path, server()), "--tools", str(own), "--yes-tools"),
+        )
+    assert (done.returncode, done.stdout) == (0, "3.\n")
+    assert done.stderr.splitlines()[-4:] == [
+        "calling test_add(a=1, b=2)",
+        "test_add answers: 3",
+        "calling add(a=5)",
+        "add answers: 5",
+    ]
+    offered = [tool["function"]["name"] for tool in model.requests[0].body["tools"]]
+    assert offered[:2] == ["add", "test_add"]
+    assert [message["content"] for message in model.requests[1].body["messages"][-2:]] == ["3", "5"]
