@@ -187,6 +187,10 @@ def fit(
     return _Fitting(shape, load, available, budget, projector, needed).found()
 
 
+_Way = tuple[int, int, int]
+"""A context, layers on GPUs, and layers whose experts are in host memory."""
+
+
 class _Fitting:
     """Looks for the best way to put a model into GPUs and the host."""
 
@@ -212,6 +216,10 @@ class _Fitting:
             self._beside = 0
         self._knows_host = budget.shared or any(x.kind == "host" for x in available)
         self.place = cache(self._place)
+
+    def is_whole(self) -> bool:
+        """Whether it certainly fits as it was asked for."""
+        return self.place(self._load.context, self._wanted, self._load.cpu_moe_layers).high >= 0
 
     def found(self) -> Fit:
         """The verdict, with where everything goes."""
@@ -286,25 +294,47 @@ class _Fitting:
         moe, count = self._load.cpu_moe_layers, len(self._shape.layers)
         routed = any(layer.experts for layer in self._shape.layers)
         if routed and self._wanted == self._full and self._load.movable_experts:
-            experts = _first(moe + 1, count, lambda n: self._on_gpus(context, self._wanted, n))
+            experts = self._first(moe + 1, count, lambda n: (context, self._wanted, n))
             if experts is not None:
                 found = self.place(context, self._wanted, experts)
                 return found if found.high >= 0 else None
-        fewer = _first(1, self._wanted, lambda n: self._on_gpus(context, self._wanted - n, moe))
+        fewer = self._first(1, self._wanted, lambda n: (context, self._wanted - n, moe))
         if fewer is None:
             return None
         found = self.place(context, self._wanted - fewer, moe)
         return found if found.high >= 0 else None
 
-    def _on_gpus(self, context: int, layers: int, experts: int) -> bool:
-        return self.place(context, layers, experts).gpus >= 0
+    def _first(self, low: int, high: int, way: Callable[[int], _Way]) -> int | None:
+        """The first number whose way leaves enough on the GPUs; None if none does.
+
+        Compute buffers take time to plan and hardly depend on it: with those of the last number,
+        sums tell where to begin.
+        """
+
+        def holds(n: int) -> bool:
+            return self.place(*way(n)).gpus >= 0
+
+        if low > high or not holds(high):
+            return None
+        compute = [share.compute for share in self.place(*way(high)).shares]
+
+        def seems(n: int) -> bool:
+            return self._left(self._shares(way(n), compute), self._bounds.high) >= 0
+
+        return _first_near(low, high, _first(low, high, seems) or high, holds)
+
+    def _placed(self, way: _Way) -> Placement:
+        _, layers, experts = way
+        split = self._load.tensor_split
+        return placement(self._shape, self._free, layers=layers, experts=experts, shares=split)
+
+    def _shares(self, way: _Way, compute: Sequence[int] | None = None) -> Sequence[Share]:
+        load = replace(self._load, context=way[0])
+        return shares_of(self._shape, load, self._placed(way), self._beside, compute=compute)
 
     def _place(self, context: int, layers: int, experts: int) -> _Place:
-        load = replace(self._load, context=context)
-        placed = placement(
-            self._shape, self._free, layers=layers, experts=experts, shares=load.tensor_split
-        )
-        shares = shares_of(self._shape, load, placed, self._beside)
+        placed = self._placed((context, layers, experts))
+        shares = self._shares((context, layers, experts))
         gpus = [self._left(shares, x) for x in (self._bounds.low, self._bounds.high)]
         hosts = [self._left_of_host(shares, x) for x in (self._bounds.low, self._bounds.high)]
         return _Place(placed, shares, min(gpus[0], hosts[0]), min(gpus[1], hosts[1]), gpus[1])
@@ -331,6 +361,23 @@ class _Fitting:
         return tuple(found)
 
 
+def _first_near(low: int, high: int, guess: int, holds: Callable[[int], bool]) -> int:
+    """The first number for which `holds` holds, which it does for `high`, found from a guess on."""
+    step = 1
+    if holds(guess):
+        high = guess
+        while low < high and holds(max(high - step, low)):
+            high, step = max(high - step, low), 2 * step
+        low = max(high - step + 1, low)
+    else:
+        low = guess + 1
+        while low < high and not holds(min(low + step - 1, high)):
+            low, step = min(low + step, high), 2 * step
+        high = min(low + step - 1, high)
+    found = _first(low, high, holds)
+    return high if found is None else found
+
+
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
     """The first number for which `holds` holds, as it does for all that follow; None if none."""
     if low > high or not holds(high):
@@ -342,6 +389,27 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
         else:
             low = middle + 1
     return low
+
+
+def fits_whole(
+    shape: ModelShape,
+    load: Load,
+    available: Sequence[Device] | int,
+    *,
+    projector: int | None = None,
+) -> bool:
+    """Whether the verdict is `fits`; quicker than `fit`, which looks for other ways and contexts.
+
+    Args:
+        shape: The model.
+        load: The use.
+        available: The devices that there are, or a number of bytes that stands for all of them.
+        projector: Bytes of the projector, where one is used too.
+    """
+    budget = None if isinstance(available, int) else Budget.of(available)
+    if isinstance(available, int) or budget is None or not budget.gpus or not shape.is_known:
+        return fit(shape, load, available, projector=projector).verdict == "fits"
+    return _Fitting(shape, load, available, budget, projector, None).is_whole()
 
 
 def _fit_in_bytes(
@@ -440,8 +508,11 @@ def choose_context(
     if found.verdict == "maybe" and not shape.wiring.known:
         return most
     smallest = min(most * parallel, _FALLBACK_CONTEXT)
-    least = fit(shape, replace(wanted, context=smallest), available, projector=projector)
-    longest = least.max_context if least.verdict == "fits" else found.max_context
+    short = replace(wanted, context=smallest)
+    if fits_whole(shape, short, available, projector=projector):
+        longest = fit(shape, short, available, projector=projector).max_context
+    else:
+        longest = found.max_context
     each = min(most, longest or max(1, smallest // parallel))
     # llama.cpp rounds it up, and for more there may be no room
     return each - each % PADDING if PADDING < each < most else each

@@ -7,9 +7,12 @@ are copied to it, one operation after the other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
+from modelrunner.memory.model.parts import Weights
+from modelrunner.memory.model.repeats import kept, layer_kinds
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import graph_of
 from modelrunner.memory.plan.kv_cache import kinds_of, layer_state_bytes, planned, window_cells
@@ -49,10 +52,43 @@ class Placement:
 
 def compute_by_device(shape: ModelShape, load: Load, placement: Placement) -> list[int]:
     """Return the bytes of the compute buffers: of each GPU, and at last of the host."""
-    load = planned(shape, load)
+    plain = replace(
+        planned(shape, load),
+        gpu_layers=None,
+        cpu_moe_layers=0,
+        tensor_split=(),
+        prompt_cache=0,
+        checkpoints=0,
+    )
+    return [*_peaks(*_shortened(shape, placement), plain)]
+
+
+@lru_cache(maxsize=256)
+def _peaks(shape: ModelShape, placement: Placement, load: Load) -> tuple[int, ...]:
+    # placements that differ only in how many layers of a kind there are have one answer
     graph = graph_of(shape, load)
     walk = _Walk(placement, graph, _Sources(shape, load, placement, graph))
-    return walk.peaks()
+    return tuple(walk.peaks())
+
+
+def _shortened(shape: ModelShape, placement: Placement) -> tuple[ModelShape, Placement]:
+    """The model and its placement without the middle of repetitions, which change no peak."""
+    by_graph, by_weights, bare = layer_kinds(shape)
+    keys, layers = [], []
+    for i, device in enumerate(placement.layers[:-1]):
+        apart = i < placement.expert_layers
+        copied = apart or device == placement.gpus
+        layers.append(shape.layers[i] if copied else bare[i])
+        keys.append((by_weights[i] if copied else by_graph[i], device, apart))
+    places = kept(keys)
+    return (
+        replace(shape, layers=tuple(layers[i] for i in places), weights=Weights(0)),
+        replace(
+            placement,
+            layers=(*(placement.layers[i] for i in places), placement.layers[-1]),
+            expert_layers=sum(i < placement.expert_layers for i in places),
+        ),
+    )
 
 
 class _Sources:

@@ -63,7 +63,14 @@ def placement(
     return Placement(gpus, (*(device(i) for i in range(count)), device(every)), experts)
 
 
-def shares_of(shape: ModelShape, load: Load, placed: Placement, beside: int = 0) -> list[Share]:
+def shares_of(
+    shape: ModelShape,
+    load: Load,
+    placed: Placement,
+    beside: int = 0,
+    *,
+    compute: Sequence[int] | None = None,
+) -> list[Share]:
     """What each GPU, and at last the host, holds.
 
     Token embeddings stay in host memory; where they are the output matrix too, the GPU that has it
@@ -74,8 +81,9 @@ def shares_of(shape: ModelShape, load: Load, placed: Placement, beside: int = 0)
         load: The use.
         placed: Where its layers are.
         beside: Bytes of what is loaded beside the model, on the first GPU where there is one.
+        compute: Bytes of the compute buffers, where they are to be taken as known.
     """
-    compute = compute_by_device(shape, load, placed)
+    compute = compute_by_device(shape, load, placed) if compute is None else compute
     counts, resident = [0] * (placed.gpus + 1), [0] * (placed.gpus + 1)
     sizes, output = _weights(shape)
     for index, device in enumerate(placed.layers[:-1]):

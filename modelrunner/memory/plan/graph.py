@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from modelrunner.memory.model.parts import Layer
+from modelrunner.memory.model.repeats import shortened
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.attention import attend, attend_across
 from modelrunner.memory.plan.batch import Batch
@@ -27,7 +28,7 @@ from modelrunner.memory.plan.rwkv import rwkv_layer
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:
     """Bytes of the buffer for all intermediate values of a micro batch."""
-    return _peak(shape, planned(shape, load))
+    return _peak(shortened(shape), planned(shape, load))
 
 
 @lru_cache(maxsize=64)

@@ -6,18 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelrunner.memory import split
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.fit import (
     GPU_RESERVE,
     Budget,
+    _first_near,
     choose_context,
     fit,
+    fits_whole,
     longest_context,
 )
 from modelrunner.memory.model.parts import Weights
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
+from modelrunner.memory.schedule import compute_by_device
 from modelrunner.memory.split import placement, shares_of
 
 GIB = 1024**3
@@ -244,3 +248,26 @@ def test_a_gpu_that_is_full_is_left_alone_where_the_host_has_room(shapes):
     # who asks for layers there gets them, or an error
     assert fit(shape, replace(load, gpu_layers=4), [gpu(0.1), host(32)]).verdict == "no"
     assert fit(shape, load, [gpu(0.1), host((needed.low - 1) / GIB)]).verdict == "no"
+
+
+@pytest.mark.parametrize("first", range(1, 34))
+def test_the_first_number_that_holds_is_found_from_any_guess(first):
+    for guess in range(1, 34):
+        assert _first_near(1, 33, guess, lambda n: n >= first) == first
+
+
+def test_a_large_mixture_of_experts_is_placed_with_few_plans(shapes, monkeypatch):
+    planned = []
+
+    def counted(*use):
+        planned.append(use)
+        return compute_by_device(*use)
+
+    monkeypatch.setattr(split, "compute_by_device", counted)
+    devices = [gpu(24), gpu(24), host(512)]
+    found = fit(shapes["deepseek-v3"], Load(32768), devices)
+    assert (found.verdict, found.gpu_layers, found.cpu_moe_layers) == ("partial", 62, 59)
+    assert len(planned) <= 12
+    planned.clear()
+    assert not fits_whole(shapes["deepseek-v3"], Load(32768), devices)
+    assert len(planned) == 1
