@@ -9,6 +9,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
+from modelrunner.text import listed
+from modelrunner.units import format_size
 
 LONGEST_NAME = 1024
 """Characters of what may be the name of a model; none has as many."""
@@ -53,6 +55,7 @@ class Served:
         kind: What it is asked for: answers, or vectors and ranks.
         spec: How it is started.
         memory: Bytes that it takes at most once it is loaded; None if not known.
+        on_gpus: Bytes that it takes of each GPU, by what identifies the GPU.
         facts: What lists say of it.
         system: The system prompt for requests that bring none.
         weights: What its weights are known by, whatever it is called.
@@ -70,6 +73,7 @@ class Served:
     system: str | None = None
     weights: str | None = None
     stored: bool = False
+    on_gpus: tuple[tuple[str, int], ...] = ()
 
     def renamed(self, references: tuple[Reference, ...], aliases: Collection[str]) -> "Served":
         """The model with the names that the store has for it now.
@@ -98,6 +102,51 @@ class Served:
             name.digest is None and (name.name, name.tag) == (reference.name, reference.tag)
             for name in self.references
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Memory for all models that are loaded at the same time.
+
+    Attributes:
+        budget: Bytes of all places together; None for no limit.
+        gpus: Bytes of each GPU, by what identifies it.
+    """
+
+    budget: int | None
+    gpus: tuple[tuple[str, int], ...] = ()
+
+    def holds(self, models: Sequence[Served]) -> bool:
+        """Whether these models can be loaded at the same time."""
+        together = sum(model.claim for model in models)
+        return (self.budget is None or together <= self.budget) and self._full_gpu(models) is None
+
+    def _full_gpu(self, models: Sequence[Served]) -> tuple[str, int, int] | None:
+        """A GPU on which models have no room: its name, what they need, and what there is."""
+        for name, size in self.gpus:
+            needed = sum(dict(model.on_gpus).get(name, 0) for model in models)
+            if needed > size:
+                return name, needed, size
+        return None
+
+    def line(self, models: Sequence[Served]) -> str:
+        """What several models need together, and what is unloaded for another."""
+        needed = sum(model.claim for model in models)
+        of = "" if self.budget is None else f" of {format_size(self.budget)} memory"
+        said = f"together: {format_size(needed)}{of}"
+        if self.holds(models):
+            return f"{said}; all models can be loaded at the same time"
+        full = self._full_gpu(models)
+        if full is not None and (self.budget is None or needed <= self.budget):
+            name, more, size = full
+            said += f", and {format_size(more)} of {format_size(size)} on {name}"
+        first: list[Served] = []
+        for model in models:
+            if self.holds([*first, model]):
+                first.append(model)
+        *names, last = [model.name for model in first or models[:1]]
+        fit = f"{listed(names)} and {last} fit at once" if names else "one model fits at a time"
+        return f"{said}; {fit}, the least recently used is unloaded for another"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.base import Runtime, Server
 from modelrunner.runtime.placement import Placement
 from modelrunner.serve.metrics import Metrics
-from modelrunner.serve.models import Called, Served, find
+from modelrunner.serve.models import Called, Room, Served, find
 from modelrunner.serve.process.records import log_of
 from modelrunner.serve.request_log import RequestLog
 from modelrunner.units import format_duration, format_size
@@ -130,6 +130,7 @@ class ModelPool:
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         strict: Whether a model that needs more than the budget is refused instead of tried alone.
         history: What remembers how starts ended.
+        gpus: Bytes of each GPU that they may take together, by what identifies it.
         metrics: What counts.
         requests: What notes each request.
     """
@@ -143,6 +144,7 @@ class ModelPool:
     history: StartHistory | None = None
     metrics: Metrics = field(default_factory=Metrics)
     requests: RequestLog = field(default_factory=RequestLog)
+    gpus: tuple[tuple[str, int], ...] = ()
     slots: dict[str, Slot] = field(init=False)
     stopped: set[Digest] = field(default_factory=set)
     """Models that a user has stopped."""
@@ -377,11 +379,8 @@ class ModelPool:
         """The models that are loaded, if they leave too little room for one more."""
         slots = [*self.slots.values(), *self._leaving]
         loaded = [other for other in slots if other.server is not None]
-        needed = slot.model.claim
-        taken = sum(other.model.claim for other in loaded)
-        if self.budget is None or needed + taken <= self.budget:
-            return []
-        return loaded
+        room = Room(self.budget, self.gpus)
+        return [] if room.holds([slot.model, *(other.model for other in loaded)]) else loaded
 
     def _leave(self, slot: Slot) -> None:
         if slot.users:

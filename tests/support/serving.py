@@ -37,7 +37,13 @@ from tests.support.openai_server import OpenAIServer
 CONTROL_KEY = "control"
 
 
-def model(name: str, *, kind: Kind = "chat", memory: int | None = 1) -> Served:
+def model(
+    name: str,
+    *,
+    kind: Kind = "chat",
+    memory: int | None = 1,
+    on_gpus: tuple[tuple[str, int], ...] = (),
+) -> Served:
     """A model to serve; its ID is made of its name."""
     reference = Reference.parse(name)
     spec = LaunchSpec(model=Path("/m.gguf"), name=reference.short, context=8, threads=1, api_key="")
@@ -48,6 +54,7 @@ def model(name: str, *, kind: Kind = "chat", memory: int | None = 1) -> Served:
         kind=kind,
         spec=spec,
         memory=memory,
+        on_gpus=on_gpus,
     )
 
 
@@ -218,6 +225,7 @@ def gateway(
     host: str = "127.0.0.1",
     origins: frozenset[str] = frozenset(),
     budget: int | None = None,
+    gpus: tuple[tuple[str, int], ...] = (),
     strict: bool = False,
     keep_alive: float | None = None,
     hosts: frozenset[str] = frozenset(),
@@ -230,7 +238,9 @@ def gateway(
     """The block in which models are served, by a thread of this process."""
     with TemporaryDirectory() as folder, listen("127.0.0.1", 0) as listener:
         logs = Path(folder) / "0"
-        pool = ModelPool(runtime, models, logs, budget, keep_alive, strict=strict, history=history)
+        pool = ModelPool(
+            runtime, models, logs, budget, keep_alive, strict=strict, history=history, gpus=gpus
+        )
         keys = api_key if isinstance(api_key, ApiKeys) else ApiKeys.only(api_key)
         policy = AccessPolicy(host, keys, CONTROL_KEY, origins, hosts)
         running = Gateway(

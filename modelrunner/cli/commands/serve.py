@@ -41,11 +41,12 @@ from modelrunner.operations.serve.keys import (
     choose_keys,
 )
 from modelrunner.operations.serve.library import StoreLibrary
-from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
+from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving, rooms_of
 from modelrunner.operations.serve.run import ServeOrder, listening, require_libraries
 from modelrunner.runtime.abilities import require_for
 from modelrunner.runtime.base import Ability, Runtime
 from modelrunner.runtime.images.library import Library
+from modelrunner.serve.models import Room
 from modelrunner.serve.process.certificate import Certificate
 from modelrunner.store.store import StoredModel
 from modelrunner.system.processes import hide_argument
@@ -200,6 +201,11 @@ def serve_models(
         if any(plan.served.spec.gpu_layers != 0 for plan in plans):
             warn_of_devices(context.console, usable)
         warn_of_rpc(context, [plan.served.spec for plan in plans])
+        room = Room(
+            budget_of(usable.devices) if memory is None else memory, rooms_of(usable.devices)
+        )
+        if len(plans) > 1 and not chosen.external:
+            context.console.say(room.line([plan.served for plan in plans]), filled=True)
         order = ServeOrder(
             models=[plan.served for plan in plans],
             runtime=chosen,
@@ -208,7 +214,8 @@ def serve_models(
             origins=pages,
             hosts=names,
             keep_alive=kept,
-            budget=budget_of(usable.devices) if memory is None else memory,
+            budget=room.budget,
+            gpus=room.gpus,
             strict=memory is not None,
             state=context.settings.servers,
             builds=context.workspace.builds(),

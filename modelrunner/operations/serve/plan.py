@@ -8,7 +8,7 @@ from modelrunner.errors import DoesNotFitError
 from modelrunner.memory.context import DefaultContext, default_context, running_context
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
-from modelrunner.memory.fit import Budget, longest_context
+from modelrunner.memory.fit import Budget, fit, longest_context
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.memory.retained import Retained, room_beside
@@ -200,6 +200,32 @@ def budget_of(available: Sequence[Device]) -> int:
     return Budget.of(available).together
 
 
+def rooms_of(available: Sequence[Device]) -> tuple[tuple[str, int], ...]:
+    """Return the bytes that models may take of each GPU that has memory of its own."""
+    gpus = [device for device in available if device.kind == "gpu" and not device.shared]
+    return tuple(zip(_identities(gpus), Budget.of(gpus).each, strict=True))
+
+
+def _identities(gpus: Sequence[Device]) -> list[str]:
+    """What identifies each GPU, whichever of them a model may use."""
+    return [gpu.handle or gpu.pci or gpu.name for gpu in gpus]
+
+
+def _on_gpus(
+    demand: _Demand, load: Load, available: Sequence[Device]
+) -> tuple[tuple[str, int], ...]:
+    """What a model takes of each GPU."""
+    gpus = [device for device in available if device.kind == "gpu" and not device.shared]
+    if not gpus or not demand.is_known:
+        return ()
+    beside = (demand.projector or 0) + (
+        0 if demand.draft is None else _most(draft_estimate(demand.draft, load))
+    )
+    found = fit(demand.shape, load, available, projector=beside)
+    held = [place.need_bytes for place in found.devices if place.kind == "gpu"]
+    return tuple(zip(_identities(gpus), held, strict=False)) if found.verdict != "no" else ()
+
+
 def _plan_vectors(
     model: StoredModel,
     name: str,
@@ -250,7 +276,8 @@ def _plan_vectors(
     memory = needed if demand.is_known else None
     served = _served(model, spec, memory, kind, capabilities_of_one(model))
     facts = replace(served.facts, embedding_length=metadata.embedding_length)
-    return ServePlan(replace(served, facts=facts), line, fits)
+    on_gpus = _on_gpus(demand, load_of(context), available)
+    return ServePlan(replace(served, facts=facts, on_gpus=on_gpus), line, fits)
 
 
 def _shorter_text(
@@ -308,7 +335,8 @@ def _planned(
         line = f"{line}; {spec.parallel} requests at a time"
     fits = plan.fit.verdict != "no"
     served = _served(model, spec, needed, "chat", plan.capabilities)
-    served = replace(served, system=system or None)
+    on_gpus = _on_gpus(demand, load, plan.available)
+    served = replace(served, system=system or None, on_gpus=on_gpus)
     return ServePlan(served, line, fits, plan.projector_problem or plan.think_note)
 
 

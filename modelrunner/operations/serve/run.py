@@ -43,6 +43,7 @@ class ServeOrder:
         hosts: Names by which a server on loopback may be asked, besides those of this machine.
         keep_alive: Seconds that a model stays loaded unused; None for ever.
         budget: Bytes of memory for all models together.
+        gpus: Bytes of each GPU for all models together, by what identifies it.
         strict: Whether a model that needs more than the budget alone is refused: where one
             was set. One that needs more than was free at the start is tried alone.
         state: The directory for records and logs.
@@ -71,6 +72,7 @@ class ServeOrder:
     control_key: str | None = field(default=None, repr=False)
     record_requests: bool = False
     certificate: Certificate | None = None
+    gpus: tuple[tuple[str, int], ...] = ()
 
     @property
     def fingerprint(self) -> str | None:
@@ -252,6 +254,7 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
         strict=order.strict,
         history=None if order.builds is None else _History(order.builds, order.runtime),
         requests=requests,
+        gpus=order.gpus,
     )
     policy = AccessPolicy(order.host, order.keys, control_key, order.origins, order.hosts)
     with recorded(order.state, record):

@@ -299,6 +299,15 @@ def test_the_model_used_least_recently_makes_room() -> None:
         }
 
 
+def test_a_model_is_unloaded_for_another_that_needs_its_gpu() -> None:
+    runtime, gpu = Scripted(), (("CUDA0", 3),)
+    one, two = (model(f"ai/{name}", on_gpus=(("CUDA0", 2),)) for name in ("one", "two"))
+    with gateway(runtime, one, two, budget=100, gpus=gpu) as running:
+        for name in ("one", "two"):
+            assert running.chat(name).status == 200
+        assert running.states() == {"ai/one:latest": "idle", "ai/two:latest": "loaded"}
+
+
 def test_a_model_that_answers_is_waited_for_when_its_room_is_needed() -> None:
     runtime = Scripted(scripts={"ai/one:latest": [says(*"abcdef", pause=0.1)]})
     with gateway(runtime, ONE, TWO, budget=1) as running, ThreadPoolExecutor() as pool:

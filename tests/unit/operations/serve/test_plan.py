@@ -11,7 +11,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.package.package import Ingredients, package
-from modelrunner.operations.serve.plan import ServePlan, plan_serving
+from modelrunner.operations.serve.plan import ServePlan, plan_serving, rooms_of
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -142,3 +142,18 @@ def test_an_embedding_model_takes_no_text_longer_than_it_was_trained_for(
     found = plan(store, encoder, LaunchRequest(context=asked, threads=4))
     assert found.served.spec.context == given
     assert found.line.endswith(f"; embeds up to {given} tokens")
+
+
+def test_a_plan_says_what_the_model_takes_of_each_gpu(store: Store, talker: StoredModel) -> None:
+    gpus = [
+        Device("RTX", "gpu", 2048 * MIB, free * MIB, "cuda", handle=f"CUDA{number}")
+        for number, free in enumerate((1330, 830))
+    ]
+    one = plan_serving(store, talker, "ai/x:1", WISH, [gpus[0], HOST])
+    both = plan_serving(store, talker, "ai/x:1", WISH, [*gpus, HOST])
+    neither = plan(store, talker)
+    assert [name for name, _ in one.served.on_gpus] == ["CUDA0"]
+    assert [name for name, _ in both.served.on_gpus] == ["CUDA0", "CUDA1"]
+    assert all(size > 0 for _, size in both.served.on_gpus)
+    assert neither.served.on_gpus == ()
+    assert rooms_of([*gpus, HOST]) == (("CUDA0", 1000 * MIB), ("CUDA1", 500 * MIB))
