@@ -27,6 +27,8 @@ from modelrunner.serve.web.chat_files import (
     policy,
     split,
 )
+from modelrunner.serve.web.key_page import wants_html
+from modelrunner.serve.web.markup import error_page, response
 from modelrunner.version import __version__
 
 _CHAT = "chat/completions"
@@ -109,7 +111,12 @@ class _Api:
             raise RefusalError(404, f"{slot.model.name} has no page to chat", "not_found")
         file = self.files.files.get(name)
         if file is None and (name == INDEX or slot.state == "loaded"):
-            file = await self._asked(slot, name)
+            try:
+                file = await self._asked(slot, name)
+            except RefusalError as exc:
+                if not wants_html(request.scope):
+                    raise
+                return response(error_page(exc.message), exc.status)
         if file is None:
             raise RefusalError(404, f"not found: {request.url.path[:200]}", "not_found")
         return _sent(request, name, file)

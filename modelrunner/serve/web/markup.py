@@ -7,6 +7,7 @@ page cannot add to a request of its own.
 import base64
 import hashlib
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from starlette.responses import HTMLResponse
@@ -41,9 +42,17 @@ def key_form() -> str:
     )
 
 
-def response(page: str) -> HTMLResponse:
+def error_page(message: str) -> str:
+    """The page that says why another one cannot be shown."""
+    return document(
+        "<header><h1>modelrunner</h1></header><h2>This page cannot be shown</h2>"
+        f'<p id="problem">{escape(message)}</p><p><a href="/">Back to the models</a></p>'
+    )
+
+
+def response(page: str, status: int = 200) -> HTMLResponse:
     """The answer with one of these pages."""
-    return HTMLResponse(page, headers=_headers())
+    return HTMLResponse(page, status, headers=_headers())
 
 
 @cache

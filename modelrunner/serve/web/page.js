@@ -85,7 +85,7 @@ async function enter(key) {
   const answer = await fetched(key);
   const text = await answer.text();
   if (asksForKey(text)) return false;
-  if (!answer.ok) throw new Error(answer.statusText);
+  if (!answer.ok) throw new Error(find("#problem", parsed(text))?.textContent);
   sessionStorage.setItem(KEY, key);
   if (location.pathname !== "/") {
     // the chat: another page, with rules of its own
@@ -124,4 +124,4 @@ function askForKey(form) {
 
 const form = find("form");
 if (form) askForKey(form);
-else start();
+else if (find("#models")) start();

@@ -120,3 +120,15 @@ def test_nothing_below_the_page_is_answered_without_the_key_nor_to_other_pages()
         assert running.get(f"{base}/index.html", **rebound).status == 403
         assert running.get(f"{base}/props", **key).status == 200
     assert runtime.started == []
+
+
+def test_a_model_that_cannot_be_loaded_is_explained_on_a_page() -> None:
+    runtime = Scripted(refuses=True)
+    with gateway(runtime, paged("ai/one")) as running:
+        address = "/ui/ai/one:latest/index.html"
+        browser = running.get(address, Accept="text/html")
+        program = running.get(address)
+    assert browser.status == program.status == 500
+    assert '<p id="problem">it does not start; update it</p>' in browser.body.decode()
+    assert browser.headers["content-security-policy"].startswith("default-src 'none'; style-src")
+    assert program.error == "it does not start; update it"

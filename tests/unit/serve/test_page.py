@@ -72,6 +72,7 @@ def test_the_page_has_the_address_of_each_api_as_the_client_writes_it() -> None:
     for line in (
         "OPENAI_BASE_URL=https://llm.example/v1",
         "ANTHROPIC_BASE_URL=https://llm.example\n",
+        "OLLAMA_HOST=https://llm.example<",
         "MODEL_RUNNER_HOST=https://llm.example<",
         "curl https://llm.example/v1/chat/completions",
     ):
