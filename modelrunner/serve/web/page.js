@@ -14,7 +14,8 @@ function fetched(key) {
 }
 
 const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
-const asksForKey = (text) => text.includes('<input type="password" name="key"');
+// the chat's page is not parsed here: its styles are against the rules of this one
+const asksForKey = (text) => text.includes("modelrunner-key") && !find("#models", parsed(text));
 
 function addCopyButtons() {
   for (const text of document.querySelectorAll("pre[id]")) {
@@ -84,8 +85,8 @@ function handToChat() {
 async function enter(key) {
   const answer = await fetched(key);
   const text = await answer.text();
-  if (asksForKey(text)) return false;
   if (!answer.ok) throw new Error(find("#problem", parsed(text))?.textContent);
+  if (asksForKey(text)) return false;
   sessionStorage.setItem(KEY, key);
   if (location.pathname !== "/") {
     // the chat: another page, with rules of its own
