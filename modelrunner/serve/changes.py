@@ -331,15 +331,20 @@ class StoreChanges:
             elif not model.stored:
                 found.append(model)
         known = {model.digest for model in found} | self.pool.stopped
+        names = {str(name) for model in stored.values() for name in model.references}
+        before = {name: why for name, why in self.pool.unservable.items() if name in names}
+        failed: dict[str, ModelRunnerError] = {}
         for digest in stored if self.everything else new:
             if digest in known or digest not in stored or not stored[digest].references:
                 continue
             try:
                 found.append(self.library.served(digest))
             except ModelRunnerError as exc:
-                name = stored[digest].references[0].short
-                _log.warning("not served: %s: %s", name, exc.message)
-                self.pool.unservable |= {str(each): exc for each in stored[digest].references}
+                first = stored[digest].references[0]
+                if str(first) not in before:
+                    _log.warning("not served: %s: %s", first.short, exc.message)
+                failed |= {str(each): exc for each in stored[digest].references}
+        self.pool.unservable = before | failed
         return found
 
 

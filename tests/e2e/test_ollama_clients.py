@@ -310,6 +310,48 @@ def _run_node(folder: Path, script: str, *arguments: str) -> Mapping[str, Any]:
     return value
 
 
+# Over plain HTTP.
+
+
+def test_long_texts_are_cut_and_what_a_model_cannot_do_is_said(server: Endpoint) -> None:
+    long = "hello world " * 2000
+    status, cut = server.ask("/api/embed", {"model": VECTORS, "input": [long, "hello"]})
+    assert (status, len(cut["embeddings"])) == (200, 2)
+    whole = {"model": VECTORS, "input": long, "truncate": False}
+    status, refused = server.ask("/api/embed", whole)
+    assert status == 400
+    assert "tokens" in refused["error"]
+    asked = {"model": SMOLLM2, "prompt": "def f(", "suffix": "return 1", "stream": False}
+    status, refused = server.ask("/api/generate", asked)
+    assert status in {400, 501}, refused
+    assert "infill" in refused["error"].lower()
+    status, refused = server.ask(
+        "/api/chat", {"model": SMOLLM2, "messages": [{"role": "user", "content": long}]}
+    )
+    assert status == 400
+    assert "1024" in refused["error"]
+
+
+def test_an_empty_store_can_be_served_and_filled(cli: CommandLine, mirror: str) -> None:
+    environ = {"MODELRUNNER_MIRRORS": mirror, "MODELRUNNER_RUNTIME": "xllamacpp"}
+    with serving(cli, "--all", "--control-key", "mine", **environ) as endpoint:
+        assert endpoint.ask("/api/tags") == (200, {"models": []})
+        asked = {"model": "fixtures/tiny-llama", "stream": False}
+        status, refused = endpoint.ask("/api/pull", asked, Origin="http://localhost:3000")
+        assert status == 403
+        assert "control key" in refused["error"]
+        key = {"Origin": "http://localhost:3000", "Authorization": "Bearer mine"}
+        assert endpoint.ask("/api/pull", asked, **key) == (200, {"status": "success"})
+        status, answer = endpoint.chat("fixtures/tiny-llama")
+        assert (status, answer["object"]) == (200, "chat.completion")
+        # what another program does counts too
+        assert cli("rm", "fixtures/tiny-llama").returncode == 0
+        assert endpoint.ask("/api/tags") == (200, {"models": []})
+        endpoint.process.terminate()
+        _, said = endpoint.process.communicate(timeout=20)
+    assert "serving no models yet; press Ctrl-C to stop" in said
+
+
 # Ollama's own command line.
 
 

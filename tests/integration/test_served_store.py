@@ -296,6 +296,8 @@ def test_a_model_that_does_not_fit_is_stored_and_says_why_it_is_not_served(
         assert names(changes) == {}
         with pytest.raises(DoesNotFitError, match="needs 9 GB"):
             changes.pool.find(name)
+        await changes.remove(name)
+        assert changes.pool.find(name) is None
 
     serving.run(work)
     assert f"not served: {name}: {name} needs 9 GB" in caplog.text
@@ -412,6 +414,25 @@ def test_an_unknown_model_cannot_be_removed(serving: ServedStore) -> None:
 
 
 # What others do to the store.
+
+
+def test_what_cannot_be_served_is_said_once(
+    serving: ServedStore, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_large(_stored: StoredModel, name: str) -> ServePlan:
+        raise DoesNotFitError(f"{name} needs 9 GB", hint="raise --budget")
+
+    serving.everything, serving.plan = True, too_large
+
+    async def work(changes: StoreChanges) -> None:
+        put(store, ONE, "ai/one:1")
+        await changes.refresh()
+        put(store, TWO, "ai/two:1")
+        await changes.refresh()
+
+    serving.run(work)
+    said = [each for each in caplog.messages if each.startswith("not served")]
+    assert [each.split(":")[1].strip() for each in said] == ["ai/one", "ai/two"]
 
 
 def test_where_everything_is_served_what_others_store_and_remove_counts(

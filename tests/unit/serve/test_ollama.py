@@ -1,6 +1,7 @@
 """Chats, prompts and texts of Ollama's API, over runtimes that say what a test wants."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -149,6 +150,55 @@ def test_calls_of_functions_have_their_arguments_as_objects() -> None:
         assert (last["done_reason"], last["done"]) == ("stop", True)
         whole = chat(running, tools=[TOOL], stream=False).json
     assert whole["message"]["tool_calls"] == expected
+
+
+def test_ollamas_own_client_calls_a_function_and_sends_what_it_returned() -> None:
+    ollama = pytest.importorskip("ollama")
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers.
+
+        Args:
+            a: One.
+            b: The other.
+
+        Returns:
+            Their sum.
+        """
+        return a + b
+
+    runtime = scripted(calls(("add", '{"a": 1, "b": 2}')), says("It is 3."))
+    with (
+        gateway(runtime, PLAIN) as running,
+        closing(ollama.Client(running.url)) as client,
+    ):
+        messages: list[Any] = [*HI]
+        answer = client.chat("one", messages, tools=[add])
+        (call,) = answer.message.tool_calls
+        result = add(**call.function.arguments)
+        messages += [
+            answer.message,
+            {"role": "tool", "tool_name": call.function.name, "content": str(result)},
+        ]
+        assert client.chat("one", messages, tools=[add]).message.content == "It is 3."
+        first, second = runtime.last.answers.requests
+    assert first.body["tools"][0]["function"]["name"] == "add"
+    assert [message["role"] for message in second.body["messages"]] == ["user", "assistant", "tool"]
+    made = second.body["messages"][1]["tool_calls"][0]
+    assert second.body["messages"][2]["tool_call_id"] == made["id"]
+    assert json.loads(made["function"]["arguments"]) == {"a": 1, "b": 2}
+
+
+def test_ollamas_own_client_hears_of_an_error_in_the_middle_of_a_stream() -> None:
+    ollama = pytest.importorskip("ollama")
+    with (
+        gateway(scripted(breaks_off("Hel")), PLAIN) as running,
+        closing(ollama.Client(running.url)) as client,
+    ):
+        stream = client.chat("one", HI, stream=True)
+        assert next(stream).message.content == "Hel"
+        with pytest.raises(ollama.ResponseError, match=r"did not complete|exited"):
+            list(stream)
 
 
 def test_arguments_that_are_no_object_stay_a_text() -> None:
