@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modelrunner.serve.apis.ollama.models import API_VERSION
 from tests.conftest import CommandLine
 from tests.e2e.test_serving import QUESTION, Endpoint, serving
 from tests.support.waiting import wait_until
@@ -308,6 +309,56 @@ def _run_node(folder: Path, script: str, *arguments: str) -> Mapping[str, Any]:
     )
     value: Mapping[str, Any] = json.loads(done.stdout)
     return value
+
+
+@pytest.fixture(scope="module")
+def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program over the Go package that Ollama's own command line is made of."""
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if go is None:
+        pytest.skip("go is not installed")
+    folder = tmp_path_factory.mktemp("go")
+    shutil.copy(Path(__file__).parents[1] / "support" / "ollama_client.go", folder / "main.go")
+    for arguments in (
+        ("mod", "init", "ask"),
+        ("get", "github.com/ollama/ollama/api@v0.13.5"),
+        ("build", "-o", "ask", "."),
+    ):
+        done = subprocess.run(
+            [go, *arguments], cwd=folder, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            pytest.skip(f"Ollama's Go package is not to be had: {done.stderr[-200:]}")
+    return folder / "ask"
+
+
+def test_the_package_for_go_does_what_ollamas_command_line_does(
+    server: Endpoint, go_client: Path
+) -> None:
+    done = subprocess.run(
+        [go_client, SMOLLM2, "fixtures/tiny-llama", QUESTION],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={"OLLAMA_HOST": server.url},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert SMOLLM2 in found.pop("listed")
+    assert "Paris" in found.pop("chat")
+    assert "Paris" in found.pop("generate")
+    assert found.pop("context") > 2
+    assert found.pop("eval_count") > 2
+    assert found.pop("running") >= 1
+    assert "completion" in found.pop("capabilities")
+    assert found == {
+        "version": API_VERSION,
+        "reason": "stop",
+        "pulled": "success",
+        "created": "success",
+        "missing": "model 'nope' not found",
+    }
 
 
 # Over plain HTTP.
