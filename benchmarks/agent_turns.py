@@ -6,7 +6,8 @@
 A conversation as Claude Code has it: two system prompts, tools, a reminder, and turns that answer
 with what a tool has found, by Anthropic's messages as a stream. Between the turns come what an
 agent asks beside: a title, and the count of tokens. Of each turn the tokens that the runtime has
-read (`input_tokens`) are held against those that are new: the prompt beyond the last prompt.
+read (`input_tokens`) are held against those that are new: the prompt beyond the last one and its
+answer.
 
 Aim: at most 1.2 tokens are read for a new one.
 """
@@ -122,8 +123,9 @@ def conversation(server: Mapping[str, Any], turns: int, tokens: int) -> Iterator
             usage |= event.get("message", {}).get("usage") or event.get("usage") or {}
             said += event.get("delta", {}).get("text") or ""
         whole = usage["input_tokens"] + usage.get("cache_read_input_tokens", 0)
+        # what the model has written itself it need not read
         yield Turn(whole, usage["input_tokens"], whole - before)
-        before = whole
+        before = whole + usage["output_tokens"]
         messages.append({"role": "assistant", "content": [{"type": "text", "text": said or "ok"}]})
         title = [{"role": "user", "content": f"A title of five words for: {found['text']}"}]
         ask(server, "/v1/messages", {"model": model, "messages": title, "max_tokens": 8})

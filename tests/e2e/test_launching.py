@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.gguf import tiny_gguf
+from tests.support.terminal import in_terminal
 from tests.support.waiting import alive, wait_until
 
 TALKER, CALLER = "fixtures/tiny-llama", "ai/granite-4.0-micro"
@@ -312,3 +314,20 @@ def test_a_program_that_cannot_be_started_is_said(models: CommandLine, tmp_path:
     done = models("launch", "env", "--model", TALKER, "-q", "--", str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"error: cannot start {tmp_path}/none: ")
+
+
+@pytest.mark.model(short=True)
+def test_ctrl_c_is_for_the_app_and_the_terminal_is_as_before(models: CommandLine) -> None:
+    wait = f"stty -echo -icanon; {WAIT}"
+    command = models.argv("launch", "env", "--model", TALKER, "--", "sh", "-c", wait)
+    with in_terminal(command, models.environ) as (terminal, process):
+        before = termios.tcgetattr(terminal.master)
+        terminal.wait_for("ready")
+        there = served_by(models)
+        assert termios.tcgetattr(terminal.master) != before
+        # the app alone ends by it, and says so in its own way
+        terminal.type("\x03")
+        terminal.wait_for("got it")
+        assert process.wait(60) == 5
+        assert termios.tcgetattr(terminal.master) == before
+    wait_until(lambda: not any(map(alive, there)))
