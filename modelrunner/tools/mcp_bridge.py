@@ -136,7 +136,7 @@ async def _connected(server: Mapping[str, Any], said: IO[str]) -> AsyncIterator[
             command=program, args=arguments, env=server["environment"], cwd=server["directory"]
         )
         async with (
-            stdio_client(started, said) as (reading, writing),  # type: ignore[arg-type]
+            stdio_client(started, said) as (reading, writing),
             ClientSession(reading, writing) as session,
         ):
             yield session
