@@ -3,6 +3,7 @@
 import gc
 import sys
 
+_PLUGIN = "docker-model"
 _OBJECTS = 100_000
 """Objects beyond those that were freed, after which Python looks for garbage: more than any command
 imports."""
@@ -19,10 +20,22 @@ def main() -> None:
     # what this loads is what the line above is for
     from modelrunner.cli.app import main as run
 
-    code = run()
+    code = run(_arguments())
     # the same for its end, where nothing is left to be written
     gc.freeze()
     sys.exit(code)
+
+
+def _arguments() -> list[str]:
+    """Return the arguments: those of a plugin of Docker where a link calls the program so.
+
+    Compose calls the plugin without its name, Docker with it as the first argument.
+    """
+    name, *given = sys.argv
+    if name.rpartition("/")[2] != _PLUGIN:
+        return given
+    rest = given[1:] if given[:1] == ["model"] else given
+    return rest if rest[:1] == ["compose"] else [_PLUGIN, *rest]
 
 
 def _on_windows(arguments: list[str]) -> str:

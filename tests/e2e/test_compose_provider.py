@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,3 +159,97 @@ def test_docker_compose_starts_it_for_a_container_and_ends_it(
         ended = compose("down")
     assert ended.returncode == 0, ended.stderr
     assert serves(provided) == []
+
+
+MODELS = {
+    "models": {"llm": {"model": TALKER, "context_size": 512, "runtime_flags": ["--threads=1"]}},
+    "services": {
+        "app": {
+            **PROJECT["services"]["app"],
+            "depends_on": [],
+            "environment": {"LLM_API_KEY": "none"},
+            "models": {"llm": {}},
+        }
+    },
+}
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """This program in the place of Docker's plugin, as a link to its console script would be."""
+    folder = tmp_path / ".docker" / "cli-plugins"
+    folder.mkdir(parents=True)
+    program = folder / "docker-model"
+    program.write_text(f"#!{sys.executable}\nfrom modelrunner.__main__ import main\n\nmain()\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not COMPOSE.is_file(), reason="no docker-compose")
+def test_models_of_a_compose_file_need_no_plugin_of_dockers(
+    provided: CommandLine, plugin: Path, docker_daemon: DockerDaemon, tmp_path: Path
+) -> None:
+    import_image(docker_daemon.host, "test/python", tmp_path / "image.tar", python_files())
+    assert provided("serve", TALKER, "--port", "0", "--detach").returncode == 0
+    file = tmp_path / "compose.json"
+    file.write_text(json.dumps(MODELS))
+    environ = {**provided.environ, "HOME": str(tmp_path), "DOCKER_HOST": docker_daemon.host}
+    command = [COMPOSE, "--project-name", "models", "--file", file]
+    started = subprocess.run(
+        [*command, "up", "--no-color"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    subprocess.run([*command, "down"], env=environ, check=True, capture_output=True)
+    assert "I am a tiny model" in started.stdout, started.stderr
+    ((_, context),) = serves(provided)
+    assert context == 512
+
+
+def test_the_plugin_says_what_compose_asks(
+    provided: CommandLine, plugin: Path, mirror: str
+) -> None:
+    environ = {**provided.environ, "MODELRUNNER_MIRRORS": mirror}
+
+    def asked(*words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [plugin, *words],
+            env={**environ, **more},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert json.loads(asked("docker-cli-plugin-metadata").stdout)["SchemaVersion"] == "0.1.0"
+    alone = asked("status", "--json")
+    assert alone.returncode == 8
+    assert "no server is running" in alone.stderr
+    online = CommandLine(provided.home, environ)
+    assert online("serve", TALKER, "--port", "0", "--detach").returncode == 0
+    ((url, _),) = serves(provided)
+    port = url.rpartition(":")[2]
+    status = json.loads(asked("status", "--json").stdout)
+    assert status["endpoint"] == f"http://host.docker.internal:{port}/v1/"
+    named = json.loads(asked("model", "status", "--json", MODEL_RUNNER_HOST=url).stdout)
+    assert named["endpoint"] == f"{url}/v1/"
+    (model,) = json.loads(asked("ls", "--json").stdout)
+    expected = {f"docker.io/{TALKER}:latest", f"{TALKER}:latest", TALKER, f"docker.io/{TALKER}"}
+    assert expected <= set(model["tags"])
+    pulled = asked("pull", TALKER)
+    assert (pulled.returncode, pulled.stderr) == (0, "")
+    assert pulled.stdout.startswith("Using cached model: ")
+    missing = asked("pull", "local/none")
+    assert missing.returncode == 8
+    refused = asked("configure", TALKER, "--", "--log-file=x")
+    assert refused.returncode == 8
+    assert "the runtime flag '--log-file' is not allowed" in refused.stderr
+    unknown = asked("run", TALKER)
+    assert unknown.returncode == 2
+    assert "`modelrunner run`" in unknown.stderr
+    metadata = json.loads(asked("compose", "metadata").stdout)
+    assert metadata["description"] == "Serve local models with modelrunner"

@@ -58,6 +58,9 @@ COMMANDS = {
     "compose": Entry(
         "compose:compose", "Serve models for a service of Docker Compose.", hidden=True
     ),
+    "docker-model": Entry(
+        "docker_model:docker_model", "Answer Docker Compose as its plugin does.", hidden=True
+    ),
     "launch": Entry("launch:launch", "Start a coding agent or app on a local model."),
     "ps": Entry("ps:ps", "List served models."),
     "stop": Entry("stop:stop", "Stop serving models."),

@@ -27,7 +27,7 @@ from modelrunner.wire import parse_object
 _BRIDGE = "docker0"
 """The interface of Docker Engine on Linux: its address is this machine for all containers."""
 
-_DESKTOP = "host.docker.internal"
+DESKTOP = "host.docker.internal"
 """How containers of Docker Desktop call this machine's loopback."""
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
@@ -54,7 +54,7 @@ class Provided:
         scheme, _, rest = self.url.partition("://")
         host, _, port = rest.rpartition(":")
         if is_loopback(host):
-            host = _DESKTOP
+            host = DESKTOP
         url = f"{scheme}://{host}:{port}/engines/v1/"
         # a client without a key of its own sends something, which is not looked at
         key = self.key or "none"
