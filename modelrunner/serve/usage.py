@@ -3,11 +3,18 @@
 import re
 from dataclasses import dataclass, field
 
-_FIELD = re.compile(
-    rb'"(prompt_tokens|input_tokens|cache_read_input_tokens|cache_creation_input_tokens'
-    rb"|completion_tokens|output_tokens|cached_tokens|prompt_n|cache_n|predicted_n"
-    rb"|prompt_eval_count|eval_count|prompt_eval_duration|eval_duration"
-    rb'|prompt_ms|predicted_ms)":\s*(\d{1,12}(?:\.\d{1,20})?)(?=[\s,}])'
+_FIELD = re.compile(rb'"([picoe][a-z]+_[a-z_]{1,40})":\s*(\d{1,12}(?:\.\d{1,20})?)(?=[\s,}])')
+"""A field with a number and a name like those below; to look for each name would take thrice as
+long, of every piece of every answer.
+"""
+
+_NAMES = frozenset(
+    {
+        *("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "cached_tokens"),
+        *("cache_read_input_tokens", "cache_creation_input_tokens"),
+        *("prompt_n", "cache_n", "predicted_n", "prompt_ms", "predicted_ms"),
+        *("prompt_eval_count", "eval_count", "prompt_eval_duration", "eval_duration"),
+    }
 )
 _LONGEST = 64
 """Bytes of a field with its value: what may be cut in two by the end of a piece."""
@@ -29,9 +36,11 @@ class Usage:
     def add(self, piece: bytes) -> None:
         """Read one more piece of the answer."""
         text = self._rest + piece
-        for name, value in _FIELD.findall(text):
-            # bounded: few digits, see `_FIELD`
-            self._values[name.decode()] = float(value)
+        for raw, value in _FIELD.findall(text):
+            name = raw.decode()
+            if name in _NAMES:
+                # bounded: few digits, see `_FIELD`
+                self._values[name] = float(value)
         self._rest = text[-_LONGEST:]
 
     @property
