@@ -179,6 +179,43 @@ def test_requests_and_logs_are_shown(served: Served) -> None:
     assert "200 chat/completions" in docker("logs", "--no-engines").said
 
 
+def test_requests_are_followed(served: Served) -> None:
+    docker = served.docker
+    assert docker("run", TALKER, "the first one").code == 0
+    with subprocess.Popen(
+        [PROGRAM, "requests", "--follow", "--include-existing"],
+        env=docker.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            lines = iter(process.stdout.readline, "")
+            first = next(line for line in lines if line.startswith("["))
+            assert "the first one" in json.loads(first)[0]["records"][0]["request"]
+            assert docker("run", TALKER, "the second one").code == 0
+            second = next(line for line in lines if line.startswith("["))
+            assert "the second one" in json.loads(second)[0]["records"][0]["request"]
+        finally:
+            process.kill()
+
+
+def test_logs_are_followed(served: Served) -> None:
+    docker = served.docker
+    with subprocess.Popen(
+        [PROGRAM, "logs", "--follow", "--no-engines"],
+        env=docker.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert docker("run", TALKER, "hi").code == 0
+            assert any("200 chat/completions" in line for line in process.stdout)
+        finally:
+            process.kill()
+
+
 def test_what_is_not_done_over_http_is_refused_in_words(served: Served) -> None:
     pushed = served.docker("push", TALKER)
     assert pushed.code == 1

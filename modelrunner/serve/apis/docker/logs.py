@@ -62,6 +62,18 @@ class _Tail:
             return data[data.find(b"\n") + 1 : end] if partial else data[:end]
         return b""
 
+    def text(self) -> bytes:
+        """Return new lines for a terminal: a runtime prints what it likes."""
+        return sanitize(self.new().decode(errors="replace")).encode()
+
+    def entries(self) -> list[Mapping[str, Any]]:
+        """Return the requests of new lines; a line that a full disk has cut is left out."""
+        found: list[Mapping[str, Any]] = []
+        for line in self.new().splitlines():
+            with suppress(ValueError):
+                found.append(parse_object(line))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Logs:
@@ -88,7 +100,7 @@ class Logs:
             existing = is_set(request, "include_existing")
             events = self._events(tail, chosen, existing=existing)
             return StreamingResponse(events, media_type="text/event-stream")
-        entries = [] if tail is None else _entries(await asyncio.to_thread(tail.new))
+        entries = [] if tail is None else await asyncio.to_thread(tail.entries)
         return JSONResponse(self._by_model(entries, chosen))
 
     def _named(self, text: str) -> str:
@@ -114,14 +126,15 @@ class Logs:
     async def _events(
         self, tail: _Tail | None, chosen: str | None, *, existing: bool
     ) -> AsyncIterator[bytes]:
-        before = [] if tail is None else _entries(await asyncio.to_thread(tail.new))
+        before = [] if tail is None else await asyncio.to_thread(tail.entries)
         if existing:
             for event in self._each("existing_request", before, chosen):
                 yield event
         yield b'event: connected\ndata: {"status": "connected"}\n\n'
         while tail is not None:
             await asyncio.sleep(_TICK_S)
-            for event in self._each("new_request", _entries(tail.new()), chosen):
+            new = await asyncio.to_thread(tail.entries)
+            for event in self._each("new_request", new, chosen):
                 yield event
 
     def _each(
@@ -135,21 +148,11 @@ class Logs:
 async def _grown(tails: Sequence[_Tail], *, follow: bool) -> AsyncIterator[bytes]:
     while True:
         for tail in tails:
-            if piece := await asyncio.to_thread(tail.new):
-                # a runtime prints what it likes, and this ends in terminals
-                yield sanitize(piece.decode(errors="replace")).encode()
+            if piece := await asyncio.to_thread(tail.text):
+                yield piece
         if not follow:
             return
         await asyncio.sleep(_TICK_S)
-
-
-def _entries(lines: bytes) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for line in lines.splitlines():
-        # written by this server; a line that a full disk has cut is left out
-        with suppress(ValueError):
-            found.append(parse_object(line))
-    return found
 
 
 def _records(model: str, records: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
