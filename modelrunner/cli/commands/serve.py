@@ -172,7 +172,8 @@ def serve_models(
 ) -> None:
     """Serve models through an OpenAI-compatible API; each is loaded on first use.
 
-    The API is at `/v1`, and at `/engines/v1` for clients of Docker Model Runner.
+    The API is at `/v1`, and at `/engines/v1` for clients of Docker Model Runner; Ollama's is at
+    `/api`.
     """
     for text in api_keys or ():
         # others on this machine list our arguments, as long as the server lives

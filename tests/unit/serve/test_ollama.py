@@ -655,3 +655,36 @@ def test_tokens_are_counted_by_the_gateway_too() -> None:
     assert 'modelrunner_prompt_tokens_total{model="ai/one:latest"} 20' in metrics
     assert 'modelrunner_completion_tokens_total{model="ai/one:latest"} 10' in metrics
     assert 'endpoint="api/chat"' in metrics
+
+
+@pytest.mark.parametrize("size", [20_000, 1_500_000])
+def test_a_large_request_is_read_beside_the_loop(size: int) -> None:
+    sees = replace(PLAIN, spec=replace(PLAIN.spec, mmproj=PLAIN.spec.model))
+    image = "iVBOR" + "A" * size
+    messages = [{"role": "user", "content": "what?", "images": [image]}]
+    body = asked("/api/chat", {"messages": messages}, sees)
+    assert body["messages"][0]["content"][1]["image_url"]["url"].endswith("A" * 100)
+    prompt = "word " * (size // 5)
+    body = asked("/api/generate", {"prompt": prompt})
+    assert body["messages"] == [{"role": "user", "content": prompt}]
+    vectors = Reply((json.dumps(VECTORS).encode(),), kind="application/json")
+    runtime = scripted(vectors)
+    with gateway(runtime, model("ai/one", kind="embedding")) as running:
+        embedded = {"model": "one", "input": [prompt], "truncate": False}
+        assert running.post("/api/embed", embedded).json["embeddings"][0] == [3.0, 4.0]
+
+
+def test_a_model_that_is_in_no_store_is_shown_with_what_is_known() -> None:
+    thinks = replace(LEVELS, facts=replace(LEVELS.facts, architecture="llama"), system="Be kind.")
+    with gateway(Scripted(), thinks) as running:
+        shown = running.post("/api/show", {"model": "one"}).json
+        pulled = running.post("/api/pull", {"model": "one"})
+    assert shown["model_info"] == {
+        "general.architecture": "llama",
+        "general.parameter_count": 0,
+        "llama.context_length": 8,
+    }
+    assert shown["system"] == "Be kind."
+    assert shown["capabilities"] == ["completion", "thinking"]
+    assert shown["thinking"] == {"values": ["low", "medium", "high"], "default": True}
+    assert (pulled.status, pulled.json) == (501, {"error": "this server has no local store"})
