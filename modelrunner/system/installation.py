@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "plot": ("pillow>=10.1",),
     "serve": ("h11>=0.14", "starlette>=0.46", "uvicorn>=0.34"),
     "lan": ("zeroconf>=0.130",),
+    "mcp": ("mcp>=2.3",),
     "sigstore": ("sigstore>=3.6",),
 }
 """What each extra of `pyproject.toml` installs."""

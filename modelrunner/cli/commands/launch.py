@@ -163,7 +163,8 @@ def _run(context: Context, preparing: Preparing, prepared: Prepared, start: _Sta
         listening(context.settings.servers, _HOST, start.port) as listener,
         private_folder() as folder,
     ):
-        order = preparing.order(prepared, key, context.settings.servers)
+        builds = context.workspace.builds()
+        order = preparing.order(prepared, key, context.settings.servers, builds)
         endpoint = prepared.endpoint(url_of(order, listener), key)
         with serving_beside(order, listener):
             _check(context, start.app, endpoint, prepared)

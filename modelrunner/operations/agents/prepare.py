@@ -10,6 +10,7 @@ from modelrunner.operations.agents.choose import Choice, choose, least_context
 from modelrunner.operations.agents.sizing import Sized, sized
 from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.estimate.estimate import Estimator
+from modelrunner.operations.launch.builds import Builds
 from modelrunner.operations.launch.plan import external_line
 from modelrunner.operations.launch.precedence import LaunchOptions, Precedence
 from modelrunner.operations.serve.plan import ServePlan, budget_of, plan_serving
@@ -153,7 +154,7 @@ class Preparing:
         capabilities = chosen.sized.plan.capabilities
         return Prepared(plan, line, capabilities.tools, capabilities.thinking)
 
-    def order(self, prepared: Prepared, key: str, state: Path) -> ServeOrder:
+    def order(self, prepared: Prepared, key: str, state: Path, builds: Builds) -> ServeOrder:
         """Return what is served, and for whom: the app alone, for as long as it runs."""
         return ServeOrder(
             models=[prepared.plan.served],
@@ -166,6 +167,7 @@ class Preparing:
             budget=budget_of(self.usable.devices),
             strict=False,
             state=state,
+            builds=builds,
         )
 
     def _size(self, model: StoredModel, name: str) -> Sized:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import UsageError
+from modelrunner.tools import mcp
 from modelrunner.tools.mcp_file import McpServer, read_servers
 
 LIKE = 'write it like {"mcpServers": {"files": {"command": "npx", "args": ["..."]}}}'
@@ -125,3 +126,13 @@ def test_a_file_that_is_missing_or_too_large_is_said(tmp_path: Path) -> None:
         read_servers(tmp_path, {})
     with pytest.raises(UsageError, match="exceeds 1048576 bytes"):
         servers(tmp_path, " " * (1024 * 1024 + 1))
+
+
+def test_without_the_extra_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(UsageError) as error:
+        mcp.require_mcp()
+    assert error.value.message == "MCP servers need the Python module mcp"
+    assert "mcp>=2.3" in (error.value.hint or "")
