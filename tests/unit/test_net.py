@@ -1,8 +1,17 @@
 """What is this machine, by its name or address alone."""
 
+import sys
+
 import pytest
 
-from modelrunner.net import host_in, http_url, is_loopback, local_host, outward_address
+from modelrunner.net import (
+    host_in,
+    http_url,
+    interface_address,
+    is_loopback,
+    local_host,
+    outward_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +106,9 @@ def test_the_address_for_other_machines_is_not_this_machines_own_name_for_itself
 ) -> None:
     found = outward_address(version)
     assert found is None or not is_loopback(found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="interfaces have other names elsewhere")
+def test_the_address_of_an_interface() -> None:
+    assert interface_address("lo") == "127.0.0.1"
+    assert interface_address("no-such-one") is None

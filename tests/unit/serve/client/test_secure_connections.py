@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from modelrunner.errors import RuntimeFailedError
+from modelrunner.runtime.child import probe
+from modelrunner.serve.client.connections import Connection
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.process.certificate import Certificate
 from tests.support.openai_server import says
@@ -149,3 +152,39 @@ def everything_or_reset(client: socket.socket) -> bytes:
         return everything(client)
     except ConnectionResetError:
         return b""
+
+
+def test_what_tls_hands_on_at_once_is_parsed_in_pieces(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    usual = Connection.data_received
+
+    def noted(self: Connection, data: bytes) -> None:
+        sizes.append(len(data))
+        usual(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", noted)
+    with gateway(Scripted(), ONE, certificate=certificate) as running:
+        assert running.chat("one", "w" * 1_000_000).status == 200
+    assert sum(sizes) > 1_000_000
+    assert max(sizes) <= 64 * 1024
+
+
+def test_a_server_is_known_by_its_certificate_and_another_is_asked_nothing(
+    certificate: Certificate,
+) -> None:
+    runtime = Scripted()
+    asked = {"model": "one", "messages": [{"role": "user", "content": "hi"}]}
+    with gateway(runtime, ONE, certificate=certificate) as running:
+        url = f"{running.url}/v1/chat/completions"
+
+        def status(fingerprint: str) -> int | None:
+            answer = probe.post(url, asked, api_key="", timeout_s=20, fingerprint=fingerprint)
+            return None if answer is None else answer.status
+
+        assert status("0" * 64) is None
+        assert runtime.started == []
+        assert status(certificate.fingerprint) == 200
+        with pytest.raises(RuntimeFailedError, match="certificate not trusted"):
+            probe.post(url, asked, api_key="", timeout_s=20)
