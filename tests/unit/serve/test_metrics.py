@@ -114,7 +114,7 @@ def test_names_that_clients_invent_make_no_series() -> None:
 
 
 def test_label_values_are_escaped() -> None:
-    odd = 'a "b" \\ c\nd'
+    odd = 'a "b" \\n c\nd'
     metrics = Metrics()
     metrics.add("unloads_total", model=odd, reason=odd)
     metrics.observe("queue_seconds", 0.5, model=odd)
