@@ -331,3 +331,50 @@ def test_ctrl_c_is_for_the_app_and_the_terminal_is_as_before(models: CommandLine
         assert process.wait(60) == 5
         assert termios.tcgetattr(terminal.master) == before
     wait_until(lambda: not any(map(alive, there)))
+
+
+REPLAY = """
+import json, os, sys, urllib.request
+base, key = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"]
+name = os.environ["OPENAI_MODEL"]
+user = {"role": "user", "content": "hi"}
+system = {"role": "system", "content": "You are goose."}
+function = {"name": "developer__shell", "description": "Runs a command.",
+            "parameters": {"type": "object", "properties": {"command": {"type": "string"}}}}
+tools = [{"type": "function", "function": function}]
+asked = [
+    # Goose: its models, an answer, and a name for the session
+    ("/models", None),
+    ("/chat/completions", {"model": name, "messages": [system, user], "tools": tools,
+        "stream": True, "stream_options": {"include_usage": True},
+        "max_completion_tokens": 64}),
+    ("/chat/completions", {"model": name, "messages": [system, user], "temperature": 0.0}),
+    # Open WebUI: its models, an answer, and a title
+    ("/models", None),
+    ("/chat/completions", {"stream": True, "model": name, "messages": [user]}),
+    ("/chat/completions", {"model": name, "messages": [user], "stream": False,
+        "max_completion_tokens": 64}),
+]
+for path, body in asked:
+    request = urllib.request.Request(base + path, None if body is None else
+        json.dumps(body).encode(), {"Authorization": "Bearer " + key,
+        "Content-Type": "application/json"})
+    reply = urllib.request.urlopen(request)
+    text = reply.read().decode()
+    ends = text.endswith("data: [DONE]" + chr(10) * 2)
+    print(path, reply.status, ends if body and body.get("stream") else "error" in json.loads(text))
+"""
+
+
+@pytest.mark.model(short=True)
+def test_what_goose_and_open_webui_ask_is_answered(models: CommandLine) -> None:
+    done = models("launch", "env", "--model", TALKER, "--", sys.executable, "-c", REPLAY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "/models 200 False",
+        "/chat/completions 200 True",
+        "/chat/completions 200 False",
+        "/models 200 False",
+        "/chat/completions 200 True",
+        "/chat/completions 200 False",
+    ]
