@@ -6,17 +6,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelrunner.serve.apis.chunks import chat_chunks
 from modelrunner.serve.apis.ollama import history
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
-from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.events import LongEventError, event_data
 from modelrunner.serve.upstream import BrokenOffError
-from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_object
 
 Chunk = Mapping[str, Any]
 _REASONS = {"length": "length"}
-_MESSAGE_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +171,7 @@ async def lines(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         BrokenOffError: It breaks off.
     """
     answer = Answer(form)
-    async for chunk in _chunks(body):
+    async for chunk in chat_chunks(body):
         found = list(answer.take(chunk))
         if found:
             yield b"".join(map(encoded, found))
@@ -187,7 +184,7 @@ async def lines(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def whole(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The answer of a runtime's stream in one piece; raises what `lines` does."""
     answer = Answer(form)
-    async for chunk in _chunks(body):
+    async for chunk in chat_chunks(body):
         for _line in answer.take(chunk):
             pass
     _check_ended(answer)
@@ -197,22 +194,6 @@ async def whole(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def encoded(line: Mapping[str, Any]) -> bytes:
     """A line as JSON."""
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-async def _chunks(body: AsyncIterator[bytes]) -> AsyncIterator[Chunk]:
-    try:
-        async for data in event_data(body):
-            if data == b"[DONE]":
-                continue
-            chunk = parse_object(data)
-            error = chunk.get("error")
-            if error:
-                said = error.get("message") if isinstance(error, dict) else error
-                message = sanitize_line(str(said), _MESSAGE_CHARACTERS)
-                raise RefusalError(500, message, "runtime_failed")
-            yield chunk
-    except (ValueError, LongEventError) as exc:
-        raise BrokenOffError(str(exc)) from exc
 
 
 def _choice(chunk: Chunk) -> dict[str, Any]:
