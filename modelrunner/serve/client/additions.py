@@ -100,7 +100,7 @@ def _check_tools(choice: Mapping[str, str], model: Served) -> None:
             f"`tool_choice` names {choice['missing']}, which is not among `tools`",
             "invalid_tool_choice",
         )
-    if choice["mode"] == "required" and _knows_no_tools(model):
+    if choice["mode"] == "required" and knows_no_tools(model):
         raise RefusalError(
             400,
             f"the chat template of {model.name} does not support tools: leave out `tool_choice`, "
@@ -109,7 +109,8 @@ def _check_tools(choice: Mapping[str, str], model: Served) -> None:
         )
 
 
-def _knows_no_tools(model: Served) -> bool:
+def knows_no_tools(model: Served) -> bool:
+    """Whether the chat template of a model is known, and does not support tools."""
     if model.spec.chat_template is not None or model.spec.raw_flags:
         return False
     known = model.facts.capabilities

@@ -36,7 +36,8 @@ def with_template(template: TemplateFacts, **more: object) -> Served:
     )
 
 
-PLAIN = with_template(TemplateFacts())
+PLAIN = with_template(TemplateFacts(tools=True))
+SIMPLE = with_template(TemplateFacts())
 THINKS = with_template(
     TemplateFacts(thinking=Thinking(switch="enable_thinking", on=True, off=False))
 )
@@ -491,6 +492,13 @@ def test_what_is_wrong_with_a_request_is_said(
     status, error = refused(path, body)
     assert status == 400
     assert message in error
+
+
+def test_tools_for_a_model_whose_template_has_none_are_refused() -> None:
+    asked_for = {"messages": HI, "tools": [TOOL]}
+    expected = (400, '"one" does not support tools')
+    assert refused("/api/chat", asked_for, SIMPLE) == expected
+    assert "tools" not in asked("/api/chat", {"messages": HI, "tools": []}, SIMPLE)
 
 
 def test_an_unknown_model_is_one_that_can_be_pulled() -> None:

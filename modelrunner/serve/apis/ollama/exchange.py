@@ -15,7 +15,11 @@ from modelrunner.runtime.capabilities.think import Thinker, Thought
 from modelrunner.serve.apis.ollama import answers, keep_alive, names, requests, vectors
 from modelrunner.serve.apis.ollama.answers import Form
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
-from modelrunner.serve.client.additions import append_fields, insert_system_prompt
+from modelrunner.serve.client.additions import (
+    append_fields,
+    insert_system_prompt,
+    knows_no_tools,
+)
 from modelrunner.serve.client.errors import RefusalError, refusal_for
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.parsing import Work
@@ -56,6 +60,10 @@ class Exchange:
         model = self._model(found, "chat")
         if found["empty"]:
             return await self._loaded(model, found, {"message": _NOTHING})
+        if found["tools"] and not self.pool.runtime.external and knows_no_tools(model):
+            raise RefusalError(
+                400, f'"{found["model"]}" does not support tools', "unsupported_field"
+            )
         form = Form(model=found["model"], chats=True, begun=begun)
         return self._asked(model, found, bytearray(body), form)
 

@@ -38,7 +38,8 @@ def chat(raw: bytes | bytearray) -> Found:
     if tools:
         body["tools"] = tools
     body |= answer_form(value.get("format"), raw=False)
-    return _found(value, body, empty=not said)
+    found, parts = _found(value, body, empty=not said)
+    return {**found, "tools": bool(tools)}, parts
 
 
 def generate(raw: bytes | bytearray) -> Found:
