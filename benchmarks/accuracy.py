@@ -212,7 +212,7 @@ def unnamed_line(some: list[Case]) -> Finding:
     largest = max((off(x, by_tensors) for x in some if x.architecture in UNTOLD), default=0.0)
     return Finding(
         f"- name unknown: {inside} of {len(some)} in the range (target 99 %); left out of the row, "
-        f"since only the name tells whether there is a cache: {', '.join(UNTOLD)}, worst "
+        f"since whether there is a cache follows from the name alone: {', '.join(UNTOLD)}, worst "
         f"{largest:.0f} %",
         inside >= 0.99 * len(some),
     )

@@ -431,7 +431,9 @@ def _fit_in_bytes(
         found = estimate(shape, longer, projector=projector)
         if needed is not None:
             return budget - found.total * (bounds.low if verdict == "maybe" else bounds.high)
-        return budget - (found.low if verdict == "maybe" else found.high or found.total)
+        if verdict == "maybe":  # by the estimate where that is in the budget, else by the least
+            return budget - (found.total if computed.total <= budget else found.low)
+        return budget - (found.high or found.total)
 
     longest = longest_context(shape, spare)
     return Fit(verdict, len(shape.layers) + 1 if verdict != "no" else 0, longest, budget)

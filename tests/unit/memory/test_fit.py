@@ -271,3 +271,10 @@ def test_a_large_mixture_of_experts_is_placed_with_few_plans(shapes, monkeypatch
     planned.clear()
     assert not fits_whole(shapes["deepseek-v3"], Load(32768), devices)
     assert len(planned) == 1
+
+
+def test_no_longer_context_is_named_than_the_estimate_leaves_room_for(shapes):
+    shape, load = shapes["llama-3.2-3b"], Load(8192)
+    needed = estimate(shape, load).total
+    found = fit(shape, load, needed)
+    assert (found.verdict, found.max_context) == ("maybe", 8192)
