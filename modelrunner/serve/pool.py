@@ -30,10 +30,10 @@ from modelrunner.errors import (
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.base import Runtime, Server
 from modelrunner.runtime.placement import Placement
-from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Called, Room, Served, find
+from modelrunner.serve.observability.metrics import Metrics
+from modelrunner.serve.observability.request_log import RequestLog
 from modelrunner.serve.process.records import log_of
-from modelrunner.serve.request_log import RequestLog
 from modelrunner.units import format_duration, format_size
 
 READY_WITHIN_S = 600.0

@@ -30,14 +30,14 @@ from modelrunner.serve.client.errors import (
 )
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
-from modelrunner.serve.latency import Timing, observe
-from modelrunner.serve.metrics import Metrics
 from modelrunner.serve.models import Kind, Served
+from modelrunner.serve.observability.latency import Timing, observe
+from modelrunner.serve.observability.metrics import Metrics
+from modelrunner.serve.observability.request_log import Recording
+from modelrunner.serve.observability.usage import Usage
 from modelrunner.serve.pool import BusyError, ModelPool
-from modelrunner.serve.request_log import Recording
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
-from modelrunner.serve.usage import Usage
 from modelrunner.text import listed
 from modelrunner.units import format_moment
 

@@ -16,9 +16,9 @@ from modelrunner.cli.context import Context, command
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
+from modelrunner.serve.observability.request_log import before, request_logs, request_text
 from modelrunner.serve.process.control import states
 from modelrunner.serve.process.records import model_logs, server_logs
-from modelrunner.serve.request_log import before, request_logs, request_text
 from modelrunner.store.store import StoredModel
 from modelrunner.text import sanitize
 from modelrunner.wire import parse_object

@@ -229,8 +229,8 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     """
     from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway
+    from modelrunner.serve.observability.request_log import RequestLog, request_log_of
     from modelrunner.serve.pool import ModelPool
-    from modelrunner.serve.request_log import RequestLog, request_log_of
 
     control_key = order.control_key or secrets.token_urlsafe(32)
     record = Record(

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from modelrunner.serve.apis.served import Server, moment
-from modelrunner.serve.metrics import Labels, joined
+from modelrunner.serve.observability.metrics import Labels, joined
 from modelrunner.serve.pool import Slot
 from modelrunner.serve.process.records import CONTROL
 from modelrunner.serve.web.key_page import wants_html

@@ -6,8 +6,8 @@ llama.cpp), the rest of the time was spent waiting, of an answer in one piece to
 
 from dataclasses import dataclass
 
-from modelrunner.serve.metrics import Metrics
-from modelrunner.serve.usage import Usage
+from modelrunner.serve.observability.metrics import Metrics
+from modelrunner.serve.observability.usage import Usage
 
 _PROVIDER = "modelrunner"
 _OPERATIONS = {

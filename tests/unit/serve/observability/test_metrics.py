@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from modelrunner.serve.latency import Timing
-from modelrunner.serve.metrics import Metrics
-from modelrunner.serve.usage import Usage
+from modelrunner.serve.observability.latency import Timing
+from modelrunner.serve.observability.metrics import Metrics
+from modelrunner.serve.observability.usage import Usage
 from tests.support.openai_server import Reply, breaks_off, says
 from tests.support.serving import Running, Scripted, gateway, model
 
 parser = pytest.importorskip("prometheus_client.parser")
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ONE = model("ai/one", memory=1 << 20)
 CHAT = {
     "gen_ai_operation_name": "chat",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelrunner.serve.request_log import (
+from modelrunner.serve.observability.request_log import (
     BODY_LIMIT,
     RequestLog,
     before,
