@@ -46,8 +46,9 @@ def one_gpu(shapes: dict[str, ModelShape], rows: list[dict[str, Any]]) -> Iterat
             abs(each) <= max(NEAR, row["gpu_bytes"] / 100)
             for each, row in zip(found, some, strict=True)
         )
-        text = f"| {label} | {len(some)} | {near} | {min(found) / MIB:.0f} MiB"
-        yield Finding(f"{text} | {max(found) / MIB:+.0f} MiB |", near >= 0.95 * len(some))
+        under, over = round(min(found) / MIB), round(max(found) / MIB)
+        text = f"| {label} | {len(some)} | {near} | {under} MiB | {over} MiB |"
+        yield Finding(text, near == len(some))
 
 
 def gpu_difference(shape: ModelShape, row: dict[str, Any]) -> int:

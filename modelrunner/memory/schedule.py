@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from modelrunner.memory.model.parts import Weights
+from modelrunner.memory.model.parts import Layer, Weights
 from modelrunner.memory.model.repeats import kept, layer_kinds
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import graph_of
@@ -27,6 +27,7 @@ PIPELINE_COPIES = 4
 
 _GPU_ALIGNMENT = 128
 _HALF = 2
+_FULL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class _Sources:
         self._shape, self._load, self._placement = shape, load, placement
         self._densities = _densities(shape, placement, graph)
         self._stated: set[int] = set()
+        self._matrices = [_by_shape(layer) for layer in shape.layers]
 
     def device(self, node: Tensor) -> int:
         """The device of an operation's result."""
@@ -125,17 +127,49 @@ class _Sources:
         layer = self._shape.layers[node.layer]
         if node.experts:
             if node.layer < placement.expert_layers or placement.layers[node.layer] == host:
-                yield layer.largest_expert or layer.experts // 3
+                yield self._matrix(node)[0] or layer.largest_expert or layer.experts // 3
             return
         if placement.layers[node.layer] != host:
             return
         if _is_attention(node):
             yield from self.caches(node)
-        elif _is_product(node):
-            yield int(node.shape[0] * node.inputs[0].shape[0] * self._densities[node.layer])
+        elif size := self._product(node):
+            yield size
             if layer.state and node.layer not in self._stated:
                 self._stated.add(node.layer)
                 yield layer_state_bytes(self._shape, self._load, node.layer)
+
+    def applied(self, node: Tensor, device: int) -> int:
+        """Bytes of the bias of a product, or weights of a norm, that `device` has to copy."""
+        layers, host = self._placement.layers, self._placement.gpus
+        if device == host or not 0 <= node.layer < len(self._shape.layers):
+            return 0
+        apart = node.experts and node.layer < self._placement.expert_layers
+        if layers[node.layer] != host and not apart:
+            return 0
+        return _FULL * node.shape[0] if node.scaled else self._matrix(node)[1]
+
+    def _product(self, node: Tensor) -> int:
+        """Bytes of the matrix that an operation multiplies with, if it does."""
+        if size := self._matrix(node)[0]:
+            return size
+        if not _is_product(node):
+            return 0
+        return int(node.shape[0] * node.inputs[0].shape[0] * self._densities[node.layer])
+
+    def _matrix(self, node: Tensor) -> tuple[int, int]:
+        """Bytes of an operation's matrix and of its bias, as the file has them; 0 if unknown."""
+        found = self._matrices[node.layer]
+        if not found or node.in_place or node.root is not None or not node.inputs:
+            return 0, 0
+        width, wide = node.inputs[0].shape[0], node.shape[0]
+        if node.experts:
+            count = self._shape.experts.count if self._shape.experts else 0
+            return found.get(("", width, wide, count), (0, 0))
+        if len(node.inputs) > 1 or node.inputs[0].shape[1:] != node.shape[1:]:
+            return 0, 0
+        flat = (width, wide) if node.shape[2] == 1 else (width, wide, node.shape[2])
+        return found.get((node.name, *flat)) or found.get(("", *flat), (0, 0))
 
     def caches(self, node: Tensor) -> Iterator[int]:
         """Bytes of keys and of values that an attention reads."""
@@ -178,6 +212,16 @@ def _densities(shape: ModelShape, placement: Placement, graph: Graph) -> list[fl
         min((layer.weights - layer.experts) / count, 4) if count else 0.0
         for layer, count in zip(shape.layers, counts, strict=True)
     ]
+
+
+def _by_shape(layer: Layer) -> dict[tuple[str | int, ...], tuple[int, int]]:
+    """Bytes of a layer's matrices and of their biases: by name and shape, the largest by shape."""
+    found: dict[tuple[str | int, ...], tuple[int, int]] = {}
+    for name, shape, size, bias in layer.matrices:
+        largest, longest = found.get(("", *shape), (0, 0))
+        found["", *shape] = max(size, largest), max(bias, longest)
+        found[name, *shape] = size, bias
+    return found
 
 
 def _is_attention(node: Tensor) -> bool:
@@ -265,6 +309,11 @@ class _Walk:
                     before.append((copied[key], device, (source,)))
                 reads.append(copied[key])
             piece.append((node, device, tuple(reads)))
+            if size := self._sources.applied(node, device):
+                # they follow in place, and the copy of them begins a new piece
+                self._steps += [*before, *piece]
+                block = _block(size)
+                before, piece = [(block, device, ())], [(Graph.store(block), device, (block,))]
         self._steps += [*before, *piece]
 
     def _allocate(self) -> list[int]:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Matrices = tuple[tuple[str, tuple[int, ...], int, int], ...]
+"""Names of tensors within a layer, their shapes, and the bytes of each and of its bias."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -28,6 +31,7 @@ class Layer:
         weights: Bytes of its tensors.
         experts: Bytes of the tensors of its experts, which are part of them.
         largest_expert: Bytes of the largest of these tensors, which has all experts in it.
+        matrices: Its tensors with more than one dimension.
     """
 
     heads: int = 0
@@ -49,6 +53,7 @@ class Layer:
     weights: int = 0
     experts: int = 0
     largest_expert: int = 0
+    matrices: Matrices = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,11 @@ def _run(keys: Sequence[Hashable], at: int) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def layer_kinds(shape: ModelShape) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Layer, ...]]:
     """Return the kinds of layers by their graph, and by their weights too; and the layers bare."""
-    bare = tuple(replace(x, weights=0, experts=0, largest_expert=0) for x in shape.layers)
+    bare = tuple(
+        replace(x, weights=0, experts=0, largest_expert=0, matrices=()) for x in shape.layers
+    )
     by_graph = _numbered(list(_keys(shape, bare)))
-    weighed = [(x.weights, x.experts, x.largest_expert) for x in shape.layers]
+    weighed = [(x.weights, x.experts, x.largest_expert, x.matrices) for x in shape.layers]
     return by_graph, _numbered(list(zip(by_graph, weighed, strict=True))), bare
 
 

@@ -15,7 +15,14 @@ from modelrunner.memory.model.layers import (
     layers_of,
     state_space,
 )
-from modelrunner.memory.model.parts import Experts, Latent, Layer, StateSpace, Weights
+from modelrunner.memory.model.parts import (
+    Experts,
+    Latent,
+    Layer,
+    Matrices,
+    StateSpace,
+    Weights,
+)
 from modelrunner.memory.model.wiring import Wiring
 
 ShapeSource = Literal["header", "config", "card"]
@@ -69,12 +76,17 @@ class ModelShape:
         shape = _from_hyperparameters(hyper, _vocabulary(hyper, header, tensors), tensors)
         sizes = {name: size for part in parts for name, size in part.sizes.items()}
         by_layer = _bytes_by_layer(sizes, len(shape.layers))
+        matrices = _matrices(tensors, sizes, len(shape.layers))
         return replace(
             shape,
             weights=_weights(parts, sizes, _first_ahead(hyper)),
             layers=tuple(
-                replace(layer, weights=size, experts=experts, largest_expert=largest)
-                for layer, (size, experts, largest) in zip(shape.layers, by_layer, strict=True)
+                replace(
+                    layer, weights=size, experts=experts, largest_expert=largest, matrices=found
+                )
+                for layer, (size, experts, largest), found in zip(
+                    shape.layers, by_layer, matrices, strict=True
+                )
             ),
         )
 
@@ -176,6 +188,20 @@ def _bytes_by_layer(sizes: Mapping[str, int], layers: int) -> list[tuple[int, in
                 experts[number] += size
                 largest[number] = max(largest[number], size)
     return [*zip(whole, experts, largest, strict=True)]
+
+
+def _matrices(
+    tensors: Mapping[str, TensorInfo], sizes: Mapping[str, int], layers: int
+) -> list[Matrices]:
+    """Each layer's tensors with more than one dimension."""
+    found: list[list[tuple[str, tuple[int, ...], int, int]]] = [[] for _ in range(layers)]
+    for name, size in sizes.items():
+        number, shape = _number(name), tensors[name].shape
+        if number is not None and number < layers and len(shape) > 1:
+            whole = name.removesuffix(".weight")
+            bias = sizes.get(whole + ".bias", 0)
+            found[number].append((whole.split(".", 2)[2], shape, size, bias))
+    return [tuple(each) for each in found]
 
 
 def _number(name: str) -> int | None:

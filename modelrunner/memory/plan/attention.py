@@ -38,7 +38,7 @@ def attend(graph: Graph, shape: ModelShape, batch: Batch, i: int, current: Tenso
     out = _over_cache(graph, shape, batch, layer, current, query)
     out = _rotated(graph, out, by_value) if by_value else out
     out = _gated(graph, layer, out, current, query_gate)
-    out = graph.same(out) if wiring.inner_norms else out
+    out = graph.norm(out) if wiring.inner_norms else out
     return graph.new((shape.embedding, batch.tokens), out)
 
 
@@ -67,7 +67,7 @@ def _turned(graph: Graph, shape: ModelShape, batch: Batch, i: int, tensor: Tenso
     if wiring.rope_windowed_only and wiring.windows and not shape.layers[i].windowed:
         turns = False
     if wiring.head_norm:
-        tensor = graph.same(tensor)
+        tensor = graph.norm(tensor)
     return graph.same(tensor, batch.positions) if turns else tensor
 
 
@@ -89,8 +89,12 @@ def _query_key_value(
             graph.view(fused, (*size, tokens), 4 * size[0], 4 * width) for size in sizes
         )
     else:
+        products = [graph.new((prod(size), tokens), current) for size in sizes]
+        for product, name in zip(products, ("attn_q", "attn_k", "attn_v"), strict=True):
+            product.name = name
         query, key, value = (
-            graph.reshape(graph.new((prod(size), tokens), current), *size, tokens) for size in sizes
+            graph.reshape(product, *size, tokens)
+            for product, size in zip(products, sizes, strict=True)
         )
         if shape.wiring.query_gate:  # each head's query lies before its gate
             both = graph.new((2 * prod(sizes[0]), tokens), current)
@@ -232,7 +236,7 @@ def _attend_latent(
         keep_index(graph, batch, layer.indexer, current)
     source = current
     if latent.query_rank:
-        source = graph.same(graph.new((latent.query_rank, tokens), current))
+        source = graph.norm(graph.new((latent.query_rank, tokens), current))
     query = graph.reshape(
         graph.new((heads * latent.key_size, tokens), source), latent.key_size, heads, tokens
     )
@@ -245,7 +249,7 @@ def _attend_latent(
     turned_key = graph.same(
         graph.view(compressed, (latent.rope, 1, tokens), width, width), batch.positions
     )
-    kept = graph.same(graph.view(compressed, (latent.rank, tokens), width))
+    kept = graph.norm(graph.view(compressed, (latent.rank, tokens), width))
     unturned = graph.permute(graph.view(query, (plain, heads, tokens), row, token), 0, 2, 1, 3)
     absorbed = graph.permute(graph.new((latent.rank, tokens, heads), unturned), 0, 2, 1, 3)
     joined = latent.rank + latent.rope

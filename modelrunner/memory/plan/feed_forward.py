@@ -42,7 +42,7 @@ def _dense(graph: Graph, shape: ModelShape, gated: Gate, width: int, current: Te
     else:
         wide = graph.same(graph.new((width, tokens), current))
     if shape.wiring.inner_norms:
-        wide = graph.same(wide)
+        wide = graph.norm(wide)
     return graph.new((shape.embedding, tokens), wide)
 
 

@@ -189,9 +189,7 @@ def _beside(
 
 
 def _normed(graph: Graph, shape: ModelShape, tensor: Tensor) -> Tensor:
-    if shape.wiring.layer_norm:
-        return graph.new(tensor.shape, tensor)
-    return graph.same(tensor)
+    return graph.norm(tensor, in_place=not shape.wiring.layer_norm)
 
 
 def _picked(graph: Graph, rows: Tensor | None, tensor: Tensor) -> Tensor:

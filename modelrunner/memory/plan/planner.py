@@ -24,13 +24,14 @@ class Tensor:
 
     `root` is the tensor whose memory a view shows; `outside` says that the memory is not the
     graph's: weights, caches. `layer` is the number of the layer that it belongs to, -1 before the
-    first; `experts` says that it is a product with the weights of experts; `pinned` counts who
-    reads it outside of the graph.
+    first; `experts` says that it is a product with the weights of experts, `scaled` that it is a
+    norm, which is multiplied with weights; `name` is that of the weights, where others have their
+    shape too; `pinned` counts who reads it outside of the graph.
     """
 
     __slots__ = (
-        "children", "experts", "held", "in_place", "inputs", "layer", "offset", "outside", "pinned",
-        "root", "shape", "size", "strides", "views",
+        "children", "experts", "held", "in_place", "inputs", "layer", "name", "offset", "outside",
+        "pinned", "root", "scaled", "shape", "size", "strides", "views",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +52,8 @@ class Tensor:
         self.outside = outside
         self.size = -(-strides[3] * shape[3] // ALIGNMENT) * ALIGNMENT
         self.children = self.views = self.offset = self.pinned = 0
-        self.held = self.experts = False
+        self.held = self.experts = self.scaled = False
+        self.name = ""
         self.layer = UNMARKED
 
 
@@ -96,6 +98,13 @@ class Graph:
         """The result of an operation that may overwrite an input of the same layout."""
         unit = tensor.strides[0]
         return Tensor(tensor.shape, _packed(tensor.shape, unit), (tensor, *others), in_place=True)
+
+    @staticmethod
+    def norm(tensor: Tensor, *, in_place: bool = True) -> Tensor:
+        """The norm of a tensor, multiplied with weights."""
+        made = Graph.same(tensor) if in_place else Graph.new(tensor.shape, tensor)
+        made.scaled = True
+        return made
 
     @staticmethod
     def view(tensor: Tensor, sizes: tuple[int, ...], *strides: int) -> Tensor:

@@ -72,6 +72,44 @@ def test_the_buffers_of_a_gpu_and_the_host_are_exact(name, load, layers, gpu, ho
     assert found == [gpu, host]
 
 
+@pytest.mark.parametrize(
+    ("name", "load", "layers"),
+    [
+        # a matrix of the feed-forward network is larger than the others
+        ("llama-3.1-8b", Load(32768, micro_batch=2048), 16),
+        # products have biases
+        ("gpt-oss-20b", Load(131072), 0),
+        ("gpt-oss-20b", Load(131072), 12),
+        ("gpt-oss-20b", Load(32768, parallel=4), 12),
+        # the largest tensor of experts is twice as large as the others; heads have own matrices
+        ("deepseek-v2-lite", Load(131072), 0),
+        ("deepseek-v2-lite", Load(131072), 14),
+        ("deepseek-v2-lite", Load(131072, "q8_0"), 0),
+        ("deepseek-v2-lite", Load(131072, "q8_0"), 14),
+        # queries and keys are normalized, and values have larger weights than keys
+        ("gemma3-27b", Load(32768, micro_batch=2048), 0),
+        ("qwen3-30b-a3b", Load(32768, micro_batch=2048), 24),
+        # some layers are recurrent
+        ("qwen3-coder-next-80b-a3b", Load(32768, parallel=4), 24),
+    ],
+)
+def test_a_gpu_holds_what_llama_cpp_plans_with_layers_in_host_memory(name, load, layers):
+    shape = shape_of(name)
+    rows = json.loads((DATA / "offload_one_gpu.json").read_text())
+    used = {
+        "model": name,
+        "context": load.context,
+        "kv_type": load.kv_type,
+        "ubatch": load.micro_batch,
+        "sequences": load.parallel,
+        "gpu_layers": layers,
+    }
+    row = next(row for row in rows if used.items() <= row.items())
+    placed = placement(shape, [1], layers=layers, experts=0, shares=())
+    found = compute_by_device(shape, load, placed)[0]
+    assert abs(found - row["gpu_compute"]) < 8192
+
+
 def test_a_gpu_computes_prompts_for_layers_in_host_memory_with_copies_of_their_weights():
     shape = shape_of("qwen3-30b-a3b")
     (gpu, _) = compute_by_device(shape, Load(8192), Placement(1, (0,) * 49))
