@@ -68,7 +68,7 @@ def compute_by_device(shape: ModelShape, load: Load, placement: Placement) -> li
 def _peaks(shape: ModelShape, placement: Placement, load: Load) -> tuple[int, ...]:
     # placements that differ only in how many layers of a kind there are have one answer
     graph = graph_of(shape, load)
-    walk = _Walk(placement, graph, _Sources(shape, load, placement, graph))
+    walk = _Walk(placement, graph, _Sources(shape, load, placement))
     return tuple(walk.peaks())
 
 
@@ -95,9 +95,8 @@ def _shortened(shape: ModelShape, placement: Placement) -> tuple[ModelShape, Pla
 class _Sources:
     """What operations read of weights and caches, where that is copied to the device."""
 
-    def __init__(self, shape: ModelShape, load: Load, placement: Placement, graph: Graph) -> None:
+    def __init__(self, shape: ModelShape, load: Load, placement: Placement) -> None:
         self._shape, self._load, self._placement = shape, load, placement
-        self._densities = _densities(shape, placement, graph)
         self._stated: set[int] = set()
         self._matrices = [_by_shape(layer) for layer in shape.layers]
 
@@ -133,7 +132,7 @@ class _Sources:
             return
         if _is_attention(node):
             yield from self.caches(node)
-        elif size := self._product(node):
+        elif size := self._matrix(node)[0]:
             yield size
             if layer.state and node.layer not in self._stated:
                 self._stated.add(node.layer)
@@ -148,14 +147,6 @@ class _Sources:
         if layers[node.layer] != host and not apart:
             return 0
         return _FULL * node.shape[0] if node.scaled else self._matrix(node)[1]
-
-    def _product(self, node: Tensor) -> int:
-        """Bytes of the matrix that an operation multiplies with, if it does."""
-        if size := self._matrix(node)[0]:
-            return size
-        if not _is_product(node):
-            return 0
-        return int(node.shape[0] * node.inputs[0].shape[0] * self._densities[node.layer])
 
     def _matrix(self, node: Tensor) -> tuple[int, int]:
         """Bytes of an operation's matrix and of its bias, as the file has them; 0 if unknown."""
@@ -199,19 +190,6 @@ class _Sources:
             for width, kind in packed
             if kind not in ("f16", "f32")
         )
-
-
-def _densities(shape: ModelShape, placement: Placement, graph: Graph) -> list[float]:
-    """Bytes of a weight in each layer, experts apart."""
-    counts = [0] * len(shape.layers)
-    if placement.gpus in placement.layers[:-1]:
-        for node in graph.nodes:
-            if 0 <= node.layer < len(counts) and _is_product(node):
-                counts[node.layer] += node.shape[0] * node.inputs[0].shape[0]
-    return [
-        min((layer.weights - layer.experts) / count, 4) if count else 0.0
-        for layer, count in zip(shape.layers, counts, strict=True)
-    ]
 
 
 def _by_shape(layer: Layer) -> dict[tuple[str | int, ...], tuple[int, int]]:

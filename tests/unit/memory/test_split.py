@@ -110,6 +110,13 @@ def test_a_gpu_holds_what_llama_cpp_plans_with_layers_in_host_memory(name, load,
     assert abs(found - row["gpu_compute"]) < 8192
 
 
+def test_what_halves_a_fused_product_has_no_weights_that_a_gpu_copies():
+    models = json.loads((DATA / "models.json").read_text())
+    shape = ModelShape.from_header(header(next(x for x in models if x["name"] == "phi-4")))
+    placed = placement(shape, [1], layers=20, experts=0, shares=())
+    assert abs(compute_by_device(shape, Load(8192), placed)[0] - 249071616) < 8192
+
+
 def test_a_gpu_computes_prompts_for_layers_in_host_memory_with_copies_of_their_weights():
     shape = shape_of("qwen3-30b-a3b")
     (gpu, _) = compute_by_device(shape, Load(8192), Placement(1, (0,) * 49))
