@@ -36,7 +36,8 @@ def test_all_variants_have_a_verdict_each(cli: CommandLine, many: str) -> None:
 def test_all_variants_as_json_are_estimates_with_their_tags(cli: CommandLine, many: str) -> None:
     found = json.loads(cli("estimate", many, "--variants", "--json").stdout)
     assert list(found) == [
-        *("repository", "kv_type", "devices", "budget_bytes", "variants", "unseen_tags")
+        *("repository", "kv_type", "kv_type_v", "devices", "budget_bytes", "variants"),
+        "unseen_tags",
     ]
     assert found["repository"] == many
     large, small = found["variants"]

@@ -419,7 +419,7 @@ def test_an_unknown_model_cannot_be_removed(serving: ServedStore) -> None:
 def test_what_cannot_be_served_is_said_once(
     serving: ServedStore, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def too_large(_stored: StoredModel, name: str) -> ServePlan:
+    def too_large(_stored: StoredModel, name: str, _changed: object) -> ServePlan:
         raise DoesNotFitError(f"{name} needs 9 GB", hint="raise --budget")
 
     serving.everything, serving.plan = True, too_large

@@ -124,6 +124,7 @@ class _Server:
 
 @command(
     examples='  ln -s "$(command -v modelrunner)" ~/.docker/cli-plugins/docker-model\n'
+    "  modelrunner serve --all --detach\n"
     "  docker compose up",
     cls=CommandWithFlags,
 )
