@@ -62,7 +62,7 @@ def test_help_of_a_command_is_what_the_command_says_itself(cli: CommandLine) -> 
     ("words", "error", "hint"),
     [
         ("lok", "unknown command `lok`", "did you mean `modelrunner lock`?"),
-        ("systemd", "unknown command `systemd`", "did you mean `modelrunner export systemd`?"),
+        ("kill", "unknown command `kill`", "did you mean `modelrunner stop`?"),
         ("xyzzy", "unknown command `xyzzy`", "`modelrunner help` lists the commands"),
         (
             "lock diff",

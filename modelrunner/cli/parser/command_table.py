@@ -117,7 +117,6 @@ _ELSEWHERE = {
     "build": "package",
     "catalog": "cards",
     "catalogue": "cards",
-    "compose": "export compose",
     "convert": "package",
     "cp": "tag",
     "create": "package",
