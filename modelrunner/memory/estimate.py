@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from modelrunner.errors import UsageError
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.graph import compute_bytes
 from modelrunner.memory.plan.kv_cache import (
+    check_cache,
     checkpoint_bytes,
     kv_cache_bytes,
     own_draft_bytes,
@@ -82,9 +82,9 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         projector: Bytes of the projector's file, where one is used too.
 
     Raises:
-        UsageError: Keys and values are in one cache, and two types were asked for.
+        UsageError: llama.cpp does not have the types of the cache for this model.
     """
-    _check_types(shape, load)
+    check_cache(shape, load)
     notes = tuple(_notes(shape, load))
     weights = shape.weights.total + (shape.weights.ahead if load.own_draft else 0)
     source: Source = shape.source
@@ -134,15 +134,6 @@ def without_compute(shape: ModelShape, load: Load) -> int:
         + load.prompt_cache
         + checkpoint_bytes(shape, load)
     )
-
-
-def _check_types(shape: ModelShape, load: Load) -> None:
-    keys, values = load.kv_types
-    if shape.latent and keys != values:
-        raise UsageError(
-            f"KV cache types {keys} for keys and {values} for values: this model keeps both in one",
-            hint=f"use one type for both, such as {keys}",
-        )
 
 
 def _possible_cache(shape: ModelShape, load: Load) -> int:

@@ -246,6 +246,12 @@ def test_a_quantized_cache_is_smaller(cli: CommandLine, tmp_path: Path) -> None:
     assert mixed["bytes"]["kv_cache"] == (sizes["f32"] + sizes["f16"]) // 2
     shown = cli("estimate", file, "--kv-type", "f32", "--kv-type-v", "f16", "--context", "512")
     assert "f32 for keys, f16 for values, 512 tokens" in shown.stdout
+    packed = cli("estimate", file, "--kv-type", "q8_0")
+    assert (packed.returncode, packed.stdout) == (2, "")
+    assert packed.stderr.splitlines() == [
+        "error: KV cache type q8_0 packs 32 numbers, which do not divide this model's keys of 8",
+        "hint: use f32, f16 or bf16",
+    ]
     done = cli("estimate", file, "--kv-type", "q9")
     assert (done.returncode, done.stdout) == (2, "")
     assert "use one of f32, f16, bf16, q8_0" in done.stderr

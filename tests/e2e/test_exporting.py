@@ -98,8 +98,8 @@ class TestEveryKind:
     def test_content_is_pinned_and_memory_is_what_estimate_says(
         self, here: CommandLine, tiny: Artifact, kind: str
     ) -> None:
-        found = export(here, kind, "--context", "1024", "--kv-type", "q8_0")
-        asked = ("--context", "1024", "--kv-type", "q8_0", "--json")
+        found = export(here, kind, "--context", "1024", "--kv-type", "bf16")
+        asked = ("--context", "1024", "--kv-type", "bf16", "--json")
         estimate = json.loads(here("estimate", "ai/tiny:1", *asked).stdout)
         files = found.pop("files")
         assert found == {
@@ -114,7 +114,7 @@ class TestEveryKind:
         assert tiny.digest in text
         assert f"({found['memory_bytes']} bytes)" in text
         assert f"a context of {found['context']}" in text
-        assert "q8_0" in text
+        assert "bf16" in text
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_same_model_makes_the_same_bytes_and_stdout_is_the_file(

@@ -81,10 +81,10 @@ def served(tiny: Artifact, second: Artifact, *rest: str) -> list[str]:
 def test_all_models_are_pinned_and_their_memory_is_added(
     here: CommandLine, tiny: Artifact, second: Artifact, kind: str
 ) -> None:
-    found = export(here, kind, "--context", "1024", "--kv-type", "q8_0")
+    found = export(here, kind, "--context", "1024", "--kv-type", "bf16")
     totals = [
         json.loads(
-            here("estimate", name, "--context", "1024", "--kv-type", "q8_0", "--json").stdout
+            here("estimate", name, "--context", "1024", "--kv-type", "bf16", "--json").stdout
         )
         for name in ("ai/tiny:1", "ai/second:2")
     ]

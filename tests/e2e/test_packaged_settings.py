@@ -16,14 +16,14 @@ from tests.support.registry import Registry
 
 ADVICE = (
     *("--context-size", "1024", "--system", "You are a pirate.", "--temperature", "0.5"),
-    *("--kv-type", "q8_0", "--set", "top-k=40"),
+    *("--kv-type", "f32", "--set", "top-k=40"),
     *("--set", 'chat-template-kwargs={"style": "100% $plain"}'),
 )
 PACKAGED = {
     "context": 1024,
     "top_k": 40,
     "chat_template_kwargs": '{"style":"100% $plain"}',
-    "kv_type": "q8_0",
+    "kv_type": "f32",
     "system": "You are a pirate.",
     "temperature": 0.5,
 }
@@ -50,7 +50,7 @@ def test_what_is_packaged_is_in_the_config_and_shown_before_and_after_a_pull(
     pulled = cli("pull", name)
     assert pulled.stderr.splitlines()[-1] == (
         f'{name} sets context=1024, top-k=40, chat-template-kwargs={{"style":"100% $plain"}},'
-        ' kv-type=q8_0, system="You are a pirate.", temperature=0.5'
+        ' kv-type=f32, system="You are a pirate.", temperature=0.5'
     )
     again = cli("pull", name)
     assert "sets" not in again.stderr
@@ -69,7 +69,7 @@ def test_estimate_and_export_follow_it_and_options_count_more(
         found = json.loads(cli("estimate", "team/pirate:1", *options, "--json").stdout)
         return found["context"], found["kv_type"]
 
-    assert estimated() == (1024, "q8_0")
+    assert estimated() == (1024, "f32")
     assert estimated("--context", "2048", "--kv-type", "f16") == (2048, "f16")
     done = cli("export", "systemd", "team/pirate:1", "--program", "/opt/llama-server")
     words = exports.words(exports.values(done.stdout, "ExecStart")[0])
@@ -79,7 +79,7 @@ def test_estimate_and_export_follow_it_and_options_count_more(
         for key in ("--ctx-size", "--cache-type-k", "--temp", "--top-k", "--chat-template-kwargs")
     } == {
         "--ctx-size": "1024",
-        "--cache-type-k": "q8_0",
+        "--cache-type-k": "f32",
         "--temp": "0.5",
         "--top-k": "40",
         "--chat-template-kwargs": '{"style":"100% $plain"}',
@@ -95,7 +95,7 @@ def test_the_library_estimates_as_the_artifact_says(cli: CommandLine, weights: P
     cli("package", str(weights), "team/pirate:1", *ADVICE)
     found = [
         modelrunner.estimate("team/pirate:1", home=cli.home, kv_type=kv_type)
-        for kv_type in (None, "q8_0", "f16")
+        for kv_type in (None, "f32", "f16")
     ]
     assert [each.context for each in found] == [1024] * 3
     assert found[0].total_bytes == found[1].total_bytes != found[2].total_bytes

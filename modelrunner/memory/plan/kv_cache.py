@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, repeat
 
+from modelrunner.errors import UsageError
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import Load, padded
+from modelrunner.memory.plan.load import CACHE_TYPES, Load, is_packed, padded
 
 _STATE_BYTES = 4
 
@@ -14,6 +15,63 @@ _STATE_BYTES = 4
 def planned(shape: ModelShape, load: Load) -> Load:
     """The use as llama.cpp runs it: some architectures never use flash attention."""
     return load if shape.wiring.flash else replace(load, flash_attention=False)
+
+
+def check_cache(shape: ModelShape, load: Load) -> None:
+    """Accept types of the cache that llama.cpp has for a model.
+
+    Raises:
+        UsageError: It would refuse to start with them.
+    """
+    problem = _problem(shape, load)
+    if problem is not None:
+        raise UsageError(problem[0], hint=problem[1])
+
+
+def takes(shape: ModelShape, load: Load) -> bool:
+    """Whether llama.cpp has the types of the cache for a model."""
+    return _problem(shape, load) is None
+
+
+def _problem(shape: ModelShape, load: Load) -> tuple[str, str] | None:
+    """What is wrong with the types of the cache, and what helps; None if nothing is."""
+    keys, values = load.kv_types
+    if shape.latent and keys != values:
+        return (
+            f"KV cache types {keys} for keys and {values} for values: this model keeps both in one",
+            f"use one type for both, such as {keys}",
+        )
+    for kind, side, sizes in zip(load.kv_types, ("key", "value"), _head_sizes(shape), strict=True):
+        block = CACHE_TYPES[kind][0]
+        odd = next((size for size in sizes if size % block), None)
+        if odd is not None:
+            about = f"this model's {side}s of {odd}"
+            return (
+                f"KV cache type {kind} packs {block} numbers, which do not divide {about}",
+                f"use {_alternatives()}",
+            )
+    if is_packed(values) and not planned(shape, load).flash_attention:
+        why = "which is off" if shape.wiring.flash else f"which {shape.architecture} does not have"
+        return (
+            f"KV cache type {values} for values needs flash attention, {why}",
+            f"use {_alternatives()} for values",
+        )
+    return None
+
+
+def _alternatives() -> str:
+    *some, last = (kind for kind in CACHE_TYPES if not is_packed(kind))
+    return f"{', '.join(some)} or {last}"
+
+
+def _head_sizes(shape: ModelShape) -> tuple[list[int], list[int]]:
+    """Numbers in one head's keys, and in its values, of each layer, as they are kept."""
+    keys, values = [], []
+    for layer in shape.layers:
+        latent = layer.latent
+        keys.append(latent.rank + latent.rope if latent else layer.key_size)
+        values.append(latent.rank if latent else layer.value_size)
+    return keys, values
 
 
 def window_cells(shape: ModelShape, load: Load) -> int:
@@ -59,9 +117,13 @@ def _widths(shape: ModelShape, load: Load, layer: Layer) -> tuple[int, ...]:
 
 
 def own_draft_bytes(shape: ModelShape, load: Load) -> int:
-    """Bytes of the cache of the layers that guess ahead: they are like the last one."""
+    """Bytes of the cache of the layers that guess ahead: they are like the last one.
+
+    Runtimes keep it in half precision, whatever the type of the model's own cache.
+    """
     if not load.own_draft or not shape.layers:
         return 0
+    load = replace(load, kv_type="f16", kv_type_v=None)
     return shape.extra_layers * layer_cache_bytes(shape, load, len(shape.layers) - 1)
 
 

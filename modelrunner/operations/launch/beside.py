@@ -9,7 +9,7 @@ from modelrunner.gguf.reader import read_header
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import Load
-from modelrunner.operations.launch.request import LaunchRequest
+from modelrunner.operations.launch.request import USUAL_CACHE, LaunchRequest
 from modelrunner.operations.model import headers
 from modelrunner.runtime.base import DraftKind
 from modelrunner.text import sanitize_line, with_article
@@ -55,8 +55,12 @@ def draft_shape(request: LaunchRequest) -> ModelShape | None:
 
 
 def draft_estimate(draft: ModelShape, load: Load) -> Estimate:
-    """Return what a draft model takes: it keeps no prompts and states, and has no draft itself."""
-    return estimate(draft, replace(load, own_draft=False, prompt_cache=0, checkpoints=0))
+    """Return what a draft model takes: it keeps no prompts and states, and has no draft itself.
+
+    Its cache has the usual type, whatever the one of the model: runtimes get no option for it.
+    """
+    alone = replace(load, own_draft=False, prompt_cache=0, checkpoints=0)
+    return estimate(draft, replace(alone, kv_type=USUAL_CACHE, kv_type_v=None))
 
 
 def with_draft(found: Estimate, draft: ModelShape | None, load: Load) -> Estimate:

@@ -24,7 +24,8 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, Fit, choose_context, fit
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.load import CACHE_TYPES, Load
+from modelrunner.memory.plan.kv_cache import takes
+from modelrunner.memory.plan.load import Load
 from modelrunner.memory.retained import MIB, Retained, retained, room_beside
 from modelrunner.operations.estimate.fit_sentence import fit_sentence, memory_of
 from modelrunner.operations.estimate.observations import Observation, judged
@@ -379,21 +380,14 @@ def chosen(
         return replace(request, context=tokens)
 
     usual = with_context(request)
-    free = request.kv_type is None and request.kv_type_v is None and request.load(1).flash_attention
+    free = request.kv_type is None and request.kv_type_v is None
     if not free or (usual.context or 0) >= min(worth, most):
         return usual
-    if not is_packable(shape):
+    tight = replace(request, kv_type=TIGHT_CACHE)
+    if not takes(shape, tight.load(1)):
         return usual
-    tight = with_context(replace(request, kv_type=TIGHT_CACHE))
+    tight = with_context(tight)
     return tight if (tight.context or 0) > (usual.context or 0) else usual
-
-
-def is_packable(shape: ModelShape) -> bool:
-    """Whether the tighter cache's type takes the keys and values of every layer."""
-    block = CACHE_TYPES[TIGHT_CACHE][0]
-    return all(
-        layer.key_size % block == 0 and layer.value_size % block == 0 for layer in shape.layers
-    )
 
 
 def adapter_file(model: StoredModel) -> Path | None:

@@ -10,6 +10,7 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, fit, longest_context
 from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.kv_cache import takes
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.memory.retained import Retained, room_beside
 from modelrunner.operations.estimate.observations import weights_key
@@ -24,7 +25,6 @@ from modelrunner.operations.launch.plan import (
     TIGHT_CACHE,
     LaunchPlan,
     adapter_file,
-    is_packable,
     keeping,
     plan_launch,
     with_retained,
@@ -169,7 +169,8 @@ def _narrowed(
     free = request.kv_type is None and request.kv_type_v is None
     if free and (longest or 0) < min(SHORT_CONTEXT, most):
         tight = replace(request, kv_type=TIGHT_CACHE)
-        packed = demand.longest(tight.load(1), budget) if is_packable(demand.shape) else None
+        known = takes(demand.shape, tight.load(1))
+        packed = demand.longest(tight.load(1), budget) if known else None
         if (packed or 0) > (longest or 0):
             request, longest = tight, packed
     if longest is None:

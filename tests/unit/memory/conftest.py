@@ -21,3 +21,10 @@ def headers():
 def shapes(headers):
     """Shapes by name."""
     return {name: ModelShape.from_header(made) for name, made in headers.items()}
+
+
+@pytest.fixture(scope="session")
+def grok():
+    """A shape of the architecture that never has flash attention."""
+    models = json.loads((DATA / "more_models.json").read_text())
+    return ModelShape.from_header(header(next(x for x in models if x["name"] == "grok-1-314b")))

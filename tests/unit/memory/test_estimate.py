@@ -14,6 +14,7 @@ from modelrunner.gguf.header import Header
 from modelrunner.memory.estimate import estimate
 from modelrunner.memory.model.hyperparameters import Hyperparameters
 from modelrunner.memory.model.shape import ModelShape
+from modelrunner.memory.plan.kv_cache import takes
 from modelrunner.memory.plan.load import Load
 
 ROWS = json.loads((DATA / "truth.json").read_text())
@@ -105,6 +106,60 @@ def test_a_model_with_one_cache_for_keys_and_values_takes_one_type_only(shapes):
     assert caught.value.hint == "use one type for both, such as q8_0"
     same = estimate(shapes["deepseek-v3"], Load(4096, "q8_0", kv_type_v="q8_0"))
     assert same.total == estimate(shapes["deepseek-v3"], Load(4096, "q8_0")).total
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "message", "hint"),
+    [
+        (
+            "phi-2",
+            Load(2048, "q8_0"),
+            "KV cache type q8_0 packs 32 numbers, which do not divide this model's keys of 80",
+            "use f32, f16 or bf16",
+        ),
+        (
+            "phi-2",
+            Load(2048, "f16", kv_type_v="q4_1"),
+            "KV cache type q4_1 packs 32 numbers, which do not divide this model's values of 80",
+            "use f32, f16 or bf16",
+        ),
+        (
+            "llama-3.2-3b",
+            Load(2048, "q8_0", flash_attention=False),
+            "KV cache type q8_0 for values needs flash attention, which is off",
+            "use f32, f16 or bf16 for values",
+        ),
+        (
+            "grok-1-314b",
+            Load(2048, "q4_0"),
+            "KV cache type q4_0 for values needs flash attention, which grok does not have",
+            "use f32, f16 or bf16 for values",
+        ),
+    ],
+)
+def test_a_cache_that_llama_cpp_does_not_have_for_a_model_is_refused(
+    shapes, grok, name, load, message, hint
+):
+    shape = {**shapes, "grok-1-314b": grok}[name]
+    with pytest.raises(UsageError) as caught:
+        estimate(shape, load)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+    unpacked = dataclasses.replace(load, kv_type="f16", kv_type_v="bf16")
+    assert estimate(shape, unpacked).total > 0
+
+
+def test_keys_are_packed_without_flash_attention_too(shapes, grok):
+    keys = Load(2048, "q8_0", kv_type_v="f16", flash_attention=False)
+    for shape in (shapes["llama-3.2-3b"], grok):
+        assert estimate(shape, keys).total > 0
+
+
+def test_a_draft_by_own_layers_is_kept_in_half_precision_whatever_the_cache(shapes):
+    shape = dataclasses.replace(shapes["llama-3.2-3b"], extra_layers=1)
+    drafts = {
+        kind: estimate(shape, Load(4096, kind, own_draft=True)).draft for kind in ("f16", "q8_0")
+    }
+    assert drafts["q8_0"] == drafts["f16"] > 0
 
 
 def test_the_state_of_a_recurrence_does_not_depend_on_the_context(shapes):
@@ -218,7 +273,10 @@ def test_no_header_is_too_odd(architecture, values, kv_type, flash_attention):
         architecture, {f"{architecture}.{key}": value for key, value in values.items()}
     )
     shape = ModelShape.from_values(hyper, weights=1000)
-    found = estimate(shape, Load(4096, kv_type, 2, flash_attention=flash_attention))
+    load = Load(4096, kv_type, 2, flash_attention=flash_attention)
+    if not takes(shape, load):
+        load = dataclasses.replace(load, kv_type="f16")
+    found = estimate(shape, load)
     assert found.total >= 1000
     assert found.low >= 1000
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.configure import Configurations
 from modelrunner.operations.launch.plan import plan_launch
@@ -47,9 +48,9 @@ def request_of(store, tmp_path, warnings):
 
 
 def test_the_artifact_is_followed_where_nobody_else_says_anything(request_of, warnings):
-    found, plan = request_of({"kv_type": "q8_0", "system": "Be brief.", "top_k": 5, "seed": 3})
-    assert (found.kv_type, found.system, found.seed) == ("q8_0", "Be brief.", 3)
-    assert plan.spec.cache_type_v == "q8_0"
+    found, plan = request_of({"kv_type": "bf16", "system": "Be brief.", "top_k": 5, "seed": 3})
+    assert (found.kv_type, found.system, found.seed) == ("bf16", "Be brief.", 3)
+    assert plan.spec.cache_type_v == "bf16"
     assert plan.recommended.to_dict() == {
         "temperature": {"value": 0.6, "source": "header"},
         "top_k": {"value": 5, "source": "artifact"},
@@ -57,10 +58,17 @@ def test_the_artifact_is_followed_where_nobody_else_says_anything(request_of, wa
     assert warnings == []
 
 
+def test_a_cache_that_the_model_cannot_have_is_refused_before_the_start(request_of):
+    with pytest.raises(UsageError, match="KV cache type q8_0 packs 32 numbers"):
+        request_of({"kv_type": "q8_0"})
+    found, _ = request_of({"kv_type": "q8_0"}, options=LaunchOptions(kv_type="f16"))
+    assert found.kv_type == "f16"
+
+
 def test_each_source_beats_those_below_it_and_is_named(request_of):
     artifact = {"system": "artifact", "temperature": 0.1, "top_p": 0.1, "min_p": 0.1}
     found, plan = request_of(
-        artifact | {"xtc_threshold": 0.1, "kv_type_v": "q8_0"},
+        artifact | {"xtc_threshold": 0.1, "kv_type_v": "bf16"},
         usual={"system": "file", "xtc-threshold": 0.2},
         configured={"system": "configured", "temperature": 0.3, "top-p": 0.3},
         options=LaunchOptions(assignments=("system=option", "temp=0.4"), kv_type="f16"),

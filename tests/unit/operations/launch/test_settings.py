@@ -19,7 +19,12 @@ GIB = 1024**3
 @pytest.fixture(scope="module")
 def shapes():
     """Models as they are published, by name."""
-    models = json.loads((DATA / "models.json").read_text())
+    models = [
+        model
+        for file in ("models.json", "more_models.json")
+        for model in json.loads((DATA / file).read_text())
+        if file == "models.json" or model["name"] == "grok-1-314b"
+    ]
     return {model["name"]: ModelShape.from_header(header(model)) for model in models}
 
 
@@ -58,6 +63,22 @@ def test_cache_is_packed_tighter_only_where_the_context_would_be_short(shapes):
     assert (tight.kv_type, tight.cache_types) == ("q8_0", ("q8_0", "q8_0"))
     assert tight.context > 1.5 * short.context
     assert fit(shape, tight.load(tight.context), here).verdict == "fits"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "free"),
+    [
+        # keys of 80 numbers are no multiple of a block
+        ("phi-2", LaunchRequest(), 1.9),
+        # values are packed with flash attention only
+        ("llama-3.2-3b", LaunchRequest(flash_attention="off"), 2.75),
+        ("grok-1-314b", LaunchRequest(), 179),
+    ],
+)
+def test_no_cache_is_chosen_that_llama_cpp_does_not_have_for_a_model(shapes, name, asked, free):
+    found = chosen(asked, shapes[name], machine(free))
+    assert (found.kv_type, found.kv_type_v) == (None, None)
+    assert found.context < min(8192, shapes[name].context)
 
 
 @pytest.mark.parametrize(
