@@ -128,11 +128,13 @@ class _Sources:
             if node.layer < placement.expert_layers or placement.layers[node.layer] == host:
                 yield self._matrix(node)[0] or layer.largest_expert or layer.experts // 3
             return
+        if _is_attention(node):
+            if placement.layers[self._origin(node.layer)] != device:
+                yield from self.caches(node)
+            return
         if placement.layers[node.layer] != host:
             return
-        if _is_attention(node):
-            yield from self.caches(node)
-        elif size := self._matrix(node)[0]:
+        if size := self._matrix(node)[0]:
             yield size
             if layer.state and node.layer not in self._stated:
                 self._stated.add(node.layer)
@@ -162,9 +164,21 @@ class _Sources:
         flat = (width, wide) if node.shape[2] == 1 else (width, wide, node.shape[2])
         return found.get((node.name, *flat)) or found.get(("", *flat), (0, 0))
 
+    def _origin(self, number: int) -> int:
+        """The layer whose cache a layer reads: its own, or that of the last one of its kind."""
+        layers = self._shape.layers
+        if not layers[number].reuses_cache:
+            return number
+        own = (
+            i
+            for i in reversed(range(number))
+            if not layers[i].reuses_cache and layers[i].windowed == layers[number].windowed
+        )
+        return next(own, number)
+
     def caches(self, node: Tensor) -> Iterator[int]:
         """Bytes of keys and of values that an attention reads."""
-        layer, load = self._shape.layers[node.layer], self._load
+        layer, load = self._shape.layers[self._origin(node.layer)], self._load
         cells = window_cells(self._shape, load) if layer.windowed else load.cells
         # latent attention reads its one cache as keys and as values, and each is copied
         widths = layer.cached[:1] * 2 if layer.latent else layer.cached[:2]
@@ -177,7 +191,7 @@ class _Sources:
             return 0
         if not _is_attention(node) or self._load.tokens // self._load.streams <= _HALF:
             return 0
-        layer, load = self._shape.layers[node.layer], self._load
+        layer, load = self._shape.layers[self._origin(node.layer)], self._load
         cells = window_cells(self._shape, load) if layer.windowed else load.cells
         widths = layer.cached[:2]
         if layer.latent:
@@ -270,22 +284,15 @@ class _Walk:
                 piece.append((early, current, inputs))
                 inputs = (early,)
             outside = [_block(size) for size in self._sources.copied(node, device)]
-            if device != current or (outside and before):
+            begins = bool(outside) and not _is_attention(node)  # for weights, and not for caches
+            if device != current or (begins and before):
                 self._steps += [*before, *piece]
                 before, piece, current = [], [], device
             reads = list(outside)  # weights and caches are the first operands
             before += [(block, device, ()) for block in outside]
-            for source in inputs:
-                if source.outside or self._where(source) == device:
-                    reads.append(source)
-                    continue
-                key = id(source), device
-                if key not in copied:
-                    copied[key] = _like(source)
-                    if self._copies > 1:
-                        self._first += [(copied[key], device)]
-                    before.append((copied[key], device, (source,)))
-                reads.append(copied[key])
+            if self._copies > 1:
+                self._first += [(block, device) for block in outside]
+            reads += [self._local(source, device, copied, before) for source in inputs]
             piece.append((node, device, tuple(reads)))
             if size := self._sources.applied(node, device):
                 # they follow in place, and the copy of them begins a new piece
@@ -293,6 +300,24 @@ class _Walk:
                 block = _block(size)
                 before, piece = [(block, device, ())], [(Graph.store(block), device, (block,))]
         self._steps += [*before, *piece]
+
+    def _local(
+        self,
+        source: Tensor,
+        device: int,
+        copied: dict[tuple[int, int], Tensor],
+        before: list[tuple[Tensor, int, tuple[Tensor, ...]]],
+    ) -> Tensor:
+        """What a device reads of a value: itself, or a copy, made before the piece."""
+        if source.outside or self._where(source) == device:
+            return source
+        key = id(source), device
+        if key not in copied:
+            copied[key] = _like(source)
+            if self._copies > 1:
+                self._first += [(copied[key], device)]
+            before.append((copied[key], device, (source,)))
+        return copied[key]
 
     def _allocate(self) -> list[int]:
         self._count()

@@ -117,6 +117,18 @@ def test_what_halves_a_fused_product_has_no_weights_that_a_gpu_copies():
     assert abs(compute_by_device(shape, Load(8192), placed)[0] - 249071616) < 8192
 
 
+@pytest.mark.parametrize(
+    ("free", "layers", "used"),
+    [([90000], 18, [425593856, 59267104]), ([9000] * 2, 36, [343482368, 1417683456, 172580992])],
+)
+def test_layers_that_read_the_cache_of_an_earlier_one_have_copies_of_it(free, layers, used):
+    models = json.loads((DATA / "more_models.json").read_text())
+    shape = ModelShape.from_header(header(next(x for x in models if x["name"] == "gemma4-e2b")))
+    placed = placement(shape, free, layers=layers, experts=0, shares=())
+    found = compute_by_device(shape, Load(32768), placed)
+    assert found == [pytest.approx(each, abs=8 * MIB) for each in used]
+
+
 def test_a_gpu_computes_prompts_for_layers_in_host_memory_with_copies_of_their_weights():
     shape = shape_of("qwen3-30b-a3b")
     (gpu, _) = compute_by_device(shape, Load(8192), Placement(1, (0,) * 49))
