@@ -15,15 +15,15 @@ from functools import lru_cache
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.repeats import shortened
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.attention import attend, attend_across
 from modelrunner.memory.plan.batch import Batch
-from modelrunner.memory.plan.feed_forward import feed_forward
-from modelrunner.memory.plan.gemma3n import gemma3n_graph, own_inputs
+from modelrunner.memory.plan.blocks.attention import attend, attend_across
+from modelrunner.memory.plan.blocks.feed_forward import feed_forward
+from modelrunner.memory.plan.blocks.gemma3n import gemma3n_graph, own_inputs
+from modelrunner.memory.plan.blocks.recurrence import recur
+from modelrunner.memory.plan.blocks.rwkv import rwkv_layer
 from modelrunner.memory.plan.kv_cache import planned
 from modelrunner.memory.plan.load import Load
 from modelrunner.memory.plan.planner import Graph, Tensor
-from modelrunner.memory.plan.recurrence import recur
-from modelrunner.memory.plan.rwkv import rwkv_layer
 
 
 def compute_bytes(shape: ModelShape, load: Load) -> int:

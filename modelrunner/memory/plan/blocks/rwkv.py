@@ -9,9 +9,9 @@ input -> [norm] -> [minus the token before] -> [five or six mixtures] -> [scanne
 from modelrunner.memory.model.parts import StateSpace
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.batch import Batch
-from modelrunner.memory.plan.feed_forward import feed_forward
+from modelrunner.memory.plan.blocks.feed_forward import feed_forward
+from modelrunner.memory.plan.blocks.recurrence import states_of
 from modelrunner.memory.plan.planner import Graph, Tensor
-from modelrunner.memory.plan.recurrence import states_of
 
 _RANK = 96
 """Of the small matrices; it differs from model to model, and hardly matters."""

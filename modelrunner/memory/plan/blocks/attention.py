@@ -5,7 +5,7 @@ from math import prod
 from modelrunner.memory.model.parts import Latent, Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.batch import Batch
-from modelrunner.memory.plan.indexer import attend_to_blocks, choose, keep_index, mask_others
+from modelrunner.memory.plan.blocks.indexer import attend_to_blocks, choose, keep_index, mask_others
 from modelrunner.memory.plan.planner import OUTSIDE, Graph, Tensor
 
 

@@ -9,8 +9,8 @@ Of four streams only one goes through a layer; the others are predicted before a
 
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.attention import attend
 from modelrunner.memory.plan.batch import Batch
+from modelrunner.memory.plan.blocks.attention import attend
 from modelrunner.memory.plan.planner import Graph, Tensor
 
 _STREAMS = 4
