@@ -219,9 +219,9 @@ class ModelPool:
     async def unload(self, slot: Slot, reason: str) -> bool:
         """Takes a model out of memory; whether it was there."""
         server, slot.server = slot.server, None
+        slot.kept_s = None
         if server is None:
             return False
-        slot.kept_s = None
         self.metrics.add("unloads_total", model=slot.model.name, reason=reason)
         await self._stop(server)
         _log.info("%s unloaded: %s", slot.model.name, reason)

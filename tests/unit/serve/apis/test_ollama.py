@@ -579,6 +579,15 @@ def test_a_request_without_a_prompt_loads_or_unloads() -> None:
         assert empty.status == 400
 
 
+def test_a_model_that_was_unloaded_twice_stays_in_memory_again() -> None:
+    with gateway(scripted(says("a")), PLAIN, keep_alive=300.0) as running:
+        for _ in range(2):
+            running.post("/api/generate", {"model": "one", "keep_alive": 0})
+        assert running.post("/api/generate", {"model": "one"}).json["done_reason"] == "load"
+        assert chat(running).status == 200
+        assert running.states() == {NAME: "loaded"}
+
+
 def test_a_request_says_how_long_its_model_stays() -> None:
     runtime = scripted(says("a"), says("b"), says("c"))
     with gateway(runtime, PLAIN) as running:
