@@ -240,13 +240,16 @@ class StoreChanges:
             RefusalError: It is answering: 409.
             ModelRunnerError: See `Library.reconfigured`.
         """
-        model = await asyncio.to_thread(self.library.reconfigured, slot.model, changed)
-        if slot.users:
-            raise _in_use(slot)
+        # in turn: what follows the store meanwhile would put the old settings back
+        async with self._turn:
+            model = await asyncio.to_thread(self.library.reconfigured, slot.model, changed)
+            if slot.users:
+                raise _in_use(slot)
+            slot.model, slot.failure = model, None
+        # a load that has begun is one with the old settings
         if slot.loading is not None:
             await asyncio.wait({slot.loading})
         await self.pool.unload(slot, "configured")
-        slot.model, slot.failure = model, None
 
     async def remove(self, text: str, *, force: bool = False) -> Removal:
         """Remove a name, and with the last one the model, which is served no more.

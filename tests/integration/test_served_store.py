@@ -1,7 +1,8 @@
 """A store that changes while it is served: pulls, names and removals, and what is served then."""
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from modelrunner.store.store import Store, StoredModel
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling
 from tests.support.registry import Registry
-from tests.support.served_store import ServedStore
+from tests.support.served_store import ServedStore, planned
 from tests.support.serving import model
 from tests.support.stores import put
 
@@ -411,6 +412,57 @@ def test_an_unknown_model_cannot_be_removed(serving: ServedStore) -> None:
 
     with pytest.raises(ModelNotFoundError):
         serving.run(work)
+
+
+# Settings.
+
+
+def test_what_a_model_takes_of_a_gpu_follows_its_settings(
+    serving: ServedStore, store: Store
+) -> None:
+    put(store, ONE, "ai/one:1")
+
+    def sized(stored: StoredModel, name: str, changed: Mapping[str, str]) -> ServePlan:
+        plan = planned(stored, name, changed)
+        context = plan.served.spec.context
+        served = replace(plan.served, memory=2 * context, on_gpus=(("GPU", context),))
+        return replace(plan, served=served)
+
+    serving.plan = sized
+
+    async def work(changes: StoreChanges) -> None:
+        slot = changes.pool.slots["ai/one:1"]
+        await changes.configure(slot, {"context": "512"})
+        assert (slot.model.memory, slot.model.on_gpus) == (1024, (("GPU", 512),))
+
+    serving.run(work)
+
+
+def test_a_name_that_is_given_while_a_model_is_configured_stays(
+    serving: ServedStore, store: Store
+) -> None:
+    put(store, ONE, "ai/one:1")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(stored: StoredModel, name: str, changed: Mapping[str, str]) -> ServePlan:
+        begun.set()
+        assert may_end.wait(20)
+        return planned(stored, name, changed)
+
+    serving.plan = slow
+
+    async def work(changes: StoreChanges) -> None:
+        slot = changes.pool.slots["ai/one:1"]
+        configured = asyncio.create_task(changes.configure(slot, {"context": "512"}))
+        await asyncio.to_thread(begun.wait)
+        named = asyncio.create_task(changes.tag("one:1", "two"))
+        await asyncio.wait({named}, timeout=0.3)
+        may_end.set()
+        await asyncio.gather(configured, named)
+        assert names(changes) == {"ai/one:1": ["ai/one:1", "ai/two:latest"]}
+        assert slot.model.spec.context == 512
+
+    serving.run(work)
 
 
 # What others do to the store.

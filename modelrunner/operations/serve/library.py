@@ -88,7 +88,7 @@ class StoreLibrary:
         """
         model = self.store.resolve(str(served.digest))
         found = self._planned(model, served.name, changed)
-        return replace(served, spec=found.spec, memory=found.memory)
+        return replace(served, spec=found.spec, memory=found.memory, on_gpus=found.on_gpus)
 
     def _planned(self, model: StoredModel, name: str, changed: Mapping[str, str]) -> Served:
         plan = self.plan(model, name, changed)
