@@ -68,7 +68,8 @@ class Slot:
         users: Requests that are being answered, or wait for the load.
         used_at: When somebody used it last, in seconds since the epoch.
         loaded_at: When it was loaded, on the monotonic clock.
-        kept_s: Seconds that a request wants it to stay loaded unused; None as the server has it.
+        kept_s: Seconds that a request wants it to stay loaded unused, until it is unloaded.
+        keep_alive: The same as it is configured; None as the server has it.
         expiry: What unloads it when nobody asks for it.
         retired: Whether it is served no more.
         failure: Why it cannot be loaded, where another try would end in the same way.
@@ -83,6 +84,7 @@ class Slot:
     used_at: float = 0.0
     loaded_at: float = 0.0
     kept_s: float | None = None
+    keep_alive: float | None = None
     expiry: asyncio.TimerHandle | None = None
     retired: bool = False
     failure: RuntimeFailedError | None = None
@@ -212,9 +214,10 @@ class ModelPool:
 
     def kept_s(self, slot: Slot) -> float:
         """Seconds that a model stays loaded unused; infinity for ever."""
-        if slot.kept_s is not None:
-            return slot.kept_s
-        return math.inf if self.keep_alive is None else self.keep_alive
+        for kept in (slot.kept_s, slot.keep_alive, self.keep_alive):
+            if kept is not None:
+                return kept
+        return math.inf
 
     async def unload(self, slot: Slot, reason: str) -> bool:
         """Takes a model out of memory; whether it was there."""

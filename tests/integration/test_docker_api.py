@@ -261,6 +261,23 @@ def test_a_model_is_configured_and_loaded_with_what_was_said(serving: ServedStor
         (state,) = server.get("/engines/ps").json
         assert state["keep_alive"] == "600s"
         assert server.get("/engines/_configure?model=none").status == 404
+        # and so it stays when it is loaded once more
+        assert server.post("/engines/unload", {"all": True}).json == {"unloaded_runners": 1}
+        assert server.chat("two").status == 200
+        (state,) = server.get("/engines/ps").json
+        assert state["keep_alive"] == "600s"
+
+
+def test_a_model_that_was_removed_and_came_again_is_configured_anew(serving: ServedStore) -> None:
+    with running(serving) as server:
+        assert configured(server, **{"context-size": 4}) == 202
+        assert server.ask("DELETE", "/models/two?force=true").status == 200
+        put(serving.store, TWO, "ai/two:latest", "ai/two:1")
+        server.post("/api/copy", {"source": "two:1", "destination": "two:2"})
+        assert server.get("/engines/_configure").json == []
+        assert configured(server, **{"context-size": 4}) == 202
+        assert server.chat("two").status == 200
+        assert serving.runtime.last.context == 4
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Configure:
     """`/engines/_configure`: holds until the server ends."""
 
     server: Server
-    _known: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _known: dict[str, tuple[Slot, Mapping[str, Any]]] = field(default_factory=dict)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     async def show(self, request: Request) -> Response:
@@ -41,10 +41,10 @@ class Configure:
                     "Model": slot.model.name,
                     "ModelID": str(slot.model.digest),
                     "Mode": MODES[slot.model.kind],
-                    "Config": self._known[str(slot.model.digest)],
+                    "Config": config,
                 }
                 for slot in chosen
-                if str(slot.model.digest) in self._known
+                if (config := self._config(slot)) is not None
             ]
         )
 
@@ -56,17 +56,21 @@ class Configure:
         _check(fields, slot)
         config, settings = _settings(fields)
         kept = _kept(fields.get("keep_alive"))
-        key = str(slot.model.digest)
-        if self._known.get(key) == config:
+        if self._config(slot) == config:
             return Response(status_code=202)
         await store.configure(slot, settings)
-        slot.kept_s = kept
-        self._known[key] = config
+        slot.keep_alive = kept
+        self._known[str(slot.model.digest)] = (slot, config)
         # as Docker Model Runner does it: Compose expects a model that is loaded soon
         task = asyncio.create_task(self._load(slot))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Response(status_code=202)
+
+    def _config(self, slot: Slot) -> Mapping[str, Any] | None:
+        """What was configured; nothing of a model that was removed and came again."""
+        configured, config = self._known.get(str(slot.model.digest), (None, None))
+        return config if configured is slot else None
 
     async def _load(self, slot: Slot) -> None:
         try:
