@@ -31,7 +31,9 @@ _log = logging.getLogger(__name__)
 class Pull:
     """A pull that others can watch, from beginning to end."""
 
-    def __init__(self, library: Library, text: str) -> None:
+    job: PullJob
+
+    def __init__(self) -> None:
         self.watchers = 0
         self.error: BaseException | None = None
         self.model: LocalModel | None = None
@@ -44,7 +46,17 @@ class Pull:
         self.returned = asyncio.Event()
         """Set when the thread has ended."""
         self._done = False
-        self.job: PullJob = library.pulling(text, self._on_event)
+
+    @classmethod
+    async def prepared(cls, library: Library, text: str) -> "Pull":
+        """Return a pull that has not begun.
+
+        Raises:
+            ModelRunnerError: See `Library.pulling`.
+        """
+        pull = cls()
+        pull.job = await asyncio.to_thread(library.pulling, text, pull._on_event)
+        return pull
 
     @property
     def key(self) -> str:
@@ -190,8 +202,9 @@ class StoreChanges:
 
         Raises:
             InvalidReferenceError: The text is not the name of a model.
+            ModelNotFoundError: A name under `local/` is not in the store.
         """
-        pull = Pull(self.library, text)
+        pull = await Pull.prepared(self.library, text)
         known = self._pulls.get(pull.key)
         if known is None:
             self._pulls[pull.key] = pull

@@ -140,6 +140,7 @@ class Library(Protocol):
 
         Raises:
             InvalidReferenceError: The text is not the name of a model.
+            ModelNotFoundError: A name under `local/` is not in the store.
         """
         ...
 

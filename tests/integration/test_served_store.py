@@ -28,6 +28,7 @@ from modelrunner.errors import (
 from modelrunner.events import Advanced, Event, Finished, Planned, Verified
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.pull.pull import Puller
 from modelrunner.operations.serve.plan import ServePlan
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.errors import RefusalError, refusal_for
@@ -87,6 +88,24 @@ def test_a_model_that_is_pulled_is_served_at_once(serving: ServedStore, registry
     verified = {event.digest for event in events if isinstance(event, Verified)}
     assert verified == set(ONE.blobs)
     assert serving.runtime.started == [name]
+
+
+def test_a_pull_is_prepared_beside_the_loop(serving: ServedStore, registry: Registry) -> None:
+    threads = []
+
+    def noted(puller: Puller) -> Puller:
+        threads.append(threading.current_thread())
+        return puller
+
+    serving.puller_with = noted
+
+    async def work(changes: StoreChanges) -> None:
+        async with changes.pull(registry.reference("ai/one:1")) as pull:
+            await pull.result()
+
+    serving.run(work)
+    (thread,) = threads
+    assert thread is not threading.current_thread()
 
 
 def test_what_is_stored_already_is_served_and_says_so(

@@ -102,7 +102,7 @@ class StoreLibrary:
 
         Raises:
             InvalidReferenceError: The text is not the name of a model.
-            ModelNotFoundError: It is a local name of nothing in the store.
+            ModelNotFoundError: A name under `local/` is not in the store.
         """
         reference = self._reference(text)
         puller = replace(self.puller(listener), room=self.room)
