@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ class Pull:
 
     def __init__(self) -> None:
         self.watchers = 0
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.model: LocalModel | None = None
         self._loop = asyncio.get_running_loop()
         self._history: list[Event] = []
@@ -102,24 +102,22 @@ class Pull:
     def run(self) -> None:
         """In a thread: pull."""
         model: LocalModel | None = None
-        error: BaseException | None = None
+        error: Exception | None = None
         try:
             model = self.job.run()
-        except BaseException as exc:  # noqa: BLE001 - raised where the pull is waited for
+        except Exception as exc:  # noqa: BLE001 - raised where the pull is waited for
             error = exc
-        with_end = partial(self._end, model, error)
-        try:
-            self._loop.call_soon_threadsafe(with_end)
-        except RuntimeError:
-            # the loop has ended, and nobody waits
-            return
+        finally:
+            # a loop that has ended has nobody who waits
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._end, model, error)
 
     def finish(self) -> None:
         """Let the watchers go."""
         self._done = True
         self._notify()
 
-    def _end(self, model: LocalModel | None, error: BaseException | None) -> None:
+    def _end(self, model: LocalModel | None, error: Exception | None) -> None:
         self._flush()
         self.model, self.error = model, error
         self.returned.set()
