@@ -6,22 +6,31 @@ The answer is handed on as it comes, as much at once as has arrived.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import h11
 
 from modelrunner.serve.client.parsing import pieces
+from modelrunner.wire import parse_object
 
 _CHUNK = 64 * 1024
 _CHUNKED = 8 * 1024
 """Bytes that are read at once of an answer in chunks: each may be of a byte, and takes its time."""
 
 _CONNECT_S = 10.0
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of an answer that is read as a whole."""
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+JSON: Headers = [(b"content-type", b"application/json")]
+EVENTS: Headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+"""The headers of an answer that is made of another one."""
 
 
 class BrokenOffError(Exception):
@@ -39,6 +48,22 @@ class Reply:
     def header(self, name: bytes) -> bytes:
         """A header's value, empty where there is none."""
         return next((value for key, value in self.headers if key == name), b"")
+
+    async def value(self) -> Mapping[str, Any]:
+        """The body, which is an object of JSON.
+
+        Raises:
+            BrokenOffError: It is not one, is too large, or is not complete.
+        """
+        raw = bytearray()
+        async for piece in self.body:
+            raw += piece
+            if len(raw) > _LARGEST:
+                raise BrokenOffError("the answer is too large")
+        try:
+            return parse_object(raw)
+        except ValueError as exc:
+            raise BrokenOffError(str(exc)) from exc
 
 
 @asynccontextmanager

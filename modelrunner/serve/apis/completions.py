@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from modelrunner.serve.client.additions import append_fields
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.events import LongEventError, event_data
@@ -20,7 +21,6 @@ from modelrunner.wire import parse_object
 
 _MOST = 20
 _EVENTS = b"text/event-stream"
-_LARGEST = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,8 @@ class Completions:
         if not 0 <= wanted <= _MOST:
             message = f"`logprobs` is not between 0 and {_MOST}"
             raise RefusalError(400, message, "invalid_value")
-        # of two fields with one name, parsers take the last; for none the runtime would send none
-        at = raw.rindex(b"}")
-        raw[at:at] = b',"logprobs":%d' % max(1, wanted)
+        # for none the runtime would send none
+        append_fields(raw, {"logprobs": max(1, wanted)})
         # `true` is a chat's, and asks for the token alone
         return Question("completions", raw, fields, _Form(0 if wanted is True else wanted).reply)
 
@@ -63,7 +62,7 @@ class _Form:
         """Return the answer for the client."""
         headers = [pair for pair in reply.headers if pair[0] != b"content-length"]
         streams = reply.header(b"content-type").startswith(_EVENTS)
-        body = self._events(reply.body) if streams else self._whole(reply.body)
+        body = self._events(reply.body) if streams else self._whole(reply)
         return Reply(reply.status, headers, body)
 
     async def _events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -73,23 +72,14 @@ class _Form:
                 if data == b"[DONE]":
                     yield b"data: [DONE]\n\n"
                 else:
-                    yield b"data: " + self._formed(data, offsets) + b"\n\n"
-        except LongEventError as exc:
+                    yield b"data: " + self._formed(parse_object(data), offsets) + b"\n\n"
+        except (ValueError, LongEventError) as exc:
             raise BrokenOffError(str(exc)) from exc
 
-    async def _whole(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        raw = bytearray()
-        async for piece in body:
-            raw += piece
-            if len(raw) > _LARGEST:
-                raise BrokenOffError("the answer is too large")
-        yield self._formed(bytes(raw), _Offsets())
+    async def _whole(self, reply: Reply) -> AsyncIterator[bytes]:
+        yield self._formed(await reply.value(), _Offsets())
 
-    def _formed(self, raw: bytes, offsets: "_Offsets") -> bytes:
-        try:
-            value = parse_object(raw)
-        except ValueError as exc:
-            raise BrokenOffError(str(exc)) from exc
+    def _formed(self, value: Mapping[str, Any], offsets: "_Offsets") -> bytes:
         choices = value.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             entries = (choice.get("logprobs") or {}).get("content")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelrunner.serve.apis.chunks import Chunk, choice_in
 from modelrunner.wire import parse_object
 
 Event = dict[str, Any]
@@ -40,12 +41,10 @@ class Answer:
         """Return the whole message."""
         return {**self._head(), **self._delta(), "content": self.content, "usage": self._usage()}
 
-    def take(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
+    def take(self, chunk: Chunk) -> Iterator[Event]:
         """Return the events that a piece of the runtime's stream comes to."""
         self._count(chunk)
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else {}
-        delta = choice.get("delta") or {}
+        choice, delta = choice_in(chunk)
         if not self._begun and "prompt_progress" not in chunk:
             self._begun = True
             yield {
@@ -95,7 +94,7 @@ class Answer:
             "output_tokens": self._written,
         }
 
-    def _count(self, chunk: Mapping[str, Any]) -> None:
+    def _count(self, chunk: Chunk) -> None:
         progress, usage = chunk.get("prompt_progress"), chunk.get("usage")
         if isinstance(progress, dict):
             self._prompt, self._cached = progress.get("total") or 0, progress.get("cache") or 0

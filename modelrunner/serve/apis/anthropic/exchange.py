@@ -8,17 +8,12 @@ from starlette.types import Scope
 
 from modelrunner.serve.apis.anthropic.answer import Answer, encoded
 from modelrunner.serve.apis.anthropic.request import translate
-from modelrunner.serve.apis.chunks import chat_chunks
+from modelrunner.serve.apis.chunks import taken
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
-from modelrunner.serve.upstream import BrokenOffError, Reply
-from modelrunner.wire import parse_object
-
-_JSON = [(b"content-type", b"application/json")]
-_EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-_LARGEST = 64 * 1024
+from modelrunner.serve.upstream import EVENTS, JSON, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,48 +48,34 @@ class Exchange:
 
 
 def _streamed(reply: Reply, model: Served) -> Reply:
-    return Reply(200, _EVENTS, _events(reply.body, model.name))
+    return Reply(200, EVENTS, _events(reply.body, model.name))
 
 
 def _whole(reply: Reply, model: Served) -> Reply:
-    return Reply(200, _JSON, _message(reply.body, model.name))
+    return Reply(200, JSON, _message(reply.body, model.name))
 
 
 def _count(reply: Reply, _model: Served) -> Reply:
-    return Reply(200, _JSON, _counted(reply.body))
+    return Reply(200, JSON, _counted(reply))
 
 
 async def _events(body: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:
     answer = Answer(model)
-    async for chunk in chat_chunks(body):
-        pieces = [encoded(event) for event in answer.take(chunk)]
-        if pieces:
-            yield b"".join(pieces)
-    if answer.finish is None:
-        raise BrokenOffError("incomplete answer")
+    async for events in taken(answer, body):
+        if events:
+            yield b"".join(map(encoded, events))
     yield b"".join(encoded(event) for event in answer.end())
 
 
 async def _message(body: AsyncIterator[bytes], model: str) -> AsyncIterator[bytes]:
     answer = Answer(model)
-    async for chunk in chat_chunks(body):
-        for _event in answer.take(chunk):
-            pass
-    if answer.finish is None:
-        raise BrokenOffError("incomplete answer")
+    async for _events_of_piece in taken(answer, body):
+        pass
     for _event in answer.end():
         pass
     yield json.dumps(answer.message(), separators=(",", ":")).encode()
 
 
-async def _counted(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    raw = bytearray()
-    async for piece in body:
-        raw += piece
-        if len(raw) > _LARGEST:
-            raise BrokenOffError("the answer is too large")
-    try:
-        count = parse_object(raw).get("input_tokens")
-    except ValueError as exc:
-        raise BrokenOffError(str(exc)) from exc
+async def _counted(reply: Reply) -> AsyncIterator[bytes]:
+    count = (await reply.value()).get("input_tokens")
     yield json.dumps({"input_tokens": count}).encode()

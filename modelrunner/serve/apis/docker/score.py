@@ -13,11 +13,7 @@ from modelrunner.serve.client.fields import InvalidBodyError, read_object
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
-from modelrunner.serve.upstream import BrokenOffError, Reply
-from modelrunner.wire import parse_object
-
-_LARGEST = 16 * 1024 * 1024
-_JSON = [(b"content-type", b"application/json")]
+from modelrunner.serve.upstream import JSON, BrokenOffError, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +61,14 @@ def _texts(value: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _scored(reply: Reply, model: Served) -> Reply:
-    return Reply(reply.status, _JSON, _body(reply.body, model))
+    return Reply(reply.status, JSON, _body(reply, model))
 
 
-async def _body(body: AsyncIterator[bytes], model: Served) -> AsyncIterator[bytes]:
-    raw = bytearray()
-    async for piece in body:
-        raw += piece
-        if len(raw) > _LARGEST:
-            raise BrokenOffError("the answer is too large")
+async def _body(reply: Reply, model: Served) -> AsyncIterator[bytes]:
+    ranked = await reply.value()
     try:
-        ranked = parse_object(bytes(raw))
         scores = {each["index"]: each["relevance_score"] for each in ranked["results"]}
-    except (ValueError, KeyError, TypeError) as exc:
+    except (KeyError, TypeError) as exc:
         raise BrokenOffError(str(exc)) from exc
     value = {
         "id": f"score-{secrets.token_hex(12)}",

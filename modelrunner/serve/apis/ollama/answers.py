@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelrunner.serve.apis.chunks import chat_chunks
+from modelrunner.serve.apis.chunks import Chunk, choice_in, taken
 from modelrunner.serve.apis.ollama import history
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
-from modelrunner.serve.upstream import BrokenOffError
 from modelrunner.wire import parse_object
 
-Chunk = Mapping[str, Any]
 _REASONS = {"length": "length"}
 
 
@@ -56,12 +54,12 @@ class Answer:
         for name in ("usage", "timings"):
             if isinstance(chunk.get(name), dict):
                 setattr(self, name, chunk[name])
-        choices = chunk.get("choices", [_choice(chunk)] if "stop" in chunk else None)
-        choice = choices[0] if isinstance(choices, list) and choices else {}
+        choice, delta = choice_in(chunk)
+        if "stop" in chunk and "choices" not in chunk:
+            choice = _choice(chunk)
         if "tokens_predicted" in chunk and choice.get("finish_reason"):
             tokens = chunk.get("tokens_evaluated"), chunk["tokens_predicted"]
             self.usage = dict(zip(("prompt_tokens", "completion_tokens"), tokens, strict=True))
-        delta = choice.get("delta") or {}
         thought = delta.get("reasoning_content") or ""
         text = delta.get("content") or choice.get("text") or ""
         logprobs = _logprobs(choice.get("logprobs"))
@@ -171,11 +169,9 @@ async def lines(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         BrokenOffError: It breaks off.
     """
     answer = Answer(form)
-    async for chunk in chat_chunks(body):
-        found = list(answer.take(chunk))
+    async for found in taken(answer, body):
         if found:
             yield b"".join(map(encoded, found))
-    _check_ended(answer)
     calls = answer.calls_line()
     last = encoded(answer.end())
     yield last if calls is None else encoded(calls) + last
@@ -184,10 +180,8 @@ async def lines(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def whole(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The answer of a runtime's stream in one piece; raises what `lines` does."""
     answer = Answer(form)
-    async for chunk in chat_chunks(body):
-        for _line in answer.take(chunk):
-            pass
-    _check_ended(answer)
+    async for _lines in taken(answer, body):
+        pass
     yield encoded(answer.whole()).rstrip(b"\n")
 
 
@@ -201,11 +195,6 @@ def _choice(chunk: Chunk) -> dict[str, Any]:
     cut = chunk.get("stop_type") == "limit"
     finish = ("length" if cut else "stop") if chunk["stop"] else None
     return {"text": chunk.get("content"), "finish_reason": finish}
-
-
-def _check_ended(answer: Answer) -> None:
-    if answer.finish is None:
-        raise BrokenOffError("incomplete answer")
 
 
 def _arguments(text: str) -> Mapping[str, Any]:

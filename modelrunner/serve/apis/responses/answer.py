@@ -9,10 +9,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from modelrunner.serve.apis.chunks import Chunk, choice_in
 from modelrunner.serve.apis.responses.items import seal
 from modelrunner.wire import parse_object
 
-Chunk = Mapping[str, Any]
 Event = dict[str, Any]
 P = TypeVar("P", bound="_Part")
 
@@ -72,9 +72,7 @@ class Answer:
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             self.usage = _usage(usage, self._thoughts)
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else {}
-        delta = choice.get("delta") or {}
+        choice, delta = choice_in(chunk)
         if delta.get("reasoning_content"):
             self._thoughts += 1
             thoughts = yield from self._in(_Reasoning)

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from modelrunner.serve.apis.chunks import chat_chunks
+from modelrunner.serve.apis.chunks import taken
 from modelrunner.serve.apis.responses.answer import Answer, AnswerOptions, Event
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
 from modelrunner.serve.apis.responses.request import look, translate
@@ -19,12 +19,10 @@ from modelrunner.serve.client.keys import ApiKeys, carried
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
-from modelrunner.serve.upstream import BrokenOffError, Reply
+from modelrunner.serve.upstream import EVENTS, JSON, Reply
 from modelrunner.text import sanitize_line
 
 _REFERS = (b'"previous_response_id"', b'"id"')
-_JSON = [(b"content-type", b"application/json")]
-_EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
 def owner_of(scope: Scope, keys: ApiKeys) -> str:
@@ -146,8 +144,8 @@ class Answering:
         """Return the answer for the client."""
         response = _Response(self, model.name)
         if self.streams:
-            return Reply(200, _EVENTS, response.events(reply.body))
-        return Reply(200, _JSON, response.whole(reply.body))
+            return Reply(200, EVENTS, response.events(reply.body))
+        return Reply(200, JSON, response.whole(reply.body))
 
 
 @dataclass(slots=True)
@@ -163,14 +161,12 @@ class _Response:
     async def events(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The events for a client."""
         answer = Answer(self.about.options)
-        async for chunk in chat_chunks(body):
+        async for events in taken(answer, body):
             if not self.number:
                 yield self._lifecycle("created", self._raw("in_progress"))
                 yield self._lifecycle("in_progress", self._raw("in_progress"))
-            pieces = [self._event(event) for event in answer.take(chunk)]
-            if pieces:
-                yield b"".join(pieces)
-        _check_ended(answer)
+            if events:
+                yield b"".join(map(self._event, events))
         pieces = [self._event(event) for event in answer.end()]
         last = self._lifecycle(answer.status, self._kept(answer))
         yield b"".join([*pieces, last])
@@ -178,10 +174,8 @@ class _Response:
     async def whole(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The response for a client that waits for all of it."""
         answer = Answer(self.about.options)
-        async for chunk in chat_chunks(body):
-            for _event in answer.take(chunk):
-                pass
-        _check_ended(answer)
+        async for _events in taken(answer, body):
+            pass
         for _event in answer.end():
             pass
         yield self._kept(answer)
@@ -229,11 +223,6 @@ class _Response:
             "usage": answer.usage if answer is not None else None,
         }
         return b",".join([_encoded(head)[:-1], self.about.repeated, _encoded(tail)[1:]])
-
-
-def _check_ended(answer: Answer) -> None:
-    if answer.finish is None:
-        raise BrokenOffError("incomplete answer")
 
 
 def _encoded(value: object) -> bytes:
