@@ -194,7 +194,7 @@ class OpenAIServer:
     def shown_at(self, path: str) -> object:
         """What a GET gets."""
         if path == "/props" and self.chat_template is not None:
-            return {"chat_template": self.chat_template}
+            return {"chat_template": self.chat_template, "model_path": "/models/m.gguf"}
         return {"object": "list", "data": [{"id": "m", "object": "model"}]}
 
     def reply_to(self, request: Request) -> Reply:

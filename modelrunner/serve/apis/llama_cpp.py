@@ -1,5 +1,7 @@
 """What llama.cpp's server has beside the APIs of others, and audio: handed on as it is."""
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,7 +14,9 @@ from modelrunner.serve.apis.served import Server
 from modelrunner.serve.client.errors import RefusalError
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question, Relay
+from modelrunner.serve.upstream import JSON, Reply
 
 _PREFIXES = ("", "/v1", "/engines/v1", "/engines/{engine}/v1")
 _POSTED = ("tokenize", "detokenize", "apply-template", "infill")
@@ -52,4 +56,16 @@ class _Audio:
 
 async def _named(scope: Scope, raw: bytearray) -> Question:
     """The question of a request that names its model in the address."""
-    return Question("props", raw, Fields(model=Request(scope).query_params.get("model")))
+    fields = Fields(model=Request(scope).query_params.get("model"))
+    return Question("props", raw, fields, _properties)
+
+
+def _properties(reply: Reply, model: Served) -> Reply:
+    return Reply(200, JSON, _without_path(reply, model.name))
+
+
+async def _without_path(reply: Reply, name: str) -> AsyncIterator[bytes]:
+    """The properties of a model; where its file lies is not for clients."""
+    value = await reply.value()
+    shown = {"model_path": name} if "model_path" in value else {}
+    yield json.dumps({**value, **shown}).encode()

@@ -57,6 +57,16 @@ def test_the_properties_are_those_of_the_model_that_the_address_names(prefix: st
     assert (missing.status, unknown.status) == (400, 404)
 
 
+def test_the_properties_name_the_model_in_place_of_its_file() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running:
+        running.chat("one")
+        runtime.last.answers.chat_template = "{{ x }}"
+        answer = running.get("/props")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json == {"chat_template": "{{ x }}", "model_path": NAME}
+
+
 def test_what_a_runtime_does_not_have_is_said_in_words() -> None:
     runtime = Scripted(scripts={NAME: [refuses(404, message="File Not Found")]})
     with gateway(runtime, ONE) as running:
