@@ -70,15 +70,11 @@ def hostile(cli: CommandLine, weights: bytes) -> CommandLine:
 
 
 def export(cli: CommandLine, kind: str, *arguments: str) -> dict[str, Any]:
-    done = cli("export", kind, "ai/tiny:1", "--json", *arguments)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return exports.exported(cli, kind, "ai/tiny:1", *arguments)
 
 
 def text_of(cli: CommandLine, kind: str, *arguments: str) -> str:
-    (text,) = export(cli, kind, *arguments)["files"].values()
-    return str(text)
+    return exports.only_text(export(cli, kind, *arguments))
 
 
 def in_folder(files: Mapping[str, str], folder: Path) -> Path:

@@ -62,15 +62,11 @@ def here(cli: CommandLine, tmp_path: Path, tiny: Artifact, second: Artifact) -> 
 
 
 def export(cli: CommandLine, kind: str, *arguments: str) -> dict[str, Any]:
-    done = cli("export", kind, "--serve", "ai/tiny:1", "ai/second:2", "--json", *arguments)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return exports.exported(cli, kind, "--serve", "ai/tiny:1", "ai/second:2", *arguments)
 
 
 def text_of(cli: CommandLine, kind: str, *arguments: str) -> str:
-    (text,) = export(cli, kind, *arguments)["files"].values()
-    return str(text)
+    return exports.only_text(export(cli, kind, *arguments))
 
 
 def served(tiny: Artifact, second: Artifact, *rest: str) -> list[str]:
@@ -300,11 +296,26 @@ class TestSystemd:
         ]
         assert exports.values(unit, "DynamicUser") == ["yes"]
 
-    def test_a_program_that_the_service_cannot_see_is_warned_of(self, here: CommandLine) -> None:
-        program = "/home/me/.local/bin/modelrunner"
-        done = here("export", "systemd", "--serve", "ai/tiny:1", "--program", program)
-        assert done.returncode == 0
-        assert done.stderr.startswith(f"warning: {program} is in a home directory, ")
+    @pytest.mark.parametrize("serves", [("--serve",), ()], ids=["serve", "llama-server"])
+    def test_a_program_that_the_service_cannot_see_is_warned_of(
+        self, here: CommandLine, tmp_path: Path, serves: tuple[str, ...]
+    ) -> None:
+        program, link = "/home/me/.local/bin/program", tmp_path / "program"
+        link.symlink_to(program)
+        elsewhere = (
+            "in a home directory, which the service cannot see: install it elsewhere, such as in"
+            " /opt, and name it with --program"
+        )
+        for named, said in (
+            (program, [f"{program} is {elsewhere}"]),
+            (str(link), [f"{link} is a link to {program}, {elsewhere}"]),
+            ("/opt/modelrunner/bin/program", []),
+        ):
+            done = here("export", "systemd", *serves, "ai/tiny:1", "--program", named)
+            assert done.returncode == 0
+            # the export of one model names it
+            lines = [line.replace("ai/tiny:1: ", "") for line in done.stderr.splitlines()]
+            assert lines == [f"warning: {each}" for each in said]
 
 
 class TestLaunchd:

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import CommandLine
+
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 QUADLET = shutil.which(
     "quadlet", path="/usr/local/libexec/podman:/usr/libexec/podman:/usr/lib/podman"
@@ -22,6 +24,20 @@ KSERVE = find_spec("kserve")
 _ESCAPE = re.compile(r"\\(?:U([0-9a-f]{8})|(.))")
 _VARIABLE = re.compile(r"\$\$|\$\((\w+)\)")
 _LINE = re.compile(r"^(?P<key>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*(?P<value>[^;#\r\n]*?)[ \t]*$")
+
+
+def exported(cli: CommandLine, *arguments: str) -> dict[str, Any]:
+    """What `export --json` prints."""
+    done = cli("export", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def only_text(found: Mapping[str, Any]) -> str:
+    """The text of the only file of an export."""
+    (text,) = found["files"].values()
+    return str(text)
 
 
 def compose_config(file: Path) -> Any:

@@ -24,6 +24,7 @@ from modelrunner.oci.reference import Reference, is_whole_id
 from modelrunner.operations.estimate.estimate import packaged_cache
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
 from modelrunner.operations.export.plan import ExportPlan, Files, checked_name, name_for
+from modelrunner.operations.export.systemd import hidden
 from modelrunner.operations.launch.plan import with_thoughts
 from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.model import configs, headers
@@ -164,7 +165,8 @@ class Exporter:
         if request.program is not None:
             plan = replace(plan, program=request.program)
         system = _NO_SYSTEM if packaged.values.get("system") else None
-        warnings = tuple(filter(None, (problem, packaged.warning, thought, system)))
+        unseen = hidden(request.program) if request.program is not None else None
+        warnings = tuple(filter(None, (problem, packaged.warning, thought, system, unseen)))
         return Planned(plan, report, warnings)
 
     def _stored(self, text: str, model: StoredModel) -> "_Found":

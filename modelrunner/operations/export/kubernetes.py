@@ -1,34 +1,36 @@
 """Manifests for Kubernetes: a Deployment, whose init container pulls, and a Service."""
 
+from collections.abc import Mapping
+
 from modelrunner.operations.export import pulling, yaml_text
 from modelrunner.operations.export.plan import FOLDER, INSIDE, MIB, NOBODY, ExportPlan
 from modelrunner.operations.export.yaml_text import Value
 
-_TMP = "/tmp"  # noqa: S108 - the container's own
+TMP = "/tmp"  # noqa: S108 - the container's own
+HARDENED_POD: dict[str, Value] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": NOBODY,
+        "runAsGroup": NOBODY,
+        "fsGroup": NOBODY,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+HARDENED: dict[str, Value] = {
+    "runAsNonRoot": True,
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""What takes from a container all that it does not need."""
 
 
 def files(plan: ExportPlan) -> dict[str, str]:
     """The files by their names."""
-    labels: Value = {"app.kubernetes.io/name": plan.name}
-    deployment: dict[str, Value] = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": plan.name, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod(plan, container="server")},
-        },
-    }
-    service: dict[str, Value] = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": plan.name, "labels": labels},
-        "spec": {
-            "selector": labels,
-            "ports": [{"name": "http", "port": plan.port, "targetPort": "http"}],
-        },
-    }
+    deployment = deployment_of(plan.name, pod(plan, container="server"))
+    service = service_of(plan.name, plan.port)
     how = plan.notes(
         "Start: kubectl apply -f FILE",
         "Each pod pulls the model again: use a PersistentVolumeClaim instead of emptyDir to "
@@ -36,6 +38,40 @@ def files(plan: ExportPlan) -> dict[str, str]:
     )
     text = f"{yaml_text.document(deployment, how)}---\n{yaml_text.document(service)}"
     return {"kubernetes.yaml": text}
+
+
+def labels_of(name: str) -> dict[str, Value]:
+    """The labels by which a deployment, its service, and who watches them find each other."""
+    return {"app.kubernetes.io/name": name}
+
+
+def deployment_of(name: str, spec: dict[str, Value]) -> dict[str, Value]:
+    """A Deployment of one pod."""
+    labels = labels_of(name)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+
+
+def service_of(name: str, port: int) -> dict[str, Value]:
+    """A Service at a port of the cluster."""
+    labels = labels_of(name)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "selector": labels,
+            "ports": [{"name": "http", "port": port, "targetPort": "http"}],
+        },
+    }
 
 
 def pod(plan: ExportPlan, *, container: str) -> dict[str, Value]:
@@ -46,15 +82,7 @@ def pod(plan: ExportPlan, *, container: str) -> dict[str, Value]:
         container: What the container that serves is called.
     """
     return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": NOBODY,
-            "runAsGroup": NOBODY,
-            "fsGroup": NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        **HARDENED_POD,
         "initContainers": [_puller(plan)],
         "containers": [_server(plan, container)],
         "volumes": [{"name": "models", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
@@ -66,12 +94,12 @@ def _puller(plan: ExportPlan) -> dict[str, Value]:
         "name": "model",
         "image": pulling.image(plan),
         "#": "pulls the model by digest and verifies it",
-        "command": [_literal(word) for word in pulling.command(plan)],
-        "env": _variables(pulling.environment()),
-        "securityContext": _hardened(),
+        "command": [literal(word) for word in pulling.command(plan)],
+        "env": variables(pulling.environment()),
+        "securityContext": HARDENED,
         "volumeMounts": [
             {"name": "models", "mountPath": str(FOLDER)},
-            {"name": "tmp", "mountPath": _TMP},
+            {"name": "tmp", "mountPath": TMP},
         ],
     }
 
@@ -81,46 +109,52 @@ def _server(plan: ExportPlan, name: str) -> dict[str, Value]:
     return {
         "name": name,
         "image": plan.image,
-        "args": [_literal(word) for word in line],
-        "env": _variables(plan.environment()),
+        "args": [literal(word) for word in line],
+        "env": variables(plan.environment()),
         "ports": [{"name": "http", "containerPort": INSIDE, "protocol": "TCP"}],
-        "resources": {
-            "requests": {"memory": _quantity(plan.request)},
-            "limits": {"memory": _quantity(plan.limit)},
-        },
-        "securityContext": _hardened(),
+        "resources": resources(plan.request, plan.limit),
+        "securityContext": HARDENED,
         "volumeMounts": [
             {"name": "models", "mountPath": str(FOLDER), "readOnly": True},
-            {"name": "tmp", "mountPath": _TMP},
+            {"name": "tmp", "mountPath": TMP},
         ],
         "#": "reading large weights takes minutes: up to half an hour is allowed",
-        "startupProbe": {**_probe(), "periodSeconds": 5, "failureThreshold": 360},
-        "readinessProbe": {**_probe(), "periodSeconds": 10},
-        "livenessProbe": {**_probe(), "periodSeconds": 30, "timeoutSeconds": 10},
+        **probes(360),
     }
 
 
-def _probe() -> dict[str, Value]:
-    return {"httpGet": {"path": "/health", "port": "http"}}
+def probes(failures: int) -> dict[str, Value]:
+    """How a container is asked whether it answers.
 
-
-def _hardened() -> dict[str, Value]:
+    Args:
+        failures: How often it may not answer at its start, where it is asked every five seconds.
+    """
+    probe: dict[str, Value] = {"httpGet": {"path": "/health", "port": "http"}}
     return {
-        "runAsNonRoot": True,
-        "readOnlyRootFilesystem": True,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+        "startupProbe": {**probe, "periodSeconds": 5, "failureThreshold": failures},
+        "readinessProbe": {**probe, "periodSeconds": 10},
+        "livenessProbe": {**probe, "periodSeconds": 30, "timeoutSeconds": 10},
     }
 
 
-def _variables(found: dict[str, str]) -> list[Value]:
-    return [{"name": name, "value": _literal(value)} for name, value in found.items()]
+def resources(request: int, limit: int) -> dict[str, Value]:
+    """The memory of a container.
+
+    Args:
+        request: Bytes to set aside.
+        limit: Bytes that are not to be exceeded.
+    """
+    return {
+        "requests": {"memory": f"{request // MIB}Mi"},
+        "limits": {"memory": f"{limit // MIB}Mi"},
+    }
 
 
-def _quantity(size: int) -> str:
-    return f"{size // MIB}Mi"
+def variables(found: Mapping[str, str]) -> list[Value]:
+    """The variables of a container."""
+    return [{"name": name, "value": literal(value)} for name, value in found.items()]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text in which Kubernetes looks up no `$(VARIABLE)`."""
     return text.replace("$", "$$")

@@ -34,6 +34,9 @@ GIT_PULLER = "docker.io/library/python:3.12"
 
 MIB = 1 << 20
 _PROGRAM_MIB = 128
+APART_MIB = PROMPT_CACHE_MIB + _PROGRAM_MIB
+"""What a server takes beside a model: prompts of earlier conversations, and the program."""
+
 _MARGIN = 10
 _WIDTH = 96
 _LONGEST_NAME = 50
@@ -110,7 +113,7 @@ class ExportPlan:
     @property
     def limit(self) -> int:
         """Bytes that are not to be exceeded: the estimate, a margin, and what it does not count."""
-        extra = (PROMPT_CACHE_MIB + _PROGRAM_MIB) * MIB
+        extra = APART_MIB * MIB
         return _whole(self.memory + -(-self.memory // _MARGIN) + extra)
 
     def notes(self, *more: str) -> list[str]:

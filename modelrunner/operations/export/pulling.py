@@ -31,7 +31,12 @@ def image(plan: ExportPlan) -> str:
             hint="name an image that contains modelrunner with --puller IMAGE;"
             " docs/deploy.md shows how to build one",
         )
-    return GIT_PULLER if "@ git+" in plan.source else PULLER
+    return python_image(plan.source)
+
+
+def python_image(source: str) -> str:
+    """The image of Python that can install a requirement."""
+    return GIT_PULLER if "@ git+" in source else PULLER
 
 
 def command(plan: ExportPlan) -> list[str]:

@@ -6,6 +6,7 @@ named by the digest.
 """
 
 import ipaddress
+import os
 from pathlib import Path, PurePosixPath
 
 from modelrunner.errors import UsageError
@@ -15,7 +16,7 @@ from modelrunner.runtime.child.ports import LOOPBACK
 
 _MOUNT = PurePosixPath("/mnt")
 _MODEL = _MOUNT / "model"
-HARDENING = [
+_HARDENING = [
     ("DynamicUser", "yes"),
     ("NoNewPrivileges", "yes"),
     ("CapabilityBoundingSet", ""),
@@ -42,7 +43,11 @@ HARDENING = [
     ("SystemCallFilter", "~@privileged"),
     ("UMask", "0077"),
 ]
-"""What takes from a service all that it does not need."""
+_HIDDEN = ("/home/", "/root/", "/run/user/")
+"""What `ProtectHome=yes` empties, by systemd.exec(5): these, wherever the homes of users are."""
+
+INSTALL = [("WantedBy", "multi-user.target")]
+ON_CPU = "It runs on the CPU: a GPU needs PrivateDevices=no and its devices in DeviceAllow=."
 
 
 def files(plan: ExportPlan) -> dict[str, str]:
@@ -53,11 +58,10 @@ def files(plan: ExportPlan) -> dict[str, str]:
     """
     folder = _mountable(plan.folder)
     how = plan.notes(
-        f"Install: copy it to /etc/systemd/system/{plan.name}.service; then run `systemctl "
-        f"daemon-reload` and `systemctl enable --now {plan.name}`.",
+        how_to_install(plan.name),
         f"The model must stay in the local store: `modelrunner pull {plan.pinned.short}` "
         "restores it.",
-        "It runs on the CPU: a GPU needs PrivateDevices=no and its devices in DeviceAllow=.",
+        ON_CPU,
     )
     sections: dict[str, Entries] = {
         "Unit": [
@@ -71,17 +75,50 @@ def files(plan: ExportPlan) -> dict[str, str]:
             *(("Environment", word(f"{name}={value}")) for name, value in _environment(plan)),
             ("TemporaryFileSystem", f"{_MOUNT}:ro"),
             ("BindReadOnlyPaths", f"{text(folder)}:{_MODEL}"),
-            ("MemoryMax", f"{plan.limit // MIB}M"),
-            ("MemorySwapMax", "0"),
-            ("TasksMax", "1024"),
-            *HARDENING,
+            *bounded(plan.limit),
             *_network(plan),
             ("Restart", "on-failure"),
             ("RestartSec", "5"),
         ],
-        "Install": [("WantedBy", "multi-user.target")],
+        "Install": INSTALL,
     }
     return {f"{plan.name}.service": unit(sections, how)}
+
+
+def hidden(program: str) -> str | None:
+    """Return why a service cannot start a program; None for nothing that is known."""
+    # a command of an environment may be a link to what a tool has put into a home
+    places = dict.fromkeys((program, os.path.realpath(program)))
+    found = next((place for place in places if place.startswith(_HIDDEN)), None)
+    if found is None:
+        return None
+    shown = "" if found == program else f" a link to {found},"
+    return (
+        f"{program} is{shown} in a home directory, which the service cannot see: install it"
+        " elsewhere, such as in /opt, and name it with --program"
+    )
+
+
+def how_to_install(name: str) -> str:
+    """Return the note about where a unit goes."""
+    return (
+        f"Install: copy it to /etc/systemd/system/{name}.service; then run `systemctl"
+        f" daemon-reload` and `systemctl enable --now {name}`."
+    )
+
+
+def bounded(memory: int) -> list[tuple[str, str]]:
+    """What takes from a service all that it does not need.
+
+    Args:
+        memory: Bytes that it may use.
+    """
+    return [
+        ("MemoryMax", f"{memory // MIB}M"),
+        ("MemorySwapMax", "0"),
+        ("TasksMax", "1024"),
+        *_HARDENING,
+    ]
 
 
 def _start(plan: ExportPlan) -> str:

@@ -5,21 +5,30 @@ rarely read it: the service that prepares, which may, gives that user a copy in 
 """
 
 from modelrunner.operations.export import yaml_text
+from modelrunner.operations.export.compose import (
+    HARDENED,
+    INSTALLS,
+    START,
+    USER,
+    healthcheck,
+    limits,
+    literal,
+    ports,
+)
 from modelrunner.operations.export.plan import NOBODY
-from modelrunner.operations.export.served.plan import HEALTH, HOME, INSIDE, ServedPlan, environment
+from modelrunner.operations.export.served.plan import (
+    ENVIRONMENT,
+    HEALTH,
+    HOME,
+    INSIDE,
+    ServedPlan,
+)
 from modelrunner.operations.export.yaml_text import Value
 
-_USER = f"{NOBODY}:{NOBODY}"
 _KEYS = "/keys"
 _KEY = f"{_KEYS}/api-key"
-_HARDENED: dict[str, Value] = {
-    "user": _USER,
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges:true"],
-}
 _PREPARE = (
-    f"chown {_USER} {HOME} {_KEYS}"
+    f"chown {USER} {HOME} {_KEYS}"
     f" && install -m 0400 -o {NOBODY} -g {NOBODY} /run/secrets/api-key {_KEY}"
 )
 _ASK = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{INSIDE}{HEALTH}')"
@@ -31,12 +40,12 @@ def files(plan: ServedPlan) -> dict[str, str]:
         "name": plan.name,
         "services": {"prepare": _prepare(plan), "server": _server(plan)},
         "volumes": {"models": {}, "keys": {}},
-        "secrets": {"api-key": {"file": _literal(plan.key_file)}},
+        "secrets": {"api-key": {"file": literal(plan.key_file)}},
     }
     how = plan.notes(
         f"Key: write one to {plan.key_file}, such as `openssl rand -hex 32`; only its owner needs"
         " to be able to read it.",
-        "Start: docker compose up --detach --wait",
+        START,
     )
     return {"compose.yaml": yaml_text.document(value, how)}
 
@@ -46,7 +55,7 @@ def _prepare(plan: ServedPlan) -> dict[str, Value]:
         "#": "new volumes belong to root: the user that serves gets them, and a copy of the key",
         "image": plan.container_image,
         "entrypoint": ["sh", "-ec", _PREPARE],
-        **_HARDENED,
+        **HARDENED,
         "user": "0:0",
         "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
         "network_mode": "none",
@@ -59,29 +68,15 @@ def _server(plan: ServedPlan) -> dict[str, Value]:
     return {
         "image": plan.container_image,
         "depends_on": {"prepare": {"condition": "service_completed_successfully"}},
-        "entrypoint": [_literal(word) for word in plan.container(_KEY)],
-        "environment": dict(environment(HOME)),
-        **_HARDENED,
-        "##": "pip installs into this directory, and Python loads from it",
-        "tmpfs": ["/tmp:exec,mode=1777"],  # noqa: S108 - the container's own
+        "entrypoint": [literal(word) for word in plan.container(_KEY)],
+        "environment": dict(ENVIRONMENT),
+        **HARDENED,
+        **INSTALLS,
         "volumes": [_volume("models", HOME), {**_volume("keys", _KEYS), "read_only": True}],
-        "#": "no swap: a model that is swapped out is too slow",
-        "mem_limit": plan.limit,
-        "memswap_limit": plan.limit,
-        "pids_limit": 1024,
-        "ports": [
-            {
-                "target": INSIDE,
-                "published": str(plan.port),
-                "host_ip": "127.0.0.1",
-                "protocol": "tcp",
-            }
-        ],
+        **limits(plan.limit),
+        "ports": ports(plan.port, INSIDE),
         "healthcheck": {
-            "test": ["CMD", "python3", "-c", _ASK],
-            "interval": "10s",
-            "timeout": "5s",
-            "retries": 3,
+            **healthcheck("python3", "-c", _ASK),
             "###": "models are downloaded first",
             "start_period": "1h",
             "start_interval": "2s",
@@ -93,8 +88,3 @@ def _server(plan: ServedPlan) -> dict[str, Value]:
 
 def _volume(name: str, target: str) -> dict[str, Value]:
     return {"type": "volume", "source": name, "target": target}
-
-
-def _literal(text: str) -> str:
-    """Text in which Compose looks up no variable."""
-    return text.replace("$", "$$")

@@ -1,23 +1,23 @@
 """Export `serve` with its models, each pinned by its digest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 from modelrunner.errors import UsageError
 from modelrunner.operations.export.export import Exporter, ExportRequest, Kind
 from modelrunner.operations.export.plan import checked_name
-from modelrunner.operations.export.served import systemd
-from modelrunner.operations.export.served.plan import ServedPlan
+from modelrunner.operations.export.served import compose, kubernetes, launchd, systemd
+from modelrunner.operations.export.served.plan import HOME, ServedPlan
+from modelrunner.operations.export.systemd import hidden
 
-SERVED = {
-    Kind.COMPOSE: "compose",
-    Kind.K8S: "kubernetes",
-    Kind.KUBERNETES: "kubernetes",
-    Kind.SYSTEMD: "systemd",
-    Kind.LAUNCHD: "launchd",
+SERVED: Mapping[Kind, Callable[[ServedPlan], dict[str, str]]] = {
+    Kind.COMPOSE: compose.files,
+    Kind.K8S: kubernetes.files,
+    Kind.KUBERNETES: kubernetes.files,
+    Kind.SYSTEMD: systemd.files,
+    Kind.LAUNCHD: launchd.files,
 }
-"""The kinds that `serve` can be exported as."""
+"""The kinds that `serve` can be exported as, and what writes their files."""
 
 _SERVER = "modelrunner"
 
@@ -100,9 +100,10 @@ def export_served(
     # none of these kinds needs the files of this machine
     found = [exporter.planned(Kind.COMPOSE, text, replace(request, name=None)) for text in texts]
     models = {str(each.plan.pinned.digest): each.plan for each in found}
+    name = checked_name(request.name) if request.name else _SERVER
     plan = ServedPlan(
         models=tuple(models.values()),
-        name=checked_name(request.name) if request.name else _SERVER,
+        name=name,
         port=request.port,
         context=request.context,
         kv_type=request.kv_type,
@@ -111,15 +112,24 @@ def export_served(
         origin=exporter.installation.origin,
         program=served.program,
         key_file=served.key_file or _key_file(kind, served),
-        home=served.home if kind is Kind.LAUNCHD else None,
+        home=_home(kind, name, served),
     )
     warnings = [f"{each.plan.alias}: {warning}" for each in found for warning in each.warnings]
-    if kind is Kind.SYSTEMD and (problem := systemd.problem(plan)) is not None:
+    if kind is Kind.SYSTEMD and (problem := hidden(plan.program[0])) is not None:
         warnings.append(problem)
     if not all(each.report.estimate.is_complete for each in found):
         warnings.append("the memory estimate is incomplete: the limit may be too low")
-    module = import_module(f"{__package__}.{SERVED[kind]}")
-    return ServedExport(kind, plan, module.files(plan), tuple(warnings))
+    return ServedExport(kind, plan, SERVED[kind](plan), tuple(warnings))
+
+
+def _home(kind: Kind, name: str, served: ServedRequest) -> str:
+    match kind:
+        case Kind.SYSTEMD:
+            return f"/var/lib/{name}"
+        case Kind.LAUNCHD:
+            return served.home
+        case _:
+            return HOME
 
 
 def _key_file(kind: Kind, served: ServedRequest) -> str:

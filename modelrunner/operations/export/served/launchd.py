@@ -20,7 +20,7 @@ def files(plan: ServedPlan) -> dict[str, str]:
     value: dict[str, object] = {
         "Label": label,
         "ProgramArguments": [*plan.program, *plan.arguments(None, plan.port, plan.key_file)],
-        "EnvironmentVariables": {"MODELRUNNER_HOME": plan.home or "", "PATH": _PATH},
+        "EnvironmentVariables": {"MODELRUNNER_HOME": plan.home, "PATH": _PATH},
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": 10,

@@ -1,30 +1,26 @@
 """What every export of `serve` says: which models, where, with which key, in how much memory."""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from modelrunner.errors import UsageError
-from modelrunner.operations.export.plan import (
-    GIT_PULLER,
-    MIB,
-    PULLER,
-    ExportPlan,
-    lines_of,
-)
+from modelrunner.operations.export.plan import APART_MIB, MIB, ExportPlan, lines_of
+from modelrunner.operations.export.pulling import LIBRARY, python_image
 from modelrunner.units import format_size
 
 HOME = "/models"
 """Where a container keeps the models: `MODELRUNNER_HOME`."""
+
+ENVIRONMENT = {"HOME": "/tmp", "MODELRUNNER_HOME": HOME}  # noqa: S108 - the container's own
+"""The variables of this program in a container."""
 
 INSIDE = 12434
 """Where `serve` listens in its container."""
 
 ANY = "0.0.0.0"  # noqa: S104 - of its own
 _GATEWAY = 256 * MIB
-_LIBRARY = "/tmp/lib"  # noqa: S108 - the container's own
 _SCRIPT = (
-    f'pip install --quiet --no-cache-dir --target {_LIBRARY} "$0"'
-    f' && PYTHONPATH={_LIBRARY} exec python -m modelrunner "$@"'
+    f'pip install --quiet --no-cache-dir --target {LIBRARY} "$0"'
+    f' && PYTHONPATH={LIBRARY} exec python -m modelrunner "$@"'
 )
 _METRICS = "/metrics"
 HEALTH = "/health"
@@ -45,7 +41,7 @@ class ServedPlan:
         origin: Where this copy of the program came from, in words.
         program: The command of this program on a machine.
         key_file: The file with the API key there.
-        home: Where models are kept there; None leaves it to the kind.
+        home: Where models are kept there.
     """
 
     models: tuple[ExportPlan, ...]
@@ -58,7 +54,7 @@ class ServedPlan:
     origin: str
     program: tuple[str, ...]
     key_file: str
-    home: str | None = None
+    home: str
 
     @property
     def request(self) -> int:
@@ -106,7 +102,7 @@ class ServedPlan:
     @property
     def container_image(self) -> str:
         """The image of a container."""
-        return self.image or (GIT_PULLER if "@ git+" in (self.source or "") else PULLER)
+        return self.image or python_image(self.source or "")
 
     def notes(self, *more: str) -> list[str]:
         """What a person who reads the file should know, line by line."""
@@ -114,8 +110,9 @@ class ServedPlan:
         memory = (
             f"Memory: {format_size(self.request)} ({self.request} bytes) with all models loaded,"
             " as `modelrunner estimate` has it for one request at a time. The limit of"
-            f" {self.limit // MIB} MiB is a tenth more, 640 MiB for each model, and 256 MiB for"
-            " the gateway. For more requests at a time, raise --parallel and the memory."
+            f" {self.limit // MIB} MiB is a tenth more, {APART_MIB} MiB for each model, and"
+            f" {_GATEWAY // MIB} MiB for the gateway. For more requests at a time, raise"
+            " --parallel and the memory."
         )
         probes = (
             f"Health: GET {HEALTH}, without a key. Metrics for Prometheus: GET {_METRICS}, with"
@@ -129,8 +126,3 @@ class ServedPlan:
             *more,
         ]
         return [line for note in notes for line in lines_of(note)]
-
-
-def environment(home: PurePosixPath | str) -> dict[str, str]:
-    """The variables of this program in a container."""
-    return {"HOME": "/tmp", "MODELRUNNER_HOME": str(home)}  # noqa: S108 - the container's own

@@ -3,26 +3,23 @@
 The key is a credential: systemd reads the file as root, and shows it to the service alone.
 """
 
-from modelrunner.operations.export.plan import MIB
 from modelrunner.operations.export.served.plan import ServedPlan
-from modelrunner.operations.export.systemd import HARDENING
+from modelrunner.operations.export.systemd import INSTALL, ON_CPU, bounded, how_to_install
 from modelrunner.operations.export.unit_text import Entries, command, text, unit, word
 
 _KEY = "${CREDENTIALS_DIRECTORY}/api-key"
-_HOMES = ("/home/", "/root/", "/run/user/")
+"""Where the service finds the key: systemd itself looks the variable up."""
 
 
 def files(plan: ServedPlan) -> dict[str, str]:
     """The files by their names."""
-    home = plan.home or f"/var/lib/{plan.name}"
-    line = command([*plan.program, *plan.arguments(None, plan.port, "KEY")])
+    words = [*plan.program, *plan.arguments(None, plan.port, _KEY)]
     how = plan.notes(
         f"Key: write one to {plan.key_file}, such as `openssl rand -hex 32`, readable by root"
         " alone.",
-        f"Install: copy it to /etc/systemd/system/{plan.name}.service; then run `systemctl "
-        f"daemon-reload` and `systemctl enable --now {plan.name}`.",
-        f"Models are downloaded to {home} at the first start.",
-        "It runs on the CPU: a GPU needs PrivateDevices=no and its devices in DeviceAllow=.",
+        how_to_install(plan.name),
+        f"Models are downloaded to {plan.home} at the first start.",
+        ON_CPU,
     )
     names = ", ".join(model.alias for model in plan.models)
     sections: dict[str, Entries] = {
@@ -33,31 +30,16 @@ def files(plan: ServedPlan) -> dict[str, str]:
         ],
         "Service": [
             ("Type", "exec"),
-            # systemd itself looks this variable up
-            ("ExecStart", line.replace("--api-key-file KEY", f"--api-key-file {_KEY}")),
+            ("ExecStart", " ".join(each if each == _KEY else command([each]) for each in words)),
             ("LoadCredential", word(f"api-key:{plan.key_file}")),
             ("StateDirectory", plan.name),
             ("StateDirectoryMode", "0700"),
-            ("Environment", word(f"HOME={home}")),
-            ("Environment", word(f"MODELRUNNER_HOME={home}")),
-            ("MemoryMax", f"{plan.limit // MIB}M"),
-            ("MemorySwapMax", "0"),
-            ("TasksMax", "1024"),
-            *HARDENING,
+            ("Environment", word(f"HOME={plan.home}")),
+            ("Environment", word(f"MODELRUNNER_HOME={plan.home}")),
+            *bounded(plan.limit),
             ("Restart", "on-failure"),
             ("RestartSec", "5"),
         ],
-        "Install": [("WantedBy", "multi-user.target")],
+        "Install": INSTALL,
     }
     return {f"{plan.name}.service": unit(sections, how)}
-
-
-def problem(plan: ServedPlan) -> str | None:
-    """What keeps the unit from starting; None for nothing that is known."""
-    program = plan.program[0]
-    if not program.startswith(_HOMES):
-        return None
-    return (
-        f"{program} is in a home directory, which the service cannot see: install modelrunner"
-        " elsewhere, such as in /opt/modelrunner, and name it with --program"
-    )
