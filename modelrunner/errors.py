@@ -4,6 +4,7 @@
 ModelRunnerError                          1
 + UsageError                              2   options that cannot be combined
   + InvalidReferenceError                     a name that is not a valid model reference
+  + CacheTypeError                            a type of KV cache that llama.cpp lacks for a model
   + ConfigError                               config.toml, the environment, the store's place
     + StoreVersionError                       a store that a newer modelrunner wrote
     + StoreAccessError                        a store that may not be written
@@ -134,6 +135,10 @@ class InvalidReferenceError(UsageError):
     """The text is not a valid model reference."""
 
     code = "invalid_reference"
+
+
+class CacheTypeError(UsageError):
+    """llama.cpp does not have the type of the KV cache for a model."""
 
 
 class ConfigError(UsageError):

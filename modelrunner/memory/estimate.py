@@ -82,7 +82,7 @@ def estimate(shape: ModelShape, load: Load, *, projector: int | None = None) -> 
         projector: Bytes of the projector's file, where one is used too.
 
     Raises:
-        UsageError: llama.cpp does not have the types of the cache for this model.
+        CacheTypeError: llama.cpp does not have the types of the cache for this model.
     """
     check_cache(shape, load)
     notes = tuple(_notes(shape, load))

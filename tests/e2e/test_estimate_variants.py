@@ -55,6 +55,23 @@ def test_where_no_variant_fits_the_budget_it_is_exit_code_7(cli: CommandLine, ma
     assert json.loads(done.stderr)["error"]["code"] == "does_not_fit"
 
 
+def test_a_variant_that_cannot_have_the_cache_type_is_marked_and_the_others_are_estimated(
+    cli: CommandLine, registry: Registry, many: str, tmp_path: Path
+) -> None:
+    sizes = {f"llama.attention.{part}_length": 32 for part in ("key", "value")}
+    content = tiny_gguf(tmp_path / "wide.gguf", metadata=sizes).read_bytes()
+    registry.add(docker_artifact(content), "team/many", ["wide"])
+    done = cli("estimate", many, "--variants", "--budget", "4MiB", "--kv-type", "q8_0")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines()[2:5]]
+    assert {row[0].rstrip(","): row[-2:] for row in rows}["wide"] == ["fits", "2048"]
+    assert done.stdout.splitlines()[5:] == [
+        f"note: {tag}: KV cache type q8_0 packs 32 numbers, which do not divide this model's keys"
+        " of 8"
+        for tag in ("large", "small-Q4_0")
+    ]
+
+
 def test_variants_are_those_of_a_repository(cli: CommandLine, many: str) -> None:
     done = cli("estimate", f"{many}:large", "--variants")
     assert (done.returncode, done.stdout) == (2, "")

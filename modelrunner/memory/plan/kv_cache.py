@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, repeat
 
-from modelrunner.errors import UsageError
+from modelrunner.errors import CacheTypeError
 from modelrunner.memory.model.parts import Layer
 from modelrunner.memory.model.shape import ModelShape
 from modelrunner.memory.plan.load import CACHE_TYPES, Load, is_packed, padded
@@ -21,11 +21,11 @@ def check_cache(shape: ModelShape, load: Load) -> None:
     """Accept types of the cache that llama.cpp has for a model.
 
     Raises:
-        UsageError: It would refuse to start with them.
+        CacheTypeError: It would refuse to start with them.
     """
     problem = _problem(shape, load)
     if problem is not None:
-        raise UsageError(problem[0], hint=problem[1])
+        raise CacheTypeError(problem[0], hint=problem[1])
 
 
 def takes(shape: ModelShape, load: Load) -> bool:

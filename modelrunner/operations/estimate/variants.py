@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from modelrunner.cards.card import Card
+from modelrunner.cards.card import Card, Variant
 from modelrunner.errors import (
+    CacheTypeError,
     IntegrityError,
     ModelNotFoundError,
     ModelRunnerError,
@@ -175,12 +176,14 @@ def _look(
             report = place.estimator.of_remote(place.source, pinned, request, facts)
             return replace(found, report=report)
         problem = f"not looked at: the repository has more than {MAX_HEADERS} models"
+    except CacheTypeError as exc:
+        # a card without a shape would not tell
+        return replace(found, problem=exc.message)
     except _UNREADABLE as exc:
         problem = exc.message
     if variant is None or variant.size_bytes is None:
         return replace(found, problem=problem)
-    report = place.estimator.of_card(named.short, place.card, variant, request)
-    return replace(found, report=report, problem=problem)
+    return _by_card(replace(found, problem=problem), place.estimator, place.card, variant, request)
 
 
 def _without_registry(
@@ -205,9 +208,23 @@ def _without_registry(
         if variant.size_bytes is None or not variant.tags or named & set(variant.tags):
             continue
         name = reference.with_tag(_telling(variant.tags))
-        report = estimator.of_card(name.short, card, variant, request)
-        found.append(Candidate(name, variant.tags, None, report))
+        found.append(_by_card(Candidate(name, variant.tags), estimator, card, variant, request))
     return found
+
+
+def _by_card(
+    found: Candidate,
+    estimator: Estimator,
+    card: Card | None,
+    variant: Variant,
+    request: EstimateRequest,
+) -> Candidate:
+    """A candidate with what its card says of it."""
+    try:
+        report = estimator.of_card(found.reference.short, card, variant, request)
+    except CacheTypeError as exc:
+        return replace(found, problem=exc.message)
+    return replace(found, report=report)
 
 
 def _telling(tags: Sequence[str]) -> str:

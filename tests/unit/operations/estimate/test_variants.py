@@ -1,7 +1,9 @@
 """Every model of a repository, and the one to take; from a real registry on loopback."""
 
+import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,36 @@ def test_what_cannot_be_run_is_listed_with_its_problem(
     best = found.best()
     assert best is not None
     assert best.reference.tag == "large"
+
+
+def test_a_cache_type_that_one_model_cannot_have_is_a_problem_of_that_model_alone(
+    estimator: Estimator, registry: Registry, name: str, tmp_path: Path
+) -> None:
+    sizes = {f"llama.attention.{part}_length": 32 for part in ("key", "value")}
+    registry.add(docker_artifact(model(tmp_path, 1, **sizes)), "team/many", ["wide"])
+    request = EstimateRequest(kv_type="q8_0")
+    found = {entry.reference.tag: entry for entry in variants(estimator, name, request).candidates}
+    refused = "KV cache type q8_0 packs 32 numbers, which do not divide this model's keys of 8"
+    problems = {tag: entry.problem for tag, entry in found.items()}
+    assert problems == {"wide": None} | dict.fromkeys(("large", "middle-Q4_0", "small"), refused)
+    assert found["wide"].verdict == "fits"
+    assert found["small"].verdict == "unknown"
+
+
+def test_a_cache_type_is_checked_where_only_a_card_knows_the_model(
+    offline: Estimator, tmp_path: Path
+) -> None:
+    card = (Catalog.load().folder / "smollm2.md").read_text()
+    text, count = re.subn(r"(\| Head size .*?)64", r"\g<1>40", card)
+    assert count == 1
+    (tmp_path / "smollm2.md").write_text(text)
+    estimator = replace(offline, catalog=lambda: Catalog.load(tmp_path))
+    found = variants(estimator, "ai/smollm2", EstimateRequest(kv_type="q8_0")).candidates
+    problems = {entry.problem for entry in found}
+    assert "KV cache type q8_0 packs 32 numbers, which do not divide this model's keys of 40" in (
+        problems
+    )
+    assert all(entry.report is None for entry in found if entry.problem)
 
 
 def test_headers_and_tags_are_bounded_and_the_rest_is_told(
