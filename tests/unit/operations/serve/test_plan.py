@@ -14,6 +14,7 @@ from modelrunner.operations.package.package import Ingredients, package
 from modelrunner.operations.serve.plan import ServePlan, plan_serving, rooms_of
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
+from tests.support.gguf import tiny_gguf
 
 MIB = 1024**2
 HOST = Device(
@@ -75,6 +76,45 @@ def test_a_budget_that_is_too_small_shortens_the_context_until_it_fits(
         plan(store, talker, request, budget=budget)
     assert f"needs {format_size(memory)} of the {mebibytes}.00 MiB budget" in found.line
     assert f"context {spec.context} of 8192" in found.line
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "kind", "context"), [(2, "f16", 256), (6, "q8_0", 3584), (14, "f16", 8192)]
+)
+def test_a_budget_gets_a_tighter_cache_where_that_makes_a_short_context_longer(
+    store: Store, talker: StoredModel, mebibytes: int, kind: str, context: int
+) -> None:
+    found = plan(store, talker, budget=mebibytes * MIB)
+    spec = found.served.spec
+    assert (spec.cache_type_k, spec.cache_type_v, spec.context) == (kind, kind, context)
+    assert (f"context {context} of 8192, its cache q8_0" in found.line) == (kind == "q8_0")
+
+
+@pytest.mark.parametrize(
+    ("types", "kinds"),
+    [
+        ({"kv_type": "f16"}, ("f16", "f16")),
+        ({"kv_type_v": "f16"}, ("f16", "f16")),
+        ({"kv_type": "f16", "kv_type_v": "q8_0"}, ("f16", "q8_0")),
+    ],
+)
+def test_a_budget_leaves_types_of_the_cache_that_were_asked_for(
+    store: Store, talker: StoredModel, types: dict[str, str], kinds: tuple[str, str]
+) -> None:
+    request = LaunchRequest(threads=4, **types)
+    spec = plan(store, talker, request, budget=6 * MIB).served.spec
+    assert (spec.cache_type_k, spec.cache_type_v) == kinds
+    assert spec.context < 3584
+
+
+def test_a_budget_does_not_get_a_type_of_cache_that_the_model_cannot_have(
+    store: Store, tmp_path: Path
+) -> None:
+    model = stored(store, tiny_gguf(tmp_path / "tiny.gguf"))  # keys of 8
+    whole = plan(store, model).served
+    found = plan(store, model, budget=(whole.memory or 0) - 64 * 1024).served
+    assert (found.spec.cache_type_k, found.spec.cache_type_v) == ("f16", "f16")
+    assert found.spec.context < whole.spec.context
 
 
 def test_conversations_at_a_time_are_fewer_where_the_budget_asks_for_it(
