@@ -380,14 +380,19 @@ def chosen(
         return replace(request, context=tokens)
 
     usual = with_context(request)
-    free = request.kv_type is None and request.kv_type_v is None
-    if not free or (usual.context or 0) >= min(worth, most):
-        return usual
-    tight = replace(request, kv_type=TIGHT_CACHE)
-    if not takes(shape, tight.load(1)):
+    tight = tighter(request, shape) if (usual.context or 0) < min(worth, most) else None
+    if tight is None:
         return usual
     tight = with_context(tight)
     return tight if (tight.context or 0) > (usual.context or 0) else usual
+
+
+def tighter(request: LaunchRequest, shape: ModelShape) -> LaunchRequest | None:
+    """The request with a tighter cache; None if a type was asked for, or the model has no such."""
+    if request.kv_type is not None or request.kv_type_v is not None:
+        return None
+    tight = replace(request, kv_type=TIGHT_CACHE)
+    return tight if takes(shape, tight.load(1)) else None
 
 
 def adapter_file(model: StoredModel) -> Path | None:

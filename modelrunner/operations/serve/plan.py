@@ -10,7 +10,6 @@ from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.estimate import Estimate, estimate
 from modelrunner.memory.fit import Budget, fit, longest_context
 from modelrunner.memory.model.shape import ModelShape
-from modelrunner.memory.plan.kv_cache import takes
 from modelrunner.memory.plan.load import PADDING, Load
 from modelrunner.memory.retained import Retained, room_beside
 from modelrunner.operations.estimate.observations import weights_key
@@ -22,11 +21,11 @@ from modelrunner.operations.launch.beside import (
 )
 from modelrunner.operations.launch.plan import (
     SHORT_CONTEXT,
-    TIGHT_CACHE,
     LaunchPlan,
     adapter_file,
     keeping,
     plan_launch,
+    tighter,
     with_retained,
 )
 from modelrunner.operations.launch.request import LaunchRequest
@@ -166,11 +165,9 @@ def _narrowed(
             budget,
             f"use --context {longest} or less" if longest else _larger(demand, request),
         )
-    free = request.kv_type is None and request.kv_type_v is None
-    if free and (longest or 0) < min(SHORT_CONTEXT, most):
-        tight = replace(request, kv_type=TIGHT_CACHE)
-        known = takes(demand.shape, tight.load(1))
-        packed = demand.longest(tight.load(1), budget) if known else None
+    tight = tighter(request, demand.shape) if (longest or 0) < min(SHORT_CONTEXT, most) else None
+    if tight is not None:
+        packed = demand.longest(tight.load(1), budget)
         if (packed or 0) > (longest or 0):
             request, longest = tight, packed
     if longest is None:
