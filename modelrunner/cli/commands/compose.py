@@ -1,6 +1,5 @@
 """`modelrunner compose`: what Docker Compose calls for `provider: type: modelrunner`."""
 
-import shlex
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from modelrunner.cli.context import Context, command
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.serve.provider import Provider
-from modelrunner.serve.apis.docker.flags import settings_of
+from modelrunner.serve.apis.docker.flags import flags_of, settings_of
 from modelrunner.serve.client.errors import RefusalError
 
 _PARAMETERS = (
@@ -111,10 +110,9 @@ def compose(
 
 def _settings(flags: str) -> list[str]:
     try:
-        found = settings_of(shlex.split(flags))
-    except (RefusalError, ValueError) as exc:
-        message = exc.message if isinstance(exc, RefusalError) else "a quote has no end"
+        found = settings_of(flags_of({"raw-runtime-flags": flags}))
+    except RefusalError as exc:
         raise UsageError(
-            f"runtime-flags: {message}", hint="use flags such as `--threads 4 --temp 0`"
+            exc.message, hint="use `runtime-flags` such as `--threads 4 --temp 0`"
         ) from exc
     return [word for key, value in found.items() for word in ("--set", f"{key}={value}")]

@@ -7,17 +7,16 @@ that runs. `docker-model compose` is the command `compose`.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import CommandWithFlags
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.net import http_connection, http_url, is_loopback
 from modelrunner.operations.serve.keys import KEY_VARIABLE
-from modelrunner.operations.serve.provider import DESKTOP
+from modelrunner.operations.serve.provider import url_for_containers
 from modelrunner.runtime.child import probe
 from modelrunner.serve.process.records import running
 from modelrunner.text import sanitize_line
@@ -34,7 +33,7 @@ _METADATA = {
 }
 _ASK_S = 30.0
 _PULL_S = 3600.0
-_OK, _ACCEPTED = 200, 202
+_OK, _ACCEPTED, _NO_KEY = 200, 202, 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class _Server:
         """Return the server that the environment names, or one that runs.
 
         Raises:
-            RuntimeFailedError: There is none.
+            RuntimeFailedError: No server is running.
         """
         key = context.environ.get(KEY_VARIABLE, "")
         said = context.environ.get(_HOST_VARIABLE, "").rstrip("/")
@@ -71,17 +70,13 @@ class _Server:
                 "no server is running", hint="start one: `modelrunner serve --all --detach`"
             )
         record = records[0]
-        parts = urlsplit(record.url)
-        outward = record.url
-        if is_loopback(parts.hostname or ""):
-            outward = http_url(DESKTOP, parts.port or 0, parts.scheme)
-        return cls(record.url, outward, key, record.fingerprint)
+        return cls(record.local_url, url_for_containers(record.url), key, record.fingerprint)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - it is whatever the server says
         """Return the JSON at an address.
 
         Raises:
-            RuntimeFailedError: There is none.
+            RuntimeFailedError: The server refuses, or does not answer.
         """
         answer = probe.get(
             f"{self.url}{path}",
@@ -89,8 +84,17 @@ class _Server:
             timeout_s=_ASK_S,
             fingerprint=self.fingerprint,
         )
-        if answer is None or answer.status != _OK:
+        if answer is None:
             raise self._silent()
+        if answer.status == _NO_KEY:
+            raise RuntimeFailedError(
+                f"the server at {self.url} needs an API key",
+                hint=f"put it into the environment variable {KEY_VARIABLE}",
+            )
+        if answer.status != _OK:
+            raise RuntimeFailedError(
+                f"{self.url}{path}: HTTP status {answer.status}", hint="`modelrunner logs` has more"
+            )
         return answer.body
 
     def post(self, path: str, value: Mapping[str, object], timeout_s: float) -> Iterator[bytes]:
@@ -99,7 +103,7 @@ class _Server:
         Raises:
             RuntimeFailedError: The server refuses, or does not answer.
         """
-        connection = http_connection(self.url, timeout_s)
+        connection = probe.connection_to(self.url, timeout_s, self.fingerprint)
         headers = {"Content-Type": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
@@ -110,7 +114,7 @@ class _Server:
                 said = sanitize_line(reply.read(64 * 1024).decode(errors="replace"))
                 raise RuntimeFailedError(said, hint="`modelrunner logs` has more")
             yield from reply
-        except OSError as exc:
+        except (OSError, HTTPException) as exc:
             raise self._silent() from exc
         finally:
             connection.close()

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelrunner.disk.files import STATE_HINT, disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
 from modelrunner.errors import RuntimeFailedError, UsageError
-from modelrunner.net import interface_address, is_loopback
+from modelrunner.net import http_url, interface_address, ip_of, is_loopback
 from modelrunner.operations.serve.keys import KEY_VARIABLE
 from modelrunner.serve.process.control import end
 from modelrunner.serve.process.records import Record, running
@@ -27,10 +28,26 @@ from modelrunner.wire import parse_object
 _BRIDGE = "docker0"
 """The interface of Docker Engine on Linux: its address is this machine for all containers."""
 
-DESKTOP = "host.docker.internal"
+_DESKTOP = "host.docker.internal"
 """How containers of Docker Desktop call this machine's loopback."""
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+
+
+def url_for_containers(url: str) -> str:
+    """Return the address at which containers reach a server on this machine.
+
+    Args:
+        url: Where it listens.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    address = ip_of(host)
+    if address is not None and address.is_unspecified:
+        host = interface_address(_BRIDGE) or _DESKTOP
+    elif is_loopback(host):
+        host = _DESKTOP
+    return http_url(host, parts.port or 0, parts.scheme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +68,7 @@ class Provided:
 
     def variables(self) -> Mapping[str, str]:
         """Return what Compose sets in the services that depend on this one, after its name."""
-        scheme, _, rest = self.url.partition("://")
-        host, _, port = rest.rpartition(":")
-        if is_loopback(host):
-            host = DESKTOP
-        url = f"{scheme}://{host}:{port}/engines/v1/"
+        url = f"{url_for_containers(self.url)}/engines/v1/"
         # a client without a key of its own sends something, which is not looked at
         key = self.key or "none"
         return {"MODEL": ",".join(self.models), "URL": url, "API_KEY": key}

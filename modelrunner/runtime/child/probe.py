@@ -42,7 +42,7 @@ def get(
     Raises:
         RuntimeFailedError: The server's certificate is not trusted.
     """
-    return _request(_connection(url, timeout_s, fingerprint), "GET", url, None, api_key)
+    return _request(connection_to(url, timeout_s, fingerprint), "GET", url, None, api_key)
 
 
 def post(
@@ -54,11 +54,12 @@ def post(
     fingerprint: str | None = None,
 ) -> Answer | None:
     """Post JSON; as `get`."""
-    connection = _connection(url, timeout_s, fingerprint)
+    connection = connection_to(url, timeout_s, fingerprint)
     return _request(connection, "POST", url, json.dumps(value), api_key)
 
 
-def _connection(url: str, timeout_s: float, fingerprint: str | None) -> "HTTPConnection":
+def connection_to(url: str, timeout_s: float, fingerprint: str | None) -> "HTTPConnection":
+    """Return a connection to a server, not open yet, which accepts one certificate if given."""
     if fingerprint is None:
         return http_connection(url, timeout_s)
     # few servers have a certificate, and every command loads this module

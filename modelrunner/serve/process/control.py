@@ -8,10 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from modelrunner.errors import ModelNotFoundError, RuntimeFailedError
-from modelrunner.net import http_url, local_host
 from modelrunner.runtime.child import probe
 from modelrunner.serve.process.records import CONTROL, Record, running
 from modelrunner.text import sanitize_line
@@ -136,7 +134,7 @@ def end(record: Record) -> None:
 
 def _states(record: Record) -> list[ModelState]:
     answer = probe.get(
-        f"{_address(record)}{CONTROL}models",
+        f"{record.local_url}{CONTROL}models",
         api_key=record.control_key,
         timeout_s=_ASK_S,
         fingerprint=record.fingerprint,
@@ -158,7 +156,7 @@ def _post(record: Record, what: str, value: Mapping[str, object]) -> probe.Answe
     Raises:
         RuntimeFailedError: It does not answer.
     """
-    url = f"{_address(record)}{CONTROL}{what}"
+    url = f"{record.local_url}{CONTROL}{what}"
     answer = probe.post(
         url,
         value,
@@ -177,11 +175,6 @@ def _deaf(record: Record) -> RuntimeFailedError:
         hint="stop it with `modelrunner stop --all`",
         pid=record.pid,
     )
-
-
-def _address(record: Record) -> str:
-    parts = urlsplit(record.url)
-    return http_url(local_host(parts.hostname or ""), parts.port or 0, parts.scheme)
 
 
 def _wait_for_end(record: Record) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelrunner.disk.files import STATE_HINT, disk_errors, write_lightly
 from modelrunner.disk.inside import read_inside
+from modelrunner.net import http_url, local_host
 from modelrunner.system.processes import process_start
 from modelrunner.wire import parse_json
 
@@ -44,6 +46,12 @@ class Record:
     models: tuple[str, ...]
     control_key: str = field(repr=False)
     fingerprint: str | None = None
+
+    @property
+    def local_url(self) -> str:
+        """Where programs on this machine reach it."""
+        parts = urlsplit(self.url)
+        return http_url(local_host(parts.hostname or ""), parts.port or 0, parts.scheme)
 
     def runs(self) -> bool:
         """Whether the process is there, and the same."""
