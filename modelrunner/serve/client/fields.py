@@ -132,13 +132,7 @@ def read_object(raw: bytes | bytearray) -> Mapping[str, Any]:
     return value
 
 
-def read_fields(raw: bytes | bytearray) -> Fields:
-    """Return what matters of a body.
-
-    Raises:
-        InvalidBodyError: It is not a request.
-    """
-    value = read_object(raw)
+def _fields(value: Mapping[str, Any], raw: bytes | bytearray) -> Fields:
     model, count, dimensions = (value.get(name) for name in ("model", "n", "dimensions"))
     if model is not None and not isinstance(model, str):
         raise InvalidBodyError("the field `model` is not a string", "invalid_model")
@@ -165,7 +159,22 @@ def read(raw: bytes | bytearray) -> tuple[Mapping[str, Any], Sequence[bytes]]:
     Raises:
         InvalidBodyError: It is not a request.
     """
-    found = asdict(read_fields(raw))
+    return found_in(read_object(raw), raw)
+
+
+def found_in(
+    value: Mapping[str, Any], raw: bytes | bytearray
+) -> tuple[Mapping[str, Any], Sequence[bytes]]:
+    """Return what `read` does of a body that is parsed already, or was just made.
+
+    Args:
+        value: The body.
+        raw: The same as it is sent.
+
+    Raises:
+        InvalidBodyError: It is not a request.
+    """
+    found = asdict(_fields(value, raw))
     tools = found.pop("tools")
     return found, (tools,) if tools else ()
 

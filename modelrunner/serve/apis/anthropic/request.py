@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelrunner.serve.apis.anthropic.content import chat_messages, system_text
-from modelrunner.serve.client.fields import InvalidBodyError, read, read_object
+from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import listed, sanitize_line
 
 Request = Mapping[str, Any]
@@ -40,11 +40,12 @@ def translate(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
     system = system_text(value.get("system"))
     front = [] if system is None else [{"role": "system", "content": system}]
     chat: dict[str, Any] = {
+        # first: where they begin is found at once
+        "messages": [*front, *chat_messages(value.get("messages"))],
         **{name: each for name, each in value.items() if name not in _CONSUMED},
         **{name: value[name] for name in _SAME if value.get(name) is not None},
         **_tools(value),
         **_form(value),
-        "messages": [*front, *chat_messages(value.get("messages"))],
         "stream": True,
         "stream_options": {"include_usage": True},
         # with it the tokens of the prompt are known at the start, where clients read them
@@ -55,7 +56,7 @@ def translate(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
         # only with `verbose` does the runtime say which of them it was
         chat |= {"stop": stops, "verbose": True}
     body = json.dumps(chat, separators=(",", ":")).encode()
-    found = {**read(body)[0], "effort": _effort(value)}
+    found = {**found_in(chat, body)[0], "effort": _effort(value)}
     return {"fields": found, "stream": value.get("stream") is True}, (body,)
 
 

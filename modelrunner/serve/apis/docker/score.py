@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from modelrunner.serve.client.fields import InvalidBodyError, read_object
+from modelrunner.serve.client.fields import Fields, InvalidBodyError, found_in, read_object
 from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
@@ -28,13 +28,12 @@ class Score:
         Raises:
             RefusalError: It is not one.
         """
-        _, (body,) = await self.bodies.run(as_rerank, raw)
-        asked = bytearray(body)
-        return Question("rerank", asked, await self.bodies.understand(asked), _scored)
+        found, (body,) = await self.bodies.run(as_rerank, raw)
+        return Question("rerank", bytearray(body), Fields(**found), _scored)
 
 
 def as_rerank(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
-    """Return the body of a rerank request for one of scores.
+    """Return what matters of a request for scores, and the body of one for `rerank`.
 
     Raises:
         InvalidBodyError: The texts are missing, or are several pairs.
@@ -49,7 +48,8 @@ def as_rerank(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
     asked: dict[str, Any] = {"query": first[0], "documents": second}
     if "model" in value:
         asked["model"] = value["model"]
-    return {}, [json.dumps(asked).encode()]
+    body = json.dumps(asked).encode()
+    return found_in(asked, body)[0], [body]
 
 
 def _texts(value: Mapping[str, Any], name: str) -> list[str]:

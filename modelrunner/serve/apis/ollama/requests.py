@@ -10,7 +10,7 @@ from typing import Any
 
 from modelrunner.serve.apis.ollama import history
 from modelrunner.serve.apis.ollama.options import answer_form, sampling, whole
-from modelrunner.serve.client.fields import InvalidBodyError, read, read_object
+from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import sanitize_line
 
 Found = tuple[Mapping[str, Any], Sequence[bytes]]
@@ -119,8 +119,9 @@ def _found(
     if not isinstance(keep_alive, bool | str | int | float | None):
         raise InvalidBodyError("`keep_alive` is not a duration", "invalid_keep_alive")
     context = options.get("num_ctx")
-    sent = json.dumps({**body, "model": model}, separators=(",", ":")).encode()
-    fields, _tools = read(sent)
+    asked = {**body, "model": model}
+    sent = json.dumps(asked, separators=(",", ":")).encode()
+    fields, _tools = found_in(asked, sent)
     found = {
         "fields": fields,
         "model": model,

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelrunner.serve.apis.responses.items import Conversation, as_listed, listed_items
 from modelrunner.serve.apis.responses.tools import Tools
-from modelrunner.serve.client.fields import InvalidBodyError, read, read_object
+from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_object
 
@@ -123,10 +123,11 @@ def translate(raw: bytes, kept: bytes) -> tuple[Mapping[str, Any], Sequence[byte
         raise InvalidBodyError("`input` is empty", "invalid_value")
     asked = _asked(value)
     chat = {
+        # first: where they begin is found at once
+        "messages": conversation.all(),
         **{name: each for name, each in value.items() if name not in _CONSUMED},
         **_sampling(value, asked),
         **_form(value),
-        "messages": conversation.all(),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -139,7 +140,7 @@ def translate(raw: bytes, kept: bytes) -> tuple[Mapping[str, Any], Sequence[byte
     body = _encoded(chat)
     found = {
         **asked,
-        "fields": read(body)[0],
+        "fields": found_in(chat, body)[0],
         "custom": tools.custom,
         "namespaces": tools.namespaces,
         "items": [],
