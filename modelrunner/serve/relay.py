@@ -31,8 +31,7 @@ from modelrunner.serve.client.errors import (
 from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.models import Kind, Served
-from modelrunner.serve.observability.latency import Timing, observe
-from modelrunner.serve.observability.metrics import Metrics
+from modelrunner.serve.observability.latency import Timing, observe, only_counts
 from modelrunner.serve.observability.request_log import Recording
 from modelrunner.serve.observability.usage import Usage
 from modelrunner.serve.pool import BusyError, ModelPool
@@ -91,8 +90,6 @@ ENDPOINTS: dict[str, Kind | None] = {
 
 _UNVERSIONED = ("infill", "apply-template", "tokenize", "detokenize", "props")
 """Where runtimes have no `/v1` before it."""
-
-_COUNTING = ("messages/count_tokens", "responses/input_tokens", "chat/completions/input_tokens")
 
 
 @dataclass(slots=True)
@@ -159,14 +156,12 @@ class Relay:
 
     Attributes:
         pool: The models.
-        metrics: What counts requests.
         endpoint: What clients ask.
         bodies: What reads bodies.
         translate: What puts requests into the words of a runtime; None where they are in them.
     """
 
     pool: ModelPool
-    metrics: Metrics
     endpoint: str
     bodies: Bodies
     translate: Callable[[Scope, bytearray], Awaitable[Question | Known]] | None = None
@@ -193,15 +188,15 @@ class Relay:
                 streams=state.streams,
                 usage=state.usage,
             )
-            self._count(state, begun)
-            observe(self.metrics, self.endpoint, state.model, state.status, timing)
+            self._count(state, timing)
+            observe(self.pool.metrics, self.endpoint, state.model, state.status, timing)
             self.pool.requests.add(_entry(scope, state, timing))
             _log.info(
                 "%s %s %s %.2f s %s%s",
                 state.status,
                 self.endpoint,
                 state.model or "-",
-                time.monotonic() - begun,
+                ended - begun,
                 request_id_of(scope),
                 f" {state.key}" if state.key else "",
             )
@@ -346,24 +341,23 @@ class Relay:
             await send({"type": "http.response.body", "body": last})
         # else the body ends before its length says so, and that is the message
 
-    def _count(self, state: ResponseState, begun: float) -> None:
-        model = state.model
+    def _count(self, state: ResponseState, timing: Timing) -> None:
+        model, metrics = state.model, self.pool.metrics
         labels = {"model": model, "endpoint": self.endpoint, "status": str(state.status)}
         if state.key:
             labels["key"] = state.key
-        self.metrics.add("requests_total", 1, **labels)
+        metrics.add("requests_total", 1, **labels)
         if state.status not in _NORMAL:
             return
-        # what is only counted is not computed
-        if self.endpoint not in _COUNTING:
+        if not only_counts(self.endpoint):
             usage = state.usage
             for figure, tokens in (("prompt", usage.prompt), ("completion", usage.completion)):
                 if tokens is not None:
-                    self.metrics.add(f"{figure}_tokens_total", tokens, model=model)
+                    metrics.add(f"{figure}_tokens_total", tokens, model=model)
         labels = {"model": model, "endpoint": self.endpoint}
-        self.metrics.observe("request_duration_seconds", time.monotonic() - begun, **labels)
-        if state.streams and state.first is not None:
-            self.metrics.observe("time_to_first_token_seconds", state.first - begun, **labels)
+        metrics.observe("request_duration_seconds", timing.duration, **labels)
+        if timing.streams and timing.first is not None:
+            metrics.observe("time_to_first_token_seconds", timing.first - timing.begun, **labels)
 
 
 _ASKED = (b"content-type", b"accept")
@@ -382,8 +376,7 @@ async def _answer_at_once(known: Known, send: Send, state: ResponseState) -> Non
 
 def _entry(scope: Scope, state: ResponseState, timing: Timing) -> dict[str, object]:
     """A request as the log of requests has it."""
-    took = timing.ended - timing.begun
-    usage = state.usage
+    took, usage = timing.duration, timing.usage
     return {
         "time": format_moment(datetime.fromtimestamp(time.time() - took, UTC)),
         "id": request_id_of(scope),

@@ -28,14 +28,14 @@ def routes(server: Server) -> list[Route]:
     With and without `/v1`; llama.cpp's own clients leave it out.
     """
     pool, bodies = server.pool, server.bodies
-    relays = {name: Relay(pool, pool.metrics, name, bodies) for name in _POSTED}
+    relays = {name: Relay(pool, name, bodies) for name in _POSTED}
     audio = "audio/transcriptions"
-    relays[audio] = Relay(pool, pool.metrics, audio, bodies, _Audio(bodies))
+    relays[audio] = Relay(pool, audio, bodies, _Audio(bodies))
     found = [
         Route(f"{prefix}/{name}", relay, methods=["POST"])
         for prefix, (name, relay) in product(_PREFIXES, relays.items())
     ]
-    props = Relay(pool, pool.metrics, "props", bodies, _named)
+    props = Relay(pool, "props", bodies, _named)
     return [*found, *(Route(f"{prefix}/props", props, methods=["GET"]) for prefix in _PREFIXES)]
 
 

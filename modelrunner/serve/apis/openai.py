@@ -30,9 +30,9 @@ _RANKING = ("/rerank", "/engines/rerank", "/engines/{engine}/rerank")
 def routes(server: Server) -> list[Route]:
     """`/v1`, and the same where clients of Docker Model Runner ask."""
     api, pool = _Api(server), server.pool
-    relays = {name: Relay(pool, pool.metrics, name, server.bodies) for name in _ENDPOINTS}
+    relays = {name: Relay(pool, name, server.bodies) for name in _ENDPOINTS}
     completions = Completions(server.bodies)
-    relays["completions"] = Relay(pool, pool.metrics, "completions", server.bodies, completions)
+    relays["completions"] = Relay(pool, "completions", server.bodies, completions)
     found = [
         Route(f"{prefix}/{endpoint}", relays[endpoint], methods=["POST"])
         for prefix, endpoint in product(_PREFIXES, _ENDPOINTS)

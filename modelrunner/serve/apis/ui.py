@@ -46,7 +46,7 @@ def routes(server: Server, files: ChatFiles) -> list[Route]:
     """Everything below `/ui`."""
     api = _Api(server, files)
     pool, bodies = server.pool, server.bodies
-    relay = Relay(pool, pool.metrics, _CHAT, bodies, _OfThePage(bodies))
+    relay = Relay(pool, _CHAT, bodies, _OfThePage(bodies))
     base = f"{PREFIX}{{model:path}}"
     return [
         Route(PREFIX.removesuffix("/"), api.first, methods=["GET"]),

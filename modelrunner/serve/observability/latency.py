@@ -24,7 +24,7 @@ _OPERATIONS = {
 """The operations of the conventions; what has none is called like its endpoint."""
 
 _COUNTING = ("count_tokens", "input_tokens")
-"""Ends of endpoints that only count: their tokens are nobody's."""
+"""Ends of endpoints that only count."""
 
 _FIRST_ERROR = 400
 
@@ -48,6 +48,11 @@ class Timing:
     ended: float
     streams: bool
     usage: Usage
+
+    @property
+    def duration(self) -> float:
+        """Seconds from beginning to end."""
+        return self.ended - self.begun
 
     @property
     def queue(self) -> float | None:
@@ -89,6 +94,11 @@ class Timing:
         return (self.ended - self.first) / tokens
 
 
+def only_counts(endpoint: str) -> bool:
+    """Whether an endpoint only counts tokens, and computes nothing."""
+    return endpoint.endswith(_COUNTING)
+
+
 def observe(metrics: Metrics, endpoint: str, model: str, status: int, timing: Timing) -> None:
     """Count one answer."""
     labels = {
@@ -97,9 +107,9 @@ def observe(metrics: Metrics, endpoint: str, model: str, status: int, timing: Ti
         "gen_ai_request_model": model,
     }
     failed = {"error_type": str(status)} if status >= _FIRST_ERROR else {}
-    duration = timing.ended - timing.begun
-    metrics.observe("gen_ai_server_request_duration_seconds", duration, **labels, **failed)
-    if failed or endpoint.endswith(_COUNTING):
+    duration = "gen_ai_server_request_duration_seconds"
+    metrics.observe(duration, timing.duration, **labels, **failed)
+    if failed or only_counts(endpoint):
         return
     usage = timing.usage
     for name, value in (

@@ -21,10 +21,8 @@ def routes(server: Server) -> Sequence[Route]:
     pool, bodies = server.pool, server.bodies
     exchange = Exchange(bodies)
     relays: dict[str, Any] = {
-        "messages": Relay(pool, pool.metrics, "messages", bodies, exchange),
-        "messages/count_tokens": Relay(
-            pool, pool.metrics, "messages/count_tokens", bodies, exchange.counted
-        ),
+        "messages": Relay(pool, "messages", bodies, exchange),
+        "messages/count_tokens": Relay(pool, "messages/count_tokens", bodies, exchange.counted),
     }
 
     async def models(request: Request) -> Response:

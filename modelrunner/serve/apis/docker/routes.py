@@ -19,7 +19,7 @@ def routes(server: Server) -> list[Route]:
     models, changes, engines = Models(server), Changes(server), Engines(server)
     configure, logs = Configure(server), Logs(server)
     pool, bodies = server.pool, server.bodies
-    score = Relay(pool, pool.metrics, "score", bodies, Score(bodies))
+    score = Relay(pool, "score", bodies, Score(bodies))
     found = [
         Route("/models", models.all, methods=["GET"]),
         Route("/models/create", changes.create, methods=["POST"]),

@@ -20,10 +20,7 @@ def routes(server: Server) -> list[Route]:
         "api/embed": exchange.embed,
         "api/embeddings": exchange.embeddings,
     }
-    relays = {
-        name: Relay(pool, pool.metrics, name, bodies, translate)
-        for name, translate in asked.items()
-    }
+    relays = {name: Relay(pool, name, bodies, translate) for name, translate in asked.items()}
     return [
         *(Route(f"/{name}", relay, methods=["POST"]) for name, relay in relays.items()),
         Route("/api/version", models.version, methods=["GET"]),

@@ -29,8 +29,8 @@ def routes(server: Server) -> list[Route]:
     exchange = Exchange(server.bodies, kept, keys)
     api = _Api(kept, keys)
     pool, bodies = server.pool, server.bodies
-    create = Relay(pool, pool.metrics, "responses", bodies, exchange)
-    count = Relay(pool, pool.metrics, "responses/input_tokens", bodies, exchange.counted)
+    create = Relay(pool, "responses", bodies, exchange)
+    count = Relay(pool, "responses/input_tokens", bodies, exchange.counted)
     table: tuple[tuple[str, Any, str], ...] = (
         ("", create, "POST"),
         ("/input_tokens", count, "POST"),
