@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -63,6 +63,8 @@ _FIRST_ERROR = 400
 _UNKNOWN = (404, 405)
 """What a runtime answers where it does not have an address."""
 _log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 ENDPOINTS: dict[str, Kind | None] = {
     "chat/completions": "chat",
@@ -474,8 +476,8 @@ async def _beginning(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[b
     return raw, again()
 
 
-async def while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Does the work as long as the client is there.
+async def while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """Does the work as long as the client is there; what it returns.
 
     Raises:
         GoneError: It went away; the work was called off.
@@ -486,7 +488,7 @@ async def while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise GoneError
-        await task
+        return await task
     finally:
         task.cancel()
         gone.cancel()

@@ -4,16 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelrunner.events import (
-    Advanced,
-    Event,
-    Finished,
-    Planned,
-    Retrying,
-    Skipped,
-    Started,
-    Verified,
-)
+from modelrunner.events import Event, Finished, Planned, Retrying
+from modelrunner.serve.apis.pulls import layer_of
 from modelrunner.units import format_size
 
 _MEGABYTE = 1024 * 1024
@@ -32,21 +24,16 @@ class PullLines:
     cached: int | None = None
 
     def of(self, event: Event) -> bytes | None:
-        """Return the line of a step; None where there is none for it."""
+        """Return the line of an event; None for one without a line."""
         match event:
             case Planned(total_bytes=total):
                 self.total = total
-            case Started(digest=digest, size=size, resumed=done):
-                return self._layer(digest, size, done)
-            case Advanced(digest=digest, size=size, done=done):
-                return self._layer(digest, size, done)
-            case Verified(digest=digest, size=size) | Skipped(digest=digest, size=size):
-                return self._layer(digest, size, size)
             case Retrying(reason=reason):
                 return warning(reason)
             case Finished(total_bytes=total) if not self.total:
                 self.cached = total
-        return None
+        layer = layer_of(event)
+        return None if layer is None else self._layer(*layer)
 
     def success(self) -> bytes:
         """Return the last line."""

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
-from modelrunner.errors import ModelRunnerError, UsageError
+from modelrunner.errors import UsageError
 from modelrunner.serve.apis.docker.models import is_set
 from modelrunner.serve.apis.docker.progress import PullLines, failure, warning
+from modelrunner.serve.apis.pulls import streamed
 from modelrunner.serve.apis.served import Server
 from modelrunner.serve.changes import StoreChanges
-from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for
+from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.library import Recipe, Removal
-from modelrunner.serve.relay import while_there
 
 _MOST_TOKENS = 2**31 - 1
 
@@ -34,11 +34,8 @@ class Changes:
             raise RefusalError(400, "the field `from` is missing: name a model", "no_model")
         ignored = bool(fields.get("bearer-token"))
         lines = _pulled(store, name, token_ignored=ignored)
-        # what fails at once, such as a name that no registry has, has a status of its own
-        first: list[bytes] = []
-        await while_there(request.receive, _next_into(first, lines))
         kind = "application/json" if _wants_json(request) else "text/plain"
-        return StreamingResponse(_rest(first, lines), media_type=kind)
+        return await streamed(request, lines, failure, media_type=kind)
 
     async def delete(self, request: Request) -> Response:
         """Remove a name, and with the last one the model."""
@@ -122,10 +119,6 @@ def _actions(removed: Removal) -> list[dict[str, str]]:
     return [*actions, {"Deleted": str(removed.digest)}] if removed.last else actions
 
 
-async def _next_into(found: list[bytes], lines: AsyncIterator[bytes]) -> None:
-    found.append(await anext(lines))
-
-
 async def _pulled(store: StoreChanges, name: str, *, token_ignored: bool) -> AsyncIterator[bytes]:
     """The lines of a pull."""
     lines = PullLines()
@@ -138,13 +131,3 @@ async def _pulled(store: StoreChanges, name: str, *, token_ignored: bool) -> Asy
             if line is not None:
                 yield line
     yield lines.success()
-
-
-async def _rest(first: list[bytes], lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    for line in first:
-        yield line
-    try:
-        async for line in lines:
-            yield line
-    except ModelRunnerError as exc:
-        yield failure(refusal_for(exc).message)

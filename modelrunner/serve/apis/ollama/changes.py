@@ -2,21 +2,21 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
-from modelrunner.errors import ModelNotFoundError, ModelRunnerError
-from modelrunner.events import Advanced, Event, Skipped, Started, Verified
+from modelrunner.errors import ModelNotFoundError
 from modelrunner.serve.apis.ollama import names
 from modelrunner.serve.apis.ollama.models import named
+from modelrunner.serve.apis.pulls import layer_of, streamed
 from modelrunner.serve.apis.served import Server
 from modelrunner.serve.changes import StoreChanges
-from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for
+from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.library import Recipe
 from modelrunner.serve.relay import while_there
 
@@ -55,10 +55,8 @@ class Changes:
         if fields.get("stream") is False:
             await while_there(request.receive, _completed(steps))
             return JSONResponse({"status": "success"})
-        # what fails at once, such as a name that no registry has, has a status of its own
-        first: list[Mapping[str, Any]] = []
-        await while_there(request.receive, _next_into(first, steps))
-        return StreamingResponse(_lines(first, steps), media_type=LINES)
+        lines = (_line(step) async for step in steps)
+        return await streamed(request, lines, _failure, media_type=LINES)
 
     async def copy(self, request: Request) -> Response:
         """Give a model one more name."""
@@ -116,24 +114,6 @@ async def _completed(steps: AsyncIterator[Mapping[str, Any]]) -> None:
         pass
 
 
-async def _next_into(
-    found: list[Mapping[str, Any]], steps: AsyncIterator[Mapping[str, Any]]
-) -> None:
-    found.append(await anext(steps))
-
-
-async def _lines(
-    first: Sequence[Mapping[str, Any]], rest: AsyncIterator[Mapping[str, Any]]
-) -> AsyncIterator[bytes]:
-    for step in first:
-        yield _line(step)
-    try:
-        async for step in rest:
-            yield _line(step)
-    except ModelRunnerError as exc:
-        yield _line({"error": refusal_for(exc).message})
-
-
 async def _steps(store: StoreChanges, text: str) -> AsyncIterator[Mapping[str, Any]]:
     """The steps of a pull; the first one comes when there is something to say."""
     manifest = {"status": "pulling manifest"}
@@ -143,26 +123,14 @@ async def _steps(store: StoreChanges, text: str) -> AsyncIterator[Mapping[str, A
             if not begun:
                 begun = True
                 yield manifest
-            step = _step(event)
-            if step is not None:
-                yield step
+            layer = layer_of(event)
+            if layer is not None:
+                yield _progress(*layer)
     if not begun:
         yield manifest
     yield {"status": "verifying sha256 digest"}
     yield {"status": "writing manifest"}
     yield {"status": "success"}
-
-
-def _step(event: Event) -> Mapping[str, Any] | None:
-    match event:
-        case Skipped(digest, size) | Verified(digest, size):
-            return _progress(digest, size, size)
-        case Started(digest, size, resumed):
-            return _progress(digest, size, resumed)
-        case Advanced(digest, size, done):
-            return _progress(digest, size, done)
-        case _:
-            return None
 
 
 def _progress(digest: str, size: int, done: int) -> Mapping[str, Any]:
@@ -242,6 +210,10 @@ def _text(fields: Mapping[str, object], name: str) -> str:
 
 def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
+
+
+def _failure(message: str) -> bytes:
+    return _line({"error": message})
 
 
 def _unsupported(message: str) -> RefusalError:
