@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from modelrunner.oci.reference import Reference
-from modelrunner.serve.apis.ollama import keep_alive, names
+from modelrunner.serve.apis import keep_alive
+from modelrunner.serve.apis.ollama import names
 from modelrunner.serve.apis.ollama.models import API_VERSION
 from modelrunner.store.store import Store
 from modelrunner.version import __version__

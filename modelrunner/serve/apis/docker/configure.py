@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from modelrunner.errors import ModelRunnerError
 from modelrunner.serve.apis.docker.engines import BACKEND, MODES
 from modelrunner.serve.apis.docker.flags import flags_of, settings_of
-from modelrunner.serve.apis.ollama.keep_alive import InvalidDurationError, parse
+from modelrunner.serve.apis.keep_alive import InvalidDurationError, parse
 from modelrunner.serve.apis.served import Server
 from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.pool import Slot

@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from modelrunner.serve.apis.ollama.changes import Changes
-from modelrunner.serve.apis.ollama.exchange import Exchange
+from modelrunner.serve.apis.ollama.inference.exchange import Exchange
 from modelrunner.serve.apis.ollama.models import Models
 from modelrunner.serve.apis.served import Server
 from modelrunner.serve.relay import Relay

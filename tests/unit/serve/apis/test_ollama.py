@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts, Thinking
-from modelrunner.serve.apis.ollama import history
+from modelrunner.serve.apis.ollama.inference import history
 from modelrunner.serve.client.fields import InvalidBodyError
 from modelrunner.serve.models import Facts, Served
 from tests.support.openai_server import (

@@ -12,8 +12,10 @@ from starlette.types import Scope
 from modelrunner.errors import ModelRunnerError
 from modelrunner.runtime.base import Ability
 from modelrunner.runtime.capabilities.think import Thinker, Thought
-from modelrunner.serve.apis.ollama import answers, keep_alive, names, requests, vectors
-from modelrunner.serve.apis.ollama.answers import Form
+from modelrunner.serve.apis import keep_alive
+from modelrunner.serve.apis.ollama import names
+from modelrunner.serve.apis.ollama.inference import answers, requests, vectors
+from modelrunner.serve.apis.ollama.inference.answers import Form
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
 from modelrunner.serve.client.additions import (
     append_fields,

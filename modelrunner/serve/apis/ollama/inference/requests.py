@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from modelrunner.serve.apis.ollama import history
-from modelrunner.serve.apis.ollama.options import answer_form, sampling, whole
+from modelrunner.serve.apis.ollama.inference import history
+from modelrunner.serve.apis.ollama.inference.options import answer_form, sampling, whole
 from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import sanitize_line
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelrunner.serve.apis.chunks import Chunk, choice_in, taken
-from modelrunner.serve.apis.ollama import history
+from modelrunner.serve.apis.ollama.inference import history
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
 from modelrunner.wire import parse_object
 
