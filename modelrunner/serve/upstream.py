@@ -98,11 +98,14 @@ async def asked(
         request = h11.Request(method=method.encode(), target=parts.path.encode(), headers=sent)
         # it may refuse before it has read everything: then there is an answer
         with suppress(OSError):
-            writer.write(connection.send(request) or b"")
+            # with the first piece of the body: a small request takes one packet
+            unsent = [connection.send(request) or b""]
             for piece in pieces(body):
-                writer.write(connection.send(h11.Data(data=bytes(piece))) or b"")
+                unsent.append(connection.send(h11.Data(data=bytes(piece))) or b"")
+                writer.writelines(unsent)
+                unsent.clear()
                 await writer.drain()
-            writer.write(connection.send(h11.EndOfMessage()) or b"")
+            writer.writelines([*unsent, connection.send(h11.EndOfMessage()) or b""])
             await writer.drain()
         yield await _reply(reader, connection)
     finally:
