@@ -49,7 +49,7 @@ def with_httpx(name: str) -> Any:  # noqa: ANN401
     """`asked` of `modelrunner.serve.upstream`, by httpx; connections are not kept there either."""
     import importlib
 
-    from modelrunner.serve.client.parsing import pieces
+    from modelrunner.serve.bodies.parsing import pieces
     from modelrunner.serve.upstream import BrokenOffError, Reply
 
     httpx = importlib.import_module(name)
@@ -84,7 +84,7 @@ def with_httpcore(name: str) -> Any:  # noqa: ANN401
     """The same by a connection of httpcore: what httpx does without its pool and its models."""
     import importlib
 
-    from modelrunner.serve.client.parsing import pieces
+    from modelrunner.serve.bodies.parsing import pieces
     from modelrunner.serve.upstream import BrokenOffError, Reply
 
     httpcore = importlib.import_module(name)

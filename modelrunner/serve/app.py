@@ -20,13 +20,13 @@ from modelrunner.serve.apis.docker import routes as docker
 from modelrunner.serve.apis.ollama import routes as ollama
 from modelrunner.serve.apis.responses import api as responses
 from modelrunner.serve.apis.served import Server
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import OPEN, AccessMiddleware, AccessPolicy
 from modelrunner.serve.client.arrival import Arrival
 from modelrunner.serve.client.dialects import dialect_of
 from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for, request_id_of
 from modelrunner.serve.client.limits import Limited
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.web.chat_files import ChatFiles, is_page
 from modelrunner.serve.web.key_page import KeyPage

@@ -19,12 +19,12 @@ import uvicorn
 from modelrunner.net import http_url
 from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.serve.app import application
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.arrival import HEADERS_LIMIT
 from modelrunner.serve.client.connections import Connections
 from modelrunner.serve.client.limits import Limits
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.library import Library
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.process.certificate import Certificate

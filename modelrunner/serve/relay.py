@@ -18,7 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.runtime.base import Ability, Server
-from modelrunner.serve.client.additions import add_system_prompt, translate
+from modelrunner.serve.bodies.additions import add_system_prompt, translate
+from modelrunner.serve.bodies.fields import Fields
+from modelrunner.serve.bodies.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.client.dialects import ANTHROPIC, OLLAMA, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import (
     FINAL,
@@ -28,8 +30,6 @@ from modelrunner.serve.client.errors import (
     refuse,
     request_id_of,
 )
-from modelrunner.serve.client.fields import Fields
-from modelrunner.serve.client.request import Bodies, GoneError, check_for, shown
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.observability.latency import Timing, observe, only_counts
 from modelrunner.serve.observability.request_log import Recording

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from modelrunner.serve.bodies.request import no_media
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.client.request import no_media
 from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_object

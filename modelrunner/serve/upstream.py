@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from modelrunner.serve.client.parsing import pieces
+from modelrunner.serve.bodies.parsing import pieces
 from modelrunner.wire import parse_object
 
 _CHUNK = 64 * 1024

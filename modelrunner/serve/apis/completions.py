@@ -10,9 +10,9 @@ from typing import Any
 
 from starlette.types import Scope
 
-from modelrunner.serve.client.additions import append_fields
+from modelrunner.serve.bodies.additions import append_fields
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.events import LongEventError, event_data
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question

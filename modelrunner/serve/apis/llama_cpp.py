@@ -11,9 +11,9 @@ from starlette.types import Scope
 
 from modelrunner.serve.apis.forms import read_form
 from modelrunner.serve.apis.served import Server
+from modelrunner.serve.bodies.fields import Fields
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.client.fields import Fields
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question, Relay
 from modelrunner.serve.upstream import JSON, Reply

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from modelrunner.serve.bodies.fields import InvalidBodyError, read_object
+from modelrunner.serve.bodies.request import Bodies, GoneError, refusal_of
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.client.fields import InvalidBodyError, read_object
-from modelrunner.serve.client.request import Bodies, GoneError, refusal_of
 from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.text import listed

@@ -13,8 +13,8 @@ from starlette.types import Scope
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.serve.apis.served import Server
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.pool import Slot
 from modelrunner.serve.relay import Question, Relay
 from modelrunner.serve.upstream import BrokenOffError

@@ -1,1 +1,1 @@
-"""The client's side of the gateway: access, limits, requests, errors."""
+"""The client's side of the gateway: connections, access, limits, errors."""

@@ -9,8 +9,8 @@ from starlette.types import Scope
 from modelrunner.serve.apis.anthropic.answer import Answer, encoded
 from modelrunner.serve.apis.anthropic.request import translate
 from modelrunner.serve.apis.chunks import taken
-from modelrunner.serve.client.fields import Fields
-from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.bodies.fields import Fields
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
 from modelrunner.serve.upstream import EVENTS, JSON, Reply

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelrunner.serve.apis.anthropic.content import chat_messages, system_text
-from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
+from modelrunner.serve.bodies.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import listed, sanitize_line
 
 Request = Mapping[str, Any]

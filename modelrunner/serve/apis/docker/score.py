@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from modelrunner.serve.client.fields import Fields, InvalidBodyError, found_in, read_object
-from modelrunner.serve.client.request import Bodies
+from modelrunner.serve.bodies.fields import Fields, InvalidBodyError, found_in, read_object
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
 from modelrunner.serve.upstream import JSON, BrokenOffError, Reply

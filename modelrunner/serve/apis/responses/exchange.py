@@ -13,10 +13,10 @@ from modelrunner.serve.apis.chunks import taken
 from modelrunner.serve.apis.responses.answer import Answer, AnswerOptions, Event
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
 from modelrunner.serve.apis.responses.request import look, translate
+from modelrunner.serve.bodies.fields import Fields
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.client.keys import ApiKeys, carried
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
 from modelrunner.serve.upstream import EVENTS, JSON, Reply

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.text import sanitize_line
 
 SEALED = "modelrunner:"

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelrunner.serve.apis.responses.items import Conversation, as_listed, listed_items
 from modelrunner.serve.apis.responses.tools import Tools
-from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
+from modelrunner.serve.bodies.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_object
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelrunner.serve.apis.responses.items import function_name
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.text import listed, sanitize_line
 
 Tool = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts, Thinking
-from modelrunner.serve.client.parsing import INLINE
+from modelrunner.serve.bodies.parsing import INLINE
 from modelrunner.serve.models import Facts
 from tests.support.openai_server import Reply, calls, delta, ending, event, fails_midway, says
 from tests.support.serving import Answer, Scripted, gateway, model

@@ -9,7 +9,7 @@ import pytest
 
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts, Thinking
 from modelrunner.serve.apis.ollama.inference import history
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.serve.models import Facts, Served
 from tests.support.openai_server import (
     Reply,

@@ -9,7 +9,7 @@ import pytest
 
 from modelrunner.serve.apis.responses.items import seal
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
-from modelrunner.serve.client.parsing import INLINE
+from modelrunner.serve.bodies.parsing import INLINE
 from tests.support.openai_server import Reply, calls, ending, event, fails_midway, says
 from tests.support.serving import Answer, Running, Scripted, gateway, model
 

@@ -17,15 +17,15 @@ from modelrunner.serve.apis.ollama import names
 from modelrunner.serve.apis.ollama.inference import answers, requests, vectors
 from modelrunner.serve.apis.ollama.inference.answers import Form
 from modelrunner.serve.apis.ollama.times import moment, nanoseconds
-from modelrunner.serve.client.additions import (
+from modelrunner.serve.bodies.additions import (
     append_fields,
     insert_system_prompt,
     knows_no_tools,
 )
+from modelrunner.serve.bodies.fields import Fields
+from modelrunner.serve.bodies.parsing import Work
+from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import RefusalError, refusal_for
-from modelrunner.serve.client.fields import Fields
-from modelrunner.serve.client.parsing import Work
-from modelrunner.serve.client.request import Bodies
 from modelrunner.serve.models import Kind, Served
 from modelrunner.serve.pool import ModelPool
 from modelrunner.serve.relay import Known, Question, not_loaded

@@ -7,7 +7,7 @@ began, and changes no answer: it is passed over, as Ollama passes over what it d
 from collections.abc import Mapping
 from typing import Any
 
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 
 _NUMBERS = {
     "temperature",

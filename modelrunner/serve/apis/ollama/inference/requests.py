@@ -10,7 +10,7 @@ from typing import Any
 
 from modelrunner.serve.apis.ollama.inference import history
 from modelrunner.serve.apis.ollama.inference.options import answer_form, sampling, whole
-from modelrunner.serve.client.fields import InvalidBodyError, found_in, read_object
+from modelrunner.serve.bodies.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import sanitize_line
 
 Found = tuple[Mapping[str, Any], Sequence[bytes]]

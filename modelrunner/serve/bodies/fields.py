@@ -1,7 +1,7 @@
 """What the gateway understands of a request's body: the few fields by which it decides.
 
 A module of the standard library's and our own small ones: a child process reads large bodies with
-it, see `modelrunner.serve.client.parsing`.
+it, see `modelrunner.serve.bodies.parsing`.
 """
 
 import json

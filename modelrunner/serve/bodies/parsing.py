@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.wire import parse_json
 
 INLINE = 16 * 1024
@@ -28,7 +28,7 @@ Found = tuple[Mapping[str, Any], Sequence[bytes]]
 Work = Callable[..., Found]
 """A function that reads bodies: one of a module, which a child can import."""
 
-_COMMAND = (sys.executable, "-P", "-m", "modelrunner.serve.client.parse_child")
+_COMMAND = (sys.executable, "-P", "-m", "modelrunner.serve.bodies.parse_child")
 
 
 class ParserFailedError(Exception):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
+from modelrunner.serve.bodies.fields import Fields, InvalidBodyError, read
+from modelrunner.serve.bodies.parsing import Found, Parser, ParserFailedError, Work
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.client.fields import Fields, InvalidBodyError, read
 from modelrunner.serve.client.limits import Limits
-from modelrunner.serve.client.parsing import Found, Parser, ParserFailedError, Work
 from modelrunner.serve.models import Served
 from modelrunner.text import sanitize_line
 from modelrunner.units import counted

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelrunner.serve.client.parsing import INLINE
+from modelrunner.serve.bodies.parsing import INLINE
 from tests.support.serving import Scripted, gateway, model
 
 PROMPT = 'Say "Arrr".\nAlways.'

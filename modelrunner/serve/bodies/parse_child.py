@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from modelrunner.serve.client.fields import InvalidBodyError
+from modelrunner.serve.bodies.fields import InvalidBodyError
 
 MEMORY_LIMIT = 1024 * 1024 * 1024
 """Bytes of address space; a body of 64 MiB takes half of it where its text needs four bytes a

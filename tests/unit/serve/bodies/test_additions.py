@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
-from modelrunner.serve.client.parsing import INLINE
+from modelrunner.serve.bodies.parsing import INLINE
 from modelrunner.serve.models import Facts
 from tests.support.serving import Scripted, gateway, model
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelrunner.runtime.capabilities.think import Thinker, ThinkKind
+from modelrunner.serve.bodies.fields import Fields
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.client.fields import Fields
 from modelrunner.serve.models import Served
 
 _PROMPTED = ("chat/completions", "chat/completions/input_tokens")
