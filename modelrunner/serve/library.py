@@ -148,7 +148,7 @@ class Library(Protocol):
         """Give a model one more name.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             InvalidReferenceError: The name is invalid.
         """
         ...
@@ -165,7 +165,7 @@ class Library(Protocol):
         """Make a model of one that is stored, with the same weights.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             UsageError: What is to be different cannot be.
         """
         ...
@@ -174,7 +174,7 @@ class Library(Protocol):
         """Return what removing a name or an ID would do.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             UsageError: An ID with several names, without force.
         """
         ...

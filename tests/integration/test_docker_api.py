@@ -289,7 +289,7 @@ def test_a_model_that_was_removed_and_came_again_is_configured_anew(serving: Ser
         ({"runtime-flags": ["--chat-template-file=x"]}, "'--chat-template-file' is not allowed"),
         ({"runtime-flags": ["x"]}, "the runtime flag 'x' is not allowed"),
         ({"runtime-flags": ["--threads"]}, "the runtime flag --threads has no value"),
-        ({"raw-runtime-flags": "'"}, "a quote has no end"),
+        ({"raw-runtime-flags": "'"}, "unclosed quote"),
         ({"runtime-flags": "--threads"}, "expected a list of texts"),
         ({"context-size": "1k"}, "invalid `context-size`"),
         ({"context-size": True}, "invalid `context-size`"),

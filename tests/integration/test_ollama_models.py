@@ -328,8 +328,11 @@ def test_a_model_is_created_of_one_that_is_there(
         ({"messages": [{"role": "user", "content": "x"}]}, "`messages` is not supported"),
         ({"parameters": {"stop": ["x"]}}, "the parameter 'stop' cannot be kept in a model"),
         ({"parameters": {"temperature": -3}}, "temperature"),
-        ({"template": "{{ .Prompt }}"}, "`template` is a template of Go's"),
-        ({"template": "{{- if .System }}x{{ end }}"}, "`template` is a template of Go's"),
+        ({"template": "{{ .Prompt }}"}, "invalid `template`: expected Jinja, got a Go template"),
+        (
+            {"template": "{{- if .System }}x{{ end }}"},
+            "invalid `template`: expected Jinja, got a Go template",
+        ),
     ],
 )
 def test_what_cannot_be_created_is_said(

@@ -154,7 +154,7 @@ class CommandTable(TyperGroup):
         """Return the command that the first argument names.
 
         Raises:
-            UsageError: There is none; the hint names similar ones.
+            UsageError: The command is unknown; the hint names similar ones.
         """
         wanted = args[0]
         known = wanted in COMMANDS or wanted in ALIASES or wanted == "purge"

@@ -112,7 +112,7 @@ class StoreLibrary:
         """Give a model one more name.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             InvalidReferenceError: The name is invalid, or has a digest.
         """
         model = self.store.resolve(source)
@@ -148,7 +148,7 @@ class StoreLibrary:
         """Make a model of one that is stored, with the same weights.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             UsageError: What is to be different cannot be.
         """
         model = self.store.resolve(source)
@@ -166,7 +166,7 @@ class StoreLibrary:
         """Return what removing a name or an ID would do.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: The model is not in the store.
             UsageError: An ID with several names, without force.
         """
         return _removal(plan_removal(self.store, text, force=force))

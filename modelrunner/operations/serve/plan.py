@@ -155,7 +155,7 @@ def _narrowed(
     """The request with a context, no longer than `most`, for which a budget is enough.
 
     Raises:
-        DoesNotFitError: There is none, or another one was asked for.
+        DoesNotFitError: No context fits, or not the one that was asked for.
     """
     longest = demand.longest(request.load(1), budget)
     if request.context is not None:
@@ -289,7 +289,7 @@ def _shorter_text(
     """The longest text for which a budget is enough.
 
     Raises:
-        DoesNotFitError: There is none, or another one was asked for.
+        DoesNotFitError: No text fits, or not the length that was asked for.
     """
 
     def spare(tokens: int) -> int:

@@ -1,4 +1,8 @@
-"""The process of a server: its port, its log, in the foreground or in the background."""
+"""The process of a server: its port, its log, in the foreground or in the background.
+
+What needs the libraries of the extra `serve` is imported in functions: without them, only what
+serves must fail.
+"""
 
 import importlib.util
 import logging
@@ -21,6 +25,13 @@ from modelrunner.runtime.base import Runtime
 from modelrunner.serve.client.keys import ApiKeys
 from modelrunner.serve.library import Library
 from modelrunner.serve.models import Served
+from modelrunner.serve.observability.request_log import RequestLog, request_log_of
+from modelrunner.serve.process.background import (
+    detach,
+    end_with_parent,
+    wait_for_end,
+    wait_until_healthy,
+)
 from modelrunner.serve.process.certificate import Certificate
 from modelrunner.serve.process.records import Record, record_name, recorded, running
 from modelrunner.system import installation
@@ -154,8 +165,6 @@ def serve_detached(order: ServeOrder, listener: socket.socket) -> int:
         RuntimeFailedError: The server ended, or does not answer.
         StoreAccessError, DiskFullError: The directory of logs cannot be written.
     """
-    from modelrunner.serve.process.background import detach, wait_until_healthy
-
     log = _new_log(order, listener)
 
     def serve_there() -> int:
@@ -183,13 +192,6 @@ def serving_beside(order: ServeOrder, listener: socket.socket) -> Iterator[int]:
         RuntimeFailedError: The server ended, or does not answer.
         StoreAccessError, DiskFullError: The directory of logs cannot be written.
     """
-    from modelrunner.serve.process.background import (
-        detach,
-        end_with_parent,
-        wait_for_end,
-        wait_until_healthy,
-    )
-
     log = _new_log(order, listener)
     held, lifeline = os.pipe()
 
@@ -229,7 +231,6 @@ def serve(order: ServeOrder, listener: socket.socket, log: Path) -> signal.Signa
     """
     from modelrunner.serve.client.access import AccessPolicy
     from modelrunner.serve.gateway import Gateway
-    from modelrunner.serve.observability.request_log import RequestLog, request_log_of
     from modelrunner.serve.pool import ModelPool
 
     control_key = order.control_key or secrets.token_urlsafe(32)

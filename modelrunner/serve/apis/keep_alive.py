@@ -25,7 +25,7 @@ def parse(value: object) -> float | None:
     Everything below zero is for ever.
 
     Raises:
-        InvalidDurationError: It is not one.
+        InvalidDurationError: The value is not a duration.
     """
     if value is None or value == "":
         return None

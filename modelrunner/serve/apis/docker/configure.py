@@ -81,7 +81,7 @@ class Configure:
 
 
 def _kept(value: object) -> float | None:
-    """Seconds of `keep_alive`; None where it is not said."""
+    """Seconds of `keep_alive`; None if not given."""
     try:
         return parse(value)
     except InvalidDurationError as exc:
@@ -94,7 +94,7 @@ def _check(fields: Mapping[str, Any], slot: Slot) -> None:
     """Refuse what could not be followed.
 
     Raises:
-        RefusalError: There is something of this kind.
+        RefusalError: `vllm`, or a mode that the model does not have.
     """
     if fields.get("vllm"):
         raise _invalid("`vllm` is not supported: models are run by llama.cpp")

@@ -82,7 +82,7 @@ def flags_of(fields: Mapping[str, Any]) -> list[str]:
     """Return the flags of a request: a list of them, or one text as of a shell.
 
     Raises:
-        RefusalError: They are neither.
+        RefusalError: They are something else, or too many.
     """
     listed, raw = fields.get("runtime-flags") or [], fields.get("raw-runtime-flags") or ""
     if not isinstance(listed, list) or not isinstance(raw, str):
@@ -90,7 +90,7 @@ def flags_of(fields: Mapping[str, Any]) -> list[str]:
     try:
         flags = [str(flag) for flag in listed] or shlex.split(raw)
     except ValueError as exc:
-        raise _refusal("invalid runtime flags: a quote has no end") from exc
+        raise _refusal("invalid runtime flags: unclosed quote") from exc
     if len(flags) > _MOST_FLAGS:
         raise _refusal(f"too many runtime flags: expected at most {_MOST_FLAGS}")
     return flags

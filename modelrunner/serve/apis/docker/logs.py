@@ -104,7 +104,7 @@ class Logs:
         return JSONResponse(self._by_model(entries, chosen))
 
     def _named(self, text: str) -> str:
-        """The name of a model as requests are logged by; another text is the name of none."""
+        """The name that requests of a model are logged by; the text itself for an unknown one."""
         called = Called.parse(text)
         found = (model for model in self.server.pool.served if model.is_called(called))
         return next((model.name for model in found), text)

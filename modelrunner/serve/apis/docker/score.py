@@ -26,7 +26,7 @@ class Score:
         """Return the question of a request.
 
         Raises:
-            RefusalError: It is not one.
+            RefusalError: The request is invalid.
         """
         found, (body,) = await self.bodies.run(as_rerank, raw)
         return Question("rerank", bytearray(body), Fields(**found), _scored)

@@ -171,7 +171,7 @@ def _recipe(fields: Mapping[str, object]) -> Recipe:
     if isinstance(template, str) and _GO_TEMPLATE.search(template):
         raise RefusalError(
             400,
-            "`template` is a template of Go's, expected Jinja: leave it out to keep"
+            "invalid `template`: expected Jinja, got a Go template: leave it out to keep"
             " that of the model",
             "unsupported_field",
         )

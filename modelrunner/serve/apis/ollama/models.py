@@ -126,7 +126,7 @@ def named(fields: Mapping[str, object]) -> str:
     """The model that a small request names.
 
     Raises:
-        RefusalError: It names none.
+        RefusalError: The field is missing.
     """
     text = fields.get("model") or fields.get("name")
     if not isinstance(text, str) or not text:

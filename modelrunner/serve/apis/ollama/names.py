@@ -40,7 +40,7 @@ def found(pool: ModelPool, text: str) -> Served:
     """The model that a client means.
 
     Raises:
-        RefusalError: There is none: 404, in Ollama's words, by which its clients pull it.
+        RefusalError: The model is not served: 404, in the words that Ollama's clients expect.
         ModelRunnerError: It is stored and cannot be served.
     """
     model = pool.find(text)

@@ -613,7 +613,7 @@ def test_a_context_that_is_not_to_be_had_is_noted(caplog: pytest.LogCaptureFixtu
         asked("/api/chat", {"messages": HI, "options": {"num_ctx": 4}})
     notes = [each for each in caplog.messages if "num_ctx" in each]
     assert notes == [
-        "ai/one:latest: num_ctx 4096 was asked for, 8 is what it has: serve it with --context 4096"
+        "ai/one:latest: num_ctx 4096 requested, the context is 8: serve it with --context 4096"
     ]
 
 

@@ -55,7 +55,7 @@ class Exchange:
         """The question of a request for an answer to messages.
 
         Raises:
-            RefusalError: It is not one, or asks for what cannot be had.
+            RefusalError: The request is invalid, or asks for what the model cannot do.
         """
         begun = time.monotonic()
         found, (body, *_) = await self._read(requests.chat, raw)
@@ -152,7 +152,7 @@ class Exchange:
         """The model of a request, which stays in memory afterwards for as long as it says.
 
         Raises:
-            RefusalError: There is none, it is not for this, or the time is invalid.
+            RefusalError: The model is not served or not of this kind, or `keep_alive` is invalid.
         """
         try:
             model = names.found(self.pool, found["model"])
@@ -177,7 +177,7 @@ class Exchange:
         wanted = found["context"]
         if wanted is not None and wanted > slot.context:
             _log.info(
-                "%s: num_ctx %s was asked for, %s is what it has: serve it with --context %s",
+                "%s: num_ctx %s requested, the context is %s: serve it with --context %s",
                 model.name,
                 wanted,
                 slot.context,
@@ -206,7 +206,7 @@ class Exchange:
         """What is sent for `think`; None for nothing.
 
         Raises:
-            RefusalError: The model does not think, or it is none of the levels.
+            RefusalError: The model does not think, or the level is invalid.
         """
         think = found["think"]
         if think is None or think == "":

@@ -1,7 +1,7 @@
 """`options` and `format` of Ollama's requests, in the words of llama.cpp's server.
 
 What belongs to the start of a model (threads, GPUs, batch sizes) has been decided when the server
-began, and changes no answer: it is passed over, as Ollama passes over what it does not know.
+began, and changes no answer: it is ignored, as Ollama ignores what it does not know.
 """
 
 from collections.abc import Mapping
@@ -57,14 +57,14 @@ def answer_form(form: object, *, raw: bool) -> dict[str, Any]:
         raw: Whether a prompt is continued as it is, where the fields have other names.
 
     Raises:
-        InvalidBodyError: It is neither.
+        InvalidBodyError: It is neither `json` nor an object.
     """
     if form is None or form == "":
         return {}
     if form == "json":
         return {"json_schema": {}} if raw else {"response_format": {"type": "json_object"}}
     if not isinstance(form, dict):
-        raise InvalidBodyError("`format` is neither json nor a JSON schema", "invalid_format")
+        raise InvalidBodyError("invalid `format`: expected json or a JSON schema", "invalid_format")
     if raw:
         return {"json_schema": form}
     schema = {"name": "format", "schema": form, "strict": True}
@@ -75,7 +75,7 @@ def whole(name: str, value: object) -> int:
     """A whole number, which JSON may write as `40.0`.
 
     Raises:
-        InvalidBodyError: It is not one.
+        InvalidBodyError: It is another value.
     """
     number = _number(name, value)
     if number != number // 1 or abs(number) > _MOST:

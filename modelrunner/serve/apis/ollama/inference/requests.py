@@ -26,7 +26,7 @@ def chat(raw: bytes | bytearray) -> Found:
     """Read a request for an answer to messages.
 
     Raises:
-        InvalidBodyError: It is not one.
+        InvalidBodyError: The request is invalid.
     """
     value = read_object(raw)
     messages = value.get("messages")
@@ -48,7 +48,7 @@ def generate(raw: bytes | bytearray) -> Found:
     The second of the bytes is the conversation, to go on with later.
 
     Raises:
-        InvalidBodyError: It is not one.
+        InvalidBodyError: The request is invalid.
     """
     value = read_object(raw)
     prompt, system = _text(value, "prompt"), _text(value, "system")
@@ -84,13 +84,15 @@ def embed(raw: bytes | bytearray) -> Found:
     """Read a request for vectors; `embeddings` has one text, as `prompt`.
 
     Raises:
-        InvalidBodyError: It is not one.
+        InvalidBodyError: The request is invalid.
     """
     value = read_object(raw)
     texts = value.get("input", value.get("prompt"))
     texts = [texts] if isinstance(texts, str) else texts or []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InvalidBodyError("`input` is neither a string nor a list of them", "invalid_input")
+        raise InvalidBodyError(
+            "invalid `input`: expected a string or a list of strings", "invalid_input"
+        )
     said = [text for text in texts if text]
     dimensions = value.get("dimensions")
     found, parts = _found(value, {"input": said}, empty=not said)
@@ -115,9 +117,11 @@ def _found(
         raise InvalidBodyError("the field `model` is missing", "no_model")
     think, keep_alive = value.get("think"), value.get("keep_alive")
     if not isinstance(think, bool | str | None):
-        raise InvalidBodyError("`think` is neither true or false nor a level", "invalid_think")
+        raise InvalidBodyError("invalid `think`: expected true, false or a level", "invalid_think")
     if not isinstance(keep_alive, bool | str | int | float | None):
-        raise InvalidBodyError("`keep_alive` is not a duration", "invalid_keep_alive")
+        raise InvalidBodyError(
+            "invalid `keep_alive`: expected a duration such as 5m", "invalid_keep_alive"
+        )
     context = options.get("num_ctx")
     asked = {**body, "model": model}
     sent = json.dumps(asked, separators=(",", ":")).encode()

@@ -22,7 +22,7 @@ def converted(answer: bytes | bytearray, shape: bytes | bytearray) -> Found:
         shape: JSON: `dimensions` to cut to, `single` for one vector, `head` for the first fields.
 
     Raises:
-        InvalidBodyError: It is not one.
+        InvalidBodyError: The answer is invalid.
     """
     asked = parse_object(shape)
     try:
@@ -65,7 +65,7 @@ def shortened(
         tokens: What the runtime says of each.
 
     Raises:
-        InvalidBodyError: That is something else.
+        InvalidBodyError: What the runtime says is invalid.
     """
     said, value = parse_object(about), dict(parse_object(body))
     try:
