@@ -4,7 +4,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -160,27 +159,36 @@ def _lines(path: Path, count: int | None, *, follow: bool) -> Iterator[bytes]:
 
 def _coming(file: "BufferedReader[Any]", path: Path) -> Iterator[bytes]:
     """Yield lines as they are written; a log that is replaced is followed from its beginning."""
-    with ExitStack() as opened:
-        rest = b""
-        while True:
-            chunk = file.read(_CHUNK)
-            if chunk:
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
-                continue
+    yield from _until_replaced(file, path)
+    while True:
+        try:
+            raw = open_inside(path, "read")
+        except FileNotFoundError:
             time.sleep(_TICK_S)
-            found = _status(path)
-            if found is None:
-                continue
-            if not os.path.samestat(found, os.fstat(file.fileno())):
-                # what was written before it was replaced comes first
-                if not file.peek(1):
-                    with suppress(FileNotFoundError):
-                        file = opened.enter_context(BufferedReader(open_inside(path, "read")))
-                        rest = b""
-            elif found.st_size < file.tell():
-                file.seek(0)
-                rest = b""
+            continue
+        with BufferedReader(raw) as newer:
+            yield from _until_replaced(newer, path)
+
+
+def _until_replaced(file: "BufferedReader[Any]", path: Path) -> Iterator[bytes]:
+    rest = b""
+    while True:
+        chunk = file.read(_CHUNK)
+        if chunk:
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            continue
+        time.sleep(_TICK_S)
+        found = _status(path)
+        if found is None:
+            continue
+        if not os.path.samestat(found, os.fstat(file.fileno())):
+            # what was written before it was replaced comes first
+            if not file.peek(1):
+                return
+        elif found.st_size < file.tell():
+            file.seek(0)
+            rest = b""
 
 
 def _status(path: Path) -> os.stat_result | None:
