@@ -56,7 +56,8 @@ AIDER = App(
     program="aider",
     install="uv tool install --python 3.12 aider-chat",
     setup=_setup,
-    prompt=3_000,
+    # version 0.86.2: 776, and a map of the repository that it fits into the window
+    prompt=1_000,
     agent=False,
     elsewhere=(".local/bin/aider",),
 )

@@ -95,7 +95,8 @@ class App:
         program: Its executable; empty where the arguments name one.
         install: The command that installs it.
         setup: Returns how it is started.
-        prompt: Tokens that it sends before the first word of the user, roughly.
+        prompt: Tokens that it sends before the first word of the user, as measured; 0 for those
+            that send what was typed, or were not measured.
         agent: Whether it works by calling tools.
         mcp: Whether it can be given MCP servers without a change of its configuration.
         elsewhere: Where installers put the executable, below the home directory.

@@ -82,5 +82,6 @@ CODEX = App(
     program="codex",
     install="npm install -g @openai/codex",
     setup=_setup,
-    prompt=8_000,
+    # version 0.171.0, with the instructions above: 5,257
+    prompt=6_000,
 )

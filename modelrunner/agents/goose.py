@@ -35,6 +35,5 @@ GOOSE = App(
     install="curl -fsSL https://github.com/block/goose/releases/download/stable/download_cli.sh"
     " | bash",
     setup=_setup,
-    prompt=8_000,
     elsewhere=(".local/bin/goose",),
 )

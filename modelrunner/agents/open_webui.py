@@ -39,7 +39,6 @@ OPEN_WEBUI = App(
     program="open-webui",
     install="uv tool install --python 3.12 open-webui",
     setup=_setup,
-    prompt=1_000,
     agent=False,
     elsewhere=(".local/bin/open-webui",),
 )

@@ -58,7 +58,8 @@ OPENCODE = App(
     program="opencode",
     install="npm install -g opencode-ai",
     setup=_setup,
-    prompt=7_000,
+    # version 1.18.33 in a new repository: 8,108
+    prompt=8_500,
     mcp=True,
     elsewhere=(".opencode/bin/opencode",),
 )
