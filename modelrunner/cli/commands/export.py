@@ -1,6 +1,7 @@
 """`modelrunner export`."""
 
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -264,8 +265,6 @@ def _image(option: str, text: str | None) -> str | None:
 
 
 def _program(context: Context, said: str | None) -> str | None:
-    import shutil
-
     found = said or shutil.which(_PROGRAM, path=context.environ.get("PATH", ""))
     return None if found is None else _absolute("--program", found, "/usr/bin/llama-server")
 

@@ -41,7 +41,6 @@ from modelrunner.text import closest, did_you_mean, sanitize_line
 from modelrunner.tools.mcp_file import read_servers
 
 _HOST = "127.0.0.1"
-_SHOWN = Endpoint(url=f"http://{_HOST}:PORT", key="KEY", model="", context=0)
 _FOLDER = Path("DIRECTORY")
 
 
@@ -305,7 +304,7 @@ def _list(context: Context) -> None:
 
 
 def _url(port: int) -> str:
-    return f"http://{_HOST}:{port}" if port else _SHOWN.url
+    return f"http://{_HOST}:{port or 'PORT'}"
 
 
 def _facts(endpoint: Endpoint) -> dict[str, object]:

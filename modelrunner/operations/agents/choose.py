@@ -25,12 +25,14 @@ class Candidate:
         name: What people call it.
         sized: How it would be run; None where it cannot be used.
         reason: Why it is not used: part of a sentence about it.
+        needs_memory: Whether it would do on a machine with more memory.
     """
 
     model: StoredModel
     name: str
     sized: Sized | None = None
     reason: str | None = None
+    needs_memory: bool = False
 
     @property
     def weight(self) -> tuple[int, int, int]:
@@ -126,7 +128,8 @@ def _judged(
         return Candidate(model, name, found, f"it was trained for a context of {trained}")
     budget = found.plan.fit.budget_bytes
     where = "" if budget is None else f" into {format_size(budget)}"
-    return Candidate(model, name, found, f"it does not fit{where} with a context of {least}")
+    reason = f"it does not fit{where} with a context of {least}"
+    return Candidate(model, name, found, reason, needs_memory=True)
 
 
 def _none(app: App, refused: Sequence[Candidate], hint: str) -> ModelRunnerError:
@@ -137,7 +140,5 @@ def _none(app: App, refused: Sequence[Candidate], hint: str) -> ModelRunnerError
     near = sorted(refused, key=lambda each: each.weight, reverse=True)
     reasons = "; ".join(f"{each.name}: {each.reason}" for each in near[:_NAMED])
     what = f"no local model{tools} fits with a context of {least} ({reasons})"
-    short = [each for each in near if (each.reason or "").startswith("it does not fit")]
-    if short:
-        return DoesNotFitError(what, hint=hint)
-    return ModelNotFoundError(what, hint=hint)
+    error = DoesNotFitError if any(each.needs_memory for each in near) else ModelNotFoundError
+    return error(what, hint=hint)

@@ -85,8 +85,8 @@ class _Api:
     server: Server
     files: ChatFiles
 
-    def _slot(self, request: Request) -> Slot:
-        slot = self.server.slot(request.path_params["model"])
+    def _slot(self, model: str) -> Slot:
+        slot = self.server.slot(model)
         if not has_page(slot):
             raise RefusalError(404, f"{slot.model.name} has no page to chat", "not_found")
         return slot
@@ -104,11 +104,9 @@ class _Api:
         found = split(request.url.path)
         if found is None:
             # a model: its page
-            return RedirectResponse(address(self._slot(request).model.name))
+            return RedirectResponse(address(self._slot(request.path_params["model"]).model.name))
         model, name = found
-        slot = self.server.slot(model)
-        if not has_page(slot):
-            raise RefusalError(404, f"{slot.model.name} has no page to chat", "not_found")
+        slot = self._slot(model)
         file = self.files.files.get(name)
         if file is None and (name == INDEX or slot.state == "loaded"):
             try:
@@ -134,7 +132,7 @@ class _Api:
 
     async def props(self, request: Request) -> Response:
         """What the page shows of the model, and what its settings begin with."""
-        slot = self._slot(request)
+        slot = self._slot(request.path_params["model"])
         known = slot.model.facts.capabilities
         words = set(known.words) if known is not None else set()
         return JSONResponse(
@@ -156,7 +154,7 @@ class _Api:
         )
 
     async def models(self, request: Request) -> Response:
-        slot = self._slot(request)
+        slot = self._slot(request.path_params["model"])
         described = {
             "id": slot.model.name,
             "object": "model",

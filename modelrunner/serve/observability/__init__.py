@@ -1,1 +1,1 @@
-"""What is kept of the requests that were answered: figures for Prometheus, and a log."""
+"""What a server measures: metrics for Prometheus, latencies, tokens, and a log of requests."""
