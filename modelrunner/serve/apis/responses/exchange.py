@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.types import Scope
 from modelrunner.serve.apis.chunks import taken
 from modelrunner.serve.apis.responses.answer import Answer, AnswerOptions, Event
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
-from modelrunner.serve.apis.responses.request import look, translate
+from modelrunner.serve.apis.responses.request import translate
 from modelrunner.serve.bodies.fields import Fields
 from modelrunner.serve.bodies.request import Bodies
 from modelrunner.serve.client.errors import RefusalError
@@ -21,8 +21,6 @@ from modelrunner.serve.models import Served
 from modelrunner.serve.relay import Question
 from modelrunner.serve.upstream import EVENTS, JSON, Reply
 from modelrunner.text import sanitize_line
-
-_REFERS = (b'"previous_response_id"', b'"id"')
 
 
 def owner_of(scope: Scope, keys: ApiKeys) -> str:
@@ -52,8 +50,11 @@ class Exchange:
             RefusalError: It is not one, or asks for what cannot be had.
         """
         owner = owner_of(scope, self.keys)
-        before, earlier = await self._earlier(owner, raw)
-        found, parts = await self.bodies.run(translate, raw, earlier)
+        before: tuple[KeptItem, ...] = ()
+        found, parts = await self.bodies.run(translate, raw, b"{}")
+        if "needed" in found:
+            before, earlier = self._earlier(owner, **found["needed"])
+            found, parts = await self.bodies.run(translate, raw, earlier)
         chat, repeated, *items = parts
         named = [
             self._shared(owner, KeptItem(name, bytes(item)))
@@ -86,26 +87,24 @@ class Exchange:
         question = await self(scope, raw)
         return Question("chat/completions/input_tokens", question.body, question.fields)
 
-    async def _earlier(self, owner: str, raw: bytearray) -> tuple[tuple[KeptItem, ...], bytes]:
+    def _earlier(
+        self, owner: str, previous: str | None, items: Sequence[str]
+    ) -> tuple[tuple[KeptItem, ...], bytes]:
         """What a request needs of earlier responses: the conversation, and all as JSON."""
-        if not any(name in raw for name in _REFERS):
-            return (), b"{}"
-        found, _ = await self.bodies.run(look, raw)
-        name = found["previous"]
         before: tuple[KeptItem, ...] = ()
         parts = []
-        if name:
-            response = self.kept.find(owner, name)
+        if previous:
+            response = self.kept.find(owner, previous)
             if response is None:
                 raise RefusalError(
                     400,
-                    f"the previous response {sanitize_line(name, 100)} is not kept: send the whole"
-                    " conversation as `input`",
+                    f"the previous response {sanitize_line(previous, 100)} is not kept: send the"
+                    " whole conversation as `input`",
                     "previous_response_not_found",
                 )
             before = response.conversation
             parts.append(b'"before":[' + b",".join(item.raw for item in before) + b"]")
-        known = {each: self.kept.find_item(owner, each) for each in found["items"]}
+        known = {each: self.kept.find_item(owner, each) for each in items}
         entries = [
             json.dumps(each).encode() + b":" + item.raw for each, item in known.items() if item
         ]

@@ -65,41 +65,28 @@ _CONSUMED = frozenset(
 _MOST_LOGPROBS = 20
 
 
-def look(raw: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
-    """Return what of earlier responses a request needs.
-
-    Raises:
-        InvalidBodyError: It is not a request.
-    """
-    value = read_object(raw)
-    given = value.get("input")
-    names = [
-        item["id"]
-        for item in (given if isinstance(given, list) else ())
-        if _is_reference(item) and isinstance(item.get("id"), str)
-    ]
-    return {"previous": _text_or_none(value, "previous_response_id"), "items": names}, ()
-
-
 def translate(raw: bytes, kept: bytes) -> tuple[Mapping[str, Any], Sequence[bytes]]:
     """Return a request as a chat.
 
     Args:
         raw: The body.
         kept: What it needs of earlier responses: `{"before": [..], "items": {"ID": ..}}`, with
-            `before` where it has a `previous_response_id`.
+            `before` where it has a `previous_response_id`; `{}` until that is known.
 
     Returns:
-        What matters of it, see `prepared` in `exchange`; and as bytes the body of the chat, what
-        the response repeats of the request (an object without its braces), and each new item of
-        the input.
+        What matters of it, see `Exchange`; and as bytes the body of the chat, what the response
+        repeats of the request (an object without its braces), and each new item of the input.
+        Instead of all this `needed`, where it needs something and `kept` is `{}`.
 
     Raises:
         InvalidBodyError: It is not a request, or asks for what cannot be had.
     """
     value = read_object(raw)
     earlier = parse_object(kept)
-    _check(value, earlier)
+    needed = _needed(value)
+    if needed and not earlier:
+        return {"needed": needed}, ()
+    _check(value)
     tools = Tools.read(value)
     conversation = Conversation()
     instructions = _text_or_none(value, "instructions")
@@ -143,18 +130,26 @@ def translate(raw: bytes, kept: bytes) -> tuple[Mapping[str, Any], Sequence[byte
         "fields": found_in(chat, body)[0],
         "custom": tools.custom,
         "namespaces": tools.namespaces,
-        "items": [],
+        "items": [_name_of(item) for item in items],
     }
-    listed = []
-    for item in items:
-        name = item.get("id")
-        named = name if isinstance(name, str) and name else _new_name(item)
-        found["items"].append(named)
-        listed.append(_encoded(as_listed(item, named)))
+    named = zip(items, found["items"], strict=True)
+    listed = [_encoded(as_listed(item, name)) for item, name in named]
     return found, [body, _repeated(value, tools), *listed]
 
 
-def _check(value: Request, earlier: Request) -> None:
+def _needed(value: Request) -> dict[str, Any]:
+    """What of earlier responses a request needs; empty where it is nothing."""
+    given = value.get("input")
+    names = [
+        item["id"]
+        for item in (given if isinstance(given, list) else ())
+        if _is_reference(item) and isinstance(item.get("id"), str)
+    ]
+    previous = _text_or_none(value, "previous_response_id")
+    return {"previous": previous, "items": names} if previous or names else {}
+
+
+def _check(value: Request) -> None:
     for name, instead in _REFUSED.items():
         if value.get(name) not in {None, False} if _is_plain(value.get(name)) else True:
             raise _unsupported(f"`{name}` is not supported: {instead}")
@@ -162,8 +157,6 @@ def _check(value: Request, earlier: Request) -> None:
         raise _unsupported(
             '`truncation` can only be "disabled": a request that is too long is refused'
         )
-    if _text_or_none(value, "previous_response_id") and "before" not in earlier:
-        raise InvalidBodyError("`previous_response_id` is not found", "previous_response_not_found")
     metadata = value.get("metadata")
     if metadata is not None and not (
         isinstance(metadata, dict) and all(isinstance(each, str) for each in metadata.values())
@@ -279,7 +272,11 @@ def _resolved(item: Request, earlier: Request, where: str) -> Request:
     return found
 
 
-def _new_name(item: Request) -> str:
+def _name_of(item: Request) -> str:
+    """The ID of an item, a new one where it has none."""
+    name = item.get("id")
+    if isinstance(name, str) and name:
+        return name
     start = {
         "function_call": "fc",
         "function_call_output": "fco",
