@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelrunner.serve.apis.content import text_field, unsupported_kind
 from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.text import sanitize_line
 
@@ -23,7 +24,7 @@ def system_text(system: object) -> str | None:
     if system is None or isinstance(system, str):
         return system
     blocks = _blocks(system, "system")
-    texts = [_text(block, "text", f"system[{number}]") for number, block in enumerate(blocks)]
+    texts = [text_field(block, "text", f"system[{number}]") for number, block in enumerate(blocks)]
     return "\n\n".join(text for text in texts if not text.startswith(_ATTRIBUTION))
 
 
@@ -66,7 +67,7 @@ def _of_user(blocks: Sequence[Block], where: str) -> Iterator[dict[str, Any]]:
             content = _folded(inner)
             if block.get("is_error") is True and isinstance(content, str):
                 content = content if content.lower().startswith("error") else f"Error: {content}"
-            name = _text(block, "tool_use_id", place)
+            name = text_field(block, "tool_use_id", place)
             yield {"role": "tool", "tool_call_id": name, "content": content}
         else:
             parts += _parts(block, place)
@@ -80,17 +81,17 @@ def _of_assistant(blocks: Sequence[Block], where: str) -> dict[str, Any]:
         place = f"{where}[{number}]"
         kind = block.get("type")
         if kind == "text":
-            texts.append(_text(block, "text", place))
+            texts.append(text_field(block, "text", place))
         elif kind == "thinking":
-            thoughts.append(_text(block, "thinking", place))
+            thoughts.append(text_field(block, "thinking", place))
         elif kind == "tool_use":
             arguments = json.dumps(block.get("input") or {}, ensure_ascii=False)
-            function = {"name": _text(block, "name", place), "arguments": arguments}
+            function = {"name": text_field(block, "name", place), "arguments": arguments}
             calls.append(
-                {"id": _text(block, "id", place), "type": "function", "function": function}
+                {"id": text_field(block, "id", place), "type": "function", "function": function}
             )
         elif kind != "redacted_thinking":
-            raise _unsupported(kind, place)
+            raise unsupported_kind(kind, place)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
     if thoughts:
         message["reasoning_content"] = "\n".join(thoughts)
@@ -103,27 +104,27 @@ def _parts(block: Block, where: str) -> list[dict[str, Any]]:
     """A block as parts of a chat's content."""
     kind = block.get("type")
     if kind == "text":
-        return [{"type": "text", "text": _text(block, "text", where)}]
+        return [{"type": "text", "text": text_field(block, "text", where)}]
     if kind == "image":
         return [{"type": "image_url", "image_url": {"url": _image_url(block, where)}}]
     if kind == "document":
         return _document(block, where)
     if kind == "search_result":
         inner = _blocks(block.get("content"), f"{where}.content")
-        texts = [_text(each, "text", where) for each in inner]
+        texts = [text_field(each, "text", where) for each in inner]
         head = [str(block[name]) for name in ("title", "source") if block.get(name)]
         return [{"type": "text", "text": "\n".join([*head, *texts])}]
-    raise _unsupported(kind, where)
+    raise unsupported_kind(kind, where)
 
 
 def _image_url(block: Block, where: str) -> str:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if isinstance(source, dict) and kind == "base64":
-        data = _text(source, "data", f"{where}.source")
-        return f"data:{_text(source, 'media_type', f'{where}.source')};base64,{data}"
+        data = text_field(source, "data", f"{where}.source")
+        return f"data:{text_field(source, 'media_type', f'{where}.source')};base64,{data}"
     if isinstance(source, dict) and kind == "url":
-        return _text(source, "url", f"{where}.source")
+        return text_field(source, "url", f"{where}.source")
     raise InvalidBodyError(
         f"`{where}`: files cannot be read: send the image as base64 or as a URL",
         "unsupported_content",
@@ -136,7 +137,7 @@ def _document(block: Block, where: str) -> list[dict[str, Any]]:
     head = [str(block[name]) for name in ("title", "context") if block.get(name)]
     front = [{"type": "text", "text": "\n".join(head)}] if head else []
     if isinstance(source, dict) and kind == "text":
-        return [*front, {"type": "text", "text": _text(source, "data", f"{where}.source")}]
+        return [*front, {"type": "text", "text": text_field(source, "data", f"{where}.source")}]
     if isinstance(source, dict) and kind == "content":
         inner = _blocks(source.get("content"), f"{where}.source.content")
         return [*front, *(part for each in inner for part in _parts(each, where))]
@@ -161,17 +162,3 @@ def _blocks(content: object, where: str) -> Sequence[Block]:
             f"`{where}` is neither a string nor a list of blocks", "invalid_value"
         )
     return content
-
-
-def _text(block: Block, name: str, where: str) -> str:
-    value = block.get(name)
-    if not isinstance(value, str):
-        raise InvalidBodyError(f"`{where}.{name}` is missing, or is not a string", "invalid_value")
-    return value
-
-
-def _unsupported(kind: object, where: str) -> InvalidBodyError:
-    if not isinstance(kind, str):
-        return InvalidBodyError(f"`{where}` has no `type`", "invalid_value")
-    shown = sanitize_line(kind, 80)
-    return InvalidBodyError(f"`{where}` is a {shown}, which is not supported", "unsupported_item")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelrunner.serve.apis.anthropic.content import chat_messages, system_text
+from modelrunner.serve.apis.content import unknown_choice
 from modelrunner.serve.bodies.fields import InvalidBodyError, found_in, read_object
 from modelrunner.text import listed, sanitize_line
 
@@ -122,10 +123,7 @@ def _choice(choice: Request, functions: Sequence[Mapping[str, Any]]) -> dict[str
     elif kind == "tool":
         named = [each for each in functions if each["function"]["name"] == choice.get("name")]
         if not named:
-            shown = sanitize_line(str(choice.get("name")), 80)
-            raise InvalidBodyError(
-                f"`tool_choice` names {shown}, which is not among `tools`", "invalid_tool_choice"
-            )
+            raise unknown_choice(str(choice.get("name")))
         # this one alone: runtimes know no other choice
         found |= {"tools": named, "tool_choice": "required"}
     else:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelrunner.serve.apis.content import text_field, unsupported_kind
 from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.text import sanitize_line
 
@@ -74,11 +75,11 @@ class Conversation:
             self._call(item, where)
         elif kind in _OUTPUTS:
             self._close()
-            call_id = _text_field(item, "call_id", where)
+            call_id = text_field(item, "call_id", where)
             content = _content(item.get("output", ""), f"{where}.output")
             self.messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
         else:
-            raise _unsupported_kind(where, kind)
+            raise unsupported_kind(kind, where)
 
     def _message(self, item: Item, where: str) -> None:
         role = item.get("role")
@@ -115,12 +116,12 @@ class Conversation:
             self._open("reasoning_content", "content", "tool_calls")["reasoning_content"] = text
 
     def _call(self, item: Item, where: str) -> None:
-        call_id = _text_field(item, "call_id", where)
-        _text_field(item, "name", where)
+        call_id = text_field(item, "call_id", where)
+        text_field(item, "name", where)
         if item["type"] == "custom_tool_call":
-            arguments = json.dumps({"input": _text_field(item, "input", where)})
+            arguments = json.dumps({"input": text_field(item, "input", where)})
         else:
-            arguments = _text_field(item, "arguments", where)
+            arguments = text_field(item, "arguments", where)
         function = {"name": function_name(item), "arguments": arguments}
         turn = self._open()
         calls = turn.setdefault("tool_calls", [])
@@ -187,9 +188,9 @@ def _part(part: object, where: str) -> dict[str, Any]:
         raise InvalidBodyError(f"`{where}` is not an object", "invalid_value")
     kind = part.get("type")
     if kind in _TEXTS:
-        return {"type": "text", "text": _text_field(part, "text", where)}
+        return {"type": "text", "text": text_field(part, "text", where)}
     if kind == "refusal":
-        return {"type": "text", "text": _text_field(part, "refusal", where)}
+        return {"type": "text", "text": text_field(part, "refusal", where)}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
         return {"type": "image_url", "image_url": {"url": part["image_url"]}}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
@@ -199,21 +200,7 @@ def _part(part: object, where: str) -> dict[str, Any]:
             f"`{where}`: files cannot be read: send text, or an image as `image_url`",
             "unsupported_content",
         )
-    raise _unsupported_kind(where, kind)
-
-
-def _unsupported_kind(where: str, kind: object) -> InvalidBodyError:
-    if not isinstance(kind, str):
-        return InvalidBodyError(f"`{where}` has no `type`", "invalid_value")
-    shown = sanitize_line(kind, 80)
-    return InvalidBodyError(f"`{where}` is a {shown}, which is not supported", "unsupported_item")
-
-
-def _text_field(item: Item, name: str, where: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str):
-        raise InvalidBodyError(f"`{where}.{name}` is missing, or is not a string", "invalid_value")
-    return value
+    raise unsupported_kind(kind, where)
 
 
 def _joined(parts: object) -> str:

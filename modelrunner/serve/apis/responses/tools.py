@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelrunner.serve.apis.content import unknown_choice
 from modelrunner.serve.apis.responses.items import function_name
 from modelrunner.serve.bodies.fields import InvalidBodyError
 from modelrunner.text import listed, sanitize_line
@@ -134,11 +135,7 @@ class Tools:
         names = [function_name(each) for each in entries]
         for name in names:
             if name not in known:
-                shown = sanitize_line(name, 80) or "no function"
-                raise InvalidBodyError(
-                    f"`tool_choice` names {shown}, which is not among `tools`",
-                    "invalid_tool_choice",
-                )
+                raise unknown_choice(name)
         self.functions = [each for each in self.functions if each["function"]["name"] in names]
         self.choice = mode
 
