@@ -9,7 +9,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id, names_tag
 from modelrunner.runtime.base import LaunchSpec
 from modelrunner.runtime.capabilities.facts import Capabilities
-from modelrunner.text import listed
+from modelrunner.text import listed, sanitize_line
 from modelrunner.units import format_size
 
 LONGEST_NAME = 1024
@@ -186,6 +186,16 @@ def find(models: Sequence[Served], text: str) -> Served | None:
             return by_id[0]
     found = next((model for model in models if model.is_called(called)), None)
     return found or _only_tag(models, called)
+
+
+def not_found(text: str, models: Sequence[Served]) -> str:
+    """The message for a request that names no model; it lists those that there are."""
+    return f"model not found: {sanitize_line(text, 200)}; {there_are(models)}"
+
+
+def there_are(models: Sequence[Served]) -> str:
+    """Which models a server has, for messages."""
+    return f"this server has {listed([model.name for model in models]) or 'no models'}"
 
 
 def _only_tag(models: Sequence[Served], called: Called) -> Served | None:

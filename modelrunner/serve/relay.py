@@ -20,7 +20,7 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.runtime.base import Ability, Server
 from modelrunner.serve.bodies.additions import add_system_prompt, translate
 from modelrunner.serve.bodies.fields import Fields
-from modelrunner.serve.bodies.request import Bodies, GoneError, check_for, shown
+from modelrunner.serve.bodies.request import Bodies, GoneError, check_for
 from modelrunner.serve.client.dialects import ANTHROPIC, OLLAMA, Dialect, Sent, dialect_of
 from modelrunner.serve.client.errors import (
     FINAL,
@@ -30,14 +30,13 @@ from modelrunner.serve.client.errors import (
     refuse,
     request_id_of,
 )
-from modelrunner.serve.models import Kind, Served
+from modelrunner.serve.models import Kind, Served, not_found, there_are
 from modelrunner.serve.observability.latency import Timing, observe, only_counts
 from modelrunner.serve.observability.request_log import Recording
 from modelrunner.serve.observability.usage import Usage
 from modelrunner.serve.pool import BusyError, ModelPool
 from modelrunner.serve.runtime_errors import RuntimeAnswer
 from modelrunner.serve.upstream import BrokenOffError, Reply, asked
-from modelrunner.text import listed
 from modelrunner.units import format_moment
 
 _DEAF_S = 300.0
@@ -256,18 +255,16 @@ class Relay:
         if wanted is None and len(served) == 1:
             model: Served | None = served[0]
         elif wanted is None:
-            raise RefusalError(400, f"the field `model` is missing: {_names(served)}", "no_model")
+            raise RefusalError(
+                400, f"the field `model` is missing: {there_are(served)}", "no_model"
+            )
         else:
             try:
                 model = self.pool.find(wanted)
             except ModelRunnerError as exc:
                 raise refusal_for(exc) from exc
         if model is None:
-            raise RefusalError(
-                404,
-                f"model not found: {shown(wanted or '')}; {_names(served)}",
-                "model_not_found",
-            )
+            raise RefusalError(404, not_found(wanted or "", served), "model_not_found")
         if ENDPOINTS[self.endpoint] not in {None, model.kind}:
             raise RefusalError(400, _wrong_kind(model), "wrong_endpoint")
         return model
@@ -498,11 +495,6 @@ async def while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Re
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _names(served: list[Served]) -> str:
-    names = [model.name for model in served]
-    return f"this server has {listed(names)}" if names else "this server has no models"
 
 
 def _wrong_kind(model: Served) -> str:

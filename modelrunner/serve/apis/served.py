@@ -11,9 +11,8 @@ from modelrunner.serve.bodies.request import Bodies, GoneError, refusal_of
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.models import Served
+from modelrunner.serve.models import Served, not_found
 from modelrunner.serve.pool import ModelPool, Slot
-from modelrunner.text import listed
 from modelrunner.units import format_moment, format_size
 
 _SMALL = 16 * 1024
@@ -45,6 +44,14 @@ class Server:
         """
         peer = request.client.host if request.client is not None else ""
         self.policy.check_change(peer, dict(request.scope["headers"]))
+        return self.local_store()
+
+    def local_store(self) -> StoreChanges:
+        """The store, for a request that reads it.
+
+        Raises:
+            RefusalError: There is none.
+        """
         if self.store is None:
             raise RefusalError(501, "this server has no local store", "unsupported", [FINAL])
         return self.store
@@ -57,10 +64,7 @@ class Server:
         """
         model = self.pool.find(text)
         if model is None:
-            names = listed([each.name for each in self.pool.served]) or "no models"
-            raise RefusalError(
-                404, f"model not found: {text[:200]}; this server has {names}", "not_found"
-            )
+            raise RefusalError(404, not_found(text, self.pool.served), "not_found")
         return self.pool.slots[model.name]
 
     async def fields(self, request: Request, most: int = _SMALL) -> Mapping[str, object]:

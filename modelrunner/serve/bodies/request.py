@@ -12,7 +12,6 @@ from modelrunner.serve.bodies.parsing import Found, Parser, ParserFailedError, W
 from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.models import Served
-from modelrunner.text import sanitize_line
 from modelrunner.units import counted
 from modelrunner.wire import parse_count
 
@@ -208,8 +207,3 @@ def _too_large(most: int) -> RefusalError:
 def refusal_of(error: InvalidBodyError) -> RefusalError:
     """The refusal of a body that is not a request."""
     return RefusalError(400, error.message, error.code)
-
-
-def shown(text: str) -> str:
-    """Foreign text as it may stand in a message."""
-    return sanitize_line(text, 200)

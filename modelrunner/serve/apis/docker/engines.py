@@ -46,10 +46,7 @@ class Engines:
 
     async def disk_usage(self, _request: Request) -> Response:
         """Say how much room models and runtimes take on the disk."""
-        store = self.server.store
-        if store is None:
-            raise RefusalError(501, "this server has no local store", "unsupported", [FINAL])
-        types = (await store.disk_usage())["types"]
+        types = (await self.server.local_store().disk_usage())["types"]
         sizes = {each["type"]: each["size_bytes"] for each in types}
         return JSONResponse(
             {
