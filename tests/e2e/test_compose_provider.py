@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import CommandLine
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.exports import COMPOSE
+from tests.support.exports import COMPOSE, compose
 from tests.support.machine_image import PYTHON, import_image, python_files
 
 pytestmark = pytest.mark.model
@@ -139,24 +139,13 @@ def test_docker_compose_starts_it_for_a_container_and_ends_it(
         "HOME": str(tmp_path),
         "DOCKER_HOST": docker_daemon.host,
     }
-
-    def compose(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMPOSE, "--project-name", "demo", "--file", file, *arguments],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-
-    started = compose("up", "--no-color")
+    started = compose("demo", file, environ, "up", "--no-color")
     try:
         assert "I am a tiny model" in started.stdout, started.stderr
         ((_, context),) = serves(provided)
         assert context == 512
     finally:
-        ended = compose("down")
+        ended = compose("demo", file, environ, "down")
     assert ended.returncode == 0, ended.stderr
     assert serves(provided) == []
 
@@ -195,16 +184,8 @@ def test_models_of_a_compose_file_need_no_plugin_of_dockers(
     file = tmp_path / "compose.json"
     file.write_text(json.dumps(MODELS))
     environ = {**provided.environ, "HOME": str(tmp_path), "DOCKER_HOST": docker_daemon.host}
-    command = [COMPOSE, "--project-name", "models", "--file", file]
-    started = subprocess.run(
-        [*command, "up", "--no-color"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    subprocess.run([*command, "down"], env=environ, check=True, capture_output=True)
+    started = compose("models", file, environ, "up", "--no-color")
+    assert compose("models", file, environ, "down").returncode == 0
     assert "I am a tiny model" in started.stdout, started.stderr
     ((_, context),) = serves(provided)
     assert context == 512

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import CommandLine
 from tests.support.docker_daemon import DockerDaemon
 from tests.support.docker_model import PROGRAM, DockerModel, needs_docker_model
-from tests.support.exports import COMPOSE
+from tests.support.exports import COMPOSE, compose
 from tests.support.machine_image import PYTHON, import_image, python_files
 from tests.support.waiting import wait_until
 
@@ -182,38 +182,19 @@ def test_requests_and_logs_are_shown(served: Served) -> None:
 def test_requests_are_followed(served: Served) -> None:
     docker = served.docker
     assert docker("run", TALKER, "the first one").code == 0
-    with subprocess.Popen(
-        [PROGRAM, "requests", "--follow", "--include-existing"],
-        env=docker.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            lines = iter(process.stdout.readline, "")
-            first = next(line for line in lines if line.startswith("["))
-            assert "the first one" in json.loads(first)[0]["records"][0]["request"]
-            assert docker("run", TALKER, "the second one").code == 0
-            second = next(line for line in lines if line.startswith("["))
-            assert "the second one" in json.loads(second)[0]["records"][0]["request"]
-        finally:
-            process.kill()
+    with docker.following("requests", "--follow", "--include-existing") as lines:
+        first = next(line for line in lines if line.startswith("["))
+        assert "the first one" in json.loads(first)[0]["records"][0]["request"]
+        assert docker("run", TALKER, "the second one").code == 0
+        second = next(line for line in lines if line.startswith("["))
+        assert "the second one" in json.loads(second)[0]["records"][0]["request"]
 
 
 def test_logs_are_followed(served: Served) -> None:
     docker = served.docker
-    with subprocess.Popen(
-        [PROGRAM, "logs", "--follow", "--no-engines"],
-        env=docker.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            assert docker("run", TALKER, "hi").code == 0
-            assert any("200 chat/completions" in line for line in process.stdout)
-        finally:
-            process.kill()
+    with docker.following("logs", "--follow", "--no-engines") as lines:
+        assert docker("run", TALKER, "hi").code == 0
+        assert any("200 chat/completions" in line for line in lines)
 
 
 def test_what_is_not_done_over_http_is_refused_in_words(served: Served) -> None:
@@ -255,21 +236,10 @@ def test_models_of_a_compose_file_need_no_runner_of_dockers(
     file = tmp_path / "compose.json"
     file.write_text(json.dumps(PROJECT))
     environ = {**served.docker.environ, "DOCKER_HOST": docker_daemon.host}
-
-    def compose(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMPOSE, "--project-name", "demo", "--file", file, *arguments],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-
-    started = compose("up", "--no-color")
+    started = compose("demo", file, environ, "up", "--no-color")
     try:
         assert "I am a tiny model" in started.stdout, started.stderr
         (state,) = json.loads(served.ours("ps", "--json").stdout)
         assert state["context"] == 512
     finally:
-        assert compose("down").returncode == 0
+        assert compose("demo", file, environ, "down").returncode == 0

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +60,18 @@ class DockerModel:
             check=False,
         )
         return Done(done.returncode, done.stdout)
+
+    @contextmanager
+    def following(self, *arguments: str) -> Iterator[Iterator[str]]:
+        """The block in which a command runs that does not end by itself; its lines."""
+        with subprocess.Popen(
+            [PROGRAM, *arguments],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield iter(process.stdout.readline, "")
+            finally:
+                process.kill()

@@ -53,6 +53,20 @@ def compose_config(file: Path) -> Any:
     return json.loads(done.stdout)
 
 
+def compose(
+    project: str, file: Path, environ: Mapping[str, str], *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command of Docker Compose on a project."""
+    return subprocess.run(
+        [COMPOSE, "--project-name", project, "--file", file, *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
 def in_container(words: list[str]) -> list[str]:
     """Words as Kubernetes gives them to a container: `$$` is `$`, and `$(X)` is looked up."""
     assert all(match[1] is None for word in words for match in _VARIABLE.finditer(word))
