@@ -92,7 +92,8 @@ def measure(
             stdin=subprocess.DEVNULL,
             timeout=deadline,
             check=False,
-            env={**os.environ, "PYTHONPATH": child_path()},
+            # the last line is why it failed, and not the end of a debugger's backtrace
+            env={**os.environ, "PYTHONPATH": child_path(), "GGML_NO_BACKTRACE": "1"},
         )
     except subprocess.TimeoutExpired as exc:
         raise RuntimeFailedError(

@@ -41,11 +41,15 @@ def python(tmp_path):
             "echo 'unknown architecture' >&2; exit 1",
             "llama.cpp cannot estimate m.gguf: unknown architecture",
         ),
+        (
+            "test $GGML_NO_BACKTRACE && echo 'GGML_ASSERT(x) failed' >&2; kill -ABRT $$",
+            "llama.cpp cannot estimate m.gguf: GGML_ASSERT(x) failed",
+        ),
         ("echo nonsense", "llama.cpp cannot estimate m.gguf: exit code 0"),
         ("echo '{}'", "llama.cpp cannot estimate m.gguf: exit code 0"),
         ("exec sleep 60", "llama.cpp did not estimate m.gguf within 0 s"),
     ],
-    ids=["crashes", "refuses", "babbles", "says nothing", "hangs"],
+    ids=["crashes", "refuses", "gives up", "babbles", "says nothing", "hangs"],
 )
 def test_a_child_that_fails_is_a_failure_with_a_name(tmp_path, python, script, message):
     with pytest.raises(RuntimeFailedError) as caught:
