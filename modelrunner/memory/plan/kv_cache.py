@@ -128,16 +128,19 @@ def own_draft_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def checkpoint_bytes(shape: ModelShape, load: Load) -> int:
-    """Bytes of the states that are kept to go back to: what cannot be cut at any token."""
-    windows = (
-        0
-        if load.swa_full
-        else sum(
+    """Bytes of the states that are kept to go back to: what cannot be cut at any token.
+
+    Of a cache with a window, only tokens in the window are kept, and not the micro batch's.
+    """
+    windows = 0
+    if not load.swa_full:
+        cells, several = window_cells(shape, load), load.parallel if load.unified else 1
+        whole = sum(
             layer_cache_bytes(shape, load, i)
             for i in range(len(shape.layers))
             if shape.layers[i].windowed
         )
-    )
+        windows = whole * min(shape.window * several, cells) // cells
     return load.checkpoints * (recurrent_bytes(shape, load) + windows)
 
 

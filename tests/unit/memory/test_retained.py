@@ -70,6 +70,25 @@ def test_states_take_a_quarter_of_what_is_free(
     assert (found.checkpoints, found.states) == (checkpoints, checkpoints * 64 * MIB)
 
 
+@pytest.mark.parametrize(
+    ("load", "mebibytes"),
+    [
+        (Load(4096), 32),
+        (Load(4096, micro_batch=2048), 32),
+        (Load(4 * 4096, parallel=4), 128),
+        (Load(4 * 4096, parallel=4, unified=True), 128),
+        (Load(512), 16),
+        (Load(4096, swa_full=True), 0),
+    ],
+)
+def test_a_state_of_a_cache_with_a_window_has_the_tokens_in_the_window(
+    shape: ModelShape, load: Load, mebibytes: int
+) -> None:
+    layers = tuple(replace(layer, windowed=True) for layer in shape.layers)
+    found = retained(replace(shape, layers=layers, window=1024), load, None, checkpoints=2)
+    assert found.states == 2 * mebibytes * MIB
+
+
 def test_host_memory_beside_a_model_is_what_its_part_leaves() -> None:
     card = Device("card", "gpu", 8 * GIB, 8 * GIB, "cuda")
     host = Device("here", "host", 16 * GIB, 10 * GIB, "cpu")
