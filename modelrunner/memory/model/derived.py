@@ -1,8 +1,9 @@
-"""What keys and tensors say about an architecture whose name is not known.
+"""What keys and tensors say about an architecture, whatever its name.
 
-Tensors are called the same in all architectures of llama.cpp, so most of a graph follows from
-their names. What only its source says - constants, the order of additions - is taken to be what
-most architectures have, and the range of an estimate is wide for that.
+Tensors are called the same in all architectures of llama.cpp, so which layers recur or choose the
+tokens that they attend to follows from their names. So does most of a graph where there is no rule
+for an architecture: what only llama.cpp's source says - constants, the order of additions - is then
+taken to be what most architectures have, and the range of an estimate is wide for that.
 """
 
 import re

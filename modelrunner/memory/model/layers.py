@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from modelrunner.gguf.header import TensorInfo
 from modelrunner.memory.model import derived
-from modelrunner.memory.model.architectures import is_known, windowed_layers
+from modelrunner.memory.model.architectures import windowed_layers
 from modelrunner.memory.model.hyperparameters import MAX_EXPERTS_USED, MAX_LAYERS, Hyperparameters
 from modelrunner.memory.model.parts import Experts, Indexer, Latent, Layer, StateSpace
 from modelrunner.memory.model.wiring import Wiring
@@ -100,16 +100,16 @@ def _side(tensors: Mapping[str, TensorInfo], name: str, side: int) -> int:
 def _recurrent_layers(
     hyper: Hyperparameters, attends: list[bool], tensors: Mapping[str, TensorInfo]
 ) -> list[bool]:
-    """Which layers have a recurrence: as listed, each but every n-th, or those without heads."""
+    """Which layers have a recurrence: as listed, or by tensors, or, without these, by numbers."""
     count = len(attends)
     listed = hyper.get("attention.recurrent_layers")
     if isinstance(listed, tuple):
         return [i < len(listed) and bool(listed[i]) for i in range(count)]
+    if found := derived.recurrent_layers(tensors):
+        return [i in found for i in range(count)]
     every = hyper.count("full_attention_interval", _INTERVALS.get(hyper.architecture, 0))
     if every:
         return [(i + 1) % every != 0 for i in range(count)]
-    if not is_known(hyper.architecture) and (found := derived.recurrent_layers(tensors)):
-        return [i in found for i in range(count)]
     wide = hyper.get("feed_forward_length")
     if isinstance(wide, tuple) and not all(wide):
         # a layer is a mixer or a feed-forward network, not both
@@ -145,7 +145,7 @@ def _indexer(
         has_one = layer < len(types) and bool(types[layer])
     elif hyper.architecture == "glm-dsa" and hyper.count("context_length") >= _FULL_INDEXERS_BELOW:
         has_one = layer in _FIRST_INDEXERS or layer % 4 == max(_FIRST_INDEXERS)
-    elif tensors and not is_known(hyper.architecture):
+    elif tensors:
         has_one = derived.has_indexer(tensors, layer)
     else:
         has_one = hyper.architecture != "minimax-m3" or layer >= dense
