@@ -88,7 +88,7 @@ class _Vision:
         layers: How many there are.
         out: Numbers of a token for the language model.
         shapes: Those of all tensors.
-        window: Every how manieth layer sees all patches; 0 where all do.
+        window: Every n-th layer sees all patches; 0 where all do.
         norm_in_place: Whether norms are of the kind that works in place.
     """
 
@@ -157,8 +157,8 @@ def _graph(vision: _Vision) -> Graph:
     graph = Graph()
     image = graph.leaf(vision.pixels, vision.pixels, _COLORS)
     current = _patches(graph, vision, image)
-    masks = _masks(graph, vision)
-    if masks:
+    mask = _mask(graph, vision)
+    if mask is not None:
         rows = graph.reshape(current, 4 * vision.width, vision.tokens // 4)
         current = graph.new(rows.shape, rows, graph.leaf(vision.tokens // 4))
         current = graph.reshape(current, vision.width, vision.tokens)
@@ -169,10 +169,10 @@ def _graph(vision: _Vision) -> Graph:
         positions = [graph.leaf(vision.tokens) for _ in range(2)]
     stacked = None
     for i in range(vision.layers):
-        alone = not masks or (i + 1) % vision.window == 0
-        current = _layer(graph, vision, i, current, positions, None if alone else masks[0])
-        if f"v.deepstack.{i}.fc1.weight" in vision.shapes:
-            feature = _merged(graph, vision, current, f"v.deepstack.{i}", normed=True)
+        whole = not vision.window or (i + 1) % vision.window == 0
+        current = _layer(graph, vision, i, current, positions, None if whole else mask)
+        if sizes := _deepstack(vision, i):
+            feature = _merged(graph, vision, current, *sizes)
             stacked = feature if stacked is None else _joined(graph, stacked, feature)
     if "v.post_ln.weight" in vision.shapes:
         current = _normed(graph, vision, current)
@@ -235,13 +235,12 @@ def _beside(graph: Graph, vision: _Vision, tensor: Tensor) -> Tensor:
     return graph.new((width, side * side), graph.permute(pairs, 0, 2, 1, 3))
 
 
-def _masks(graph: Graph, vision: _Vision) -> list[Tensor]:
-    """What patches outside a window are masked with, in half precision."""
+def _mask(graph: Graph, vision: _Vision) -> Tensor | None:
+    """What patches outside a window are masked with; None where all see all."""
     if not vision.window:
-        return []
-    return [
-        graph.new((vision.tokens, vision.tokens), graph.leaf(vision.tokens, vision.tokens), unit=2)
-    ]
+        return None
+    size = vision.tokens, vision.tokens
+    return graph.new(size, graph.leaf(*size), unit=_HALF)
 
 
 def _layer(
@@ -305,15 +304,17 @@ def _forward(graph: Graph, vision: _Vision, name: str, current: Tensor) -> Tenso
     return graph.same(graph.new((vision.width, tokens), up))
 
 
-def _merged(
-    graph: Graph, vision: _Vision, current: Tensor, name: str, *, normed: bool = False
-) -> Tensor:
-    """Several patches as one token, through two matrices."""
+def _deepstack(vision: _Vision, layer: int) -> list[int]:
+    """Widths of the two matrices that a layer's patches go through; empty without them."""
+    shapes = [vision.shapes.get(f"v.deepstack.{layer}.fc{n}.weight", ()) for n in (1, 2)]
+    return [shape[1] for shape in shapes] if all(len(shape) > 1 for shape in shapes) else []
+
+
+def _merged(graph: Graph, vision: _Vision, current: Tensor, first: int, second: int) -> Tensor:
+    """Several patches as one token, normalized, through two matrices of these widths."""
     count = vision.merge**2
     wide = graph.reshape(current, count * vision.width, vision.side**2 // count)
-    if normed:
-        wide = graph.new(wide.shape, wide)
-    first, second = (vision.shapes[f"{name}.fc{n}.weight"][1] for n in (1, 2))
+    wide = graph.new(wide.shape, wide)
     wide = graph.same(graph.same(graph.new((first, wide.shape[1]), wide)))
     return graph.same(graph.new((second, wide.shape[1]), wide))
 

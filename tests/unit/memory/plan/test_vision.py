@@ -42,3 +42,13 @@ def test_a_header_with_odd_numbers_is_no_failure(values):
     made = header(DESCRIBED["llava-1.5-7b"])
     odd = dataclasses.replace(made, metadata={**made.metadata, **values})
     assert vision_bytes(odd) is None or vision_bytes(odd) > 0
+
+
+@pytest.mark.parametrize("shape", [None, (64,)], ids=["missing", "a vector"])
+def test_half_of_a_deepstack_is_no_failure(shape):
+    made = header(DESCRIBED["qwen3-vl-8b"])
+    name = next(x.name for x in made.tensors if x.name.endswith(".fc2.weight"))
+    tensors = [x for x in made.tensors if x.name != name]
+    if shape is not None:
+        tensors += [dataclasses.replace(x, shape=shape) for x in made.tensors if x.name == name]
+    assert vision_bytes(dataclasses.replace(made, tensors=tuple(tensors))) > 0
