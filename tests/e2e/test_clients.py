@@ -191,10 +191,8 @@ def test_langchain_over_openais_api(url: str) -> None:
         whole = model.invoke(QUESTION)
         assert "Paris" in whole.text
         assert "".join(chunk.text for chunk in model.stream(QUESTION)) == whole.text
-        for method in ("json_schema",) if responses else ("json_schema", "function_calling"):
-            if method == "json_schema":
-                form = model.with_structured_output(Place, method=method)
-                assert form.invoke("Where is the Louvre?").city
+        form = model.with_structured_output(Place, method="json_schema")
+        assert form.invoke("Where is the Louvre?").city
         caller = langchain.ChatOpenAI(
             **asked, model=CALLER, max_tokens=256, use_responses_api=responses
         )

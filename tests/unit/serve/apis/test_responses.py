@@ -10,6 +10,7 @@ import pytest
 from modelrunner.serve.apis.responses.items import seal
 from modelrunner.serve.apis.responses.kept import KeptItem, KeptResponse, KeptResponses
 from modelrunner.serve.bodies.parsing import INLINE
+from modelrunner.serve.client.keys import ApiKey, ApiKeys
 from tests.support.openai_server import Reply, calls, ending, event, fails_midway, says
 from tests.support.serving import Answer, Running, Scripted, gateway, model
 
@@ -26,9 +27,9 @@ CHAT_NOW = {
 
 
 @contextmanager
-def serving(*replies: Reply, api_key: str | None = None) -> Iterator[Running]:
+def serving(*replies: Reply) -> Iterator[Running]:
     runtime = Scripted(scripts={NAME: list(replies)})
-    with gateway(runtime, ONE, api_key=api_key) as running:
+    with gateway(runtime, ONE) as running:
         yield running
 
 
@@ -657,13 +658,22 @@ def test_one_client_cannot_read_what_is_anothers() -> None:
     assert not kept.remove("you", "resp_1")
 
 
-def test_with_a_key_a_response_belongs_to_the_key_and_without_one_to_everybody() -> None:
-    for api_key, other in (("secret", 401), (None, 200)):
-        with serving(says("a"), api_key=api_key) as running:
-            name = running.post(PATH, {"input": "hi"}, X_Api_Key="secret").json["id"]
-            path = f"{PATH}/{name}"
-            assert running.get(path, Authorization="Bearer secret").status == 200
-            assert running.get(path, Authorization="Bearer other").status == other
+def test_a_response_belongs_to_the_key_of_its_request() -> None:
+    keys = ApiKeys((ApiKey("a"), ApiKey("b")))
+    with gateway(Scripted(scripts={NAME: [says("x")]}), ONE, api_key=keys) as running:
+        name = running.post(PATH, {"input": "hi"}, X_Api_Key="a").json["id"]
+        path = f"{PATH}/{name}"
+        assert running.get(path, Authorization="Bearer b").status == 404
+        assert running.ask("DELETE", path, X_Api_Key="b").status == 404
+        more = {"input": "hi", "previous_response_id": name}
+        assert running.post(PATH, more, X_Api_Key="b").status == 400
+        assert running.get(path, Authorization="Bearer a").status == 200
+
+
+def test_without_keys_a_response_is_everybodys() -> None:
+    with serving(says("x")) as running:
+        name = running.post(PATH, {"input": "hi"}, X_Api_Key="a").json["id"]
+        assert running.get(f"{PATH}/{name}", X_Api_Key="b").status == 200
 
 
 def test_the_oldest_responses_make_room() -> None:
