@@ -140,6 +140,8 @@ class InvalidReferenceError(UsageError):
 class CacheTypeError(UsageError):
     """llama.cpp does not have the type of the KV cache for a model."""
 
+    code = "cache_type"
+
 
 class ConfigError(UsageError):
     """The configuration file, an environment variable or a path is invalid.

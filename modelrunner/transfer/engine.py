@@ -149,7 +149,7 @@ class Engine:
                 # others have the rest: it is to be judged by those that it has
                 flowing = max(flowing, growth.wanted)
             growth.observe(time.monotonic(), shared.received, flowing)
-            self._check(workers)
+            self._check(workers, pieces)
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)
             for worker in workers:
@@ -177,14 +177,16 @@ class Engine:
             worker.start()
         return granted if granted < useful else 0
 
-    def _check(self, workers: list[Worker]) -> None:
+    def _check(self, workers: list[Worker], pieces: Pieces) -> None:
         """Raises what ended the work; while one connection gets on, the others' errors wait."""
         failed = [worker.error for worker in workers if worker.error is not None]
         final = [error for error in failed if not isinstance(error, TransferError)]
         ranges = [error for error in failed if isinstance(error, RangesUnsupportedError)]
         for error in (*final, *ranges):
             raise error
-        if failed and not any(worker.is_alive() for worker in workers):
+        alive = any(worker.is_alive() for worker in workers)
+        # the last of them may have ended because everything has come
+        if failed and not alive and not pieces.complete:
             raise failed[-1]
 
     def _tell(self, shared: Shared) -> None:

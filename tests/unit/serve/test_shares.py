@@ -9,10 +9,10 @@ import pytest
 
 from modelrunner.oci.reference import Reference
 from modelrunner.serve import models as served_models
+from modelrunner.serve.bodies import fields as fields_module
+from modelrunner.serve.bodies import parsing
 from modelrunner.serve.bodies.fields import InvalidBodyError, read
 from modelrunner.serve.bodies.parsing import INLINE, Parser, ParserFailedError
-from modelrunner.serve.client import fields as fields_module
-from modelrunner.serve.client import parsing
 from modelrunner.serve.client.connections import Connection
 from modelrunner.serve.client.dialects import ANTHROPIC, OPENAI, RESPONSES, dialect_of
 from modelrunner.serve.relay import _whole_events

@@ -1,12 +1,13 @@
 """What the engine does when its sources do what no source should."""
 
+import threading
 from contextlib import contextmanager
 from threading import Event, Lock
 
 import pytest
 
 from modelrunner.errors import RegistryUnavailableError
-from modelrunner.events import ignore
+from modelrunner.events import Advanced, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
@@ -110,3 +111,26 @@ def test_bytes_that_came_twice_count_once(tmp_path):
     assert arrived.digest == BLOB.digest
     assert source.sent == len(CONTENT) + PIECE // 2
     assert (arrived.downloaded, arrived.resumed) == (len(CONTENT), 0)
+
+
+@pytest.mark.timeout(30)
+def test_a_transfer_whose_last_connection_ended_with_all_bytes_has_not_failed(tmp_path):
+    def wait_for_connections(event):
+        # the last of them brings everything between two looks of the thread that watches
+        if isinstance(event, Advanced) and event.done:
+            for thread in threading.enumerate():
+                if thread.name.startswith("connection-"):
+                    thread.join(10)
+
+    source = OneLosesItsHalf()
+    engine = Engine(
+        Reference.parse("ai/m:1"),
+        lambda: source,
+        wait_for_connections,
+        Budget(Limits(2)),
+        NO_RETRY,
+        PIECE,
+    )
+    with (tmp_path / "x.partial").open("w+b") as file:
+        arrived = engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
+    assert arrived.digest == BLOB.digest
