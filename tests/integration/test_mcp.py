@@ -23,7 +23,8 @@ from tests.support.waiting import alive, wait_until
 pytest.importorskip("mcp", reason="MCP servers need the package mcp")
 
 SERVER = """
-import os, sys, time
+import os, subprocess, sys, time
+import anyio
 from mcp.server import MCPServer
 
 server = MCPServer("test")
@@ -37,6 +38,22 @@ def add(a: int, b: int) -> int:
 def whoami() -> str:
     "The process."
     return str(os.getpid())
+
+@server.tool()
+def parent() -> str:
+    return str(os.getppid())
+
+@server.tool()
+def daemon() -> str:
+    return str(subprocess.Popen(["sleep", "600"], start_new_session=True).pid)
+
+@server.tool()
+async def wait_for_end() -> str:
+    open(os.environ["WAITING"], "w").close()
+    try:
+        await anyio.sleep(600)
+    finally:
+        open(os.environ["WAITING"] + ".ended", "w").close()
 
 @server.tool()
 def large() -> str:
@@ -81,7 +98,10 @@ def by_name(tools: tuple[Tool, ...]) -> dict[str, Callable[[str], Result]]:
 def test_tools_are_described_called_and_ended(server: Callable[..., McpServer]) -> None:
     with mcp_tools([server()]) as tools:
         call = by_name(tools)
-        assert [*call] == ["add", "whoami", "large", "wait", "die", "odd_name_with_signs"]
+        assert [*call] == [
+            *("add", "whoami", "parent", "daemon", "wait_for_end", "large", "wait", "die"),
+            "odd_name_with_signs",
+        ]
         assert tools[0].description == "Adds two numbers."
         assert tools[0].parameters["required"] == ["a", "b"]
         assert call["add"]('{"a": 1, "b": 2}') == Result("3")
@@ -116,17 +136,36 @@ def test_a_call_that_hangs_ends_by_itself_and_the_next_one_is_answered(
         assert by_name(tools)["wait"]("{}").text == '{"error": "timed out after 1 s"}'
 
 
-def test_ctrl_c_ends_a_call(server: Callable[..., McpServer], tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_call_and_nothing_else(
+    server: Callable[..., McpServer], tmp_path: Path
+) -> None:
     def interrupt() -> None:
         wait_until((tmp_path / "waiting").exists)
         os.kill(os.getpid(), signal.SIGINT)
 
     with mcp_tools([server()]) as tools:
+        call = by_name(tools)
+        # a terminal's Ctrl-C reaches none of the processes
+        assert os.getpgrp() not in {
+            os.getpgid(int(call[name]("{}").text)) for name in ("whoami", "parent")
+        }
         thread = threading.Thread(target=interrupt)
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            by_name(tools)["wait"]("{}")
+            call["wait_for_end"]("{}")
         thread.join()
+        wait_until((tmp_path / "waiting.ended").exists)
+        assert call["add"]('{"a": 1, "b": 2}') == Result("3")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="found by the environment in /proc")
+def test_what_a_server_has_put_into_the_background_ends_too(
+    server: Callable[..., McpServer],
+) -> None:
+    with mcp_tools([server()]) as tools:
+        pid = int(by_name(tools)["daemon"]("{}").text)
+        assert alive(pid)
+    wait_until(lambda: not alive(pid))
 
 
 @pytest.mark.parametrize(
