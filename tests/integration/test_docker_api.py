@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.store.store import Store
+from modelrunner.operations.serve.plan import ServePlan
+from modelrunner.store.store import Store, StoredModel
 from modelrunner.version import __version__
 from tests.support.artifacts import docker_artifact
 from tests.support.openai_server import Reply
 from tests.support.registry import Registry
-from tests.support.served_store import ServedStore
+from tests.support.served_store import ServedStore, planned
 from tests.support.serving import Running, gateway
 from tests.support.stores import put
 
@@ -268,6 +269,45 @@ def test_a_model_is_configured_and_loaded_with_what_was_said(serving: ServedStor
         assert state["keep_alive"] == "600s"
 
 
+@pytest.mark.parametrize(
+    ("fields", "settings"),
+    [
+        ({"context-size": 4}, {"context": "4"}),
+        # others stand for what the model has by itself
+        ({"context-size": 0}, {}),
+        ({"context-size": -1}, {}),
+        (
+            {"runtime-flags": ["-ngl", "5", "--temp=0.5", "-t", "2", "--no-mmap", "--jinja"]},
+            {"gpu-layers": "5", "temperature": "0.5", "threads": "2", "mmap": "off"},
+        ),
+        (
+            {"raw-runtime-flags": "--tensor-split '3,1' -kvu"},
+            {"tensor-split": "3,1", "kv-unified": "on"},
+        ),
+        (
+            {"speculative": {"draft_model": "ai/one", "num_tokens": 4}},
+            {"draft": "ai/one", "draft-tokens": "4"},
+        ),
+        ({"llamacpp": {"reasoning-budget": 0}}, {"think": "off"}),
+        ({"llamacpp": {"reasoning-budget": 512}}, {"think": "512"}),
+        ({"llamacpp": {"reasoning-budget": -1}}, {}),
+    ],
+)
+def test_what_is_configured_is_what_configure_sets(
+    serving: ServedStore, fields: Mapping[str, object], settings: Mapping[str, str]
+) -> None:
+    seen = []
+
+    def plan(stored: StoredModel, name: str, changed: Mapping[str, str]) -> ServePlan:
+        seen.append(changed)
+        return planned(stored, name)
+
+    serving.plan = plan
+    with running(serving) as server:
+        assert configured(server, **fields) == 202
+    assert seen == [settings]
+
+
 def test_a_model_that_was_removed_and_came_again_is_configured_anew(serving: ServedStore) -> None:
     with running(serving) as server:
         assert configured(server, **{"context-size": 4}) == 202
@@ -288,6 +328,7 @@ def test_a_model_that_was_removed_and_came_again_is_configured_anew(serving: Ser
         ({"runtime-flags": ["-m", "/etc/passwd"]}, "the runtime flag '-m' is not allowed"),
         ({"runtime-flags": ["--chat-template-file=x"]}, "'--chat-template-file' is not allowed"),
         ({"runtime-flags": ["x"]}, "the runtime flag 'x' is not allowed"),
+        ({"runtime-flags": ["--jinja"] * 129}, "expected at most 128"),
         ({"runtime-flags": ["--threads"]}, "the runtime flag --threads has no value"),
         ({"raw-runtime-flags": "'"}, "unclosed quote"),
         ({"runtime-flags": "--threads"}, "expected a list of texts"),
