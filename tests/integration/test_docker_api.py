@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.operations.serve.plan import ServePlan
+from modelrunner.serve.observability.request_log import RequestLog
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.version import __version__
 from tests.support.artifacts import docker_artifact
@@ -17,6 +18,7 @@ from tests.support.registry import Registry
 from tests.support.served_store import ServedStore, planned
 from tests.support.serving import Running, gateway
 from tests.support.stores import put
+from tests.support.waiting import wait_until
 
 ONE = docker_artifact(b"GGUF" + bytes(200_000))
 TWO = docker_artifact(b"GGUF" + b"2" * 100_000)
@@ -104,6 +106,25 @@ def test_a_pull_that_fails_at_once_has_a_status_and_a_line_of_text(
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
             assert b"{" not in answer.body
             assert answer.body.endswith(b"\n")
+
+
+def test_a_pull_says_that_it_tries_again(serving: ServedStore, registry: Registry) -> None:
+    registry.answer(503, times=1, on="blob")
+    with running(serving) as server:
+        steps = lines(server.post("/models/create", {"from": registry.reference("ai/one:1")}).body)
+    assert [step["type"] for step in steps if step["type"] != "progress"] == ["warning", "success"]
+
+
+def test_a_pull_that_fails_on_the_way_ends_with_an_error(
+    serving: ServedStore, registry: Registry
+) -> None:
+    registry.corrupt(ONE.layer_digests[0])
+    with running(serving) as server:
+        answer = server.post("/models/create", {"from": registry.reference("ai/one:1")})
+    assert answer.status == 200
+    first, *_, last = lines(answer.body)
+    assert (first["type"], last["type"]) == ("progress", "error")
+    assert last["message"].startswith("expected sha256:")
 
 
 def test_a_token_of_the_request_is_not_passed_on_and_said_so(
@@ -353,6 +374,55 @@ def test_what_cannot_be_configured_is_refused(
     assert answer.status == 400
     assert message in answer.body.decode()
     assert serving.runtime.started == []
+
+
+# Logs.
+
+
+def test_logs_are_those_of_the_server_and_its_runtimes(serving: ServedStore) -> None:
+    with running(serving) as server:
+        logs = server.pool.logs
+        logs.with_name("0.log").write_bytes(b"from the server\nnot yet com")
+        server.pool.log_of(server.pool.served[0]).write_bytes(b"from \x1b[31ma runtime\n")
+        both = server.get("/logs")
+        assert both.headers["content-type"] == "text/plain; charset=utf-8"
+        assert both.body == b"from the server\nfrom a runtime\n"
+        assert server.get("/logs?no-engines=true").body == b"from the server\n"
+
+
+def test_the_end_of_a_long_log_begins_with_a_whole_line(serving: ServedStore) -> None:
+    with running(serving) as server:
+        line = b"x" * 99 + b"\n"
+        server.pool.logs.with_name("0.log").write_bytes(line * 20_000)
+        found = server.get("/logs").body
+    assert found == line * (1024 * 1024 // len(line))
+
+
+def test_the_latest_requests_of_each_model_are_listed(serving: ServedStore) -> None:
+    with running(serving) as server:
+        server.pool.requests = RequestLog(server.pool.logs.with_name("requests"), bodies=True)
+        server.pool.requests.begin()
+        for number in range(11):
+            assert server.chat("two", str(number)).status == 200
+
+        def last_text() -> str:
+            (group,) = server.get("/engines/requests").json
+            text: str = json.loads(group["records"][-1]["request"])["messages"][0]["content"]
+            return text
+
+        # a request is noted when its answer is complete, which its client may know first
+        wait_until(lambda: last_text() == "10")
+        (group,) = server.get("/engines/requests").json
+        assert (group["model"], group["count"]) == (TWO.digest, 10)
+        last = group["records"][-1]
+        assert (last["model"], last["method"], last["status_code"]) == (
+            "ai/two:latest",
+            "POST",
+            200,
+        )
+        assert last["timestamp"] > 1_600_000_000
+        assert server.get("/engines/requests?model=two").json == [group]
+        assert server.get("/engines/requests?model=none").json == []
 
 
 # Scores.

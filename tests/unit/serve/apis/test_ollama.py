@@ -453,13 +453,27 @@ def test_a_conversation_goes_on_with_the_context_of_its_last_answer() -> None:
     assert len(second["context"]) > len(first["context"])
 
 
-def test_a_context_of_another_server_is_refused_and_a_bomb_too() -> None:
+def test_a_context_of_another_server_is_refused_and_a_bomb_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said = [{"role": "user", "content": "x" * 5_000_000}]
     assert history.encoded(said) is None
     few = history.encoded(HI)
     assert few is not None
     assert history.decoded(few) == HI
-    for numbers in ([1, 2], [few[0]], [*few[:2], -1], few[:-1], "x", [few[0], 10**9, *few[2:]]):
+    monkeypatch.setattr(history, "_MOST_WRITTEN", 10_000_000)
+    bomb = history.encoded(said)
+    assert bomb is not None
+    assert len(bomb) < 10_000
+    for numbers in (
+        bomb,
+        [1, 2],
+        [few[0]],
+        [*few[:2], -1],
+        few[:-1],
+        "x",
+        [few[0], 10**9, *few[2:]],
+    ):
         with pytest.raises(InvalidBodyError, match="not from this server"):
             history.decoded(numbers)
 
