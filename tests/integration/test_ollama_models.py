@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from modelrunner.oci.reference import Reference
+from modelrunner.runtime.placement import HOST, Held, Placement
 from modelrunner.serve.apis import keep_alive
 from modelrunner.serve.apis.ollama import names
 from modelrunner.serve.apis.ollama.models import API_VERSION
@@ -72,6 +73,9 @@ def lines(answer: Answer) -> list[dict[str, Any]]:
         ("ghcr.io/ai/x:1", "ghcr.io/ai/x:1"),
         ("hf.co/Org/Repo:Q4_K_M", "hf.co/Org/Repo:Q4_K_M"),
         ("ai/0123456789ab:1", "0123456789ab:1"),
+        # without `ai/` these would be something else
+        ("ai/x/y:1", "ai/x/y:1"),
+        (f"ai/sha256:{HEX}", f"ai/sha256:{HEX}"),
     ],
 )
 def test_a_name_is_written_as_ollama_does_and_means_the_same(reference: str, shown: str) -> None:
@@ -175,8 +179,11 @@ def test_what_is_in_memory_is_listed_with_its_end(served: ServedStore, store: St
         }
     with ollama(served) as running:
         assert running.chat("one:1").status == 200
+        held = Held("CUDA0", bytes={"weights": 60}), Held(HOST, bytes={"weights": 30, "cache": 10})
+        running.pool.slots["ai/one:1"].placement = Placement(held)
         (loaded,) = running.get("/api/ps").json["models"]
         assert loaded["expires_at"] == "9999-12-31T23:59:59Z"
+        assert (loaded["size"], loaded["size_vram"]) == (100, 60)
 
 
 # Pulls.

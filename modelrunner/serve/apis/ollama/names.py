@@ -6,7 +6,6 @@ from modelrunner.oci.reference import (
     DEFAULT_NAMESPACE,
     DOCKER_HUB,
     Reference,
-    is_whole_id,
     match_id,
 )
 from modelrunner.serve.client.errors import RefusalError
@@ -24,7 +23,7 @@ def shown(reference: Reference) -> str:
         return text
     bare = text.removeprefix(_PREFIX)
     # what could be read as something else keeps it
-    if "/" in bare or match_id(bare) or is_whole_id(bare):
+    if "/" in bare or match_id(bare):
         return text
     return bare
 

@@ -433,7 +433,7 @@ def test_what_comes_between_two_texts_is_llama_cpps_infill() -> None:
 
 
 def test_a_conversation_goes_on_with_the_context_of_its_last_answer() -> None:
-    runtime = scripted(says("Paris."), says("Spain: Madrid."))
+    runtime = scripted(says("Paris."), says("Spain: Madrid."), says("So much!"))
     with gateway(runtime, PLAIN) as running:
 
         def ask(prompt: str, **more: object) -> dict[str, Any]:
@@ -450,6 +450,10 @@ def test_a_conversation_goes_on_with_the_context_of_its_last_answer() -> None:
             {"role": "assistant", "content": "Paris."},
             {"role": "user", "content": "Spain?"},
         ]
+        long = running.post(
+            "/api/generate", {"model": "one", "prompt": "x" * 270_000, "stream": False}
+        )
+        assert "context" not in long.json
     assert len(second["context"]) > len(first["context"])
 
 
