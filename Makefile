@@ -10,7 +10,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 WORKERS := -n auto --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check bench accuracy tutorial docs clean
+.PHONY: FORCE help run test test-real lint types floors check fmt fuzz faults cards-check fixtures build wheel-check peers bench accuracy tutorial docs clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -76,6 +76,9 @@ wheel-check: build ## Install the wheel in an empty venv and use it there.
 	test -s $(RUN)/wheel/share/bash-completion/completions/modelrunner
 
 check: lint test test-real fuzz faults cards-check fixtures wheel-check docs ## All that CI runs.
+
+peers: ## Build the fast tools that `make bench` measures against, once; takes some minutes.
+	@.ci/peers
 
 bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes half an hour.
 	-$(BIN)/python benchmarks/startup.py

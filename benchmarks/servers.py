@@ -26,12 +26,17 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.gguf import tiny_gguf, tiny_shards
+
 REPOSITORY = "bench/model"
 OTHER_TAG = "moved"
 """One more tag of the limited server for the same model."""
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.docker.ai.model.config.v0.1+json"
 LAYER_TYPE = "application/vnd.docker.ai.gguf.v3"
+FILEPATH = "org.cncf.model.filepath"
 _CHUNK = 128 * 1024
 _START_S = 15.0
 
@@ -59,26 +64,69 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Model:
-    """An artifact with one layer of random bytes.
+class Layer:
+    """A small model, or a part of one, with random bytes behind it.
 
     Attributes:
-        tag: Its name in the repository.
-        blob: The layer's bytes, in the registry's own storage.
-        digest: The layer's.
+        blob: The bytes, in the registry's own storage.
     """
 
-    tag: str
     blob: Path
     size: int
     digest: str
+
+    @property
+    def path(self) -> str:
+        """Its path on every server."""
+        return f"/v2/{REPOSITORY}/blobs/{self.digest}"
+
+
+@dataclass(frozen=True)
+class Model:
+    """An artifact with large layers.
+
+    Attributes:
+        tag: Its name in the repository.
+    """
+
+    tag: str
+    layers: tuple[Layer, ...]
     config: bytes
     manifest: bytes
 
     @property
+    def size(self) -> int:
+        """Bytes of all layers."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def blob(self) -> Path:
+        """The first layer's bytes."""
+        return self.layers[0].blob
+
+    @property
+    def digest(self) -> str:
+        """The first layer's."""
+        return self.layers[0].digest
+
+    @property
     def path(self) -> str:
-        """The layer's path on every server."""
-        return f"/v2/{REPOSITORY}/blobs/{self.digest}"
+        """The first layer's path on every server."""
+        return self.layers[0].path
+
+    @property
+    def small(self) -> dict[str, bytes]:
+        """Config and manifest by their digests."""
+        return {digest_of(content): content for content in (self.config, self.manifest)}
+
+    def index(self, tag: str) -> bytes:
+        """The index of a layout in which the model has a tag."""
+        entry = {
+            "mediaType": MANIFEST_TYPE, "digest": digest_of(self.manifest),
+            "size": len(self.manifest),
+            "annotations": {"org.opencontainers.image.ref.name": tag},
+        }  # fmt: skip
+        return json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
 
     def on(self, host: str) -> str:
         """The model's reference on a registry."""
@@ -118,6 +166,11 @@ def running(command: list[str], port: int, log: Path) -> Iterator["subprocess.Po
             process.wait()
 
 
+def storage(folder: Path) -> Path:
+    """What a registry over a folder keeps."""
+    return folder / "storage"
+
+
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[Address]:
     """Debian's `docker-registry` over a folder."""
@@ -126,7 +179,7 @@ def docker_registry(folder: Path) -> Iterator[Address]:
     config.write_text(
         "version: 0.1\n"
         "log: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'storage'}}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {storage(folder)}}}}}\n"
         f"http: {{addr: 127.0.0.1:{port}}}\n"
     )
     with running([program, "serve", str(config)], port, folder / "registry.log"):
@@ -168,6 +221,7 @@ http {{
     ssl_protocols TLSv1.2 TLSv1.3;
     location / {{
       proxy_pass http://registry; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_request_buffering off;
       proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;
     }}
   }}
@@ -219,38 +273,77 @@ def limited(folder: Path, model: Model, *, rate: int = 20_000_000) -> Iterator[L
         yield Limited(port)
 
 
-def push(registry: Address, folder: Path, size: int, tag: str) -> Model:
-    """Makes a model of random bytes in a registry, by plain HTTP."""
-    source = folder / "blob"
-    found = hashlib.sha256()
-    with source.open("wb") as file:
-        for begin in range(0, size, 1024 * 1024):
-            chunk = os.urandom(min(1024 * 1024, size - begin))
-            found.update(chunk)
-            file.write(chunk)
-    digest = f"sha256:{found.hexdigest()}"
+def push(registry: Address, folder: Path, size: int, tag: str, layers: int = 1) -> Model:
+    """Makes a model in a registry, by plain HTTP: small ones in GGUF with random bytes behind them.
+
+    Args:
+        registry: Where.
+        folder: What the registry was started over.
+        size: Bytes of all layers.
+        tag: The model's.
+        layers: How many; the first has half of the bytes where there are several.
+    """
+    sizes = [size] if layers == 1 else [size // 2, *[size // 2 // (layers - 1)] * (layers - 1)]
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=120)
     try:
-        with source.open("rb") as file:
-            _upload(connection, digest, file, size)
+        found = tuple(
+            _layer(connection, folder, head, each)
+            for head, each in zip(_heads(folder, layers), sizes, strict=True)
+        )
         config = json.dumps(
             {"config": {"format": "gguf", "size": str(size)},
-             "rootfs": {"type": "rootfs", "diff_ids": [digest]}}
+             "rootfs": {"type": "rootfs", "diff_ids": [layer.digest for layer in found]}}
         ).encode()  # fmt: skip
         _upload(connection, digest_of(config), config, len(config))
         manifest = json.dumps(
             {"schemaVersion": 2, "mediaType": MANIFEST_TYPE,
              "config": {"mediaType": CONFIG_TYPE, "digest": digest_of(config),
                         "size": len(config)},
-             "layers": [{"mediaType": LAYER_TYPE, "digest": digest, "size": size}]}
+             "layers": [_described(number, layer, found) for number, layer in enumerate(found)]}
         ).encode()  # fmt: skip
         _ask(connection, "PUT", f"/v2/{REPOSITORY}/manifests/{tag}", manifest, MANIFEST_TYPE)
     finally:
         connection.close()
-        source.unlink()
-    hexdigest = found.hexdigest()
-    stored = folder / "storage/docker/registry/v2/blobs/sha256" / hexdigest[:2] / hexdigest / "data"
-    return Model(tag, stored, size, digest, config, manifest)
+    return Model(tag, found, config, manifest)
+
+
+def _described(number: int, layer: Layer, of: tuple[Layer, ...]) -> dict[str, object]:
+    found: dict[str, object] = {
+        "mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.size,
+    }  # fmt: skip
+    if len(of) > 1:
+        name = f"model-{number + 1:05}-of-{len(of):05}.gguf"
+        found["annotations"] = {FILEPATH: name}
+    return found
+
+
+def _heads(folder: Path, layers: int) -> list[bytes]:
+    made = folder / "heads"
+    made.mkdir()
+    paths = [tiny_gguf(made / "tiny.gguf")] if layers == 1 else tiny_shards(made, layers=layers)
+    heads = [path.read_bytes() for path in paths]
+    shutil.rmtree(made)
+    return heads
+
+
+def _layer(connection: http.client.HTTPConnection, folder: Path, head: bytes, size: int) -> Layer:
+    source, found = folder / "blob", hashlib.sha256(head)
+    try:
+        with source.open("wb") as file:
+            file.write(head)
+            while left := size - file.tell():
+                chunk = os.urandom(min(1024 * 1024, left))
+                found.update(chunk)
+                file.write(chunk)
+        hexdigest = found.hexdigest()
+        with source.open("rb") as file:
+            _upload(connection, f"sha256:{hexdigest}", file, size)
+    finally:
+        source.unlink(missing_ok=True)
+    stored = (
+        storage(folder) / "docker/registry/v2/blobs/sha256" / hexdigest[:2] / hexdigest / "data"
+    )
+    return Layer(stored, size, f"sha256:{hexdigest}")
 
 
 def digest_of(content: bytes) -> str:
