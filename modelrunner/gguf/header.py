@@ -93,11 +93,6 @@ class Header:
         )
 
     @property
-    def data_bytes(self) -> int:
-        """Bytes of all tensors as they lie in the file, each padded to the alignment."""
-        return sum(self.sizes.values())
-
-    @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each tensor with its padding, by name.
 
@@ -105,9 +100,9 @@ class Header:
         file; where that is unknown too, it is missing.
         """
         sizes = {
-            tensor.name: padded(tensor.size, self.alignment)
+            tensor.name: padded(size, self.alignment)
             for tensor in self.tensors
-            if tensor.size is not None
+            if (size := tensor.size) is not None
         }
         if len(sizes) == len(self.tensors):
             return sizes

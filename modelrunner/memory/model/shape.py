@@ -74,12 +74,13 @@ class ModelShape:
         parts = (header, *shards)
         tensors = {tensor.name: tensor for part in parts for tensor in part.tensors}
         shape = _from_hyperparameters(hyper, _vocabulary(hyper, header, tensors), tensors)
-        sizes = {name: size for part in parts for name, size in part.sizes.items()}
+        of_parts = [part.sizes for part in parts]
+        sizes = {name: size for found in of_parts for name, size in found.items()}
         by_layer = _bytes_by_layer(sizes, len(shape.layers))
         matrices = _matrices(tensors, sizes, len(shape.layers))
         return replace(
             shape,
-            weights=_weights(parts, sizes, _first_ahead(hyper)),
+            weights=_weights(parts, of_parts, sizes, _first_ahead(hyper)),
             layers=tuple(
                 replace(
                     layer, weights=size, experts=experts, largest_expert=largest, matrices=found
@@ -163,17 +164,22 @@ def _first_ahead(hyper: Hyperparameters) -> int:
     return max(hyper.count("block_count") - extra, 0) if extra else 0
 
 
-def _weights(parts: Sequence[Header], sizes: Mapping[str, int], first_ahead: int) -> Weights:
-    ahead = sum(
-        size for name, size in sizes.items() if first_ahead and (_number(name) or 0) >= first_ahead
-    )
+def _weights(
+    parts: Sequence[Header],
+    of_parts: Sequence[Mapping[str, int]],
+    sizes: Mapping[str, int],
+    first_ahead: int,
+) -> Weights:
+    ahead = 0
+    if first_ahead:
+        ahead = sum(size for name, size in sizes.items() if (_number(name) or 0) >= first_ahead)
     return Weights(
-        total=sum(part.data_bytes for part in parts) - ahead,
+        total=sum(sum(found.values()) for found in of_parts) - ahead,
         ahead=ahead,
         embedding=sizes.get("token_embd.weight", 0),
         lookups=sum(sizes.get(name, 0) for name in _LOOKUPS),
         tied="token_embd.weight" in sizes and "output.weight" not in sizes,
-        unknown=sum(len(part.tensors) - len(part.sizes) for part in parts),
+        unknown=sum(len(part.tensors) for part in parts) - sum(map(len, of_parts)),
     )
 
 

@@ -7,7 +7,6 @@ of that walk is the compute buffer. A `Graph` records what the walk depends on -
 who reads whom - and `peak` walks it.
 """
 
-import math
 from bisect import insort
 
 ALIGNMENT = 32
@@ -17,6 +16,7 @@ UNMARKED = -2
 """The layer of a value before it is noted which it belongs to."""
 
 Shape = tuple[int, int, int, int]
+_RANK = 4
 
 
 class Tensor:
@@ -26,12 +26,13 @@ class Tensor:
     graph's: weights, caches. `layer` is the number of the layer that it belongs to, -1 before the
     first; `experts` says that it is a product with the weights of experts, `scaled` that it is a
     norm, which is multiplied with weights; `name` is that of the weights, where others have their
-    shape too; `pinned` counts who reads it outside of the graph.
+    shape too; `pinned` counts who reads it outside of the graph; `ordered` says that it has a place
+    in the order of its graph.
     """
 
     __slots__ = (
-        "children", "experts", "held", "in_place", "inputs", "layer", "name", "offset", "outside",
-        "pinned", "root", "scaled", "shape", "size", "strides", "views",
+        "children", "experts", "held", "in_place", "inputs", "layer", "name", "offset", "ordered",
+        "outside", "pinned", "root", "scaled", "shape", "size", "strides", "views",
     )  # fmt: skip
 
     def __init__(
@@ -52,19 +53,22 @@ class Tensor:
         self.outside = outside
         self.size = -(-strides[3] * shape[3] // ALIGNMENT) * ALIGNMENT
         self.children = self.views = self.offset = self.pinned = 0
-        self.held = self.experts = self.scaled = False
+        self.held = self.experts = self.ordered = self.scaled = False
         self.name = ""
         self.layer = UNMARKED
 
 
 def _packed(shape: Shape, unit: int) -> Shape:
     """Strides of a contiguous tensor whose elements have `unit` bytes."""
-    return unit, unit * shape[0], unit * shape[0] * shape[1], unit * math.prod(shape[:3])
+    first, second, third, _ = shape
+    row = unit * first
+    plane = row * second
+    return unit, row, plane, plane * third
 
 
 def _shape(sizes: tuple[int, ...]) -> Shape:
-    a, b, c, d = (*sizes, 1, 1, 1, 1)[:4]
-    return a, b, c, d
+    first, second, third, fourth = sizes if len(sizes) == _RANK else (*sizes, 1, 1, 1)[:_RANK]
+    return first, second, third, fourth
 
 
 OUTSIDE = Tensor((1, 1, 1, 1), (1, 1, 1, 1), outside=True)
@@ -74,7 +78,6 @@ class Graph:
     """Tensors in the order in which they will be computed."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
         self.leaves: list[Tensor] = []
         self.nodes: list[Tensor] = []
         self._marked = 0
@@ -107,13 +110,19 @@ class Graph:
         return made
 
     @staticmethod
-    def view(tensor: Tensor, sizes: tuple[int, ...], *strides: int) -> Tensor:
-        """A window into `tensor`; strides are those of the dimensions after the first."""
+    def view(
+        tensor: Tensor,
+        sizes: tuple[int, ...],
+        row: int | None = None,
+        plane: int | None = None,
+        whole: int | None = None,
+    ) -> Tensor:
+        """A window into `tensor`; strides of the dimensions after the first, if not packed."""
         shape, unit = _shape(sizes), tensor.strides[0]
-        steps = [unit, *strides]
-        while len(steps) < len(shape):
-            steps.append(steps[-1] * shape[len(steps) - 1])
-        return Tensor(shape, _shape(tuple(steps)), (tensor,), root=tensor.root or tensor)
+        row = unit * shape[0] if row is None else row
+        plane = row * shape[1] if plane is None else plane
+        whole = plane * shape[2] if whole is None else whole
+        return Tensor(shape, (unit, row, plane, whole), (tensor,), root=tensor.root or tensor)
 
     def reshape(self, tensor: Tensor, *sizes: int) -> Tensor:
         """The same bytes in another shape."""
@@ -150,14 +159,14 @@ class Graph:
 
     def expand(self, tensor: Tensor) -> Tensor:
         """Puts `tensor`, after everything that it needs, at the end of the order."""
-        if id(tensor) not in self._seen:
+        if not tensor.ordered:
             self._visit(tensor)
         return tensor
 
     def _visit(self, tensor: Tensor) -> None:
-        self._seen.add(id(tensor))
+        tensor.ordered = True
         for source in tensor.inputs:
-            if id(source) not in self._seen:
+            if not source.ordered:
                 self._visit(source)
         (self.nodes if tensor.inputs else self.leaves).append(tensor)
 
@@ -235,10 +244,10 @@ class Heap:
     def take(self, size: int) -> int:
         """Allocate `size` bytes and return their offset."""
         blocks = self._blocks
-        best, best_size = len(blocks) - 1, 1 << 63
-        for i in range(len(blocks) - 1):
-            if size <= blocks[i][1] <= best_size:
-                best, best_size = i, blocks[i][1]
+        best, best_room = 0, 1 << 63
+        for i, (_, room) in enumerate(blocks):
+            if size <= room <= best_room:
+                best, best_room = i, room
         offset, room = blocks[best]
         if room == size:
             del blocks[best]

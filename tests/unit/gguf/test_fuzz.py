@@ -70,7 +70,7 @@ def survive_with(content: bytes, size: int | None) -> None:
         header = parse_header(lambda offset, length: content[offset:][:length], size)
         said = Metadata.from_header(header)
         said.string_values()
-        assert header.tensor_bytes <= header.data_bytes
+        assert header.tensor_bytes <= sum(header.sizes.values())
         assert said.parameters >= len(header.tensors)
 
 

@@ -128,7 +128,7 @@ class TestReference:
         ]
         assert header.file_size == reference_file.stat().st_size
         assert header.tensor_bytes == 60 + 48 + 144
-        assert header.data_bytes == 64 + 64 + 160
+        assert sum(header.sizes.values()) == 64 + 64 + 160
 
     def test_big_endian_is_refused_by_name(self, tmp_path: Path):
         path = tmp_path / "big.gguf"

@@ -206,17 +206,17 @@ def test_a_decoder_whose_heads_are_not_told_has_an_unknown_cache_and_not_none():
     assert len(values) < len(made.metadata)
     found = estimate(ModelShape.from_header(dataclasses.replace(made, metadata=values)), Load(512))
     assert (found.kv_cache, found.compute, found.high) == (None, None, None)
-    assert found.total == found.weights == made.data_bytes
+    assert found.total == found.weights == sum(made.sizes.values())
 
 
 def test_a_header_without_numbers_gives_the_weights_and_no_more():
     made = header(MODEL)
     bare = Header(3, {"general.architecture": "nobodys"}, made.tensors, 32, 0, None)
     found = estimate(ModelShape.from_header(bare), Load(512))
-    assert found.weights == made.data_bytes
+    assert found.weights == sum(made.sizes.values())
     assert (found.kv_cache, found.compute, found.output, found.high) == (None, None, None, None)
     assert not found.is_complete
-    assert found.total == made.data_bytes
+    assert found.total == sum(made.sizes.values())
     assert found.notes == ("nobodys: only the weights are known, the shape is missing",)
 
 
