@@ -78,6 +78,7 @@ DRIFT = 0.03
 
 
 @ASKS
+@pytest.mark.real
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_estimate_and_the_plan_have_not_drifted_apart(tmp_path, shapes, name):
     path = tmp_path / "model.gguf"
@@ -87,6 +88,7 @@ def test_the_estimate_and_the_plan_have_not_drifted_apart(tmp_path, shapes, name
 
 
 @ASKS
+@pytest.mark.real
 @pytest.mark.parametrize(
     "load",
     [
