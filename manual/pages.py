@@ -8,9 +8,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
 
-from modelrunner.cli.app import app
+from modelrunner.cli.by_typer import parser as typer_parser
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, GROUPS
 from modelrunner.cli.parser.help_text import parameters
 
@@ -46,14 +45,14 @@ class Page:
 
 def pages() -> list[Page]:
     """Every command that is shown, in the order of `--help`."""
-    root: Any = typer.main.get_command(app)
+    root: Any = typer_parser()
     above = root.context_class(root, info_name="modelrunner", **root.context_settings)
     return [_page(root, above, group, name) for group, names in GROUPS.items() for name in names]
 
 
 def global_options() -> Rows:
     """The options that come before a command's name, or behind it."""
-    root: Any = typer.main.get_command(app)
+    root: Any = typer_parser()
     found = parameters(root.context_class(root, info_name="modelrunner"), shared=())
     return found["Options"]
 

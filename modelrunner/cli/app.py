@@ -1,4 +1,4 @@
-"""The command table, and the one boundary where errors become exit codes.
+"""How a command line is run, and the one boundary where errors become exit codes.
 
 Every error that this program raises on purpose is a `ModelRunnerError`: shown as two lines, or as
 JSON, with its exit code. What a file system says where nobody expected it has words too; anything
@@ -13,69 +13,27 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, TextIO
-
-import typer
+from typing import TextIO
 
 from modelrunner.cli.context import (
-    Debug,
+    GITHUB,
+    CommandEnd,
     GlobalOptions,
     Invocation,
-    Offline,
-    Plain,
-    Progress,
-    Quiet,
     console_for,
+    perform,
+    root_options,
     shared_options,
+    show_version,
 )
-from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, CommandTable
-from modelrunner.cli.parser.usage import hint_of, message_of
-from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError, UsageError
-from modelrunner.version import __version__
+from modelrunner.cli.parser.command_table import load
+from modelrunner.cli.parser.completion import asking_shell
+from modelrunner.cli.parser.declared import parameters_of
+from modelrunner.cli.parser.quick import parse
+from modelrunner.errors import CanceledByUserError, ExitStatus, ModelRunnerError
 
-# typer vendors click and exports few of its exceptions; this one is the root of usage errors
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _SIGNALLED = 128
 """Exit codes above it name a signal."""
-
-_HELP = """Pull language models as OCI artifacts, check whether they fit, and run them.
-
-No daemon, no Docker needed."""
-
-app = typer.Typer(
-    name="modelrunner",
-    cls=CommandTable,
-    help=_HELP,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    invoke_without_command=True,
-    # `completion SHELL` prints scripts that know where a name has colons
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
-@app.callback(epilog="Run `modelrunner help COMMAND` for a command's options and examples.")
-def root(
-    ctx: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
-    quiet: Quiet = False,
-    progress: Progress = None,
-    plain: Plain = False,
-    offline: Offline = False,
-    debug: Debug = False,
-    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
-) -> None:
-    """Handle options before the name of a command."""
-    said = shared_options(json, quiet, progress, plain, offline, debug)
-    ctx.ensure_object(Invocation).add(said)
-    if version:
-        if json:
-            console_for(said).emit({"version": __version__})
-        else:
-            typer.echo(f"modelrunner {__version__}")
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,8 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _show_error(error, fallback, said)
         status = error.exit_code
-    except _USAGE_ERROR as exc:
-        status = _usage(exc, arguments, fallback, said)
     finally:
         _let_go(sys.stdout)
     return int(status or 0)
@@ -135,23 +91,60 @@ def _show_warning(
 def _run(arguments: Sequence[str], fallback: GlobalOptions, said: Invocation) -> int:
     """Run one command; with --json, report a signal that ends it."""
     try:
-        status = typer.main.get_command(app).main(
-            arguments, prog_name="modelrunner", standalone_mode=False, obj=said
-        )
-    except (KeyboardInterrupt, typer.Abort):
+        status = _status(arguments, said)
+    except KeyboardInterrupt:
         status = ExitStatus.INTERRUPTED
     except SystemExit as exc:
         if isinstance(exc.code, int) and exc.code > _SIGNALLED:
             _show_interruption(fallback, said)
         raise
-    except OSError as exc:
-        if not _is_of_help(exc):
-            raise
-        # help that nobody can take: what a command prints fails in words of its own
-        return ExitStatus.OK
     if status == ExitStatus.INTERRUPTED:
         _show_interruption(fallback, said)
-    return int(status or 0)
+    return status
+
+
+def _status(arguments: Sequence[str], said: Invocation) -> int:
+    """Run one command and return its exit code."""
+    try:
+        if asking_shell(os.environ) or not _run_quickly(arguments, said):
+            # loaded only for what is not usual: it takes longer than most commands
+            from modelrunner.cli.by_typer import run
+
+            return run(arguments, said)
+    except CommandEnd as end:
+        return end.code
+    except BrokenPipeError:
+        # nobody reads on, as with `| head`
+        pass
+    except EOFError:
+        # Ctrl-D leaves the cursor behind a question
+        console_for(said.options).note("")
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.OK
+
+
+def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
+    """Run a usual command line; return False, with nothing done, for what Typer has to parse."""
+    at = next((at for at, word in enumerate(arguments) if word[:1] != "-"), len(arguments))
+    before, words = arguments[:at], arguments[at:]
+    root = parse(parameters_of(root_options), before)
+    if root is None:
+        return False
+    options, version = root_options(**root)
+    if version and not words:
+        show_version(options)
+        return True
+    command = load(words[0]) if words and not version else None
+    if command is None:
+        return False
+    shared = parameters_of(shared_options)
+    values = parse([*command.parameters(), *shared], words[1:], command.rest)
+    if values is None:
+        return False
+    said.add(options)
+    said.add(GlobalOptions(github=bool(values.pop(GITHUB, False))))
+    perform(command, said, values)
+    return True
 
 
 def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: Invocation) -> None:
@@ -169,27 +162,6 @@ def _show_interruption(fallback: GlobalOptions, said: Invocation) -> None:
     """Report in JSON, with --json, that a signal ended the command."""
     if fallback.json:
         console_for(fallback).error(said.interruption or CanceledByUserError("interrupted"))
-
-
-def _usage(
-    error: BaseException, arguments: Sequence[str], fallback: GlobalOptions, said: Invocation
-) -> ExitStatus:
-    context = getattr(error, "ctx", None)
-    message = str(getattr(error, "format_message", lambda: str(error))())
-    if type(error).__name__ == "NoArgsIsHelpError":
-        console_for(fallback).print(message)
-        return ExitStatus.OK
-    option = str(getattr(error, "option_name", "") or "")
-    possible = getattr(error, "possibilities", None) or ()
-    # of some mistakes the parser does not say in which command they are
-    names = [word for word in arguments if word in COMMANDS or word in ALIASES][:1]
-    command = context.command_path if context else " ".join(["modelrunner", *names])
-    explained = UsageError(
-        message_of(message if not option or not possible else str(getattr(error, "message", ""))),
-        hint=hint_of(message, command, option, possible),
-    )
-    _show_error(explained, fallback, said)
-    return ExitStatus.USAGE
 
 
 def _end_on_signals() -> None:
@@ -240,14 +212,6 @@ def _lead_nowhere(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-def _is_of_help(error: OSError) -> bool:
-    """Whether the parser's own printing has failed."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place is not None and place.tb_frame.f_code.co_name == "echo"
 
 
 def _let_go(stream: TextIO) -> None:

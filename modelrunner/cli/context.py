@@ -1,22 +1,16 @@
 """What a command works with: its options, the console, and a workspace; it never changes.
 
-`command` gives every command the global options and hands it a `Context` instead of them.
+`command` declares a function as a command: it takes a `Context` in place of the global options.
 """
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial, wraps
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import typer
-from typer.core import TyperCommand
-from typer.models import ArgumentInfo, OptionInfo
-
-from modelrunner.cli.parser.completion import completer_for
-from modelrunner.cli.parser.help_text import write_parameters
+from modelrunner.cli.parser.declared import Declaration, Option, Parameter, parameters_of
 from modelrunner.cli.terminal.console import Console, ProgressMode
 from modelrunner.errors import (
     CanceledByUserError,
@@ -25,6 +19,7 @@ from modelrunner.errors import (
     ModelRunnerError,
     TransferError,
 )
+from modelrunner.version import __version__
 
 # late imports: every start loads this, and `--help` and `--version` need no more
 if TYPE_CHECKING:
@@ -36,18 +31,20 @@ if TYPE_CHECKING:
     from modelrunner.workspace import Workspace
 
 
-Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print results only, no messages.")
-]
+Quiet: TypeAlias = Annotated[bool, Option("--quiet", "-q", help="Print results only, no messages.")]
 Progress: TypeAlias = Annotated[
     ProgressMode | None,
-    typer.Option("--progress", help="How to show the progress of transfers."),
+    Option("--progress", help="How to show the progress of transfers."),
 ]
 Plain: TypeAlias = Annotated[
-    bool, typer.Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
+    bool, Option("--plain", help="Print plain lines: no cursor movement, no drawing.")
 ]
-Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Debug: TypeAlias = Annotated[bool, typer.Option("--debug", help="Print debug logs to stderr.")]
+Offline: TypeAlias = Annotated[bool, Option("--offline", help="Never use the network.")]
+Debug: TypeAlias = Annotated[bool, Option("--debug", help="Print debug logs to stderr.")]
+
+
+GITHUB = "github"
+"""The name of the option that some commands have beside the global ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +103,12 @@ class Context:
     Attributes:
         options: The global options.
         console: The terminal.
-        invocation: How the command was called.
         workspace: Store, registries and policy.
         on_interruption: Takes what is to be said where the command is ended from outside.
     """
 
     options: GlobalOptions
     console: Console
-    invocation: typer.Context = field(repr=False)
     workspace: "Workspace"
     on_interruption: Callable[[CanceledByUserError], None] = field(repr=False)
 
@@ -208,31 +203,16 @@ class Context:
         return error
 
 
-class Command(TyperCommand):
-    """A command whose usage line says `REF`, not `{REF}`: nobody types braces."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """The words behind the command's name in its usage line."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
-        """Writes arguments and options, those that every command has by themselves."""
-        write_parameters(ctx, formatter, self.shared)
-
-    @property
-    def shared(self) -> frozenset[str]:
-        """The names of the parameters that every command has."""
-        return frozenset({*inspect.signature(shared_options).parameters, "help"})
-
-
-class Lent(NamedTuple):
-    """Marks a parameter of a command that stands for several options, declared by a function.
+class CommandEnd(Exception):  # noqa: N818 - all was said: no error is printed
+    """Ends a command before its function returns.
 
     Attributes:
-        by: Returns the parameter's value; its own parameters are the options.
+        code: The exit code.
     """
 
-    by: Callable[..., object]
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def command(
@@ -240,43 +220,87 @@ def command(
     examples: str,
     more: str = "",
     name: str | None = None,
-    cls: type[Command] = Command,
+    rest: str | None = None,
     github: str | None = None,
-) -> Callable[[Callable[..., None]], typer.Typer]:
-    """Makes an application of one command out of a function that takes the `Context` first.
+) -> Callable[[Callable[..., None]], Declaration]:
+    """Declare a function that takes the `Context` first as a command.
 
     Args:
         examples: Command lines, each indented, below the options.
         more: What stands before them, line for line.
         name: Of the command, where the function is called differently.
-        cls: What reads its command line.
+        rest: The option that takes each word after `--`; None where these are arguments.
         github: What its `--github` does, where it has one.
     """
     epilog = "\n\n".join(f"\b\n{text}" for text in (more, f"Examples:\n{examples}") if text)
 
-    def wrap(function: Callable[..., None]) -> typer.Typer:
-        app = typer.Typer(
-            rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
-        )
-        app.command(name, cls=cls, epilog=epilog)(_with_context(function, github))
-        return app
+    def wrap(function: Callable[..., None]) -> Declaration:
+        also = () if github is None else (_github_option(github),)
+        return Declaration(function, epilog, name, rest, also)
 
     return wrap
 
 
+def _github_option(text: str) -> Parameter:
+    return Parameter(GITHUB, Annotated[bool, Option("--github", help=text)], default=False)
+
+
+def perform(declaration: Declaration, invocation: Invocation, values: dict[str, Any]) -> None:
+    """Run a command.
+
+    Args:
+        declaration: The command.
+        invocation: What was read before its values.
+        values: The values of its parameters, and of the options that every command has.
+    """
+    shared = {entry.name: values.pop(entry.name) for entry in parameters_of(shared_options)}
+    invocation.add(shared_options(**shared))
+    context = build(invocation)
+    try:
+        declaration.function(context, **declaration.arguments(values))
+    except ModelRunnerError as exc:
+        better = context.explained(exc)
+        if better is exc:
+            raise
+        raise better from exc
+    context.console.flush()
+
+
 def shared_options(
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False,
     quiet: Quiet = False,
     progress: Progress = None,
     plain: Plain = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> GlobalOptions:
-    """The global options, as a function whose signature is lent to every command."""
+    """Return the global options; every command has the parameters of this function too."""
     return GlobalOptions(json, quiet, progress, plain, offline, debug)
 
 
-def build(invocation: Invocation, ctx: typer.Context) -> Context:
+def root_options(
+    json: Annotated[bool, Option("--json", help="Print results as JSON.")] = False,
+    quiet: Quiet = False,
+    progress: Progress = None,
+    plain: Plain = False,
+    offline: Offline = False,
+    debug: Debug = False,
+    version: Annotated[bool, Option("--version", "-V", help="Print the version.")] = False,
+) -> tuple[GlobalOptions, bool]:
+    """Return the global options before the name of a command, and whether to print the version."""
+    return shared_options(json, quiet, progress, plain, offline, debug), version
+
+
+def show_version(options: GlobalOptions) -> None:
+    """Print the version of this program."""
+    console = console_for(options)
+    if options.json:
+        console.emit({"version": __version__})
+    else:
+        console.print(f"modelrunner {__version__}")
+
+
+def build(invocation: Invocation) -> Context:
     """Return the context of this process."""
     # `--help` and `--version` need none
     from modelrunner.workspace import Workspace
@@ -300,7 +324,7 @@ def build(invocation: Invocation, ctx: typer.Context) -> Context:
         on_assumed,
         partial(_report_retry, console),
     )
-    return Context(options, console, ctx, workspace, invocation.interrupted)
+    return Context(options, console, workspace, invocation.interrupted)
 
 
 def _load(environ: Mapping[str, str]) -> "Settings":
@@ -331,73 +355,6 @@ def console_for(options: GlobalOptions) -> Console:
         progress=options.progress or ProgressMode.AUTO,
         plain=options.plain,
     )
-
-
-def _with_context(function: Callable[..., None], github: str | None) -> Callable[..., None]:
-    shared = list(inspect.signature(shared_options).parameters.values())
-    said_by_function = list(inspect.signature(function).parameters.values())[1:]
-    lent = {entry.name: lender for entry in said_by_function if (lender := _lender(entry))}
-    own = [option for entry in said_by_function for option in _options_of(entry)]
-    if github is not None:
-        own.append(_github_option(github))
-    before = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-    @wraps(function)
-    def wrapper(*, ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401
-        said = shared_options(**{entry.name: values.pop(entry.name) for entry in shared})
-        # its callback has acted
-        values.pop("github", None)
-        for name, lender in lent.items():
-            taken = {option: values.pop(option) for option in inspect.signature(lender).parameters}
-            values[name] = lender(**taken)
-        invocation = ctx.find_root().ensure_object(Invocation)
-        invocation.add(said)
-        context = build(invocation, ctx)
-        try:
-            function(context, **values)
-        except ModelRunnerError as exc:
-            better = context.explained(exc)
-            if better is exc:
-                raise
-            raise better from exc
-        context.console.flush()
-
-    for entry in own:
-        _complete(entry)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [before, *(entry.replace(kind=keyword) for entry in (*own, *shared))]
-    signature = inspect.Signature(parameters, return_annotation=None)
-    wrapper.__signature__ = signature  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {entry.name: entry.annotation for entry in parameters}
-    return wrapper
-
-
-def _lender(parameter: inspect.Parameter) -> Callable[..., object] | None:
-    facts = getattr(parameter.annotation, "__metadata__", ())
-    return next((fact.by for fact in facts if isinstance(fact, Lent)), None)
-
-
-def _options_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    lender = _lender(parameter)
-    return [parameter] if lender is None else [*inspect.signature(lender).parameters.values()]
-
-
-def _complete(parameter: inspect.Parameter) -> None:
-    """Lets a shell complete what is called alike, in every command alike."""
-    for facts in getattr(parameter.annotation, "__metadata__", ()):
-        if isinstance(facts, OptionInfo | ArgumentInfo) and facts.autocompletion is None:
-            facts.autocompletion = completer_for(parameter.name, facts.metavar)
-
-
-def _github_option(text: str) -> inspect.Parameter:
-    """`--github`, noted before other options are read: mistakes in those are told there too."""
-    option = typer.Option("--github", help=text, callback=_note_github, is_eager=True)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter("github", keyword, default=False, annotation=Annotated[bool, option])
-
-
-def _note_github(ctx: typer.Context, wanted: bool) -> None:
-    ctx.find_root().ensure_object(Invocation).add(GlobalOptions(github=wanted))
 
 
 def _log_everything() -> None:

@@ -1,15 +1,13 @@
 """Options that several commands have, each declared once."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
-import typer
-
-from modelrunner.cli.context import Command
+from modelrunner.cli.parser.declared import Option
 
 ContextSize: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--context",
         min=1,
         max=2**31 - 1,
@@ -20,7 +18,7 @@ ContextSize: TypeAlias = Annotated[
 ]
 LockedFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--file",
         metavar="FILE",
         help="File that names the models, for --locked"
@@ -29,7 +27,7 @@ LockedFile: TypeAlias = Annotated[
 ]
 Parallel: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=1,
         max=256,
         metavar="N",
@@ -39,17 +37,15 @@ Parallel: TypeAlias = Annotated[
 ]
 Threads: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Number of CPU threads (default: usable cores)."),
+    Option(min=1, metavar="N", help="Number of CPU threads (default: usable cores)."),
 ]
 GpuLayers: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        min=0, metavar="N", help="Number of layers to put on the GPU (default: all that fit)."
-    ),
+    Option(min=0, metavar="N", help="Number of layers to put on the GPU (default: all that fit)."),
 ]
 KvType: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="TYPE",
         help="Data type of the KV cache: f16, q8_0, ... (default: f16, or q8_0 if memory is"
         " short).",
@@ -57,7 +53,7 @@ KvType: TypeAlias = Annotated[
 ]
 Draft: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="REF|FILE|auto",
         help="Draft model for speculative decoding: a small model that makes answers faster; or"
         " auto, mtp or ngram to draft without one.",
@@ -65,7 +61,7 @@ Draft: TypeAlias = Annotated[
 ]
 ChatTemplate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--chat-template",
         metavar="NAME|FILE",
         help="Chat template to use: chatml, gemma, llama3, ..., or a Jinja file"
@@ -74,7 +70,7 @@ ChatTemplate: TypeAlias = Annotated[
 ]
 Think: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--think",
         metavar="LEVEL",
         help="How much to think before the answer: off, on, low, medium, high, or a number of"
@@ -83,27 +79,23 @@ Think: TypeAlias = Annotated[
 ]
 System: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--system", metavar="TEXT", help="System prompt (default: none but the model's own)."
-    ),
+    Option("--system", metavar="TEXT", help="System prompt (default: none but the model's own)."),
 ]
 Files: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--file", metavar="FILE", help="Text file to put before the PROMPT; can be repeated."
-    ),
+    Option("--file", metavar="FILE", help="Text file to put before the PROMPT; can be repeated."),
 ]
 Images: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--image", metavar="FILE", help="Image to send with the PROMPT; can be repeated."),
+    Option("--image", metavar="FILE", help="Image to send with the PROMPT; can be repeated."),
 ]
 Mmproj: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Projector (mmproj) of a GGUF file that takes images."),
+    Option(metavar="FILE", help="Projector (mmproj) of a GGUF file that takes images."),
 ]
 Assignments: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--set",
         metavar="KEY=VALUE",
         help="Set any setting (`configure --help` lists them); can be repeated.",
@@ -111,7 +103,7 @@ Assignments: TypeAlias = Annotated[
 ]
 Rpc: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--rpc",
         metavar="HOST:PORT,...",
         help="Use these llama.cpp RPC servers for part of the computation.",
@@ -119,7 +111,7 @@ Rpc: TypeAlias = Annotated[
 ]
 RawFlags: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--flag",
         metavar="FLAG",
         help="Pass FLAG to llama-server unchanged; can be repeated.",
@@ -127,7 +119,7 @@ RawFlags: TypeAlias = Annotated[
 ]
 Temperature: TypeAlias = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.0,
         max=2.0,
         metavar="T",
@@ -136,7 +128,7 @@ Temperature: TypeAlias = Annotated[
 ]
 TopP: TypeAlias = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.0,
         max=1.0,
         metavar="P",
@@ -145,7 +137,7 @@ TopP: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=0,
         metavar="N",
         help="Random seed; the same seed gives the same answer (default: 42 with a PROMPT).",
@@ -153,7 +145,7 @@ Seed: TypeAlias = Annotated[
 ]
 MaxTokens: TypeAlias = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=1,
         metavar="N",
         help="Maximum number of tokens to generate (default: 4096 with a PROMPT).",
@@ -161,7 +153,7 @@ MaxTokens: TypeAlias = Annotated[
 ]
 RepeatPenalty: TypeAlias = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.0,
         metavar="P",
         help="Repeat penalty; 1 disables it (default: the model's own, mostly 1).",
@@ -169,17 +161,15 @@ RepeatPenalty: TypeAlias = Annotated[
 ]
 Stop: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="TEXT", help="Stop generating at TEXT; can be repeated."),
+    Option(metavar="TEXT", help="Stop generating at TEXT; can be repeated."),
 ]
 Answers: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        "-n", min=1, max=100, metavar="N", help="Number of answers to generate (default: 1)."
-    ),
+    Option("-n", min=1, max=100, metavar="N", help="Number of answers to generate (default: 1)."),
 ]
 Format: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--format",
         metavar="json|FILE",
         help="Answer in JSON; with FILE, in JSON that matches this JSON Schema.",
@@ -187,20 +177,18 @@ Format: TypeAlias = Annotated[
 ]
 Tools: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE.py|json", help="File with functions (tools) that the model can call."
-    ),
+    Option(metavar="FILE.py|json", help="File with functions (tools) that the model can call."),
 ]
 Mcp: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="File with MCP servers whose tools the model can call."),
+    Option(metavar="FILE", help="File with MCP servers whose tools the model can call."),
 ]
 YesTools: TypeAlias = Annotated[
-    bool, typer.Option("--yes-tools", help="Call tools without asking for confirmation.")
+    bool, Option("--yes-tools", help="Call tools without asking for confirmation.")
 ]
 RuntimeChoice: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--runtime",
         metavar="NAME|URL",
         help="Runtime to use: auto, locked, installed[:NAME], llama-server, llama-cpp-python,"
@@ -209,17 +197,17 @@ RuntimeChoice: TypeAlias = Annotated[
 ]
 Fit: TypeAlias = Annotated[
     bool,
-    typer.Option("--fit", help="Choose the largest variant that fits (REF must not have a tag)."),
+    Option("--fit", help="Choose the largest variant that fits (REF must not have a tag)."),
 ]
 RequireFit: TypeAlias = Annotated[
     bool,
-    typer.Option("--require-fit", help="Do not download a model that does not fit (exit code 7)."),
+    Option("--require-fit", help="Do not download a model that does not fit (exit code 7)."),
 ]
 
 
 Device: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--device",
         metavar="NAME,...",
         help="Devices to use, in this order, as `modelrunner devices` shows them; none for the CPU"
@@ -228,16 +216,5 @@ Device: TypeAlias = Annotated[
 ]
 RequireGpu: TypeAlias = Annotated[
     bool,
-    typer.Option("--require-gpu", help="Fail if the runtime would use no GPU (exit code 8)."),
+    Option("--require-gpu", help="Fail if the runtime would use no GPU (exit code 8)."),
 ]
-
-
-class CommandWithFlags(Command):
-    """A command that passes everything after `--` to the runtime."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """Parse the command line."""
-        if "--" in args:
-            at = args.index("--")
-            args = [*args[:at], *(f"--flag={flag}" for flag in args[at + 1 :])]
-        return super().parse_args(ctx, args)

@@ -30,6 +30,7 @@ def load() -> None:
     sys.path.insert(0, str(Path.cwd()))
     table = import_module("modelrunner.cli.parser.command_table")
     import_module("modelrunner.cli.app")
+    import_module("modelrunner.cli.by_typer")
     for entry in table.COMMANDS.values():
         module, _, _ = entry.place.partition(":")
         import_module(f"modelrunner.cli.commands.{module}")

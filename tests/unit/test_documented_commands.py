@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from modelrunner.cli.app import app
+from modelrunner.cli.by_typer import parser as typer_parser
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +37,7 @@ def documented(page: Path) -> Iterator[list[str]]:
 
 @cache
 def parser() -> Any:
-    return typer.main.get_command(app)
+    return typer_parser()
 
 
 @cache

@@ -4,12 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     Assignments,
-    CommandWithFlags,
     Draft,
     GpuLayers,
     KvType,
@@ -19,6 +16,7 @@ from modelrunner.cli.options import (
     RuntimeChoice,
     Threads,
 )
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.launching import (
     find_or_pull,
     runtime_for,
@@ -45,29 +43,27 @@ _READY_WITHIN_S = 10.0
 @command(
     examples="  modelrunner bench ai/smollm2\n"
     "  modelrunner bench ai/granite-4.0-micro --prompt 512,4096 --parallel 1,8 --json",
-    cls=CommandWithFlags,
+    rest="--flag",
 )
 def bench(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Model, pulled if missing.")],
+    reference: Annotated[str, Argument(metavar="REF", help="Model, pulled if missing.")],
     prompts: Annotated[
-        str, typer.Option("--prompt", metavar="N,...", help="Prompt lengths to measure, in tokens.")
+        str, Option("--prompt", metavar="N,...", help="Prompt lengths to measure, in tokens.")
     ] = "32,128,512",
     parallels: Annotated[
         str,
-        typer.Option(
-            "--parallel", metavar="N,...", help="Numbers of concurrent requests to measure."
-        ),
+        Option("--parallel", metavar="N,...", help="Numbers of concurrent requests to measure."),
     ] = "1,4",
     generate: Annotated[
         int,
-        typer.Option(
+        Option(
             min=2, max=_LONGEST, metavar="N", help="Number of tokens to generate for each request."
         ),
     ] = 64,
     rounds: Annotated[
         int,
-        typer.Option(min=1, max=100, metavar="N", help="Number of rounds; the median is reported."),
+        Option(min=1, max=100, metavar="N", help="Number of rounds; the median is reported."),
     ] = 3,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Option
 from modelrunner.lockfile.project import LOCK_NAME
 from modelrunner.lockfile.reader import require_lock
 
@@ -14,11 +13,11 @@ from modelrunner.lockfile.reader import require_lock
 def cache_key(
     context: Context,
     per_blob: Annotated[
-        bool, typer.Option("--per-blob", help="Print the digest of each blob, one per line.")
+        bool, Option("--per-blob", help="Print the digest of each blob, one per line.")
     ] = False,
     lock: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help=f"Lock file to read (default: {LOCK_NAME} in the current directory).",
         ),

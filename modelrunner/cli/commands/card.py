@@ -4,11 +4,10 @@ import stat
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cards.parser import read_card
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.age import age
 from modelrunner.cli.views.card import card_text, render_card
 from modelrunner.errors import InvalidReferenceError, UsageError
@@ -39,9 +38,9 @@ _FITS = {"fits": "yes", "partial": "partly", "maybe": "maybe", "no": "no"}
 def card(
     context: Context,
     subject: Annotated[
-        str, typer.Argument(metavar="REF|FILE", help="Model, or a Markdown file with a card.")
+        str, Argument(metavar="REF|FILE", help="Model, or a Markdown file with a card.")
     ],
-    budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
+    budget: Annotated[str | None, Option(metavar="SIZE", help=_BUDGET)] = None,
 ) -> None:
     """Show a model card: rendered on a terminal, its facts with --json."""
     room = _size("--budget", budget)
@@ -82,28 +81,24 @@ def cards(
     context: Context,
     search: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[SEARCH]", help="Words that a card must contain (default: list all cards)."
         ),
     ] = None,
     fits: Annotated[
-        bool, typer.Option("--fits", help="List only variants that fit this machine.")
+        bool, Option("--fits", help="List only variants that fit this machine.")
     ] = False,
-    tools: Annotated[
-        bool, typer.Option("--tools", help="List only models that can call tools.")
-    ] = False,
+    tools: Annotated[bool, Option("--tools", help="List only models that can call tools.")] = False,
     license_: Annotated[
         str | None,
-        typer.Option(
-            "--license", metavar="TEXT", help="List only models whose license contains TEXT."
-        ),
+        Option("--license", metavar="TEXT", help="List only models whose license contains TEXT."),
     ] = None,
     max_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="List only variants of at most this size, such as 4GiB."),
+        Option(metavar="SIZE", help="List only variants of at most this size, such as 4GiB."),
     ] = None,
-    sort: Annotated[Order, typer.Option(help="Sort by this column, smallest first.")] = Order.NAME,
-    budget: Annotated[str | None, typer.Option(metavar="SIZE", help=_BUDGET)] = None,
+    sort: Annotated[Order, Option(help="Sort by this column, smallest first.")] = Order.NAME,
+    budget: Annotated[str | None, Option(metavar="SIZE", help=_BUDGET)] = None,
 ) -> None:
     """List the built-in catalog: every card with its variants."""
     room = _size("--budget", budget)

@@ -4,10 +4,9 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.completion import SCRIPTS
+from modelrunner.cli.parser.declared import Argument
 from modelrunner.errors import UsageError
 from modelrunner.text import sanitize_line
 
@@ -36,9 +35,7 @@ def completion(
     context: Context,
     shell: Annotated[
         Shell | None,
-        typer.Argument(
-            metavar="[SHELL]", help="Shell: bash, zsh or fish (default: the current shell)."
-        ),
+        Argument(metavar="[SHELL]", help="Shell: bash, zsh or fish (default: the current shell)."),
     ] = None,
 ) -> None:
     """Print the completion script of a shell."""

@@ -3,9 +3,8 @@
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import ModelRunnerError, UsageError
 from modelrunner.operations.serve.provider import Provider
 from modelrunner.serve.apis.docker.flags import flags_of, settings_of
@@ -46,31 +45,27 @@ class Event(StrEnum):
 def compose(
     context: Context,
     event: Annotated[
-        Event, typer.Argument(metavar="EVENT", help="up, down, or metadata for the parameters.")
+        Event, Argument(metavar="EVENT", help="up, down, or metadata for the parameters.")
     ],
     service: Annotated[
-        str | None, typer.Argument(metavar="[SERVICE]", help="Name of the service.")
+        str | None, Argument(metavar="[SERVICE]", help="Name of the service.")
     ] = None,
     project: Annotated[
-        str, typer.Option("--project-name", metavar="NAME", help="Name of the project.")
+        str, Option("--project-name", metavar="NAME", help="Name of the project.")
     ] = "default",
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="REF", help="Model to serve; can be repeated."),
+        Option("--model", metavar="REF", help="Model to serve; can be repeated."),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option("--context-size", min=1, metavar="N", help="Context size in tokens."),
+        Option("--context-size", min=1, metavar="N", help="Context size in tokens."),
     ] = None,
     flags: Annotated[
-        str, typer.Option("--runtime-flags", metavar="FLAGS", help="Flags of llama-server.")
+        str, Option("--runtime-flags", metavar="FLAGS", help="Flags of llama-server.")
     ] = "",
-    host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on.")
-    ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on.")
-    ] = 0,
+    host: Annotated[str | None, Option(metavar="ADDRESS", help="Address to listen on.")] = None,
+    port: Annotated[int, Option(min=0, max=65535, metavar="N", help="Port to listen on.")] = 0,
 ) -> None:
     """Serve models for a service of Docker Compose; prints the messages of its protocol."""
     console = context.console

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from textwrap import fill
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     Assignments,
@@ -23,6 +21,7 @@ from modelrunner.cli.options import (
     Threads,
     TopP,
 )
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import (
     IntegrityError,
     ModelNotFoundError,
@@ -54,7 +53,7 @@ _KNOWN = "\n".join(
 )
 def configure(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Model to save settings for.")],
+    reference: Annotated[str, Argument(metavar="REF", help="Model to save settings for.")],
     context_size: ContextSize = None,
     parallel: Parallel = None,
     threads: Threads = None,
@@ -70,10 +69,10 @@ def configure(
     assignments: Assignments = None,
     unset: Annotated[
         list[str] | None,
-        typer.Option("--unset", metavar="KEY", help="Remove a saved setting; can be repeated."),
+        Option("--unset", metavar="KEY", help="Remove a saved setting; can be repeated."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Show the saved settings and change nothing.")
+        bool, Option("--show", help="Show the saved settings and change nothing.")
     ] = False,
 ) -> None:
     """Save settings that apply each time a model starts; command-line options take precedence.

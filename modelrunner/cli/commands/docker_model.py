@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Annotated, Any
 
-import typer
-
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import CommandWithFlags
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import RuntimeFailedError, UsageError
 from modelrunner.operations.serve.keys import KEY_VARIABLE
 from modelrunner.operations.serve.provider import url_for_containers
@@ -130,20 +128,20 @@ class _Server:
     examples='  ln -s "$(command -v modelrunner)" ~/.docker/cli-plugins/docker-model\n'
     "  modelrunner serve --all --detach\n"
     "  docker compose up",
-    cls=CommandWithFlags,
+    rest="--flag",
 )
 def docker_model(
     context: Context,
     words: Annotated[
         list[str],
-        typer.Argument(metavar="ACTION [REF]", help="status, ls, pull REF or configure REF."),
+        Argument(metavar="ACTION [REF]", help="status, ls, pull REF or configure REF."),
     ],
     tokens: Annotated[
-        int | None, typer.Option("--context-size", metavar="N", help="Context size in tokens.")
+        int | None, Option("--context-size", metavar="N", help="Context size in tokens.")
     ] = None,
     flags: Annotated[
         list[str] | None,
-        typer.Option("--flag", metavar="FLAG", help="Flag of llama-server.", hidden=True),
+        Option("--flag", metavar="FLAG", help="Flag of llama-server.", hidden=True),
     ] = None,
 ) -> None:
     """Answer Docker Compose as its plugin does: for the `models:` of a Compose file."""

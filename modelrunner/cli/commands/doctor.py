@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from modelrunner.cli.context import Context, command
+from modelrunner.cli.context import CommandEnd, Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.config.settings import Settings
 from modelrunner.errors import LockError
 from modelrunner.lockfile.project import LOCK_NAME
@@ -25,11 +24,11 @@ from modelrunner.text import sanitize_line
 def doctor(
     context: Context,
     ref: Annotated[
-        str | None, typer.Argument(metavar="[REF]", help="Model to check in its registry.")
+        str | None, Argument(metavar="[REF]", help="Model to check in its registry.")
     ] = None,
     registry: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="Check this registry only; can be repeated."),
+        Option(metavar="HOST", help="Check this registry only; can be repeated."),
     ] = None,
 ) -> None:
     """Diagnose problems and suggest fixes."""
@@ -76,7 +75,7 @@ def doctor(
         _print(context, found)
     context.console.flush()
     if status:
-        raise typer.Exit(status)
+        raise CommandEnd(status)
 
 
 def _registries(settings: Settings) -> tuple[list[str], list[Finding]]:

@@ -4,10 +4,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import ContextSize, Device, GpuLayers, Parallel
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
@@ -45,29 +44,29 @@ def estimate(
     context: Context,
     subject: Annotated[
         str,
-        typer.Argument(metavar="REF|FILE", help="Model, local or in a registry, or a GGUF file."),
+        Argument(metavar="REF|FILE", help="Model, local or in a registry, or a GGUF file."),
     ],
     context_size: ContextSize = None,
     kv_type: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
+        Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
     ] = None,
     kv_type_v: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="TYPE",
             help="Data type of the values in the KV cache (default: that of --kv-type).",
         ),
     ] = None,
     parallel: Parallel = None,
     micro_batch: Annotated[
-        int, typer.Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
+        int, Option(min=1, max=65536, metavar="N", help="Micro-batch size in tokens.")
     ] = 512,
     gpu_layers: GpuLayers = None,
     device: Device = None,
     budget: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SIZE",
             help="Fit into this much memory, such as 8GiB, instead of this machine's; exit code 7"
             " if it does not fit.",
@@ -75,7 +74,7 @@ def estimate(
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--for",
             metavar="DEVICES",
             help='Fit on these devices, such as "2x RTX 4090" or 24GiB+ram:64GiB, instead of this'
@@ -84,23 +83,23 @@ def estimate(
     ] = None,
     source: Annotated[
         SourceOption,
-        typer.Option(
+        Option(
             help="Source of the estimate; `measured` asks llama.cpp itself, which takes"
             " about a second."
         ),
     ] = SourceOption.AUTO,
     all_variants: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--variants", help="Estimate every variant of the repository, at a context of 4096."
         ),
     ] = False,
     graph: Annotated[
-        bool, typer.Option("--graph", help="Draw a graph of memory over context size.")
+        bool, Option("--graph", help="Draw a graph of memory over context size.")
     ] = False,
     plot: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="Write the graph to a .svg file, or to a .png file if Pillow is"
             " installed; can be repeated.",

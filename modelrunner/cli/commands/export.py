@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Rpc
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.disk.files import disk_errors, flush, lasting, sync_directory
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
@@ -38,14 +37,14 @@ _PROGRAM = "llama-server"
 )
 def export_model(
     context: Context,
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))],
+    kind: Annotated[Kind, Argument(metavar="KIND", help=", ".join(Kind))],
     references: Annotated[
         list[str],
-        typer.Argument(metavar="REF...", help="Model to deploy; several with --serve."),
+        Argument(metavar="REF...", help="Model to deploy; several with --serve."),
     ],
     serve: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--serve",
             help="Deploy `modelrunner serve` with the models instead of llama-server with one;"
             " always so for launchd.",
@@ -53,7 +52,7 @@ def export_model(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             metavar="FILE",
@@ -62,7 +61,7 @@ def export_model(
     ] = None,
     context_size: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--context",
             min=1,
             max=2**31 - 1,
@@ -72,20 +71,18 @@ def export_model(
     ] = None,
     kv_type: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
+        Option(metavar="TYPE", help="Data type of the KV cache (default: f16)."),
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, metavar="N", help="Port to publish.")
-    ] = 8080,
+    port: Annotated[int, Option(min=1, max=65535, metavar="N", help="Port to publish.")] = 8080,
     name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME", help="Name of the service or unit (default: derived from the model)."
         ),
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="IMAGE",
             help="Server image (default: that of the project's or the installed runtime, else"
             " llama.cpp's CPU image).",
@@ -93,7 +90,7 @@ def export_model(
     ] = None,
     puller: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="IMAGE",
             help="Image that pulls the model; must contain modelrunner (default:"
             " a Python image that installs it with pip).",
@@ -101,7 +98,7 @@ def export_model(
     ] = None,
     program: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="PATH",
             help="Path of llama-server, for systemd (default: found on PATH); with --serve,"
             " of modelrunner (default: this one).",
@@ -109,7 +106,7 @@ def export_model(
     ] = None,
     api_key_file: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="PATH",
             help="File with the API key where it runs, with --serve (default: ./api-key for"
             " compose, /etc/modelrunner/api-key for systemd).",

@@ -6,9 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from modelrunner.cli.context import Context, command
+from modelrunner.cli.context import CommandEnd, Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import ModelRunnerError, UnsupportedArtifactError, UsageError
@@ -52,31 +51,27 @@ def import_models(
     context: Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[FILE|DIR|NAME...]",
             help="GGUF files or directories; with --from, names of the other program's models.",
         ),
     ] = None,
-    from_: Annotated[
-        From | None, typer.Option("--from", help="Program to import models from.")
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Import all models of the program.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what would be imported.")
-    ] = False,
+    from_: Annotated[From | None, Option("--from", help="Program to import models from.")] = None,
+    all_: Annotated[bool, Option("--all", help="Import all models of the program.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list what would be imported.")] = False,
     name: Annotated[
         str | None,
-        typer.Option(metavar="REF", help="Name for the imported model, if there is only one."),
+        Option(metavar="REF", help="Name for the imported model, if there is only one."),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Directory in which the program keeps its models."),
+        Option(metavar="DIR", help="Directory in which the program keeps its models."),
     ] = None,
     link: Annotated[
-        bool, typer.Option("--link", help="Hard-link files; fail if that is impossible.")
+        bool, Option("--link", help="Hard-link files; fail if that is impossible.")
     ] = False,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy files, so that the originals can be modified.")
+        bool, Option("--copy", help="Copy files, so that the originals can be modified.")
     ] = False,
 ) -> None:
     """Import GGUF files, or models of Ollama, LM Studio, Docker or the Hugging Face cache.
@@ -248,7 +243,7 @@ def _show_results(
         console.emit_message(error)
     else:
         console.say(f"{counted(len(results), 'model')}: {len(failed)} failed")
-    raise typer.Exit(max(error.exit_code for error in failed))
+    raise CommandEnd(max(error.exit_code for error in failed))
 
 
 def _line(done: Imported) -> str:

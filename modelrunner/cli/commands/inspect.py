@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.catalog.tags import DETAIL_LIMIT, Tag, describe_tags, with_details
@@ -29,29 +28,27 @@ from modelrunner.units import format_context, format_size
 def inspect(
     context: Context,
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Name or ID of a local model, or a GGUF file.")
+        str, Argument(metavar="REF", help="Name or ID of a local model, or a GGUF file.")
     ],
     remote: Annotated[
         bool,
-        typer.Option(
-            "--remote", "-r", help="Inspect the model in its registry, without pulling it."
-        ),
+        Option("--remote", "-r", help="Inspect the model in its registry, without pulling it."),
     ] = False,
     security: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--security", help="Report origin, license, chat template, file bounds and signatures."
         ),
     ] = False,
     keys: Annotated[
         list[Path] | None,
-        typer.Option("--key", metavar="FILE", help="Public key to verify signatures with."),
+        Option("--key", metavar="FILE", help="Public key to verify signatures with."),
     ] = None,
     identity: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Expected signer of keyless signatures.")
+        str | None, Option(metavar="WHO", help="Expected signer of keyless signatures.")
     ] = None,
     issuer: Annotated[
-        str | None, typer.Option(metavar="URL", help="OIDC issuer of the signer's identity.")
+        str | None, Option(metavar="URL", help="OIDC issuer of the signer's identity.")
     ] = None,
 ) -> None:
     """Print everything that is known about a model, as JSON."""
@@ -117,12 +114,10 @@ def _security(
 )
 def tags(
     context: Context,
-    reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Repository, such as ai/smollm2.")
-    ],
+    reference: Annotated[str, Argument(metavar="REF", help="Repository, such as ai/smollm2.")],
     details: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--details", help=f"Show details from the manifests, of at most {DETAIL_LIMIT} tags."
         ),
     ] = False,

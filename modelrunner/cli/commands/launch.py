@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from modelrunner.agents.app import App, Endpoint, Place, Setup
 from modelrunner.agents.known import APPS
-from modelrunner.cli.context import Command, Context, command
+from modelrunner.cli.context import CommandEnd, Context, command
 from modelrunner.cli.options import Mcp, Mmproj, RequireGpu, RuntimeChoice
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -44,38 +43,26 @@ _HOST = "127.0.0.1"
 _FOLDER = Path("DIRECTORY")
 
 
-class CommandWithApp(Command):
-    """A command that passes everything after `--` to an app."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own is private
-        """Parse the command line."""
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta["app_arguments"] = tuple(args[at + 1 :])
-            args = args[:at]
-        return super().parse_args(ctx, args)
-
-
 @command(
     examples="  modelrunner launch claude\n"
     "  modelrunner launch codex --model ai/qwen3 -- exec 'Explain this project'\n"
     "  modelrunner launch opencode --context 65536\n"
     "  modelrunner launch claude --print\n"
     "  modelrunner launch env -- python agent.py",
-    cls=CommandWithApp,
+    rest="--app-argument",
 )
 def launch(
     context: Context,
     app: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[APP]",
             help=f"App to start: {', '.join(APPS)}; without one, list them.",
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--model",
             metavar="REF",
             help="Model (pulled if missing) or GGUF file (default: the best one in the local"
@@ -84,17 +71,21 @@ def launch(
     ] = None,
     show: Annotated[
         bool,
-        typer.Option("--print", help="Print command, environment and files; start nothing."),
+        Option("--print", help="Print command, environment and files; start nothing."),
     ] = False,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, metavar="N", help="Port to serve on; 0 chooses a free one."),
+        Option(min=0, max=65535, metavar="N", help="Port to serve on; 0 chooses a free one."),
     ] = 0,
     options: Launch = NO_LAUNCH_OPTIONS,
     mcp: Mcp = None,
     mmproj: Mmproj = None,
     runtime: RuntimeChoice = None,
     require_gpu: RequireGpu = False,
+    app_arguments: Annotated[
+        list[str] | None,
+        Option("--app-argument", metavar="WORD", help="Argument of the app.", hidden=True),
+    ] = None,
 ) -> None:
     """Start a coding agent or app on a local model, and stop the model when it ends.
 
@@ -104,7 +95,7 @@ def launch(
         _list(context)
         return
     known = _known(app)
-    arguments: tuple[str, ...] = context.invocation.meta.get("app_arguments", ())
+    arguments = tuple(app_arguments or ())
     data = context.settings.state / known.name
     servers = _servers(context, known, mcp)
     place = Place(_FOLDER, data, arguments, context.environ, servers)
@@ -142,7 +133,7 @@ def launch(
         return
     status = _run(context, preparing, prepared, _Start(known, place, program, port))
     if status:
-        raise typer.Exit(status)
+        raise CommandEnd(status)
 
 
 @dataclass(frozen=True, slots=True)

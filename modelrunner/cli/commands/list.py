@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.age import age
 from modelrunner.operations.model.rows import Row, rows, with_capabilities
 from modelrunner.units import format_context, format_size
@@ -29,11 +28,11 @@ _DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", 
 def list_models(
     context: Context,
     filter_: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="List only names that contain TEXT.")
+        str | None, Argument(metavar="[TEXT]", help="List only names that contain TEXT.")
     ] = None,
     capabilities: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--capabilities",
             help="Show what each model can do: tools, thinking, images, audio, embeddings,"
             " reranking, drafts.",

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import IntegrityError, UsageError
 from modelrunner.events import Planned
@@ -33,14 +32,14 @@ def load(
     context: Context,
     files: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="FILE...",
             help="Archive, its parts, or an OCI layout directory; - is stdin.",
         ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="REF",
             help="Name for the model if the archive has only one, or a repository for several"
             " tags.",

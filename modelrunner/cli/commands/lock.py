@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.lock import (
     show_agreed,
     show_differences,
@@ -26,35 +25,35 @@ def lock(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF...]", help="Models to start with, for --init."),
+        Argument(metavar="[REF...]", help="Models to start with, for --init."),
     ] = None,
     init: Annotated[
         bool,
-        typer.Option("--init", help=f"Create {INTENT_NAME} with these models and lock them."),
+        Option("--init", help=f"Create {INTENT_NAME} with these models and lock them."),
     ] = False,
     check: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--check",
             help="Only compare the two files, without the network; exit code 9 if they disagree.",
         ),
     ] = False,
     update: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME", help="Update the pin of this model, or of `runtime`; can be repeated."
         ),
     ] = None,
     upgrade: Annotated[
-        bool, typer.Option("--upgrade", help="Update the pins of all models and the runtime.")
+        bool, Option("--upgrade", help="Update the pins of all models and the runtime.")
     ] = False,
     diff: Annotated[
         bool,
-        typer.Option("--diff", help="Only show what has changed in the registries; write nothing."),
+        Option("--diff", help="Only show what has changed in the registries; write nothing."),
     ] = False,
     file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help=f"File that names the models (default: {INTENT_NAME} in the current directory).",
         ),

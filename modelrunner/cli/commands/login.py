@@ -5,9 +5,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import ConfigError, UsageError
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.registry.credentials import Credential, OneCredential
@@ -20,15 +19,13 @@ from modelrunner.registry.login import LoginStore, check_login
 )
 def login(
     context: Context,
-    registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB,
+    registry: Annotated[str, Argument(metavar="[REGISTRY]")] = DOCKER_HUB,
     username: Annotated[
         str | None,
-        typer.Option(
-            "--username", "-u", metavar="NAME", help="User name (default: prompt for it)."
-        ),
+        Option("--username", "-u", metavar="NAME", help="User name (default: prompt for it)."),
     ] = None,
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password or token from stdin.")
+        bool, Option("--password-stdin", help="Read the password or token from stdin.")
     ] = False,
 ) -> None:
     """Log in to a registry. The login is stored where Docker stores it."""
@@ -51,7 +48,7 @@ def login(
 
 @command(examples="  modelrunner logout ghcr.io")
 def logout(
-    context: Context, registry: Annotated[str, typer.Argument(metavar="[REGISTRY]")] = DOCKER_HUB
+    context: Context, registry: Annotated[str, Argument(metavar="[REGISTRY]")] = DOCKER_HUB
 ) -> None:
     """Log out of a registry: remove the stored login."""
     name = _registry(registry)

@@ -9,9 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import ModelNotFoundError
 from modelrunner.oci.reference import Reference
@@ -34,21 +33,19 @@ def logs(
     context: Context,
     reference: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[REF]",
             help="Model whose log to print (default: the log of the server itself).",
         ),
     ] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Follow the log until Ctrl-C.")
-    ] = False,
+    follow: Annotated[bool, Option("--follow", "-f", help="Follow the log until Ctrl-C.")] = False,
     count: Annotated[
         int | None,
-        typer.Option("--tail", "-n", min=0, metavar="N", help="Print only the last N lines."),
+        Option("--tail", "-n", min=0, metavar="N", help="Print only the last N lines."),
     ] = None,
     requests: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--requests",
             help="Print what was requested, of all models or of one: status, times, tokens.",
         ),

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.pulling import pull_many
 from modelrunner.cli.views.pull import Result, show_all
 from modelrunner.errors import UsageError
@@ -24,15 +23,13 @@ def outdated(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF...]", help="Models to check (default: all local models)."),
+        Argument(metavar="[REF...]", help="Models to check (default: all local models)."),
     ] = None,
     diff: Annotated[
         bool,
-        typer.Option("--diff", help="Show what is different; needs one more request per model."),
+        Option("--diff", help="Show what is different; needs one more request per model."),
     ] = False,
-    all_: Annotated[
-        bool, typer.Option("--all", help="Also show models that are up to date.")
-    ] = False,
+    all_: Annotated[bool, Option("--all", help="Also show models that are up to date.")] = False,
 ) -> None:
     """List local models whose tags have moved in their registry. Sends HEAD requests only."""
     context.require_network("comparing models with their registries")
@@ -60,9 +57,9 @@ def outdated(
 def update(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Models to update.")
+        list[str] | None, Argument(metavar="[REF...]", help="Models to update.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Update all local models.")] = False,
+    all_: Annotated[bool, Option("--all", help="Update all local models.")] = False,
 ) -> None:
     """Update local models to what their tags point to now. Existing blobs are reused."""
     if bool(references) == all_:

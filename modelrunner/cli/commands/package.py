@@ -5,8 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     KvType,
@@ -16,6 +14,7 @@ from modelrunner.cli.options import (
     Think,
     TopP,
 )
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference, match_id
@@ -42,27 +41,23 @@ class Format(StrEnum):
 def package_model(
     context: Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.gguf", help="GGUF file; any shard of a split model.")
+        Path, Argument(metavar="FILE.gguf", help="GGUF file; any shard of a split model.")
     ],
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Name for the model.")],
+    reference: Annotated[str, Argument(metavar="REF", help="Name for the model.")],
     licenses: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--license", "-l", metavar="FILE", help="License text to include; can be repeated."
-        ),
+        Option("--license", "-l", metavar="FILE", help="License text to include; can be repeated."),
     ] = None,
     mmproj: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Projector (mmproj) to include.")
+        Path | None, Option(metavar="FILE", help="Projector (mmproj) to include.")
     ] = None,
     chat_template: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Jinja chat template to include, instead of the model's own."
-        ),
+        Option(metavar="FILE", help="Jinja chat template to include, instead of the model's own."),
     ] = None,
     context_size: Annotated[
         int | None,
-        typer.Option(min=1, metavar="TOKENS", help="Context size to write into the config."),
+        Option(min=1, metavar="TOKENS", help="Context size to write into the config."),
     ] = None,
     system: System = None,
     think: Think = None,
@@ -72,7 +67,7 @@ def package_model(
     kv_type: KvType = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             metavar="KEY=VALUE",
             help="Set a setting of the model in the config (`configure --help` lists them);"
@@ -80,10 +75,10 @@ def package_model(
         ),
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Family (format) of the artifact.")
+        Format, Option("--format", help="Family (format) of the artifact.")
     ] = Format.DOCKER,
     push_: Annotated[
-        bool, typer.Option("--push", help="Push the model to its registry afterwards.")
+        bool, Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
 ) -> None:
     """Package a GGUF file as an OCI artifact in the local store.
@@ -145,7 +140,7 @@ def package_model(
 def push(
     context: Context,
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Local model to push; its name says where.")
+        str, Argument(metavar="REF", help="Local model to push; its name says where.")
     ],
 ) -> None:
     """Push a model to its registry. Blobs that the registry already has are skipped."""

@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument
 
 
 @command(examples='  llama-server -m "$(modelrunner path ai/granite-4.0-micro)"')
 def path(
     context: Context,
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Name or ID of a local model.")],
+    reference: Annotated[str, Argument(metavar="REF", help="Name or ID of a local model.")],
 ) -> None:
     """Print the path of a model's weights file (the first shard of several)."""
     model = context.store.resolve(reference)

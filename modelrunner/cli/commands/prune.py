@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Option
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import LOCK_NAME
@@ -26,19 +25,17 @@ if TYPE_CHECKING:
 )
 def prune(
     context: Context,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be removed.")
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be removed.")] = False,
     keep_locked: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--keep-locked",
             help="Also remove models that no lock file names; asks for confirmation.",
         ),
     ] = False,
     unpushed: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--unpushed",
             help="With --keep-locked: also remove packaged, imported and loaded models that were"
             " never pushed.",
@@ -46,7 +43,7 @@ def prune(
     ] = False,
     lock: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help=f"Lock file to keep the models of; can be repeated (default: {LOCK_NAME} in the"
             " current directory).",

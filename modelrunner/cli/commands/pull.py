@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import Fit, LockedFile, RequireFit
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.pull import Result, RuntimeResult, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, NotInStoreError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
@@ -34,46 +33,42 @@ def pull(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[REF...]", help="Models to pull; with --locked, names in the lock."
-        ),
+        Argument(metavar="[REF...]", help="Models to pull; with --locked, names in the lock."),
     ] = None,
     locked: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--locked",
             help="Pull exactly what modelrunner.lock pins, by digest, and install its runtime.",
         ),
     ] = False,
     frozen: Annotated[
-        bool, typer.Option("--frozen", help="Like --locked, but never use the network.")
+        bool, Option("--frozen", help="Like --locked, but never use the network.")
     ] = False,
     file: LockedFile = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Also place the files in FOLDER, under their real names."
-        ),
+        Option(metavar="FOLDER", help="Also place the files in FOLDER, under their real names."),
     ] = None,
     link: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--link", help="Hard-link the files to the local store; fail if that is impossible."
         ),
     ] = False,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the files, so that they can be modified.")
+        bool, Option("--copy", help="Copy the files, so that they can be modified.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Overwrite files in FOLDER that modelrunner did not create."),
+        Option("--force", help="Overwrite files in FOLDER that modelrunner did not create."),
     ] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop all downloads as soon as one fails.")
+        bool, Option("--fail-fast", help="Stop all downloads as soon as one fails.")
     ] = False,
     connections: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1,
             max=16,
             metavar="N",
@@ -81,11 +76,11 @@ def pull(
         ),
     ] = None,
     limit_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, such as 20M.")
+        str | None, Option(metavar="RATE", help="Maximum bytes per second, such as 20M.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=0.001,
             metavar="SECONDS",
             help="Overall time limit in seconds; partial downloads are kept.",
@@ -93,26 +88,24 @@ def pull(
     ] = None,
     ca_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
+        Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="REF|URL", help="Additional source for the same content; can be repeated."
-        ),
+        Option(metavar="REF|URL", help="Additional source for the same content; can be repeated."),
     ] = None,
     lan: Annotated[
-        bool, typer.Option("--lan", help="Look in shared stores on the local network first.")
+        bool, Option("--lan", help="Look in shared stores on the local network first.")
     ] = False,
     fit: Fit = False,
     require_fit: RequireFit = False,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Fit into this much memory, instead of this machine's."),
+        Option(metavar="SIZE", help="Fit into this much memory, instead of this machine's."),
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--for",
             metavar="DEVICES",
             help='Fit on these GPUs, such as "2x RTX 4090" or 24GiB+ram:64GiB, instead of this'

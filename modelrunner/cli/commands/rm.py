@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.errors import UsageError
 from modelrunner.operations.remove import RemovalPlan, Removed, plan_removal, remove
@@ -20,13 +19,13 @@ from modelrunner.units import counted, format_size
 def rm(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Names or IDs of local models.")
+        list[str] | None, Argument(metavar="[REF...]", help="Names or IDs of local models.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="With an ID, remove all names of the model.")
+        bool, Option("--force", "-f", help="With an ID, remove all names of the model.")
     ] = False,
     all_models: Annotated[
-        bool, typer.Option("--all", help="Remove every local model; asks for confirmation.")
+        bool, Option("--all", help="Remove every local model; asks for confirmation.")
     ] = False,
     yes: Yes = False,
 ) -> None:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from modelrunner.chat.answer_form import AnswerForm
 from modelrunner.chat.client import ChatClient, SamplingOptions
 from modelrunner.chat.conversation import Conversation
@@ -22,7 +20,6 @@ from modelrunner.cli.chat.tools import Caller, ask_person
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
     Answers,
-    CommandWithFlags,
     Files,
     Fit,
     Format,
@@ -42,6 +39,7 @@ from modelrunner.cli.options import (
     TopP,
     YesTools,
 )
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -85,18 +83,16 @@ _SIZED_BY = ("context", "parallel", "gpu-layers")
     '  modelrunner run ai/gemma3 --image photo.jpg "What is this?"\n'
     "  modelrunner run ai/granite-4.0-micro --tools weather.py\n"
     "  modelrunner run ai/qwen3 --set batch=512 --draft ai/qwen3:0.6B-Q4_0",
-    cls=CommandWithFlags,
+    rest="--flag",
 )
 def run(
     context: Context,
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Model (pulled if it is missing) or GGUF file.")
+        str, Argument(metavar="REF", help="Model (pulled if it is missing) or GGUF file.")
     ],
     prompt: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[PROMPT...]", help="Question to answer; without one, start a chat."
-        ),
+        Argument(metavar="[PROMPT...]", help="Question to answer; without one, start a chat."),
     ] = None,
     system: System = None,
     launch: Launch = NO_LAUNCH_OPTIONS,
@@ -116,7 +112,7 @@ def run(
     mmproj: Mmproj = None,
     raw: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--raw", help="Continue the text as given, without a chat template or system prompt."
         ),
     ] = False,
@@ -126,7 +122,7 @@ def run(
     require_gpu: RequireGpu = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", help="Print where the model was put, token counts and speed."),
+        Option("--verbose", help="Print where the model was put, token counts and speed."),
     ] = False,
 ) -> None:
     """Chat with a model. Pulls it if needed, starts a runtime, and stops it when you leave.

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.confirm import Yes, confirm
 from modelrunner.cli.steps.installing import chosen_name, fewer_devices, install
 from modelrunner.cli.views.runtimes import (
@@ -49,14 +48,14 @@ def runtimes(
     context: Context,
     action: Annotated[
         Action | None,
-        typer.Argument(
+        Argument(
             metavar="[ACTION]",
             help="install, list, use, update or remove; without one, list every runtime.",
         ),
     ] = None,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[RUNTIME...]",
             help="auto, cpu, vulkan, cuda12, cuda13, rocm, intel, musa, openvino, or an image;"
             " installed ones also by name (vulkan@b11434), build or digest.",
@@ -64,7 +63,7 @@ def runtimes(
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(metavar="BUILD", help="Build to install, such as b11434, or latest."),
+        Option(metavar="BUILD", help="Build to install, such as b11434, or latest."),
     ] = None,
     yes: Yes = False,
 ) -> None:

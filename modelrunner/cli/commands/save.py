@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import LockedFile
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
 from modelrunner.lockfile.project import Project
@@ -35,7 +34,7 @@ def save(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[REF...]",
             help="Names or IDs of local models; runtimes as runtime:NAME or by their image.",
         ),
@@ -43,11 +42,11 @@ def save(
     *,
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."),
+        Option("--output", "-o", metavar="FILE", help="File to write; - is stdout."),
     ],
     locked: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--locked",
             help="Save what modelrunner.lock pins: its models, and its runtime for this platform.",
         ),
@@ -55,7 +54,7 @@ def save(
     file: LockedFile = None,
     split: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SIZE",
             help="Split the archive into FILE.000, FILE.001, ... of at most this size.",
         ),

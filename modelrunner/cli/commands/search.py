@@ -6,10 +6,9 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from modelrunner.cards.catalog import Catalog
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.memory.fit import Budget
 from modelrunner.operations.catalog.search import NAMESPACE, Hit, Search
 from modelrunner.registry.docker_hub import (
@@ -51,18 +50,16 @@ class Source(StrEnum):
 def search(
     context: Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORD...]", help="Words to search for.")
+        list[str] | None, Argument(metavar="[WORD...]", help="Words to search for.")
     ] = None,
-    source: Annotated[Source, typer.Option(help="Hub to search.")] = Source.ALL,
+    source: Annotated[Source, Option(help="Hub to search.")] = Source.ALL,
     limit: Annotated[
         int,
-        typer.Option(
+        Option(
             "--limit", "-n", min=1, max=100, metavar="N", help="Maximum number of results per hub."
         ),
     ] = 20,
-    fits: Annotated[
-        bool, typer.Option("--fits", help="List only models that fit this machine.")
-    ] = False,
+    fits: Annotated[bool, Option("--fits", help="List only models that fit this machine.")] = False,
 ) -> None:
     """Find models on Docker Hub and the Hugging Face Hub, with their size and whether they fit."""
     # the locale may not know how they were typed

@@ -8,15 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import (
-    CommandWithFlags,
     Mmproj,
     RequireGpu,
     RuntimeChoice,
 )
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.launching import (
     NO_LAUNCH_OPTIONS,
     Launch,
@@ -63,18 +61,18 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
     "  modelrunner serve ai/granite-4.0-micro ai/smollm2 --detach --keep-alive 30m\n"
     '  curl http://127.0.0.1:12434/v1/chat/completions -d \'{"model": "ai/smollm2",'
     ' "messages": [{"role": "user", "content": "hi"}]}\'',
-    cls=CommandWithFlags,
+    rest="--flag",
 )
 def serve_models(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF...]", help="Models (pulled if missing) or GGUF files."),
+        Argument(metavar="[REF...]", help="Models (pulled if missing) or GGUF files."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Serve all local models.")] = False,
+    everything: Annotated[bool, Option("--all", help="Serve all local models.")] = False,
     port: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=0,
             max=65535,
             metavar="N",
@@ -83,16 +81,14 @@ def serve_models(
     ] = None,
     host: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="ADDRESS", help="Address to listen on; beyond loopback, an API key is required."
         ),
     ] = "127.0.0.1",
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Serve in the background.")
-    ] = False,
+    detach: Annotated[bool, Option("--detach", "-d", help="Serve in the background.")] = False,
     api_keys: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--api-key",
             metavar="[NAME=]KEY",
             help=f"API key that clients must send; `{GENERATED}` creates one; can be repeated"
@@ -101,29 +97,29 @@ def serve_models(
     ] = None,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Read API keys from FILE, one a line: KEY or NAME=KEY."),
+        Option(metavar="FILE", help="Read API keys from FILE, one a line: KEY or NAME=KEY."),
     ] = None,
     tls_cert: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="Serve over HTTPS with the certificate in FILE (PEM), its chain included.",
         ),
     ] = None,
     tls_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Private key of --tls-cert (PEM, not encrypted)."),
+        Option(metavar="FILE", help="Private key of --tls-cert (PEM, not encrypted)."),
     ] = None,
     keep_alive: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="TIME",
             help="Unload a model after it has been idle for TIME; -1 keeps it loaded.",
         ),
     ] = "5m",
     origins: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--allow-origin",
             metavar="ORIGIN",
             help="Allow requests from web pages of this origin, such as https://chat.example.com,"
@@ -132,7 +128,7 @@ def serve_models(
     ] = None,
     hosts: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--allow-host",
             metavar="NAME",
             help="Allow requests for this host name, as a reverse proxy sends them; can be"
@@ -141,7 +137,7 @@ def serve_models(
     ] = None,
     control_key: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="KEY",
             help="Key that lets clients on other machines pull and remove models"
             f" (default: the value of {CONTROL_VARIABLE}).",
@@ -149,18 +145,18 @@ def serve_models(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SIZE",
             help="Limit the memory of all models together, and of each (default: what is free).",
         ),
     ] = None,
     ui: Annotated[
         bool,
-        typer.Option("--ui", help="Offer llama.cpp's page to chat with the models, at /ui."),
+        Option("--ui", help="Offer llama.cpp's page to chat with the models, at /ui."),
     ] = False,
     record_requests: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--record-requests",
             help="Record the text of requests and answers for `modelrunner logs --requests`.",
         ),

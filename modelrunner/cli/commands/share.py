@@ -3,9 +3,8 @@
 from contextlib import ExitStack
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Option
 from modelrunner.share.server import ShareServer
 from modelrunner.units import counted
 
@@ -19,13 +18,11 @@ def share(
     context: Context,
     port: Annotated[
         int,
-        typer.Option(
-            min=0, max=65535, metavar="N", help="Port to listen on; 0 chooses a free one."
-        ),
+        Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 chooses a free one."),
     ] = 5001,
     host: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="ADDRESS",
             help="Address to listen on; beyond loopback, anyone can read the models (default:"
             " 127.0.0.1, or all addresses with --lan).",
@@ -33,7 +30,7 @@ def share(
     ] = None,
     lan: Annotated[
         bool,
-        typer.Option("--lan", help="Announce the registry on the local network, for `pull --lan`."),
+        Option("--lan", help="Announce the registry on the local network, for `pull --lan`."),
     ] = False,
 ) -> None:
     """Serve the local store as a read-only OCI registry until Ctrl-C."""

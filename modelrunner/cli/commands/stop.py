@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.errors import UsageError
 from modelrunner.serve.process.control import stop as stop_one
 from modelrunner.serve.process.control import stop_all
@@ -14,9 +13,9 @@ from modelrunner.serve.process.control import stop_all
 def stop(
     context: Context,
     references: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF...]", help="Models to stop.")
+        list[str] | None, Argument(metavar="[REF...]", help="Models to stop.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Stop all servers.")] = False,
+    everything: Annotated[bool, Option("--all", help="Stop all servers.")] = False,
 ) -> None:
     """Stop serving models, in every server that has them. A server ends with its last model."""
     if everything == bool(references):

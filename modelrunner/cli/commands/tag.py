@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument
 from modelrunner.errors import InvalidReferenceError
 from modelrunner.oci.reference import Reference
 
@@ -12,8 +11,8 @@ from modelrunner.oci.reference import Reference
 @command(examples="  modelrunner tag ai/smollm2 registry.example.com/team/smollm2:1")
 def tag(
     context: Context,
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Name or ID of a local model.")],
-    target: Annotated[str, typer.Argument(metavar="DST", help="New name.")],
+    source: Annotated[str, Argument(metavar="SRC", help="Name or ID of a local model.")],
+    target: Annotated[str, Argument(metavar="DST", help="New name.")],
 ) -> None:
     """Add a name (tag) to a model."""
     model = context.store.resolve(source)

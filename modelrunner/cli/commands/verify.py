@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from modelrunner.cli.context import Context, command
+from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import CapacityError, ConfigError, CorruptStoreError
 from modelrunner.events import Listener
@@ -37,14 +36,14 @@ def verify(
     context: Context,
     references: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[REF...]",
             help="Models to verify, and runtimes as runtime:NAME"
             " (default: everything in the local store, and every runtime).",
         ),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read and hash every byte of the weights.")
+        bool, Option("--deep", help="Read and hash every byte of the weights.")
     ] = False,
 ) -> None:
     """Verify that every blob of local models matches its digest, and the files of runtimes.

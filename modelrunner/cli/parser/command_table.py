@@ -5,27 +5,16 @@ A command's module is imported when the command is used, so that `list` does not
 them with the commands' own.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-import typer
-from typer.core import TyperGroup
-
-from modelrunner.cli.parser.completion import Offer, answer, asking_shell
-from modelrunner.cli.parser.help_text import write_parameters, write_section
+from modelrunner.cli.parser.declared import Declaration
 from modelrunner.errors import UsageError
 from modelrunner.text import closest, did_you_mean, sanitize_line
 
-if TYPE_CHECKING:
-    from typer.core import TyperCommand
-
 
 class Entry(NamedTuple):
-    """One command; `place` is module and application in `modelrunner.cli.commands`."""
+    """One command; `place` is module and declaration in `modelrunner.cli.commands`."""
 
     place: str
     summary: str
@@ -143,88 +132,18 @@ _ELSEWHERE = {
 """Commands of other programs, and the nearest command of this one."""
 
 
-class CommandTable(TyperGroup):
-    """The group of all commands, each loaded on first use."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own is private
-        """Return the names in the order of `--help`."""
-        return [name for names in GROUPS.values() for name in names]
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - see above
-        """Return the command that the first argument names.
-
-        Raises:
-            UsageError: The command is unknown; the hint names similar ones.
-        """
-        wanted = args[0]
-        known = wanted in COMMANDS or wanted in ALIASES or wanted == "purge"
-        if not known and not wanted.startswith("-") and not ctx.resilient_parsing:
-            raise _unknown(wanted)
-        if wanted == "purge":
-            # Docker Model Runner's: every model, asked for; its -f does not ask
-            forced = ["--yes" if word in ("-f", "--force") else word for word in args[1:]]
-            args = ["rm", "--all", *forced]
-        return super().resolve_command(ctx, args)
-
-    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
-        """Parse the command line, and print `--help`."""
-        with _reader_may_leave():
-            return super().make_context(*arguments, **options)
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - see above
-        """Run the command."""
-        with _reader_may_leave():
-            return super().invoke(ctx)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> "TyperCommand | None":  # noqa: ANN401, ARG002
-        """Load a command."""
-        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
-        if entry is None:
-            return None
-        module, _, name = entry.place.partition(":")
-        app = getattr(import_module(f"modelrunner.cli.commands.{module}"), name)
-        loaded = typer.main.get_command(app)
-        loaded.name = cmd_name
-        return loaded  # type: ignore[return-value]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
-        """Write the commands in their groups, without loading any, then the options."""
-        width = max(len(name) for name in self.list_commands(ctx))
-        for title, names in GROUPS.items():
-            # all groups in one column
-            rows = [(f"{name:<{width}}", COMMANDS[name].summary) for name in names]
-            write_section(formatter, title, rows)
-        write_parameters(ctx, formatter, {str(entry.name) for entry in self.get_params(ctx)})
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401 - see above
-        """Return the completions after the program's name, without loading any command."""
-        if incomplete.startswith("-"):
-            return super(TyperGroup, self).shell_complete(ctx, incomplete)
-        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
-        return [Offer(name, COMMANDS[name].summary) for name in names]
-
-    def _main_shell_completion(
-        self,
-        ctx_args: Any,  # noqa: ANN401 - see above
-        prog_name: str,
-        complete_var: str | None = None,  # noqa: ARG002 - typer's signature
-    ) -> None:
-        """Print completions and exit, if a shell requests them; runs before anything else."""
-        if shell := asking_shell(os.environ):
-            answer(self, ctx_args, prog_name, shell)
-            sys.exit(0)
+def load(name: str) -> Declaration | None:
+    """Import a command, by its name or an alias; None where there is none."""
+    entry = COMMANDS.get(ALIASES.get(name, name))
+    if entry is None:
+        return None
+    module, _, attribute = entry.place.partition(":")
+    found: Declaration = getattr(import_module(f"modelrunner.cli.commands.{module}"), attribute)
+    return found
 
 
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Treat a closed stdout, as with `| head`, as success."""
-    try:
-        yield
-    except BrokenPipeError as exc:
-        raise typer.Exit from exc
-
-
-def _unknown(wanted: str) -> UsageError:
+def unknown(wanted: str) -> UsageError:
+    """Return the error for a command that does not exist; the hint names similar ones."""
     shown = [name for name, entry in COMMANDS.items() if not entry.hidden]
     if wanted in _ELSEWHERE:
         near = [_ELSEWHERE[wanted]]

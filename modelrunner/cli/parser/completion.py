@@ -11,18 +11,18 @@ one.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from modelrunner.errors import ModelRunnerError
 
 # late imports: every start loads this, and each place has candidates of its own
 if TYPE_CHECKING:
+    from typer import Context
+
     from modelrunner.config.settings import Settings
     from modelrunner.oci.reference import Reference
 
-Completer = Callable[[typer.Context, str], list[str]]
+Completer: TypeAlias = Callable[["Context", str], list[str]]
 
 _VARIABLE = "_MODELRUNNER_COMPLETE"
 _PREFIX = "complete_"
@@ -162,7 +162,7 @@ def completer_for(name: str, metavar: str | None) -> Completer | None:
     return models if "REF" in metavar else _BY_METAVAR.get(metavar.strip("[].,"))
 
 
-def models(ctx: typer.Context, incomplete: str) -> list[str]:
+def models(ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of models: of the local store, then of the catalog."""
     found = dict.fromkeys(_stored(incomplete))
     if ctx.info_name not in _LOCAL:
@@ -170,19 +170,19 @@ def models(ctx: typer.Context, incomplete: str) -> list[str]:
     return list(found)
 
 
-def stored_models(_ctx: typer.Context, incomplete: str) -> list[str]:
+def stored_models(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of the local store."""
     return list(dict.fromkeys(_stored(incomplete)))
 
 
-def cards(_ctx: typer.Context, incomplete: str) -> list[str]:
+def cards(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of the catalog."""
     from modelrunner.cards.catalog import Catalog
 
     return _begin(Catalog.load().names(), incomplete)
 
 
-def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
+def assignments(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching settings with `=`, or after the equals sign their values."""
     from modelrunner.runtime.capabilities.think import WORDS, ThinkKind
     from modelrunner.runtime.chat_templates import NAMES
@@ -206,42 +206,42 @@ def assignments(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin((f"{written}={value}" for value in values), incomplete)
 
 
-def setting_keys(_ctx: typer.Context, incomplete: str) -> list[str]:
+def setting_keys(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of settings."""
     from modelrunner.runtime.settings import KNOWN
 
     return _begin(KNOWN, incomplete)
 
 
-def cache_types(_ctx: typer.Context, incomplete: str) -> list[str]:
+def cache_types(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching types of a KV cache."""
     from modelrunner.runtime.base import CACHE_TYPES
 
     return _begin(CACHE_TYPES, incomplete)
 
 
-def apps(_ctx: typer.Context, incomplete: str) -> list[str]:
+def apps(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of apps that `launch` starts."""
     from modelrunner.agents.known import APPS
 
     return _begin(APPS, incomplete)
 
 
-def think_levels(_ctx: typer.Context, incomplete: str) -> list[str]:
+def think_levels(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching words for how much to think."""
     from modelrunner.runtime.capabilities.think import WORDS
 
     return _begin(WORDS, incomplete)
 
 
-def chat_templates(_ctx: typer.Context, incomplete: str) -> list[str]:
+def chat_templates(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of built-in chat templates."""
     from modelrunner.runtime.chat_templates import NAMES
 
     return _begin(NAMES, incomplete)
 
 
-def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
+def runtimes(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of runtimes, installed or not, and of builds out of images."""
     from modelrunner.runtime.select import known
 
@@ -251,7 +251,7 @@ def runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin((*names, *(f"installed:{name}" for name in _installed())), incomplete)
 
 
-def images_of_runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
+def images_of_runtimes(ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names for an action of `runtimes`: what it installs, or is installed."""
     from modelrunner.oci.runtime_name import AUTO, BACKENDS
 
@@ -264,12 +264,12 @@ def images_of_runtimes(ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin((name for name in _installed() if name not in given), incomplete)
 
 
-def actions_of_runtimes(_ctx: typer.Context, incomplete: str) -> list[str]:
+def actions_of_runtimes(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching actions of `runtimes`."""
     return _begin(("install", "list", "use", "update", "remove"), incomplete)
 
 
-def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
+def gpus(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of known GPUs, without spaces, in the case that was typed."""
     from modelrunner.memory.devices.named import known_gpus
 
@@ -278,7 +278,7 @@ def gpus(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin([name.lower() for name in names] if lower else names, incomplete)
 
 
-def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
+def locked_names(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of models, and `runtime`, in the current `modelrunner.toml`."""
     from modelrunner.lockfile.project import Project
 
@@ -290,7 +290,7 @@ def locked_names(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin([*(model.name for model in wanted.models), *runtime], incomplete)
 
 
-def registries(_ctx: typer.Context, incomplete: str) -> list[str]:
+def registries(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching registries of the configuration and of stored models."""
     settings = _settings()
     if settings is None:
@@ -300,13 +300,13 @@ def registries(_ctx: typer.Context, incomplete: str) -> list[str]:
     return _begin(sorted({"docker.io", *configured, *stored} - {"local"}), incomplete)
 
 
-def commands(ctx: typer.Context, incomplete: str) -> list[str]:
+def commands(ctx: "Context", incomplete: str) -> list[str]:
     """Return matching names of commands."""
     root: Any = ctx.find_root().command
     return [] if ctx.params.get("words") else _begin(root.list_commands(ctx), incomplete)
 
 
-def export_kinds(_ctx: typer.Context, incomplete: str) -> list[str]:
+def export_kinds(_ctx: "Context", incomplete: str) -> list[str]:
     """Return matching kinds of `export`."""
     from modelrunner.operations.export.export import Kind
 

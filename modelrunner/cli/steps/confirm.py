@@ -4,12 +4,11 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import typer
-
-from modelrunner.cli.context import Context
+from modelrunner.cli.context import CommandEnd, Context
+from modelrunner.cli.parser.declared import Option
 from modelrunner.errors import ExitStatus, UsageError
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def confirm(
@@ -33,7 +32,7 @@ def confirm(
 
     Raises:
         UsageError: Without a terminal and without `--yes`.
-        typer.Exit: The user does not agree.
+        CommandEnd: The user does not agree.
     """
     if yes:
         return
@@ -48,7 +47,7 @@ def confirm(
         )
     if not agrees(context, action):
         context.console.note(f"canceled; nothing was {verb.removesuffix('e')}ed")
-        raise typer.Exit(ExitStatus.INTERRUPTED)
+        raise CommandEnd(ExitStatus.INTERRUPTED)
 
 
 def can_ask(context: Context) -> bool:

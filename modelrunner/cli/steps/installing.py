@@ -28,7 +28,7 @@ def install(context: Context, wanted: Named, *, yes: bool, use: bool = True) -> 
 
     Raises:
         UsageError: Without a terminal and without `--yes`.
-        typer.Exit: The user does not agree.
+        CommandEnd: The user does not agree.
     """
     plan = context.workspace.installer(ignore).plan(wanted)
     if plan.installed is None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from modelrunner.cli.context import Context, Lent
+from modelrunner.cli.context import Context
 from modelrunner.cli.options import (
     Assignments,
     ChatTemplate,
@@ -21,6 +21,7 @@ from modelrunner.cli.options import (
     Think,
     Threads,
 )
+from modelrunner.cli.parser.declared import Lent
 from modelrunner.cli.steps.confirm import can_ask
 from modelrunner.cli.steps.pulling import pull_one
 from modelrunner.cli.views.devices import warn_of_devices

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import typer
-
-from modelrunner.cli.context import Context
+from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.net import http_url, ip_of, is_loopback, local_host, outward_address
 from modelrunner.operations.serve import run
 from modelrunner.operations.serve.run import ServeOrder
@@ -45,7 +43,7 @@ def serve_here(
     _announce(context, order, Announcement(url, os.getpid(), made_keys, "press Ctrl-C to stop"))
     ended_by = run.serve(order, listener, log)
     if ended_by is not None:
-        raise typer.Exit(128 + ended_by)
+        raise CommandEnd(128 + ended_by)
 
 
 def serve_detached(

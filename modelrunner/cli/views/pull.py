@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-import typer
-
-from modelrunner.cli.context import Context
+from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.lockfile.runtime import RUNTIME
 from modelrunner.operations.model.recommended import packaged_by
@@ -158,7 +156,7 @@ def show_all(
         names = [str(entry.reference) for entry in failed]
         error = {"error": {**worst.to_dict(), "failed": names, "results": rows}}
         context.console.emit_message(error)
-    raise typer.Exit(worst.exit_code)
+    raise CommandEnd(worst.exit_code)
 
 
 def to_dict(pulled: Pulled) -> dict[str, object]:

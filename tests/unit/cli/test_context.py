@@ -4,7 +4,6 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-import typer
 
 from modelrunner.cli.context import Context, GlobalOptions, Invocation, build
 from modelrunner.errors import CanceledByUserError, NotInStoreError
@@ -21,8 +20,7 @@ def invocation() -> Invocation:
 @pytest.fixture
 def context(invocation: Invocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setenv("MODELRUNNER_HOME", str(tmp_path / "home"))
-    command = typer.main.get_command(typer.Typer(callback=lambda: None))
-    return build(invocation, typer.Context(command))
+    return build(invocation)
 
 
 @pytest.mark.parametrize("field", ["options", "console", "workspace"])

@@ -1,20 +1,18 @@
-from importlib import import_module
 from typing import Any
 
 import pytest
-import typer
 
-from modelrunner.cli.app import app
-from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
+from modelrunner.cli.by_typer import parser as typer_parser
+from modelrunner.cli.parser.command_table import COMMANDS, GROUPS, load
 from modelrunner.cli.parser.help_text import parameters
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_of_a_command_is_its_own_in_short(name: str) -> None:
     entry = COMMANDS[name]
-    module, _, application = entry.place.partition(":")
-    app = getattr(import_module(f"modelrunner.cli.commands.{module}"), application)
-    own = app.registered_commands[0].callback.__doc__.splitlines()[0]
+    declaration = load(name)
+    assert declaration is not None
+    own = (declaration.function.__doc__ or "").splitlines()[0]
     assert first_word(own) == first_word(entry.summary)
     assert entry.summary.endswith(".")
     # a terminal of 80 columns shows it in one line
@@ -42,7 +40,7 @@ def test_every_command_that_is_shown_is_in_one_group() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_argument_and_option_says_what_it_is(name: str) -> None:
-    root: Any = typer.main.get_command(app)
+    root: Any = typer_parser()
     context = root.context_class(root, info_name="modelrunner")
     command = root.get_command(context, name)
     found = parameters(command.context_class(command, info_name=name, parent=context), ())
