@@ -114,12 +114,18 @@ def test_every_option_means_the_same_to_both_parsers(
     for entry in parameters:
         if not isinstance(option := entry.declaration, Option):
             continue
+        needed = [
+            word
+            for other in parameters
+            if other.default is ... and isinstance(other.declaration, Option) and other is not entry
+            for word in (other.declaration.names[0], _word(other))
+        ]
         for spelled in option.names or (f"--{entry.name.replace('_', '-')}",):
             tried = [[spelled], *([spelled, word] for word in (_word(entry), "5", "0.5"))]
             understood = [
                 line
                 for words in tried
-                for line in (words, [*words, *(_word(each) for each in arguments)])
+                for line in ([*words, *needed], [*words, *needed, *map(_word, arguments)])
                 if (quick := quickly(name, line)) is not None
                 and quick == slowly(name, line, monkeypatch)
                 and quick[entry.name] != entry.default
