@@ -187,8 +187,15 @@ class BlobStore:
                 writer.write(content)
 
     @contextmanager
-    def writer(self, descriptor: Descriptor) -> Iterator[BlobWriter | None]:
+    def writer(
+        self, descriptor: Descriptor, *, resumable: bool = True
+    ) -> Iterator[BlobWriter | None]:
         """The block in which a blob arrives from its start to its end, see `arrival`.
+
+        Args:
+            descriptor: The blob.
+            resumable: Whether what arrived before the block raised is kept, and built upon; else
+                the blob comes in one go, or nothing of it stays.
 
         Raises:
             DigestMismatchError, SizeMismatchError: What arrived is wrong, and removed.
@@ -199,12 +206,17 @@ class BlobStore:
                 yield None
                 return
             writer = BlobWriter(arrival.file, arrival.partial, descriptor)
-            if arrival.journal.exists():
+            if arrival.journal.exists() or not resumable:
                 # pieces from here and there: no front to go on from
                 arrival.reset()
             writer.recover()
-            yield writer
-            writer.check()
+            try:
+                yield writer
+                writer.check()
+            except BaseException:
+                if not resumable:
+                    arrival.remove()
+                raise
 
     @contextmanager
     def arrival(

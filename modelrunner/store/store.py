@@ -328,7 +328,8 @@ class Store:
 
         Args:
             manifest: The model's manifest.
-            references: Its names; whatever had one of them loses it.
+            references: Its names; whatever had one of them loses it. Without any, the model is
+                found by its digest.
             aliases: Other spellings, each of one of the names. They are found, but not listed, and
                 move and go with the name.
             published: Whether a registry has it; once noted, that stays.
@@ -354,11 +355,16 @@ class Store:
             } | {str(alias): (alias, name) for alias, name in (aliases or {}).items()}
             spellings = {text: pair for text, pair in spellings.items() if text not in names}
             published |= _is_published(entries, manifest.digest)
+            known_already = any(entry.descriptor.digest == manifest.digest for entry in entries)
+            if not references and not known_already:
+                entries.append(Entry(None, manifest.descriptor, published))
             kept = [
                 _noted(entry, manifest.digest) if published else entry
                 for entry in entries
                 if str(entry.reference) not in names.keys() | spellings.keys()
-                and not (entry.is_nameless and entry.descriptor.digest == manifest.digest)
+                and not (
+                    references and entry.is_nameless and entry.descriptor.digest == manifest.digest
+                )
             ]
             entries[:] = [
                 *kept,

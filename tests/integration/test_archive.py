@@ -501,6 +501,29 @@ def test_members_that_are_no_files_are_refused(store):
         assert list(store.layout.blobs.iterdir()) == []
 
 
+def test_an_archive_of_docker_model_runner_has_no_name_of_its_own(store):
+    digests = [*ONE.layer_digests, *(set(ONE.blobs) - set(ONE.layer_digests))]
+    files = {blob_name(ONE.blobs[digest]): ONE.blobs[digest] for digest in digests}
+    files["manifest.json"] = ONE.manifest
+    with pytest.raises(UsageError, match="has no name in the archive"):
+        load_files(store, files)
+    assert list(store.layout.blobs.iterdir()) == []
+    (loaded,) = load_files(store, files, name=Reference.parse("mine/one:1"))
+    assert str(loaded.model.digest) == ONE.digest
+    (nameless,) = load_files(Store(store.layout.root.with_name("other")), files, nameless=True)
+    assert (nameless.model.references, nameless.names) == ((), ())
+
+
+def test_a_model_without_a_name_keeps_the_names_that_it_has(store):
+    put(store, ONE, "ai/one:1")
+    digests = sorted(ONE.blobs)
+    files = {blob_name(ONE.blobs[digest]): ONE.blobs[digest] for digest in digests}
+    files["manifest.json"] = ONE.manifest
+    (loaded,) = load_files(store, files, nameless=True)
+    assert not loaded.is_new
+    assert [str(name) for name in store.resolve(ONE.digest).references] == ["docker.io/ai/one:1"]
+
+
 @pytest.mark.parametrize("name", ["index.json", "oci-layout", WEIGHTS])
 def test_two_members_of_one_name_are_refused(store, name):
     files = laid_out(ONE)

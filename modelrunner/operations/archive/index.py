@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +52,25 @@ def entries_of(raw: bytes) -> tuple[Descriptor, ...]:
     return tuple(Descriptor.from_dict(value, "an entry of index.json") for value in manifests)
 
 
+def docker_entry(raw: bytes) -> Descriptor | None:
+    """The one entry of an archive of Docker Model Runner, from its `manifest.json`.
+
+    None where that is the list of images that `docker save` writes.
+
+    Raises:
+        MalformedManifestError: It is neither.
+    """
+    if raw.lstrip()[:1] == b"[":
+        return None
+    said = parse_json(raw, "manifest.json").get("mediaType")
+    kind = said if isinstance(said, str) else media_types.OCI_MANIFEST
+    return Descriptor(kind, Digest.of(raw), len(raw))
+
+
 def names_of(
     entries: Sequence[Descriptor], wanted: Reference | None, short: Reference | None = None
 ) -> dict[Digest, tuple[Reference, ...]]:
-    """The names of each model.
+    """The names of each model; of some there may be none.
 
     Args:
         entries: Of the index.
@@ -64,7 +79,7 @@ def names_of(
         short: The repository of short names where there is no `wanted`.
 
     Raises:
-        UsageError: One has none, or `wanted` is meant for several.
+        UsageError: `wanted` is meant for several.
         IntegrityError: One name stands for two models.
     """
     digests = list(dict.fromkeys(entry.digest for entry in entries))
@@ -89,14 +104,22 @@ def names_of(
     named = [str(name) for names in found.values() for name in names]
     if len(set(named)) != len(named):
         raise IntegrityError("the archive has the same name for two models")
-    nameless = [digest for digest, names in found.items() if not names]
+    return {digest: tuple(names) for digest, names in found.items()}
+
+
+def require_named(names: Mapping[Digest, Sequence[Reference]]) -> None:
+    """Refuse models without a name.
+
+    Raises:
+        UsageError: One has none.
+    """
+    nameless = [digest for digest, found in names.items() if not found]
     if nameless:
         raise UsageError(
             f"the model {nameless[0].short} has no name in the archive",
             hint="name it with --name, such as --name ai/smollm2:135M",
             digests=[str(digest) for digest in nameless],
         )
-    return {digest: tuple(names) for digest, names in found.items()}
 
 
 def repository_for(path: str) -> Reference | None:

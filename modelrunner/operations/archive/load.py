@@ -3,10 +3,12 @@
 The archive may come through a pipe, so its members are taken as they come. A blob is filed under
 its digest while it is read. What no model of the archive needs is taken away again at the end, and
 so is all of it where something is wrong: then the store is as it was.
+
+Beside OCI image layouts, archives of Docker Model Runner are read: see `operations.archive.docker`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,9 +29,16 @@ from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.tar import Readable
-from modelrunner.operations.archive.index import check_layout, entries_of, names_of
+from modelrunner.operations.archive.index import (
+    check_layout,
+    docker_entry,
+    entries_of,
+    names_of,
+    require_named,
+)
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
+from modelrunner.operations.model.contents import require_gguf
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests
 from modelrunner.store.views import require_names
@@ -68,6 +77,7 @@ class Loader:
         *,
         name: Reference | None = None,
         short: Reference | None = None,
+        nameless: bool = False,
     ) -> None:
         """Makes one.
 
@@ -77,8 +87,10 @@ class Loader:
             name: For the one model of an archive, whatever it is called there; of several models
                 with short names the repository.
             short: The repository of short names where there is no `name`.
+            nameless: Whether a model without a name is taken, to be named by its digest later.
         """
         self._short = short
+        self._nameless = nameless
         self._store = store
         self._listener = listener
         self._name = name
@@ -92,7 +104,7 @@ class Loader:
 
         Raises:
             IntegrityError: It is damaged, cut, hostile, or lacks something.
-            UnsupportedArtifactError: It is not an OCI image layout, or not of models alone.
+            UnsupportedArtifactError: It is not an archive of models, or not of models alone.
             UsageError: A model in it has no name, and none was given.
             DiskFullError, StoreAccessError: It cannot be kept.
         """
@@ -112,16 +124,23 @@ class Loader:
             return
         if member.kind != "file":
             raise IntegrityError(f"{member.name} is not a file in the archive but a {member.kind}")
-        self._seen.once(member.name)
         if match is not None:
+            self._seen.note_blob(member.name)
             self._take_blob(Digest(match[1]), member.size, tar)
-        elif member.name == "index.json":
-            self._seen.index = entries_of(tar.content(MAX_BYTES))
-        elif member.name == "oci-layout":
-            check_layout(tar.content(MAX_BYTES))
+        else:
+            self._seen.once(member.name)
+            self._take_file(member, tar)
         index = self._seen.index
         if self._plan is None and index is not None and self._seen.has_blobs(index):
             self._plan = self._planned(index)
+
+    def _take_file(self, member: Member, tar: TarStream) -> None:
+        if member.name == "index.json":
+            self._seen.index = entries_of(tar.content(MAX_BYTES))
+        elif member.name == "oci-layout":
+            check_layout(tar.content(MAX_BYTES))
+        elif member.size <= MAX_BYTES:
+            self._seen.manifest = tar.content(MAX_BYTES)
 
     def _take_blob(self, digest: Digest, size: int, tar: TarStream) -> None:
         if self._plan is not None and digest not in self._sizes:
@@ -136,27 +155,39 @@ class Loader:
         if is_new:
             why = f"the archive has a file of {format_size(size)}"
             require_room(self._store.layout.root, size, why)
-        blob = Descriptor("", digest, size)
         self._listener(Started(str(digest), size, 0, digest.short))
-        with self._store.blobs.writer(blob) as writer:
-            if writer is not None:
-                if is_new:
-                    self._new.add(digest)
-                writer.resume_at(0)
-                for chunk in tar.chunks():
-                    writer.write(chunk)
-                    self._listener(Advanced(str(digest), size, writer.offset))
+        blob = Descriptor("", digest, size)
+        self._write(blob, self._watched(blob, tar.chunks()), is_new=is_new)
         self._listener(Verified(str(digest), size))
+
+    def _write(self, blob: Descriptor, chunks: Iterable[bytes], *, is_new: bool) -> None:
+        with self._store.blobs.writer(blob, resumable=False) as writer:
+            if writer is None:
+                return
+            if is_new:
+                self._new.add(blob.digest)
+            for chunk in chunks:
+                writer.write(chunk)
+
+    def _watched(self, blob: Descriptor, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        done = 0
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk)
+            self._listener(Advanced(str(blob.digest), blob.size, done))
 
     def _planned(self, entries: Sequence[Descriptor]) -> tuple[_PlannedModel, ...]:
         """What the archive holds, known as soon as the manifests are here."""
         digests = {entry.digest: entry for entry in entries}
         named = names_of(entries, self._name, self._short)
+        if not self._nameless:
+            require_named(named)
         plan = []
         for digest, entry in digests.items():
             found = parse_manifest(self._store.blobs.read(entry), entry.media_type)
             kind = entry.annotations.get(media_types.ANNOTATION_KIND)
             if kind == media_types.RUNTIME and isinstance(found, Manifest):
+                require_named({digest: named[digest]})
                 require_image(found, named[digest][0].short)
                 plan.append(_PlannedModel(found, named[digest], is_image=True))
                 continue
@@ -171,7 +202,7 @@ class Loader:
         return tuple(plan)
 
     def _finish(self) -> tuple[Loaded, ...]:
-        index = self._seen.require_layout()
+        index = self._entries()
         for entry in index:
             self._require(entry)
         plan = self._planned(index) if self._plan is None else self._plan
@@ -182,19 +213,36 @@ class Loader:
             if one.is_image:
                 read_config(one.manifest, config)
             else:
-                ModelArtifact.from_manifest(one.manifest).config(config)
+                self._require_model(one, config)
         loaded = tuple(self._add(one) for one in plan)
         names = ", ".join(name.short for one in loaded for name in one.names)
         self._listener(Finished(names, "", sum(self._sizes.values())))
         return loaded
 
+    def _entries(self) -> tuple[Descriptor, ...]:
+        """What the archive holds, once all of it has come."""
+        raw = self._seen.manifest
+        entry = None if raw is None or self._seen.index is not None else docker_entry(raw)
+        if raw is None or entry is None:
+            return self._seen.require_layout()
+        self._seen.require_files()
+        self._write(entry, [raw], is_new=not self._store.blobs.path(entry.digest).exists())
+        return (entry,)
+
     def _require(self, blob: Descriptor) -> None:
         if self._store.blobs.state(blob) != "good":
             raise IntegrityError(
                 f"blob missing from the archive: {blob.digest}; no model was loaded",
-                hint="create the archive again with `modelrunner save` where the model is complete",
+                hint="create the archive again where the model is complete",
                 digest=str(blob.digest),
             )
+
+    def _require_model(self, one: _PlannedModel, config: bytes) -> None:
+        artifact = ModelArtifact.from_manifest(one.manifest)
+        artifact.config(config)
+        name = one.names[0].short if one.names else one.manifest.digest.short
+        for layer in artifact.layers:
+            require_gguf(self._store.blobs, name, layer)
 
     def _add(self, one: _PlannedModel) -> Loaded:
         return self._add_image(one) if one.is_image else self._add_model(one)
@@ -212,9 +260,9 @@ class Loader:
         return Loaded(image, one.names, is_new or came)
 
     def _add_model(self, one: _PlannedModel) -> Loaded:
-        there = self._store.find(one.names[0].with_digest(one.manifest.digest))
+        there = next((m for m in self._store.models() if m.digest == one.manifest.digest), None)
         known = set(map(str, there.references)) if there is not None else set()
-        is_new = not set(map(str, one.names)) <= known
+        is_new = there is None or not set(map(str, one.names)) <= known
         model = self._store.add(one.manifest, one.names) if is_new or there is None else there
         # the files get their names now, for a store that is read-only later
         model.view()
@@ -243,13 +291,21 @@ class _Seen:
     """What has come of an archive so far."""
 
     index: tuple[Descriptor, ...] | None = None
+    manifest: bytes | None = None
     names: set[str] = field(default_factory=set)
     odd: str | None = None
+    repeated: str | None = None
 
     def once(self, name: str) -> None:
         """Refuses a second member of a name: two readers would see two different things."""
         if name in self.names:
-            raise IntegrityError(f"duplicate entry in the archive: {name}")
+            raise _duplicate(name)
+        self.names.add(name)
+
+    def note_blob(self, name: str) -> None:
+        """Remembers a blob. Docker Model Runner writes one for each layer, equal ones too."""
+        if name in self.names and self.repeated is None:
+            self.repeated = name
         self.names.add(name)
 
     def note_odd(self, member: Member) -> None:
@@ -277,6 +333,22 @@ class _Seen:
                     "create archives with `modelrunner save` or `skopeo copy ... oci-archive:FILE`"
                 ),
             )
-        if self.odd is not None:
-            raise IntegrityError(f"the archive has an entry that is not a file: {self.odd!r}")
+        self.require_files()
+        if self.repeated is not None:
+            raise _duplicate(self.repeated)
         return self.index
+
+    def require_files(self) -> None:
+        """Refuse an archive with links or devices."""
+        if self.odd is not None:
+            raise IntegrityError(
+                f"the archive has an entry that is not a file: {self.odd!r}",
+                hint="create the archive again with `modelrunner save`",
+            )
+
+
+def _duplicate(name: str) -> IntegrityError:
+    return IntegrityError(
+        f"duplicate entry in the archive: {name}",
+        hint="create the archive again with `modelrunner save`",
+    )

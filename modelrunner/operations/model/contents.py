@@ -12,7 +12,6 @@ from modelrunner.errors import (
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.model.naming import shard_names
 from modelrunner.oci.model.unsupported import format_of
-from modelrunner.oci.reference import Reference
 from modelrunner.store.blobs import BlobStore
 from modelrunner.text import with_article
 
@@ -37,8 +36,13 @@ _SAFETENSORS_NAME = "a safetensors file"
 _FRONT = 512
 
 
-def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
+def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
     """Accept a layer whose blob is in the store, if it is what its role says.
+
+    Args:
+        blobs: Where the blob is.
+        name: What people call the model.
+        layer: The layer.
 
     Raises:
         MalformedGGUFError: It should be GGUF, and is something else.
@@ -49,7 +53,7 @@ def require_gguf(blobs: BlobStore, reference: Reference, layer: Layer) -> None:
     path = blobs.path(layer.descriptor.digest)
     with open_content(path) as file:
         front = file.content(_FRONT)
-    what = f"{reference.short}: {layer.path or layer.role}"
+    what = f"{name}: {layer.path or layer.role}"
     if not front.startswith(_MAGIC):
         found = _named(front)
         raise MalformedGGUFError(

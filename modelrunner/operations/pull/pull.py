@@ -239,7 +239,7 @@ class Puller:
         digests = {entry.digest for entry in entries}
         for layer in artifact.layers:
             if layer.descriptor.digest in digests:
-                require_gguf(self.store.blobs, reference, layer)
+                require_gguf(self.store.blobs, reference.short, layer)
 
     def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
         try:
