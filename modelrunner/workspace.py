@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modelrunner.operations.launch.builds import Builds
     from modelrunner.operations.launch.precedence import Precedence
     from modelrunner.operations.lock.lock import Locker
+    from modelrunner.operations.package.push import Pusher
     from modelrunner.operations.pull.fit import Fitted, Fitting
     from modelrunner.operations.pull.locked import LockedPuller
     from modelrunner.operations.pull.outcome import Outcome
@@ -172,6 +173,24 @@ class Workspace:
             raise self.store.unregistered(reference)
         self.require_registry(reference)
         return self.registries.source_for(reference)
+
+    def pusher(self, reference: "Reference", token: str, listener: "Listener") -> "Pusher":
+        """Return what pushes models to the registry of a name.
+
+        Args:
+            reference: The name.
+            token: What the registry wants to see instead of our login; empty for our login.
+            listener: Called with each event of a push.
+
+        Raises:
+            UnsupportedArtifactError: The place takes no models.
+            NotInStoreError: The network is ruled out.
+        """
+        from modelrunner.operations.package.push import Pusher
+
+        self.require_network("push")
+        found = self.registries.with_token(reference, token) if token else self.registries
+        return Pusher(self.store, found.sink_for(reference), listener, found.backoff)
 
     @cached_property
     def guarded(self) -> bool:

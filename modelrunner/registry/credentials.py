@@ -32,15 +32,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user and a secret, or an identity token; never shown."""
+    """A user and a secret, or a token; never shown.
+
+    Attributes:
+        username: The user.
+        password: The secret of the user.
+        identity_token: A token for which the registry's token service gives others.
+        registry_token: A token for the registry itself.
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Whoever it is sent to may repeat it."""
-        for secret in (self.password, self.identity_token):
+        for secret in (self.password, self.identity_token, self.registry_token):
             mask(secret)
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
-from modelrunner.registry.credentials import Credentials
+from modelrunner.registry.credentials import Credential, Credentials, OneCredential
 from modelrunner.registry.fallback import FallbackSource, ManySources, MirroredSource
 from modelrunner.registry.http.endpoint import Endpoint, Guess
 from modelrunner.registry.http.retry import NO_RETRY, Backoff
@@ -59,6 +59,15 @@ class Registries:
     listings: Listings = field(default_factory=dict, repr=False)
     lan_stores: LanStores | None = None
     also: Sequence[str] = ()
+
+    def with_token(self, reference: Reference, token: str) -> "Registries":
+        """Return these registries, of which that of a name is shown a token instead of a login.
+
+        What is known of other logins there is not used, and the token is used for nothing else.
+        """
+        account = self.endpoint_of(reference.registry).account
+        only = OneCredential(account, Credential(registry_token=token))
+        return replace(self, credentials=only, known={})
 
     def source_for(self, reference: Reference) -> Source:
         """Return where to pull from: mirrors, the registry, and others with the same content.

@@ -1,165 +1,41 @@
-"""Changes of the store while it is served: the pool follows what is pulled, named and removed.
+"""Changes of the store while it is served: the pool follows what comes, is named and removed.
 
-The work is done in threads. Two requests for one pull share it; it is called off when the last of
-them goes away. What a thread reports of a pull is passed on at most ten times a second.
+The work is done in threads. Two requests for one pull or push share it; it is called off when the
+last of them goes away.
 """
 
 import asyncio
 import logging
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from modelrunner.errors import CanceledByUserError, ModelRunnerError
-from modelrunner.events import Advanced, Event, Started, Verified
+from modelrunner.errors import ModelRunnerError
+from modelrunner.events import Listener
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.tar import Readable
 from modelrunner.serve.client.errors import RefusalError
-from modelrunner.serve.library import Description, Library, LocalModel, PullJob, Recipe, Removal
+from modelrunner.serve.library import (
+    Description,
+    Export,
+    Library,
+    LocalModel,
+    Recipe,
+    RemoteModel,
+    Removal,
+    TransferJob,
+)
 from modelrunner.serve.models import Served
 from modelrunner.serve.pool import ModelPool, Slot
+from modelrunner.serve.transfers import Transfer, in_thread
 
-_PULLS = 4
-"""Pulls that run at a time; others wait."""
+_TRANSFERS = 4
+"""Pulls and pushes that run at a time, and archives that are loaded; others wait."""
 
-_FLUSH_S = 0.1
+_GOODBYE_S = 5.0
 _log = logging.getLogger(__name__)
-
-
-class Pull:
-    """A pull that others can watch, from beginning to end."""
-
-    job: PullJob
-
-    def __init__(self) -> None:
-        self.watchers = 0
-        self.error: Exception | None = None
-        self.model: LocalModel | None = None
-        self._loop = asyncio.get_running_loop()
-        self._history: list[Event] = []
-        self._latest: dict[str, Advanced] = {}
-        self._lock = threading.Lock()
-        self._incoming: list[Event] = []
-        self._changed = asyncio.Event()
-        self.returned = asyncio.Event()
-        """Set when the thread has ended."""
-        self._done = False
-
-    @classmethod
-    async def prepared(cls, library: Library, text: str) -> "Pull":
-        """Return a pull that has not begun.
-
-        Raises:
-            ModelRunnerError: See `Library.pulling`.
-        """
-        pull = cls()
-        pull.job = await asyncio.to_thread(library.pulling, text, pull._on_event)
-        return pull
-
-    @property
-    def key(self) -> str:
-        """The full name of the model: pulls with the same one are the same."""
-        return self.job.key
-
-    async def events(self) -> AsyncIterator[Event]:
-        """What has happened and what happens, until the pull ends.
-
-        Whoever reads slowly misses steps in between, and no more than these.
-
-        Raises:
-            ModelRunnerError: The pull failed.
-        """
-        at, seen = 0, dict[str, int]()
-        while True:
-            changed, done = self._changed, self._done
-            while at < len(self._history):
-                at += 1
-                yield self._history[at - 1]
-            for digest, event in list(self._latest.items()):
-                if seen.get(digest) != event.done:
-                    seen[digest] = event.done
-                    yield event
-            if done:
-                break
-            await changed.wait()
-        if self.error is not None:
-            raise self.error.with_traceback(None)
-
-    async def result(self) -> LocalModel:
-        """The model, once it is stored.
-
-        Raises:
-            ModelRunnerError: The pull failed.
-        """
-        async for _event in self.events():
-            pass
-        if self.model is None:
-            raise CanceledByUserError("the pull was canceled")
-        return self.model
-
-    def run(self) -> None:
-        """In a thread: pull."""
-        model: LocalModel | None = None
-        error: Exception | None = None
-        try:
-            model = self.job.run()
-        except Exception as exc:  # noqa: BLE001 - raised where the pull is waited for
-            error = exc
-        finally:
-            # a loop that has ended has nobody who waits
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._end, model, error)
-
-    def finish(self) -> None:
-        """Let the watchers go."""
-        self._done = True
-        self._notify()
-
-    def _end(self, model: LocalModel | None, error: Exception | None) -> None:
-        self._flush()
-        self.model, self.error = model, error
-        self.returned.set()
-
-    def _on_event(self, event: Event) -> None:
-        """In a thread: something has happened."""
-        with self._lock:
-            first = not self._incoming
-            last = self._incoming[-1] if self._incoming else None
-            if (
-                isinstance(event, Advanced)
-                and isinstance(last, Advanced)
-                and last.digest == event.digest
-            ):
-                self._incoming[-1] = event
-            else:
-                self._incoming.append(event)
-        if first:
-            self._call(lambda: self._loop.call_later(_FLUSH_S, self._flush))
-
-    def _call(self, action: Callable[[], object]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(action)
-        except RuntimeError:
-            # the loop has ended
-            self.job.cancel()
-
-    def _flush(self) -> None:
-        with self._lock:
-            incoming, self._incoming = self._incoming, []
-        for event in incoming:
-            if isinstance(event, Advanced):
-                self._latest[event.digest] = event
-                continue
-            if isinstance(event, Verified | Started):
-                self._latest.pop(event.digest, None)
-            self._history.append(event)
-        self._notify()
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
 
 
 @dataclass(slots=True)
@@ -175,10 +51,12 @@ class StoreChanges:
     library: Library
     pool: ModelPool
     everything: bool = False
-    _pulls: dict[str, Pull] = field(default_factory=dict)
+    _transfers: dict[str, Transfer] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PULLS))
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_TRANSFERS))
+    _loads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_TRANSFERS))
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _loading: "set[asyncio.Future[Sequence[LocalModel]]]" = field(default_factory=set)
     _seen: object = None
 
     async def refresh(self) -> None:
@@ -195,30 +73,63 @@ class StoreChanges:
         return await asyncio.to_thread(self.library.disk_usage)
 
     @asynccontextmanager
-    async def pull(self, text: str) -> AsyncIterator[Pull]:
+    async def pull(self, text: str) -> AsyncIterator[Transfer]:
         """The block in which somebody watches a pull; without watchers it is called off.
 
         Raises:
             InvalidReferenceError: The text is not the name of a model.
             ModelNotFoundError: A name under `local/` is not in the store.
         """
-        pull = await Pull.prepared(self.library, text)
-        known = self._pulls.get(pull.key)
-        if known is None:
-            self._pulls[pull.key] = pull
-            task = asyncio.create_task(self._pulled(pull))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
-            pull = known
-        pull.watchers += 1
-        try:
+        async with self._watched(partial(self.library.pulling, text), self._serve) as pull:
             yield pull
-        finally:
-            pull.watchers -= 1
-            if not pull.watchers:
-                self._forget(pull)
-                pull.job.cancel()
+
+    @asynccontextmanager
+    async def push(self, text: str, token: str) -> AsyncIterator[Transfer]:
+        """The block in which somebody watches a push; without watchers it is called off.
+
+        Args:
+            text: The name of the model, which says where it goes.
+            token: What the registry wants to see, instead of the login of the server; empty for
+                that login.
+
+        Raises:
+            ModelRunnerError: See `Library.pushing`.
+        """
+        async with self._watched(partial(self.library.pushing, text, token), _as_before) as push:
+            yield push
+
+    async def load(self, archive: Readable) -> Sequence[LocalModel]:
+        """Take the models of an archive, or none; requests may ask for those with names at once.
+
+        Args:
+            archive: Read in a thread.
+
+        Raises:
+            ModelRunnerError: See `Library.load`.
+        """
+        async with self._loads:
+            loading = in_thread(partial(self.library.load, archive), "load")
+            self._loading.add(loading)
+            loading.add_done_callback(self._loading.discard)
+            models = await asyncio.shield(loading)
+        await self._follow([model.digest for model in models])
+        return models
+
+    async def export(self, text: str) -> Export:
+        """A model as an archive.
+
+        Raises:
+            ModelRunnerError: See `Library.export`.
+        """
+        return await asyncio.to_thread(self.library.export, text)
+
+    async def remote(self, text: str) -> RemoteModel:
+        """What a registry says of a model.
+
+        Raises:
+            ModelRunnerError: See `Library.remote`.
+        """
+        return await asyncio.to_thread(self.library.remote, text)
 
     async def tag(self, source: str, target: str) -> LocalModel:
         """Give a model one more name; requests may use it at once.
@@ -284,38 +195,69 @@ class StoreChanges:
         return removed
 
     async def close(self) -> None:
-        """Call all pulls off."""
-        for pull in self._pulls.values():
-            pull.job.cancel()
+        """Call all pulls and pushes off."""
+        for transfer in self._transfers.values():
+            transfer.job.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # a load whose client is gone takes away what came, and that only takes a moment
+        if self._loading:
+            await asyncio.wait(self._loading, timeout=_GOODBYE_S)
 
     async def _changing(self, change: Callable[[], LocalModel]) -> LocalModel:
         model = await asyncio.to_thread(change)
         await self._follow([model.digest])
         return model
 
-    async def _pulled(self, pull: Pull) -> None:
-        """Pull in a thread, and serve what came; then let the watchers go."""
+    @asynccontextmanager
+    async def _watched(
+        self,
+        prepare: Callable[[Listener], TransferJob],
+        after: Callable[[LocalModel], Awaitable[None]],
+    ) -> AsyncIterator[Transfer]:
+        transfer = await Transfer.prepared(prepare)
+        known = self._transfers.get(transfer.key)
+        if known is None:
+            self._transfers[transfer.key] = transfer
+            task = asyncio.create_task(self._run(transfer, after))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            transfer = known
+        transfer.watchers += 1
+        try:
+            yield transfer
+        finally:
+            transfer.watchers -= 1
+            if not transfer.watchers:
+                self._forget(transfer)
+                transfer.job.cancel()
+
+    async def _run(
+        self, transfer: Transfer, after: Callable[[LocalModel], Awaitable[None]]
+    ) -> None:
+        """Do the work in a thread, and what follows of it; then let the watchers go."""
         try:
             async with self._slots:
-                if not pull.watchers:
+                if not transfer.watchers:
                     return
-                # not of a pool of threads: one that hangs would keep the program from ending
-                threading.Thread(target=pull.run, name=f"pull {pull.key}", daemon=True).start()
-                await pull.returned.wait()
-            if pull.model is not None:
-                await self._follow([pull.model.digest])
+                transfer.start()
+                await transfer.returned.wait()
+            if transfer.model is not None:
+                await after(transfer.model)
         except ModelRunnerError as exc:
-            pull.error = exc
+            transfer.error = exc
         finally:
-            self._forget(pull)
-            pull.finish()
+            self._forget(transfer)
+            transfer.finish()
 
-    def _forget(self, pull: Pull) -> None:
-        if self._pulls.get(pull.key) is pull:
-            del self._pulls[pull.key]
+    async def _serve(self, model: LocalModel) -> None:
+        await self._follow([model.digest])
+
+    def _forget(self, transfer: Transfer) -> None:
+        if self._transfers.get(transfer.key) is transfer:
+            del self._transfers[transfer.key]
 
     def _slot(self, digest: Digest) -> Slot | None:
         return next((s for s in self.pool.slots.values() if s.model.digest == digest), None)
@@ -360,6 +302,10 @@ class StoreChanges:
                 failed |= {str(each): exc for each in stored[digest].references}
         self.pool.unservable = before | failed
         return found
+
+
+async def _as_before(_model: LocalModel) -> None:
+    """What was pushed is served where it was served before."""
 
 
 def _in_use(slot: Slot) -> RefusalError:

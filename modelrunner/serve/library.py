@@ -4,13 +4,14 @@ What fills it in lies above, in `modelrunner.operations.serve.library`: the oper
 commands `pull`, `tag`, `rm`, `df`, `inspect` and `package` are made of, with the same policies.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from modelrunner.events import Listener
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.tar import Readable
 from modelrunner.serve.models import Facts, Served
 
 
@@ -86,24 +87,60 @@ class Recipe:
     licenses: Sequence[str] = ()
 
 
-class PullJob(Protocol):
-    """One pull: begun in a thread of its own, called off from any other."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """What a registry says of a model.
+
+    Attributes:
+        digest: Its ID.
+        facts: What lists say of it.
+        format: The format of its weights.
+        context: The context that its config sets, or for which it was trained.
+        gguf: The key-values of the GGUF header that its config repeats.
+    """
+
+    digest: Digest
+    facts: Facts
+    format: str
+    context: int | None
+    gguf: Mapping[str, str] = field(default_factory=dict)
+
+
+class Export(Protocol):
+    """A model as an archive in the form of Docker Model Runner."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole archive."""
+        ...
+
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """Its bytes; each chunk is valid until the next.
+
+        Raises:
+            CorruptStoreError: A blob is missing or damaged: the archive is not complete.
+        """
+        ...
+
+
+class TransferJob(Protocol):
+    """One pull or push: begun in a thread of its own, called off from any other."""
 
     @property
     def key(self) -> str:
-        """The full name: two pulls with the same one are the same."""
+        """What it is known by: two jobs with the same key are the same."""
         ...
 
     def run(self) -> LocalModel:
-        """Pull, and return the model.
+        """Pull or push, and return the model.
 
         Raises:
-            ModelRunnerError: It cannot be had, or must not.
+            ModelRunnerError: It cannot be had or sent, or must not.
         """
         ...
 
     def cancel(self) -> None:
-        """Call it off; what was downloaded is kept for the next one."""
+        """Call it off; what was transferred is kept for the next one."""
         ...
 
 
@@ -135,12 +172,56 @@ class Library(Protocol):
         """
         ...
 
-    def pulling(self, text: str, listener: Listener) -> PullJob:
+    def pulling(self, text: str, listener: Listener) -> TransferJob:
         """Return a pull that was not begun.
 
         Raises:
             InvalidReferenceError: The text is not the name of a model.
             ModelNotFoundError: A name under `local/` is not in the store.
+        """
+        ...
+
+    def pushing(self, text: str, token: str, listener: Listener) -> TransferJob:
+        """Return a push that was not begun.
+
+        Args:
+            text: The name of the model, which says where it goes.
+            token: What the registry wants to see, instead of our login; empty for our login.
+            listener: Called with the events of the push.
+
+        Raises:
+            ModelNotFoundError: The model is not in the store, or its name is a local one.
+            NotInStoreError: The network is ruled out.
+            UnsupportedArtifactError: The place takes no models.
+            UsageError: An ID says nothing of where to push to.
+        """
+        ...
+
+    def load(self, archive: Readable) -> Sequence[LocalModel]:
+        """Take all models of an archive, or none; a model without a name is stored without one.
+
+        Raises:
+            IntegrityError: The archive is damaged, cut or hostile, or lacks something.
+            UnsupportedArtifactError: It is not an archive of models.
+            CapacityError: It does not fit on the disk.
+        """
+        ...
+
+    def export(self, text: str) -> Export:
+        """Return a model as an archive.
+
+        Raises:
+            ModelNotFoundError: The model is not in the store.
+            CorruptStoreError: It is not complete.
+        """
+        ...
+
+    def remote(self, text: str) -> RemoteModel:
+        """Return what a registry says of a model; no weights are downloaded.
+
+        Raises:
+            InvalidReferenceError: The text is not the name of a model.
+            ModelRunnerError: The registry does not have it, or does not answer.
         """
         ...
 

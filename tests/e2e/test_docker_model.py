@@ -2,17 +2,20 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.conftest import CommandLine
 from tests.support.docker_daemon import DockerDaemon
 from tests.support.docker_model import PROGRAM, DockerModel, needs_docker_model
+from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.exports import COMPOSE, compose
 from tests.support.machine_image import PYTHON, import_image, python_files
+from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.model, pytest.mark.real, needs_docker_model]
@@ -197,12 +200,100 @@ def test_logs_are_followed(served: Served) -> None:
         assert any("200 chat/completions" in line for line in lines)
 
 
-def test_what_is_not_done_over_http_is_refused_in_words(served: Served) -> None:
-    pushed = served.docker("push", TALKER)
+@needs_docker_registry
+def test_a_model_is_pushed_and_looked_at_in_its_registry(served: Served, tmp_path: Path) -> None:
+    docker = served.docker
+    with docker_registry(tmp_path / "registry") as registry:
+        name = registry.reference("team/tiny:1")
+        assert docker("tag", TALKER, name).code == 0
+        assert docker("inspect", "--remote", name).code == 1
+        pushed = docker("push", name)
+        assert pushed.code == 0, pushed.said
+        assert pushed.said.endswith("\nModel pushed successfully\n")
+        (model,) = json.loads(served.ours("list", "--json").stdout)
+        found = json.loads(docker("inspect", "--remote", name).said)
+        assert (found["id"], found["config"]["architecture"]) == (model["id"], "llama")
+        assert "tags" not in found
+        shown = docker("show", "--remote", name)
+        assert shown.said.startswith(f"Model:       {model['id']}\n")
+        assert docker("rm", name).code == 0
+        assert docker("pull", name).code == 0
+    missing = docker("push", "fixtures/none")
+    assert missing.code == 1
+    assert "404 Not Found: fixtures/none: not in the local store" in missing.said
+    nowhere = docker("push", "hf.co/team/none")
+    assert nowhere.code == 1
+
+
+def test_a_push_that_fails_on_the_way_ends_with_an_exit_code(
+    served: Served, registry: Registry
+) -> None:
+    name = registry.reference("team/tiny:1")
+    assert served.docker("tag", TALKER, name).code == 0
+    registry.answer(400, method="PUT", on="manifest", body=b"&quot;no&quot;")
+    pushed = served.docker("push", name)
     assert pushed.code == 1
-    assert f"use `modelrunner push {TALKER}`" in pushed.said
+    assert "Downloaded " in pushed.said
+    assert "Failed to push model: " in pushed.said
 
 
+def test_files_are_packaged(
+    served: Served, tiny_models: Mapping[str, Path | list[Path]], tmp_path: Path
+) -> None:
+    docker = served.docker
+    licenses = []
+    for text in ("do as you like", "no warranty"):
+        licenses += ["--license", str(_written(tmp_path / text.split()[0], text))]
+    template = _written(tmp_path / "t.jinja", TEMPLATE)
+    weights = ("--gguf", str(tiny_models["llama"]))
+    options = ("--context-size", "512", "--chat-template", str(template))
+    packaged = docker("package", *weights, *licenses, *options, "mine/full:1")
+    assert packaged.code == 0, packaged.said
+    assert packaged.said.endswith("\nModel loaded successfully\n")
+    projector = ("--mmproj", str(tiny_models["projector"]))
+    assert docker("package", *weights, *projector, "mine/eyes:1").code == 0
+    shards = tiny_models["llama-shards"]
+    assert isinstance(shards, list)
+    assert docker("package", "--gguf", str(shards[0]), "mine/shards:1").code == 0
+    assert docker("package", *weights, "--format", "cncf", "mine/cncf:1").code == 0
+    # the same license once more: an archive with one blob twice
+    again = docker("package", "--from", "mine/full:1", *licenses[:2], "mine/again:1")
+    assert again.code == 0, again.said
+    rows = {row[0]: row for row in docker("list").lines[1:]}
+    for name in ("full", "eyes", "shards", "cncf", "again"):
+        assert "I am a tiny model" in docker("run", f"mine/{name}:1", "hi").said
+        assert ("512" in rows[f"mine/{name}:1"]) == (name in {"full", "again"})
+    full = json.loads(served.ours("inspect", "mine/full:1").stdout)
+    roles = [layer["role"] for layer in full["layers"]]
+    assert roles == ["weights", "license", "license", "template"]
+    assert full["packaged"] == {"context": 512}
+    with urlopen(f"{docker.url}/models/mine/eyes:1", timeout=30) as answer:
+        assert json.load(answer)["config"]["capabilities"] == ["chat", "images"]
+
+
+def test_what_cannot_be_packaged_has_an_exit_code_and_leaves_nothing(
+    served: Served, tmp_path: Path
+) -> None:
+    folder = tmp_path / "safetensors"
+    folder.mkdir()
+    _written(folder / "model.safetensors", "x" * 100)
+    _written(folder / "config.json", "{}")
+    before = json.loads(served.ours("df", "--json").stdout)["types"]
+    refused = served.docker("package", "--safetensors-dir", str(folder), "mine/none:1")
+    assert refused.code == 1
+    assert "these weights are safetensors, which llama.cpp does not read" in refused.said
+    assert json.loads(served.ours("df", "--json").stdout)["types"] == before
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+TEMPLATE = """{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}<|im_start|>assistant
+"""
 ASK = """
 import json, os, urllib.request
 asked = {"model": os.environ["CHAT_MODEL"], "messages": [{"role": "user", "content": "hi"}]}

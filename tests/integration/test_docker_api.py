@@ -213,10 +213,6 @@ def test_web_pages_change_nothing(serving: ServedStore, method: str, path: str) 
 @pytest.mark.parametrize(
     ("method", "path", "instead"),
     [
-        ("POST", "/models/ai/two/push", "`modelrunner push ai/two`"),
-        ("POST", "/models/load", "`modelrunner load`"),
-        ("GET", "/models/ai/two/export", "`modelrunner save ai/two -o FILE`"),
-        ("GET", "/models/ai/two?remote=true", "`modelrunner inspect --remote ai/two`"),
         ("POST", "/engines/install-backend", "`modelrunner runtimes`"),
         ("POST", "/engines/uninstall-backend", "`modelrunner runtimes`"),
     ],

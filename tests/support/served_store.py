@@ -15,6 +15,7 @@ from typing import TypeVar
 from modelrunner.events import Listener
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.capabilities import capabilities_of_one
+from modelrunner.operations.package.push import Pusher
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.operations.serve.library import StoreLibrary
 from modelrunner.operations.serve.plan import ServePlan, facts_of
@@ -56,16 +57,23 @@ class ServedStore:
     plan: Callable[[StoredModel, str, Mapping[str, str]], ServePlan] = planned
     offline: bool = False
     everything: bool = False
+    config: Path | None = None
     puller_with: Callable[[Puller], Puller] = lambda puller: puller
 
     def library(self) -> StoreLibrary:
-        pulling = Pulling(self.store)
+        pulling = Pulling(self.store, self.config)
 
         def puller(listener: Listener) -> Puller:
             source_for = self.refused if self.offline else pulling.places.source_for
             return self.puller_with(Puller(self.store, source_for, listener, pulling.backoff))
 
-        return StoreLibrary(self.store, puller, self.plan, offline=self.offline)
+        def pusher(reference: Reference, token: str, listener: Listener) -> Pusher:
+            if self.offline:
+                self.refused(reference)
+            places = pulling.places.with_token(reference, token) if token else pulling.places
+            return Pusher(self.store, places.sink_for(reference), listener, pulling.backoff)
+
+        return StoreLibrary(self.store, puller, pusher, self.plan, offline=self.offline)
 
     def refused(self, reference: Reference) -> None:
         raise self.store.unreachable(reference)

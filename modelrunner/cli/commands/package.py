@@ -17,10 +17,10 @@ from modelrunner.cli.options import (
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.progress.select import progress
 from modelrunner.errors import UsageError
-from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.package.package import Ingredients, package
-from modelrunner.operations.package.push import Pushed, Pusher
+from modelrunner.operations.package.push import Pushed, to_push
 from modelrunner.store.store import StoredModel
 from modelrunner.units import format_size
 
@@ -144,17 +144,7 @@ def push(
     ],
 ) -> None:
     """Push a model to its registry. Blobs that the registry already has are skipped."""
-    model = context.store.resolve(reference)
-    digits = match_id(reference)
-    if digits is not None and model.digest.hex.startswith(digits):
-        known = ", ".join(f"`{name.short}`" for name in model.references)
-        raise UsageError(
-            f"push needs a model name, got the ID {reference}",
-            hint=f"push one of its names: {known}"
-            if known
-            else f"add a name first: `modelrunner tag {reference} REGISTRY/NAME:TAG`",
-        )
-    name = context.store.only_name(reference) or Reference.parse(reference)
+    model, name = to_push(context.store, reference)
     pushed = _push(context, model, name)
     if context.console.json:
         context.console.emit({"reference": str(name), **_pushed_to_dict(pushed)})
@@ -163,12 +153,8 @@ def push(
 
 
 def _push(context: Context, model: StoredModel, name: Reference) -> Pushed:
-    if name.is_local:
-        raise context.store.unregistered(name)
-    context.require_network("push")
-    sink = context.registries.sink_for(name)
     with progress(context.console, verb="pushing") as listener:
-        return Pusher(context.store, sink, listener, context.registries.backoff).push(model, name)
+        return context.workspace.pusher(name, "", listener).push(model, name)
 
 
 def _pushed_to_dict(pushed: Pushed) -> dict[str, object]:

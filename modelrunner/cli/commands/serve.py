@@ -266,6 +266,7 @@ class _Planner:
         return StoreLibrary(
             context.store,
             context.workspace.puller,
+            context.workspace.pusher,
             self.plan,
             Library(context.settings.runtimes),
             context.offline,

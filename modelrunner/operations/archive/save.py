@@ -11,25 +11,20 @@ hashed while it is written.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from tarfile import BLOCKSIZE, DIRTYPE, PAX_FORMAT, RECORDSIZE, TarInfo
 
-from modelrunner.disk.files import disk_error
-from modelrunner.disk.inside import open_content
-from modelrunner.errors import CorruptStoreError
-from modelrunner.events import Advanced, Finished, Listener, Planned, Started, Verified, ignore
+from modelrunner.events import Finished, Listener, Planned, Started, Verified, ignore
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.operations.archive.contents import Contents
 from modelrunner.operations.archive.output import Output
 from modelrunner.operations.disk_space import require_room
-from modelrunner.store.stamps import CHUNK, remove_stamp
-from modelrunner.store.store import Store, StoredModel, missing
+from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -84,19 +79,19 @@ class Archive:
     """What goes into an archive; `size` is known before anything is written."""
 
     def __init__(self, store: Store, chosen: Iterable[Chosen], *, mtime: int = 0) -> None:
-        self._store = store
         self._mtime = mtime
-        self._owners: dict[Digest, StoredModel] = {}
+        owners: dict[Digest, StoredModel] = {}
         blobs: dict[Digest, Descriptor] = {}
         manifests: dict[Digest, Descriptor] = {}
         entries: dict[tuple[str, Digest], Descriptor] = {}
         for one in chosen:
             manifests[one.model.digest] = _plain(one.model.descriptor)
             for blob in (one.model.descriptor, *one.model.manifest.blobs):
-                self._owners.setdefault(blob.digest, one.model)
+                owners.setdefault(blob.digest, one.model)
                 blobs[blob.digest] = blob
             for name in one.names or (None,):
                 entries[str(name), one.model.digest] = _entry(one.model, name)
+        self._contents = Contents(store, owners)
         self._blobs = [
             *(manifests[digest] for digest in sorted(manifests)),
             *(blobs[digest] for digest in sorted(blobs.keys() - manifests.keys())),
@@ -118,9 +113,9 @@ class Archive:
     def size(self) -> int:
         """The bytes of the whole archive."""
         sizes = [len(LAYOUT), len(self._index), *(blob.size for blob in self._blobs)]
-        names = ["oci-layout", "index.json", *map(_path, self._blobs)]
+        names = ["oci-layout", "index.json", *map(blob_path, self._blobs)]
         body = sum(
-            len(header(name, size, self._mtime)) + size + _padding(size)
+            len(header(name, size, self._mtime)) + size + padding(size)
             for name, size in zip(names, sizes, strict=True)
         )
         # two folders, and two empty blocks at the end
@@ -146,63 +141,24 @@ class Archive:
             StoreAccessError: The disk does not deliver a blob.
         """
         for blob in self._blobs:
-            self._require(blob)
+            self._contents.require(blob)
         what = ", ".join(name.short for name in self.references) or "a model without a name"
         total = sum(blob.size for blob in self._blobs)
         listener(Planned(what, total, 0, 0))
         for name, content in (("oci-layout", LAYOUT), ("index.json", self._index)):
             _write(output, name, len(content), [content], self._mtime)
         for folder in ("blobs", "blobs/sha256"):
-            output.write(_folder(folder, self._mtime))
+            output.write(folder_header(folder, self._mtime))
         for blob in self._blobs:
             listener(Started(str(blob.digest), blob.size, 0, blob.digest.short))
-            _write(output, _path(blob), blob.size, self._content(blob, listener), self._mtime)
+            _write(
+                output, blob_path(blob), blob.size, self._contents.read(blob, listener), self._mtime
+            )
             listener(Verified(str(blob.digest), blob.size))
         output.write(bytes(2 * BLOCKSIZE))
         output.write(bytes(-output.size % RECORDSIZE))
         listener(Finished(what, "", total))
         return Saved(self.references, output.size, output.sha256)
-
-    def _require(self, blob: Descriptor) -> None:
-        with self._reading(blob):
-            size = self._store.blobs.path(blob.digest).stat().st_size
-        if size != blob.size:
-            raise self._lost(blob)
-
-    def _content(self, blob: Descriptor, listener: Listener) -> Iterator[memoryview]:
-        """A blob's bytes, exactly as many as promised, hashed as they go by."""
-        hasher, done = sha256(), 0
-        with self._reading(blob):
-            file = open_content(self._store.blobs.path(blob.digest))
-        with file:
-            buffer = memoryview(bytearray(CHUNK))
-            while True:
-                with self._reading(blob):
-                    count = file.readinto(buffer[: blob.size - done])
-                if not count:
-                    break
-                hasher.update(buffer[:count])
-                done += count
-                yield buffer[:count]
-                listener(Advanced(str(blob.digest), blob.size, done))
-        if done != blob.size or hasher.hexdigest() != blob.digest.hex:
-            # the next look at it shall not trust what is noted
-            remove_stamp(self._store.layout, blob.digest)
-            raise self._lost(blob)
-
-    @contextmanager
-    def _reading(self, blob: Descriptor) -> Iterator[None]:
-        """The block in which a blob is read: one that is not there is not a disk that fails."""
-        path = self._store.blobs.path(blob.digest)
-        try:
-            yield
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
-            raise self._lost(blob) from exc
-        except OSError as exc:
-            raise disk_error(exc, path) from exc
-
-    def _lost(self, blob: Descriptor) -> CorruptStoreError:
-        return missing(self._owners[blob.digest], blob)
 
 
 def header(name: str, size: int, mtime: int = 0) -> bytes:
@@ -210,7 +166,8 @@ def header(name: str, size: int, mtime: int = 0) -> bytes:
     return _header(_member(name, size, mtime))
 
 
-def _folder(name: str, mtime: int) -> bytes:
+def folder_header(name: str, mtime: int = 0) -> bytes:
+    """A directory's header."""
     member = _member(name, 0, mtime)
     member.type, member.mode = DIRTYPE, 0o755
     return _header(member)
@@ -232,14 +189,16 @@ def _write(
     output.write(header(name, size, mtime))
     for chunk in content:
         output.write(chunk)
-    output.write(bytes(_padding(size)))
+    output.write(bytes(padding(size)))
 
 
-def _padding(size: int) -> int:
+def padding(size: int) -> int:
+    """Bytes that fill the last block of a file."""
     return -size % BLOCKSIZE
 
 
-def _path(blob: Descriptor) -> str:
+def blob_path(blob: Descriptor) -> str:
+    """The name of a blob in an archive."""
     return f"blobs/sha256/{blob.digest.hex}"
 
 

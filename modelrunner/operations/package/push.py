@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from modelrunner.errors import AccessError, TransferError, UnauthorizedError
+from modelrunner.errors import AccessError, TransferError, UnauthorizedError, UsageError
 from modelrunner.events import (
     Advanced,
     Finished,
@@ -16,10 +16,33 @@ from modelrunner.events import (
     ignore,
 )
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import Reference, match_id
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import OnSent, Sink
 from modelrunner.store.store import Store, StoredModel, missing
+
+
+def to_push(store: Store, text: str) -> tuple[StoredModel, Reference]:
+    """Return the model that a text means, and the name that says where it goes.
+
+    Raises:
+        ModelNotFoundError: The model is not in the store, or its name is a local one.
+        UsageError: The text is an ID.
+    """
+    model = store.resolve(text)
+    digits = match_id(text)
+    if digits is not None and model.digest.hex.startswith(digits):
+        known = ", ".join(f"`{name.short}`" for name in model.references)
+        raise UsageError(
+            f"push needs a model name, got the ID {text}",
+            hint=f"push one of its names: {known}"
+            if known
+            else f"add a name first: `modelrunner tag {text} REGISTRY/NAME:TAG`",
+        )
+    name = store.only_name(text) or Reference.parse(text)
+    if name.is_local:
+        raise store.unregistered(name)
+    return model, name
 
 
 @dataclass(frozen=True, slots=True)

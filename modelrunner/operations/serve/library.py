@@ -5,31 +5,37 @@ the disk. A text from a client is a name or an ID, never a path: no file is look
 """
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
-from modelrunner.errors import CanceledByUserError, InvalidReferenceError, ModelNotFoundError
-from modelrunner.events import Finished, Listener
+from modelrunner.errors import InvalidReferenceError, ModelNotFoundError
+from modelrunner.events import Listener, ignore
 from modelrunner.gguf.header import Array, Value
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.tar import Readable
+from modelrunner.operations.archive.docker import DockerArchive
+from modelrunner.operations.archive.load import Loader
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.disk_usage import usage
 from modelrunner.operations.model import headers
 from modelrunner.operations.package.derive import Differences, derive
-from modelrunner.operations.pull.outcome import stored
+from modelrunner.operations.package.push import Pusher, to_push
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.operations.remove import RemovalPlan, plan_removal, remove
-from modelrunner.operations.serve.plan import ServePlan, facts_of
+from modelrunner.operations.serve.plan import ServePlan
+from modelrunner.operations.serve.remote import remote_model
+from modelrunner.operations.serve.transfers import StorePull, StorePush, local_model
 from modelrunner.runtime import settings
 from modelrunner.runtime.images.library import Library as Runtimes
 from modelrunner.runtime.packaged import Packaged
-from modelrunner.serve.library import Description, LocalModel, Recipe, Removal
+from modelrunner.serve.library import Description, LocalModel, Recipe, RemoteModel, Removal
 from modelrunner.serve.models import Served
 from modelrunner.store.store import Store, StoredModel
-from modelrunner.transfer.budget import CancelledError
 
 _TEXT_LIMIT = 4 * 1024 * 1024
 _log = logging.getLogger("modelrunner.serve.library")
@@ -42,6 +48,8 @@ class StoreLibrary:
     Attributes:
         store: The local store.
         puller: Makes what pulls one model, with what takes its events.
+        pusher: Makes what pushes to the registry of a name, with the token that it wants to see,
+            empty for our login, and with what takes its events.
         plan: Decides how a model is served, with settings that count more than all others.
         runtimes: The installed runtimes, which take room on the disk too.
         offline: Whether the network is ruled out.
@@ -50,6 +58,7 @@ class StoreLibrary:
 
     store: Store
     puller: Callable[[Listener], Puller]
+    pusher: Callable[[Reference, str, Listener], Pusher]
     plan: Callable[[StoredModel, str, Mapping[str, str]], ServePlan]
     runtimes: Runtimes | None = None
     offline: bool = False
@@ -65,7 +74,7 @@ class StoreLibrary:
 
     def models(self) -> Sequence[LocalModel]:
         """Return all models."""
-        return [_local(model) for model in self.store.models()]
+        return [local_model(model) for model in self.store.models()]
 
     def served(self, digest: Digest) -> Served:
         """Return how a model is served, and log the plan.
@@ -97,7 +106,7 @@ class StoreLibrary:
             _log.warning("%s: %s", name, plan.warning)
         return plan.served
 
-    def pulling(self, text: str, listener: Listener) -> "StorePull":
+    def pulling(self, text: str, listener: Listener) -> StorePull:
         """Return a pull that was not begun.
 
         Raises:
@@ -108,6 +117,57 @@ class StoreLibrary:
         puller = replace(self.puller(listener), room=self.room)
         return StorePull(str(reference), self.store, reference, puller, listener, self.offline)
 
+    def pushing(self, text: str, token: str, listener: Listener) -> StorePush:
+        """Return a push that was not begun.
+
+        Args:
+            text: The name of the model, which says where it goes.
+            token: What the registry wants to see; empty for our login.
+            listener: Called with the events of the push.
+
+        Raises:
+            ModelNotFoundError: The model is not in the store, or its name is a local one.
+            NotInStoreError: The network is ruled out.
+            UnsupportedArtifactError: The place takes no models.
+            UsageError: An ID says nothing of where to push to.
+        """
+        model, name = to_push(self.store, text)
+        # of two tokens one may be refused, and the other not: such pushes are not shared
+        key = f"push {name} {model.digest} {secrets.token_hex(8) if token else ''}".rstrip()
+        # refused now where the place takes none
+        self.pusher(name, token, ignore)
+        return StorePush(key, model, name, partial(self.pusher, name, token), listener)
+
+    def load(self, archive: Readable) -> Sequence[LocalModel]:
+        """Take all models of an archive, or none; a model without a name is stored without one.
+
+        Raises:
+            IntegrityError: The archive is damaged, cut or hostile, or lacks something.
+            UnsupportedArtifactError: It is not an archive of models.
+            CapacityError: It does not fit on the disk.
+        """
+        loaded = Loader(self.store, nameless=True).load(archive)
+        return [local_model(one.model) for one in loaded if not one.model.is_image]
+
+    def export(self, text: str) -> DockerArchive:
+        """Return a model as an archive in the form of Docker Model Runner.
+
+        Raises:
+            ModelNotFoundError: The model is not in the store.
+            CorruptStoreError: It is not complete.
+        """
+        return DockerArchive.of(self.store, self.store.resolve(text))
+
+    def remote(self, text: str) -> RemoteModel:
+        """Return what a registry says of a model; no weights are downloaded.
+
+        Raises:
+            InvalidReferenceError: The text is not the name of a model.
+            ModelRunnerError: The registry does not have it, or does not answer.
+        """
+        reference = self._reference(text)
+        return remote_model(self.puller(ignore).source_for(reference), reference)
+
     def tag(self, source: str, target: str) -> LocalModel:
         """Give a model one more name.
 
@@ -117,7 +177,7 @@ class StoreLibrary:
         """
         model = self.store.resolve(source)
         self.store.tag(model, new_name(target))
-        return _local(self.store.resolve(str(model.digest)))
+        return local_model(self.store.resolve(str(model.digest)))
 
     def describe(self, digest: Digest) -> Description:
         """Return everything that is known of a model.
@@ -157,7 +217,7 @@ class StoreLibrary:
             settings=chosen, template=recipe.template, licenses=recipe.licenses
         )
         made = derive(self.store, model, new_name(target), differences, datetime.now(UTC))
-        return _local(self.store.resolve(str(made.digest)))
+        return local_model(self.store.resolve(str(made.digest)))
 
     def _text(self, layer: Layer) -> str:
         return self.store.blobs.read(layer.descriptor, _TEXT_LIMIT).decode(errors="replace")
@@ -192,44 +252,6 @@ class StoreLibrary:
         return self.store.only_name(text) or reference
 
 
-@dataclass(frozen=True, slots=True)
-class StorePull:
-    """One pull into the store."""
-
-    key: str
-    store: Store
-    reference: Reference
-    puller: Puller
-    listener: Listener
-    offline: bool
-
-    def run(self) -> LocalModel:
-        """Pull, and return the model.
-
-        Raises:
-            ModelRunnerError: See `Puller.pull`.
-            CanceledByUserError: It was called off.
-        """
-        found = stored(self.store, self.reference) if self.offline else None
-        try:
-            pulled = found or self.puller.pull(self.reference)
-        except CancelledError as exc:
-            raise CanceledByUserError(
-                f"the pull of {self.reference.short} was canceled",
-                hint="pull it again to resume: the partial download is kept",
-            ) from exc
-        model = self.store.resolve(str(pulled.model.digest))
-        if pulled.status == "up-to-date":
-            # nothing was transferred, and no event has said so
-            total = model.manifest.total_bytes
-            self.listener(Finished(self.reference.short, str(model.digest), total))
-        return _local(model)
-
-    def cancel(self) -> None:
-        """Call it off."""
-        self.puller.budget.cancel()
-
-
 def new_name(text: str) -> Reference:
     """A name to give to a model.
 
@@ -246,15 +268,6 @@ def new_name(text: str) -> Reference:
 
 def _plain(values: Mapping[str, Value]) -> dict[str, str | int | float | bool | None]:
     return {key: None if isinstance(value, Array) else value for key, value in values.items()}
-
-
-def _local(model: StoredModel) -> LocalModel:
-    return LocalModel(
-        digest=model.digest,
-        references=model.references,
-        aliases=frozenset(model.aliases),
-        facts=facts_of(model, None),
-    )
 
 
 def _removal(plan: RemovalPlan, freed: int = 0) -> Removal:

@@ -113,7 +113,11 @@ class Tokens:
         """
         challenges = {entry.scheme: entry.parameters for entry in parse_challenges(header)}
         if "bearer" in challenges:
-            token = self._fetch(challenges["bearer"], scope)
+            credential = self._find_credential()
+            if credential is not None and credential.registry_token:
+                token = Token(f"Bearer {credential.registry_token}", math.inf)
+            else:
+                token = self._fetch(challenges["bearer"], scope)
             self._known[scope] = token
             return token.value
         if "basic" in challenges:

@@ -73,7 +73,7 @@ def _described(slot: Slot) -> dict[str, object]:
             "architecture": model.facts.architecture,
             "parameters": model.facts.parameters,
             "quantization": model.facts.quantization,
-            "size": size_of(model),
+            "size": size_of(model.facts),
             "capabilities": capabilities_of(model),
         },
     }

@@ -11,7 +11,7 @@ from modelrunner.serve.bodies.request import Bodies, GoneError, refusal_of
 from modelrunner.serve.changes import StoreChanges
 from modelrunner.serve.client.access import AccessPolicy
 from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.models import Served, not_found
+from modelrunner.serve.models import Facts, Served, not_found
 from modelrunner.serve.pool import ModelPool, Slot
 from modelrunner.units import format_moment, format_size
 
@@ -94,9 +94,9 @@ def capabilities_of(model: Served) -> list[str] | None:
     return [*(["chat"] if known.chat else []), *known.words]
 
 
-def size_of(model: Served) -> str | None:
+def size_of(facts: Facts) -> str | None:
     """The size of a model's files, such as `2.10GB`."""
-    size = model.facts.size_bytes
+    size = facts.size_bytes
     return None if size is None else format_size(size).replace(" ", "")
 
 

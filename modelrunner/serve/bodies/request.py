@@ -1,14 +1,16 @@
 """The request of a client, read as far as the gateway has to understand it."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
 from modelrunner.serve.bodies.fields import Fields, InvalidBodyError, read
 from modelrunner.serve.bodies.parsing import Found, Parser, ParserFailedError, Work
+from modelrunner.serve.bodies.stream import BodyStream, streaming
 from modelrunner.serve.client.errors import FINAL, RefusalError
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.models import Served
@@ -154,7 +156,7 @@ class Bodies:
         raw = bytearray()
         size = shared = 0
         try:
-            async for piece in _pieces(receive, self.limits):
+            async for piece in _pieces(receive, self.limits.silence_s, self.limits.body_s):
                 size += len(piece)
                 self.held += len(piece)
                 before, shared = shared, max(0, size - self.limits.body)
@@ -175,13 +177,21 @@ class Bodies:
             self.held -= size
             self.shared -= shared
 
+    def stream(self, receive: Receive) -> AbstractAsyncContextManager[BodyStream]:
+        """The block in which a thread reads a body that may be large and take long.
 
-async def _pieces(receive: Receive, limits: Limits) -> AsyncIterator[bytes]:
-    end = _now() + limits.body_s
+        Its reads raise `RefusalError` where nothing comes for too long, and `GoneError` where the
+        client went away.
+        """
+        return streaming(_pieces(receive, self.limits.silence_s, math.inf))
+
+
+async def _pieces(receive: Receive, silence_s: float, within_s: float) -> AsyncIterator[bytes]:
+    end = _now() + within_s
     more = True
     while more:
         try:
-            async with asyncio.timeout_at(min(end, _now() + limits.silence_s)):
+            async with asyncio.timeout_at(min(end, _now() + silence_s)):
                 message = await receive()
         except TimeoutError as exc:
             # the connection ends with its deadline for what is left of the body

@@ -1,25 +1,35 @@
-"""The steps of a pull as lines of JSON, in the form that Docker's clients draw bars of."""
+"""The steps of pulls and pushes as lines of JSON, as Docker's clients draw bars of them."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from modelrunner.events import Event, Finished, Planned, Retrying
 from modelrunner.serve.apis.pulls import layer_of
 from modelrunner.units import format_size
 
+Mode = Literal["pull", "push"]
+
 _MEGABYTE = 1024 * 1024
+_WORDS: Mapping[Mode, str] = {"pull": "Downloaded", "push": "Uploaded"}
+_DONE: Mapping[Mode, str] = {
+    "pull": "Model pulled successfully",
+    "push": "Model pushed successfully",
+}
 
 
 @dataclass(slots=True)
-class PullLines:
-    """Makes the lines of one pull.
+class TransferLines:
+    """Makes the lines of one pull or push.
 
     Attributes:
+        mode: Which of them it is.
         total: Bytes of the whole model, once they are known.
         cached: Bytes of a model of which nothing had to be transferred.
     """
 
+    mode: Mode
     total: int = 0
     cached: int | None = None
 
@@ -29,7 +39,7 @@ class PullLines:
             case Planned(total_bytes=total):
                 self.total = total
             case Retrying(reason=reason):
-                return warning(reason)
+                return warning(reason, self.mode)
             case Finished(total_bytes=total) if not self.total:
                 self.cached = total
         layer = layer_of(event)
@@ -37,28 +47,38 @@ class PullLines:
 
     def success(self) -> bytes:
         """Return the last line."""
-        done = "Model pulled successfully"
-        if self.cached is not None:
+        done = _DONE[self.mode]
+        if self.mode == "pull" and self.cached is not None:
             done = f"Using cached model: {format_size(self.cached)}"
-        return _line("success", done)
+        return success(done, self.mode)
 
     def _layer(self, digest: str, size: int, done: int) -> bytes:
         layer = {"id": digest, "size": size, "current": done}
-        return _line("progress", f"Downloaded: {done / _MEGABYTE:.2f} MB", self.total, layer)
+        message = f"{_WORDS[self.mode]}: {done / _MEGABYTE:.2f} MB"
+        return _line("progress", message, self.mode, self.total, layer)
 
 
-def warning(message: str) -> bytes:
+def success(message: str, mode: Mode) -> bytes:
+    """Return the last line of what succeeded."""
+    return _line("success", message, mode)
+
+
+def warning(message: str, mode: Mode) -> bytes:
     """Return a line that clients show beside the bars."""
-    return _line("warning", message)
+    return _line("warning", message, mode)
 
 
-def failure(message: str) -> bytes:
-    """Return the last line of a pull that failed."""
-    return _line("error", message)
+def failure(message: str, mode: Mode) -> bytes:
+    """Return the last line of a pull or push that failed."""
+    return _line("error", message, mode)
 
 
 def _line(
-    kind: str, message: str, total: int = 0, layer: Mapping[str, object] | None = None
+    kind: str,
+    message: str,
+    mode: Mode,
+    total: int = 0,
+    layer: Mapping[str, object] | None = None,
 ) -> bytes:
     nothing: Mapping[str, object] = {"size": 0, "current": 0}
     value = {
@@ -66,6 +86,7 @@ def _line(
         "message": message,
         "total": total,
         "layer": nothing if layer is None else layer,
-        "mode": "pull",
+        "mode": mode,
     }
-    return json.dumps(value).encode() + b"\n"
+    # clients take the line for HTML and replace its entities before they parse it
+    return json.dumps(value).replace("&", "\\u0026").encode() + b"\n"

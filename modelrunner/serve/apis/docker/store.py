@@ -1,22 +1,37 @@
-"""What Docker's clients change in the local store: models are pulled, tagged and removed."""
+"""What Docker's clients change in the local store: models come, are named, pushed and removed."""
 
+import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from modelrunner.errors import UsageError
+from modelrunner.errors import CorruptStoreError, IntegrityError, ModelRunnerError, UsageError
 from modelrunner.serve.apis.docker.models import is_set
-from modelrunner.serve.apis.docker.progress import PullLines, failure, warning
+from modelrunner.serve.apis.docker.progress import (
+    Mode,
+    TransferLines,
+    failure,
+    success,
+    warning,
+)
 from modelrunner.serve.apis.pulls import streamed
 from modelrunner.serve.apis.served import Server
-from modelrunner.serve.changes import StoreChanges
-from modelrunner.serve.client.errors import FINAL, RefusalError
-from modelrunner.serve.library import Recipe, Removal
+from modelrunner.serve.bodies.request import GoneError
+from modelrunner.serve.client.errors import FINAL, RefusalError, refusal_for
+from modelrunner.serve.library import Export, Recipe, Removal
+from modelrunner.serve.transfers import Transfer
 
 _MOST_TOKENS = 2**31 - 1
+_MOST_TOKEN = 64 * 1024
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +48,9 @@ class Changes:
         if not isinstance(name, str) or not name:
             raise RefusalError(400, "the field `from` is missing: name a model", "no_model")
         ignored = bool(fields.get("bearer-token"))
-        lines = _pulled(store, name, token_ignored=ignored)
-        kind = "application/json" if _wants_json(request) else "text/plain"
-        return await streamed(request, lines, failure, media_type=kind)
+        return await _lines(
+            request, _steps(store.pull(name), "pull", token_ignored=ignored), "pull"
+        )
 
     async def delete(self, request: Request) -> Response:
         """Remove a name, and with the last one the model."""
@@ -89,25 +104,45 @@ class Changes:
         message = f'Model repackaged successfully as "{target}"'
         return JSONResponse({"message": message, "source": source, "target": target}, 201)
 
-    async def push(self, request: Request) -> NoReturn:
-        """Refuse to push: the user's logins are not for requests."""
-        text = request.path_params["model"][:200]
-        raise _refused(f"cannot push {text} over HTTP: use `modelrunner push {text}`")
+    async def push(self, request: Request) -> Response:
+        """Push a model to the registry of its name, with a line of JSON for each step."""
+        store = self.server.changing(request)
+        fields = await self.server.fields(request, _MOST_TOKEN)
+        token = fields.get("bearer-token") or ""
+        if not isinstance(token, str) or (token and not _TOKEN.fullmatch(token)):
+            raise RefusalError(
+                400, "invalid `bearer-token`: expected letters, digits and signs", "invalid_value"
+            )
+        pushing = store.push(request.path_params["model"], token)
+        return await _lines(request, _steps(pushing, "push"), "push")
 
-    async def load(self, _request: Request) -> NoReturn:
-        """Refuse files: what is packaged and loaded is read on this machine."""
-        raise _refused(
-            "cannot take a model over HTTP: use `modelrunner package` or `modelrunner load`"
-        )
+    async def load(self, request: Request) -> Response:
+        """Take a model as a tar: an archive of Docker Model Runner, or an OCI image layout."""
+        store = self.server.changing(request)
+        try:
+            async with self.server.bodies.stream(request.receive) as archive:
+                await store.load(archive)
+        except CorruptStoreError:
+            raise
+        except IntegrityError as exc:
+            # what was sent is wrong, and no server behind this one
+            found = refusal_for(exc)
+            raise RefusalError(400, found.message, found.code, [FINAL]) from exc
+        except GoneError as exc:
+            raise RefusalError(499, "the client closed the connection", "gone") from exc
+        line = success("Model loaded successfully", "pull")
+        return Response(line, media_type=_line_type(request))
 
-    async def export(self, request: Request) -> NoReturn:
-        """Refuse to send a whole model."""
-        text = request.path_params["model"][:200]
-        raise _refused(f"cannot export {text} over HTTP: use `modelrunner save {text} -o FILE`")
-
-
-def _refused(message: str) -> RefusalError:
-    return RefusalError(501, message, "unsupported", [FINAL])
+    async def export(self, request: Request) -> Response:
+        """Send a model as an archive of Docker Model Runner."""
+        text = request.path_params["model"]
+        archive = await self.server.local_store().export(text)
+        name = _ODD.sub("-", text)[:100]
+        headers = {
+            "content-length": str(archive.size),
+            "content-disposition": f'attachment; filename="{name}.tar"',
+        }
+        return StreamingResponse(_sent(archive), 200, headers, "application/x-tar")
 
 
 def _wants_json(request: Request) -> bool:
@@ -119,15 +154,39 @@ def _actions(removed: Removal) -> list[dict[str, str]]:
     return [*actions, {"Deleted": str(removed.digest)}] if removed.last else actions
 
 
-async def _pulled(store: StoreChanges, name: str, *, token_ignored: bool) -> AsyncIterator[bytes]:
-    """The lines of a pull."""
-    lines = PullLines()
-    async with store.pull(name) as pull:
-        async for event in pull.events():
+def _line_type(request: Request) -> str:
+    return "application/json" if _wants_json(request) else "text/plain"
+
+
+async def _lines(request: Request, lines: AsyncIterator[bytes], mode: Mode) -> Response:
+    return await streamed(
+        request, lines, partial(failure, mode=mode), media_type=_line_type(request)
+    )
+
+
+async def _steps(
+    watched: AbstractAsyncContextManager[Transfer], mode: Mode, *, token_ignored: bool = False
+) -> AsyncIterator[bytes]:
+    """The lines of a pull or push."""
+    lines = TransferLines(mode)
+    async with watched as transfer:
+        async for event in transfer.events():
             if token_ignored:
                 token_ignored = False
-                yield warning("the token of the request is not used: the server has its own")
+                yield warning("the token of the request is not used: the server has its own", mode)
             line = lines.of(event)
             if line is not None:
                 yield line
     yield lines.success()
+
+
+async def _sent(archive: Export) -> AsyncIterator[bytes]:
+    chunks = archive.chunks()
+    try:
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            # the buffer behind it is used again
+            yield bytes(chunk)
+    except ModelRunnerError as exc:
+        # too late for another status: the client sees that bytes are missing
+        _log.warning("an export was broken off: %s", exc.message)
+        raise ConnectionAbortedError from exc

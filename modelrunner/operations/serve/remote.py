@@ -1,0 +1,59 @@
+"""What a registry says of a model, for the clients of a server."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from modelrunner.errors import IntegrityError
+from modelrunner.oci.reference import Reference
+from modelrunner.operations.model import configs, headers
+from modelrunner.operations.model.resolve import artifact_at
+from modelrunner.operations.model.rows import utc
+from modelrunner.operations.model.suggestions import pin
+from modelrunner.registry.source import Source
+from modelrunner.serve.library import RemoteModel
+from modelrunner.serve.models import Facts
+
+
+def remote_model(source: Source, reference: Reference) -> RemoteModel:
+    """Return what the manifest and the config of a model say, and its header where they do not.
+
+    Raises:
+        ManifestNotFoundError: No such tag; the near ones are named.
+        UnsupportedArtifactError: It is not a model.
+        AccessError, TransferError: The registry does not answer.
+        IntegrityError: What it answers is not what the manifest promises.
+    """
+    pinned = pin(source, reference)
+    artifact = artifact_at(source, pinned)
+    config = configs.of_remote(source, pinned, artifact)
+    said = utc(config.created)
+    # bounded: a time that was parsed already
+    created = None if said is None else datetime.fromisoformat(said).astimezone(UTC)
+    found = RemoteModel(
+        digest=artifact.manifest.digest,
+        facts=Facts(
+            created=None if created is None else int(created.timestamp()),
+            architecture=config.architecture,
+            parameters=config.parameters,
+            quantization=config.quantization,
+            size_bytes=artifact.manifest.total_bytes,
+        ),
+        format=config.format or "gguf",
+        context=config.context_length,
+        gguf=dict(config.gguf),
+    )
+    known = (config.architecture, config.parameters, config.quantization, config.context_length)
+    if None not in known:
+        return found
+    try:
+        metadata = headers.of_remote(source, pinned, artifact).metadata
+    except IntegrityError:
+        # weights of another format, or broken: what the config says is all
+        return found
+    facts = replace(
+        found.facts,
+        architecture=config.architecture or metadata.architecture,
+        parameters=config.parameters or metadata.parameters_text,
+        quantization=config.quantization or metadata.quantization,
+    )
+    return replace(found, facts=facts, context=found.context or metadata.context_length)
