@@ -11,16 +11,14 @@ from modelrunner.cli.views.devices import warn_of_devices
 from modelrunner.cli.views.estimate import show_report, show_variants
 from modelrunner.errors import DoesNotFitError, UsageError
 from modelrunner.memory.plan.load import CACHE_TYPES
-from modelrunner.operations.devices import Usable, narrowed
 from modelrunner.operations.estimate.estimate import USUAL_CACHE, Estimator
 from modelrunner.operations.estimate.report import EstimateRequest, Report, device_to_dict
-from modelrunner.operations.launch.precedence import LaunchOptions
-from modelrunner.operations.launch.request import LaunchRequest
 from modelrunner.operations.pull.fit import bytes_of, devices_named, does_not_fit
 from modelrunner.text import suggest
 
 # late imports: few draw a chart or ask for all variants
 if TYPE_CHECKING:
+    from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.variants import Variants
 
 
@@ -153,14 +151,19 @@ def estimate(
         raise too_much
 
 
-def _chosen(context: Context, device: str) -> Usable:
+def _chosen(context: Context, device: str) -> "Usable":
     """Return what the runtime can use of this machine, without the devices that are not named."""
+    # few name one, and the others need not load what starts models
+    from modelrunner.operations.devices import narrowed
+    from modelrunner.operations.launch.precedence import LaunchOptions
+    from modelrunner.operations.launch.request import LaunchRequest
+
     request = LaunchRequest.of(LaunchOptions(device=device).settings())
     usable, _request = narrowed(context.workspace.machine, request)
     return usable
 
 
-def _runtime(context: Context, chosen: Usable | None, *, asked: bool) -> dict[str, object]:
+def _runtime(context: Context, chosen: "Usable | None", *, asked: bool) -> dict[str, object]:
     """Return which runtime the estimate is for, and which GPUs that cannot use."""
     if asked:
         return {}

@@ -4,8 +4,7 @@ Drivers are asked by their tools, their libraries or the kernel's files; what ru
 from their callers, as further probes.
 """
 
-import importlib.util
-import platform
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,9 +108,12 @@ def _driver_probes(root: Path) -> Iterator[Probe]:
         name = "nvidia-smi" if program else "nvml"
         command = (program, *_NVIDIA_QUERY) if program else _child("nvml")
         yield Probe(name, command, partial(of_driver, backend="cuda", source=name))
-    if (root / _AMD_MARK).exists() and importlib.util.find_spec("amdsmi"):
-        read = partial(of_driver, backend="rocm", source="amdsmi")
-        yield Probe("amdsmi", _child("amd_smi"), read)
+    if (root / _AMD_MARK).exists():
+        from importlib.util import find_spec
+
+        if find_spec("amdsmi"):
+            read = partial(of_driver, backend="rocm", source="amdsmi")
+            yield Probe("amdsmi", _child("amd_smi"), read)
 
 
 def _child(module: str, *arguments: str) -> Sequence[str]:
@@ -143,7 +145,7 @@ def _amd(root: Path) -> list[Device]:
 
 
 def _metal(host: Device, deadline: float) -> Iterator[Device]:
-    if platform.machine() != "arm64":
+    if os.uname().machine != "arm64":
         return
     (answer,) = ask([("/usr/sbin/sysctl", "-n", "iogpu.wired_limit_mb")], deadline)
     lines = answer.lines

@@ -1,7 +1,6 @@
 """What changes when a driver does: another version, another GPU, another right to use it."""
 
 import os
-import platform
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +22,7 @@ def fingerprint(root: Path = Path("/")) -> str:
 
 
 def _facts(root: Path) -> Iterator[str]:
-    yield platform.release()
+    yield os.uname().release
     for name in _VERSIONS:
         yield f"{name}: {text_of(root / name)}"
     for pattern in _NODES:

@@ -1,6 +1,6 @@
 """The host's own memory, and what control groups leave of it."""
 
-import platform
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def host_memory(root: Path = Path("/"), *, deadline: float = DEADLINE) -> Device
         if limit < total:
             total, source = limit, "control group"
         free = min(free, max(limit - used, 0))
-    name = platform.machine() or "host"
+    name = os.uname().machine or "host"
     return Device(name, "host", total, min(free, total), "cpu", sources=(source,))
 
 
@@ -76,5 +76,5 @@ def _mac_memory(deadline: float) -> Device | None:
     )
     available = (free + purgeable + inactive) * page
     return Device(
-        platform.machine(), "host", total, min(available, total), "cpu", sources=("sysctl",)
+        os.uname().machine, "host", total, min(available, total), "cpu", sources=("sysctl",)
     )

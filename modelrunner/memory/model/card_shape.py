@@ -1,8 +1,13 @@
 """A model's shape from the "Model shape" table of its card: an estimate before anything is read."""
 
-from modelrunner.cards.card import Shape
+from typing import TYPE_CHECKING
+
 from modelrunner.memory.model.hyperparameters import Hyperparameters, Plain
 from modelrunner.memory.model.shape import ModelShape
+
+# late imports: only who has a card has loaded what is in one
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Shape
 
 _KEYS = {
     "layers": "block_count",
@@ -27,7 +32,7 @@ _RANK, _ROPE = 512, 64
 """Of latent attention in every published model that has it; tables do not answer."""
 
 
-def shape_from_card(facts: Shape, size_bytes: int) -> ModelShape | None:
+def shape_from_card(facts: "Shape", size_bytes: int) -> ModelShape | None:
     """Return the shape in a card's table; None where a necessary value is missing.
 
     Args:
@@ -51,7 +56,7 @@ def shape_from_card(facts: Shape, size_bytes: int) -> ModelShape | None:
     )
 
 
-def _head_sizes(facts: Shape) -> dict[str, Plain]:
+def _head_sizes(facts: "Shape") -> dict[str, Plain]:
     size = facts.get("head_size")
     if not size or not isinstance(size, int):
         return {}
@@ -65,7 +70,7 @@ def _head_sizes(facts: Shape) -> dict[str, Plain]:
     }
 
 
-def _kv_heads(facts: Shape) -> Plain:
+def _kv_heads(facts: "Shape") -> Plain:
     """Heads that are cached: of every layer, or of those that have attention."""
     heads, attending, layers = (
         facts.get(name, 0) for name in ("kv_heads", "attention_layers", "layers")

@@ -37,9 +37,6 @@ from modelrunner.operations.estimate.report import EstimateRequest, Facts, Repor
 from modelrunner.operations.model import headers
 from modelrunner.operations.model.headers import Headers
 from modelrunner.operations.model.purpose import require_model
-from modelrunner.operations.model.suggestions import pin
-from modelrunner.runtime.packaged import Packaged
-from modelrunner.runtime.settings import changes
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_size
 
@@ -119,6 +116,9 @@ class Estimator:
             )
         if request.source == "card":
             return self.of_row(reference.short, card, variant, request)
+        # see `of_remote`
+        from modelrunner.operations.model.suggestions import pin
+
         try:
             source = self.source_for(reference)
             pinned = pin(source, reference)
@@ -330,6 +330,12 @@ def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) ->
 
 def packaged_cache(config: ModelConfig) -> tuple[str | None, str | None]:
     """The types that the artifact wants keys and values kept in; None where it has neither."""
+    if not config.settings:
+        return None, None
+    # few artifacts have settings, and the others need not load what all of them mean
+    from modelrunner.runtime.packaged import Packaged
+    from modelrunner.runtime.settings import changes
+
     found = changes(Packaged.read(config.settings).others)
     keys, values = (found.get(f"cache_type_{part}") for part in "kv")
     if keys is None and values is None:

@@ -9,7 +9,6 @@ from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.devices.device import Device
 from modelrunner.operations.estimate.report import EstimateRequest, Facts, Report
-from modelrunner.operations.package.file_model import file_of
 from modelrunner.text import available
 from modelrunner.units import SIZE_HINT, counted, format_size, parse_size
 
@@ -154,6 +153,9 @@ def fitted(
         report, text, count = _best(estimator, text, fitting, at_hand)
         note = f"{report.line()}; chosen from {counted(count, 'variant')}"
     else:
+        # not before there is something to choose from: few pulls have to fit
+        from modelrunner.operations.package.file_model import file_of
+
         path = file_of(text)
         report = (
             estimator.of_file(Path(path), fitting.request)
