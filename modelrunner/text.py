@@ -15,23 +15,24 @@ _PREFIX = 3
 _SHORTEST_SECRET = 6
 _secrets: set[str] = set()
 
-_UNSAFE = re.compile(
+_UNSAFE = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x1b\\|\x07|$)|[@-Z\\-_])", re.DOTALL
-)
+_ESCAPES = r"(?s)\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x1b\\|\x07|$)|[@-Z\\-_])"
 
 
 def sanitize(text: str) -> str:
     """Text with escape sequences and unsafe characters removed; tabs and line feeds stay."""
-    return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
+    if text.isprintable():
+        # most texts: nothing of what follows is printable
+        return text
+    return re.sub(_UNSAFE, "", re.sub(_ESCAPES, "", text.replace("\r\n", "\n")))
 
 
 def escape_unsafe(document: str) -> str:
     """Return JSON with its unsafe characters escaped: the same value, safe to show."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    return re.sub(_UNSAFE, lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def mask(secret: str) -> None:

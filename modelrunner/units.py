@@ -18,7 +18,7 @@ _FACTORS: dict[str, int] = {
     **{f"{letter}b": int(1000**power) for power, letter in enumerate("kmgtp", start=1)},
     **{letter: int(1024**power) for power, letter in enumerate("kmgtp", start=1)},
 }
-_SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([a-zA-Z]*)\s*")
+_SIZE = r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([a-zA-Z]*)\s*"
 
 
 SIZE_HINT = "write a number and a unit: 8GiB, 20MB or 512k"
@@ -51,7 +51,7 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: The text is not a size.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     factor = _FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None:
         raise ValueError(f"invalid size {text!r} (examples: 8GiB, 20MB, 512k)")

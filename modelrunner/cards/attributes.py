@@ -11,14 +11,14 @@ from modelrunner.cards.card import Attributes
 from modelrunner.cards.cells import is_nothing
 from modelrunner.cards.markdown import Table, label, links, plain, split_breaks
 
-_REMARK = re.compile(r"\([^()]*\)")
-_PARTS = re.compile(r",|;|/|\band\b|&|\n", re.IGNORECASE)
-_MODALITIES = re.compile(r",|;|\band\b", re.IGNORECASE)
-_LEAD = re.compile(r".*(?::|\b(?:including|includes|include|such as|like|namely|especially)\b)")
-_ADVERB = re.compile(r"^(?:primarily|mainly|mostly|also|plus|or)\s+", re.IGNORECASE)
-_NO = re.compile(r"(?:❌|✗|✘|✖|(?:no|none|false|not supported|unsupported)\b)", re.IGNORECASE)
-_YES = re.compile(r"(?:✅|✓|✔|☑|(?:yes|true|supported)\b)", re.IGNORECASE)
-_NAME = re.compile(r"[^\W\d_][^\W\d_]*(?:[ '\u2019-][^\W\d_]+){0,3}")
+_REMARK = r"\([^()]*\)"
+_PARTS = r"(?i),|;|/|\band\b|&|\n"
+_MODALITIES = r"(?i),|;|\band\b"
+_LEAD = r".*(?::|\b(?:including|includes|include|such as|like|namely|especially)\b)"
+_ADVERB = r"(?i)^(?:primarily|mainly|mostly|also|plus|or)\s+"
+_NO = r"(?i)(?:❌|✗|✘|✖|(?:no|none|false|not supported|unsupported)\b)"
+_YES = r"(?i)(?:✅|✓|✔|☑|(?:yes|true|supported)\b)"
+_NAME = r"[^\W\d_][^\W\d_]*(?:[ '\u2019-][^\W\d_]+){0,3}"
 
 _NAMES = {
     "provider": "provider",
@@ -32,7 +32,7 @@ _NAMES = {
     "license": "license",
     "licence": "license",
 }
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = r"[^\W\d_]+"
 
 _WORDS_ABOUT = """
     all any code codes coding dozens etc global languages many more most multilingual multiple
@@ -82,9 +82,9 @@ def parse_attributes(table: Table) -> Attributes:
 def parse_tool_calling(cell: str | None) -> bool | None:
     """True, false, or `None` for a cell that says neither."""
     text = plain(cell or "")
-    if _NO.match(text):
+    if re.match(_NO, text):
         return False
-    return True if _YES.match(text) else None
+    return True if re.match(_YES, text) else None
 
 
 def parse_modalities(cell: str | None) -> tuple[str, ...] | None:
@@ -92,7 +92,7 @@ def parse_modalities(cell: str | None) -> tuple[str, ...] | None:
     if cell is None or is_nothing(cell):
         return None
     text = _without_remarks(", ".join(split_breaks(plain(cell))))
-    return _unique(_MODALITIES.split(text))
+    return _unique(re.split(_MODALITIES, text))
 
 
 def parse_languages(cell: str | None) -> tuple[str, ...] | None:
@@ -101,20 +101,20 @@ def parse_languages(cell: str | None) -> tuple[str, ...] | None:
         return None
     whole = ", ".join(split_breaks(plain(cell)))
     text = _without_remarks(whole)
-    lead = _LEAD.match(text)
+    lead = re.match(_LEAD, text)
     listed = text[lead.end() :] if lead else text
     # what leads to a list is a sentence: only names that are known count there
     before = _known_in(text[: lead.end()]) if lead else ()
-    named = (name for part in _PARTS.split(listed) for name in _languages_in(part))
+    named = (name for part in re.split(_PARTS, listed) for name in _languages_in(part))
     return _unique((*before, *named)) or _unique(_known_in(whole))
 
 
 def _languages_in(part: str) -> Iterable[str]:
     """The name that a part of a list is, else the well-known names inside it."""
-    name = _ADVERB.sub("", part.strip().strip(".…* ")).strip()
+    name = re.sub(_ADVERB, "", part.strip().strip(".…* ")).strip()
     words = name.replace("-", " ").split()
     if (
-        _NAME.fullmatch(name)
+        re.fullmatch(_NAME, name)
         and not _NO_LANGUAGES.intersection(word.casefold() for word in words)
         and all(word[0].isupper() for word in words)
     ):
@@ -123,12 +123,12 @@ def _languages_in(part: str) -> Iterable[str]:
 
 
 def _known_in(text: str) -> Iterable[str]:
-    return (word for word in _WORD.findall(text) if word in _KNOWN_LANGUAGES)
+    return (word for word in re.findall(_WORD, text) if word in _KNOWN_LANGUAGES)
 
 
 def _without_remarks(text: str) -> str:
     for _ in range(3):  # remarks in remarks; deeper ones are no text of a person
-        text = _REMARK.sub("", text)
+        text = re.sub(_REMARK, "", text)
     return text
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelrunner.cards.card import Card
 
 _HERE = Path(__file__).parent
-_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_NAME = r"(?a)[\w.-]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def repository_of(reference: str) -> str | None:
     if namespace not in ([], ["ai"], ["docker.io", "ai"], ["index.docker.io", "ai"]):
         return None
     name = _last_part(reference)
-    return name if _NAME.fullmatch(name) else None
+    return name if re.fullmatch(_NAME, name) else None
 
 
 def _mentions(path: Path, tags: Collection[str]) -> bool:

@@ -17,14 +17,14 @@ from modelrunner.cards.markdown import plain, split_breaks
 Units = Literal["binary", "decimal"]
 
 _NUMBER = r"(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})"
-_PARAMETERS = re.compile(rf"{_NUMBER} ?([kmbt]|million|billion|trillion)", re.IGNORECASE)
-_MIXTURE = re.compile(rf"{_NUMBER} ?b-a ?{_NUMBER} ?b", re.IGNORECASE)
-_CONTEXT = re.compile(rf"{_NUMBER} ?([km]?)(?: ?tokens?)?", re.IGNORECASE)
-_SIZE = re.compile(rf"{_NUMBER} ?(?:([kmgt])(i?)b)?", re.IGNORECASE)
-_REMARK = re.compile(r"\([^()]*\)")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
+_PARAMETERS = rf"(?i){_NUMBER} ?([kmbt]|million|billion|trillion)"
+_MIXTURE = rf"(?i){_NUMBER} ?b-a ?{_NUMBER} ?b"
+_CONTEXT = rf"(?i){_NUMBER} ?([km]?)(?: ?tokens?)?"
+_SIZE = rf"(?i){_NUMBER} ?(?:([kmgt])(i?)b)?"
+_REMARK = r"\([^()]*\)"
+_THOUSANDS = r"(?<=\d),(?=\d{3}(?:\D|$))"
 _HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013", "-"))
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_PLACEHOLDER = r"\{[^{}]*\}"
 
 _IN_BILLIONS = {"k": 1e-6, "m": 1e-3, "b": 1.0, "t": 1e3}
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -41,10 +41,10 @@ _SNAP = 0.05
 def parse_parameters(cell: str) -> tuple[float | None, float | None]:
     """The parameters in 10^9, all and active ones, from `3.2B`, `334.09 M` or `30B-A3B`."""
     text = _clean(cell).replace(" - ", "-").replace("B -", "B-").replace("- A", "-A")
-    if match := _MIXTURE.fullmatch(text):
+    if match := re.fullmatch(_MIXTURE, text):
         # bounded: fifteen digits, see `_NUMBER`
         return float(match[1]), float(match[2])
-    if match := _PARAMETERS.fullmatch(text):
+    if match := re.fullmatch(_PARAMETERS, text):
         # bounded: fifteen digits, see `_NUMBER`
         billions = float(match[1]) * _IN_BILLIONS[match[2][0].lower()]
         return round(billions, 9), None
@@ -62,7 +62,7 @@ def parse_quantization(cell: str) -> str | None:
 
 def parse_context(cell: str) -> int | None:
     """The tokens: `131K` and `128K` are both 131072, a number without a letter is exact."""
-    match = _CONTEXT.fullmatch(_clean(cell))
+    match = re.fullmatch(_CONTEXT, _clean(cell))
     if match is None:
         return None
     if not match[2]:
@@ -76,7 +76,7 @@ def parse_context(cell: str) -> int | None:
 
 def context_is_rounded_otherwise(cell: str, tokens: int) -> bool:
     """Whether the printed K or M is not the tokens divided by 1000: `32K` for 32768."""
-    match = _CONTEXT.fullmatch(_clean(cell))
+    match = re.fullmatch(_CONTEXT, _clean(cell))
     if match is None or not match[2]:
         return False
     # bounded: fifteen digits, see `_NUMBER`
@@ -85,7 +85,7 @@ def context_is_rounded_otherwise(cell: str, tokens: int) -> bool:
 
 def parse_bytes(cell: str, units: Units) -> int | None:
     """The bytes of `1.81 GB`: `GiB` is always binary, `GB` is as `units` says."""
-    match = _SIZE.fullmatch(_clean(cell))
+    match = re.fullmatch(_SIZE, _clean(cell))
     if match is None:
         return None
     power = _POWERS[(match[2] or "g").lower()]
@@ -96,7 +96,7 @@ def parse_bytes(cell: str, units: Units) -> int | None:
 
 def has_unit(cell: str) -> bool:
     """Whether a size says its unit."""
-    match = _SIZE.fullmatch(_clean(cell))
+    match = re.fullmatch(_SIZE, _clean(cell))
     return match is not None and match[2] is not None
 
 
@@ -110,7 +110,7 @@ def parse_references(cell: str) -> tuple[str, ...]:
 
 def is_placeholder(cell: str) -> bool:
     """Whether the cell is a template's: `{model_name}`."""
-    return _PLACEHOLDER.search(cell) is not None
+    return re.search(_PLACEHOLDER, cell) is not None
 
 
 def is_nothing(cell: str) -> bool:
@@ -120,5 +120,5 @@ def is_nothing(cell: str) -> bool:
 
 def _clean(cell: str) -> str:
     """A cell with one kind of space and hyphen, without marks, remarks, `~` and commas."""
-    text = plain(_REMARK.sub("", plain(cell.replace("&nbsp;", " "))))
-    return _THOUSANDS.sub("", " ".join(text.translate(_HYPHENS).lstrip("~≈ ").split()))
+    text = plain(re.sub(_REMARK, "", plain(cell.replace("&nbsp;", " "))))
+    return re.sub(_THOUSANDS, "", " ".join(text.translate(_HYPHENS).lstrip("~≈ ").split()))

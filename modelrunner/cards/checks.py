@@ -11,11 +11,9 @@ from itertools import pairwise
 from modelrunner.cards.card import Card, Variant, tag_of
 from modelrunner.units import format_size
 
-_TAG_QUANTIZATION = re.compile(
-    r"(?:^|-)(?:UD-)?((?:I?Q\d|TQ\d)\w*|B?F16|FP?16|F32|MXFP4)$", re.IGNORECASE
-)
-_TAG_SIZE = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)([BM])(?:-|$)", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?:[\w.:-]+/)*[\w.-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")
+_TAG_QUANTIZATION = r"(?i)(?:^|-)(?:UD-)?((?:I?Q\d|TQ\d)\w*|B?F16|FP?16|F32|MXFP4)$"
+_TAG_SIZE = r"(?i)(\d{1,5}(?:\.\d{1,3})?)([BM])(?:-|$)"
+_REFERENCE = r"(?:[\w.:-]+/)*[\w.-]+(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?"
 # 3B for 3.2B is rounding, 4B for 6.9B is another count
 _ROUNDING = 0.065
 
@@ -65,7 +63,7 @@ def _odd_row(variant: Variant, name: str | None) -> Iterator[str]:
     if variant.size_bytes_decimal is not None:
         yield f"{row}: the size is probably in GB (powers of 1000)"
     for reference in variant.references:
-        if _REFERENCE.fullmatch(reference) is None or reference.count(":") > 1:
+        if re.fullmatch(_REFERENCE, reference) is None or reference.count(":") > 1:
             yield f"{reference}: invalid reference"
         elif name and reference.rpartition("/")[2].partition(":")[0] != name:
             yield f"{reference}: expected the repository {name}"
@@ -75,7 +73,7 @@ def _odd_row(variant: Variant, name: str | None) -> Iterator[str]:
 def _tag_against_cells(variant: Variant) -> Iterator[str]:
     for reference in variant.references:
         tag = tag_of(reference)
-        quantization = _TAG_QUANTIZATION.search(tag)
+        quantization = re.search(_TAG_QUANTIZATION, tag)
         if (
             quantization
             and variant.quantization
@@ -85,7 +83,7 @@ def _tag_against_cells(variant: Variant) -> Iterator[str]:
                 f"{reference}: quantization {variant.quantization}, but {quantization[1]} in the "
                 "tag"
             )
-        size = _TAG_SIZE.match(tag)
+        size = re.match(_TAG_SIZE, tag)
         if size and variant.parameters:
             # bounded: by the pattern
             billions = float(size[1]) / (1 if size[2] in "Bb" else 1000)

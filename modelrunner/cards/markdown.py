@@ -13,15 +13,15 @@ ROW_LIMIT = 2000
 CELL_LIMIT = 64
 HEADING_LIMIT = 400
 
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
+_HEADING = r" {0,3}(#{1,6})[ \t]+(\S.*)"
 # those of list items are indented
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})([^`]*)$")
-_CELL_BORDER = re.compile(r"(?<!\\)\|")
-_BREAK = re.compile(r"<br\s{0,3}/?>", re.IGNORECASE)
+_FENCE = r"[ \t]*(`{3,}|~{3,})([^`]*)$"
+_CELL_BORDER = r"(?<!\\)\|"
+_BREAK = r"(?i)<br\s{0,3}/?>"
 # possessive: a text of brackets must not make it try again from every place
-_LINK = re.compile(r"!?\[([^\[\]]*+)\]\(\s?([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)*+)(?:\s[^()]*+)?\)")
-_EMPHASIS = re.compile(r"\*\*|__|(?<!\w)\*(?=\w)|(?<=[\w.:!?])\*(?!\w)")
-_URL = re.compile(r"https?://[^\s<>()\[\]`\"'|]+(?:\([^\s<>()\[\]`\"'|]*\))?")
+_LINK = r"!?\[([^\[\]]*+)\]\(\s?([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)*+)(?:\s[^()]*+)?\)"
+_EMPHASIS = r"\*\*|__|(?<!\w)\*(?=\w)|(?<=[\w.:!?])\*(?!\w)"
+_URL = r"https?://[^\s<>()\[\]`\"'|]+(?:\([^\s<>()\[\]`\"'|]*\))?"
 _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f\t", " "))
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ"
 
@@ -74,7 +74,7 @@ def sections(text: str) -> tuple[Section, ...]:
     source: list[str] = []
     for line, is_code in _lines(text):
         fits = not is_code and len(line) <= HEADING_LIMIT
-        heading = _HEADING.fullmatch(line) if fits else None
+        heading = re.fullmatch(_HEADING, line) if fits else None
         if heading is None:
             source.append(line)
             if not is_code:
@@ -123,17 +123,17 @@ def is_picture_or_rule(line: str) -> bool:
 
 def split_breaks(cell: str) -> list[str]:
     """The lines of a cell, which Markdown has to write with `<br>`."""
-    return [line.strip() for line in _BREAK.split(cell)]
+    return [line.strip() for line in re.split(_BREAK, cell)]
 
 
 def without_marks(text: str) -> str:
     """Return a text with links as their labels, and without marks of emphasis."""
-    return _EMPHASIS.sub("", _LINK.sub(r"\1", text))
+    return re.sub(_EMPHASIS, "", re.sub(_LINK, r"\1", text))
 
 
 def plain(cell: str) -> str:
     """A cell's text: links by their label, no trailing footnote mark, no marks of emphasis."""
-    text = _LINK.sub(r"\1", cell.translate(_SPACES)).strip()
+    text = re.sub(_LINK, r"\1", cell.translate(_SPACES)).strip()
     text = text.rstrip(_MARKS).strip()
     for mark in ("**", "__"):
         if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
@@ -151,13 +151,13 @@ def links(text: str) -> Iterator[tuple[str, str]]:
     """The links in a text as (label, address): Markdown's, then bare ones; images are left out."""
     rest: list[str] = []
     end = 0
-    for match in _LINK.finditer(text):
+    for match in re.finditer(_LINK, text):
         rest.append(text[end : match.start()])
         end = match.end()
-        if not match[0].startswith("!") and _URL.match(match[2]):
+        if not match[0].startswith("!") and re.match(_URL, match[2]):
             yield match[1].strip(), match[2]
     rest.append(text[end:])
-    for match in _URL.finditer(" ".join(rest)):
+    for match in re.finditer(_URL, " ".join(rest)):
         url = match[0].rstrip(".,;:!?")
         yield url, url
 
@@ -218,7 +218,7 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _fence(line: str) -> re.Match[str] | None:
-    return _FENCE.fullmatch(line) if len(line) <= LINE_LIMIT else None
+    return re.fullmatch(_FENCE, line) if len(line) <= LINE_LIMIT else None
 
 
 def _end_of_fence(lines: Sequence[str], number: int, marks: str) -> int | None:
@@ -273,4 +273,6 @@ def _cells(line: str) -> tuple[str, ...]:
     row = row.removeprefix("|")
     if row.endswith("|") and not row.endswith("\\|"):
         row = row[:-1]
-    return tuple(cell.strip().replace("\\|", "|") for cell in _CELL_BORDER.split(row)[:CELL_LIMIT])
+    return tuple(
+        cell.strip().replace("\\|", "|") for cell in re.split(_CELL_BORDER, row)[:CELL_LIMIT]
+    )

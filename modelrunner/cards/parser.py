@@ -17,7 +17,7 @@ from modelrunner.text import sanitize
 TEXT_LIMIT = 1 << 20
 WARNING_LIMIT = 100
 
-_FOOTNOTE = re.compile(r"([¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ]{1,3}|i|\d{1,2})\s?:\s*(\S.*)")
+_FOOTNOTE = r"([¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ]{1,3}|i|\d{1,2})\s?:\s*(\S.*)"
 _LINK_PLACES = ("link", "resource", "reference", "further reading")
 
 
@@ -131,7 +131,7 @@ def _links(parts: Sequence[Section]) -> tuple[Link, ...]:
 
 def _footnotes(parts: Sequence[Section]) -> tuple[tuple[str, str], ...]:
     lines = (line.strip() for part in parts for line in part.lines if len(line) <= LINE_LIMIT)
-    found = (_FOOTNOTE.fullmatch(line) for line in lines)
+    found = (re.fullmatch(_FOOTNOTE, line) for line in lines)
     return tuple(dict.fromkeys((match[1], match[2]) for match in found if match))
 
 

@@ -42,8 +42,8 @@ FIELDS: Mapping[str, str] = {
     "Recurrent convolution": "ssm_conv",
 }
 _BY_LABEL = {label(name): key for name, key in FIELDS.items()}
-_NUMBER = re.compile(r"\d{1,12}")
-_NUMBERS = re.compile(r"\d{1,6}(?:, ?\d{1,6})+")
+_NUMBER = r"\d{1,12}"
+_NUMBERS = r"\d{1,6}(?:, ?\d{1,6})+"
 
 
 def parse_shapes(table: Table) -> Mapping[str, Shape]:
@@ -79,8 +79,8 @@ def _value(key: str, text: str) -> ShapeValue | None:
     if key == "tied":
         return {"yes": True, "no": False}.get(text.casefold())
     text = text.replace(",", "") if key != "attention_layers" else text
-    if _NUMBERS.fullmatch(text) or (key == "attention_layers" and _NUMBER.fullmatch(text)):
+    if re.fullmatch(_NUMBERS, text) or (key == "attention_layers" and re.fullmatch(_NUMBER, text)):
         # bounded: twelve digits, see `_NUMBER`
         return tuple(int(number) for number in text.split(","))
     # bounded: twelve digits, see `_NUMBER`
-    return int(text) if _NUMBER.fullmatch(text) else None
+    return int(text) if re.fullmatch(_NUMBER, text) else None

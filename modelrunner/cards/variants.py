@@ -12,8 +12,8 @@ from modelrunner.cards import cells
 from modelrunner.cards.card import Variant, tag_of
 from modelrunner.cards.markdown import ROW_LIMIT, Section, Table, label, plain
 
-_TITLE = re.compile(r"(?:\S+\s+)?available model variants\b.*", re.IGNORECASE)
-_NOTE = re.compile(r">?\s*[`*]*(?:[\w./-]*:)?latest[`*]*\s*(?:→|⇒|➜|->|=>)\s*[`*:]*([^`*\s]+)")
+_TITLE = r"(?i)(?:\S+\s+)?available model variants\b.*"
+_NOTE = r">?\s*[`*]*(?:[\w./-]*:)?latest[`*]*\s*(?:→|⇒|➜|->|=>)\s*[`*:]*([^`*\s]+)"
 
 _COLUMNS = {
     "model variant": "references",
@@ -62,7 +62,7 @@ def parse_variants(sections: Sequence[Section]) -> VariantsTable:
     tables = (table for section in group for table in section.tables())
     table = next((table for table in tables if len(_columns(table)) > 1), None)
     lines = (line for section in group for line in section.lines)
-    note = next((match[1] for line in lines if (match := _NOTE.match(line.strip()))), None)
+    note = next((match[1] for line in lines if (match := re.match(_NOTE, line.strip()))), None)
     return VariantsTable(note=note) if table is None else _read(table, note)
 
 
@@ -93,7 +93,7 @@ def _noted(note: str, variants: Sequence[Variant], name: str | None) -> str:
 
 
 def _is_variants(section: Section) -> bool:
-    return section.level >= 2 and _TITLE.fullmatch(section.title) is not None  # noqa: PLR2004
+    return section.level >= 2 and re.fullmatch(_TITLE, section.title) is not None  # noqa: PLR2004
 
 
 def _columns(table: Table) -> Mapping[str, int]:

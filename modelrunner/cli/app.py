@@ -11,7 +11,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
@@ -67,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _of_disk(error: OSError) -> ModelRunnerError | None:
     """Return the error for an unexpected file system fault; None for other errors."""
     # only what fails pays for it
+    from pathlib import Path
+
     from modelrunner.disk.files import disk_error, is_of_disk
 
     return disk_error(error, Path.cwd()) if is_of_disk(error) else None
@@ -180,10 +181,10 @@ def _open_streams() -> None:
     """Replace streams that a shell closed with `>&-` by ones that discard."""
     if sys.stdout is None:
         # outside: a device
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     if sys.stderr is None:
         # outside: a device
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
     elif sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         encoding, errors = sys.stderr.encoding, sys.stderr.errors
         lenient = _Lenient(sys.stderr.detach(), encoding, errors, line_buffering=True)

@@ -6,9 +6,8 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 from modelrunner.cli.parser.declared import Declaration, Option, Parameter, parameters_of
 from modelrunner.cli.terminal.console import Console, ProgressMode
@@ -47,8 +46,7 @@ GITHUB = "github"
 """The name of the option that some commands have beside the global ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
+class GlobalOptions(NamedTuple):
     """The options that every command has; those before its name count too.
 
     Attributes:
@@ -77,15 +75,19 @@ class GlobalOptions:
         )
 
 
-@dataclass(slots=True, eq=False)
 class Invocation:
     """What the parser has read so far, and what a command has to say if it is interrupted.
 
     The parser's callbacks and `main` share it; a command gets a `Context`, which does not change.
+
+    Attributes:
+        options: The global options.
+        interruption: What `--json` prints where the command is ended from outside.
     """
 
-    options: GlobalOptions = field(default_factory=GlobalOptions)
-    interruption: CanceledByUserError | None = None
+    def __init__(self) -> None:
+        self.options = GlobalOptions()
+        self.interruption: CanceledByUserError | None = None
 
     def add(self, said: GlobalOptions) -> None:
         """Note options that were read."""
@@ -96,8 +98,7 @@ class Invocation:
         self.interruption = error
 
 
-@dataclass(frozen=True, eq=False)
-class Context:
+class Context(NamedTuple):
     """What a command works with: the options, the terminal, and a workspace.
 
     Attributes:
@@ -110,7 +111,7 @@ class Context:
     options: GlobalOptions
     console: Console
     workspace: "Workspace"
-    on_interruption: Callable[[CanceledByUserError], None] = field(repr=False)
+    on_interruption: Callable[[CanceledByUserError], None]
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -155,7 +156,7 @@ class Context:
 
     def over(self, workspace: "Workspace") -> "Context":
         """Return this context over another workspace."""
-        return replace(self, workspace=workspace)
+        return self._replace(workspace=workspace)
 
     def understood(self) -> "tuple[Context, ConfigError | None]":
         """Return this context; with default settings and the error where they are malformed.
@@ -163,6 +164,8 @@ class Context:
         Raises:
             ConfigError: There is no home directory either.
         """
+        from dataclasses import replace
+
         from modelrunner.config.settings import Settings
 
         try:

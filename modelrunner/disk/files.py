@@ -23,7 +23,7 @@ _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems say that know no flushing: some network, overlay and FUSE ones."""
 SECONDS_IN_USE = 3600
 """How long a temporary file may belong to somebody of whom nothing is known."""
-_OWNER = re.compile(r"(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9a-f]{1,8})-[0-9a-f]{12}")
+_OWNER = r"(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9a-f]{1,8})-[0-9a-f]{12}"
 STATE_HINT = "check its owner and permissions, or set MODELRUNNER_STATE to another directory"
 """What to do where logs and records cannot be written."""
 
@@ -224,7 +224,7 @@ def remove_abandoned(path: Path) -> None:
     except OSError:
         return
     for name in found:
-        owner = _OWNER.fullmatch(name, len(prefix))
+        owner = re.fullmatch(_OWNER, name[len(prefix) :])
         with suppress(OSError):
             leftover = path.with_name(name)
             looked = leftover.lstat()

@@ -50,7 +50,7 @@ _PROJECTORS = ("F16", "BF16", "F32", "Q8_0")
 _SHOWN = 40
 _FULL_NAMES = 6
 _SAID = {"fits": ", fits", "no": ", too large"}
-_WORDS = re.compile(r"[^a-z0-9]+")
+_WORDS = r"[^a-z0-9]+"
 
 
 class VariantNotFoundError(ManifestNotFoundError):
@@ -433,7 +433,7 @@ class _Contents(Generic[File]):
 
 
 def _key(path: str) -> str:
-    match = SHARD.fullmatch(path)
+    match = re.fullmatch(SHARD, path)
     return f"{match['stem']}-of-{match['count']}" if match else path
 
 
@@ -515,7 +515,7 @@ def _matches_part(path: str, wanted: str) -> bool:
 def _words_of(path: str) -> frozenset[str]:
     place = PurePosixPath(path)
     text = "/".join((*place.parent.parts, without_quantization(stem_of(path))))
-    return frozenset(_WORDS.split(text.lower())) - {""}
+    return frozenset(re.split(_WORDS, text.lower())) - {""}
 
 
 def _words_of_projector(path: str) -> frozenset[str]:
@@ -542,13 +542,15 @@ def check_shards(model: HubModel[File], repository: str) -> None:
     Raises:
         MalformedManifestError: One is missing.
     """
-    match = SHARD.fullmatch(model.files[0].path)
+    match = re.fullmatch(SHARD, model.files[0].path)
     if match is None:
         return
     # bounded: five digits, see `SHARD`
     count = int(match["count"])
     # bounded: five digits, see `SHARD`
-    there = {int(found["number"]) for file in model.files if (found := SHARD.fullmatch(file.path))}
+    there = {
+        int(found["number"]) for file in model.files if (found := re.fullmatch(SHARD, file.path))
+    }
     missing = sorted(set(range(1, count + 1)) - there)
     if missing:
         raise MalformedManifestError(

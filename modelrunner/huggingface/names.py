@@ -116,7 +116,7 @@ def around_quantization(stem: str) -> tuple[str, str]:
 def stem_of(path: str) -> str:
     """A file's name without its suffix, and without its number of several shards."""
     name = PurePosixPath(path).name
-    match = SHARD.fullmatch(name)
+    match = re.fullmatch(SHARD, name)
     if match is not None:
         return match["stem"]
     return name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
@@ -131,7 +131,7 @@ def whole_of(path: str) -> str | None:
     name = place.name
     bare = name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
     match = re.fullmatch(_RAW_PART, bare)
-    if match is None or SHARD.fullmatch(name):
+    if match is None or re.fullmatch(SHARD, name):
         return None
     whole = match["whole"]
     if whole.lower().endswith(".gguf"):

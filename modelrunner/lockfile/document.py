@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 from modelrunner.errors import Fact, ModelRunnerError
 from modelrunner.text import TOML_HINT, available, os_hint, os_reason, suggest
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
-_KEY = re.compile(r"\s*([\w.\"' \t-]+?)\s*=")
-_ITEM = re.compile(r"\s*\{")
-_CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: .*)?$", re.MULTILINE)
-_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_HEADER = r"\s*(\[\[?)\s*([^\]]+?)\s*\]"
+_KEY = r"\s*([\w.\"' \t-]+?)\s*="
+_ITEM = r"\s*\{"
+_CONFLICT = r"(?m)^(?:<{7}|>{7})(?: .*)?$"
+_PLACE = r" \(at (?:line (\d+), column \d+|end of document)\)$"
 _WIDTH = 200
 _LONGEST_LINE = 8192
 """A key of a hundred thousand parts would keep the parser busy for minutes."""
@@ -134,12 +134,12 @@ def parse_document(content: bytes, file: str, kind: Kind) -> Document:
 
 
 def _no_toml(text: str, file: str, kind: Kind, reason: str) -> ModelRunnerError:
-    conflict = _CONFLICT.search(text)
+    conflict = re.search(_CONFLICT, text)
     if conflict is not None:
         place, facts = _position(file, text.count("\n", 0, conflict.start()) + 1)
         message = f"{place}: unresolved merge conflict"
         return kind.failure(message, hint=kind.conflict, **facts)
-    found = _PLACE.search(reason)
+    found = re.search(_PLACE, reason)
     last = text.rstrip("\n").count("\n") + 1
     place, facts = _position(file, int(found[1] or last) if found else 1)
     return kind.failure(f"{place}: invalid TOML", hint=kind.remedy or TOML_HINT, **facts)
@@ -165,14 +165,14 @@ def _lines_of(text: str) -> Mapping[str, int]:
     for number, whole in enumerate(text.split("\n"), start=1):
         # what is written further right is no key, and would take long to look at
         line = whole[:_WIDTH]
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             table = key = _plain(header[2])
             if header[1] == "[[":
                 table = key = _numbered(counts, table)
-        elif _ITEM.match(line):
+        elif re.match(_ITEM, line):
             found.setdefault(_numbered(counts, key), number)
             continue
-        elif word := _KEY.match(line):
+        elif word := re.match(_KEY, line):
             key = f"{table}.{_plain(word[1])}" if table else _plain(word[1])
         else:
             continue

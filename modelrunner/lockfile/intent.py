@@ -36,7 +36,7 @@ KIND = Kind(
     limit=1024 * 1024,
     conflict="resolve the conflict, then run `modelrunner lock`",
 )
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = r"[A-Za-z0-9_-]+"
 _EXPLAINED = """\
 # The models that this project wants: `modelrunner lock` pins them in modelrunner.lock.
 [models]
@@ -141,7 +141,7 @@ def first_intent(references: Sequence[str]) -> str:
     lines = ["[models]"]
     for text, short, longer in zip(texts, last, whole, strict=True):
         name = short if last.count(short) == 1 else longer
-        key = name if _BARE.fullmatch(name) else f'"{name}"'
+        key = name if re.fullmatch(_BARE, name) else f'"{name}"'
         lines.append(f"{key} = {json.dumps(text)}")
     return "\n".join([*lines, ""])
 

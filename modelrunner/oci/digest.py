@@ -7,7 +7,7 @@ from typing import Self
 
 from modelrunner.errors import MalformedManifestError
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_DIGEST = r"sha256:([0-9a-f]{64})"
 _SHORT = 12
 
 
@@ -18,7 +18,7 @@ class Digest:
     hex: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(f"sha256:{self.hex}"):
+        if not re.fullmatch(_DIGEST, f"sha256:{self.hex}"):
             raise MalformedManifestError(f"{self.hex[:80]!r} is not a SHA-256 in hex")
 
     @classmethod
@@ -28,7 +28,7 @@ class Digest:
         Raises:
             MalformedManifestError: Another algorithm, upper case, or no digest at all.
         """
-        match = _DIGEST.fullmatch(text)
+        match = re.fullmatch(_DIGEST, text)
         if match is None:
             raise MalformedManifestError(
                 f"invalid digest {text[:100]!r}",

@@ -25,7 +25,7 @@ _NO_MODELS = {"datasets": "a dataset", "spaces": "a space", "collections": "a co
 _SCHEMES = frozenset({"http", "https"})
 _NAME = 2
 """Parts of a repository's name."""
-_PLAIN_TAG = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN_TAG = r"[A-Za-z0-9._/-]+"
 
 
 def reference_at(text: str) -> str | None:
@@ -70,7 +70,7 @@ def reference_at(text: str) -> str | None:
 
 def tag_of(path: str) -> str:
     """A path as a tag of a reference can have it: what is unusual in it is percent-encoded."""
-    if _PLAIN_TAG.fullmatch(path):
+    if re.fullmatch(_PLAIN_TAG, path):
         return path
     # few names need it
     from urllib.parse import quote

@@ -14,15 +14,15 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest, parse_json
 from modelrunner.text import sanitize_line
 
-_LAYERS = re.compile(
+_LAYERS = (
     r"application/vnd\.oci\.image\.layer\.v1\.tar(?:\+gzip|\+zstd)?"
     r"|application/vnd\.docker\.image\.rootfs\.diff\.tar(?:\.gzip|\.zstd)?"
 )
 _CONFIGS = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _SYSTEMS = {"win32": "windows", "darwin": "darwin", "linux": "linux"}
-_PLATFORM = re.compile(r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){1,2}")
-_BUILD = re.compile(r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])")
+_PLATFORM = r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){1,2}"
+_BUILD = r"(?:^|[^a-z0-9])b(\d{3,7})(?![a-z0-9])"
 _VERSION = "org.opencontainers.image.version"
 _CREATED = "org.opencontainers.image.created"
 
@@ -53,7 +53,7 @@ class Platform:
     @classmethod
     def parse(cls, text: str) -> "Platform | None":
         """Return the platform that a text such as `linux/arm64` names; None if it names none."""
-        return cls(*text.split("/")) if _PLATFORM.fullmatch(text) else None
+        return cls(*text.split("/")) if re.fullmatch(_PLATFORM, text) else None
 
     def serves(self, wanted: "Platform") -> bool:
         """Whether a machine of the wanted platform can run what is built for this one."""
@@ -131,7 +131,7 @@ def require_image(manifest: Manifest, name: str) -> None:
         UnsupportedArtifactError: It is something else, such as a model.
     """
     foreign = next(
-        (layer for layer in manifest.layers if not _LAYERS.fullmatch(layer.media_type)), None
+        (layer for layer in manifest.layers if not re.fullmatch(_LAYERS, layer.media_type)), None
     )
     kind = manifest.config.media_type
     if kind in _CONFIGS and foreign is None and manifest.layers:
@@ -180,7 +180,7 @@ def read_config(manifest: Manifest, raw: bytes) -> ImageConfig:
 def build_in(*texts: str | None) -> str | None:
     """The build that the first of some texts names, such as `b11434`."""
     for text in texts:
-        match = _BUILD.search(text or "")
+        match = re.search(_BUILD, text or "")
         if match is not None:
             return f"b{match[1]}"
     return None

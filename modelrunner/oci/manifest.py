@@ -19,7 +19,7 @@ from modelrunner.wire import parse_document
 MAX_BYTES = 4 * 1024 * 1024
 """The distribution specification lets registries refuse manifests beyond 4 MiB."""
 _MAX_LAYERS = 10_000
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF_CHARACTER = r"\\u[dD][89a-fA-F]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def parse_json(raw: bytes, what: str) -> dict[str, Any]:
     try:
         text = raw.decode()
         value = parse_document(text)
-        if _HALF_CHARACTER.search(text):
+        if re.search(_HALF_CHARACTER, text):
             # half a surrogate pair: no text that a file, a terminal or JSON could take
             json.dumps(value, ensure_ascii=False).encode()
     except ValueError as exc:

@@ -36,21 +36,21 @@ _ALIASES = {
     "registry.hub.docker.com": DOCKER_HUB,
     **dict.fromkeys(HUB_HOSTS, HUGGING_FACE),
 }
-_HOST = re.compile(
+_HOST = (
     r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
     r"(?::([0-9]{1,5}))?"
 )
 # the distribution specification's grammar for repository names and tags
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_HF_COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
-_REVISION = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?")
-_ALGORITHM = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_HF_TAG = re.compile(r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HF_COMPONENT = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?"
+_REVISION = r"[A-Za-z0-9_](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_-])?"
+_ALGORITHM = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9A-Fa-f]{32,}|sha[0-9]+:.*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_HF_TAG = r"(?:[A-Za-z0-9._/+,=()\[\]!~-]|%(?![01]|7F)[0-9A-F]{2}){1,512}"
 _PATHS = ("./", "../", "/", "~", ".\\", "..\\")
 _MAX_NAME = 255
 _MAX_PORT = 65_535
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})")
+_ID = r"(?:sha256:)?([0-9a-f]{64})|([0-9a-f]{12})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +195,20 @@ def names_tag(text: str) -> bool:
 
 def is_whole_id(text: str) -> bool:
     """Whether the text is a whole ID, with `sha256:` or without: never the name of a model."""
-    match = _ID.fullmatch(text)
+    match = re.fullmatch(_ID, text)
     return match is not None and match[1] is not None
 
 
 def match_id(text: str) -> str | None:
     """The hex digits where the text has the form of a model ID, else None."""
-    match = _ID.fullmatch(text)
+    match = re.fullmatch(_ID, text)
     return (match[1] or match[2]) if match else None
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:
     on_hub = _on_hub(text)
     rest, at, digest = text.rpartition("@") if on_hub else text.partition("@")
-    if not at or (on_hub and not _ALGORITHM.fullmatch(digest)):
+    if not at or (on_hub and not re.fullmatch(_ALGORITHM, digest)):
         return text, None
     try:
         return rest, Digest.parse(digest)
@@ -227,7 +227,7 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
     last, colon, tag = last.partition(":")
     if not colon or not tag:
         return f"{head}{slash}{last}", None
-    if not _TAG.fullmatch(tag):
+    if not re.fullmatch(_TAG, tag):
         raise InvalidReferenceError(
             f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
             hint="a tag has up to 128 letters, digits, `.`, `_` and `-`, and starts with a "
@@ -238,9 +238,9 @@ def _split_tag(rest: str, text: str) -> tuple[str, str | None]:
 
 def _hub_tag(tag: str, text: str) -> str:
     """A tag on the Hugging Face Hub: a quantization, or a path, percent-encoded where need be."""
-    if not _TAG.fullmatch(tag):
+    if not re.fullmatch(_TAG, tag):
         tag = tag_of(unquoted(tag))
-    if not _HF_TAG.fullmatch(tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
+    if not re.fullmatch(_HF_TAG, tag) or not {"", ".", ".."}.isdisjoint(tag.split("/")):
         raise InvalidReferenceError(
             f"{text[:200]!r}: {tag[:140]!r} is not a valid tag",
             hint="write a quantization, a directory, or the path of a file in the repository:"
@@ -266,7 +266,7 @@ def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str
     repository, at, revision = repository.partition("@")
     if not at:
         return repository, None
-    if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision:
+    if not re.fullmatch(_REVISION, revision) or ".." in revision or "//" in revision:
         raise InvalidReferenceError(
             f"{text[:200]!r}: {revision[:140]!r} is not a valid revision",
             hint="write a branch, a tag or a commit before the quantization: "
@@ -276,7 +276,7 @@ def _split_revision(registry: str, repository: str, text: str) -> tuple[str, str
 
 
 def _check_registry(registry: str, text: str) -> None:
-    match = _HOST.fullmatch(registry)
+    match = re.fullmatch(_HOST, registry)
     if match is None or not 0 < int(match[1] or 1) <= _MAX_PORT:
         raise InvalidReferenceError(
             f"{text[:200]!r}: {registry[:100]!r} is not a valid registry",
@@ -287,7 +287,7 @@ def _check_registry(registry: str, text: str) -> None:
 def _check_repository(registry: str, repository: str, text: str) -> None:
     component = _HF_COMPONENT if registry == HUGGING_FACE else _COMPONENT
     parts = repository.split("/")
-    good = all(component.fullmatch(part) and ".." not in part for part in parts)
+    good = all(re.fullmatch(component, part) and ".." not in part for part in parts)
     if not good or len(repository) > _MAX_NAME:
         raise InvalidReferenceError(
             f"{text[:200]!r} is not a valid model reference",

@@ -14,9 +14,9 @@ BACKENDS = ("cpu", "vulkan", "cuda12", "cuda13", "rocm", "intel", "musa", "openv
 """The backends that official images are built for."""
 
 LATEST = "latest"
-_TAG = re.compile(r"server(?:-(?!b\d)(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?")
-_NATIVE_TAG = re.compile(r"(?:v?[\w.]+|latest)-(?P<backend>[a-z]+\d*)")
-_VERSION = re.compile(r"b?(\d{3,7})")
+_TAG = r"server(?:-(?!b\d)(?P<backend>[a-z]+\d*))?(?:-(?P<build>b\d{3,7}))?"
+_NATIVE_TAG = r"(?:v?[\w.]+|latest)-(?P<backend>[a-z]+\d*)"
+_VERSION = r"b?(\d{3,7})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def named(text: str, version: str | None = None) -> Named:
 
 def moving(one: Reference) -> Reference:
     """The name by which newer builds of an image come: an official tag without its build."""
-    match = _TAG.fullmatch(one.tag or "")
+    match = re.fullmatch(_TAG, one.tag or "")
     bare = replace(one, digest=None) if one.tag is not None else one
     if one.name != REPOSITORY or match is None:
         return bare
@@ -77,7 +77,7 @@ def moving(one: Reference) -> Reference:
 def _official(backend: str, version: str | None) -> Reference:
     tag = "server" if backend == "cpu" else f"server-{backend}"
     if version not in (None, LATEST):
-        match = _VERSION.fullmatch(version)
+        match = re.fullmatch(_VERSION, version)
         if match is None:
             raise UsageError(
                 f"invalid version {version[:60]!r}",
@@ -89,7 +89,7 @@ def _official(backend: str, version: str | None) -> Reference:
 
 def _backend_of(reference: Reference) -> str | None:
     tag = reference.tag or ""
-    match = _TAG.fullmatch(tag) or _NATIVE_TAG.fullmatch(tag)
+    match = re.fullmatch(_TAG, tag) or re.fullmatch(_NATIVE_TAG, tag)
     if match is None:
         return None
     backend = match["backend"] or "cpu"

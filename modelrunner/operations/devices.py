@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MACHINE = Path("/")
 """Where `dev`, `proc` and `sys` are."""
 
-_COMMAND = re.compile(r"`([^`]+)`")
+_COMMAND = r"`([^`]+)`"
 _MOST_KEPT = 16
 _MAX_FILE = 1 << 20
 _HIDING = {
@@ -94,7 +94,7 @@ class Usable:
     @property
     def command(self) -> str:
         """The remedy as a command line."""
-        match = _COMMAND.search(self.remedy)
+        match = re.search(_COMMAND, self.remedy)
         return match[1] if match else "modelrunner runtimes"
 
     @property

@@ -25,7 +25,7 @@ from modelrunner.units import counted
 
 State = Literal["good", "damaged", "absent", "malformed", "unreadable", "replaced"]
 
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = r"[0-9a-f]{64}"
 _MAX_NESTING = 8
 _WORTH_TELLING = 256 * 1024 * 1024
 """Less is hashed before anybody has read that it is."""
@@ -101,7 +101,7 @@ def verify_store(store: Store, *, deep: bool, listener: Listener = ignore) -> Ve
     blobs = _blobs_of(store, models)
     needed, foreign = len(blobs), []
     for path in _files(store.layout.blobs.parent):
-        if not _HEX.fullmatch(path.name) or path.parent != store.layout.blobs:
+        if not re.fullmatch(_HEX, path.name) or path.parent != store.layout.blobs:
             foreign.append(path)
         elif (digest := Digest(path.name)) not in blobs and path.exists():
             blobs[digest] = _Blob(Descriptor("", digest, path.stat().st_size))

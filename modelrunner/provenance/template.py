@@ -27,16 +27,16 @@ LARGEST = 10_000
 MOST = 100
 """Findings that are shown of one template; nobody reads more."""
 
-_OPENING = re.compile(r"\{[%{#]")
+_OPENING = r"\{[%{#]"
 _CLOSINGS = {"{%": "%}", "{{": "}}", "{#": "#}"}
-_TEXT = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-_HIDDEN = re.compile(r"(?:\.|\[\s*['\"])\s*(_\w+)")
-_BY_NAME = re.compile(r"\|\s*(attr|map|format|selectattr|xmlattr)\b")
-_WORLD = re.compile(r"\b(lipsum|cycler|joiner|self|config|request|get_flashed_messages|url_for)\b")
-_RANGE = re.compile(r"\brange\s*\(([^)]*)\)")
-_NUMBER = re.compile(r"\d+")
-_REPEATED = re.compile(r"(?:''|\"\"|\bTEXT\b)\s*\*\s*(\d+)|(\d+)\s*\*\s*\bTEXT\b")
-_DOUBLED = re.compile(r"\bset\s+([\w.]+)\s*=\s*\(?\s*\1\s*[~+]\s*\1\b")
+_TEXT = r"(?s)'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
+_HIDDEN = r"(?:\.|\[\s*['\"])\s*(_\w+)"
+_BY_NAME = r"\|\s*(attr|map|format|selectattr|xmlattr)\b"
+_WORLD = r"\b(lipsum|cycler|joiner|self|config|request|get_flashed_messages|url_for)\b"
+_RANGE = r"\brange\s*\(([^)]*)\)"
+_NUMBER = r"\d+"
+_REPEATED = r"(?:''|\"\"|\bTEXT\b)\s*\*\s*(\d+)|(\d+)\s*\*\s*\bTEXT\b"
+_DOUBLED = r"\bset\s+([\w.]+)\s*=\s*\(?\s*\1\s*[~+]\s*\1\b"
 _STATEMENTS = {
     "include": "loads another template",
     "import": "loads another template",
@@ -112,7 +112,7 @@ def _findings(template: str) -> Iterator[Finding]:
 def _blocks(template: str) -> Iterator[tuple[int, str, str]]:
     """Statements and expressions: where, which, and the code; comments are passed over."""
     position, unclosed = 0, set[str]()
-    while (match := _OPENING.search(template, position)) is not None:
+    while (match := re.search(_OPENING, template, position)) is not None:
         opening, position = match[0], match.end()
         if opening in unclosed:
             continue
@@ -128,27 +128,27 @@ def _blocks(template: str) -> Iterator[tuple[int, str, str]]:
 
 def _in_code(code: str) -> Iterator[tuple[Level, str]]:
     bare = _without_texts(code)
-    for match in _HIDDEN.finditer(code):
+    for match in re.finditer(_HIDDEN, code):
         yield "danger", f"uses the hidden attribute {sanitize_line(match[1], 40)}"
-    for match in _BY_NAME.finditer(bare):
+    for match in re.finditer(_BY_NAME, bare):
         if match[1] == "attr":
             yield "danger", "uses an attribute whose name is computed"
-    for match in _WORLD.finditer(bare):
+    for match in re.finditer(_WORLD, bare):
         yield "danger", f"uses {match[1]}, which can access data outside of the template"
-    for match in _RANGE.finditer(bare):
+    for match in re.finditer(_RANGE, bare):
         # bounded: eighteen digits
-        sizes = [int(number[:18]) for number in _NUMBER.findall(match[1])]
+        sizes = [int(number[:18]) for number in re.findall(_NUMBER, match[1])]
         if max(sizes, default=0) > LARGEST:
             yield "danger", f"counts to {max(sizes)}"
-    for match in _REPEATED.finditer(bare):
+    for match in re.finditer(_REPEATED, bare):
         # bounded: eighteen digits
         count = int((match[1] or match[2])[:18])
         if count > LARGEST:
             yield "danger", f"repeats a text {count} times"
-    if _DOUBLED.search(bare):
+    if re.search(_DOUBLED, bare):
         yield "danger", "doubles a text, which can exhaust memory in a loop"
 
 
 def _without_texts(code: str) -> str:
     """The code with each quoted text as one word: what stands in them is not code."""
-    return _TEXT.sub("TEXT", code)
+    return re.sub(_TEXT, "TEXT", code)

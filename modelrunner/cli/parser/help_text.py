@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-_EXTRAS = re.compile(r"(?:(?P<text>.*\S)  )?\[(?P<extras>[^\[\]]+)\]", re.DOTALL)
-_HAND_WRITTEN = re.compile(r"(.*)\(([^()]*)\)", re.DOTALL)
+_EXTRAS = r"(?s)(?:(?P<text>.*\S)  )?\[(?P<extras>[^\[\]]+)\]"
+_HAND_WRITTEN = r"(?s)(.*)\(([^()]*)\)"
 _LARGEST = 2**31 - 1
 """A limit from this value on is the type's, and is not shown."""
 
@@ -55,14 +55,14 @@ def write_section(formatter: Any, title: str, records: Iterable[tuple[str, str]]
 
 def sentence(text: str) -> str:
     """Return a help text with the parser's brackets made part of it."""
-    found = _EXTRAS.fullmatch(text)
+    found = re.fullmatch(_EXTRAS, text)
     if found is None:
         return text
     said = [words for part in found["extras"].split("; ") if (words := _in_words(part))]
     body = (found["text"] or "").rstrip(".")
     if not said:
         return f"{body}." if body else ""
-    written = _HAND_WRITTEN.fullmatch(body)
+    written = re.fullmatch(_HAND_WRITTEN, body)
     if written is not None:
         return f"{written[1]}({written[2]}; {'; '.join(said)})."
     return f"{body} ({'; '.join(said)}).".lstrip()

@@ -8,13 +8,14 @@ test compares what they understand.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple
 
 from modelrunner.cli.parser.declared import Argument, Option, Parameter
 
-_KINDS = (str, int, float, Path)
+_KINDS = (str, int, float)
+_MORE = (Enum, os.PathLike)
+"""What is made of a word by a type of its own: a choice, a path."""
 
 
 class _Unusual(Exception):  # noqa: N818 - not an error: the other parser takes over
@@ -153,9 +154,9 @@ def _reader(kind: Any, option: Option | None) -> Callable[[str], Any]:  # noqa: 
     high = None if option is None else option.max
 
     def read(text: str) -> Any:  # noqa: ANN401 - see above
-        if kind not in _KINDS and not (isinstance(kind, type) and issubclass(kind, Enum)):
+        if kind not in _KINDS and not (isinstance(kind, type) and issubclass(kind, _MORE)):
             raise _Unusual
-        if kind is Path and os.path.exists(text) and not os.access(text, os.R_OK):  # noqa: PTH110 - Path is not needed for it
+        if issubclass(kind, os.PathLike) and os.path.exists(text) and not os.access(text, os.R_OK):  # noqa: PTH110 - Path is not needed for it
             raise _Unusual
         value = kind(text)
         if (low is not None and value < low) or (high is not None and value > high):

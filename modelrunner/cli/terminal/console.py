@@ -5,12 +5,10 @@ this module.
 """
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
@@ -35,7 +33,6 @@ class ProgressMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, eq=False)
 class Console:
     """The output of commands.
 
@@ -52,16 +49,30 @@ class Console:
         columns: The width of the terminal that results go to; None for no terminal.
     """
 
-    out: TextIO
-    err: TextIO
-    json: bool = False
-    quiet: bool = False
-    progress: ProgressMode = ProgressMode.AUTO
-    colour: bool = False
-    terminal: bool = False
-    bars: bool = False
-    plain: bool = False
-    columns: int | None = None
+    def __init__(  # noqa: PLR0913 - all that counts of a terminal
+        self,
+        out: TextIO,
+        err: TextIO,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        progress: ProgressMode = ProgressMode.AUTO,
+        colour: bool = False,
+        terminal: bool = False,
+        bars: bool = False,
+        plain: bool = False,
+        columns: int | None = None,
+    ) -> None:
+        self.out = out
+        self.err = err
+        self.json = json
+        self.quiet = quiet
+        self.progress = progress
+        self.colour = colour
+        self.terminal = terminal
+        self.bars = bars
+        self.plain = plain
+        self.columns = columns
 
     @cached_property
     def line(self) -> "StatusLine":
@@ -235,6 +246,8 @@ def _shown(text: str, stream: TextIO) -> str:
 
 def _json(value: object, stream: TextIO, indent: int | None = None) -> str:
     """Return JSON for a stream: what a terminal would obey, or cannot show, is escaped."""
+    import json
+
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     if stream.isatty():
         text = escape_unsafe(text)

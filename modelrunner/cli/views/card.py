@@ -28,7 +28,7 @@ _TEXT_LIMIT = 4000
 _CODE_INDENT = "    "
 _FIRST_NUMBER = 3
 
-_BULLET = re.compile(r"[-*+•][ \t]+|\d{1,3}[.)][ \t]+")
+_BULLET = r"[-*+•][ \t]+|\d{1,3}[.)][ \t]+"
 
 # Sections whose content has a place of its own, or makes no sense outside a web page.
 _SHOWN_ELSEWHERE = (
@@ -282,7 +282,7 @@ class _Text:
     def line(self, line: str) -> Iterator[Paragraph]:
         """Takes a line; gives the paragraph that it ends."""
         stripped = sanitize(line).strip()
-        item = _BULLET.match(stripped)
+        item = re.match(_BULLET, stripped)
         if item or not stripped:
             yield from self.ended()
         if not stripped:
@@ -325,7 +325,7 @@ def _line(text: str) -> str:
     return sanitize_line(text, _TEXT_LIMIT)
 
 
-_NUMBERED = re.compile(r"\d{1,3}[.)] ")
+_NUMBERED = r"\d{1,3}[.)] "
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -412,7 +412,7 @@ def _paragraph(paragraph: Paragraph) -> "RenderableType":
 
 def _mark(item: str) -> str:
     """The mark before a list item; a numbered one has its number."""
-    return "" if _NUMBERED.match(item) else "-"
+    return "" if re.match(_NUMBERED, item) else "-"
 
 
 def _indented(code: Code) -> Iterator[str]:

@@ -18,14 +18,13 @@ from modelrunner.wire import parse_json
 
 _MIB = 1024 * 1024
 _NAME = 200
-_DRIVER_LINE = re.compile(r"(.+?)\s*,\s*(\d{1,12})\s*,\s*(\d{1,12})\s*(?:,\s*([0-9A-Fa-f:.]+))?\s*")
-_SERVER_LINE = re.compile(r"\s+(\w+\[.*?\]|[^:]+): (.*) \((\d{1,12}) MiB, (\d{1,12}) MiB free\)\s*")
-_PCI = re.compile(r"(?:([0-9a-f]+):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])")
+_DRIVER_LINE = r"(.+?)\s*,\s*(\d{1,12})\s*,\s*(\d{1,12})\s*(?:,\s*([0-9A-Fa-f:.]+))?\s*"
+_SERVER_LINE = r"\s+(\w+\[.*?\]|[^:]+): (.*) \((\d{1,12}) MiB, (\d{1,12}) MiB free\)\s*"
+_PCI = r"(?:([0-9a-f]+):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])"
 _BACKENDS = {"mtl": "metal"}
-_INTEGRATED = re.compile(
-    r"intel(?!.*(?:\b[ab]\d{2,3}m?\b|data center))"
-    r"|radeon(?:\(tm\))? (?:vega )?(?:\d+ )?(?:graphics|\d{3}m)\b",
-    re.IGNORECASE,
+_INTEGRATED = (
+    r"(?i)intel(?!.*(?:\b[ab]\d{2,3}m?\b|data center))"
+    r"|radeon(?:\(tm\))? (?:vega )?(?:\d+ )?(?:graphics|\d{3}m)\b"
 )
 """Names of GPUs without memory of their own, for lists that do not answer."""
 
@@ -33,7 +32,7 @@ _INTEGRATED = re.compile(
 def of_driver(lines: Sequence[str], backend: str, source: str) -> Iterator[Device]:
     """Lines of name, total MiB, free MiB, and a PCI address or none."""
     for line in lines:
-        match = _DRIVER_LINE.fullmatch(line)
+        match = re.fullmatch(_DRIVER_LINE, line)
         if match and int(match[2]):
             total, free = int(match[2]) * _MIB, int(match[3]) * _MIB
             yield _gpu(match[1], backend, total, free, source, pci=match[4] or "")
@@ -61,17 +60,17 @@ def of_ggml(lines: Sequence[str], source: str) -> Iterator[Device]:
 def of_llama_server(lines: Sequence[str], source: str) -> Iterator[Device]:
     """What `llama-server --list-devices` prints."""
     for line in lines:
-        match = _SERVER_LINE.fullmatch(line)
+        match = re.fullmatch(_SERVER_LINE, line)
         if match and int(match[3]):
             total, free = int(match[3]) * _MIB, int(match[4]) * _MIB
             backend = _backend(match[1])
-            shared = backend == "metal" or _INTEGRATED.search(match[2]) is not None
+            shared = backend == "metal" or re.search(_INTEGRATED, match[2]) is not None
             yield _gpu(match[2], backend, total, free, source, shared=shared, handle=match[1])
 
 
 def pci_address(text: str) -> str:
     """A PCI address as Linux writes it, in lower case; empty for another text."""
-    match = _PCI.fullmatch(text.strip().lower())
+    match = re.fullmatch(_PCI, text.strip().lower())
     if match is None:
         return ""
     return f"{int(match[1] or '0', 16):04x}:{match[2]}:{match[3]}.{match[4]}"

@@ -16,9 +16,7 @@ _MAKERS = {
     "intel": re.compile(r"\bintel|\barc\b", re.IGNORECASE),
 }
 _MAKER_OF = {"cuda": "nvidia", "rocm": "amd", "metal": "apple"}
-_BRANDS = re.compile(
-    r"\((?:r|tm|c)\)|\([^)]*\)|\b(?:nvidia|amd|radeon|geforce|intel|graphics)\b", re.IGNORECASE
-)
+_BRANDS = r"(?i)\((?:r|tm|c)\)|\([^)]*\)|\b(?:nvidia|amd|radeon|geforce|intel|graphics)\b"
 _NEAR = 0.1
 """Totals of one device differ by this part at most: drivers keep some for themselves."""
 
@@ -100,7 +98,7 @@ def maker_of(device: Device) -> str:
 
 def _core(name: str) -> str:
     """The name without brands, what stands in brackets, and case."""
-    return " ".join(_BRANDS.sub(" ", name).casefold().split())
+    return " ".join(re.sub(_BRANDS, " ", name).casefold().split())
 
 
 def _joined(known: Device, other: Device) -> Device:

@@ -19,13 +19,13 @@ _GIB, _MIB = 1024**3, 1024**2
 _NEAR = 0.13
 """How far the size in a name may be from what a driver shows, as a fraction."""
 
-_COUNT = re.compile(r"(\d{1,2}) ?[x*] ?(.{2,})", re.IGNORECASE)
-_COUNT_BEHIND = re.compile(r"(.{2,}) [x*] ?(\d{1,2})", re.IGNORECASE)
-_SIZE = re.compile(r"\d+(?:\.\d+)? ?[kmgt]i?b?", re.IGNORECASE)
-_HOST = re.compile(r"(?:ram|host|cpu|memory) ?[:=] ?(.+)", re.IGNORECASE)
-_IN_NAME = re.compile(r"(\d+)g(?:i?b)?")
-_ASIDE = re.compile(r"\([^)]*\)|[®™]| w/.*| / .*")
-_BRANDS = re.compile(
+_COUNT = r"(?i)(\d{1,2}) ?[x*] ?(.{2,})"
+_COUNT_BEHIND = r"(?i)(.{2,}) [x*] ?(\d{1,2})"
+_SIZE = r"(?i)\d+(?:\.\d+)? ?[kmgt]i?b?"
+_HOST = r"(?i)(?:ram|host|cpu|memory) ?[:=] ?(.+)"
+_IN_NAME = r"(\d+)g(?:i?b)?"
+_ASIDE = r"\([^)]*\)|[®™]| w/.*| / .*"
+_BRANDS = (
     r"nvidia|geforce|amd|radeon|instinct|tesla|intel|apple|jetson|graphics|gpu|generation|edition"
     r"|workstation|server|max-q|sxm\d?|pcie|hbm\w*|data|center|series|with|oem|processor"
 )
@@ -70,7 +70,7 @@ def devices_by_name(text: str) -> list[Device]:
     gpus: list[Device] = []
     host = shared = 0
     for part in _parts(text):
-        matched = _HOST.fullmatch(part)
+        matched = re.fullmatch(_HOST, part)
         if matched:
             host += _size(matched[1], part)
             continue
@@ -116,17 +116,17 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _counted(part: str) -> tuple[int, str]:
-    before = _COUNT.fullmatch(part)
+    before = re.fullmatch(_COUNT, part)
     if before and int(before[1]) and _key(part) not in _KNOWN:
         return int(before[1]), before[2]
-    behind = _COUNT_BEHIND.fullmatch(part)
+    behind = re.fullmatch(_COUNT_BEHIND, part)
     if behind and int(behind[2]) and _key(part) not in _KNOWN:
         return int(behind[2]), behind[1]
     return 1, part
 
 
 def _size(text: str, part: str) -> int:
-    if not _SIZE.fullmatch(text):
+    if not re.fullmatch(_SIZE, text):
         raise UnknownDeviceError(part, None)
     size = parse_size(text)
     if not size:
@@ -135,8 +135,8 @@ def _size(text: str, part: str) -> int:
 
 
 def _words(name: str) -> list[str]:
-    words = re.split(r"[\s/_,-]+", _ASIDE.sub(" ", name.casefold().replace("max-q", " ")))
-    return [word for word in words if word and not _BRANDS.fullmatch(word)]
+    words = re.split(r"[\s/_,-]+", re.sub(_ASIDE, " ", name.casefold().replace("max-q", " ")))
+    return [word for word in words if word and not re.fullmatch(_BRANDS, word)]
 
 
 def _key(name: str) -> str:
@@ -145,13 +145,13 @@ def _key(name: str) -> str:
 
 def _named(name: str) -> tuple[list[Device], int]:
     """The GPUs of a name or a size, and the bytes of the host's memory that they share."""
-    if _SIZE.fullmatch(name) and _key(name) not in _KNOWN:
+    if re.fullmatch(_SIZE, name) and _key(name) not in _KNOWN:
         size = _size(name, name)
         return [Device(f"GPU of {name}", "gpu", size, size, "cuda")], 0
     words = _words(name)
     key = "".join(words)
-    sizes = [int(found[1]) for found in map(_IN_NAME.fullmatch, words) if found]
-    plain = "".join(word for word in words if not _IN_NAME.fullmatch(word))
+    sizes = [int(part[1]) for word in words if (part := re.fullmatch(_IN_NAME, word))]
+    plain = "".join(word for word in words if not re.fullmatch(_IN_NAME, word))
     found = next(filter(None, map(_KNOWN.get, _spellings(key))), None)
     if found is not None:
         shown, backend, size, shared = found

@@ -196,7 +196,7 @@ _POST_NORMS = {"post_attention_norm.weight", "post_ffw_norm.weight"}
 attention."""
 
 _SIGMOID = 2
-_LAYER = re.compile(r"^.*\bblk\.\d+\.")
+_LAYER = r"^.*\bblk\.\d+\."
 
 
 def is_known(architecture: str) -> bool:
@@ -233,7 +233,7 @@ def wiring_of(hyper: Hyperparameters, tensors: Mapping[str, TensorInfo]) -> Wiri
     )
     if not tensors:
         return wiring
-    suffixes = {_LAYER.sub("", name): tensor for name, tensor in tensors.items()}
+    suffixes = {re.sub(_LAYER, "", name): tensor for name, tensor in tensors.items()}
     has_norm = "ffn_norm.weight" in suffixes
     wiring = replace(
         wiring,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from modelrunner.gguf.header import Array, Header
 from modelrunner.memory.model.hyperparameters import Hyperparameters
 
-_NUMBER = re.compile(r"^blk\.(\d{1,9})\.")
+_NUMBER = r"^blk\.(\d{1,9})\."
 _BY_LAYER = ("attention.head_count", "attention.head_count_kv", "feed_forward_length")
 """Keys whose arrays llama.cpp takes only with a value for each layer."""
 _SHARED_LAYERS = ("hrm.layers_per_stack",)
@@ -31,7 +31,7 @@ def contradiction(header: Header, shards: Sequence[Header] = ()) -> str | None:
         int(match[1])
         for part in (header, *shards)
         for tensor in part.tensors
-        if (match := _NUMBER.match(tensor.name))
+        if (match := re.match(_NUMBER, tensor.name))
     ]
     expected = layers - hyper.count("nextn_predict_layers")
     shared = any(hyper.count(key) for key in _SHARED_LAYERS)

@@ -28,8 +28,8 @@ _NORMS_BETWEEN = {
 """Without any of these, attention and the feed-forward network work side by side."""
 
 _NORMS = ("attn_norm.weight", *sorted(_NORMS_BETWEEN))
-_RECURRENT = re.compile(r"^blk\.(\d{1,9})\.(?:ssm_|shortconv\.|time_mix_)")
-_FUSED = re.compile(r"^blk\.(\d{1,9})\.attn_qkv\.weight$")
+_RECURRENT = r"^blk\.(\d{1,9})\.(?:ssm_|shortconv\.|time_mix_)"
+_FUSED = r"^blk\.(\d{1,9})\.attn_qkv\.weight$"
 _DOWN = ("down", "down_exps")
 _USUAL_PERIOD = 4
 _IMAGE_AXES = 4
@@ -108,16 +108,16 @@ def has_delta_gates(tensors: Tensors) -> bool:
 
 def recurrent_layers(tensors: Tensors) -> set[int]:
     """Numbers of the layers with the tensors of a recurrence."""
-    found = {int(match[1]) for name in tensors if (match := _RECURRENT.match(name))}
+    found = {int(match[1]) for name in tensors if (match := re.match(_RECURRENT, name))}
     return found or lightning_layers(tensors)
 
 
 def lightning_layers(tensors: Tensors) -> set[int]:
     """Layers with lightning attention: a gate and one matrix, where others have three."""
     apart = any(name.endswith(".attn_q.weight") for name in tensors)
-    if not apart or any(_RECURRENT.match(name) for name in tensors):
+    if not apart or any(re.match(_RECURRENT, name) for name in tensors):
         return set()
-    fused = {int(match[1]) for name in tensors if (match := _FUSED.match(name))}
+    fused = {int(match[1]) for name in tensors if (match := re.match(_FUSED, name))}
     return {i for i in fused if f"blk.{i}.attn_gate.weight" in tensors}
 
 

@@ -27,7 +27,7 @@ from modelrunner.memory.model.wiring import Wiring
 
 ShapeSource = Literal["header", "config", "card"]
 
-_EXPERTS = re.compile(r"ffn_(?:up|down|gate|gate_up)_(?:ch|)exps")
+_EXPERTS = r"ffn_(?:up|down|gate|gate_up)_(?:ch|)exps"
 """Names of the tensors of experts, as llama.cpp's `--n-cpu-moe` has them."""
 
 _LOOKUPS = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
@@ -190,7 +190,7 @@ def _bytes_by_layer(sizes: Mapping[str, int], layers: int) -> list[tuple[int, in
         number = _number(name)
         if number is not None and number < layers:
             whole[number] += size
-            if _EXPERTS.search(name):
+            if re.search(_EXPERTS, name):
                 experts[number] += size
                 largest[number] = max(largest[number], size)
     return [*zip(whole, experts, largest, strict=True)]

@@ -65,7 +65,7 @@ _MERGED = {
 _WITH_RMS_NORMS = {"pixtral", "qwen2.5vl_merger", "lightonocr", "gemma4v", "mimovl", "dots_ocr"}
 _TURNED_TWICE = {"pixtral", "lightonocr", "kimivl", "llama4"}
 _TURNED = {"qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger", "glm4v", "mimovl", "ling3vl"}
-_PROJECTION = re.compile(r"mm\.(?!a\.).*weight$")
+_PROJECTION = r"mm\.(?!a\.).*weight$"
 _SHUFFLED = {"idefics3", "internvl", "kimivl", "kimik25", "lfm2", "pixtral"}
 _COLORS = 3
 _IMAGE_AXES = 4
@@ -328,7 +328,7 @@ def _projected(graph: Graph, vision: _Vision, current: Tensor) -> Tensor:
         current = graph.new(current.shape, graph.new(current.shape, current))
     for name, shape in vision.shapes.items():
         count = prod(current.shape)
-        if not _PROJECTION.match(name) or not shape[1:] or not shape[0] or count % shape[0]:
+        if not re.match(_PROJECTION, name) or not shape[1:] or not shape[0] or count % shape[0]:
             continue
         rows = graph.reshape(current, shape[0], count // shape[0])
         current = graph.same(graph.same(graph.new((shape[1], count // shape[0]), rows)))

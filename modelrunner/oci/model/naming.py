@@ -14,7 +14,7 @@ from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.layers import Layer, Role
 
-SHARD = re.compile(r"(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.IGNORECASE)
+SHARD = r"(?i)(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf"
 _DEFAULT_NAMES = {
     Role.PROJECTOR: PurePosixPath("mmproj.gguf"),
     Role.TEMPLATE: PurePosixPath("template.jinja"),
@@ -25,7 +25,7 @@ _DEFAULT_NAMES = {
 
 def shard_names(name: str) -> list[str] | None:
     """The names of all shards of the set that a file's name is of; None where it is of none."""
-    match = SHARD.fullmatch(name)
+    match = re.fullmatch(SHARD, name)
     if match is None:
         return None
     # bounded: five digits, see `SHARD`
@@ -103,7 +103,7 @@ def _name_weights(weights: list[Layer]) -> list[Layer]:
     shards = [
         (match, layer)
         for layer in unique
-        if layer.path is not None and (match := SHARD.fullmatch(layer.path.name)) is not None
+        if layer.path is not None and (match := re.fullmatch(SHARD, layer.path.name)) is not None
     ]
     if shards and len(shards) == len(unique):
         return _ordered_shards(shards)

@@ -12,7 +12,7 @@ from modelrunner.wire import parse_json
 
 _MAX_COMPONENT = 255
 _MAX_PATH = 1024
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = r"[A-Za-z]:"
 
 
 def checked_path(text: str) -> PurePosixPath:
@@ -28,7 +28,7 @@ def checked_path(text: str) -> PurePosixPath:
         and sanitize(text) == text
         and not any(mark in text for mark in "\\\t\n")
         and not path.is_absolute()
-        and not _DRIVE.match(text)
+        and not re.match(_DRIVE, text)
         and path.parts
         and all(_is_component(part) for part in path.parts)
     )

@@ -36,7 +36,7 @@ from modelrunner.wire import parse_json
 MAX_OBSERVATIONS = 128
 """How many are kept, the latest ones."""
 
-_BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
+_BUFFER = r"(\S+) +(model|KV|RS|compute|output) buffer size\s*=\s*(\d+(?:\.\d+)?) MiB"
 _REPACKED = ("REPACK", "AARCH64", "AMX", "KLEIDIAI")
 """Names of the buffers with weights repacked for a CPU."""
 
@@ -189,7 +189,7 @@ def reported_bytes(log: str, weights: int | None = None) -> Reported | None:
         log: What it has logged.
         weights: Bytes of the weights, where known: mapped ranges may overlap.
     """
-    found = _BUFFER.findall(log)
+    found = re.findall(_BUFFER, log)
     if not {kind for _, kind, _ in found} >= _NECESSARY:
         return None
     mapped = repacked = other = 0.0

@@ -1,6 +1,5 @@
 """What a command works with does not change; what differs for one run is another context."""
 
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ def context(invocation: Invocation, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("field", ["options", "console", "workspace"])
 def test_no_field_of_a_context_can_be_set(context: Context, field: str) -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(context, field, None)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         context.options.offline = True  # type: ignore[misc]
 
 
