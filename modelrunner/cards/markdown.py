@@ -73,7 +73,8 @@ def sections(text: str) -> tuple[Section, ...]:
     lines: list[str] = []
     source: list[str] = []
     for line, is_code in _lines(text):
-        fits = not is_code and len(line) <= HEADING_LIMIT
+        # most lines are no heading, which a look at their characters says faster than a pattern
+        fits = "#" in line and not is_code and len(line) <= HEADING_LIMIT
         heading = re.fullmatch(_HEADING, line) if fits else None
         if heading is None:
             source.append(line)
@@ -104,8 +105,9 @@ def code_at(lines: Sequence[str], number: int) -> tuple[tuple[str, ...], int] | 
 
 def table_at(lines: Sequence[str], number: int) -> tuple[Table, int] | None:
     """The table whose header a line is, and the number of the line behind it."""
-    following = lines[number + 1] if number + 1 < len(lines) else ""
-    if not _is_row(lines[number]) or not _is_separator(following):
+    if not _is_row(lines[number]) or number + 1 == len(lines):
+        return None
+    if not _is_separator(lines[number + 1]):
         return None
     columns = _cells(lines[number])
     end = number + 2
@@ -133,12 +135,18 @@ def without_marks(text: str) -> str:
 
 def plain(cell: str) -> str:
     """A cell's text: links by their label, no trailing footnote mark, no marks of emphasis."""
-    text = re.sub(_LINK, r"\1", cell.translate(_SPACES)).strip()
-    text = text.rstrip(_MARKS).strip()
+    text = _plain_spaces(cell)
+    if "[" in text:
+        text = re.sub(_LINK, r"\1", text)
+    text = text.strip().rstrip(_MARKS).strip()
     for mark in ("**", "__"):
         if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
             text = text[len(mark) : -len(mark)].strip()
     return text
+
+
+def _plain_spaces(text: str) -> str:
+    return text if text.isascii() and "\t" not in text else text.translate(_SPACES)
 
 
 def label(cell: str) -> str:
@@ -202,6 +210,9 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
             continue
         fences = fences and fence is None
         number += 1
+        if not comments or "<!--" not in line:
+            yield line, False
+            continue
         kept, position = "", 0
         while comments and (start := line.find("<!--", position)) >= 0:
             kept += line[position:start]
@@ -218,7 +229,8 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _fence(line: str) -> re.Match[str] | None:
-    return re.fullmatch(_FENCE, line) if len(line) <= LINE_LIMIT else None
+    is_one = ("```" in line or "~~~" in line) and len(line) <= LINE_LIMIT
+    return re.fullmatch(_FENCE, line) if is_one else None
 
 
 def _end_of_fence(lines: Sequence[str], number: int, marks: str) -> int | None:
@@ -269,8 +281,7 @@ def _is_separator(line: str) -> bool:
 
 
 def _cells(line: str) -> tuple[str, ...]:
-    row = line.translate(_SPACES).strip()
-    row = row.removeprefix("|")
+    row = _plain_spaces(line).strip().removeprefix("|")
     if row.endswith("|") and not row.endswith("\\|"):
         row = row[:-1]
     return tuple(

@@ -28,9 +28,19 @@ def catalog():
     return Catalog(FOLDER)
 
 
+@pytest.fixture(scope="module")
+def cards(catalog):
+    return {name: catalog.find(name) for name in catalog.names()}
+
+
+def test_the_catalog_has_a_card_for_each_model_that_there_are_facts_of(catalog, cards):
+    assert sorted(cards) == sorted(FACTS)
+    assert [card.name for card in catalog.cards()] == sorted(FACTS)
+
+
 @pytest.mark.parametrize("name", FACTS)
-def test_a_card_reads_back_as_its_facts(catalog, name):
-    card, facts = catalog.find(name), FACTS[name]
+def test_a_card_reads_back_as_its_facts(cards, name):
+    card, facts = cards[name], FACTS[name]
     assert card.title == facts["title"]
     assert card.latest == facts["latest"]
     attributes = card.attributes.to_dict()
@@ -51,19 +61,19 @@ def test_a_card_reads_back_as_its_facts(catalog, name):
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_every_oddity_of_a_card_is_said_in_it(catalog, name):
-    card = catalog.find(name)
+def test_every_oddity_of_a_card_is_said_in_it(cards, name):
+    card = cards[name]
     text = card.text.replace("`", "")
-    others = (other for other in catalog.cards() if other.name != name)
+    others = (other for other in cards.values() if other.name != name)
     odd = [*card.warnings, *(sentence for other in others for sentence in compare(card, other))]
     assert [sentence for sentence in odd if sentence.replace("`", "") not in text] == []
     assert ("## Doubtful facts" in card.text) == bool(odd)
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_every_card_has_the_same_form(catalog, name):
-    text = catalog.find(name).text
-    assert catalog.find(name).description
+def test_every_card_has_the_same_form(cards, name):
+    text = cards[name].text
+    assert cards[name].description
     order = ("## Description", "## Characteristics", "## Available model variants")
     order += ("## Considerations", "<!-- doubts -->", "## Links")
     places = [text.find(heading) for heading in order]
@@ -126,8 +136,8 @@ def weights(shape):
 
 
 @pytest.mark.parametrize(("name", "reference"), ONE_TYPE)
-def test_the_size_of_a_file_with_one_tensor_type_follows_from_the_shape(catalog, name, reference):
-    card = catalog.find(name)
+def test_the_size_of_a_file_with_one_tensor_type_follows_from_the_shape(cards, name, reference):
+    card = cards[name]
     variant = card.variant(reference)
     shape = card.shape_of(variant)
     expected = weights(shape) * BITS[variant.quantization] / 8
