@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
-from tests.support.sources import nodes, tree
+from tests.support.sources import called, nodes, tree
 
 ODD: Mapping[str, str] = {
     r"\b(?:is|are|was|were) no\b": "invalid, unknown, missing, not found, not a valid X",
@@ -181,7 +181,7 @@ def _silent(source: Sequence[ast.AST]) -> Iterator[ast.expr]:
         for statement in getattr(node, "body", None) or () if not _is_expression(node) else ():
             if isinstance(statement, ast.Expr) and not _is_help(node):
                 yield statement.value
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re."):
+        if isinstance(node, ast.Call) and called(node).startswith("re."):
             for argument in node.args:
                 yield from (inner for inner in ast.walk(argument) if isinstance(inner, ast.expr))
 
