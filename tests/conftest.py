@@ -58,7 +58,7 @@ _OURS = (
 )
 
 
-_REAL = ("docker", "gpu", "registry", "slow")
+_REAL = {"docker", "gpu", "registry", "slow"}
 """Marks of tests that are `real` by what they need."""
 
 
@@ -75,15 +75,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what `make test` leaves to `make test-real`, and what one worker is to have alone."""
     for item in items:
-        model = item.get_closest_marker("model")
-        long = model is not None and not model.kwargs.get("short", False)
-        if long or any(item.get_closest_marker(name) for name in _REAL):
+        # the closest of each name: all of them are looked at once, for there are ten thousand tests
+        marks = {mark.name: mark for mark in reversed([*item.iter_markers()])}
+        long = "model" in marks and not marks["model"].kwargs.get("short", False)
+        if long or not _REAL.isdisjoint(marks):
             item.add_marker("real")
             # they wait for compilers, package indexes and models, on machines that others use too
-            if item.get_closest_marker("timeout") is None:
+            if "timeout" not in marks:
                 item.add_marker(pytest.mark.timeout(900))
         # one daemon for all of its tests
-        if item.get_closest_marker("docker"):
+        if "docker" in marks:
             item.add_marker(pytest.mark.xdist_group("docker"))
 
 

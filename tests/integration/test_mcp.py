@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from tests.support.gguf import tiny_gguf
 from tests.support.openai_server import OpenAIServer, calls, says
 from tests.support.waiting import alive, wait_until
 
-pytest.importorskip("mcp", reason="MCP servers need the package mcp")
+# the servers and the bridge import it: that takes seconds
+pytestmark = pytest.mark.skipif(find_spec("mcp") is None, reason="MCP servers need the package mcp")
 
 SERVER = """
 import os, subprocess, sys, time

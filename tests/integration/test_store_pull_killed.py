@@ -14,7 +14,6 @@ from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
-WEIGHTS = b"GGUF" + random.Random(3).randbytes(64 * MIB)[4:]
 
 
 @pytest.mark.slow
@@ -22,7 +21,8 @@ WEIGHTS = b"GGUF" + random.Random(3).randbytes(64 * MIB)[4:]
 def test_a_pull_killed_again_and_again_leaves_a_working_store_and_is_finished_by_the_next(
     cli, tmp_path
 ):
-    chance, artifact = random.Random(11), docker_artifact(WEIGHTS, license=b"free")
+    weights = b"GGUF" + random.Random(3).randbytes(64 * MIB)[4:]
+    chance, artifact = random.Random(11), docker_artifact(weights, license=b"free")
     with Registry() as registry:
         registry.add(artifact, "ai/m", tags=["1"])
         name = registry.reference("ai/m:1")
