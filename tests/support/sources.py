@@ -67,12 +67,17 @@ def nodes(text: str) -> list[ast.AST]:
     return found
 
 
-def sources(*without: str) -> list[Source]:
-    """All modules but some."""
-    found = [
+@cache
+def _all() -> list[Source]:
+    return [
         Source(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8"))
         for path in sorted(PACKAGE.rglob("*.py"))
     ]
+
+
+def sources(*without: str) -> list[Source]:
+    """All modules but some."""
+    found = _all()
     left = [source for source in found if source.name not in without]
     assert len(left) == len(found) - len(without), "a module that is left out is not there"
     return left

@@ -1,6 +1,7 @@
 """Headers of architectures of every kind, as llama.cpp plans for them."""
 
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,10 +26,15 @@ def load_of(row):
     return Load(row["context"], row["kv_type"], row["sequences"], row["ubatch"])
 
 
+@cache
+def header_of(name):
+    return header(DESCRIBED[name])
+
+
 @pytest.fixture(scope="module", params=sorted(DESCRIBED))
 def planned(request):
     """Estimates for all uses of a model, each with what llama.cpp plans."""
-    shape = ModelShape.from_header(header(DESCRIBED[request.param]))
+    shape = ModelShape.from_header(header_of(request.param))
     return [(estimate(shape, load_of(row)), row) for row in ROWS[request.param]]
 
 
@@ -48,7 +54,7 @@ def test_the_plan_is_in_the_range_and_within_one_percent_where_the_graph_is_repl
 
 
 def test_latent_attention_without_flash_attention_is_what_llama_cpp_plans():
-    shape = ModelShape.from_header(header(DESCRIBED["kimi-k2-1t"]))
+    shape = ModelShape.from_header(header_of("kimi-k2-1t"))
     assert estimate(shape, Load(16384, flash_attention=False)).compute == 2407538720
 
 
@@ -78,4 +84,4 @@ def test_the_list_of_architectures_is_that_of_the_installed_llama_cpp():
 
 @pytest.mark.parametrize("name", sorted(DESCRIBED))
 def test_a_model_that_llama_cpp_plans_for_does_not_contradict_itself(name: str) -> None:
-    assert contradiction(header(DESCRIBED[name])) is None
+    assert contradiction(header_of(name)) is None
