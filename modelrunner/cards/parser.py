@@ -130,7 +130,12 @@ def _links(parts: Sequence[Section]) -> tuple[Link, ...]:
 
 
 def _footnotes(parts: Sequence[Section]) -> tuple[tuple[str, str], ...]:
-    lines = (line.strip() for part in parts for line in part.lines if len(line) <= LINE_LIMIT)
+    lines = (
+        line.strip()
+        for part in parts
+        for line in part.lines
+        if ":" in line and len(line) <= LINE_LIMIT
+    )
     found = (re.fullmatch(_FOOTNOTE, line) for line in lines)
     return tuple(dict.fromkeys((match[1], match[2]) for match in found if match))
 

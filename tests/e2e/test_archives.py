@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.mounts import small_disk as mounted
 from tests.support.stores import put
+from tests.support.waiting import wait_until
 
 NAME = "docker.io/ai/tiny:1"
 
@@ -291,11 +291,11 @@ def test_a_load_that_is_ended_names_nothing_and_the_next_one_does(
     assert process.stderr is not None
     process.stdin.write(saved[:-12_000])
     process.stdin.flush()
-    # the manifest is in the store by then
     assert b"started" in process.stderr.readline()
-    time.sleep(0.2)
+    # the manifest is in the store by then, and of the weights what has come
+    wait_until(lambda: [*away.store.layout.ingest.glob("*.partial")])
     process.send_signal(number)
-    process.wait(10)
+    process.wait(60)
     process.stdin.close()
     process.stderr.close()
     assert process.returncode != 0

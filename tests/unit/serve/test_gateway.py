@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -192,7 +193,7 @@ def test_a_model_is_loaded_by_the_first_request_and_only_once() -> None:
 def test_a_client_that_leaves_while_a_model_loads_does_not_stop_the_load() -> None:
     runtime = Scripted(load_s=0.5)
     with gateway(runtime, ONE) as running:
-        leave_at_once(running.url)
+        leave(running.url, once=lambda: bool(runtime.starts))
         wait_until(lambda: running.states() == {"ai/one:latest": "loaded"})
         wait_until(lambda: in_progress(running) == 0)
         assert not runtime.last.answers.requests
@@ -261,8 +262,7 @@ def test_openais_client_does_not_ask_again_where_a_model_cannot_be_loaded() -> N
 def test_the_end_does_not_wait_for_a_load() -> None:
     runtime = Scripted(load_s=600)
     with gateway(runtime, ONE) as running:
-        leave_at_once(running.url)
-        wait_until(lambda: bool(runtime.starts))
+        leave(running.url, once=lambda: bool(runtime.starts))
 
 
 # Room.
@@ -569,14 +569,15 @@ def answers(url: str) -> bool:
     return True
 
 
-def leave_at_once(url: str) -> None:
+def leave(url: str, once: Callable[[], bool]) -> None:
+    """Asks, and leaves without an answer once something has happened."""
     with socket.create_connection(address(url), timeout=10) as client:
         body = b'{"messages": []}'
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
-        time.sleep(0.1)
+        wait_until(once)
 
 
 def metrics(running: object) -> bytes:

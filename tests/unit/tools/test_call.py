@@ -2,13 +2,13 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from modelrunner.tools.call import call
 from modelrunner.tools.tool import Tool
+from tests.support.waiting import alive, until
 
 
 def tool(program: str) -> Tool:
@@ -82,23 +82,18 @@ def test_what_a_tool_says_on_stderr_for_ever_is_not_kept_and_not_shown(capfd) ->
 
 
 def _ends(pid: int) -> bool:
-    for _ in range(50):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
+    return until(lambda: not alive(pid), 20)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
 def test_a_tool_that_takes_memory_is_refused_it() -> None:
+    # what calls it sets the limit as soon as it has started it
     program = (
-        "import mmap\ntry:\n mmap.mmap(-1, 5 << 30)\nexcept (OSError, MemoryError):\n print('no')"
+        "import mmap, resource\n"
+        "while resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY: pass\n"
+        "try:\n mmap.mmap(-1, 5 << 30)\nexcept (OSError, MemoryError):\n print('no')"
     )
-    done = call(tool(f"import time; time.sleep(0.2)\n{program}"), "{}")
+    done = call(tool(program), "{}", deadline_s=60)
     assert (done.succeeded, done.text) == (True, "no")
 
 
