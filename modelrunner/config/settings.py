@@ -3,7 +3,6 @@
 See `modelrunner.config.file` for what the file says.
 """
 
-import hashlib
 import os
 import re
 import stat
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from modelrunner.config.file import read_config, read_mirrors, read_registries
 from modelrunner.errors import ConfigError
@@ -27,8 +26,7 @@ _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no
 _HF_TRUE = ("1", "ON", "YES", "TRUE")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One value, and who says so."""
 
     name: str
@@ -343,6 +341,9 @@ def _state_home(environ: Mapping[str, str], home: Path) -> tuple[Path, str]:
 
 def _state_name(home: Path) -> str:
     """Tells homes apart: each has servers and a history of its own."""
+    # few homes cannot be written to
+    import hashlib
+
     return f"modelrunner-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
 
 

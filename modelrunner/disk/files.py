@@ -1,7 +1,6 @@
 """Small file operations that must not leave half a file: written beside, flushed, renamed."""
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -247,6 +246,9 @@ def _machine() -> str:
     host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     with suppress(OSError):
         host += str(Path("/proc/self/ns/pid").readlink())
+    # most commands write nothing, and it loads OpenSSL
+    import hashlib
+
     return hashlib.sha256(os.fsencode(host)).hexdigest()[:8]
 
 

@@ -9,10 +9,10 @@ model in another) counts as a model where the repository has nothing but such fi
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from modelrunner.oci.model.naming import SHARD
 
@@ -36,8 +36,7 @@ class Kind(StrEnum):
         return self in {Kind.MODEL, Kind.DRAFT, Kind.VOCODER, Kind.COMPONENT}
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What a name says of a file.
 
     Attributes:

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import MalformedManifestError
+
+if TYPE_CHECKING:
+    import hashlib
 
 _DIGEST = r"sha256:([0-9a-f]{64})"
 _SHORT = 12
@@ -39,7 +41,9 @@ class Digest:
     @classmethod
     def of(cls, content: bytes) -> Self:
         """The digest of bytes in memory."""
-        return cls(sha256(content).hexdigest())
+        hasher = sha256()
+        hasher.update(content)
+        return cls(hasher.hexdigest())
 
     @property
     def short(self) -> str:
@@ -48,3 +52,11 @@ class Digest:
 
     def __str__(self) -> str:
         return f"sha256:{self.hex}"
+
+
+def sha256() -> "hashlib._Hash":
+    """Return what computes a digest of bytes, piece by piece."""
+    # most commands compute none, and it loads OpenSSL
+    import hashlib
+
+    return hashlib.sha256()

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -346,6 +345,9 @@ def _key(name: str, query: "DeviceQuery") -> str:
     # a variable may hide a device, or make a driver give up
     around = sorted(query.environ.items())
     facts = [name, query.command, query.build, around, fingerprint(MACHINE)]
+    # late: most machines have no GPU to remember
+    from hashlib import sha256
+
     return sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -1,14 +1,13 @@
 """What the configuration says of one registry."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HUB_ENDPOINT = "https://huggingface.co"
 """Where the Hugging Face Hub is."""
 ClientCertificate = str | tuple[str, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrySettings:
+class RegistrySettings(NamedTuple):
     """How a registry may be spoken to.
 
     Attributes:

@@ -8,9 +8,8 @@ A blob arrives in `ingest/<hex>.partial`, is hashed while it arrives, and gets i
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.disk.files import disk_errors, flush, sync_directory, temporary_beside
 from modelrunner.disk.inside import (
@@ -36,8 +35,7 @@ def _wait_in_silence() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A blob's file on its way into the store, locked for this process.
 
     Attributes:

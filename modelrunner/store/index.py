@@ -6,7 +6,8 @@ full reference. Changed under the store's lock and replaced in one step.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from modelrunner.disk.files import disk_errors, write_atomically
 from modelrunner.disk.inside import read_inside
@@ -18,8 +19,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.store.layout import Layout
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name of one model; another tool may have written it without a name.
 
     Attributes:

@@ -14,12 +14,11 @@ start. A stamp only saves time, so failing to write one is not a failure.
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from modelrunner.disk.files import write_lightly
 from modelrunner.disk.inside import open_content, read_inside
-from modelrunner.oci.digest import Digest
+from modelrunner.oci.digest import Digest, sha256
 from modelrunner.store.layout import Layout
 
 CHUNK = 4 * 1024 * 1024

@@ -549,7 +549,7 @@ def _is_published(entries: Iterable[Entry], digest: Digest) -> bool:
 
 
 def _noted(entry: Entry, digest: Digest) -> Entry:
-    return replace(entry, published=True) if entry.descriptor.digest == digest else entry
+    return entry._replace(published=True) if entry.descriptor.digest == digest else entry
 
 
 def _same_tag(name: Reference, wanted: Reference) -> bool:

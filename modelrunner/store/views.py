@@ -7,7 +7,6 @@ and renamed, so it is there whole or not at all.
 
 import errno
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ def ensure_view(layout: Layout, artifact: ModelArtifact) -> Path:
             while not _is_right(layout, artifact, folder) and not _swap(beside, folder):
                 pass
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside)
     return folder
 
 
@@ -167,10 +166,17 @@ def _swap(beside: Path, folder: Path) -> bool:
             folder.rename(stale)
         if stale.is_symlink():
             stale.unlink()
-        shutil.rmtree(stale, ignore_errors=True)
+        _remove(stale)
         return False
     return True
 
 
 def _temporary(folder: Path) -> Path:
     return folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{os.urandom(6).hex()}")
+
+
+def _remove(folder: Path) -> None:
+    # most commands make no view, and it loads every kind of compression
+    from shutil import rmtree
+
+    rmtree(folder, ignore_errors=True)

@@ -1,14 +1,13 @@
 """A blob written from its start to its end, hashed on the way."""
 
 import os
-from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest
+from modelrunner.oci.digest import Digest, sha256
 from modelrunner.store.stamps import CHUNK
 
 

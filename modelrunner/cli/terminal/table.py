@@ -5,7 +5,8 @@ are never cut, since people copy them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import NamedTuple
 
 from modelrunner.text import sanitize_line
 
@@ -14,8 +15,7 @@ _LONGEST_CELL = 200
 _SHORTEST_TEXT = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Rows under headings.
 
     Attributes:

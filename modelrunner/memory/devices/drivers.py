@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 from modelrunner.memory.devices.probe import text_of
@@ -18,6 +17,9 @@ _DRIVERS = ("usr/share/vulkan/icd.d/*", "usr/local/share/vulkan/icd.d/*", "etc/v
 
 def fingerprint(root: Path = Path("/")) -> str:
     """Return a text that is another one after what could change the devices of a runtime."""
+    # late: most machines have no GPU to remember
+    from hashlib import sha256
+
     return sha256("\n".join(_facts(root)).encode()).hexdigest()
 
 

@@ -3,9 +3,9 @@
 ModelPack calls weights, projectors and adapters alike "weight"; there the name decides.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
@@ -37,8 +37,7 @@ _DOCKER_ROLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer of a model; `path` is its place in the view, None where it has no name."""
 
     descriptor: Descriptor

@@ -6,7 +6,7 @@ manifests of Ollama, KitOps `pkg/lib/constants`, sigstore/cosign `pkg/types`, no
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci import media_types
@@ -18,8 +18,7 @@ _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MODEL_ANNOTATIONS = ("org.cnai.model.", "org.cncf.model.", "org.containers.type")
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     """Artifacts of one kind.
 
     Attributes:

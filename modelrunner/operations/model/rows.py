@@ -1,8 +1,8 @@
 """What `list` shows: the models of a store as rows of facts, out of manifest and config."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.config import ModelConfig
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from modelrunner.runtime.capabilities.facts import Capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One model; None is unknown. `problem` says why a damaged one has no facts."""
 
     id: str
@@ -67,7 +66,7 @@ def with_capabilities(store: Store, listed: Sequence[Row]) -> list[Row]:
     wanted = {row.id for row in listed if row.problem is None}
     models = [model for model in store.models() if str(model.digest) in wanted]
     known = dict(zip((str(model.digest) for model in models), capabilities_of(models), strict=True))
-    return [replace(row, capabilities=known.get(row.id)) for row in listed]
+    return [row._replace(capabilities=known.get(row.id)) for row in listed]
 
 
 def row_of(model: StoredModel) -> Row:
