@@ -6,6 +6,7 @@ that reads well but cannot be true is kept and named in `warnings`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 ShapeValue = int | bool | str | tuple[int, ...]
 Shape = Mapping[str, ShapeValue]
@@ -13,8 +14,7 @@ Shape = Mapping[str, ShapeValue]
 _NO_SHAPES: Mapping[str, Shape] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """The card's characteristics; `None` where the card has no such row or prints `-`."""
 
     provider: str | None = None
@@ -90,8 +90,7 @@ class Variant:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Benchmark:
+class Benchmark(NamedTuple):
     """One score; `values` has every column by its heading where the table compares several."""
 
     category: str | None
@@ -111,16 +110,14 @@ class Benchmark:
         return row
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """An address that the card points to, and what it calls it."""
 
     text: str
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class CardSection:
+class CardSection(NamedTuple):
     """A heading, its level from 1 (0 for what stands before any), and the Markdown below it."""
 
     level: int

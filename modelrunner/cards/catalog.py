@@ -6,9 +6,8 @@ lie beside this module in `data`; in a source checkout they lie in `cards` at th
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import CardNotFoundError
 from modelrunner.text import closest, did_you_mean
@@ -20,8 +19,7 @@ _HERE = Path(__file__).parent
 _NAME = r"(?a)[\w.-]+"
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """A directory of cards."""
 
     folder: Path

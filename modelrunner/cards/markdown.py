@@ -5,7 +5,7 @@ Every step is linear in the text and takes any text: what is not a heading, fenc
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A card has some 6 kB, and the longest row of a real table some 400 characters.
 LINE_LIMIT = 1 << 16
@@ -26,16 +26,14 @@ _SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f\t", " "))
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹⁰ⁱ"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A pipe table: the header's cells, then the rows'."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A heading with the lines up to the next one, and the headings that it stands under.
 
     Attributes:

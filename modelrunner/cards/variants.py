@@ -6,7 +6,8 @@ without VRAM is a file listing with decimal sizes; with it, `GB` and `MB` are po
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from modelrunner.cards import cells
 from modelrunner.cards.card import Variant, tag_of
@@ -33,8 +34,7 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class VariantsTable:
+class VariantsTable(NamedTuple):
     """What the variants section says.
 
     Attributes:

@@ -1,15 +1,14 @@
 """What stands before the tensor data of a GGUF file, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 from modelrunner.gguf.tensor_types import TENSOR_TYPES
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(NamedTuple):
     """An array among the values.
 
     Attributes:
@@ -26,8 +25,7 @@ class Array:
 Value = bool | int | float | str | Array
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """What the header says about one tensor.
 
     Attributes:
@@ -60,8 +58,7 @@ class TensorInfo:
         return self.elements // known.block * known.size if known else None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Everything before the tensor data.
 
     Attributes:

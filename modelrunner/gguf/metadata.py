@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.errors import MalformedGGUFError
 from modelrunner.gguf.file_types import file_type_name
@@ -26,8 +26,7 @@ _NO_POOLING = 0
 _MAX_ITEMS_IN_STRING_VALUES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What the header of a model says, over all of the model's files.
 
     Attributes:

@@ -6,7 +6,7 @@ whose logits are all kept, twice. That puts the truth, in most rows, between Siz
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelrunner.gguf.header import Header, TensorInfo
 from modelrunner.memory.estimate import Estimate
@@ -55,8 +55,7 @@ def estimate_from_card(vram_bytes: int | None, size_bytes: int, *, context: int)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CardFigures:
+class CardFigures(NamedTuple):
     """What a card prints of a file: both are binary sizes, whatever unit it says."""
 
     vram_bytes: int

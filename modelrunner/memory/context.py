@@ -4,8 +4,7 @@ The packager's context size counts before what the model was trained for and bef
 `run`, `serve`, `estimate` and `export` all take their default from `default_context`.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.memory.plan.load import PADDING, padded
 
@@ -17,8 +16,7 @@ DEFAULT_CEILING = 32768
 _LONGEST = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultContext:
+class DefaultContext(NamedTuple):
     """The longest context that a model gets by default; memory may allow less.
 
     Attributes:

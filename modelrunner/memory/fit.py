@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.memory.context import DEFAULT_CEILING
 from modelrunner.memory.devices.devices import Device
@@ -32,8 +32,7 @@ _GUESSES = 8
 """Points of a line that are tried before halves are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a device would hold.
 
     Attributes:
@@ -78,8 +77,7 @@ class Fit:
     host_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """Bytes that may be used, by place.
 
     Attributes:
@@ -115,8 +113,7 @@ class Budget:
         return max(self.gpu, self.host) if self.shared else self.gpu + self.host
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounds:
+class _Bounds(NamedTuple):
     """The least and the most that is needed, as a factor of what is computed."""
 
     low: float
@@ -128,8 +125,7 @@ class _Bounds:
         return cls(needed.low / max(computed, 1), most / max(computed, 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """A way to put a model into devices.
 
     Attributes:

@@ -6,7 +6,8 @@ for models whose memory cannot be cut at any token, states of each conversation 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from modelrunner.memory.devices.devices import Device
 from modelrunner.memory.fit import Fit
@@ -24,8 +25,7 @@ _CONVERSATIONS = 2
 """A conversation that comes back after another one of its length finds its prompt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retained:
+class Retained(NamedTuple):
     """The most that is kept.
 
     Attributes:

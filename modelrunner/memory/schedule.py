@@ -7,9 +7,10 @@ are copied to it, one operation after the other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 from modelrunner.memory.model.parts import Layer, Weights
 from modelrunner.memory.model.repeats import kept, layer_kinds
@@ -30,8 +31,7 @@ _HALF = 2
 _FULL = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where the weights are.
 
     Attributes:
@@ -84,8 +84,7 @@ def _shortened(shape: ModelShape, placement: Placement) -> tuple[ModelShape, Pla
     places = kept(keys)
     return (
         replace(shape, layers=tuple(layers[i] for i in places), weights=Weights(0)),
-        replace(
-            placement,
+        placement._replace(
             layers=(*(placement.layers[i] for i in places), placement.layers[-1]),
             expert_layers=sum(i < placement.expert_layers for i in places),
         ),

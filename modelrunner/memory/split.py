@@ -2,8 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 from modelrunner.memory.estimate import without_compute
 from modelrunner.memory.model.shape import ModelShape
@@ -12,8 +12,7 @@ from modelrunner.memory.plan.load import Load
 from modelrunner.memory.schedule import Placement, compute_by_device
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What a device holds.
 
     Attributes:
@@ -106,7 +105,7 @@ def shares_of(
     resident[0 if placed.gpus and layers_on_gpus(placed) else -1] += beside
     shares = [Share(*found) for found in zip(counts, resident, compute, strict=True)]
     experts = sum(layer.experts > 0 for layer in shape.layers[: placed.expert_layers])
-    return [*shares[:-1], replace(shares[-1], experts=experts)]
+    return [*shares[:-1], shares[-1]._replace(experts=experts)]
 
 
 def layers_on_gpus(placed: Placement) -> int:

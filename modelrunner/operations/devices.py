@@ -7,10 +7,10 @@ is kept until the runtime or a driver changes, since to ask takes up to a second
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.disk.files import write_lightly
 from modelrunner.disk.inside import read_inside
@@ -57,8 +57,7 @@ _INSTALL = "modelrunner runtimes install auto"
 _SMALL = 4 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Usable:
+class Usable(NamedTuple):
     """What one runtime can use of this machine.
 
     Attributes:
@@ -215,7 +214,7 @@ def narrowed(found: Usable, request: "LaunchRequest") -> tuple[Usable, "LaunchRe
         )
     hosts = (device for device in found.devices if device.kind == "host")
     unused = found.unused if not names and request.split_mode != "none" else ()
-    return replace(found, devices=(*gpus, *hosts), unused=unused), request
+    return found._replace(devices=(*gpus, *hosts), unused=unused), request
 
 
 def _device(found: Usable, name: str) -> Device:
@@ -297,8 +296,7 @@ def require_gpu_used(runtime: str, placement: "Placement | None") -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(NamedTuple):
     """The lists of devices that runtimes gave, by what they depend on."""
 
     kept: Path

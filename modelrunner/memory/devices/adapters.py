@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.memory.devices.listing import pci_address
 from modelrunner.memory.devices.probe import number_in, text_of
@@ -21,8 +20,7 @@ _CARVED_OUT = 4 << 30
 """Bytes of host memory that AMD's integrated GPUs have at most as their own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(NamedTuple):
     """A GPU by its node in `/dev/dri`.
 
     Attributes:

@@ -7,9 +7,10 @@ from their callers, as further probes.
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from modelrunner.memory.devices.device import Device, metal_share
 from modelrunner.memory.devices.host import host_memory
@@ -29,8 +30,7 @@ _NVIDIA_QUERY = (
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """A program that lists GPUs.
 
     Attributes:
@@ -46,8 +46,7 @@ class Probe:
     environ: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """All that was found.
 
     Attributes:

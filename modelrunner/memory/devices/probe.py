@@ -3,9 +3,8 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -17,8 +16,7 @@ _MOST = 1 << 20
 """Bytes of an answer; more is babble."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a program printed, or why there is nothing to go by.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What the shape of a model is made of: layers, experts, recurrences, weights."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Matrices = tuple[tuple[str, tuple[int, ...], int, int], ...]
 """Names of tensors within a layer, their shapes, and the bytes of each and of its bias."""
@@ -71,8 +71,7 @@ class Experts:
 RecurrenceKind = Literal["mamba", "short", "delta", "kda", "lightning", "rwkv"]
 
 
-@dataclass(frozen=True, slots=True)
-class StateSpace:
+class StateSpace(NamedTuple):
     """A recurrent layer's numbers; the first Mamba has no groups, and a rank for heads.
 
     Attributes:
@@ -110,8 +109,7 @@ class StateSpace:
         return self.inner * self.state
 
 
-@dataclass(frozen=True, slots=True)
-class Latent:
+class Latent(NamedTuple):
     """Multi-head latent attention: one compressed key for all heads, and no value, is cached."""
 
     rank: int
@@ -121,8 +119,7 @@ class Latent:
     query_rank: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Indexer:
+class Indexer(NamedTuple):
     """What scores all cached tokens, so that attention reads the best of them only.
 
     Attributes:
@@ -136,8 +133,7 @@ class Indexer:
     top: int
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(NamedTuple):
     """Bytes of the tensors, by where a runtime puts them; the layers know their own.
 
     Attributes:

@@ -113,7 +113,7 @@ class ModelShape:
 
     def with_adapter(self, size: int) -> "ModelShape":
         """The shape with an adapter (LoRA) beside its weights, whose file has this many bytes."""
-        weights = replace(self.weights, total=self.weights.total + size, adapter=size)
+        weights = self.weights._replace(total=self.weights.total + size, adapter=size)
         return replace(self, weights=weights)
 
     @property

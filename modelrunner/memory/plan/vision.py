@@ -9,8 +9,8 @@ image -> [patches] -> [in order] + positions -> layers -> [merged] -> [projectio
 """
 
 import re
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from modelrunner.gguf.header import Header
 from modelrunner.memory.model.hyperparameters import MAX_LAYERS, Hyperparameters
@@ -73,8 +73,7 @@ _LARGEST_SIDE = 1 << 14
 _HALF = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Vision:
+class _Vision(NamedTuple):
     """What the graph depends on.
 
     Attributes:

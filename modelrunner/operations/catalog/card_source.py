@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelrunner.cards.card import Card
 from modelrunner.cards.catalog import Catalog
@@ -30,8 +30,7 @@ FRESH_S = 24 * 3600.0
 _NAME_PARTS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCard:
+class FoundCard(NamedTuple):
     """A card, and where it was.
 
     Attributes:

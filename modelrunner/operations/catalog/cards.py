@@ -1,8 +1,9 @@
 """What the catalog offers: its variants filtered, sorted, compared with the memory there is."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from modelrunner.cards.card import Card, Variant
 from modelrunner.memory.card_estimate import CARD_CONTEXT, estimate_from_card
@@ -25,8 +26,7 @@ class Order(StrEnum):
     PARAMETERS = "parameters"
 
 
-@dataclass(frozen=True, slots=True)
-class CardFilter:
+class CardFilter(NamedTuple):
     """What is looked for; everything that is said has to hold.
 
     Attributes:
@@ -46,8 +46,7 @@ class CardFilter:
     order: Order = Order.NAME
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """One variant of one card; a card without variants is offered as such.
 
     Attributes:

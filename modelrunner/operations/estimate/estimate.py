@@ -204,7 +204,7 @@ class Estimator:
             shape = shape.with_adapter(artifact.adapter.descriptor.size)
         projector = artifact.projector
         size = projector.descriptor.size if projector else None
-        known = replace(facts, quantization=config.quantization)
+        known = facts._replace(quantization=config.quantization)
         return self._corrected(
             self._of_shape(known, shape, request, projector=size), artifact, request
         )
@@ -274,7 +274,7 @@ class Estimator:
         require_model(metadata, facts.name)
         if problem := contradiction(found.first, found.shards[1:]):
             raise MalformedGGUFError(f"{facts.name}: {problem}")
-        known = replace(facts, quantization=metadata.quantization, parameters=metadata.parameters)
+        known = facts._replace(quantization=metadata.quantization, parameters=metadata.parameters)
         return self._of_shape(known, found.shape, request, projector=found.projector_memory)
 
     def _of_shape(
@@ -321,10 +321,10 @@ def _as_packaged(request: EstimateRequest, config: Callable[[], ModelConfig]) ->
     if request.usual is not None:
         return request
     if request.context is None:
-        request = replace(request, packaged=config().context_size)
+        request = request._replace(packaged=config().context_size)
     if request.kv_type is None and request.kv_type_v is None:
         keys, values = packaged_cache(config())
-        request = replace(request, kv_type=keys, kv_type_v=values)
+        request = request._replace(kv_type=keys, kv_type_v=values)
     return request
 
 

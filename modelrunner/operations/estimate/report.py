@@ -1,8 +1,8 @@
 """What `estimate` is asked and what it answers: a use, and the memory that it takes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from modelrunner.memory.card_estimate import CARD_CONTEXT
 from modelrunner.memory.context import ContextSource
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 AskedSource = Literal["auto", "measured", "header", "config", "card"]
 
 
-@dataclass(frozen=True, slots=True)
-class EstimateRequest:
+class EstimateRequest(NamedTuple):
     """How the model would be used, and what the answer may rest on.
 
     Attributes:
@@ -50,8 +49,7 @@ class EstimateRequest:
     kv_type_v: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a model is called and is, as far as the source of an estimate says."""
 
     name: str
@@ -167,7 +165,7 @@ class Report:
                 "cpu_moe_layers": self.fit.cpu_moe_layers,
                 "max_context": self.fit.max_context,
                 "budget_bytes": self.fit.budget_bytes,
-                "devices": [asdict(held) for held in self.fit.devices],
+                "devices": [held._asdict() for held in self.fit.devices],
             },
             "retained": None if (kept := self.retained) is None else _retained(kept),
             "trained_context": self.trained,

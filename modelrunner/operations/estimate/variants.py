@@ -123,7 +123,7 @@ def variants(estimator: Estimator, text: str, request: EstimateRequest) -> Varia
     """
     reference = Reference.parse(text)
     card = estimator.card(text)
-    request = replace(request, usual=CARD_CONTEXT)
+    request = request._replace(usual=CARD_CONTEXT)
     try:
         source = estimator.source_for(reference)
         tags = source.tags(reference)

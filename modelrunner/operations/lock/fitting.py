@@ -46,9 +46,9 @@ class LockFitting:
         report = self.estimator().of_model(str(pinned), _request(wanted.fit))
         if report.fit.verdict not in ("fits", "partial", "maybe"):
             name = wanted.reference.short
-            raise does_not_fit(replace(report, facts=replace(report.facts, name=name)))
+            raise does_not_fit(replace(report, facts=report.facts._replace(name=name)))
 
 
 def _request(fit: Fit | None) -> EstimateRequest:
     request = EstimateRequest(usual=CARD_CONTEXT, source="header")
-    return request if fit is None else replace(request, context=fit.context, budget=fit.vram)
+    return request if fit is None else request._replace(context=fit.context, budget=fit.vram)

@@ -4,10 +4,9 @@ A remote header is read by ranges of the blob, some megabytes of many gigabytes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import MalformedGGUFError, RangesUnsupportedError
@@ -30,8 +29,7 @@ REMOTE_LIMIT = 16 * 1024 * 1024
 """How much of a remote header is read at most; the largest vocabularies need about that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(NamedTuple):
     """The headers of one model: all shards in order, and the sizes of what is loaded beside it.
 
     Attributes:
@@ -120,9 +118,9 @@ def _judged(
     except MalformedGGUFError as exc:
         problem = exc.message
     if problem is None:
-        return replace(found, projector=projector)
+        return found._replace(projector=projector)
     problem_line = f"{layer.path} is not used: {problem}"
-    return replace(found, projector_bytes=None, projector_problem=problem_line)
+    return found._replace(projector_bytes=None, projector_problem=problem_line)
 
 
 def _here(model: StoredModel, layer: Layer) -> Header:

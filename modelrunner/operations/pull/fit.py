@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import DoesNotFitError, ModelRunnerError, UsageError
 from modelrunner.memory.card_estimate import CARD_CONTEXT
@@ -48,8 +48,7 @@ class Fitting:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(NamedTuple):
     """The model to pull, and what there is to say of the choice.
 
     Attributes:
