@@ -7,7 +7,7 @@ time, and its errors become ours.
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ from modelrunner.cli.parser.completion import Completer, Offer, answer, asking_s
 from modelrunner.cli.parser.declared import (
     Argument,
     Declaration,
+    Option,
     Parameter,
     parameters_of,
 )
@@ -166,7 +167,7 @@ class CommandTable(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command whose usage line says `REF`, not `{REF}`: nobody types braces."""
+    """A command whose help has the layout of this program."""
 
     rest: str | None = None
     """The option that takes each word after `--`."""
@@ -180,7 +181,13 @@ class Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - see above
         """The words behind the command's name in its usage line."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        # the parser's own braces, brackets and dots around these differ from version to version
+        found = (
+            parameter.metavar or str(parameter.name).upper()
+            for parameter in self.get_params(ctx)
+            if parameter.param_type_name == "argument"
+        )
+        return ["[OPTIONS]", *found]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - see above
         """Writes arguments and options, those that every command has by themselves."""
@@ -285,7 +292,7 @@ def _reader_may_leave() -> Iterator[None]:
 def _usage(error: BaseException, arguments: Sequence[str]) -> UsageError:
     """Return the error for a mistake that the parser has found."""
     context = getattr(error, "ctx", None)
-    message = _text_of(error)
+    message = _with_value(error, _text_of(error), arguments)
     option = str(getattr(error, "option_name", "") or "")
     possible = getattr(error, "possibilities", None) or ()
     # of some mistakes the parser does not say in which command they are
@@ -295,6 +302,35 @@ def _usage(error: BaseException, arguments: Sequence[str]) -> UsageError:
         message_of(message if not option or not possible else str(getattr(error, "message", ""))),
         hint=hint_of(message, command, option, possible),
     )
+
+
+def _with_value(error: BaseException, message: str, words: Sequence[str]) -> str:
+    """Return a message about a value as Typer had it before 0.29: with the value, and its range."""
+    head, kind, fault = message.partition("Input should be ")
+    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    command = load(context.info_name) if context is not None else None
+    if not kind or parameter is None or command is None:
+        return message.replace(": Value error, ", ": ", 1)
+    value = _given(parameter.opts, words)
+    if fault.startswith("a valid "):
+        return f"{head}{value!r} is not a valid {'int' if 'integer' in fault else 'float'}"
+    declared = {entry.name: entry.declaration for entry in command.parameters()}
+    option = declared.get(parameter.name)
+    if not isinstance(option, Option):
+        return message
+    low = "" if option.min is None else f"{option.min}<="
+    high = "" if option.max is None else f"<={option.max}"
+    return f"{head}{value} is not in the range {low}x{high}"
+
+
+def _given(names: Collection[str], words: Sequence[str]) -> str:
+    """Return the last value of an option in a command line."""
+    value = ""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, text = word.partition("=")
+        if name in names:
+            value = text if equals else after
+    return value
 
 
 def _text_of(error: BaseException) -> str:

@@ -37,12 +37,26 @@ def parameters(ctx: Any, shared: Collection[str]) -> dict[str, list[tuple[str, s
         record = parameter.get_help_record(ctx)
         if record is None:
             continue
+        term = record[0]
         if parameter.param_type_name == "argument":
             title = "Arguments"
+            # not every version of the parser says the type behind it
+            term = parameter.metavar or term
         else:
             title = "Global options" if parameter.name in shared else "Options"
-        sections[title].append((record[0], sentence(record[1])))
+        sections[title].append((_choices(term), sentence(record[1])))
     return sections
+
+
+def usage_piece(piece: str) -> str:
+    """Return a word of a usage line: `REF` for `{REF}`, which nobody types, `[X]` for `[[X]]`."""
+    piece = piece.strip("{}")
+    return piece[1:-1] if piece.startswith("[[") and piece.endswith("]]") else piece
+
+
+def _choices(term: str) -> str:
+    """Return a term with its choices in the same brackets, whatever the parser's version."""
+    return re.sub(r"\[([\w-]+(?:\|[\w-]+)+)\]", r"<\1>", term)
 
 
 def write_section(formatter: Any, title: str, records: Iterable[tuple[str, str]]) -> None:  # noqa: ANN401 - see above
