@@ -174,23 +174,32 @@ class Workspace:
         self.require_registry(reference)
         return self.registries.source_for(reference)
 
-    def pusher(self, reference: "Reference", token: str, listener: "Listener") -> "Pusher":
+    def pusher(
+        self,
+        reference: "Reference",
+        token: str,
+        listener: "Listener",
+        limits: "Limits | None" = None,
+    ) -> "Pusher":
         """Return what pushes models to the registry of a name.
 
         Args:
             reference: The name.
             token: What the registry wants to see instead of our login; empty for our login.
             listener: Called with each event of a push.
+            limits: How many connections, and how many bytes a second.
 
         Raises:
             UnsupportedArtifactError: The place takes no models.
             NotInStoreError: The network is ruled out.
         """
         from modelrunner.operations.package.push import Pusher
+        from modelrunner.transfer.limits import Limits
 
         self.require_network("push")
         found = self.registries.with_token(reference, token) if token else self.registries
-        return Pusher(self.store, found.sink_for(reference), listener, found.backoff)
+        sink = found.sink_for(reference)
+        return Pusher(self.store, sink, listener, found.backoff, limits or Limits())
 
     @cached_property
     def guarded(self) -> bool:

@@ -16,6 +16,13 @@ ContextSize: TypeAlias = Annotated[
         " what fits, at most 32768).",
     ),
 ]
+LimitRate: TypeAlias = Annotated[
+    str | None, Option(metavar="RATE", help="Maximum bytes per second, such as 20M.")
+]
+CaFile: TypeAlias = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
+]
 LockedFile: TypeAlias = Annotated[
     Path | None,
     Option(

@@ -11,9 +11,6 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 
-OnSent = Callable[[int], None]
-"""Called with the number of bytes of a blob that were sent by now."""
-
 _CHUNK = 1024 * 1024
 
 
@@ -44,6 +41,23 @@ class BlobStream:
         view = memoryview(buffer)
         while count := self.readinto(view):
             yield bytes(view[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Outflow:
+    """How the bytes of a blob go out.
+
+    Attributes:
+        on_sent: Called with the number of bytes of the blob that were sent by now.
+        on_resumed: Called with the number of bytes that the registry has of an earlier try.
+        before: Called with the number of bytes that come next; may wait, and may raise.
+        block: The most bytes to send without asking; None for any number.
+    """
+
+    on_sent: Callable[[int], None]
+    on_resumed: Callable[[int], None]
+    before: Callable[[int], None]
+    block: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +136,26 @@ class Sink(Protocol):
         """Tries to take a blob over from another repository of the same registry."""
         ...
 
-    def push_blob(
-        self, reference: Reference, descriptor: Descriptor, path: Path, on_sent: OnSent
-    ) -> None:
-        """Sends a blob, streamed from a file."""
+    def upload(self, reference: Reference, descriptor: Descriptor, path: Path) -> "BlobUpload":
+        """The upload of a blob from a file."""
+        ...
+
+    def another(self) -> "Sink":
+        """The same place for another thread."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of its connections."""
         ...
 
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
         """Sends the manifest under the reference's tag, or by digest."""
+        ...
+
+
+class BlobUpload(Protocol):
+    """One blob on its way to a sink."""
+
+    def send(self, flow: Outflow) -> None:
+        """Send it; after a failure that may pass, what is missing of it."""
         ...

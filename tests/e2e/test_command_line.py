@@ -648,7 +648,7 @@ def imported(cli: CommandLine, arguments: list[str]) -> set[str]:
     return set(modules)
 
 
-def test_pull_does_without_the_client_that_a_push_uses(
+def test_pull_and_push_do_without_the_client_that_lists_tags(
     cli: CommandLine, registry: Registry, tiny: Artifact
 ) -> None:
     registry.add(tiny, "team/tiny", ["1"])
@@ -661,7 +661,8 @@ def test_pull_does_without_the_client_that_a_push_uses(
         assert client & modules == set()
     # what is there and named by its digest needs no request at all
     assert {*client, "requests"} & imported(cli, ["pull", pinned]) == set()
-    assert client <= imported(cli, ["push", name])
+    assert client & imported(cli, ["push", name]) == set()
+    assert client <= imported(cli, ["tags", registry.reference("team/tiny")])
 
 
 def test_windows_is_told_to_use_wsl() -> None:

@@ -288,17 +288,30 @@ def test_upload_to_another_host_carries_no_login(registry, tmp_path, store, ingr
         headers = {"Location": f"{elsewhere.url}/v2/x/blobs/uploads/1?state=2"}
         registry.answer(202, times=None, headers=headers, on="upload", method="POST")
         config = docker_config(tmp_path / "docker", {registry.host: ("me", "word")})
+        pulling, model = Pulling(store, config), make(store, ingredients)
         with pytest.raises(ModelRunnerError):
-            Pulling(store, config).push(make(store, ingredients), registry.reference("team/t:1"))
+            pulling.push(model, registry.reference("team/t:1"), connections=1)
         assert elsewhere.count("PUT") == 1
         assert elsewhere.requests[0].authorization is None
         assert elsewhere.requests[0].query["state"] == "2"
 
 
 def test_requests_of_a_push_share_a_connection(registry, pulling, ingredients):
-    pulling.push(make(pulling.store, ingredients), registry.reference("team/tiny:1"))
+    model = make(pulling.store, ingredients)
+    pulling.push(model, registry.reference("team/tiny:1"), connections=1)
     assert len(registry.requests) > 10
     assert registry.connections() == 1
+
+
+def test_push_has_no_more_connections_than_blobs_nor_than_four(registry, pulling, ingredients):
+    model = make(pulling.store, ingredients)
+    assert len(model.manifest.blobs) == 5
+    pulling.push(model, registry.reference("team/tiny:1"))
+    assert registry.connections() <= 4
+    registry.forget()
+    two = make(pulling.store, Ingredients(ingredients.weights), "docker.io/ai/two:1")
+    pulling.push(two, registry.reference("team/two:1"))
+    assert registry.connections() <= 2
 
 
 def test_damaged_blob_is_found_before_anything_is_sent(registry, pulling, ingredients):

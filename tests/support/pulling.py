@@ -22,6 +22,7 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.registries import Registries
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.store import Store, StoredModel
+from modelrunner.transfer.limits import Limits
 
 QUICK = Backoff(attempts=3, base_s=0.002, cap_s=0.004, longest_retry_after_s=0.5)
 Kind = TypeVar("Kind")
@@ -54,10 +55,19 @@ class Pulling:
         puller = Puller(self.store, places.source_for, self.events.append, self.backoff)
         return puller.pull(Reference.parse(text))
 
-    def push(self, model: StoredModel, text: str) -> Pushed:
+    def push(
+        self,
+        model: StoredModel,
+        text: str,
+        *,
+        connections: int | None = None,
+        rate: int | None = None,
+    ) -> Pushed:
         reference = Reference.parse(text)
         sink = self.places.sink_for(reference)
-        return Pusher(self.store, sink, self.events.append, self.backoff).push(model, reference)
+        limits = Limits(connections, rate)
+        pusher = Pusher(self.store, sink, self.events.append, self.backoff, limits)
+        return pusher.push(model, reference)
 
     def heard(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -1,4 +1,4 @@
-"""`modelrunner package` and `modelrunner push`."""
+"""`modelrunner package`."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,13 +15,11 @@ from modelrunner.cli.options import (
     TopP,
 )
 from modelrunner.cli.parser.declared import Argument, Option
-from modelrunner.cli.progress.select import progress
+from modelrunner.cli.steps.pushing import push_model, pushed_line, pushed_to_dict
 from modelrunner.errors import UsageError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.precedence import LaunchOptions
 from modelrunner.operations.package.package import Ingredients, package
-from modelrunner.operations.package.push import Pushed, to_push
-from modelrunner.store.store import StoredModel
 from modelrunner.units import format_size
 
 
@@ -128,46 +126,12 @@ def package_model(
     if not context.console.json:
         context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
     if push_:
-        pushed = _push(context, model, name)
-        value |= _pushed_to_dict(pushed)
+        pushed = push_model(context, model, name)
+        value |= pushed_to_dict(pushed)
         if not context.console.json:
-            context.console.print(_pushed_line(name, pushed))
+            context.console.print(pushed_line(name, pushed))
     if context.console.json:
         context.console.emit(value)
-
-
-@command(examples="  modelrunner push registry.example.com/team/model:1")
-def push(
-    context: Context,
-    reference: Annotated[
-        str, Argument(metavar="REF", help="Local model to push; its name says where.")
-    ],
-) -> None:
-    """Push a model to its registry. Blobs that the registry already has are skipped."""
-    model, name = to_push(context.store, reference)
-    pushed = _push(context, model, name)
-    if context.console.json:
-        context.console.emit({"reference": str(name), **_pushed_to_dict(pushed)})
-    else:
-        context.console.print(_pushed_line(name, pushed))
-
-
-def _push(context: Context, model: StoredModel, name: Reference) -> Pushed:
-    with progress(context.console, verb="pushing") as listener:
-        return context.workspace.pusher(name, "", listener).push(model, name)
-
-
-def _pushed_to_dict(pushed: Pushed) -> dict[str, object]:
-    return {
-        "digest": pushed.digest,
-        "uploaded_bytes": pushed.uploaded_bytes,
-        "skipped_bytes": pushed.skipped_bytes,
-    }
-
-
-def _pushed_line(name: Reference, pushed: Pushed) -> str:
-    sent, there = format_size(pushed.uploaded_bytes), format_size(pushed.skipped_bytes)
-    return f"{name.short}: {pushed.digest} ({sent} uploaded, {there} skipped)"
 
 
 def _created(epoch: str) -> datetime:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import Fit, LockedFile, RequireFit
+from modelrunner.cli.options import CaFile, Fit, LimitRate, LockedFile, RequireFit
 from modelrunner.cli.parser.declared import Argument, Option
+from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.views.pull import Result, RuntimeResult, print_failure, show_all, show_one
 from modelrunner.errors import ModelRunnerError, NotInStoreError, UsageError
 from modelrunner.operations.pull.outcome import Failed, Outcome
 from modelrunner.operations.pull.placement import Placement, folders
-from modelrunner.text import sanitize_line
-from modelrunner.units import SIZE_HINT, parse_size
 
 # late imports: where the store has all that a lock pins, nothing that downloads is loaded
 if TYPE_CHECKING:
@@ -75,9 +74,7 @@ def pull(
             help="Number of connections per download (default: adaptive).",
         ),
     ] = None,
-    limit_rate: Annotated[
-        str | None, Option(metavar="RATE", help="Maximum bytes per second, such as 20M.")
-    ] = None,
+    limit_rate: LimitRate = None,
     timeout: Annotated[
         float | None,
         Option(
@@ -86,10 +83,7 @@ def pull(
             help="Overall time limit in seconds; partial downloads are kept.",
         ),
     ] = None,
-    ca_file: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
-    ] = None,
+    ca_file: CaFile = None,
     also: Annotated[
         list[str] | None,
         Option(metavar="REF|URL", help="Additional source for the same content; can be repeated."),
@@ -115,15 +109,8 @@ def pull(
 ) -> None:
     """Download models, verify them and add them to the local store. Existing blobs are reused."""
     actions = _actions(context) if context.options.github else None
-    rate = _rate(limit_rate)
-    workspace = context.workspace if timeout is None else context.workspace.within(timeout)
-    if ca_file is not None:
-        if not ca_file.is_file():
-            raise UsageError(
-                f"--ca-file {sanitize_line(str(ca_file), 200)}: file not found",
-                hint="name a file with certificates in PEM format",
-            )
-        workspace = workspace.trusting(ca_file)
+    rate = bytes_per_second(limit_rate)
+    workspace = limited_workspace(context, timeout, ca_file)
     if also or lan or context.settings.lan:
         workspace = workspace.asking_also(also or (), lan=lan or context.settings.lan)
     # a policy's signatures are not asked for then either
@@ -342,15 +329,3 @@ def _warn_of_runtime(context: Context) -> None:
     found = unable(context.environ, context.settings.container_image, context.settings.runtimes)
     if found is not None:
         context.console.warn(f"{found.name} cannot run models: {found.detail}; {found.hint}")
-
-
-def _rate(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        rate = parse_size(text)
-    except ValueError as exc:
-        raise UsageError(f"--limit-rate: {exc}", hint=SIZE_HINT) from exc
-    if rate <= 0:
-        raise UsageError("--limit-rate must be greater than 0", hint=SIZE_HINT)
-    return rate

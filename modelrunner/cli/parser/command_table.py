@@ -40,7 +40,7 @@ COMMANDS = {
         "import_models:import_models", "Import GGUF files, or models of other programs."
     ),
     "export": Entry("export:export_model", "Write a deployment file (Compose, Kubernetes, ...)."),
-    "push": Entry("package:push", "Push a model to its registry."),
+    "push": Entry("push:push", "Push a model to its registry."),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),

@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
 
-from modelrunner.errors import AccessError, TransferError, UnauthorizedError, UsageError
+from modelrunner.errors import (
+    AccessError,
+    DeadlineError,
+    TransferError,
+    UnauthorizedError,
+    UsageError,
+)
 from modelrunner.events import (
     Advanced,
     Finished,
@@ -15,11 +22,16 @@ from modelrunner.events import (
     Verified,
     ignore,
 )
+from modelrunner.events import Event as PushEvent
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import OnSent, Sink
+from modelrunner.registry.source import Outflow, Sink
 from modelrunner.store.store import Store, StoredModel, missing
+from modelrunner.transfer.limits import Limits, Throttle
+
+CONNECTIONS = 4
+"""Blobs that are sent side by side: as many as other tools send."""
 
 
 def to_push(store: Store, text: str) -> tuple[StoredModel, Reference]:
@@ -57,12 +69,21 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Pusher:
-    """Pushes models out of one store."""
+    """Pushes models out of one store.
+
+    Attributes:
+        store: Where the models are.
+        sink: Where they go; other connections to it are made of it.
+        listener: Called with events, from several threads but never from two at once.
+        backoff: How often a blob is tried again, and until when.
+        limits: How many connections, and how many bytes a second.
+    """
 
     store: Store
     sink: Sink
     listener: Listener = ignore
     backoff: Backoff = field(default_factory=Backoff)
+    limits: Limits = field(default_factory=Limits)
 
     def push(self, model: StoredModel, reference: Reference) -> Pushed:
         """Sends a model: blobs first, the manifest last.
@@ -77,9 +98,8 @@ class Pusher:
             if self.store.blobs.state(blob) != "good":
                 raise missing(model, blob)
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
-        siblings = _siblings(model, reference)
         try:
-            uploaded = sum(self._push_blob(reference, blob, siblings) for blob in blobs)
+            uploaded = _Blobs(self, model, reference).push()
             self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
         except UnauthorizedError as exc:
             raise UnauthorizedError(
@@ -92,51 +112,162 @@ class Pusher:
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
         return Pushed(reference, str(manifest.digest), uploaded, manifest.total_bytes - uploaded)
 
-    def _push_blob(
-        self, reference: Reference, blob: Descriptor, siblings: Sequence[Reference]
-    ) -> int:
+
+class _StoppedError(Exception):
+    """Another blob could not be sent: this one is not needed any more."""
+
+
+class _Blobs:
+    """The blobs of one push, on several connections."""
+
+    def __init__(self, pusher: Pusher, model: StoredModel, reference: Reference) -> None:
+        self._store = pusher.store
+        self._sink = pusher.sink
+        self._listener = pusher.listener
+        self._backoff = pusher.backoff
+        self._throttle = Throttle(pusher.limits.rate)
+        self._reference = reference
+        self._siblings = _siblings(model, reference)
+        # the largest first, so that none of them is what all wait for at the end
+        self._left = sorted(model.manifest.blobs, key=lambda blob: blob.size)
+        self._connections = min(pusher.limits.connections or CONNECTIONS, len(self._left))
+        self._lock = Lock()
+        self._telling = Lock()
+        self._opened = Event()
+        self._stopped = Event()
+        self._uploaded = 0
+        self._error: BaseException | None = None
+
+    def push(self) -> int:
+        """Send what the registry does not have; how many bytes that was."""
+        others = [
+            Thread(target=self._work_beside, name=f"push-{number}", daemon=True)
+            for number in range(1, self._connections)
+        ]
+        for thread in others:
+            thread.start()
+        try:
+            self._work(self._sink)
+        except _StoppedError:
+            pass
+        except BaseException:
+            # the others end with their next piece, and are not waited for
+            self._stopped.set()
+            raise
+        finally:
+            self._opened.set()
+        for thread in others:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._uploaded
+
+    def _work_beside(self) -> None:
+        # the first answer settles how the registry is spoken to, and with which login
+        self._opened.wait()
+        sink = None
+        try:
+            if self._left and not self._stopped.is_set():
+                sink = self._sink.another()
+                self._work(sink)
+        except _StoppedError:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - the thread that waits raises it
+            with self._lock:
+                self._error = self._error or exc
+            self._stopped.set()
+        finally:
+            if sink is not None:
+                sink.close()
+
+    def _work(self, sink: Sink) -> None:
+        while not self._stopped.is_set():
+            with self._lock:
+                if not self._left:
+                    return
+                blob = self._left.pop()
+            sent = self._push_blob(sink, blob)
+            with self._lock:
+                self._uploaded += sent
+
+    def _push_blob(self, sink: Sink, blob: Descriptor) -> int:
         digest, title = str(blob.digest), blob.digest.short
-        if self.sink.has_blob(reference, blob.digest) or self._mount(reference, blob, siblings):
-            self.listener(Started(digest, blob.size, blob.size, title))
-            self.listener(Skipped(digest, blob.size, title))
+        there = sink.has_blob(self._reference, blob.digest)
+        self._opened.set()
+        if there or self._mount(sink, blob):
+            self._tell(Started(digest, blob.size, blob.size, title))
+            self._tell(Skipped(digest, blob.size, title))
             return 0
-        self.listener(Started(digest, blob.size, 0, title))
-        attempt = 0
+        self._tell(Started(digest, blob.size, 0, title))
+        self._upload(sink, blob)
+        self._tell(Verified(digest, blob.size))
+        return blob.size
+
+    def _upload(self, sink: Sink, blob: Descriptor) -> None:
+        upload = sink.upload(self._reference, blob, self._store.blobs.path(blob.digest))
+        attempt, kept = 0, 0
+
+        def resumed(offset: int) -> None:
+            nonlocal attempt, kept
+            if offset > kept:
+                # a line that breaks again and again, but gets on
+                attempt, kept = 0, offset
+            self._tell(Advanced(str(blob.digest), blob.size, offset))
+
+        flow = Outflow(
+            on_sent=lambda done: self._tell(Advanced(str(blob.digest), blob.size, done)),
+            on_resumed=resumed,
+            before=self._before,
+            block=self._throttle.block,
+        )
         while True:
             try:
-                self.sink.push_blob(
-                    reference, blob, self.store.blobs.path(blob.digest), self._tick(blob)
-                )
+                upload.send(flow)
             except TransferError as exc:
+                if self._stopped.is_set():
+                    raise _StoppedError from exc
                 attempt += 1
-                delay = self.backoff.delay(attempt, exc)
+                delay = self._delay(attempt, exc)
                 if delay is None:
                     raise
-                self.listener(Retrying(digest, exc.message, attempt, delay))
-                self.backoff.sleep(delay)
+                self._tell(Retrying(str(blob.digest), exc.message, attempt, delay))
+                self._backoff.sleep(min(delay, self._backoff.remaining_s()))
             else:
-                self.listener(Verified(digest, blob.size))
-                return blob.size
+                return
 
-    def _mount(self, reference: Reference, blob: Descriptor, siblings: Sequence[Reference]) -> bool:
+    def _delay(self, attempt: int, error: TransferError) -> float | None:
+        if isinstance(error, DeadlineError):
+            return None
+        try:
+            self._backoff.remaining_s()
+        except DeadlineError as exc:
+            raise self._backoff.timed_out(error.message) from exc
+        return self._backoff.delay(attempt, error)
+
+    def _before(self, count: int) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
+        self._backoff.remaining_s()
+        self._throttle.take(count)
+
+    def _mount(self, sink: Sink, blob: Descriptor) -> bool:
         """Whether the registry could take the blob from a repository that it has it in."""
         try:
             return any(
-                self.sink.mount_blob(reference, blob.digest, sibling.repository)
-                for sibling in siblings
+                sink.mount_blob(self._reference, blob.digest, sibling.repository)
+                for sibling in self._siblings
             )
         except (AccessError, TransferError):
             # a favour that was refused: the upload tells what is wrong, if anything is
             return False
 
-    def _tick(self, blob: Descriptor) -> OnSent:
-        def tick(position: int) -> None:
-            self.listener(Advanced(str(blob.digest), blob.size, position))
+    def _tell(self, event: PushEvent) -> None:
+        with self._telling:
+            if not self._stopped.is_set():
+                self._listener(event)
 
-        return tick
 
-
-def _siblings(model: StoredModel, reference: Reference) -> list[Reference]:
+def _siblings(model: StoredModel, reference: Reference) -> Sequence[Reference]:
     """Other repositories of the same registry that may have the blobs: to mount from."""
     found = {
         name.repository: name

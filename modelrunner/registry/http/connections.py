@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.net import IPAddress, ip_of
+from modelrunner.registry.http.file_body import FileSlice
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -32,9 +33,15 @@ def judged_adapter(judge: Judge) -> "HTTPAdapter":
         def _new_conn(self) -> socket.socket:
             return _connect(self, super()._new_conn, judge)
 
+        def send(self, data: Any) -> None:  # noqa: ANN401 - as http.client has it
+            _send(self, data, super().send)
+
     class Encrypted(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _connect(self, super()._new_conn, judge)
+
+        def send(self, data: Any) -> None:  # noqa: ANN401 - as http.client has it
+            _send(self, data, super().send)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -48,6 +55,13 @@ def judged_adapter(judge: Judge) -> "HTTPAdapter":
             self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
 
     return Adapter()
+
+
+def _send(connection: Any, data: Any, send: Callable[[Any], None]) -> None:  # noqa: ANN401
+    if isinstance(data, FileSlice):
+        data.send(connection.sock)
+    else:
+        send(data)
 
 
 def _connect(

@@ -9,11 +9,11 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
 from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
@@ -24,6 +24,7 @@ from modelrunner.registry.http.destinations import Reached, check_redirect, orig
 from modelrunner.registry.http.encodings import as_meant, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.errors import network_errors
+from modelrunner.registry.http.file_body import FileBody
 from modelrunner.registry.http.responses import BODY_LIMIT
 from modelrunner.registry.http.tokens import Form, Headers, Tokens
 from modelrunner.wire import parse_json
@@ -49,7 +50,7 @@ def new_session() -> "requests.Session":
     return session
 
 
-Content = bytes | BinaryIO | None
+Content = bytes | FileBody | None
 CONNECT_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 30.0
 _PROBE_S = 3.0
@@ -128,8 +129,6 @@ class Exchange:
         if answer is None:
             # no login to answer with: the registry's 401 is the answer
             return response
-        if content is not None and not isinstance(content, bytes):
-            content.seek(0)
         return self._follow(
             method, self._endpoint.current(url), {**sent, "Authorization": answer}, content
         )
@@ -178,8 +177,6 @@ class Exchange:
             finish(response)
         _log.info("%s speaks TLS", self._endpoint.authority)
         guess.scheme, guess.settled = "https", True
-        if content is not None and not isinstance(content, bytes):
-            content.seek(0)
         return self._once(method, self._endpoint.current(url), headers, content)
 
     def _asks_for_tls(self, response: "requests.Response", url: str) -> bool:
@@ -222,7 +219,8 @@ class Exchange:
             response = self._session.request(
                 method,
                 url,
-                data=content,
+                # the slices of a file are not bytes to the types, and sent by our connections
+                data=cast("Iterable[bytes] | None", content),
                 # an encoding would make ranges and sizes mean something else
                 headers={"Accept-Encoding": "identity", **headers},
                 stream=True,

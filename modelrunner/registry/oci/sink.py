@@ -1,56 +1,75 @@
 """An OCI registry as a sink: blobs and manifests go up."""
 
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
-from modelrunner.errors import RequestTooLargeError
+from modelrunner.disk.inside import open_content
+from modelrunner.errors import RegistryAnswerError, RequestTooLargeError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.registry.http.exchange import Content
+from modelrunner.registry.http.file_body import FileBody
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry
-from modelrunner.registry.source import OnSent
+from modelrunner.registry.oci.uploads import Session, Uploads
+from modelrunner.registry.source import Outflow
+
+CHUNK = 16 * 1024 * 1024
+"""Bytes of a chunk: below what proxies usually take, above what registries ask for at least."""
+
+
+@dataclass
+class _Found:
+    """What was found out about a registry: known to all connections to it.
+
+    Attributes:
+        in_chunks: Whether it, or a proxy in front of it, has refused a blob in one request.
+    """
+
+    in_chunks: bool = False
 
 
 class OciSink(OciRegistry):
     """One registry that may be written to. Not to be shared between threads."""
 
-    _in_chunks = False
-    """Whether it, or a proxy in front of it, has refused a blob in one request."""
+    _found: _Found | None = None
+
+    @property
+    def found(self) -> _Found:
+        """What is known of the registry by now."""
+        if self._found is None:
+            self._found = _Found()
+        return self._found
+
+    def another(self) -> "OciSink":
+        """The same registry for another thread."""
+        other = OciSink(
+            self.endpoint,
+            self._credentials,
+            backoff=self._backoff,
+            known=self._known,
+            read_timeout_s=self._read_timeout_s,
+        )
+        other._found = self.found
+        return other
 
     def has_blob(self, reference: Reference, digest: Digest) -> bool:
         """Whether the repository has the blob."""
-        client = self._client(reference, reference.short, rights="pull,push")
-        return self._backoff.run(lambda: client.has_blob(digest))
+        uploads = self._uploads(reference, reference.short)
+        return self._backoff.run(lambda: uploads.has_blob(digest))
 
     def mount_blob(self, reference: Reference, digest: Digest, repository: str) -> bool:
         """Asks the registry to take the blob over from another of its repositories."""
-        client = self._client(
-            reference,
-            reference.short,
-            rights="pull,push",
-            more_scope=scope_of(repository, "pull"),
-        )
-        return client.mount_blob(digest, repository)
+        scope = scope_of(repository, "pull")
+        return self._uploads(reference, reference.short, scope).mount_blob(digest, repository)
 
-    def push_blob(
-        self, reference: Reference, descriptor: Descriptor, path: Path, on_sent: OnSent
-    ) -> None:
-        """Uploads a blob in one streamed request; in chunks where that is too large.
-
-        Raises:
-            AccessError, TransferError: The registry does not take it.
-        """
+    def upload(self, reference: Reference, descriptor: Descriptor, path: Path) -> "Upload":
+        """The upload of a blob, which can be tried until it is done."""
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        client = self._client(reference, what, rights="pull,push")
-        if not self._in_chunks:
-            try:
-                client.push_blob(descriptor, path, on_sent)
-            except RequestTooLargeError:
-                self._in_chunks = True
-            else:
-                return
-        client.push_in_chunks(descriptor, path, on_sent)
+        return Upload(self._uploads(reference, what), self.found, descriptor, path)
 
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
         """Uploads a manifest under the reference's tag.
@@ -58,5 +77,93 @@ class OciSink(OciRegistry):
         Raises:
             AccessError, TransferError: The registry does not take it.
         """
-        client = self._client(reference, reference.short, rights="pull,push")
-        client.push_manifest(manifest, reference.tag or str(manifest.digest))
+        uploads = self._uploads(reference, reference.short)
+        uploads.put_manifest(manifest, reference.tag or str(manifest.digest))
+
+    def _uploads(self, reference: Reference, what: str, more_scope: str = "") -> Uploads:
+        return Uploads(
+            self._exchange,
+            self.endpoint,
+            reference.repository,
+            scope=f"{scope_of(reference.repository, 'pull,push')} {more_scope}".strip(),
+            error_of=lambda response: self._error(response, what),
+        )
+
+
+class Upload:
+    """One blob on its way to a registry: in one request, in chunks where that is too large.
+
+    A try that broke is continued by the next one where the registry reports what it has.
+    """
+
+    def __init__(self, uploads: Uploads, found: _Found, descriptor: Descriptor, path: Path) -> None:
+        self._uploads = uploads
+        self._found = found
+        self._descriptor = descriptor
+        self._path = path
+        self._broken: Session | None = None
+
+    def send(self, flow: Outflow) -> None:
+        """Upload the blob, or what the registry does not have of it since the last try.
+
+        Raises:
+            AccessError, TransferError: The registry does not take it, or not now.
+        """
+        with open_content(self._path) as file:
+            if self._broken is not None and self._resumed(self._broken, file, flow):
+                return
+            self._from_start(file, flow)
+
+    def _resumed(self, session: Session, file: FileIO, flow: Outflow) -> bool:
+        """Whether an upload that broke could be brought to its end."""
+        received = self._uploads.received(session)
+        if received == 0 or received > self._descriptor.size:
+            # maybe its end has come, and only the answer was lost
+            return self._uploads.has_blob(self._descriptor.digest)
+        flow.on_resumed(received)
+        try:
+            self._append(session, file, received, flow)
+        except RegistryAnswerError:
+            # it does not take it that way: once more from the start
+            self._broken = None
+            return False
+        return True
+
+    def _from_start(self, file: FileIO, flow: Outflow) -> None:
+        size = self._descriptor.size
+        if not self._found.in_chunks:
+            session = self._begin()
+            try:
+                content = self._body(file, 0, size, flow)
+                self._uploads.finish(session, self._descriptor.digest, content)
+            except RequestTooLargeError:
+                self._found.in_chunks = True
+            else:
+                return
+        self._append(self._begin(), file, 0, flow)
+
+    def _begin(self) -> Session:
+        self._broken = self._uploads.begin()
+        return self._broken
+
+    def _append(self, session: Session, file: FileIO, begin: int, flow: Outflow) -> None:
+        size = self._descriptor.size
+        while begin < size:
+            end = size
+            if self._found.in_chunks:
+                end = min(size, begin + max(CHUNK, session.least))
+            try:
+                body = self._body(file, begin, end, flow)
+                self._uploads.append(session, body, begin, end)
+            except RequestTooLargeError:
+                if self._found.in_chunks:
+                    raise
+                self._found.in_chunks = True
+            else:
+                begin = end
+        self._uploads.finish(session, self._descriptor.digest)
+
+    def _body(self, file: FileIO, begin: int, end: int, flow: Outflow) -> Content:
+        if begin == end:
+            return b""
+        return FileBody(file, begin, end, before=flow.before, after=flow.on_sent, block=flow.block)

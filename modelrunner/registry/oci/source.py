@@ -1,7 +1,6 @@
 """An OCI registry as a source: manifests and blobs, over our exchange.
 
-What is not hot (tags, and all of a push) is asked for by the client of `oras`, over the same
-exchange: see `oras_client`.
+Tags are listed by the client of `oras`, over the same exchange: see `oras_client`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -267,16 +266,12 @@ class OciRegistry:
     def _url(self, reference: Reference, kind: str, name: str) -> str:
         return f"{self.endpoint.base}/v2/{reference.repository}/{kind}/{name}"
 
-    def _client(
-        self, reference: Reference, what: str, *, rights: str = "pull", more_scope: str = ""
-    ) -> "OrasClient":
+    def _client(self, reference: Reference, what: str) -> "OrasClient":
         """The client of `oras` for one operation on a repository.
 
         Args:
             reference: The model.
             what: What is asked for, as people name it.
-            rights: To the repository.
-            more_scope: Rights to another one.
         """
         # takes longer than a pull may, and a pull does without
         from modelrunner.registry.oci.oras_client import OrasClient
@@ -285,7 +280,7 @@ class OciRegistry:
             self._exchange,
             self.endpoint,
             reference.repository,
-            scope=f"{scope_of(reference.repository, rights)} {more_scope}".strip(),
+            scope=scope_of(reference.repository, "pull"),
             error_of=lambda response: self._error(response, what),
         )
 

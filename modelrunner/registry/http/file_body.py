@@ -1,0 +1,110 @@
+"""Part of a file as the body of a request: in large pieces, by the kernel where that can be.
+
+`requests` and `http.client` read a file in blocks of 16 KiB, at which the sender waits for itself
+more than for the network. Here the body is a sequence of slices. Our connections hand a slice to
+the kernel where they are plain (`sendfile`: the bytes are never copied into this process); others,
+those through a proxy for one, iterate over its bytes.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from io import FileIO
+from socket import socket
+from ssl import SSLSocket
+
+from modelrunner.errors import CorruptStoreError
+
+PIECE = 1024 * 1024
+"""Bytes that are read at once where the kernel cannot send a file by itself."""
+
+_SLICE = 8 * PIECE
+"""Bytes between two reports of progress."""
+
+
+class FileBody:
+    """Bytes of an open file from `begin` to `end`; each iteration starts again.
+
+    Args:
+        file: The file; its position is not kept.
+        begin: The first byte.
+        end: The one after the last.
+        before: Called with the size of each slice before it is sent; may wait, and may raise.
+        after: Called after each slice with the position that was reached.
+        block: The size of slices; None for one that is efficient.
+    """
+
+    def __init__(
+        self,
+        file: FileIO,
+        begin: int,
+        end: int,
+        *,
+        before: Callable[[int], None],
+        after: Callable[[int], None],
+        block: int | None = None,
+    ) -> None:
+        self._file = file
+        self._begin = begin
+        self._end = end
+        self._before = before
+        self._after = after
+        self._block = block or _SLICE
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    def __iter__(self) -> Iterator["FileSlice"]:
+        position = self._begin
+        while position < self._end:
+            count = min(self._block, self._end - position)
+            self._before(count)
+            yield FileSlice(self._file, position, count)
+            position += count
+            self._after(position)
+
+
+class FileSlice:
+    """Some bytes of a file, on their way."""
+
+    def __init__(self, file: FileIO, offset: int, count: int) -> None:
+        self._file = file
+        self._offset = offset
+        self._count = count
+
+    def __iter__(self) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(PIECE, self._count)))
+        offset, end = self._offset, self._offset + self._count
+        while offset < end:
+            count = self._read(buffer[: end - offset], offset)
+            if not count:
+                raise _shorter(self._file)
+            yield buffer[:count]
+            offset += count
+
+    def send(self, connection: socket) -> None:
+        """Send it over a connection: by the kernel where nothing is encrypted on the way.
+
+        Raises:
+            CorruptStoreError: The file has become shorter.
+            OSError: The connection is lost.
+        """
+        if isinstance(connection, SSLSocket):
+            for piece in self:
+                connection.sendall(piece)
+        elif connection.sendfile(self._file, self._offset, self._count) != self._count:
+            raise _shorter(self._file)
+
+    def _read(self, buffer: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [buffer], offset)
+        self._file.seek(offset)
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def _shorter(file: FileIO) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"{file.name} became shorter while it was sent",
+        hint="run `modelrunner verify`, and pull the model again if it is damaged",
+    )
