@@ -3,8 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,6 @@ HI: list[Any] = [{"role": "user", "content": "hi"}]
 TOOL: Any = {"type": "function", "name": "now", "parameters": {"type": "object", "properties": {}}}
 CHAT_TOOL: Any = {"type": "function", "function": {k: TOOL[k] for k in ("name", "parameters")}}
 CLAUDE_TOOL: Any = {"name": "now", "input_schema": TOOL["parameters"]}
-NODE = Path(os.environ.get("MODELRUNNER_NODE_CLIENTS", "/var/cache/modelrunner-ci/node"))
-"""A directory with the packages from npm in `node_modules`."""
 
 
 class Place(BaseModel):
@@ -37,20 +35,26 @@ class Place(BaseModel):
     city: str
 
 
-@pytest.fixture(scope="module")
-def server(fixture_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+@contextmanager
+def clients_server(fixture_home: Path, folder: Path) -> Iterator[Endpoint]:
     """One server for all clients: a model that answers, one that calls tools, one for vectors."""
-    home = tmp_path_factory.mktemp("clients") / "home"
+    home = folder / "home"
     shutil.copytree(fixture_home / "store", home / "store", copy_function=os.link)
     environ = {
         "PATH": os.environ["PATH"],
-        "HOME": str(home.parent / "user"),
+        "HOME": str(folder / "user"),
         "MODELRUNNER_HOME": str(home),
         "MODELRUNNER_RUNTIME": "xllamacpp",
     }
     models = (SMOLLM2, CALLER, VECTORS)
     options = ("--api-key", KEY, "--context", "1024", "--parallel", "2")
     with serving(CommandLine(home, environ), *models, *options) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def server(fixture_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with clients_server(fixture_home, tmp_path_factory.mktemp("clients")) as endpoint:
         yield endpoint
 
 
@@ -234,192 +238,3 @@ def test_llama_index(url: str) -> None:
     assert "Paris" in plain.complete("The capital of France is").text
     vectors = embeddings.OpenAILikeEmbedding(model_name=VECTORS, api_base=url, api_key=KEY)
     assert len(vectors.get_text_embedding_batch(["a", "b"])) == 2
-
-
-def test_pydantic_ai(url: str) -> None:
-    ai = pytest.importorskip("pydantic_ai", reason="pydantic-ai is not installed")
-    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
-    from pydantic_ai.providers.openai import OpenAIProvider
-
-    provider = OpenAIProvider(base_url=url, api_key=KEY)
-    settings: Any = {"temperature": 0, "max_tokens": 60}
-    for kind in (OpenAIChatModel, OpenAIResponsesModel):
-        model = kind(SMOLLM2, provider=provider)
-        agent = ai.Agent(model, model_settings=settings)
-        assert "Paris" in agent.run_sync(QUESTION).output
-        native = ai.Agent(model, model_settings=settings, output_type=ai.NativeOutput(Place))
-        assert native.run_sync("Where is the Louvre?").output.city
-
-
-def test_instructor(url: str) -> None:
-    instructor = pytest.importorskip("instructor", reason="instructor is not installed")
-    openai = pytest.importorskip("openai")
-    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=120) as own:
-        client = instructor.from_openai(own, mode=instructor.Mode.JSON_SCHEMA)
-        place = client.chat.completions.create(
-            model=SMOLLM2,
-            response_model=Place,
-            messages=[{"role": "user", "content": "Where is the Louvre?"}],
-            temperature=0,
-            max_tokens=60,
-            max_retries=0,
-        )
-    assert place.city
-
-
-# Libraries for Node.
-
-OPENAI_JS = """
-import OpenAI from "openai";
-const baseURL = process.env.URL + "/v1";
-const client = new OpenAI({ baseURL, apiKey: process.env.KEY, maxRetries: 0 });
-const ask = { model: process.env.MODEL, temperature: 0, max_output_tokens: 30 };
-const input = process.env.QUESTION;
-const chat = await client.chat.completions.create({
-  model: ask.model, temperature: 0, max_tokens: 30, messages: [{ role: "user", content: input }],
-});
-const first = await client.responses.create({ ...ask, input });
-const stream = client.responses.stream({ ...ask, input });
-let text = "";
-for await (const event of stream) {
-  if (event.type === "response.output_text.delta") text += event.delta;
-}
-const last = await stream.finalResponse();
-const second = await client.responses.create({
-  ...ask, input: "And of Spain?", previous_response_id: first.id,
-});
-const items = [];
-const pages = client.responses.inputItems.list(second.id, { limit: 1 });
-for await (const item of pages) items.push(item.role);
-await client.responses.delete(second.id);
-const gone = await client.responses.retrieve(second.id).catch((error) => error.status);
-const calling = client.responses.stream({
-  model: process.env.CALLER, input: "hi", temperature: 0, tool_choice: "required",
-  tools: [
-    {
-      type: "function", name: "now", strict: false,
-      parameters: { type: "object", properties: {} },
-    },
-  ],
-});
-const { output } = await calling.finalResponse();
-const called = output.filter((item) => item.type === "function_call");
-const vectors = await client.embeddings.create({ model: process.env.VECTORS, input: ["a", "b"] });
-console.log(JSON.stringify({
-  chat: chat.choices[0].message.content, text, last: last.output_text, second: second.output_text,
-  items, gone, vectors: vectors.data.length,
-  called: called.map((item) => [item.name, item.arguments]),
-}));
-"""
-ANTHROPIC_JS = """
-import Anthropic from "@anthropic-ai/sdk";
-const client = new Anthropic({ baseURL: process.env.URL, apiKey: process.env.KEY, maxRetries: 0 });
-const messages = [{ role: "user", content: process.env.QUESTION }];
-const ask = { model: process.env.MODEL, max_tokens: 30 };
-const whole = await client.messages.create({ ...ask, messages });
-const stream = client.messages.stream({ ...ask, messages });
-const last = await stream.finalMessage();
-const called = await client.messages.stream({
-  model: process.env.CALLER, max_tokens: 256, messages: [{ role: "user", content: "hi" }],
-  tools: [{ name: "now", input_schema: { type: "object", properties: {} } }],
-  tool_choice: { type: "any" },
-}).finalMessage();
-const counted = await client.messages.countTokens({ model: ask.model, messages });
-const models = [];
-for await (const model of client.models.list({ limit: 1 })) models.push(model.id);
-console.log(JSON.stringify({
-  whole: whole.content[0].type, last: last.content[0].type, counted: counted.input_tokens, models,
-  called: called.content.filter((b) => b.type === "tool_use").map((b) => [b.name, b.input]),
-}));
-"""
-VERCEL_JS = """
-import { embedMany, generateText, Output, streamText, tool } from "ai";
-import { createOpenAI } from "@ai-sdk/openai";
-import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { z } from "zod";
-const settings = { baseURL: process.env.URL + "/v1", apiKey: process.env.KEY };
-const compatible = createOpenAICompatible({
-  ...settings, name: "own", supportsStructuredOutputs: true,
-});
-const responses = createOpenAI(settings);
-const found = [];
-for (const provider of [compatible, responses]) {
-  const ask = { model: provider(process.env.MODEL), temperature: 0, maxRetries: 0 };
-  const whole = await generateText({ ...ask, prompt: process.env.QUESTION });
-  const stream = streamText({ ...ask, prompt: process.env.QUESTION });
-  let text = "";
-  for await (const piece of stream.textStream) text += piece;
-  const form = await generateText({
-    ...ask, prompt: "Where is the Louvre?",
-    output: Output.object({ schema: z.object({ city: z.enum(["Paris", "Rome"]) }) }),
-  });
-  const called = await generateText({
-    model: provider(process.env.CALLER), temperature: 0, maxRetries: 0, prompt: "hi",
-    toolChoice: { type: "tool", toolName: "now" },
-    tools: { now: tool({ inputSchema: z.object({}), execute: async () => "12" }) },
-  });
-  found.push({
-    whole: whole.text, text, city: form.output.city,
-    called: called.toolCalls.map((call) => call.toolName),
-  });
-}
-const vectors = await embedMany({
-  model: compatible.textEmbeddingModel(process.env.VECTORS), values: ["a", "b"], maxRetries: 0,
-});
-console.log(JSON.stringify({ found, vectors: vectors.embeddings.length }));
-"""
-
-
-def run_node(server: Endpoint, script: str, *packages: str) -> Any:
-    """What a script prints last, as JSON."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    missing = [name for name in packages if not (NODE / "node_modules" / name).is_dir()]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} of npm is not installed")
-    done = subprocess.run(
-        [node, "--input-type=module", "--eval", script],
-        cwd=NODE,
-        env={
-            "PATH": os.environ["PATH"],
-            "URL": server.url,
-            "KEY": KEY,
-            "MODEL": SMOLLM2,
-            "CALLER": CALLER,
-            "VECTORS": VECTORS,
-            "QUESTION": QUESTION,
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_openais_library_for_node(server: Endpoint) -> None:
-    found = run_node(server, OPENAI_JS, "openai")
-    assert found["text"] == found["last"] == found["chat"]
-    assert ("Paris" in found["chat"], "Madrid" in found["second"]) == (True, True)
-    assert found["items"] == ["user", "assistant", "user"]
-    assert (found["gone"], found["called"], found["vectors"]) == (404, [["now", "{}"]], 2)
-
-
-def test_anthropics_library_for_node(server: Endpoint) -> None:
-    found = run_node(server, ANTHROPIC_JS, "@anthropic-ai/sdk")
-    assert (found["whole"], found["last"], found["called"]) == ("text", "text", [["now", {}]])
-    assert found["counted"] > 10
-    assert found["models"] == [SMOLLM2, f"{CALLER}:latest", f"{VECTORS}:latest"]
-
-
-def test_vercels_library(server: Endpoint) -> None:
-    packages = ("ai", "@ai-sdk/openai-compatible", "@ai-sdk/openai", "zod")
-    found = run_node(server, VERCEL_JS, *packages)
-    for each in found["found"]:
-        assert "Paris" in each["whole"]
-        assert each["text"] == each["whole"]
-        assert each["city"] in {"Paris", "Rome"}
-        assert each["called"] == ["now"]
-    assert found["vectors"] == 2

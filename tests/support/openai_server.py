@@ -104,14 +104,15 @@ def says(
     return Reply((role, *thoughts, *words, *end), pause=pause)
 
 
-def calls(*wanted: tuple[str, str], text: str = "") -> Reply:
-    """Functions called by name and arguments; the arguments come in two pieces."""
+def calls(*wanted: tuple[str, str], text: str = "", before: int = 0) -> Reply:
+    """Functions called by name and arguments, which come in two pieces, after `before` calls."""
     words = [delta(content=text)] if text else []
     pieces = []
     for index, (name, arguments) in enumerate(wanted):
         half = len(arguments) // 2
         function = {"name": name, "arguments": arguments[:half]}
-        begun = {"index": index, "id": f"c{index}", "type": "function", "function": function}
+        known = f"c{before + index}"
+        begun = {"index": index, "id": known, "type": "function", "function": function}
         more = {"index": index, "function": {"arguments": arguments[half:]}}
         pieces += [_calling(begun), _calling(more)]
     return Reply((*words, *pieces, *ending("tool_calls")))
@@ -169,6 +170,7 @@ class OpenAIServer:
     """The server, from `with` to its end."""
 
     api_key: str | None = None
+    port: int = 0
     chat_template: str | None = None
     """What `/props` shows, as llama-server's does."""
     requests: list[Request] = field(default_factory=list)
@@ -177,7 +179,7 @@ class OpenAIServer:
 
     def __post_init__(self) -> None:
         self._script: deque[Reply] = deque()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler_for(self))
         self._server.daemon_threads = False
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
