@@ -4,6 +4,8 @@
   request that names functions gets these alone, and `required` where one has to be called.
 - It has no word for effort: a template has its own, or its tokens are limited.
 - A request without a system prompt gets that of the model, where its API has it.
+
+What it refuses although others accept it is in `repairs`.
 """
 
 import json
@@ -42,7 +44,7 @@ def translate(
         _check_tools(fields.tool_choice, model)
         if fields.tools:
             append_fields(raw, {"tool_choice": fields.tool_choice["mode"]})
-            _append_raw(raw, b'"tools":' + fields.tools)
+            append_raw(raw, b'"tools":' + fields.tools)
     if endpoint == "chat/completions" and fields.effort is not None:
         added = thought(fields.effort, model, budgets=budgets)
         if added:
@@ -85,10 +87,11 @@ def insert_system_prompt(raw: bytearray, fields: Fields, text: str) -> None:
 
 def append_fields(raw: bytearray, added: Mapping[str, Any]) -> None:
     """Add fields behind all others: of two with one name, parsers take the last."""
-    _append_raw(raw, json.dumps(added)[1:-1].encode())
+    append_raw(raw, json.dumps(added)[1:-1].encode())
 
 
-def _append_raw(raw: bytearray, inside: bytes) -> None:
+def append_raw(raw: bytearray, inside: bytes) -> None:
+    """Add fields that are JSON already, without the braces around them."""
     at = raw.rindex(b"}")
     raw[at:at] = b"," + inside
 

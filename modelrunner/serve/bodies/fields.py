@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+from modelrunner.serve.bodies.repairs import repaired
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
 
@@ -156,10 +157,21 @@ def _fields(value: Mapping[str, Any], raw: bytes | bytearray) -> Fields:
 def read(raw: bytes | bytearray) -> tuple[Mapping[str, Any], Sequence[bytes]]:
     """Return what matters of a body, as it goes from one process to another.
 
+    The bytes are the tools that are named, and the fields to add behind all others.
+
     Raises:
         InvalidBodyError: It is not a request.
     """
-    return found_in(read_object(raw), raw)
+    value = read_object(raw)
+    repairs = repaired(value)
+    found, tools = found_in({**value, **repairs}, raw)
+    if not repairs:
+        return found, tools
+    if "messages" in repairs and found["messages_at"] is not None:
+        # those that are added count
+        at = raw.rindex(b"}") + len(b',"messages": [')
+        found = {**found, "messages_at": at}
+    return found, (b"".join(tools), json.dumps(repairs)[1:-1].encode())
 
 
 def found_in(

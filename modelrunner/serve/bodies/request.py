@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
+from modelrunner.serve.bodies.additions import append_raw
 from modelrunner.serve.bodies.fields import Fields, InvalidBodyError, read
 from modelrunner.serve.bodies.parsing import Found, Parser, ParserFailedError, Work
 from modelrunner.serve.bodies.stream import BodyStream, streaming
@@ -114,11 +115,17 @@ class Bodies:
     async def understand(self, raw: bytearray) -> Fields:
         """Return what matters of a body.
 
+        Args:
+            raw: The body; what llama.cpp would refuse in it and others accept is put right.
+
         Raises:
             RefusalError: It is not a request.
         """
-        found, tools = await self.run(read, raw)
-        return Fields(**found, tools=b"".join(tools))
+        found, parts = await self.run(read, raw)
+        tools, added = [*parts, b"", b""][:2]
+        if added:
+            append_raw(raw, added)
+        return Fields(**found, tools=tools)
 
     async def run(self, work: Work, *bodies: bytes | bytearray) -> Found:
         """Return what a function finds in bodies.
