@@ -451,3 +451,6 @@ def test_ollamas_own_command_line_works(
         run("rm", name)
     assert "mine" not in run("list")
     assert "not found" in run("rm", "mine", code=1)
+    for command in (["push", SMOLLM2], ["signin"], ["signout"]):
+        assert "`modelrunner login` and `modelrunner push`" in run(*command, code=1)
+    assert "use `modelrunner push`" in run("push", "localhost:5000/me/mine", code=1)

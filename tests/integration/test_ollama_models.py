@@ -359,6 +359,13 @@ def test_pushes_and_files_are_refused_in_words(served: ServedStore, store: Store
         pushed = running.post("/api/push", {"model": "one:1"})
         assert pushed.status == 501
         assert pushed.json["error"] == "cannot push one:1 over HTTP: use `modelrunner push`"
+        for path in ("/api/me", "/api/signout"):
+            refused = running.post(path, {})
+            assert refused.status == 501
+            assert refused.json["error"] == (
+                "this server has no account at ollama.com: for other registries, use"
+                " `modelrunner login` and `modelrunner push`"
+            )
         assert running.ask("HEAD", f"/api/blobs/{ONE.digest}").status == 404
         sent = running.ask("POST", f"/api/blobs/{ONE.digest}", b"GGUF")
         assert sent.status == 501

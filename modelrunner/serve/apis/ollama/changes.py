@@ -96,6 +96,13 @@ class Changes:
         text = named(await self.server.fields(request))
         raise _unsupported(f"cannot push {text[:200]} over HTTP: use `modelrunner push`")
 
+    async def account(self, _: Request) -> NoReturn:
+        """Refuse to sign in or out: there are no accounts."""
+        raise _unsupported(
+            "this server has no account at ollama.com: for other registries, use"
+            " `modelrunner login` and `modelrunner push`"
+        )
+
     async def blob(self, request: Request) -> Response:
         """Refuse files: no blob of a client is there, and none is taken."""
         if request.method == "HEAD":

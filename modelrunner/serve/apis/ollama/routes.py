@@ -32,5 +32,7 @@ def routes(server: Server) -> list[Route]:
         Route("/api/delete", changes.delete, methods=["DELETE"]),
         Route("/api/create", changes.create, methods=["POST"]),
         Route("/api/push", changes.push, methods=["POST"]),
+        Route("/api/me", changes.account, methods=["POST"]),
+        Route("/api/signout", changes.account, methods=["POST"]),
         Route("/api/blobs/{digest}", changes.blob, methods=["HEAD", "POST"]),
     ]
