@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -297,6 +298,37 @@ def test_a_launch_that_is_killed_takes_the_server_with_it(models: CommandLine) -
         process.kill()
         process.wait()
     wait_until(lambda: not any(map(alive, there)))
+
+
+@pytest.mark.model(short=True)
+def test_an_app_whose_launch_is_killed_keeps_the_server_until_it_ends(
+    models: CommandLine, tmp_path: Path
+) -> None:
+    told, ended = tmp_path / "go", tmp_path / "answer"
+    app = (
+        f'echo "$OPENAI_BASE_URL $OPENAI_API_KEY"; until [ -e {told} ]; do sleep 0.05; done;'
+        f" echo done >{ended}"
+    )
+    with launched(models, "env", "--model", TALKER, "--", "sh", "-c", app) as process:
+        assert process.stdout is not None
+        url, key = process.stdout.readline().split()
+        there = served_by(models)
+        process.kill()
+        process.wait()
+    # the server has seen that by now, and would have ended
+    wait_until(lambda: any("launch was killed" in log for log in server_logs(models)))
+    request = Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+    with urlopen(request, timeout=30) as answer:
+        assert TALKER in answer.read().decode()
+    assert all(map(alive, there))
+    told.touch()
+    wait_until(ended.exists)
+    wait_until(lambda: not any(map(alive, there)))
+
+
+def server_logs(models: CommandLine) -> list[str]:
+    logs = (models.home / "state" / "serve").glob("*.log")
+    return [path.read_text(errors="replace") for path in logs]
 
 
 @pytest.mark.model(short=True)

@@ -156,14 +156,14 @@ def _run(context: Context, preparing: Preparing, prepared: Prepared, start: _Sta
         builds = context.workspace.builds()
         order = preparing.order(prepared, key, context.settings.servers, builds)
         endpoint = prepared.endpoint(url_of(order, listener), key)
-        with serving_beside(order, listener):
+        with serving_beside(order, listener) as lifeline:
             _check(context, start.app, endpoint, prepared)
             setup = start.app.setup(endpoint, replace(start.place, folder=folder))
             if not setup.command:
                 return _hold(context, endpoint, setup)
             write_files(setup, folder)
             sys.stdout.flush()
-            return run_app(start.program, setup, context.environ)
+            return run_app(start.program, setup, context.environ, lifeline)
 
 
 def _check(context: Context, app: App, endpoint: Endpoint, prepared: Prepared) -> None:

@@ -16,6 +16,7 @@ from modelrunner.agents.app import App, Setup
 from modelrunner.disk.files import disk_errors
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import AppNotFoundError
+from modelrunner.serve.process.background import Lifeline
 from modelrunner.text import os_reason, sanitize_line
 
 _NO_PROXY = ("127.0.0.1", "localhost")
@@ -78,11 +79,13 @@ def environment(setup: Setup, environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **setup.environment}
 
 
-def run_app(program: Path | str, setup: Setup, environ: Mapping[str, str]) -> int:
+def run_app(
+    program: Path | str, setup: Setup, environ: Mapping[str, str], lifeline: Lifeline
+) -> int:
     """Run an app to its end, and return its exit code; 128 and the number of a signal.
 
     It stays in our group of processes, so that it has the terminal: Ctrl-C and Ctrl-Z are for it.
-    What ends us ends it.
+    What ends us ends it. Where we are killed, it goes on, and its server with it.
 
     Raises:
         AppNotFoundError: It cannot be started.
@@ -100,7 +103,9 @@ def run_app(program: Path | str, setup: Setup, environ: Mapping[str, str]) -> in
                 hint="check that it is a program for this machine, and may be executed",
             ) from exc
         child.append(process)
+        lifeline.app_started(process.pid)
         status = process.wait()
+        lifeline.app_ended()
     return status if status >= 0 else _SIGNALLED - status
 
 

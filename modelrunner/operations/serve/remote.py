@@ -1,7 +1,7 @@
 """What a registry says of a model, for the clients of a server."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.reference import Reference
@@ -26,13 +26,10 @@ def remote_model(source: Source, reference: Reference) -> RemoteModel:
     pinned = pin(source, reference)
     artifact = artifact_at(source, pinned)
     config = configs.of_remote(source, pinned, artifact)
-    said = utc(config.created)
-    # bounded: a time that was parsed already
-    created = None if said is None else datetime.fromisoformat(said).astimezone(UTC)
     found = RemoteModel(
         digest=artifact.manifest.digest,
         facts=Facts(
-            created=None if created is None else int(created.timestamp()),
+            created=_seconds(config.created),
             architecture=config.architecture,
             parameters=config.parameters,
             quantization=config.quantization,
@@ -57,3 +54,10 @@ def remote_model(source: Source, reference: Reference) -> RemoteModel:
         quantization=config.quantization or metadata.quantization,
     )
     return replace(found, facts=facts, context=found.context or metadata.context_length)
+
+
+def _seconds(created: str | None) -> int | None:
+    """A config's time in seconds since the epoch; None where it says none or nonsense."""
+    said = utc(created)
+    # bounded: a time that was parsed already
+    return None if said is None else int(datetime.fromisoformat(said).timestamp())

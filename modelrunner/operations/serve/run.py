@@ -27,6 +27,7 @@ from modelrunner.serve.library import Library
 from modelrunner.serve.models import Served
 from modelrunner.serve.observability.request_log import RequestLog, request_log_of
 from modelrunner.serve.process.background import (
+    Lifeline,
     detach,
     end_with_parent,
     wait_for_end,
@@ -183,20 +184,21 @@ def serve_detached(order: ServeOrder, listener: socket.socket) -> int:
 
 
 @contextmanager
-def serving_beside(order: ServeOrder, listener: socket.socket) -> Iterator[int]:
-    """Serve in a process beside this one while the block runs, which gets the process ID.
+def serving_beside(order: ServeOrder, listener: socket.socket) -> Iterator[Lifeline]:
+    """Serve in a process beside this one while the block runs.
 
-    The server ends with this process, however that ends. The listener is closed in this process.
+    The server ends with this process, however that ends; where this process is killed, with the app
+    that the lifeline names. The listener is closed in this process.
 
     Raises:
         RuntimeFailedError: The server ended, or does not answer.
         StoreAccessError, DiskFullError: The directory of logs cannot be written.
     """
     log = _new_log(order, listener)
-    held, lifeline = os.pipe()
+    held, end = os.pipe()
 
     def serve_there() -> int:
-        os.close(lifeline)
+        os.close(end)
         _log_to(log, None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         end_with_parent(held)
@@ -209,9 +211,9 @@ def serving_beside(order: ServeOrder, listener: socket.socket) -> Iterator[int]:
     listener.close()
     try:
         wait_until_healthy(pid, url, log, order.fingerprint)
-        yield pid
+        yield Lifeline(end)
     finally:
-        os.close(lifeline)
+        os.close(end)
         wait_for_end(pid)
     # its port is another one each time: what went well leaves nothing
     for path in log.parent.glob(f"{log.stem}[.-]*"):

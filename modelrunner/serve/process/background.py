@@ -4,6 +4,7 @@ It is forked when everything that can fail in front of people has been done: mod
 port is ours, the plan is made.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -12,15 +13,20 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.disk.inside import open_inside
 from modelrunner.errors import RuntimeFailedError
 from modelrunner.runtime.child import probe
+from modelrunner.system.processes import process_start
 
+_log = logging.getLogger(__name__)
 _HEALTHY_WITHIN_S = 30.0
 _ENDS_WITHIN_S = 20.0
 _TICK_S = 0.05
+_APP_TICK_S = 0.5
+_LONGEST_LINE = 256
 _PROBE_S = 5.0
 _OK = 200
 
@@ -70,18 +76,60 @@ def wait_until_healthy(pid: int, url: str, log: Path, fingerprint: str | None) -
         time.sleep(_TICK_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """What a server beside this process sees of it: whether it lives, and which app it has started.
+
+    Attributes:
+        end: The end of a pipe that is written to; closed when this process ends, however it does.
+    """
+
+    end: int
+
+    def app_started(self, pid: int) -> None:
+        """Have the server outlive this process, should it be killed, for as long as an app lives.
+
+        Args:
+            pid: The app, a child of this process.
+        """
+        self._say(f"{pid} {process_start(pid) or ''}")
+
+    def app_ended(self) -> None:
+        """Have the server end with this process again."""
+        self._say("")
+
+    def _say(self, line: str) -> None:
+        # a server that has ended needs to know nothing
+        with suppress(BrokenPipeError):
+            os.write(self.end, f"{line}\n".encode())
+
+
 def end_with_parent(held: int) -> None:
-    """Have this server end when the other end of a pipe is closed.
+    """Have this server end when the other end of a pipe is closed, and no app needs it any more.
 
     Args:
-        held: The end of the pipe that can be read; nothing is ever written to the other.
+        held: The end of the pipe that is read; a `Lifeline` has the other.
     """
 
     def watch() -> None:
-        os.read(held, 1)
+        said = b""
+        while piece := os.read(held, 4096):
+            said = (said + piece)[-_LONGEST_LINE:]
+        pid, _, start = said.removesuffix(b"\n").rpartition(b"\n")[2].decode().partition(" ")
+        if start:
+            # bounded: a line of our own
+            _wait_for_app(int(pid), start)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_app(pid: int, start: str) -> None:
+    """Return when an app has ended whose parent was killed: it may have work to complete."""
+    if process_start(pid) == start:
+        _log.warning("launch was killed: this server ends with its app, process %d", pid)
+    while process_start(pid) == start:
+        time.sleep(_APP_TICK_S)
 
 
 def wait_for_end(pid: int) -> None:
