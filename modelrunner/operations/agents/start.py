@@ -85,7 +85,7 @@ def run_app(
     """Run an app to its end, and return its exit code; 128 and the number of a signal.
 
     It stays in our group of processes, so that it has the terminal: Ctrl-C and Ctrl-Z are for it.
-    What ends us ends it. Where we are killed, it goes on, and its server with it.
+    What ends us ends it. Where we are killed, it continues, and its server with it.
 
     Raises:
         AppNotFoundError: It cannot be started.

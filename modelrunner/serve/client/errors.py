@@ -4,6 +4,7 @@ A `RefusalError` says what is wrong; how it is written is for the `Dialect` of t
 `modelrunner.serve.client.dialects`.
 """
 
+import re
 from collections.abc import Sequence
 
 from starlette.types import Scope, Send
@@ -51,6 +52,9 @@ _STATUSES: Sequence[tuple[type[ModelRunnerError], int]] = (
 )
 """The HTTP status of each kind of error; of several that match, the first."""
 
+_DIRECTORIES = re.compile(r"""(?<![^\s'"`(=,])(?!/v[12]/)/(?:[^\s/'"`]+/)+(?=[^\s/'"`])""")
+"""Those of an absolute path: not of a URL, a reference, or an address of ours."""
+
 
 class RefusalError(Exception):
     """A request that is answered with an error.
@@ -75,8 +79,12 @@ class RefusalError(Exception):
 
 
 def refusal_for(error: ModelRunnerError) -> RefusalError:
-    """The refusal of a request that an operation could not carry out."""
+    """The refusal of a request that an operation could not carry out.
+
+    Clients see which file it is about, and not where that lies on this machine.
+    """
     message = f"{error.message}; {error.hint}" if error.hint else error.message
+    message = _DIRECTORIES.sub("", message)
     if isinstance(error, RuntimeFailedError) and error.unsupported:
         # the request is right and will fail for as long as model and runtime are these
         return RefusalError(422, message, "unsupported_model", [FINAL])
