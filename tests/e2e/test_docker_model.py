@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -165,6 +165,55 @@ def test_a_model_is_configured_until_the_server_ends(served: Served) -> None:
         assert refused.code == 1
         name = flags[0].partition("=")[0]
         assert f"the runtime flag '{name}' is not allowed over HTTP" in refused.said
+
+
+def test_options_of_commands_reach_the_server(served: Served) -> None:
+    docker = served.docker
+    url = f"{docker.url}/v1"
+    assert f"{TALKER}:latest" in docker("list", "--openaiurl", url).said
+    assert "I am a tiny model" in docker("run", "--openaiurl", url, TALKER, "hi").said
+    assert "I am a tiny model" in docker("run", TALKER, text="hi").said
+    assert docker("unload", "--backend", "llama.cpp", TALKER).said == "Unloaded 1 model(s).\n"
+    assert docker("stop", "--all").said == "No models are running.\n"
+    assert docker("configure", "--keep-alive", "2h", "--think=false", TALKER).code == 0
+    wait_until(lambda: "hour" in docker("ps").said)
+    for option, message in (
+        (("--mode", "embedding"), "cannot be run in the mode 'embedding'"),
+        (("--hf_overrides", '{"a": 1}'), "models are run by llama.cpp"),
+        (("--gpu-memory-utilization", "0.5"), "models are run by llama.cpp"),
+    ):
+        refused = docker("configure", *option, TALKER)
+        assert (refused.code, message in refused.said) == (1, True), refused.said
+    assert docker("inspect", "tiny-llama").code == 0
+    assert docker("tag", "fixtures/none", "mine/none").code == 1
+    assert docker("tag", TALKER, "mine/other:1").code == 0
+    identity = docker("list", "--quiet").said.split()[0]
+    assert "409 Conflict" in docker("rm", identity).said
+    several = docker("rm", "mine/other:1", "mine/none:1")
+    assert several.code == 1
+    assert several.said.startswith("Untagged: docker.io/mine/other:1\n")
+    assert docker("rm", "--force", identity).code == 0
+    assert served.names() == []
+
+
+def test_a_context_of_dockers_names_the_server(served: Served) -> None:
+    docker = replace(served.docker, url="")
+    assert docker("context", "create", "here", "--host", served.docker.url).code == 0
+    assert docker("context", "use", "here").code == 0
+    assert docker("list").lines[1][0] == TALKER
+
+
+def test_a_model_is_started_for_a_project_of_compose(served: Served) -> None:
+    docker = served.docker
+    project = ("--project-name", "demo")
+    options = ("--context-size", "256", "--runtime-flags", "--threads 1", "--backend", "llama.cpp")
+    up = docker("compose", "up", *project, "--model", f"docker.io/{TALKER}:latest", *options)
+    assert up.code == 0, up.said
+    said = [json.loads(line) for line in up.said.splitlines()]
+    assert {"type": "setenv", "message": f"URL={docker.url}/engines/v1/"} in said
+    (shown,) = json.loads(docker("configure", "show", TALKER).said)
+    assert shown["Config"] == {"context-size": 256, "runtime-flags": ["--threads", "1"]}
+    assert docker("compose", "down", *project).code == 0
 
 
 def test_requests_and_logs_are_shown(served: Served) -> None:
