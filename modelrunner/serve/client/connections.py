@@ -31,8 +31,8 @@ _FAREWELL_S = 1.0
 _HEADER_LINES = 256
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _READ, _READ_DENSE, _READ_BODY = 4 * 1024, 512, 64 * 1024
-"""Bytes that are read at once: of headers and of a body in chunks, of many small chunks, and of a
-body with a length."""
+"""Bytes that are parsed at once: of headers and what may be small chunks, of many small chunks, and
+of a body otherwise."""
 
 _DENSE = 64
 """Bytes of a line, on average, below which chunks are small."""
@@ -87,6 +87,7 @@ class Connection(H11Protocol):
         self._head = b""
         self._lines = 0
         self._is_dense = False
+        self._later = bytearray()
 
     @property
     def peer(self) -> str:
@@ -124,6 +125,28 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; the first byte of a request starts its time."""
+        if self._later:
+            # in the turn of what is there already
+            self._later += data
+            self.transport.pause_reading()
+            return
+        if self._is_chunked() and len(data) > _READ and _is_dense(data):
+            self._later += data
+            self.transport.pause_reading()
+            self._take_some()
+            return
+        self._take(data)
+
+    def _take_some(self) -> None:
+        """Take some of what is there already, and the rest in later turns of the loop."""
+        piece = bytes(self._later[:_READ_DENSE])
+        del self._later[:_READ_DENSE]
+        self._take(piece)
+        if self not in self._all.dense:
+            # large chunks before the small ones, or after them
+            self.loop.call_soon(self._after_rest)
+
+    def _take(self, data: bytes) -> None:
         if self._is_refused:
             return
         if not self._is_busy:
@@ -131,7 +154,7 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.IDLE and self._has_too_many_lines(data):
             self._refuse(431, f"the headers have more than {_HEADER_LINES} lines")
             return
-        self._is_dense = data.count(b"\n") * _DENSE > len(data)
+        self._is_dense = _is_dense(data)
         super().data_received(data)
         self._settle()
         if self._is_dense and self._is_chunked():
@@ -191,9 +214,9 @@ class Connection(H11Protocol):
                 )
 
     def _body_size(self) -> int:
-        if self._is_chunked():
-            return _READ_DENSE if self._is_dense else _READ
-        return _READ_BODY if self.conn.their_state is h11.SEND_BODY else _READ
+        if self.conn.their_state is not h11.SEND_BODY:
+            return _READ
+        return _READ_DENSE if self._is_chunked() and self._is_dense else _READ_BODY
 
     def _is_chunked(self) -> bool:
         """Whether a body in chunks is coming."""
@@ -203,11 +226,20 @@ class Connection(H11Protocol):
 
     def _rest(self) -> None:
         """Read nothing for a moment, so that others have the loop most of the time."""
-        if self.transport.is_closing() or self.flow.read_paused:
+        if self.transport.is_closing() or (self.flow.read_paused and not self._later):
             return
         self._all.dense.add(self)
         self.transport.pause_reading()
-        self.loop.call_later(_REST_S * len(self._all.dense), self._go_on)
+        self.loop.call_later(_REST_S * len(self._all.dense), self._after_rest)
+
+    def _after_rest(self) -> None:
+        """Take some of what is there already, or read again."""
+        if self.transport.is_closing() or self._is_refused:
+            self._later.clear()
+        if not self._later:
+            self._go_on()
+            return
+        self._take_some()
 
     def _go_on(self) -> None:
         # uvicorn may have stopped it meanwhile, and starts it again itself
@@ -266,6 +298,11 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(_LINGER_S, self.transport.abort)
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _is_dense(data: bytes) -> bool:
+    """Whether a piece of a body may have more small chunks than are parsed at once."""
+    return data.count(b"\n") * _DENSE > len(data)
 
 
 class SecureConnection(Connection):

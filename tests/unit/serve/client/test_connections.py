@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from modelrunner.serve.client.limits import Limits
+from tests.support.chunked import mixed_chunks
 from tests.support.openai_server import says, waits
 from tests.support.serving import Running, Scripted, gateway, model
 from tests.support.waiting import wait_until
@@ -54,6 +55,19 @@ def answer_on(client: socket.socket) -> tuple[int, bytes]:
 def request(*headers: bytes, body: bytes = BODY) -> bytes:
     length = b"Content-Length: %d" % len(body)
     return POST + b"\r\n".join([*headers, length, b"", body])
+
+
+# Who says much.
+
+
+def test_a_body_in_large_and_small_chunks_arrives_whole() -> None:
+    runtime = Scripted()
+    with gateway(runtime, ONE) as running, connected(running) as client:
+        head, text = mixed_chunks()
+        client.sendall(head)
+        assert everything(client).startswith(b"HTTP/1.1 200")
+        (asked,) = runtime.last.answers.requests
+    assert asked.body["messages"][0]["content"] == text
 
 
 # Who says nothing.

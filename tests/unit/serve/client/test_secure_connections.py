@@ -15,6 +15,7 @@ from modelrunner.runtime.child import probe
 from modelrunner.serve.client.connections import Connection
 from modelrunner.serve.client.limits import Limits
 from modelrunner.serve.process.certificate import Certificate
+from tests.support.chunked import mixed_chunks
 from tests.support.openai_server import says
 from tests.support.registry_tls import Certificate as Files
 from tests.support.registry_tls import can_make_certificates
@@ -113,6 +114,21 @@ def test_a_body_in_small_chunks_arrives_whole(files: Files, certificate: Certifi
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
         )
+        assert everything(client).startswith(b"HTTP/1.1 200")
+        (request,) = runtime.last.answers.requests
+    assert request.body["messages"][0]["content"] == text
+
+
+def test_a_body_in_large_and_small_chunks_arrives_whole(
+    files: Files, certificate: Certificate
+) -> None:
+    runtime = Scripted()
+    with (
+        gateway(runtime, ONE, certificate=certificate) as running,
+        trusted(running, files) as client,
+    ):
+        head, text = mixed_chunks()
+        client.sendall(head)
         assert everything(client).startswith(b"HTTP/1.1 200")
         (request,) = runtime.last.answers.requests
     assert request.body["messages"][0]["content"] == text
