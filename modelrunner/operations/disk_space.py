@@ -89,17 +89,15 @@ def require_room(
         )
 
 
-def require_room_for_copies(store: Store, size: int, kept: int) -> None:
+def require_room_for_copies(store: Store, size: int) -> None:
     """Says no before files are copied into a store, see `require_room`.
 
     Args:
         store: Where to.
         size: Of all of them, in bytes.
-        kept: Bytes of them that an earlier try has left.
     """
-    needed = size - kept
-    why = f"{format_size(needed)} to copy"
-    require_room(store.layout.root, needed, why, spare=min(_MARGIN, needed))
+    why = f"{format_size(size)} to copy"
+    require_room(store.layout.root, size, why, spare=min(_MARGIN, size))
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -1,19 +1,24 @@
 """Files of others that become blobs: their blocks or the file itself shared where that can be.
 
-The content is hashed in every case, and what is theirs stays as it is: a shared file keeps its
-name, its mode and its owner. Should its program ever write into it, its stamp does not fit any
-more, and the blob is hashed again before it is used.
+The content is hashed in every case, once: a copy while it is written. What is theirs stays as it
+is: a shared file keeps its name, its mode and its owner. Should its program ever write into it, its
+stamp does not fit any more, and the blob is hashed again before it is used.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
 from modelrunner.disk.clones import share_blocks
-from modelrunner.disk.files import disk_errors
+from modelrunner.disk.files import disk_errors, flush
 from modelrunner.disk.inside import make_read_only, open_content, open_inside
 from modelrunner.errors import DigestMismatchError, UsageError
 from modelrunner.oci.descriptor import Descriptor
@@ -28,6 +33,7 @@ Taken = Literal["here", "reflink", "hardlink", "copy"]
 """How a file came: `here` is one that was there already."""
 
 _ANY = "application/octet-stream"
+_BUFFERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ def take(
     *,
     way: Way = "auto",
     on_bytes: Callable[[int], None] = lambda _count: None,
-    before_copy: Callable[[int], None] = lambda _kept: None,
+    before_copy: Callable[[], None] = lambda: None,
 ) -> TakenFile:
     """Makes a file a blob.
 
@@ -56,8 +62,7 @@ def take(
         claimed: The digest that the other program claims.
         way: How.
         on_bytes: Hears how many bytes were hashed, piece by piece.
-        before_copy: Called before a file is copied that cannot be shared, with the bytes of it that
-            an earlier try has left; may raise.
+        before_copy: Called before a file is copied that cannot be shared; may raise.
 
     Raises:
         DigestMismatchError: It is not what it is said to be, or changes while it is read.
@@ -69,7 +74,69 @@ def take(
         looked, size = look(path), path.stat().st_size
         if claimed is not None and blobs.state(Descriptor(_ANY, claimed, size)) == "good":
             return TakenFile(claimed, size, "here")
-        digest = hash_file(path, on_bytes)
+    with blobs.unnamed() as beside:
+        with disk_errors(path):
+            how = next((how for how in _WAYS[way] if _SHARED[how](path, looked, beside)), None)
+        if how is None and way == "link":
+            raise UsageError(
+                f"cannot link {path} into the local store",
+                hint="leave out --link, or set MODELRUNNER_HOME to a directory on the same disk",
+                path=str(path),
+            )
+        if how is None and blobs.has_one_of(size):
+            # likely this one: read to see, and not written for nothing
+            with disk_errors(path):
+                digest = hash_file(path)
+            if blobs.state(Descriptor(_ANY, digest, size)) == "good":
+                on_bytes(size)
+                _require_claimed(path, claimed, digest)
+                return TakenFile(digest, size, "here")
+        if how is None:
+            before_copy()
+            digest = _copy(path, beside, on_bytes)
+        else:
+            with disk_errors(path):
+                digest = hash_file(beside, on_bytes)
+        with disk_errors(path):
+            _require_same(path, looked)
+        _require_claimed(path, claimed, digest)
+        adopted = blobs.adopt(Descriptor(_ANY, digest, size), partial(_rename, beside))
+    return TakenFile(digest, size, (how or "copy") if adopted else "here")
+
+
+def _copy(path: Path, target: Path, on_bytes: Callable[[int], None]) -> Digest:
+    """Copy a file, and hash on another core what is written; the digest of the copy."""
+    hasher, pending = sha256(), deque[Future[None]]()
+    # each read once, and used by both: what the digest is of is what was written
+    buffers = cycle(memoryview(bytearray(CHUNK)) for _ in range(_BUFFERS))
+    with disk_errors(path), disk_errors(target), ExitStack() as stack:
+        source = stack.enter_context(open_content(path))
+        file = stack.enter_context(open_inside(target, "new"))
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        for buffer in buffers:
+            if len(pending) == _BUFFERS:
+                pending.popleft().result()
+            count = source.readinto(buffer)
+            if not count:
+                break
+            piece = buffer[:count]
+            pending.append(pool.submit(hasher.update, piece))
+            while piece:
+                piece = piece[file.write(piece) :]
+            on_bytes(count)
+        for future in pending:
+            future.result()
+        flush(file.fileno())
+        make_read_only(file, target)
+    return Digest(hasher.hexdigest())
+
+
+def _rename(beside: Path, target: Path) -> bool:
+    beside.replace(target)
+    return True
+
+
+def _require_claimed(path: Path, claimed: Digest | None, digest: Digest) -> None:
     if claimed is not None and digest != claimed:
         raise DigestMismatchError(
             f"{path} is damaged: expected {claimed}, got {digest}",
@@ -77,40 +144,6 @@ def take(
             expected=str(claimed),
             got=str(digest),
         )
-    descriptor = Descriptor(_ANY, digest, size)
-    if blobs.state(descriptor) == "good":
-        return TakenFile(digest, size, "here")
-    return TakenFile(digest, size, _bring(blobs, path, looked, descriptor, way, before_copy))
-
-
-def _bring(
-    blobs: BlobStore,
-    path: Path,
-    looked: str,
-    descriptor: Descriptor,
-    way: Way,
-    before_copy: Callable[[int], None],
-) -> Taken:
-    for how, make in _SHARED.items():
-        if how in _WAYS[way]:
-            adopted = blobs.adopt(descriptor, partial(make, path, looked))
-            if adopted is not False:
-                return how if adopted else "here"
-    if way == "link":
-        raise UsageError(
-            f"cannot link {path} into the local store",
-            hint="leave out --link, or set MODELRUNNER_HOME to a directory on the same disk",
-            path=str(path),
-        )
-    before_copy(blobs.partial_bytes(descriptor))
-    with blobs.writer(descriptor) as writer, disk_errors(path):
-        if writer is None:
-            return "here"
-        with open_content(path) as file:
-            file.seek(writer.offset)
-            while chunk := file.read(CHUNK):
-                writer.write(chunk)
-    return "copy"
 
 
 def _reflink(path: Path, looked: str, target: Path) -> bool:

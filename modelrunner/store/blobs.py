@@ -11,7 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from modelrunner.disk.files import disk_errors, flush, sync_directory, temporary_beside
+from modelrunner.disk.files import (
+    disk_errors,
+    flush,
+    remove_abandoned,
+    sync_directory,
+    temporary_beside,
+)
 from modelrunner.disk.inside import (
     InsideFile,
     make_directory,
@@ -252,6 +258,32 @@ class BlobStore:
                 raise
             with disk_errors(partial):
                 self._publish(file, partial, descriptor.digest)
+
+    def has_one_of(self, size: int) -> bool:
+        """Whether any blob has this size."""
+        with suppress(FileNotFoundError), os.scandir(self._layout.blobs) as entries:
+            return any(entry.stat().st_size == size for entry in entries)
+        return False
+
+    @contextmanager
+    def unnamed(self) -> Iterator[Path]:
+        """The block in which a file arrives whose digest is not known yet, at a free path.
+
+        It is gone at the end, unless `adopt` has given it a blob's name; what processes that were
+        killed have left of theirs goes before.
+
+        Raises:
+            DiskFullError, StoreAccessError: The store cannot be written.
+        """
+        place = self._layout.ingest / "copy"
+        with disk_errors(place):
+            self._layout.create()
+            remove_abandoned(place)
+        beside = temporary_beside(place)
+        try:
+            yield beside
+        finally:
+            beside.unlink(missing_ok=True)
 
     def adopt(self, descriptor: Descriptor, make: Callable[[Path], bool]) -> bool | None:
         """Gives a whole file a blob's name; None where the blob already exists.

@@ -75,6 +75,14 @@ def package_model(
     format_: Annotated[
         Format, Option("--format", help="Family (format) of the artifact.")
     ] = Format.DOCKER,
+    link: Annotated[
+        bool,
+        Option(
+            "--link",
+            help="Hard-link the files into the local store instead of copying them; fail if that"
+            " is impossible. A linked file must not be modified afterwards.",
+        ),
+    ] = False,
     push_: Annotated[
         bool, Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
@@ -115,6 +123,7 @@ def package_model(
         name,
         family="docker" if format_ is Format.DOCKER else "modelpack",
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
+        way="link" if link else "copy",
     )
     path = model.weights()
     value: dict[str, object] = {

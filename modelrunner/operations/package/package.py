@@ -24,7 +24,7 @@ from modelrunner.operations.model.contents import existing_file, refuse_other_fo
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
 from modelrunner.runtime import packaged
 from modelrunner.runtime.settings import Value
-from modelrunner.store.adopt import TakenFile, take
+from modelrunner.store.adopt import TakenFile, Way, take
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_name
 from modelrunner.text import file_text, with_article
@@ -59,6 +59,7 @@ def package(
     *,
     family: Family,
     created: datetime,
+    way: Way = "copy",
 ) -> StoredModel:
     """Makes an artifact and names it.
 
@@ -68,11 +69,12 @@ def package(
         reference: Its name.
         family: Docker's artifact, or CNCF ModelPack's.
         created: The time in its config: the same files and time give the same digest.
+        way: How the files come into the store.
 
     Raises:
         MalformedGGUFError: A file is not a GGUF, or shards are missing.
         UsageError: A file is not there, or is something else than it is given for; or the family
-            has no place for a setting, or no artifact may bring it.
+            has no place for a setting, or no artifact may bring it; or there can be no link.
         DiskFullError, StoreAccessError: It cannot be stored.
     """
     if reference.digest is not None:
@@ -115,7 +117,7 @@ def package(
                 partial(
                     take,
                     store.blobs,
-                    way="copy",
+                    way=way,
                     before_copy=partial(require_room_for_copies, store, sum(sizes[number:])),
                 ),
                 path,
