@@ -547,10 +547,9 @@ def check_shards(model: HubModel[File], repository: str) -> None:
         return
     # bounded: five digits, see `SHARD`
     count = int(match["count"])
+    numbers = (re.fullmatch(SHARD, file.path) for file in model.files)
     # bounded: five digits, see `SHARD`
-    there = {
-        int(found["number"]) for file in model.files if (found := re.fullmatch(SHARD, file.path))
-    }
+    there = {int(found["number"]) for found in numbers if found is not None}
     missing = sorted(set(range(1, count + 1)) - there)
     if missing:
         raise MalformedManifestError(
