@@ -99,6 +99,10 @@ def requests() -> Iterator[tuple[str, bytes]]:
         yield name, head(chats, f"Content-Length: {len(body)}") + body
     small = b"1\r\n \r\n" * 30_000 + b"0\r\n\r\n"
     yield "chunks of a byte", head(chats, "Transfer-Encoding: chunked") + small
+    blank = b" " * 61_000
+    large = b"%x\r\n%s\r\n" % (len(blank), blank)
+    mixed = (large + b"1\r\n \r\n" * 700) * 40 + b"0\r\n\r\n"
+    yield "chunks of a byte between large ones", head(chats, "Transfer-Encoding: chunked") + mixed
     yield "15,000 headers", head(chats, "Content-Length: 0", b"a:\r\n" * 15_000)
     path = "/messages/batches/" * 3500 + "%0Ax"
     yield "an address of 63 KiB", head(path, "Content-Length: 0")
