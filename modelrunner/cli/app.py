@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import TextIO
 
@@ -126,6 +127,8 @@ def _status(arguments: Sequence[str], said: Invocation) -> int:
 
 def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
     """Run a usual command line; return False, with nothing done, for what Typer has to parse."""
+    if list(arguments) in ([], ["-h"], ["--help"]):
+        return _overview()
     at = next((at for at, word in enumerate(arguments) if word[:1] != "-"), len(arguments))
     before, words = arguments[:at], arguments[at:]
     root = parse(parameters_of(root_options), before)
@@ -146,6 +149,32 @@ def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
     said.add(GlobalOptions(github=bool(values.pop(GITHUB, False))))
     perform(command, said, values)
     return True
+
+
+def _overview() -> bool:
+    """Print the help of the program; return False where the terminal is too narrow for it."""
+    # few command lines ask for it
+    from modelrunner.cli.parser.overview import COLUMNS, overview
+
+    columns = _columns() or COLUMNS
+    if columns < COLUMNS:
+        return False
+    # help that nobody can take is no error
+    with suppress(OSError):
+        # own text
+        sys.stdout.write(overview(parameters_of(root_options), columns))
+        sys.stdout.flush()
+    return True
+
+
+def _columns() -> int:
+    """Return the columns of the terminal, as the parser finds them; 0 where there is none."""
+    with suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    with suppress(AttributeError, ValueError, OSError):
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+    return 0
 
 
 def _show_error(error: ModelRunnerError, fallback: GlobalOptions, said: Invocation) -> None:

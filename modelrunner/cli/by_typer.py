@@ -34,16 +34,12 @@ from modelrunner.cli.parser.declared import (
     parameters_of,
 )
 from modelrunner.cli.parser.help_text import write_parameters, write_section
+from modelrunner.cli.parser.overview import EPILOG, HELP
 from modelrunner.cli.parser.usage import hint_of, message_of
 from modelrunner.errors import ExitStatus, UsageError
 
 # it vendors click and exports few of its exceptions; this one is the root of usage errors
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-
-_HELP = """Pull language models as OCI artifacts, check whether they fit, and run them.
-
-No daemon, no Docker needed."""
-_EPILOG = "Run `modelrunner help COMMAND` for a command's options and examples."
 
 
 def run(arguments: Sequence[str], said: Invocation) -> int:
@@ -74,7 +70,7 @@ def parser() -> Any:  # noqa: ANN401 - typer's own is private
     app = typer.Typer(
         name="modelrunner",
         cls=CommandTable,
-        help=_HELP,
+        help=HELP,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
@@ -83,7 +79,7 @@ def parser() -> Any:  # noqa: ANN401 - typer's own is private
         add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    app.callback(epilog=_EPILOG)(_with_signature(_root, parameters_of(root_options)))
+    app.callback(epilog=EPILOG)(_with_signature(_root, parameters_of(root_options)))
     return typer.main.get_command(app)
 
 

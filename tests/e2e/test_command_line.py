@@ -529,8 +529,12 @@ def test_plain_progress_is_plain_on_a_terminal(cli: CommandLine, slow_model: str
 HEAVY = {
     *("requests", "urllib3", "oras", "docker", "huggingface_hub", "rich", "prompt_toolkit"),
     *("xllamacpp", "llama_cpp", "numpy", "http.server", "http.client", "asyncio", "ssl"),
-    *("socket", "logging", "multiprocessing", "email"),
+    *("socket", "logging", "multiprocessing", "email", "typer", "pydantic", "platform"),
+    *("tarfile", "importlib.metadata"),
 }
+NOT_EVEN = {"argparse", "dataclasses", "hashlib", "inspect", "json", "pathlib", "shutil", "urllib"}
+"""What `--help` and `--version` do without, beside that."""
+
 PROGRAM = """
 import json, sys
 from modelrunner.cli.app import main
@@ -583,6 +587,7 @@ def test_help_and_version_load_no_command_and_nothing_below(cli: CommandLine, op
     loaded = packages(imported(cli, [option]))
     assert {name for name in loaded if "." not in name} == FIRST
     assert "cli.commands" not in loaded
+    assert NOT_EVEN & imported(cli, [option]) <= {"json"}
 
 
 @pytest.mark.parametrize(

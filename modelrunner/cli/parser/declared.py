@@ -6,6 +6,7 @@ slow to load, everything else. This module imports neither.
 """
 
 from collections.abc import Callable, Iterator
+from types import UnionType
 from typing import Any, NamedTuple
 
 
@@ -80,6 +81,24 @@ class Parameter(NamedTuple):
         """Return the declaration; None for a parameter without one."""
         found = getattr(self.annotation, "__metadata__", ())
         return next((fact for fact in found if isinstance(fact, Argument | Option)), None)
+
+    @property
+    def kind(self) -> Any:  # noqa: ANN401 - types have many types
+        """Return the type of a value, without None: of one of them where there may be several."""
+        kind = self._type
+        return kind.__args__[0] if self.many else kind
+
+    @property
+    def many(self) -> bool:
+        """Return whether there may be several values."""
+        return getattr(self._type, "__origin__", None) is list
+
+    @property
+    def _type(self) -> Any:  # noqa: ANN401 - see above
+        kind = getattr(self.annotation, "__origin__", self.annotation)
+        if isinstance(kind, UnionType):
+            return next(each for each in kind.__args__ if each is not type(None))
+        return kind
 
     @property
     def lender(self) -> Callable[..., object] | None:

@@ -8,7 +8,6 @@ test compares what they understand.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from types import UnionType
 from typing import Any, NamedTuple
 
 from modelrunner.cli.parser.declared import Argument, Option, Parameter
@@ -64,7 +63,7 @@ class _Table:
         self._arguments: list[_Value] = []
         for entry in parameters:
             declared = entry.declaration
-            kind, many = _kind(entry.annotation)
+            kind, many = entry.kind, entry.many
             if isinstance(declared, Argument):
                 self._arguments.append(_Value(entry.name, _reader(kind, None), many))
             elif isinstance(declared, Option):
@@ -136,16 +135,6 @@ def _put(values: dict[str, Any], entry: _Value, text: str) -> None:
         values.setdefault(entry.name, []).append(value)
     else:
         values[entry.name] = value
-
-
-def _kind(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - types have many types
-    """Return the type of a value, and whether there may be several."""
-    kind = getattr(annotation, "__origin__", annotation)
-    if isinstance(kind, UnionType):
-        kind = next(each for each in kind.__args__ if each is not type(None))
-    if getattr(kind, "__origin__", None) is list:
-        return kind.__args__[0], True
-    return kind, False
 
 
 def _reader(kind: Any, option: Option | None) -> Callable[[str], Any]:  # noqa: ANN401 - see above

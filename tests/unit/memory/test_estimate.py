@@ -192,7 +192,7 @@ def test_an_unknown_architecture_is_computed_like_a_transformer_and_says_so():
 def test_the_range_of_an_unknown_encoder_holds_the_cache_that_it_may_have():
     values = {"nobodys.attention.causal": False}
     causal, other = (
-        estimate(ModelShape.from_header(dataclasses.replace(made, metadata=metadata)), Load(1024))
+        estimate(ModelShape.from_header(made._replace(metadata=metadata)), Load(1024))
         for made in [header({**MODEL, "arch": "nobodys"})]
         for metadata in (made.metadata, {**made.metadata, **values})
     )
@@ -204,7 +204,7 @@ def test_a_decoder_whose_heads_are_not_told_has_an_unknown_cache_and_not_none():
     made = header(MODEL)
     values = {key: value for key, value in made.metadata.items() if "head_count" not in key}
     assert len(values) < len(made.metadata)
-    found = estimate(ModelShape.from_header(dataclasses.replace(made, metadata=values)), Load(512))
+    found = estimate(ModelShape.from_header(made._replace(metadata=values)), Load(512))
     assert (found.kv_cache, found.compute, found.high) == (None, None, None)
     assert found.total == found.weights == sum(made.sizes.values())
 
@@ -222,9 +222,7 @@ def test_a_header_without_numbers_gives_the_weights_and_no_more():
 
 def test_tensors_of_unknown_types_count_by_where_they_lie():
     made = header(MODEL)
-    odd = dataclasses.replace(
-        made, tensors=tuple(dataclasses.replace(tensor, type=999) for tensor in made.tensors)
-    )
+    odd = made._replace(tensors=tuple(tensor._replace(type=999) for tensor in made.tensors))
     like, found = (estimate(ModelShape.from_header(x), Load(512)) for x in (made, odd))
     assert (found.weights, found.low, found.high) == (like.weights, like.low, like.high)
     assert found.notes == ()
@@ -233,8 +231,8 @@ def test_tensors_of_unknown_types_count_by_where_they_lie():
 def test_a_tensor_of_an_unknown_type_that_nothing_bounds_is_said_and_widens_the_range():
     made = header(MODEL)
     *others, last = made.tensors
-    tensors = (*others, dataclasses.replace(last, type=999))
-    odd = dataclasses.replace(made, tensors=tensors, file_size=None)
+    tensors = (*others, last._replace(type=999))
+    odd = made._replace(tensors=tensors, file_size=None)
     found = estimate(ModelShape.from_header(odd), Load(512))
     assert "1 tensors of unknown types are not counted" in found.notes
     assert found.high > estimate(ModelShape.from_header(made), Load(512)).high - last.size
@@ -296,8 +294,8 @@ def test_the_projector_counts():
 def test_shards_count_together():
     whole = header(MODEL)
     middle = len(whole.tensors) // 2
-    first = dataclasses.replace(whole, tensors=whole.tensors[:middle])
-    second = dataclasses.replace(whole, tensors=whole.tensors[middle:], metadata={})
+    first = whole._replace(tensors=whole.tensors[:middle])
+    second = whole._replace(tensors=whole.tensors[middle:], metadata={})
     shape = ModelShape.from_header(first, shards=[second])
     assert shape == ModelShape.from_header(whole)
 

@@ -15,7 +15,7 @@ from modelrunner.cli import by_typer
 from modelrunner.cli.context import GITHUB, GlobalOptions, Invocation, root_options, shared_options
 from modelrunner.cli.parser.command_table import ALIASES, COMMANDS, load
 from modelrunner.cli.parser.declared import Argument, Declaration, Option, Parameter, parameters_of
-from modelrunner.cli.parser.quick import _kind, parse
+from modelrunner.cli.parser.quick import parse
 
 # one name for each command: others of it have the same declaration
 NAMES = sorted({entry.place: name for name, entry in COMMANDS.items()}.values())
@@ -135,7 +135,7 @@ def test_every_option_means_the_same_to_both_parsers(
 
 def _word(argument: Parameter) -> str:
     """A valid value."""
-    kind, _ = _kind(argument.annotation)
+    kind = argument.kind
     return str(list(kind)[-1]) if issubclass(kind, Enum) else "name"
 
 
