@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def unnamed(made: Header) -> ModelShape:
     for key, value in made.metadata.items():
         own = key.startswith(f"{name}.")
         values.setdefault(key.replace(name, UNKNOWN, 1) if own else key, value)
-    return ModelShape.from_header(replace(made, metadata=values))
+    return ModelShape.from_header(made._replace(metadata=values))
 
 
 def by_config(case: Case) -> int:
