@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,3 +281,63 @@ def test_instructor(url: str) -> None:
         assert "Paris" in str(
             own.chat.completions.create(model=SMOLLM2, messages=ASKED, **SETTINGS)
         )
+
+
+def test_llama_index_calls_tools_and_forms_answers(url: str) -> None:
+    llms = pytest.importorskip(
+        "llama_index.llms.openai_like", reason="llama-index-llms-openai-like is not installed"
+    )
+    from llama_index.core.tools import FunctionTool
+
+    asked: dict[str, Any] = {
+        "api_base": url,
+        "api_key": KEY,
+        "max_retries": 0,
+        "temperature": 0,
+        "is_chat_model": True,
+        "is_function_calling_model": True,
+    }
+    caller = llms.OpenAILike(**asked, model=CALLER, max_tokens=256)
+    tools = [FunctionTool.from_defaults(now)]
+    called = caller.chat_with_tools(tools, user_msg="hi", tool_required=True)
+    assert [call.tool_name for call in caller.get_tool_calls_from_response(called)] == ["now"]
+    model = llms.OpenAILike(
+        **asked, model=SMOLLM2, max_tokens=60, should_use_structured_outputs=True
+    )
+    assert model.as_structured_llm(Place).complete(WHERE).raw.city
+
+
+def test_the_program_llm_forms_answers_and_calls_tools(url: str, tmp_path: Path) -> None:
+    program = shutil.which("llm", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("llm is not installed")
+    place = {"api_base": url, "api_key_name": "own"}
+    models = [
+        {"model_id": "writer", "model_name": SMOLLM2, "supports_schema": True, **place},
+        {"model_id": "caller", "model_name": CALLER, "supports_tools": True, **place},
+    ]
+    # JSON is YAML too
+    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps(models))
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [program, *arguments, "--key", KEY],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "LLM_USER_PATH": str(tmp_path), "HOME": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    settings = ("-o", "temperature", "0", "-o", "max_tokens", "60")
+    whole = run("-m", "writer", QUESTION, "--no-stream", *settings)
+    assert "Paris" in whole
+    assert run("-m", "writer", QUESTION, *settings) == whole
+    schema = json.dumps(Place.model_json_schema())
+    assert json.loads(run("-m", "writer", WHERE, "--schema", schema, *settings))["city"]
+    # the model answers in words where it is free to: what is sent with tools has to be accepted
+    function = 'def now():\n    "Return the time."\n    return "12"'
+    assert "tiny model" in run("-m", "caller", "hi", "--functions", function)

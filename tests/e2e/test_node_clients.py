@@ -27,12 +27,26 @@ def server(fixture_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 OPENAI_JS = """
 import OpenAI from "openai";
+import { zodResponseFormat } from "openai/helpers/zod";
+import { z } from "zod";
 const baseURL = process.env.URL + "/v1";
 const client = new OpenAI({ baseURL, apiKey: process.env.KEY, maxRetries: 0 });
 const ask = { model: process.env.MODEL, temperature: 0, max_output_tokens: 30 };
 const input = process.env.QUESTION;
 const chat = await client.chat.completions.create({
   model: ask.model, temperature: 0, max_tokens: 30, messages: [{ role: "user", content: input }],
+});
+const pieces = await client.chat.completions.create({
+  model: ask.model, temperature: 0, max_tokens: 30, messages: [{ role: "user", content: input }],
+  stream: true, stream_options: { include_usage: true },
+});
+let streamed = "";
+for await (const piece of pieces) streamed += piece.choices[0]?.delta?.content ?? "";
+const place = z.object({ city: z.enum(["Paris", "Rome"]) });
+const form = await client.chat.completions.parse({
+  model: ask.model, temperature: 0, max_tokens: 60,
+  messages: [{ role: "user", content: "Where is the Louvre?" }],
+  response_format: zodResponseFormat(place, "place"),
 });
 const first = await client.responses.create({ ...ask, input });
 const stream = client.responses.stream({ ...ask, input });
@@ -62,7 +76,8 @@ const { output } = await calling.finalResponse();
 const called = output.filter((item) => item.type === "function_call");
 const vectors = await client.embeddings.create({ model: process.env.VECTORS, input: ["a", "b"] });
 console.log(JSON.stringify({
-  chat: chat.choices[0].message.content, text, last: last.output_text, second: second.output_text,
+  chat: chat.choices[0].message.content, streamed, city: form.choices[0].message.parsed.city,
+  text, last: last.output_text, second: second.output_text,
   items, gone, vectors: vectors.data.length,
   called: called.map((item) => [item.name, item.arguments]),
 }));
@@ -240,8 +255,9 @@ def run_node(server: Endpoint, script: str, *packages: str) -> Any:
 
 
 def test_openais_library_for_node(server: Endpoint) -> None:
-    found = run_node(server, OPENAI_JS, "openai")
-    assert found["text"] == found["last"] == found["chat"]
+    found = run_node(server, OPENAI_JS, "openai", "zod")
+    assert found["text"] == found["last"] == found["chat"] == found["streamed"]
+    assert found["city"] in {"Paris", "Rome"}
     assert ("Paris" in found["chat"], "Madrid" in found["second"]) == (True, True)
     assert found["items"] == ["user", "assistant", "user"]
     assert (found["gone"], found["called"], found["vectors"]) == (404, [["now", "{}"]], 2)
