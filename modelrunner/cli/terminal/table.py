@@ -5,7 +5,6 @@ are never cut, since people copy them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field
 from typing import NamedTuple
 
 from modelrunner.text import sanitize_line
@@ -28,7 +27,7 @@ class Table(NamedTuple):
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     drop: Sequence[str] = ()
-    cut: Sequence[str] = field(default=())
+    cut: Sequence[str] = ()
 
     def lines(self, width: int | None = None) -> Iterator[str]:
         """Return the lines, headings first; a width of None is no limit."""
