@@ -85,6 +85,7 @@ bench: $(VENV)/.dev ## Measure everything side by side with public tools; takes 
 	-$(BIN)/python benchmarks/locked.py
 	-$(BIN)/python benchmarks/verify.py
 	-$(BIN)/python benchmarks/imports.py
+	-$(BIN)/python benchmarks/archives.py
 	-$(BIN)/python benchmarks/hugging_face.py
 	-$(BIN)/python benchmarks/install.py
 	$(BIN)/python registry-fixtures/smollm2.py $(RUN)/registry/files

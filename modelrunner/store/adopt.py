@@ -6,14 +6,9 @@ stamp does not fit any more, and the blob is hashed again before it is used.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +19,7 @@ from modelrunner.errors import DigestMismatchError, UsageError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import BlobStore
+from modelrunner.store.hashing import SideHash
 from modelrunner.store.stamps import CHUNK, hash_file, look
 
 Way = Literal["auto", "link", "copy"]
@@ -33,7 +29,6 @@ Taken = Literal["here", "reflink", "hardlink", "copy"]
 """How a file came: `here` is one that was there already."""
 
 _ANY = "application/octet-stream"
-_BUFFERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +101,20 @@ def take(
 
 def _copy(path: Path, target: Path, on_bytes: Callable[[int], None]) -> Digest:
     """Copy a file, and hash on another core what is written; the digest of the copy."""
-    hasher, pending = sha256(), deque[Future[None]]()
-    # each read once, and used by both: what the digest is of is what was written
-    buffers = cycle(memoryview(bytearray(CHUNK)) for _ in range(_BUFFERS))
-    with disk_errors(path), disk_errors(target), ExitStack() as stack:
-        source = stack.enter_context(open_content(path))
-        file = stack.enter_context(open_inside(target, "new"))
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-        for buffer in buffers:
-            if len(pending) == _BUFFERS:
-                pending.popleft().result()
-            count = source.readinto(buffer)
-            if not count:
-                break
+    hasher, buffer = SideHash(), memoryview(bytearray(CHUNK))
+    with (
+        disk_errors(path),
+        disk_errors(target),
+        open_content(path) as source,
+        open_inside(target, "new") as file,
+    ):
+        while count := source.readinto(buffer):
             piece = buffer[:count]
-            pending.append(pool.submit(hasher.update, piece))
-            while piece:
-                piece = piece[file.write(piece) :]
+            # each byte is read once: what the digest is of is what was written
+            with hasher.beside(piece):
+                while piece:
+                    piece = piece[file.write(piece) :]
             on_bytes(count)
-        for future in pending:
-            future.result()
         flush(file.fileno())
         make_read_only(file, target)
     return Digest(hasher.hexdigest())

@@ -7,7 +7,8 @@ from typing import IO
 from modelrunner.disk.files import disk_errors
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.digest import Digest, sha256
+from modelrunner.oci.digest import Digest
+from modelrunner.store.hashing import SideHash
 from modelrunner.store.stamps import CHUNK
 
 
@@ -22,7 +23,7 @@ class BlobWriter:
         self._file = file
         self._path = path
         self._descriptor = descriptor
-        self._hash = sha256()
+        self._hash = SideHash()
         self.offset = 0
 
     def recover(self) -> None:
@@ -56,7 +57,7 @@ class BlobWriter:
     def _start_anew(self) -> None:
         self._file.seek(0)
         self._file.truncate(0)
-        self._hash = sha256()
+        self._hash = SideHash()
         self.offset = 0
 
     def write(self, chunk: bytes | memoryview) -> None:
@@ -73,16 +74,17 @@ class BlobWriter:
                 expected_bytes=self._descriptor.size,
             )
         with disk_errors(self._path):
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[self._write_some(rest) :]
-
-    def _write_some(self, chunk: memoryview) -> int:
-        # unbuffered: what a full disk took is counted, hashed and kept
-        written = self._file.write(chunk)
-        self._hash.update(chunk[:written])
-        self.offset += written
-        return written
+            view, written = memoryview(chunk), 0
+            try:
+                with self._hash.beside(view):
+                    while written < len(view):
+                        written += self._file.write(view[written:])
+            except BaseException:
+                # unbuffered: what a full disk took is counted, hashed and kept
+                self._hash.update(view[:written])
+                raise
+            finally:
+                self.offset += written
 
     def check(self) -> None:
         """Compares size and digest with the descriptor.

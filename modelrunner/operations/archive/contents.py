@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 
 from modelrunner.disk.files import disk_error
 from modelrunner.disk.inside import open_content
@@ -11,6 +10,7 @@ from modelrunner.errors import CorruptStoreError
 from modelrunner.events import Advanced, Listener, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.store.hashing import SideHash
 from modelrunner.store.stamps import CHUNK, remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 
@@ -46,7 +46,7 @@ class Contents:
             CorruptStoreError: It is missing or damaged.
             StoreAccessError: The disk does not deliver it.
         """
-        hasher, done = sha256(), 0
+        hasher, done = SideHash(), 0
         with self._reading(blob):
             file = open_content(self.store.blobs.path(blob.digest))
         with file:
@@ -56,9 +56,9 @@ class Contents:
                     count = file.readinto(buffer[: blob.size - done])
                 if not count:
                     break
-                hasher.update(buffer[:count])
                 done += count
-                yield buffer[:count]
+                with hasher.beside(buffer[:count]):
+                    yield buffer[:count]
                 listener(Advanced(str(blob.digest), blob.size, done))
         if done != blob.size or hasher.hexdigest() != blob.digest.hex:
             # the next look at it shall not trust what is noted

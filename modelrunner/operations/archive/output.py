@@ -7,13 +7,13 @@ the old archive or the new one, never half of one.
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
 from modelrunner.disk.files import flush, remove_abandoned, sync_directory, temporary_beside
 from modelrunner.errors import DiskFullError, ModelRunnerError, UsageError
+from modelrunner.store.hashing import SideHash
 from modelrunner.text import os_hint, os_reason
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -24,7 +24,7 @@ class Output:
 
     def __init__(self, put: Callable[[memoryview], None]) -> None:
         self._put = put
-        self._hash = sha256()
+        self._hash = SideHash()
         self.size = 0
         self.paths: tuple[Path, ...] = ()
 
@@ -34,8 +34,8 @@ class Output:
         Raises:
             DiskFullError, UsageError: They cannot be written.
         """
-        self._put(memoryview(chunk))
-        self._hash.update(chunk)
+        with self._hash.beside(chunk):
+            self._put(memoryview(chunk))
         self.size += len(chunk)
 
     @property
