@@ -112,7 +112,9 @@ def _findings(template: str) -> Iterator[Finding]:
 def _blocks(template: str) -> Iterator[tuple[int, str, str]]:
     """Statements and expressions: where, which, and the code; comments are passed over."""
     position, unclosed = 0, set[str]()
-    while (match := re.search(_OPENING, template, position)) is not None:
+    # what `re` has itself takes no position: its third argument is flags
+    opening_from = re.compile(_OPENING).search
+    while (match := opening_from(template, position)) is not None:
         opening, position = match[0], match.end()
         if opening in unclosed:
             continue

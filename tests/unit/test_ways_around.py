@@ -106,6 +106,22 @@ def test_text_reaches_a_terminal_by_one_module() -> None:
     assert around(modules, "own text", writes_to_a_stream) == []
 
 
+# Patterns: `re.search` and its like take flags where a compiled pattern's methods take a position.
+
+
+def passes_a_position_for_flags(call: ast.Call) -> bool:
+    if called(call) not in {f"re.{name}" for name in _SEARCHES} or len(call.args) < 3:
+        return False
+    return any(not ast.unparse(given).startswith("re.") for given in call.args[2:])
+
+
+_SEARCHES = ("search", "match", "fullmatch", "finditer", "findall")
+
+
+def test_no_position_is_taken_for_flags() -> None:
+    assert around(sources(), "flags", passes_a_position_for_flags) == []
+
+
 # The rules themselves.
 
 
@@ -127,6 +143,7 @@ def test_text_reaches_a_terminal_by_one_module() -> None:
         (writes_to_a_stream, "own text", "sys.stdout.write(text)"),
         (writes_to_a_stream, "own text", "self._err.write(text)"),
         (writes_to_a_stream, "own text", "context.console.err.write(text)"),
+        (passes_a_position_for_flags, "flags", "re.search(pattern, text, position)"),
     ],
 )
 def test_a_way_around_is_found_unless_it_has_a_reason(rule, tag: str, code: str) -> None:
@@ -155,6 +172,8 @@ def test_a_way_around_is_found_unless_it_has_a_reason(rule, tag: str, code: str)
         (opens_a_file, "webbrowser_open(url)"),
         (writes_to_a_stream, "console.print(text)"),
         (writes_to_a_stream, "archive.write(output, listener)"),
+        (passes_a_position_for_flags, "re.search(pattern, text, re.DOTALL | re.IGNORECASE)"),
+        (passes_a_position_for_flags, "opening.search(text, position)"),
     ],
 )
 def test_the_helpers_and_other_things_are_no_way_around(rule, code: str) -> None:
