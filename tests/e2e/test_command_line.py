@@ -467,7 +467,7 @@ def on_terminal(cli: CommandLine, *arguments: str, columns: int = 80, **environ:
             if chunk == b"":
                 break
             seen += chunk or b""
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     os.close(master)
     return seen.decode()
 

@@ -60,7 +60,7 @@ def test_it_serves_until_it_is_told_to_end(
         assert address.startswith("http://127.0.0.1:")
         assert process.stderr.readline() == "sharing 1 model read-only; press Ctrl-C to stop\n"
         process.send_signal(number)
-        assert process.wait(10) == code
+        assert process.wait(60) == code
         assert process.stderr.read() == ""
 
 

@@ -86,7 +86,7 @@ def test_interrupted_pull_says_what_is_kept_and_the_next_one_goes_on(cli, regist
     with pulling(cli, registry) as process:
         wait_for_bytes(registry, 12 * MIB)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         said = process.stderr.read()
     assert "Traceback" not in said
     kept = re.search(r"interrupted; ([0-9.]+) MiB kept", said)
@@ -113,7 +113,7 @@ def test_interrupted_pull_tells_programs_what_is_kept(cli, registry, number):
     with pulling(cli, registry, "--json") as process:
         wait_for_bytes(registry, 12 * MIB)
         process.send_signal(number)
-        code = process.wait(10)
+        code = process.wait(60)
         said = json.loads(process.stderr.read())["error"]
     assert code == (130 if number == signal.SIGINT else 128 + number)
     assert 0 < said["kept_bytes"] < MODEL.size

@@ -131,12 +131,12 @@ def test_a_chat_with_an_embedding_model_names_what_to_ask_instead() -> None:
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
     with gateway(Scripted(), ONE) as running:
-        with socket.create_connection(address(running.url), timeout=10) as client:
+        with socket.create_connection(address(running.url), timeout=60) as client:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             client.sendall(head + b"Content-Length: 100000000000\r\n\r\n{")
             answer = client.recv(65536)
         assert answer.startswith(b"HTTP/1.1 413 ")
-        with socket.create_connection(address(running.url), timeout=10) as client:
+        with socket.create_connection(address(running.url), timeout=60) as client:
             client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
             piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
             sent, answer = 0, b""
@@ -163,7 +163,7 @@ def test_ten_megabytes_of_json_pass() -> None:
 
 def test_headers_have_a_limit() -> None:
     with gateway(Scripted(), ONE) as running:
-        with socket.create_connection(address(running.url), timeout=10) as client:
+        with socket.create_connection(address(running.url), timeout=60) as client:
             client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 300_000)
             assert client.recv(65536).startswith(b"HTTP/1.1 4")
         assert running.get("/health").status == 200
@@ -400,7 +400,7 @@ def test_a_client_that_goes_away_ends_the_work_of_the_runtime() -> None:
         assert reply.read1()
         reply.close()
         connection.close()
-        assert runtime.last.answers.gone.wait(10)
+        assert runtime.last.answers.gone.wait(60)
         wait_until(lambda: in_progress(running) == 0)
 
 
@@ -571,7 +571,7 @@ def answers(url: str) -> bool:
 
 def leave(url: str, once: Callable[[], bool]) -> None:
     """Asks, and leaves without an answer once something has happened."""
-    with socket.create_connection(address(url), timeout=10) as client:
+    with socket.create_connection(address(url), timeout=60) as client:
         body = b'{"messages": []}'
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"

@@ -137,7 +137,7 @@ def test_referrers_are_found_by_subject(registry: Registry, model: Artifact) -> 
 
 
 def test_connections_are_kept_alive_and_told_apart(registry: Registry, blob: str) -> None:
-    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=60)) as connection:
         for _ in range(3):
             connection.request("GET", urlsplit(blob).path)
             assert connection.getresponse().read() == WEIGHTS
@@ -169,7 +169,7 @@ def test_blob_is_pushed_in_chunks(registry: Registry) -> None:
 
 def test_chunked_transfer_encoding_is_read(registry: Registry) -> None:
     url = session(registry)
-    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=60)) as connection:
         connection.request(
             "PUT", f"{urlsplit(url).path}?digest={sha256(b'abcd')}", iter([b"ab", b"cd"])
         )

@@ -152,7 +152,7 @@ def test_tls_is_trusted_by_who_knows_the_certificate() -> None:
         registry.add(docker_artifact(WEIGHTS), "ai/m", tags=["latest"])
         trusting = ssl.create_default_context(cafile=registry.ca_file)
         for context, trusted in ((trusting, True), (ssl.create_default_context(), False)):
-            connection = http.client.HTTPSConnection(registry.host, context=context, timeout=5)
+            connection = http.client.HTTPSConnection(registry.host, context=context, timeout=60)
             with contextlib.closing(connection):
                 if trusted:
                     connection.request("GET", f"/v2/ai/m/blobs/{sha256(WEIGHTS)}")
@@ -169,7 +169,7 @@ def test_tls_and_plain_do_not_meet() -> None:
     with Registry(tls=True) as secret, Registry() as plain:
         with pytest.raises((http.client.BadStatusLine, ConnectionError)):
             ask(f"http://{secret.host}/v2/")
-        connection = http.client.HTTPSConnection(plain.host, timeout=5)
+        connection = http.client.HTTPSConnection(plain.host, timeout=60)
         with contextlib.closing(connection), pytest.raises(ssl.SSLError):
             connection.connect()
 
@@ -178,7 +178,7 @@ def test_tls_and_plain_do_not_meet() -> None:
 def test_silent_tls_client_blocks_no_other() -> None:
     with Registry(tls=True) as registry, socket.create_connection(("127.0.0.1", registry.port)):
         context = ssl.create_default_context(cafile=registry.ca_file)
-        connection = http.client.HTTPSConnection(registry.host, context=context, timeout=5)
+        connection = http.client.HTTPSConnection(registry.host, context=context, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", "/v2/")
             assert connection.getresponse().read() == b"{}"

@@ -45,7 +45,7 @@ def test_stalled_connection_does_not_outlive_the_server() -> None:
     with Registry() as registry:
         digest = registry.add_blob(WEIGHTS, "a/b")
         fault = registry.stall_after(100, 600)
-        client = socket.create_connection(("127.0.0.1", registry.port), timeout=5)
+        client = socket.create_connection(("127.0.0.1", registry.port), timeout=60)
         with client:
             client.sendall(f"GET /v2/a/b/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             fault.wait()
@@ -132,7 +132,7 @@ def test_content_goes_wrong(registry: Registry, model: Artifact, blob: str) -> N
 
 def test_endless_has_no_end(registry: Registry, blob: str) -> None:
     registry.endless(sha256(WEIGHTS))
-    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(registry.host, timeout=60)) as connection:
         connection.request("GET", urlsplit(blob).path)
         with connection.getresponse() as response:
             assert response.headers["Content-Length"] is None
