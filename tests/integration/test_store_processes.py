@@ -19,8 +19,6 @@ from tests.support.artifacts import docker_artifact
 from tests.support.processes import child, run_together
 from tests.support.stores import put
 
-pytestmark = pytest.mark.timeout(60)
-
 CONTENT = bytes(range(256)) * 64
 BLOB = Descriptor("application/x", Digest.of(CONTENT), len(CONTENT))
 
