@@ -45,7 +45,7 @@ def pulling(cli, registry, *options, **environ):
             process.kill()
 
 
-def wait_for_bytes(registry, count, seconds=20):
+def wait_for_bytes(registry, count, seconds=100):
     deadline = time.monotonic() + seconds
     while registry.bytes_sent(sha256(WEIGHTS)) < count:
         assert time.monotonic() < deadline, registry.bytes_sent()
@@ -200,7 +200,7 @@ def test_disk_that_fills_up_meanwhile_keeps_what_came(cli, registry, small_disk)
     registry.slow(2 * MIB)
     home = str(small_disk / "home")
     with pulling(cli, registry, MODELRUNNER_HOME=home) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while registry.bytes_sent(sha256(content)) < 2 * MIB:
             assert time.monotonic() < deadline
             time.sleep(0.01)
