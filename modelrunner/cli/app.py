@@ -161,7 +161,7 @@ def _overview() -> bool:
         return False
     # help that nobody can take is no error
     with suppress(OSError):
-        # own text
+        # own text: names and help of our commands
         sys.stdout.write(overview(parameters_of(root_options), columns))
         sys.stdout.flush()
     return True
