@@ -107,16 +107,16 @@ class FallbackOrder(Generic[Place]):
         self._places.append(place)
 
     def distrust(self, wrong: Mapping[str, int]) -> None:
-        """Leaves out who has delivered what was wrong, as long as others are left.
+        """Go back to the first order; leave out who was wrong, as long as others are left.
 
         Args:
             wrong: By name: `PROVEN` of sources that have, less of those that may have. Of those
                 only one is asked, so that it becomes clear.
         """
-        left = [place for place in self._places if wrong.get(place.name, 0) < PROVEN]
+        left = [place for place in self._all if wrong.get(place.name, 0) < PROVEN]
         suspects = [place for place in left if wrong.get(place.name, 0)]
         kept = [place for place in left if place not in suspects[1:]]
-        self._places = kept or self._places
+        self._places = kept or list(self._all)
 
     def close(self) -> None:
         """Lets go of the connections of all."""

@@ -18,6 +18,10 @@ def _nothing() -> None:
     pass
 
 
+def _unknown() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class BlobStream:
     """Bytes of a blob from `offset` on: the stream says where it starts, not the caller.
@@ -25,6 +29,7 @@ class BlobStream:
     Attributes:
         offset: The place of the first byte.
         readinto: Fills a buffer with what follows, as far as it comes; 0 at the end.
+        waiting: How many bytes have come that were not read yet; 0 where that is unknown.
         place: For people: which of several places was asked; empty where there is one.
         abort: Breaks the connection off; may be called from another thread.
     """
@@ -33,6 +38,7 @@ class BlobStream:
     readinto: Callable[[memoryview], int] = field(repr=False)
     place: str = ""
     abort: Callable[[], None] = field(default=_nothing, repr=False)
+    waiting: Callable[[], int] = field(default=_unknown, repr=False)
 
     @property
     def chunks(self) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ class Journal:
 
     def __init__(self, path: Path, size: int, piece: int) -> None:
         self._path = path
+        self._size, self._piece = size, piece
         self._header = json.dumps({"version": _VERSION, "size": size, "piece": piece}).encode()
         with disk_errors(path):
             try:
@@ -36,20 +37,27 @@ class Journal:
                 self._file = open_inside(path, "append")
 
     def load(self) -> list[int]:
-        """The finished pieces that are noted; a journal of another blob or cut is begun again."""
+        """The finished pieces that are noted; a journal of another blob is begun again.
+
+        One of another piece size, of an earlier version, is rewritten.
+        """
         with disk_errors(self._path):
             self._file.seek(0)
             header, newline, rest = self._file.content().partition(b"\n")
-        if not newline or header != self._header:
-            self.reset()
+        piece = _piece_of(header, self._size) if newline else None
+        if piece == self._piece:
+            return _entries(rest)
+        self.reset()
+        if piece is None:
             return []
-        whole = len(rest) - len(rest) % _ENTRY.size
-        return [entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])]
+        noted = _recut(set(_entries(rest)), piece, self._size, self._piece)
+        self.add(*noted)
+        return noted
 
-    def add(self, index: int) -> None:
-        """Notes a piece that is on disk."""
+    def add(self, *indexes: int) -> None:
+        """Notes pieces that are on disk."""
         with disk_errors(self._path):
-            self._file.write(_ENTRY.pack(index))
+            self._file.write(b"".join(map(_ENTRY.pack, indexes)))
 
     def reset(self) -> None:
         """Begins again: nothing is finished."""
@@ -77,14 +85,36 @@ def noted_bytes(path: Path, size: int) -> int:
     """How many bytes of a blob of this size a journal says are there; 0 without one."""
     try:
         header, _newline, rest = read_inside(path).partition(b"\n")
+    except OSError:
+        return 0
+    piece = _piece_of(header, size)
+    if piece is None:
+        return 0
+    return sum(max(0, min(piece, size - index * piece)) for index in set(_entries(rest)))
+
+
+def _piece_of(header: bytes, size: int) -> int | None:
+    """The piece size that a header names; None where it is not that of a blob of this size."""
+    try:
         value = parse_json(header)
         piece = value["piece"]
         if value["size"] != size or value["version"] != _VERSION or type(piece) is not int:
-            return 0
-        if piece <= 0:
-            return 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+            return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return piece if piece > 0 else None
+
+
+def _entries(rest: bytes) -> list[int]:
     whole = len(rest) - len(rest) % _ENTRY.size
-    found = {entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])}
-    return sum(max(0, min(piece, size - index * piece)) for index in found)
+    return [entry[0] for entry in _ENTRY.iter_unpack(rest[:whole])]
+
+
+def _recut(noted: set[int], old: int, size: int, new: int) -> list[int]:
+    """The pieces of a new size that lie in noted ones of an old size."""
+    found = []
+    for index in range(-(-size // new)):
+        start, end = index * new, min((index + 1) * new, size)
+        if all(at in noted for at in range(start // old, -(-end // old))):
+            found.append(index)
+    return found

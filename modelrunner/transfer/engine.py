@@ -23,12 +23,14 @@ from modelrunner.store.journal import Journal
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.hasher import FrontHasher
 from modelrunner.transfer.limits import Growth
-from modelrunner.transfer.pieces import Pieces, piece_size
+from modelrunner.transfer.pieces import PIECE, Pieces
 from modelrunner.transfer.worker import Shared, Worker
 
 _TICK_S = 0.05
 _QUICK_TICK_S = 0.01
 _PARTING_S = 1.0
+_AMPLE = 0.5
+"""The share of reads that find more than they take where this machine is what limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Engine:
     listener: Listener
     budget: Budget = field(default_factory=Budget)
     backoff: Backoff = field(default_factory=Backoff)
-    piece: int | None = None
+    piece: int = PIECE
 
     def fill(
         self,
@@ -85,7 +87,7 @@ class Engine:
         """
         # a handle of our own: a thread that is late must not write into somebody else's file
         handle = os.dup(file.fileno())
-        piece = self.piece or piece_size(descriptor.size)
+        piece = self.piece
         with Journal(journal, descriptor.size, piece) as notes:
             noted = _noted(notes, os.fstat(handle).st_size, descriptor.size, piece)
             with disk_errors(journal.with_suffix(".partial")):
@@ -144,11 +146,7 @@ class Engine:
             if self.backoff.deadline is not None and self.backoff.deadline <= time.monotonic():
                 raise self.backoff.timed_out(shared.reason, kept=done > 0)
             self.budget.check()
-            flowing = sum(1 for worker in workers if worker.flowing)
-            if flowing >= granted > 0:
-                # others have the rest: it is to be judged by those that it has
-                flowing = max(flowing, growth.wanted)
-            growth.observe(time.monotonic(), shared.received, flowing)
+            self._observe(shared, workers, growth, granted)
             self._check(workers, pieces)
             shared.connections = growth.expected
             granted = self._staff(shared, workers, growth.wanted)
@@ -156,9 +154,20 @@ class Engine:
                 worker.renew(time.monotonic())
             with pieces.changed:
                 if not pieces.complete:
-                    pieces.changed.wait(_TICK_S if growth.settled else _QUICK_TICK_S)
+                    quiet = growth.settled or growth.ample
+                    pieces.changed.wait(_TICK_S if quiet else _QUICK_TICK_S)
         self._tell(shared)
         self.listener(Advanced(str(shared.descriptor.digest), pieces.size, pieces.size))
+
+    def _observe(self, shared: Shared, workers: list[Worker], growth: Growth, granted: int) -> None:
+        flowing = [worker for worker in workers if worker.flowing]
+        count = len(flowing)
+        if count >= granted > 0:
+            # others have the rest: it is to be judged by those that it has
+            count = max(count, growth.wanted)
+        ample = sum(worker.ample for worker in flowing) > _AMPLE * len(flowing)
+        blocks = sum(worker.blocks for worker in flowing)
+        growth.observe(time.monotonic(), shared.received, count, ample=ample, blocks=blocks)
 
     def _staff(self, shared: Shared, workers: list[Worker], wanted: int) -> int:
         """Starts connections, as many as are wanted, have something to do, and may be had.
@@ -167,7 +176,10 @@ class Engine:
             How many those are, where others have more; else 0.
         """
         given_up = sum(1 for worker in workers if worker.error is not None)
-        alive = sum(1 for worker in workers if worker.is_alive())
+        working = [worker for worker in workers if worker.is_alive() and not worker.surplus]
+        for worker in working[max(1, wanted) :]:
+            worker.surplus = True
+        alive = min(len(working), max(1, wanted))
         useful = min(wanted, shared.pieces.count) - given_up
         useful = max(useful, 1 if not workers else 0)
         granted = self.budget.grant(shared.pieces, useful, alive)
@@ -206,6 +218,13 @@ class Engine:
             worker.join(max(0.0, deadline - time.monotonic()))
 
 
+def first_end(descriptor: Descriptor, budget: Budget) -> int:
+    """Where the part ends that a transfer of a blob of which nothing is here requests first."""
+    pieces = Pieces(descriptor.size)
+    run = pieces.claim(Growth(budget.limits.connections).expected, 0.0)
+    return 0 if run is None else pieces.span(run.end - 1)[1]
+
+
 def _noted(notes: Journal, there: int, size: int, piece: int) -> list[int]:
     """The pieces that an earlier try has left."""
     noted = notes.load() if there == size else []
@@ -213,6 +232,6 @@ def _noted(notes: Journal, there: int, size: int, piece: int) -> list[int]:
         notes.reset()
         # a file without a journal was written from the front
         noted = list(range(there // piece)) if there < size else []
-        for index in noted:
-            notes.add(index)
+        if noted:
+            notes.add(*noted)
     return noted

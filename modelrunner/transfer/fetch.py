@@ -5,7 +5,7 @@ places have delivered, once for each: an old partial may have been the reason, o
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismatchError
@@ -17,7 +17,9 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget
-from modelrunner.transfer.engine import Arrived, Engine
+from modelrunner.transfer.engine import Arrived, Engine, first_end
+from modelrunner.transfer.pieces import PIECE
+from modelrunner.transfer.sources import SourcePool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,24 @@ _NOTHING = Fetched(0, 0, {})
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches blobs of one model into one store; every connection opens a source of its own."""
+    """Fetches blobs of one model into one store; every connection has a source of its own."""
 
     reference: Reference
-    open_source: Callable[[], Source]
+    sources: SourcePool
     blobs: BlobStore
     listener: Listener
     backoff: Backoff = field(default_factory=Backoff)
     budget: Budget = field(default_factory=Budget)
-    piece: int | None = None
+    piece: int = PIECE
 
-    def fetch(self, descriptor: Descriptor, title: str) -> Fetched:
+    def fetch(self, descriptor: Descriptor, title: str, then: Descriptor | None = None) -> Fetched:
         """Brings a blob here, unless it is here.
+
+        Args:
+            descriptor: The blob.
+            title: What it is called.
+            then: What is fetched next and may be requested already, where no other process brings
+                the first one.
 
         Raises:
             IntegrityError: The source serves wrong bytes, twice.
@@ -58,17 +66,24 @@ class Fetcher:
         while True:
             attempt += 1
             try:
-                return self._attempt(descriptor, title, wrong)
+                return self._attempt(descriptor, title, wrong, then)
             except (DigestMismatchError, SizeMismatchError) as exc:
                 wrong.update(_suspects(exc))
                 # each place may have been the wrong one, and an old partial too
                 if attempt > max(1, len(wrong)):
                     raise
+                then = None
                 self.listener(Retrying(str(descriptor.digest), exc.message, attempt, 0.0))
 
-    def _attempt(self, descriptor: Descriptor, title: str, wrong: Mapping[str, int]) -> Fetched:
+    def _attempt(
+        self,
+        descriptor: Descriptor,
+        title: str,
+        wrong: Mapping[str, int],
+        then: Descriptor | None,
+    ) -> Fetched:
         def open_source() -> Source:
-            source = self.open_source()
+            source = self.sources.take()
             source.distrust(wrong)
             return source
 
@@ -78,6 +93,9 @@ class Fetcher:
             if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
                 return _NOTHING
+            if then is not None:
+                end = first_end(then, self.budget)
+                self.sources.request_ahead(self.reference, then, end)
             engine = Engine(
                 self.reference, open_source, self.listener, self.budget, self.backoff, self.piece
             )

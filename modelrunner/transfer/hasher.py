@@ -1,21 +1,27 @@
 """Hashes the front of an arriving blob while its later pieces are still landing.
 
 One thread does it; hashlib lets other threads run meanwhile. A block that continues what is hashed
-is handed over in memory as soon as it is written. What lands further on is read back out of the
-page cache when its turn comes. When the last piece lands, only that piece is left to hash.
+is handed over in memory, with its buffer, as soon as it is written. What lands further on is read
+back out of the page cache when its turn comes. When the last piece lands, only that piece is left
+to hash.
 """
 
 import os
-from collections import deque
 from hashlib import sha256
-from threading import Event, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from modelrunner.oci.digest import Digest
 from modelrunner.transfer.pieces import Pieces, Run
 
-_BLOCK = 1024 * 1024
+BLOCK = 1024 * 1024
+"""Bytes of a buffer."""
+
 _DEPTH = 8
 _PATIENCE_S = 0.05
+
+_Block = tuple[int, bytearray, int]
+"""The history that a block belongs to, its buffer, and how much of that is filled."""
 
 
 class FrontHasher:
@@ -24,14 +30,15 @@ class FrontHasher:
     def __init__(self, handle: int, pieces: Pieces) -> None:
         self._handle = handle
         self._pieces = pieces
-        self._stop = Event()
-        self._wake = Event()
+        self._stopped = False
         self._error: OSError | None = None
         self._hash = sha256()
         self._hashed = 0
         self._history = pieces.history
-        self._handed: deque[tuple[bytearray, int]] = deque()
-        self._spare: list[bytearray] = []
+        # None wakes the thread
+        self._handed: SimpleQueue[_Block | None] = SimpleQueue()
+        self._spare: SimpleQueue[bytearray] = SimpleQueue()
+        self._unmade = _DEPTH
         self._thread = Thread(target=self._follow, name="hasher", daemon=True)
         self._thread.start()
 
@@ -41,7 +48,7 @@ class FrontHasher:
         Raises:
             OSError: The file cannot be read.
         """
-        self._wake.set()
+        self._handed.put(None)
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -49,71 +56,90 @@ class FrontHasher:
 
     def stop(self) -> None:
         """Ends the thread, finished or not."""
-        self._stop.set()
-        self._wake.set()
+        self._stopped = True
+        self._handed.put(None)
         self._thread.join()
 
-    def hand(self, run: Run, buffer: bytearray, count: int) -> bytearray:
-        """Moves a run on that has written `count` bytes of a buffer; what to read into next.
+    def hand(self, run: Run, buffer: bytearray, count: int) -> bool:
+        """Moves a run on that has written `count` bytes of a buffer; whether that is taken over.
 
-        A block whose turn it is is taken over with its buffer. While too many of them wait, so
-        does the connection: the blob is complete only when all of it is hashed, and what is still
-        in memory need not be read back.
+        A block whose turn it is is taken over with its buffer; `another` has the next one.
         """
         pieces = self._pieces
         with pieces.changed:
-            while self._is_next(run) and len(self._handed) >= _DEPTH:
-                pieces.taken.wait(_PATIENCE_S)
-            if self._is_next(run):
-                self._handed.append((buffer, count))
+            taken = (
+                self._thread.is_alive()
+                and not run.lost
+                and self._history == pieces.history
+                and run.reached == pieces.hashed
+            )
+            if taken:
+                self._handed.put((pieces.history, buffer, count))
                 pieces.hashed += count
-                buffer = self._spare.pop() if self._spare else bytearray(len(buffer))
             # in one step with the above: else it would be read back before it is handed over
             run.reached += count
-        self._wake.set()
-        return buffer
+        return taken
 
-    def _is_next(self, run: Run) -> bool:
-        pieces = self._pieces
-        alive = not run.lost and self._thread.is_alive()
-        return alive and self._history == pieces.history and run.reached == pieces.hashed
+    def another(self) -> bytearray:
+        """A buffer in the place of one that was taken over.
+
+        While too many of them wait to be hashed, so does the connection: the blob is complete only
+        when all of it is hashed, and what is still in memory need not be read back.
+        """
+        with self._pieces.changed:
+            if self._unmade and self._spare.empty():
+                self._unmade -= 1
+                return bytearray(BLOCK)
+        while self._thread.is_alive():
+            try:
+                return self._spare.get(timeout=_PATIENCE_S)
+            except Empty:
+                continue
+        return bytearray(BLOCK)
 
     def _follow(self) -> None:
-        own = bytearray(_BLOCK)
+        own = bytearray(BLOCK)
         try:
-            while not self._stop.is_set():
-                self._wake.clear()
-                if self._take_handed() or self._read_back(own):
+            while not self._stopped and self._hashed < self._pieces.size:
+                if self._take(0.0) or self._read_back(own):
                     continue
-                if self._hashed == self._pieces.size:
-                    return
-                self._wake.wait(_PATIENCE_S)
+                # what comes next is handed over, for it comes right after what is hashed
+                self._take(_PATIENCE_S)
         except OSError as exc:
             self._error = exc
 
-    def _take_handed(self) -> bool:
+    def _take(self, patience_s: float) -> bool:
         """Hashes the block that was handed over first; whether there was one."""
-        with self._pieces.changed:
-            self._begin_anew()
-            if not self._handed:
-                return False
-            buffer, count = self._handed.popleft()
-        self._hash.update(memoryview(buffer)[:count])
-        self._hashed += count
-        with self._pieces.changed:
-            self._spare.append(buffer)
-            self._pieces.taken.notify()
+        try:
+            handed = self._handed.get(timeout=patience_s) if patience_s else self._next()
+        except Empty:
+            return False
+        if handed is None:
+            return False
+        history, buffer, count = handed
+        if history == self._history:
+            self._hash.update(memoryview(buffer)[:count])
+            self._hashed += count
+        self._spare.put(buffer)
         return True
+
+    def _next(self) -> _Block | None:
+        return self._handed.get_nowait()
 
     def _read_back(self, buffer: bytearray) -> bool:
         """Hashes a block of the file; whether one was there to be hashed."""
-        front = self._pieces.front_bytes()
-        with self._pieces.changed:
-            wanted = min(len(buffer), front - self._hashed)
-            if self._handed or self._history != self._pieces.history or wanted <= 0:
+        pieces = self._pieces
+        with pieces.changed:
+            if self._history != pieces.history:
+                # bytes that went into the hash are downloaded again
+                self._history = pieces.history
+                self._hash = sha256()
+                self._hashed = pieces.hashed = 0
+            wanted = min(len(buffer), pieces.front_bytes() - self._hashed)
+            if wanted <= 0 or pieces.hashed > self._hashed:
                 # what was handed over meanwhile comes first
-                return bool(self._handed) or self._history != self._pieces.history
-            self._pieces.hashed += wanted
+                return pieces.hashed > self._hashed
+            pieces.hashed += wanted
         view = memoryview(buffer)
         while wanted:
             count = os.preadv(self._handle, [view[:wanted]], self._hashed)
@@ -123,11 +149,3 @@ class FrontHasher:
             self._hashed += count
             wanted -= count
         return True
-
-    def _begin_anew(self) -> None:
-        """Forgets the hash where bytes that went into it are downloaded again."""
-        if self._history != self._pieces.history:
-            self._history = self._pieces.history
-            self._hash = sha256()
-            self._hashed = self._pieces.hashed = 0
-            self._handed.clear()

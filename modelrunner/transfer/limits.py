@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from threading import Lock
 
 MOST_CONNECTIONS = 16
-_NEXT_CONNECTIONS = 4
+_FEW_CONNECTIONS = 4
 _FASTER = 1.15
-_UNHINDERED = 0.75
-_PLENTY = 300e6
-"""Bytes a second at which hashing and writing are the limit, and no longer the connections."""
-_PROBE_S = 0.03
+_FAST = 150e6
+"""Bytes a second of one connection that so many of would be more than a machine can take."""
+_PROBE_S, _LONG_PROBE_S = 0.01, 0.05
+_PROBE_BLOCKS = 5
+"""Reads after which it shows whether more comes than is read."""
+_AMPLE_S = 0.25
+_SILENCE_S = 0.25
 _CATCH_UP_S = 0.25
 _BLOCK_S = 0.025
 
@@ -21,7 +24,7 @@ class Limits:
     """What the user allows; None leaves it to the engine.
 
     Attributes:
-        connections: The number of connections.
+        connections: The most connections.
         rate: At most this many bytes a second.
     """
 
@@ -63,57 +66,99 @@ class Throttle:
 
 
 class Growth:
-    """How many connections to use: one at first, more as long as that makes it faster.
+    """How many connections to use: one at first, more where that makes it faster.
 
-    The first is looked at for a moment only: where it alone keeps this machine busy, more of them
-    would cost and bring nothing.
+    The first is looked at for a moment. Where more comes than this machine takes, further ones
+    would cost and bring nothing. Where little comes, it is the connection or the distance that
+    limits it, and as many as may be are made at once. In between a few are tried, and given up
+    where they bring nothing. So are all but one, once, where more comes than this machine takes:
+    one alone needs less of it, and what comes in order is hashed as it comes.
+
+    Attributes:
+        wanted: How many there are to be.
+        ample: Whether more comes than this machine takes.
+        settled: Whether `wanted` stays as it is.
     """
 
-    def __init__(self, fixed: int | None, window_s: float = 0.1) -> None:
-        self.wanted = min(fixed, MOST_CONNECTIONS) if fixed else 1
+    def __init__(self, most: int | None, window_s: float = 0.1) -> None:
+        self._most = min(most or MOST_CONNECTIONS, MOST_CONNECTIONS)
+        self._few = min(self._most, _FEW_CONNECTIONS)
+        self.wanted = 1
+        self.ample = False
+        self.settled = self._most == 1
         self._window_s = window_s
-        self.settled = fixed is not None
         self._since: tuple[float, int] | None = None
-        self._before = 0.0
+        self._begun: float | None = None
         self._alone = 0.0
+        self._ample_since: float | None = None
+        self._reduced = False
 
     @property
     def expected(self) -> int:
         """How many connections there may come to be: what each of them takes on leaves room."""
-        return self.wanted if self.settled else MOST_CONNECTIONS
+        return self.wanted if self.settled or self.ample else self._most
 
-    def observe(self, now: float, done: int, flowing: int | None = None) -> None:
-        """Hears how many bytes there are; may raise `wanted`.
+    def observe(
+        self,
+        now: float,
+        done: int,
+        flowing: int | None = None,
+        *,
+        ample: bool = False,
+        blocks: int | None = None,
+    ) -> None:
+        """Account for the bytes that came; may change `wanted`.
 
         Args:
             now: The time.
             done: Bytes that came.
             flowing: How many connections deliver; None for all that are wanted.
+            ample: Whether more comes than this machine takes.
+            blocks: In how many reads they came; None for enough of them.
         """
-        if self.settled:
+        self.ample = ample
+        if self._reduce(now) or self.settled:
+            return
+        if not done:
+            self._await_first(now)
             return
         # the first byte starts the clock, of the latest connections too: connecting is not speed
         if self._since is None or (flowing is not None and flowing < self.wanted):
-            self._since = (now, done) if done else None
+            self._since = (now, done)
             return
         begun, bytes_then = self._since
-        if now - begun < (_PROBE_S if self.wanted == 1 else self._window_s):
+        window = _PROBE_S if self.wanted == 1 else self._window_s
+        if blocks is not None and blocks < _PROBE_BLOCKS:
+            window = _LONG_PROBE_S
+        if now - begun < window:
             return
-        speed = (done - bytes_then) / (now - begun)
         self._since = (now, done)
-        faster = speed > _FASTER * self._before
-        if faster and speed < _PLENTY and self.wanted < MOST_CONNECTIONS:
-            self._grow(speed)
-        else:
-            self.settled = True
+        if not ample:
+            self._judge((done - bytes_then) / (now - begun))
 
-    def _grow(self, speed: float) -> None:
-        alone, self._alone = self._alone, speed / self.wanted
-        if self.wanted == 1:
-            self.wanted = _NEXT_CONNECTIONS
-        elif self._alone > _UNHINDERED * alone:
-            # each is as fast as it was among fewer: it is the connection that is limited
-            self.wanted = MOST_CONNECTIONS
-        else:
-            self.wanted = min(MOST_CONNECTIONS, 2 * self.wanted)
-        self._before = speed
+    def _reduce(self, now: float) -> bool:
+        """Whether there are to be fewer from now on."""
+        if not self.ample or self.wanted == 1 or self._reduced:
+            self._ample_since = None
+        elif self._ample_since is None:
+            self._ample_since = now
+        elif now - self._ample_since >= _AMPLE_S:
+            self.wanted, self.settled, self._reduced = 1, False, True
+            self._since = None
+            return True
+        return False
+
+    def _await_first(self, now: float) -> None:
+        """Does not leave everything to a connection that delivers nothing."""
+        if self._begun is None:
+            self._begun = now
+        elif now - self._begun > _SILENCE_S:
+            self.wanted = self._few
+
+    def _judge(self, speed: float) -> None:
+        if speed < _FAST or (self.wanted > 1 and speed > _FASTER * self._alone):
+            self.wanted, self.settled = self._most, True
+        elif self.wanted > 1:
+            self.wanted = 1
+        elif not self._alone:
+            self._alone, self.wanted = speed, self._few

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Condition, Lock, RLock
 
-_SMALLEST_PIECE = 1024 * 1024
-_LARGEST_PIECE = 8 * 1024 * 1024
-_PIECES = 256
+PIECE = 512 * 1024
+"""Bytes of a piece: what a killed download may lose of each connection, and half of a block."""
+
 _PATIENCE_S = 1.0
 _SHARE = 0.75
 _LEAST = 8 * 1024 * 1024
@@ -21,11 +21,6 @@ _HOPELESS = 20.0
 """So many times slower than the others, and a connection is made again."""
 _CRAWL = 4.0
 """So many times longer than usual for its last piece, and a connection is given up."""
-
-
-def piece_size(size: int) -> int:
-    """The size of a blob's pieces: what a killed download may lose of each connection."""
-    return max(_SMALLEST_PIECE, min(_LARGEST_PIECE, size // _PIECES))
 
 
 @dataclass(eq=False, slots=True)
@@ -55,29 +50,30 @@ class Run:
 class Pieces:
     """The state of one blob. All methods may be called from any thread.
 
-    `changed` is notified whenever a piece is finished or the work ends. `hashed` is how far the
-    hash of the front has taken bytes; `history` changes when some of those are downloaded again, so
-    that what is hashed is what is on disk. `taken` is notified when the hash has taken a block.
+    `changed` is notified when there is work for an idle connection, or none is left. `hashed` is
+    how far the hash of the front has taken bytes; `history` changes when some of those are
+    downloaded again, so that what is hashed is what is on disk.
     """
 
-    def __init__(self, size: int, done: Iterable[int] = (), piece: int | None = None) -> None:
+    def __init__(self, size: int, done: Iterable[int] = (), piece: int = PIECE) -> None:
         self.size = size
-        self.piece = piece or piece_size(size)
+        self.piece = piece
         self.count = -(-size // self.piece)
-        lock = RLock()
-        self.changed = Condition(lock)
-        self.taken = Condition(lock)
+        self.changed = Condition(RLock())
         self.hashed = 0
         self.history = 0
         self._done = bytearray(self.count)
+        self._done_bytes = 0
+        self._left = self.count
         for index in done:
-            if 0 <= index < self.count:
-                self._done[index] = 1
-        self._waiting = [index for index in range(self.count) if not self._done[index]]
-        self._waiting.reverse()
+            if 0 <= index < self.count and not self._done[index]:
+                self._set_done(index)
+        # first and end of each stretch, the last of the blob first
+        self._waiting = _stretches(self._done)
         self._runs: list[Run] = []
+        # how far the begun pieces are that connections have given back
+        self._begun: dict[int, int] = {}
         self._front = 0
-        self._left = len(self._waiting)
         self._usual = 0.0
 
     @property
@@ -85,26 +81,19 @@ class Pieces:
         """Whether every piece is here."""
         return self._left == 0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are pieces that no connection works on."""
-        return bool(self._waiting)
-
     def span(self, index: int) -> tuple[int, int]:
         """The first byte of a piece, and the one after its last."""
         start = index * self.piece
         return start, min(start + self.piece, self.size)
 
     def done_bytes(self) -> int:
-        """Bytes in finished pieces, and in the begun ones of running runs."""
+        """Bytes in finished pieces, and in the begun ones."""
         with self.changed:
-            finished = sum(self._done) * self.piece
-            if self.count and self._done[-1]:
-                finished -= self.count * self.piece - self.size
             begun = sum(
                 max(0, run.reached - run.first * self.piece) for run in self._runs if not run.lost
             )
-            return min(self.size, finished + begun)
+            left = sum(reached - index * self.piece for index, reached in self._begun.items())
+            return min(self.size, self._done_bytes + begun + left)
 
     def front_bytes(self) -> int:
         """How many bytes from the start on are here without a gap."""
@@ -113,31 +102,34 @@ class Pieces:
                 self._front += 1
             start = min(self._front * self.piece, self.size)
             here = (run.reached for run in self._runs if run.first == self._front and not run.lost)
-            return max((start, *here))
+            return max((start, self._begun.get(self._front, 0), *here))
 
-    def claim(self, connections: int, now: float) -> Run | None:
+    def claim(self, connections: int, now: float, longest: int | None = None) -> Run | None:
         """A run of pieces that nobody works on; None where there are none.
 
         Args:
             connections: How many connections share the work.
             now: The time, for speeds.
+            longest: Bytes that are enough for one request; None for any number.
         """
         with self.changed:
             if not self._waiting:
                 return None
+            waiting = sum(end - first for first, end in self._waiting)
             # less than a fair share, and less each time: the front, which is hashed, must be done
             # well before the end
-            share = len(self._waiting) / max(1, connections)
+            share = waiting / max(1, connections)
             # bounded: a number already
             least = min(int(share), _LEAST // self.piece)
             # bounded: a number already
-            longest = max(1, least, int(share if connections == 1 else _SHARE * share))
-            first = self._waiting.pop()
-            end = first + 1
-            while self._waiting and self._waiting[-1] == end and end - first < longest:
-                self._waiting.pop()
-                end += 1
-            return self._begin(first, end, now)
+            most = max(1, least, int(share if connections == 1 else _SHARE * share))
+            if longest is not None:
+                most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
+            first, end = self._waiting.pop()
+            if end - first > most:
+                self._waiting.append((first + most, end))
+                end = first + most
+            return self._begin(first, end, now, self._begun.pop(first, 0))
 
     def steal(self, now: float) -> Run | None:
         """Work taken from the run that would end last; None where nothing is worth taking.
@@ -193,25 +185,25 @@ class Pieces:
         """A piece has been written; whether it was the first to bring it."""
         with self.changed:
             run.first = index + 1
-            first_time = not self._done[index]
-            if first_time:
-                self._done[index] = 1
-                self._left -= 1
-            self.changed.notify_all()
-            return first_time
+            if self._done[index]:
+                return False
+            self._set_done(index)
+            if self._left == 0:
+                self.changed.notify_all()
+            return True
 
     def give_back(self, run: Run, now: float) -> None:
         """A run ends, however; what is not done of it waits for somebody else."""
         with self.changed:
             self._runs.remove(run)
             self._usual = max(run.speed(now), self._usual / 2)
-            claimed = {index for other in self._runs for index in range(other.first, other.end)}
-            back = [
-                index
-                for index in range(run.first, run.end)
-                if not self._done[index] and index not in claimed
-            ]
-            self._waiting = sorted({*self._waiting, *back}, reverse=True)
+            if run.first >= run.end:
+                return
+            if run.reached > run.first * self.piece and not run.lost:
+                # the next one goes on in the middle of the piece
+                self._begun[run.first] = run.reached
+            self._waiting.append((run.first, run.end))
+            self._waiting.sort(reverse=True)
             self.changed.notify_all()
 
     def finished(self) -> list[int]:
@@ -224,13 +216,20 @@ class Pieces:
         with self.changed:
             self._done = bytearray(self.count)
             self._waiting.clear()
-            self._front, self._left = 0, self.count
+            self._begun.clear()
+            self._front, self._left, self._done_bytes = 0, self.count, 0
             self.history += 1
             for other in self._runs:
                 if other is not run:
                     with other.writing:
                         other.lost, other.end = True, other.first
             run.first, run.end, run.reached, run.reading = 0, self.count, 0, 0
+
+    def _set_done(self, index: int) -> None:
+        start, end = self.span(index)
+        self._done[index] = 1
+        self._done_bytes += end - start
+        self._left -= 1
 
     def _begin(self, first: int, end: int, now: float, reached: int = 0) -> Run:
         start = max(first * self.piece, reached)
@@ -246,3 +245,14 @@ class Pieces:
         young = now - run.began < _PATIENCE_S
         speed = max(run.speed(now), self._usual) if young else run.speed(now)
         return left / max(speed, 1.0)
+
+
+def _stretches(done: bytearray) -> list[tuple[int, int]]:
+    """The stretches of what is not done, the last first."""
+    found: list[tuple[int, int]] = []
+    end = len(done)
+    while (last := done.rfind(0, 0, end)) >= 0:
+        first = done.rfind(1, 0, last) + 1
+        found.append((first, last + 1))
+        end = first
+    return found

@@ -24,12 +24,19 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.journal import Journal
-from modelrunner.transfer.hasher import FrontHasher
+from modelrunner.transfer.hasher import BLOCK, FrontHasher
 from modelrunner.transfer.limits import Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
-_SMALLEST, _LARGEST = 64 * 1024, 1024 * 1024
+_SMALLEST = 64 * 1024
 _QUICK_S, _LONG_S = 0.01, 0.1
+_AMPLE = 256 * 1024
+"""Bytes that wait to be read where this machine is slower than the line."""
+
+_MEMORY = 0.4
+_REQUESTS = 100
+"""So many times what a request takes is enough for its answer: more would save nothing."""
+
 _IDLE_S = 0.05
 _RENEWALS = 2
 AT_ONCE_S = 0.001
@@ -38,8 +45,12 @@ AT_ONCE_S = 0.001
 _WORTH = 64 * 1024
 """Bytes of one answer that are worth asking for the next one at once."""
 
-_BREAKS = 3
-"""Answers in a row that may break off below that, until a wait comes between them."""
+_BREAKS = 24
+"""Answers in a row that may break off below that, until a wait comes between them: where each is
+cut at its half, the end of a blob takes 16 of them."""
+
+_CUTS, _LEAST_SHARE = 2, 0.02
+"""Answers in a row after whose breaking off more is requested than is needed."""
 
 _REFUSALS = 3
 """Refusals of a part in a row: no address has expired that often."""
@@ -62,6 +73,7 @@ class Shared:
     stop: Event = field(default_factory=Event)
     lock: Lock = field(default_factory=Lock)
     received: int = 0
+    latency_s: float = 0.0
     origins: dict[str, int] = field(default_factory=dict)
     notices: list[tuple[str, int, float]] = field(default_factory=list)
     reason: str | None = None
@@ -72,19 +84,28 @@ class Shared:
 class Worker(Thread):
     """One connection.
 
-    `flowing` says whether it has delivered a byte, `error` why it gave up; None where it ended in
-    peace.
+    Attributes:
+        flowing: Whether it has delivered a byte.
+        blocks: How many reads it has made.
+        ample: How often, of late, more was there to be read than it could take: from 0 to 1.
+        surplus: Whether it is to end: fewer are enough.
+        error: Why it gave up; None where it ended in peace.
     """
 
     def __init__(self, shared: Shared, number: int) -> None:
         super().__init__(name=f"connection-{number}", daemon=True)
         self._shared = shared
         self._stream: BlobStream | None = None
-        self._buffer = bytearray(_LARGEST)
-        self._block = min(_LARGEST, shared.throttle.block or _SMALLEST)
+        self._buffer: bytearray | None = bytearray(BLOCK)
+        self._block = min(BLOCK, shared.throttle.block or _SMALLEST)
         self._run: Run | None = None
         self._renewals = 0
+        self._speed = 0.0
+        self._cuts, self._share = 0, 1.0
         self.flowing = False
+        self.blocks = 0
+        self.ample = 0.0
+        self.surplus = False
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -119,9 +140,9 @@ class Worker(Thread):
 
     def _work(self, source: Source) -> None:
         shared, pieces = self._shared, self._shared.pieces
-        while not shared.stop.is_set() and not pieces.complete:
+        while not (self._is_over() or pieces.complete):
             now = time.monotonic()
-            run = pieces.claim(shared.connections, now) or pieces.steal(now)
+            run = pieces.claim(shared.connections, now, self._enough()) or pieces.steal(now)
             if run is None:
                 with pieces.changed:
                     pieces.changed.wait(_IDLE_S)
@@ -130,19 +151,32 @@ class Worker(Thread):
             try:
                 self._finish(source, run)
             finally:
-                self._run = None
-                pieces.give_back(run, time.monotonic())
+                now = time.monotonic()
+                self._run, self._speed = None, run.speed(now)
+                pieces.give_back(run, now)
+
+    def _is_over(self) -> bool:
+        return self.surplus or self._shared.stop.is_set()
+
+    def _enough(self) -> int | None:
+        """The bytes that are worth a request of their own, as far as that is known."""
+        enough = _REQUESTS * self._shared.latency_s * self._speed
+        # trusted: a product of two measured numbers
+        return int(enough) or None
 
     def _finish(self, source: Source, run: Run) -> None:
         """Brings a run to its end, taking up what breaks off; each byte more is a fresh start."""
         shared = self._shared
         failures, furthest, breaks = 0, run.reached, 0
-        while shared.pieces.next_block(run, 1) and not shared.stop.is_set():
+        while shared.pieces.next_block(run, 1) and not self._is_over():
+            begun, asked = run.reached, self._end_of_request(run)
             try:
-                self._fetch(source, run)
+                self._fetch(source, run, asked)
+                self._note_answer(run, begun, asked)
             except TransferError as exc:
-                if run.lost or shared.stop.is_set():
+                if run.lost or self._is_over():
                     return
+                self._note_answer(run, begun, asked)
                 came = run.reached - furthest
                 furthest = max(furthest, run.reached)
                 failures = 1 if came > 0 else failures + 1
@@ -167,14 +201,38 @@ class Worker(Thread):
             self._shared.notices.append((error.message, failures, delay))
         self._shared.stop.wait(delay)
 
-    def _fetch(self, source: Source, run: Run) -> None:
+    def _end_of_request(self, run: Run) -> int:
+        """The end of a run; beyond it where answers are cut, as far as makes up for that.
+
+        Where each answer is cut at its half, a run would else take one for each halving of it.
+        """
+        pieces = self._shared.pieces
+        end = min(run.end * pieces.piece, pieces.size)
+        if self._cuts < _CUTS:
+            return end
+        # trusted: a bounded multiple of a number of bytes
+        return min(pieces.size, run.reached + int((end - run.reached) / self._share) + 1)
+
+    def _note_answer(self, run: Run, begun: int, asked: int) -> None:
+        """Account for how much of what was requested has come."""
+        if run.reached >= min(run.end * self._shared.pieces.piece, asked):
+            # one more that breaks off, and more is requested again
+            self._cuts = _CUTS - 1 if self._cuts >= _CUTS else 0
+        elif run.reached > begun:
+            self._cuts += 1
+            self._share = max(_LEAST_SHARE, (run.reached - begun) / (asked - begun))
+
+    def _fetch(self, source: Source, run: Run, end: int) -> None:
         shared = self._shared
-        stop: int | None = min(run.end * shared.pieces.piece, shared.pieces.size)
+        stop: int | None = end
         if shared.whole:
             shared.pieces.restart(run)
             stop = None
+        asked = time.monotonic()
         with source.open_blob(shared.reference, shared.descriptor, run.reached, stop) as stream:
             self._stream = stream
+            took = time.monotonic() - asked
+            shared.latency_s = min(took, shared.latency_s or took)
             try:
                 if shared.stop.is_set():
                     # whoever breaks connections off has been here before there was a stream
@@ -185,9 +243,11 @@ class Worker(Thread):
 
     def _drain(self, stream: BlobStream, run: Run, place: str) -> None:
         shared, pieces = self._shared, self._shared.pieces
-        while wanted := pieces.next_block(run, self._block):
+        while not self.surplus and (wanted := pieces.next_block(run, self._block)):
+            buffer = self._buffer = self._buffer or shared.hasher.another()
+            view = memoryview(buffer)
+            ready = stream.waiting()
             begun = time.monotonic()
-            view = memoryview(self._buffer)
             count = stream.readinto(view[:wanted])
             if count == 0:
                 raise InterruptedTransferError(
@@ -195,10 +255,11 @@ class Worker(Thread):
                     f"{run.reached} of {pieces.size} bytes"
                 )
             self.flowing = True
-            self._adapt(count, time.monotonic() - begun)
+            self._adapt(count, ready, time.monotonic() - begun)
             if shared.stop.is_set() or not self._keep(view[:count], run):
                 return
-            self._buffer = shared.hasher.hand(run, self._buffer, count)
+            if shared.hasher.hand(run, buffer, count):
+                self._buffer = None
             with shared.lock:
                 shared.received += count
                 shared.origins[place] = shared.origins.get(place, 0) + count
@@ -220,18 +281,23 @@ class Worker(Thread):
                 block, offset = block[written:], offset + written
 
     def _finish_pieces(self, run: Run) -> None:
-        pieces = self._shared.pieces
+        pieces, first = self._shared.pieces, []
         while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
             index = run.first
             if pieces.finish(run, index):
-                with self._shared.lock:
-                    self._shared.journal.add(index)
+                first.append(index)
+        if first:
+            with self._shared.lock:
+                self._shared.journal.add(*first)
 
-    def _adapt(self, count: int, took: float) -> None:
+    def _adapt(self, count: int, ready: int, took: float) -> None:
         """Larger blocks on a fast line, smaller ones on a slow: the progress stays alive."""
+        enough = ready >= min(self._block, _AMPLE)
+        self.blocks += 1
+        self.ample += _MEMORY * (enough - self.ample)
         if self._shared.throttle.block is not None:
             return
-        if count == self._block and took < _QUICK_S:
-            self._block = min(_LARGEST, self._block * 2)
-        elif took > _LONG_S:
+        if count == self._block and (enough or took < _QUICK_S):
+            self._block = min(BLOCK, self._block * 2)
+        elif took > _LONG_S and not enough:
             self._block = max(_SMALLEST // 4, self._block // 2)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from threading import Event
 
 import pytest
 
@@ -72,6 +73,34 @@ def assert_nothing_stored(pulling, registry, *, blobs=0):
 
 
 # What is there.
+
+
+def test_weights_are_requested_while_the_config_is_on_its_way(pulling, registry):
+    weights = b"GGUF" + bytes(3 * 1024 * 1024)
+    registry.add(docker_artifact(weights), "ai/large", tags=["1"])
+    requested, handle = Event(), registry.handle
+
+    def wait_for_weights(request):
+        if sha256(weights) in request.target:
+            requested.set()
+        elif request.kind == "blob":
+            assert requested.wait(20)
+        return handle(request)
+
+    registry.handle = wait_for_weights
+
+    pulling.pull(registry.reference("ai/large:1"))
+
+    ranges = [request.range or "bytes=0-" for request in registry.requests_of(kind="blob")]
+    # the config, and the front of the weights
+    assert sum(part.startswith("bytes=0-") for part in ranges) == 2
+
+
+def test_small_files_come_over_the_connection_of_the_manifest(pulling, registry):
+    pulling.pull(registry.reference(NAME))
+
+    assert len(registry.requests_of(kind="blob")) == 3
+    assert registry.connections() == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -25,6 +26,7 @@ from modelrunner.store.journal import noted_bytes
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
 from modelrunner.transfer.limits import Limits, Throttle
+from modelrunner.transfer.sources import SourcePool
 from modelrunner.transfer.worker import AT_ONCE_S
 from tests.support.clock import Clock
 from tests.support.registry import Cdn, Registry
@@ -52,7 +54,7 @@ class Harness:
         places = Registries(DockerCredentials(None), backoff=backoff)
         fetcher = Fetcher(
             self.reference,
-            lambda: places.source_for(self.reference),
+            SourcePool(lambda: places.source_for(self.reference)),
             self.store.blobs,
             self.events.append,
             backoff,
@@ -162,15 +164,38 @@ def test_server_that_cuts_every_answer_is_asked_on_at_once(harness, registry):
     assert waits == {AT_ONCE_S}
 
 
+@pytest.mark.parametrize("connections", [1, 4])
+def test_server_that_cuts_each_answer_at_its_half_is_asked_few_times(
+    harness, registry, connections
+):
+    fault = registry.cut_after(len(CONTENT), times=None)
+    usual = registry.conduct
+
+    def halved(request, reply):
+        conduct = usual(request, reply)
+        if request.kind == "blob" and reply.length > 1:
+            conduct.cut, conduct.cut_at = fault, reply.length // 2
+        return conduct
+
+    registry.conduct = halved
+
+    harness.fetch(connections=connections, backoff=replace(QUICK, attempts=1))
+
+    assert harness.stored == CONTENT
+    assert {event.delay for event in harness.heard(Retrying)} == {AT_ONCE_S}
+    # each run by itself would take one for each halving
+    assert len(registry.requests_of(kind="blob")) < 70
+
+
 def test_server_that_gives_little_with_each_answer_is_not_hurried(harness, registry):
-    registry.cut_after(PIECE // 8, times=12)
+    registry.cut_after(PIECE // 8, times=26)
 
     harness.fetch(connections=1)
 
     assert harness.stored == CONTENT
     waits = [event.delay for event in harness.heard(Retrying)]
-    assert waits[:3] == [AT_ONCE_S] * 3
-    assert all(wait > AT_ONCE_S for wait in waits[3:12])
+    assert waits[:24] == [AT_ONCE_S] * 24
+    assert all(wait > AT_ONCE_S for wait in waits[24:26])
 
 
 def test_after_a_failure_only_what_is_missing_is_fetched(harness, registry):
@@ -468,7 +493,7 @@ def test_random_faults_end_in_the_right_bytes_or_a_clean_error(store):
             places = Registries(DockerCredentials(None), backoff=QUICK)
             fetcher = Fetcher(
                 reference,
-                lambda: places.source_for(reference),  # noqa: B023 - used in this round only
+                SourcePool(partial(places.source_for, reference)),
                 store.blobs,
                 lambda _event: None,
                 QUICK,

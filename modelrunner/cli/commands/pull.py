@@ -71,7 +71,7 @@ def pull(
             min=1,
             max=16,
             metavar="N",
-            help="Number of connections per download (default: adaptive).",
+            help="Maximum number of connections per download (default: 16).",
         ),
     ] = None,
     limit_rate: LimitRate = None,

@@ -29,6 +29,9 @@ from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_names
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetched, Fetcher
+from modelrunner.transfer.sources import SourcePool
+
+_LARGE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +160,13 @@ class Puller:
         )
 
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
-        reference, exact = pinned.reference, pinned.exact
+        reference, exact, origin = pinned.reference, pinned.exact, source.name
         require_names(artifact)
         manifest = artifact.manifest
         self.check(reference, manifest)
-        fetcher = Fetcher(
-            exact,
-            lambda: self.source_for(reference),
-            self.store.blobs,
-            self.listener,
-            self.backoff,
-            self.budget,
-        )
-        with self.store.arriving():
+        pool = SourcePool(lambda: self.source_for(reference), source)
+        fetcher = Fetcher(exact, pool, self.store.blobs, self.listener, self.backoff, self.budget)
+        with pool, self.store.arriving():
             results = self._bring_absent(reference, artifact, fetcher)
             names, aliases = self._names(self.store.find(exact), pinned)
             try:
@@ -188,7 +185,7 @@ class Puller:
             sum(result.downloaded for result in results),
             sum(result.resumed for result in results),
             self.clock() - pinned.begun,
-            source.name,
+            origin,
             _origins(results),
             pinned.choice,
         )
@@ -220,9 +217,10 @@ class Puller:
         # the config first, here already or not: what cannot be understood should fail before
         # gigabytes move
         first = [entry for entry in absent if entry.digest == manifest.config.digest]
-        results = [fetcher.fetch(entry, titles[entry.digest]) for entry in first]
-        self._check_config(reference, artifact)
         rest = [entry for entry in absent if entry not in first]
+        then = rest[0] if rest and self._is_worth_requesting(rest[0]) else None
+        results = [fetcher.fetch(entry, titles[entry.digest], then) for entry in first]
+        self._check_config(reference, artifact)
         # what is here already may be of an earlier pull that was refused
         self._check_files(reference, artifact, set(manifest.blobs) - set(absent))
         for entry in rest:
@@ -231,6 +229,16 @@ class Puller:
             results.append(near or fetcher.fetch(entry, title))
             self._check_files(reference, artifact, {entry})
         return results
+
+    def _is_worth_requesting(self, entry: Descriptor) -> bool:
+        """Whether the network is asked for a blob, and it is worth not to wait for the config."""
+        return (
+            self.budget.sharers == 1
+            and self.budget.limits.connections != 1
+            and entry.size >= _LARGE
+            and self.store.blobs.partial_bytes(entry) == 0
+            and self.nearby(entry.digest) is None
+        )
 
     def _check_files(
         self, reference: Reference, artifact: ModelArtifact, entries: Set[Descriptor]

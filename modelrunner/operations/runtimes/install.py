@@ -48,6 +48,7 @@ from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.sweep import live_digests, remove_blobs_of
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.fetch import Fetcher
+from modelrunner.transfer.sources import SourcePool
 from modelrunner.units import format_size
 
 _UNPACKED = 3
@@ -280,15 +281,16 @@ class Installer:
             plan.unpacked_bytes,
             f"about {format_size(plan.unpacked_bytes)} are needed to unpack {reference.short}",
         )
+        sources = SourcePool(lambda: self.source_for(reference))
         fetcher = Fetcher(
             reference.with_digest(manifest.digest),
-            lambda: self.source_for(reference),
+            sources,
             self.store.blobs,
             self.listener,
             self.backoff,
             self.budget,
         )
-        with self.store.arriving():
+        with sources, self.store.arriving():
             try:
                 with self.room.taken(self.store, absent):
                     self._bring(plan, fetcher, absent)

@@ -7,6 +7,8 @@ The same for everything that is spoken to over HTTP: a registry, and the Hugging
 """
 
 import socket
+import sys
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -29,8 +31,15 @@ from modelrunner.registry.http.responses import web_page
 from modelrunner.registry.source import BlobStream
 from modelrunner.wire import parse_count
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 if TYPE_CHECKING:
     import requests
+
+_HELD = 64 * 1024
+"""More than the buffer of the file over a socket."""
 
 
 def start_of(
@@ -95,6 +104,9 @@ def reader(
     )
     below: HTTPResponse | None = getattr(response.raw, "_fp", None)
     if as_sent and not response.raw.chunked and below is not None:
+        sock = _socket(response)
+        if below.length and sock is not None:
+            return SocketReader(response, below, sock, label)
 
         def read_directly(buffer: memoryview) -> int:
             with network_errors(label):
@@ -122,6 +134,90 @@ def reader(
     return fill
 
 
+class SocketReader:
+    """Reads a body of known length from the socket into the caller's buffer, without a layer.
+
+    A file over a socket asks for each 16 KiB of a TLS connection through four calls.
+    """
+
+    def __init__(
+        self, response: "requests.Response", below: HTTPResponse, sock: socket.socket, label: str
+    ) -> None:
+        self._response = response
+        self._below = below
+        self._receive = sock.recv_into
+        self._label = label
+        self._left = below.length or 0
+        self._held: memoryview | None = None
+        self._failure: Exception | None = None
+
+    def __call__(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as the body goes; fewer bytes where it breaks off, 0 at the end."""
+        wanted = min(len(buffer), self._left)
+        if not wanted:
+            return 0
+        with network_errors(self._label):
+            if self._failure is not None:
+                raise self._failure
+            count = self._take_held(buffer[:wanted])
+            try:
+                receive = self._receive
+                while count < wanted:
+                    more = receive(buffer[count:wanted])
+                    if not more:
+                        break
+                    count += more
+            except (OSError, ValueError) as exc:
+                if not count:
+                    raise
+                # what has come is kept, and told first
+                self._failure = exc
+        self._left -= count
+        if not self._left:
+            self._end()
+        return count
+
+    def _take_held(self, buffer: memoryview) -> int:
+        """What was read together with the headers."""
+        if self._held is None:
+            # gives what is in the buffer of the file, all of it, and reads only where that is empty
+            self._held = memoryview(self._below.fp.read1(_HELD))
+        count = min(len(buffer), len(self._held))
+        buffer[:count] = self._held[:count]
+        self._held = self._held[count:]
+        return count
+
+    def _end(self) -> None:
+        """The body was read to its end: the connection can serve the next request."""
+        if not self._held:
+            self._below.length = 0
+            # closes the file over the socket, as the last read of it would have
+            self._below.read(0)
+            self._response.raw.release_conn()
+
+
+def _socket(response: "requests.Response") -> socket.socket | None:
+    sock: socket.socket | None = getattr(response.raw.connection, "sock", None)
+    return sock if hasattr(sock, "recv_into") else None
+
+
+def waiting(response: "requests.Response") -> Callable[[], int]:
+    """A function that says how many bytes have come that were not read; 0 where nobody knows."""
+    sock = _socket(response)
+    if sys.platform == "win32" or sock is None:
+        return lambda: 0
+    count = array("i", [0])
+
+    def ask() -> int:
+        try:
+            fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+        except (OSError, ValueError):
+            return 0
+        return count[0]
+
+    return ask
+
+
 def _is_as_stored(response: "requests.Response", size: int) -> bool:
     """Whether a labeled body has as many bytes as what is stored: the label is wrong."""
     return parse_count(response.headers.get("Content-Length", "").strip()) == size
@@ -129,8 +225,7 @@ def _is_as_stored(response: "requests.Response", size: int) -> bool:
 
 def breaker(response: "requests.Response") -> Callable[[], None]:
     """A function that breaks the connection off, wherever a read is waiting."""
-    connection = response.raw.connection
-    sock = getattr(connection, "sock", None)
+    sock = getattr(response.raw.connection, "sock", None)
 
     def abort() -> None:
         if sock is not None:
@@ -215,4 +310,5 @@ def blob_stream(
         start_of(response, part, descriptor, what),
         reader(response, endpoint.label, descriptor.size),
         abort=breaker(response),
+        waiting=waiting(response),
     )

@@ -37,10 +37,10 @@ def bring(handle, pieces, hasher, run, count, content=CONTENT, *, write=True):
     buffer = bytearray(content[run.reached : run.reached + count])
     if write:
         os.pwrite(handle, buffer, run.reached)
-    after = hasher.hand(run, buffer, len(buffer))
+    taken = hasher.hand(run, buffer, len(buffer))
     while run.first < run.end and run.reached >= pieces.span(run.first)[1]:
         pieces.finish(run, run.first)
-    return after is not buffer
+    return taken
 
 
 def test_blocks_in_their_turn_are_hashed_from_memory(handle, pieces, hasher):
@@ -62,21 +62,20 @@ def test_block_further_on_is_not_taken_over_and_hashed_in_its_turn(handle, piece
     assert hasher.digest() == Digest.of(CONTENT)
 
 
-def test_bytes_that_are_fetched_again_are_hashed_again(handle, pieces, hasher):
-    wrong = bytes(len(CONTENT))
+def test_piece_that_is_given_back_half_is_hashed_on_from_there(handle, pieces, hasher):
     run = pieces.claim(1, 0.0)
-    bring(handle, pieces, hasher, run, 500, wrong)
+    bring(handle, pieces, hasher, run, 500)
     pieces.give_back(run, 1.0)
     run = pieces.claim(1, 1.0)
-    bring(handle, pieces, hasher, run, len(CONTENT))
+    assert run.reached == 500
+    assert bring(handle, pieces, hasher, run, len(CONTENT), write=False)
     assert hasher.digest() == Digest.of(CONTENT)
 
 
 def test_good_bytes_that_bad_ones_replace_do_not_count(handle, pieces, hasher):
     run = pieces.claim(1, 0.0)
     bring(handle, pieces, hasher, run, 500)
-    pieces.give_back(run, 1.0)
-    run = pieces.claim(1, 1.0)
+    pieces.restart(run)
     bad = bytes(500) + CONTENT[500:]
     bring(handle, pieces, hasher, run, len(CONTENT), bad)
     assert hasher.digest() == Digest.of(bad)

@@ -38,36 +38,70 @@ def test_blocks_are_small_where_the_rate_is_low():
     assert Throttle(10).block == 4096
 
 
-def grow(speed, seconds=20.0, fixed=None):
+def grow(speed, seconds=20.0, most=None, ample=lambda _count: False):
     """How many connections there are in the end, where each gives `speed(n)` bytes a second."""
-    growth, now, done = Growth(fixed), 0.0, 0
+    return course(speed, seconds, most, ample)[-1]
+
+
+def course(speed, seconds=20.0, most=None, ample=lambda _count: False):
+    """How many connections there are from time to time."""
+    growth, now, done, found = Growth(most), 0.0, 0, [1]
     while now < seconds:
-        growth.observe(now, done)
-        now += 0.05
-        done += int(speed(growth.wanted) * 0.05)
-    return growth.wanted
+        growth.observe(now, done, ample=ample(growth.wanted))
+        if growth.wanted != found[-1]:
+            found.append(growth.wanted)
+        now += 0.02
+        done += int(speed(growth.wanted) * 0.02)
+    return found
 
 
-def test_connections_grow_while_that_makes_it_faster():
-    assert grow(lambda count: 1_000_000 * count) == MOST_CONNECTIONS
+def test_slow_connection_is_joined_by_all_others_at_once():
+    assert course(lambda count: 20e6 * count) == [1, MOST_CONNECTIONS]
 
 
-def test_connections_stop_growing_where_it_makes_nothing_faster():
-    assert grow(lambda _count: 1_000_000) < MOST_CONNECTIONS
+def test_connection_of_which_more_comes_than_is_taken_stays_alone():
+    assert course(lambda _count: 1e9, ample=lambda _count: True) == [1]
+    assert course(lambda _count: 50e6, ample=lambda _count: True) == [1]
 
 
-@pytest.mark.parametrize("fixed", [1, 3, 16])
-def test_fixed_number_stays(fixed):
-    assert grow(lambda count: 1_000_000 * count, fixed=fixed) == fixed
+def test_fast_connection_is_joined_by_a_few_and_then_by_all_while_that_is_faster():
+    assert course(lambda count: 200e6 * count) == [1, 4, MOST_CONNECTIONS]
+
+
+def test_few_that_make_nothing_faster_are_given_up():
+    assert course(lambda _count: 400e6) == [1, 4, 1]
+
+
+def test_connection_that_turns_slow_is_joined_by_all_others():
+    growth = Growth(None)
+    for step in range(20):
+        growth.observe(step * 0.05, step * 50_000_000, ample=True)
+    assert growth.wanted == 1
+    for step in range(20, 30):
+        growth.observe(step * 0.05, 950_000_000 + (step - 19) * 1_000_000)
+    assert growth.wanted == MOST_CONNECTIONS
+
+
+def test_one_is_left_where_more_comes_than_all_of_them_take():
+    found = course(lambda _count: 100e6, ample=lambda count: count == MOST_CONNECTIONS)
+    # and it is not tried again where one alone is slower after all
+    assert found == [1, MOST_CONNECTIONS, 1, MOST_CONNECTIONS]
+
+
+@pytest.mark.parametrize("most", [1, 3, 16])
+def test_no_more_than_allowed_are_used(most):
+    assert grow(lambda count: 1_000_000 * count, most=most) == most
 
 
 def test_no_more_than_the_most_are_used():
-    assert grow(lambda _count: 1, fixed=100) == MOST_CONNECTIONS
+    assert grow(lambda _count: 100, most=100) == MOST_CONNECTIONS
 
 
-def test_nothing_grows_before_the_first_byte():
+def test_silent_connection_is_joined_by_a_few():
     growth = Growth(None)
-    first = growth.wanted
-    for step in range(100):
-        growth.observe(step, 0)
-    assert growth.wanted == first
+    found = []
+    for step in range(60):
+        growth.observe(step / 100, 0)
+        found.append(growth.wanted)
+    assert found[20] == 1
+    assert found[-1] == 4

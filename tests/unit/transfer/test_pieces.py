@@ -54,7 +54,8 @@ def test_what_a_broken_connection_leaves_is_taken_up_by_the_next():
     read(pieces, run, 15)
     pieces.give_back(run, 1.0)
     run = pieces.claim(1, 1.0)
-    assert (run.first, run.end, run.reached) == (1, 4, 10)
+    assert (run.first, run.end, run.reached) == (1, 4, 15)
+    assert pieces.done_bytes() == 15
 
 
 def test_idle_connection_takes_the_far_half_of_the_longest_run():
