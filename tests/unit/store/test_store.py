@@ -159,8 +159,9 @@ def test_the_same_model_has_one_entry_however_often_it_is_added(store, add, arti
 
 def test_a_model_added_without_a_name_has_none_but_its_id(store, add, artifact):
     model = add(artifact)
-    assert store.models() == ()
-    assert store.lookup(str(model.digest)) is None
+    assert store.models() == (model,)
+    assert model.references == ()
+    assert store.lookup(str(model.digest)) == model
 
 
 def test_names_go_one_by_one_and_all_at_once(store, model):
@@ -184,7 +185,8 @@ def test_nothing_is_named_when_a_blob_is_missing(store, artifact, add, gone):
         store.blobs.path(digests[gone]).unlink()
     with pytest.raises(CorruptStoreError, match="missing blob"):
         store.add(manifest, [Reference.parse("ai/m")])
-    assert store.models() == ()
+    (found,) = store.models()
+    assert found.references == ()
 
 
 def lose_after_put(store: Store, digest):
@@ -205,7 +207,8 @@ def test_nothing_is_named_when_a_blob_is_damaged(store, artifact, add):
     path.write_bytes(b"?" * manifest.layers[0].size)
     with pytest.raises(CorruptStoreError, match="damaged blob"):
         store.add(manifest, [Reference.parse("ai/m")])
-    assert store.models() == ()
+    (found,) = store.models()
+    assert found.references == ()
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "flipped"])
