@@ -47,6 +47,10 @@ def _setup(endpoint: Endpoint, place: Place) -> Setup:
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER": "off",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "API_TIMEOUT_MS": str(PATIENCE_S * 1000),
+        # while a long prompt is read nothing comes: it gives up after five minutes of that, or
+        # its HTTP library does
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": str(PATIENCE_S * 1000),
+        "API_FORCE_IDLE_TIMEOUT": "0",
     }
     if endpoint.context - endpoint.answer - _SUMMARY < _PROMPT:
         environment["DISABLE_AUTO_COMPACT"] = "1"

@@ -55,6 +55,23 @@ def test_a_model_that_can_do_without_thoughts_is_asked_to() -> None:
         assert server.requests[0].body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+@pytest.mark.parametrize(
+    ("thinking", "most"),
+    [
+        (None, 128),
+        (Thinking(switch="enable_thinking", on=True, off=False), 128),
+        (Thinking(default=True, opens=True), 512),
+    ],
+)
+def test_only_a_model_that_cannot_do_without_thoughts_may_write_long(
+    thinking: Thinking | None, most: int
+) -> None:
+    with OpenAIServer(api_key="key") as server:
+        server.next(answers(called("save_note", "{}")))
+        check_tools(endpoint(server), thinking)
+        assert server.requests[0].body["max_tokens"] == most
+
+
 def test_a_model_that_does_not_load_is_an_error_in_its_own_words() -> None:
     with OpenAIServer(api_key="key") as server:
         server.next(refuses(500, message="out of memory\x1b[31m"))

@@ -17,7 +17,7 @@ Outcome = Literal["called", "not called", "not understood"]
 
 _TOOL = "save_note"
 _QUESTION = f'Call the function {_TOOL} with the text "ready". Do not answer in words.'
-_MOST_TOKENS = 512
+_MOST_TOKENS, _MOST_WITH_THOUGHTS = 128, 512
 _PATIENCE_S = 900.0
 _OK = 200
 
@@ -55,6 +55,8 @@ def check_tools(endpoint: Endpoint, thinking: Thinking | None) -> Outcome:
     }
     if thinking is not None and thinking.switch and not thinking.message:
         asked["chat_template_kwargs"] = {thinking.switch: thinking.off}
+    elif thinking is not None:
+        asked["max_tokens"] = _MOST_WITH_THOUGHTS
     match _ask(endpoint, asked):
         case {"choices": [{"message": {} as message}, *_]}:
             return _outcome(message)

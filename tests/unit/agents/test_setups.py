@@ -39,6 +39,8 @@ def test_claude_gets_the_window_and_every_tier_by_variables_and_by_a_file_of_set
         "CLAUDE_CODE_TOTAL_TOKENS_REMINDER": "off",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "API_TIMEOUT_MS": "3600000",
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": "3600000",
+        "API_FORCE_IDLE_TIMEOUT": "0",
     }
     assert found.environment == wanted
     assert found.command == ("claude", "--settings", "/private/settings.json", "-p", "hi")
