@@ -110,7 +110,8 @@ class Pieces:
         Args:
             connections: How many connections share the work.
             now: The time, for speeds.
-            longest: Bytes that are enough for one request; None for any number.
+            longest: Bytes that are enough for one request where others want work too; None for any
+                number.
         """
         with self.changed:
             if not self._waiting:
@@ -123,7 +124,7 @@ class Pieces:
             least = min(int(share), _LEAST // self.piece)
             # bounded: a number already
             most = max(1, least, int(share if connections == 1 else _SHARE * share))
-            if longest is not None:
+            if longest is not None and connections > 1:
                 most = min(most, max(1, _LEAST // self.piece, longest // self.piece))
             first, end = self._waiting.pop()
             if end - first > most:

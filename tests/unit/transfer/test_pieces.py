@@ -39,6 +39,15 @@ def test_connections_share_what_is_to_come():
     assert [(run.first, run.end) for run in runs if run] == [(0, 2), (2, 3), (3, 4), (4, 5)]
 
 
+def test_one_connection_asks_once_for_all_that_is_to_come():
+    size, piece = 64 * 1024 * 1024, 512 * 1024
+    alone = Pieces(size, [], piece).claim(1, 0.0, longest=piece)
+    assert (alone.first, alone.end) == (0, 128)
+    # others want work too
+    shared = Pieces(size, [], piece).claim(2, 0.0, longest=piece)
+    assert (shared.first, shared.end) == (0, 16)
+
+
 def test_pieces_that_are_here_are_not_brought_again():
     pieces = Pieces(50, [0, 2, 3, 99, -1], piece=10)
     assert pieces.done_bytes() == 30
