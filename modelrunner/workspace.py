@@ -342,7 +342,7 @@ class Workspace:
             self.store,
             self.source_for,
             listener,
-            self.registries.backoff,
+            lambda: self.registries.backoff,
             Budget(limits),
             on_choice=on_choice,
             on_config=on_config,

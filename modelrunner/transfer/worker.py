@@ -161,7 +161,7 @@ class Worker(Thread):
     def _enough(self) -> int | None:
         """The bytes that are worth a request of their own, as far as that is known."""
         enough = _REQUESTS * self._shared.latency_s * self._speed
-        # trusted: a product of two measured numbers
+        # bounded: a product of two measured numbers
         return int(enough) or None
 
     def _finish(self, source: Source, run: Run) -> None:
@@ -210,7 +210,7 @@ class Worker(Thread):
         end = min(run.end * pieces.piece, pieces.size)
         if self._cuts < _CUTS:
             return end
-        # trusted: a bounded multiple of a number of bytes
+        # bounded: a multiple of a number of bytes
         return min(pieces.size, run.reached + int((end - run.reached) / self._share) + 1)
 
     def _note_answer(self, run: Run, begun: int, asked: int) -> None:

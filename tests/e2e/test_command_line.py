@@ -606,6 +606,18 @@ def test_a_command_loads_no_packages_that_it_does_not_use(
     assert unneeded & packages(imported(cli, command)) == set()
 
 
+def test_a_pull_by_digest_of_what_is_here_loads_nothing_that_fetches(
+    cli: CommandLine, named: str
+) -> None:
+    (model,) = json.loads(cli("list", "--json").stdout)
+    pinned = f"{named.rpartition(':')[0]}@{model['id']}"
+    unneeded = {"registry.http", "registry.huggingface", "transfer.fetch", "transfer.engine"}
+    unneeded |= {"operations.package", "other_stores", *TO_ESTIMATE} - {"runtime.base"}
+    loaded = packages(imported(cli, ["pull", pinned]))
+    assert "operations.pull" in loaded
+    assert unneeded & loaded == set()
+
+
 @pytest.mark.skipif(may_have_gpu(), reason="where a GPU may be, a runtime is asked for it")
 @pytest.mark.parametrize("arguments", [["card", "ai/smollm2"], ["cards"]])
 def test_cards_load_nothing_that_launches(cli: CommandLine, arguments: list[str]) -> None:

@@ -49,7 +49,7 @@ def names(registry, *texts):
 
 def puller(store, events, budget=None, backoff=QUICK):
     places = Registries(DockerCredentials(None), backoff=backoff)
-    return Puller(store, places.source_for, events.append, backoff, budget or Budget())
+    return Puller(store, places.source_for, events.append, lambda: backoff, budget or Budget())
 
 
 def test_models_come_side_by_side_in_the_order_they_were_asked_for(store, registry, models):
@@ -68,7 +68,7 @@ def test_events_are_heard_by_the_calling_thread_only(store, registry, models):
         store,
         places.source_for,
         lambda _event: heard_by.add(threading.get_ident()),
-        QUICK,
+        lambda: QUICK,
         on_config=lambda *_facts: heard_by.add(threading.get_ident()),
     )
     pull_many(source, names(registry, "team/a:1", "team/b:1"))
@@ -120,7 +120,11 @@ def test_all_of_them_share_the_connections(store, registry, models, connections)
         return source
 
     pulling = Puller(
-        store, source_for, lambda _event: None, QUICK, Budget(Limits(connections=connections))
+        store,
+        source_for,
+        lambda _event: None,
+        lambda: QUICK,
+        Budget(Limits(connections=connections)),
     )
     found = pull_many(pulling, names(registry, "team/a:1", "team/b:1", "team/c:1"))
     assert all(isinstance(outcome, Pulled) for outcome in found)
@@ -192,7 +196,7 @@ def test_with_fail_fast_the_first_failure_ends_the_others_and_what_came_is_kept(
             started.wait(20)
         return places.source_for(reference)
 
-    pulling = Puller(store, source_for, listen, QUICK)
+    pulling = Puller(store, source_for, listen, lambda: QUICK)
     found = pull_many(
         pulling, names(registry, "team/a:1", "team/b:nope", "team/c:1"), fail_fast=True
     )

@@ -52,7 +52,7 @@ class Pulling:
 
     def pull(self, text: str) -> Pulled:
         places = self.places
-        puller = Puller(self.store, places.source_for, self.events.append, self.backoff)
+        puller = Puller(self.store, places.source_for, self.events.append, lambda: self.backoff)
         return puller.pull(Reference.parse(text))
 
     def push(

@@ -65,7 +65,9 @@ class ServedStore:
 
         def puller(listener: Listener) -> Puller:
             source_for = self.refused if self.offline else pulling.places.source_for
-            return self.puller_with(Puller(self.store, source_for, listener, pulling.backoff))
+            return self.puller_with(
+                Puller(self.store, source_for, listener, lambda: pulling.backoff)
+            )
 
         def pusher(reference: Reference, token: str, listener: Listener) -> Pusher:
             if self.offline:

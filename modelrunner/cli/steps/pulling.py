@@ -14,7 +14,6 @@ from modelrunner.events import Event, Listener, Started
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.model.purpose import require_chat_remotely
 from modelrunner.operations.pull import many as together
 from modelrunner.operations.pull.outcome import Failed, Outcome, Pulled, kept_bytes, stored
 from modelrunner.operations.pull.pull import Puller
@@ -133,6 +132,9 @@ def _puller(
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
         if chats:
+            # what reads headers is loaded where a chat comes next
+            from modelrunner.operations.model.purpose import require_chat_remotely
+
             pinned = reference.with_digest(artifact.manifest.digest)
             require_chat_remotely(context.source_for(reference), pinned, artifact, config)
         if shows_need and config.has_shape and _has_room_for_notes(context):

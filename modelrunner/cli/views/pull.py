@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from modelrunner.cli.context import CommandEnd, Context
 from modelrunner.cli.terminal.console import ProgressMode
-from modelrunner.lockfile.runtime import RUNTIME
-from modelrunner.operations.model.recommended import packaged_by
 from modelrunner.operations.pull.outcome import Dropped, Failed, Outcome, Pulled
 from modelrunner.units import counted, format_duration, format_size
 
-# most pulls have no runtime
+# late imports: most pulls have no runtime, and most artifacts bring no settings
 if TYPE_CHECKING:
     from modelrunner.operations.runtimes.locked import RuntimePulled
+    from modelrunner.runtime.packaged import Packaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,8 @@ class RuntimeResult:
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON."""
+        from modelrunner.lockfile.runtime import RUNTIME
+
         if isinstance(self.outcome, Failed):
             return Result(self.outcome, RUNTIME).to_dict()
         found, one = self.outcome, self.outcome.runtime
@@ -179,8 +180,17 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
 
 def _packaged(pulled: Pulled) -> dict[str, object]:
     """Return the settings that the artifact brings, where it brings some."""
-    packaged = packaged_by(pulled.model)
-    return {"packaged": packaged.to_dict()} if packaged.values else {}
+    packaged = _settings(pulled)
+    return {"packaged": packaged.to_dict()} if packaged is not None and packaged.values else {}
+
+
+def _settings(pulled: Pulled) -> "Packaged | None":
+    config = pulled.model.config
+    if not config.settings and config.advised_context is None:
+        return None
+    from modelrunner.operations.model.recommended import packaged_by
+
+    return packaged_by(pulled.model)
 
 
 def _choice(pulled: Pulled) -> dict[str, object]:
@@ -208,7 +218,9 @@ def _print(context: Context, result: Result) -> None:
 
 def _show_packaged(context: Context, pulled: Pulled) -> None:
     """Print the settings that the artifact brings, and those of them that are not followed."""
-    packaged = packaged_by(pulled.model)
+    packaged = _settings(pulled)
+    if packaged is None:
+        return
     # events in JSON are the only lines then, or there are to be none
     silent = context.console.progress in (ProgressMode.JSON, ProgressMode.NONE)
     if packaged.values and not silent:

@@ -55,6 +55,14 @@ class ModelConfig:
         return f"{self.gguf.get('general.architecture', '')}.block_count" in self.gguf
 
     @property
+    def advised_context(self) -> int | None:
+        """The context that the packager sets, where that says something.
+
+        Many packagers copy the trained length into their configs.
+        """
+        return None if self.context_size == self.trained_length else self.context_size
+
+    @property
     def trained_length(self) -> int | None:
         """The context that the model was trained for, among the copied values."""
         return _trained(self.gguf, self.architecture)

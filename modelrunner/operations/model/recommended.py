@@ -27,14 +27,9 @@ def recommended_by(model: StoredModel, metadata: Metadata) -> Recommended:
 
 
 def packaged_by(model: StoredModel) -> Packaged:
-    """Return the settings that an artifact brings, its context where that says something.
-
-    Many packagers copy the trained length into their configs.
-    """
+    """Return the settings that an artifact brings, its context where that says something."""
     config = model.config
-    context = config.context_size
-    says = context is not None and context != config.trained_length
-    return Packaged.read(config.settings).with_context(context if says else None)
+    return Packaged.read(config.settings).with_context(config.advised_context)
 
 
 def _parameters(model: StoredModel) -> Mapping[str, object]:

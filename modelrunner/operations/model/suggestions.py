@@ -6,9 +6,8 @@ spelled like that of a repository that does not exist.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from modelrunner.cards.card import Card
-from modelrunner.cards.catalog import Catalog
 from modelrunner.errors import (
     InvalidReferenceError,
     ManifestNotFoundError,
@@ -16,12 +15,16 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnauthorizedError,
 )
-from modelrunner.huggingface.files import VariantNotFoundError
 from modelrunner.oci.near import near_names, near_tags
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference, match_id
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store
 from modelrunner.text import available, did_you_mean, sanitize_line
+
+# late imports: most names are found
+if TYPE_CHECKING:
+    from modelrunner.cards.card import Card
+    from modelrunner.cards.catalog import Catalog
 
 _IMPROVED = (ModelNotFoundError, ManifestNotFoundError, UnauthorizedError)
 
@@ -56,6 +59,8 @@ def with_near_tags(
     """The error with the tags of the repository, the near ones first."""
     if error.missing == "repository" or reference.tag is None:
         return error
+    from modelrunner.huggingface.files import VariantNotFoundError
+
     if isinstance(error, VariantNotFoundError):
         # the source knows more than the names of its variants
         from modelrunner.memory.devices.devices import devices
@@ -80,7 +85,7 @@ def with_near_tags(
     )
 
 
-def with_near_models(error: ModelRunnerError, store: Store, catalog: Catalog) -> ModelRunnerError:
+def with_near_models(error: ModelRunnerError, store: Store, catalog: "Catalog") -> ModelRunnerError:
     """The error with the models in its hint that may have been meant.
 
     Args:
@@ -107,7 +112,7 @@ def with_near_models(error: ModelRunnerError, store: Store, catalog: Catalog) ->
     return error.with_hint(hint, near=[*stored, *known][:3])
 
 
-def near_models(wanted: Reference, store: Store, catalog: Catalog) -> tuple[list[str], list[str]]:
+def near_models(wanted: Reference, store: Store, catalog: "Catalog") -> tuple[list[str], list[str]]:
     """Names in the store, and names in the catalog, that are spelled like the wanted one."""
     names = [name for model in store.models() for name in model.references]
     stored = near_names(wanted, (name for name in names if str(name) != str(wanted)))
@@ -130,7 +135,7 @@ def _wanted(error: ModelRunnerError) -> Reference | None:
         return None
 
 
-def _tagged(name: str, wanted: Reference, catalog: Catalog) -> str:
+def _tagged(name: str, wanted: Reference, catalog: "Catalog") -> str:
     """The card's name, with the wanted tag where the card lists that too."""
     card = catalog.get(name)
     if card is None or wanted.tag is None:
@@ -138,7 +143,7 @@ def _tagged(name: str, wanted: Reference, catalog: Catalog) -> str:
     return f"{name}:{wanted.tag}" if wanted.tag in _tags(card) - {"latest"} else name
 
 
-def _tags(card: Card) -> set[str]:
+def _tags(card: "Card") -> set[str]:
     return {tag for variant in card.variants for tag in variant.tags} | {"latest"}
 
 

@@ -29,14 +29,12 @@ from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model.contents import shard_files
+from modelrunner.operations.model.named_file import SUFFIX, file_of
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
 from modelrunner.other_stores.folder import name_of
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.text import file_text, sanitize_line, with_article
-
-SUFFIX = ".gguf"
-_PATHS = ("./", "../", "/", "~/", ".\\", "..\\", "\\")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,19 +132,6 @@ class FileModel(StoredModel):
     def file(self, layer: Layer | None) -> Path | None:
         """The file that a layer stands for; None without one."""
         return None if layer is None else self.files[layer.descriptor.digest]
-
-
-def file_of(text: str) -> str | None:
-    """Return the path where the text means a file, not the name of a model.
-
-    `./x` and `/x` are paths whatever is there. A bare `x.gguf` is one where there is such a file.
-    """
-    if text in (".", "..") or text.startswith(_PATHS) or Path(text).is_absolute():
-        return text
-    try:
-        return text if text.lower().endswith(SUFFIX) and Path(text).is_file() else None
-    except (OSError, ValueError):
-        return None
 
 
 def file_model(store: Store, text: str, projector: Path | None = None) -> FileModel | None:

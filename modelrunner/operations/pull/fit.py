@@ -153,7 +153,7 @@ def fitted(
         note = f"{report.line()}; chosen from {counted(count, 'variant')}"
     else:
         # not before there is something to choose from: few pulls have to fit
-        from modelrunner.operations.package.file_model import file_of
+        from modelrunner.operations.model.named_file import file_of
 
         path = file_of(text)
         report = (

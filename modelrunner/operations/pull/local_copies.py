@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.events import Advanced, Listener, Started, Verified
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.adopt import take
 from modelrunner.store.blobs import BlobStore
-from modelrunner.transfer.fetch import Fetched
+
+# late imports: most pulls bring nothing large
+if TYPE_CHECKING:
+    from modelrunner.transfer.fetch import Fetched
 
 Find = Callable[[Digest], tuple[str, Path] | None]
 """The program that says it has this digest, and its file."""
@@ -28,7 +31,6 @@ def programs(environ: Mapping[str, str]) -> Find:
     home = Path(environ.get("HOME") or "/")
 
     def find(digest: Digest) -> tuple[str, Path] | None:
-        # most pulls bring nothing large, and need not load what knows the programs
         from modelrunner.other_stores.programs import find_blob
 
         return find_blob(digest, home, environ)
@@ -38,11 +40,14 @@ def programs(environ: Mapping[str, str]) -> Find:
 
 def bring(
     blobs: BlobStore, listener: Listener, find: Find, descriptor: Descriptor, title: str
-) -> Fetched | None:
+) -> "Fetched | None":
     """Take a blob from a program that has it; None where none has one that can be used."""
     found = find(descriptor.digest) if descriptor.size >= _WORTH_LOOKING else None
     if found is None:
         return None
+    from modelrunner.store.adopt import take
+    from modelrunner.transfer.fetch import Fetched
+
     program, path = found
     digest, done = str(descriptor.digest), 0
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import CorruptStoreError, MalformedManifestError, RemovedMeanwhileError
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
@@ -23,13 +24,15 @@ from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.operations.model.suggestions import pin
 from modelrunner.operations.pull.local_copies import Find, bring, nowhere
 from modelrunner.operations.pull.outcome import Pulled
-from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Choice, Chooser, Source
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_names
 from modelrunner.transfer.budget import Budget
-from modelrunner.transfer.fetch import Fetched, Fetcher
-from modelrunner.transfer.sources import SourcePool
+
+# late imports: most pulls find that everything is here
+if TYPE_CHECKING:
+    from modelrunner.registry.http.retry import Backoff
+    from modelrunner.transfer.fetch import Fetched, Fetcher
 
 _LARGE = 1024 * 1024
 
@@ -65,10 +68,17 @@ def unchecked(_reference: Reference, _manifest: Manifest) -> None:
     """Lets every model in."""
 
 
+def _usual_backoff() -> "Backoff":
+    from modelrunner.registry.http.retry import Backoff
+
+    return Backoff()
+
+
 @dataclass(frozen=True, slots=True)
 class Puller:
     """Pulls models into one store.
 
+    `backoff` is called for how to try again, where something is to be fetched.
     `on_choice` is called with what is taken for a name that leaves something open, `on_config`
     with what a model is before its weights move; `nearby` finds what other programs
     of this machine have; `check` raises where a model is not to be had, whatever is here of it.
@@ -77,7 +87,7 @@ class Puller:
     store: Store
     source_for: Callable[[Reference], Source]
     listener: Listener = ignore
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: "Callable[[], Backoff]" = _usual_backoff
     budget: Budget = field(default_factory=Budget)
     room: Room = field(default_factory=Room)
     clock: Callable[[], float] = time.monotonic
@@ -164,8 +174,11 @@ class Puller:
         require_names(artifact)
         manifest = artifact.manifest
         self.check(reference, manifest)
+        from modelrunner.transfer.fetch import Fetcher
+        from modelrunner.transfer.sources import SourcePool
+
         pool = SourcePool(lambda: self.source_for(reference), source)
-        fetcher = Fetcher(exact, pool, self.store.blobs, self.listener, self.backoff, self.budget)
+        fetcher = Fetcher(exact, pool, self.store.blobs, self.listener, self.backoff(), self.budget)
         with pool, self.store.arriving():
             results = self._bring_absent(reference, artifact, fetcher)
             names, aliases = self._names(self.store.find(exact), pinned)
@@ -191,8 +204,8 @@ class Puller:
         )
 
     def _bring_absent(
-        self, reference: Reference, artifact: ModelArtifact, fetcher: Fetcher
-    ) -> list[Fetched]:
+        self, reference: Reference, artifact: ModelArtifact, fetcher: "Fetcher"
+    ) -> "list[Fetched]":
         states = {entry: self.store.blobs.state(entry) for entry in artifact.manifest.blobs}
         absent = [entry for entry, state in states.items() if state != "good"]
         for entry in states.keys() - set(absent):
@@ -204,9 +217,9 @@ class Puller:
         self,
         reference: Reference,
         artifact: ModelArtifact,
-        fetcher: Fetcher,
+        fetcher: "Fetcher",
         absent: Sequence[Descriptor],
-    ) -> list[Fetched]:
+    ) -> "list[Fetched]":
         manifest, titles = artifact.manifest, _titles(artifact)
         resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
         present = manifest.total_bytes - sum(entry.size for entry in absent)
@@ -286,7 +299,7 @@ class Puller:
         return [choice.name], {reference: choice.name}
 
 
-def _origins(results: Sequence[Fetched]) -> dict[str, int]:
+def _origins(results: "Sequence[Fetched]") -> dict[str, int]:
     """Bytes by place, the most first."""
     total: Counter[str] = Counter()
     for result in results:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modelrunner.errors import ModelNotFoundError, UsageError
 from modelrunner.oci.reference import Reference, is_whole_id, match_id
-from modelrunner.operations.package.file_model import file_of
+from modelrunner.operations.model.named_file import file_of
 from modelrunner.store.store import Store
 from modelrunner.text import sanitize_line
 
