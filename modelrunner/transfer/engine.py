@@ -215,7 +215,9 @@ class Engine:
             worker.abort()
         deadline = time.monotonic() + _PARTING_S
         for worker in workers:
-            worker.join(max(0.0, deadline - time.monotonic()))
+            # a signal may come while one is started: it has nothing to end yet
+            if worker.is_alive():
+                worker.join(max(0.0, deadline - time.monotonic()))
 
 
 def first_end(descriptor: Descriptor, budget: Budget) -> int:

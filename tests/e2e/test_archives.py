@@ -95,7 +95,7 @@ def test_an_archive_goes_through_a_pipe(here: CommandLine, away: CommandLine) ->
 def test_split_parts_are_loaded_by_the_first_one_or_all_of_them(
     here: CommandLine, away: CommandLine, tmp_path: Path
 ) -> None:
-    put(here.store, docker_artifact(os.urandom(150_000)), "ai/larger:1")
+    put(here.store, docker_artifact(b"GGUF\3\0\0\0" + os.urandom(150_000)), "ai/larger:1")
     file = str(tmp_path / "m.tar")
     found = json.loads(here("save", "larger:1", "-o", file, "--split", "64KiB", "--json").stdout)
     assert found["paths"] == [f"{file}.{number:03d}" for number in range(3)]
@@ -110,7 +110,7 @@ def test_split_parts_are_loaded_by_the_first_one_or_all_of_them(
 def test_an_archive_that_cannot_be_read_is_named_with_the_parts_that_it_lacks(
     here: CommandLine, away: CommandLine, tmp_path: Path
 ) -> None:
-    put(here.store, docker_artifact(os.urandom(150_000)), "ai/larger:1")
+    put(here.store, docker_artifact(b"GGUF\3\0\0\0" + os.urandom(150_000)), "ai/larger:1")
     file = tmp_path / "m.tar"
     here("save", "larger:1", "-o", str(file), "--split", "64KiB")
     text = tmp_path / "notes.txt"

@@ -134,7 +134,7 @@ def test_the_version_is_one_line(cli: CommandLine) -> None:
         ),
         (
             ["pull", "ai/x", "--timeout", "0"],
-            "--timeout must be at least 0.001, got 0.0",
+            "--timeout must be at least 0.001, got 0",
             see("pull"),
         ),
         (

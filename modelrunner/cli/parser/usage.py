@@ -34,7 +34,11 @@ _Rule = tuple[str, Callable[["re.Match[str]"], str]]
 _RULES: Sequence[_Rule] = (
     (
         r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not in the range (?P<range>.+)",
-        lambda part: f"{_name(part['what'])} must be {limits(part['range'])}, got {part['got']}",
+        # Typer's releases differ in how they write a whole number that may have a fraction
+        lambda part: (
+            f"{_name(part['what'])} must be {limits(part['range'])},"
+            f" got {part['got'].removesuffix('.0')}"
+        ),
     ),
     (
         r"Invalid value for (?P<what>\S.*?): (?P<got>.+) is not a valid (?P<kind>int|float)\w*.*",

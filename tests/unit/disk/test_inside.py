@@ -51,7 +51,10 @@ def opens(call: ast.Call) -> bool:
         return function.id in ("open", "FileIO", "fdopen")
     names = ("open", "read_bytes", "read_text", "write_bytes", "write_text", "touch", "fdopen")
     copies = ("copyfile", "copy", "copy2", "copytree", "move", "FileIO")
-    return isinstance(function, ast.Attribute) and function.attr in (*names, *copies)
+    if not isinstance(function, ast.Attribute):
+        return False
+    # `copy` without arguments is that of an object in memory
+    return function.attr in (*names, *copies) and (function.attr != "copy" or bool(call.args))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from modelrunner.registry.http.retry import NO_RETRY
 from modelrunner.transfer.budget import Budget
 from modelrunner.transfer.engine import Engine
 from modelrunner.transfer.limits import Limits
+from modelrunner.transfer.worker import Worker
 
 CONTENT = bytes(100_000)
 PIECE = 50_000
@@ -137,3 +138,16 @@ def test_a_transfer_whose_last_connection_ended_with_all_bytes_has_not_failed(tm
     with (tmp_path / "x.partial").open("w+b") as file:
         arrived = engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
     assert arrived.digest == BLOB.digest
+
+
+def test_a_signal_that_comes_while_a_connection_is_started_ends_the_transfer(tmp_path, monkeypatch):
+    def interrupted(_worker):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Worker, "start", interrupted)
+    engine = Engine(Reference.parse("ai/m:1"), OneLosesItsHalf, ignore, backoff=NO_RETRY)
+    with (
+        (tmp_path / "x.partial").open("w+b") as file,
+        pytest.raises(SystemExit, match="143"),
+    ):
+        engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
