@@ -1,8 +1,12 @@
 """What end-to-end tests share: a registry to pull from, and the fixture models in a store."""
 
+import asyncio
+import gc
 import re
 import threading
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +25,19 @@ from tests.support.registry import Registry
 def registry() -> Iterator[Registry]:
     with Registry() as running:
         yield running
+
+
+@pytest.fixture
+def leaving_nothing_open() -> Iterator[None]:
+    """Close what somebody else's library keeps open: a later test would be blamed for it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # without one a new one is made, or it is an error
+        with suppress(RuntimeError):
+            asyncio.get_event_loop().close()
+        asyncio.set_event_loop(None)
+        gc.collect()
 
 
 @pytest.fixture

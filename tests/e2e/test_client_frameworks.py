@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.xdist_group("clients"),
     # libraries whose own code warns, and leaves sockets open
     pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("leaving_nothing_open"),
 ]
 
 WHERE = "Where is the Louvre?"
