@@ -71,7 +71,7 @@ def sections(text: str) -> tuple[Section, ...]:
     lines: list[str] = []
     source: list[str] = []
     for line, is_code in _lines(text):
-        # most lines are no heading, which a look at their characters says faster than a pattern
+        # most lines are not headings: their characters show that faster than a pattern
         fits = "#" in line and not is_code and len(line) <= HEADING_LIMIT
         heading = re.fullmatch(_HEADING, line) if fits else None
         if heading is None:

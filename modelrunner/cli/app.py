@@ -159,7 +159,7 @@ def _overview() -> bool:
     columns = _columns() or COLUMNS
     if columns < COLUMNS:
         return False
-    # help that nobody can take is no error
+    # help that cannot be written is not an error
     with suppress(OSError):
         # own text: names and help of our commands
         sys.stdout.write(overview(parameters_of(root_options), columns))
@@ -168,7 +168,7 @@ def _overview() -> bool:
 
 
 def _columns() -> int:
-    """Return the columns of the terminal, as the parser finds them; 0 where there is none."""
+    """Return the columns of the terminal, as the parser finds them; 0 without a terminal."""
     with suppress(KeyError, ValueError):
         if (columns := int(os.environ["COLUMNS"])) > 0:
             return columns

@@ -60,7 +60,7 @@ def run(arguments: Sequence[str], said: Invocation) -> int:
     except OSError as exc:
         if not _is_of_help(exc):
             raise
-        # help that nobody can take: what a command prints fails in words of its own
+        # help that cannot be written: what a command prints fails in words of its own
         return ExitStatus.OK
     return int(status or 0)
 

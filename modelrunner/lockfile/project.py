@@ -40,7 +40,7 @@ class Project:
         """What is wanted.
 
         Raises:
-            UsageError: There is no such file, or it says something wrong.
+            UsageError: The file does not exist, or something in it is invalid.
         """
         return read_intent(self.intent_path)
 

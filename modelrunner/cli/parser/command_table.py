@@ -133,7 +133,7 @@ _ELSEWHERE = {
 
 
 def load(name: str) -> Declaration | None:
-    """Import a command, by its name or an alias; None where there is none."""
+    """Import a command, by its name or an alias; None if it does not exist."""
     entry = COMMANDS.get(ALIASES.get(name, name))
     if entry is None:
         return None

@@ -17,7 +17,7 @@ No daemon, no Docker needed."""
 EPILOG = "Run `modelrunner help COMMAND` for a command's options and examples."
 
 COLUMNS = 80
-"""The narrowest terminal, and what is taken for its width where there is none."""
+"""The narrowest terminal, and the width of the text without a terminal."""
 
 _WIDEST = 100
 

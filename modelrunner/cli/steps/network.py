@@ -10,7 +10,7 @@ from modelrunner.workspace import Workspace
 
 
 def bytes_per_second(text: str | None) -> int | None:
-    """Return the value of --limit-rate; None where there is no limit.
+    """Return the value of --limit-rate; None for no limit.
 
     Raises:
         UsageError: It is not a size, or zero.
@@ -30,7 +30,7 @@ def limited_workspace(context: Context, timeout: float | None, ca_file: Path | N
     """Return the workspace of a command with --timeout and --ca-file.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
     """
     workspace = context.workspace if timeout is None else context.workspace.within(timeout)
     if ca_file is None:

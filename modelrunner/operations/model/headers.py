@@ -134,7 +134,7 @@ def of_file(path: Path) -> Headers:
     """The headers of a file, with all its shards.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
         MalformedGGUFError: It is not a GGUF, or shards are missing.
     """
     shards = shard_files(path)

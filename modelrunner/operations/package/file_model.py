@@ -63,7 +63,7 @@ class FileModel(StoredModel):
             projector: The file of its projector, if it has one.
 
         Raises:
-            UsageError: There is no such file, or it is a directory.
+            UsageError: The file does not exist, or it is a directory.
             MalformedGGUFError: It is not a GGUF, or a shard is not there.
             UnsupportedArtifactError: It is not a model.
         """

@@ -99,17 +99,16 @@ class _Half:
         pass
 
 
+def two_connections(source, listener):
+    return Engine(
+        Reference.parse("ai/m:1"), lambda: source, listener, Budget(Limits(2)), NO_RETRY, PIECE
+    )
+
+
 @pytest.mark.timeout(120)
 def test_half_a_piece_that_a_lost_connection_has_brought_is_not_fetched_again(tmp_path):
     source = OneLosesItsHalf()
-    engine = Engine(
-        Reference.parse("ai/m:1"),
-        lambda: source,
-        ignore,
-        Budget(Limits(2)),
-        NO_RETRY,
-        PIECE,
-    )
+    engine = two_connections(source, ignore)
     with (tmp_path / "x.partial").open("w+b") as file:
         arrived = engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
     assert arrived.digest == BLOB.digest
@@ -127,14 +126,7 @@ def test_a_transfer_whose_last_connection_ended_with_all_bytes_has_not_failed(tm
                     thread.join(10)
 
     source = OneLosesItsHalf()
-    engine = Engine(
-        Reference.parse("ai/m:1"),
-        lambda: source,
-        wait_for_connections,
-        Budget(Limits(2)),
-        NO_RETRY,
-        PIECE,
-    )
+    engine = two_connections(source, wait_for_connections)
     with (tmp_path / "x.partial").open("w+b") as file:
         arrived = engine.fill(BLOB, file, tmp_path / "x.journal", ignore)
     assert arrived.digest == BLOB.digest
