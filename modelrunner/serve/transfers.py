@@ -180,7 +180,7 @@ def in_thread(work: Callable[[], Result], name: str) -> "asyncio.Future[Result]"
             settle = partial(done.set_exception, exc)
         # the loop may have ended
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle)
+            loop.call_soon_threadsafe(lambda: None if done.done() else settle())
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return done
