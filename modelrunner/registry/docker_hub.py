@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from modelrunner.errors import (
@@ -28,16 +27,14 @@ from modelrunner.errors import (
 )
 from modelrunner.net import is_loopback
 from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, new_session, read_limited
+from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, web_page
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_json
-
-if TYPE_CHECKING:
-    import requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +156,11 @@ class DockerHubApi:
 
     def _get(self, url: str, what: str) -> bytes:
         label = self._endpoint.label
-        exchange = _SameHost(
-            self._endpoint, new_session(), lambda: None, read_timeout_s=self._read_timeout_s
-        )
+        exchange = _SameHost(self._endpoint, lambda: None, read_timeout_s=self._read_timeout_s)
         try:
             response = exchange.send("GET", url, scope="", headers={"Accept": "application/json"})
             with finishing(response):
-                if response.status_code != HTTPStatus.OK:
+                if response.status != HTTPStatus.OK:
                     raise _refusal(response, what, label)
                 content_type = response.headers.get("Content-Type", "")
                 body = read_limited(response, DESCRIPTION_LIMIT, label)
@@ -232,8 +227,8 @@ class _SameHost(Exchange):
         return absolute
 
 
-def _refusal(response: "requests.Response", what: str, label: str) -> ModelRunnerError:
-    status = response.status_code
+def _refusal(response: Response, what: str, label: str) -> ModelRunnerError:
+    status = response.status
     if status == HTTPStatus.NOT_FOUND:
         return CardNotFoundError(f"{what}: {label} has no such repository")
     if status in _DENIED:

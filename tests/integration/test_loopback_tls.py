@@ -1,9 +1,9 @@
 """Registries on this machine, over TLS or plain http: what they speak is found out."""
 
 import pytest
-import requests
 
 from modelrunner.errors import RegistryAnswerError, TransferError
+from modelrunner.registry.http.connections import Connections
 from modelrunner.registry.settings import RegistrySettings
 from tests.support.artifacts import docker_artifact
 from tests.support.pulling import Pulling, docker_config
@@ -57,13 +57,13 @@ def test_no_login_goes_over_plain_http_to_a_server_of_tls(store, secure, tmp_pat
     secure.demand_token(users={"ann": "secret"}, private={"team/m"})
     config = docker_config(tmp_path / "docker", {secure.host: ("ann", "secret")})
     sent = []
-    real_send = requests.Session.send
+    real_request = Connections.request
 
-    def send(session, request, **more):
-        sent.append((request.url, "Authorization" in request.headers))
-        return real_send(session, request, **more)
+    def request(connections, method, url, *, headers, **more):
+        sent.append((url, "Authorization" in headers))
+        return real_request(connections, method, url, headers=headers, **more)
 
-    monkeypatch.setattr(requests.Session, "send", send)
+    monkeypatch.setattr(Connections, "request", request)
     pulling = Pulling(store, config=config, ca_file=str(secure.ca_file))
     assert pulling.pull(secure.reference("team/m:1")).status == "pulled"
     in_plain = [(url, carries) for url, carries in sent if url.startswith("http://")]

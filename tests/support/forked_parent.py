@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 # beside the commands, what nearly all of them import when they run
-_LIBRARIES = ("requests", "prompt_toolkit", "rich.console", "rich.markdown", "rich.progress")
+_LIBRARIES = ("urllib3", "prompt_toolkit", "rich.console", "rich.markdown", "rich.progress")
 
 
 def load() -> None:

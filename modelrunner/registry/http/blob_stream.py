@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING
 
 from modelrunner.errors import (
     InterruptedTransferError,
@@ -23,6 +22,7 @@ from modelrunner.errors import (
     SizeMismatchError,
 )
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.encodings import decoding_reader, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
@@ -35,15 +35,12 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-if TYPE_CHECKING:
-    import requests
-
 _HELD = 64 * 1024
 """More than the buffer of the file over a socket."""
 
 
 def start_of(
-    response: "requests.Response",
+    response: Response,
     wanted: tuple[int, int | None],
     descriptor: Descriptor,
     what: str,
@@ -61,7 +58,7 @@ def start_of(
         SizeMismatchError: The whole has another size.
     """
     offset, stop = wanted
-    if response.status_code == HTTPStatus.OK:
+    if response.status == HTTPStatus.OK:
         length = parse_count(response.headers.get("Content-Length", "").strip())
         if length is not None and not is_encoded(response):
             _check_total(length, descriptor, what)
@@ -86,9 +83,7 @@ def start_of(
     return offset
 
 
-def reader(
-    response: "requests.Response", label: str, size: int | None = None
-) -> Callable[[memoryview], int]:
+def reader(response: Response, label: str, size: int | None = None) -> Callable[[memoryview], int]:
     """A function that fills a buffer from the body; 0 at the end.
 
     Args:
@@ -99,7 +94,7 @@ def reader(
     """
     as_sent = (
         not is_encoded(response)
-        or response.status_code == HTTPStatus.PARTIAL_CONTENT
+        or response.status == HTTPStatus.PARTIAL_CONTENT
         or (size is not None and _is_as_stored(response, size))
     )
     below: HTTPResponse | None = getattr(response.raw, "_fp", None)
@@ -141,7 +136,7 @@ class SocketReader:
     """
 
     def __init__(
-        self, response: "requests.Response", below: HTTPResponse, sock: socket.socket, label: str
+        self, response: Response, below: HTTPResponse, sock: socket.socket, label: str
     ) -> None:
         self._response = response
         self._below = below
@@ -196,12 +191,12 @@ class SocketReader:
             self._response.raw.release_conn()
 
 
-def _socket(response: "requests.Response") -> socket.socket | None:
+def _socket(response: Response) -> socket.socket | None:
     sock: socket.socket | None = getattr(response.raw.connection, "sock", None)
     return sock if hasattr(sock, "recv_into") else None
 
 
-def waiting(response: "requests.Response") -> Callable[[], int]:
+def waiting(response: Response) -> Callable[[], int]:
     """A function that says how many bytes have come that were not read; 0 where nobody knows."""
     sock = _socket(response)
     if sys.platform == "win32" or sock is None:
@@ -218,12 +213,12 @@ def waiting(response: "requests.Response") -> Callable[[], int]:
     return ask
 
 
-def _is_as_stored(response: "requests.Response", size: int) -> bool:
+def _is_as_stored(response: Response, size: int) -> bool:
     """Whether a labeled body has as many bytes as what is stored: the label is wrong."""
     return parse_count(response.headers.get("Content-Length", "").strip()) == size
 
 
-def breaker(response: "requests.Response") -> Callable[[], None]:
+def breaker(response: Response) -> Callable[[], None]:
     """A function that breaks the connection off, wherever a read is waiting."""
     sock = getattr(response.raw.connection, "sock", None)
 
@@ -263,7 +258,7 @@ def range_header(part: Part, size: int) -> dict[str, str]:
 
 
 def blob_stream(
-    response: "requests.Response",
+    response: Response,
     part: Part,
     descriptor: Descriptor,
     *,
@@ -287,9 +282,9 @@ def blob_stream(
         SizeMismatchError: The whole has another size.
         ModelRunnerError: The refusal.
     """
-    status = response.status_code
+    status = response.status
     home = origin(response.url) == origin(endpoint.base)
-    in_part = "Range" in response.request.headers
+    in_part = "Range" in response.sent
     if status == HTTPStatus.FORBIDDEN and not home:
         # a signed address that has run out, for which the next try asks for a new one; or a server
         # that takes ranges for an attack

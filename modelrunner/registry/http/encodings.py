@@ -7,12 +7,9 @@ decides; which of them are right is for the digest to say.
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from modelrunner.errors import InterruptedTransferError
-
-if TYPE_CHECKING:
-    import requests
+from modelrunner.registry.http.connections import Response
 
 _AUTOMATIC = 47
 """zlib's word for: gzip or zlib, as the first bytes say."""
@@ -23,7 +20,7 @@ _GZIP = b"\x1f\x8b"
 _ZLIB_METHOD, _ZLIB_CHECK = 8, 31
 
 
-def is_encoded(response: "requests.Response") -> bool:
+def is_encoded(response: Response) -> bool:
     """Whether the body is labeled with an encoding that was not requested."""
     return response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
 

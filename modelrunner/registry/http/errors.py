@@ -1,4 +1,4 @@
-"""Errors of requests, urllib3 and the sockets below become ours: the one place for it."""
+"""Errors of urllib3 and the sockets below become ours: the one place for it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from modelrunner.registry.http.responses import proxy_login
 from modelrunner.system.packages import certificates_advice
 from modelrunner.text import sanitize_line
 
-_LIBRARIES = ("http", "urllib3", "requests", "socket", "ssl", "encodings")
+_LIBRARIES = ("http", "urllib3", "socket", "ssl", "encodings")
 _TLS_WORDS = {
     "self-signed certificate in certificate chain": "signed by an unknown authority",
     "unable to get local issuer certificate": "signed by an unknown authority",
@@ -35,10 +35,16 @@ _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
 
 class network_errors:  # noqa: N801 - reads like a statement, as contextlib's own do
-    """The block in which errors of requests and urllib3 become ours: the one such place."""
+    """The block in which errors of urllib3 become ours: the one such place.
 
-    def __init__(self, label: str) -> None:
+    Args:
+        label: Who is spoken to.
+        answered: Whether an answer has begun; what breaks before that has brought nothing.
+    """
+
+    def __init__(self, label: str, *, answered: bool = True) -> None:
         self._label = label
+        self._answered = answered
 
     def __enter__(self) -> None:
         return None
@@ -48,10 +54,10 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
             return
         import urllib3
 
-        # requests' own are OSErrors; nothing but the network is touched in such a block
+        # nothing but the network is touched in such a block
         if isinstance(error, OSError | HTTPException | urllib3.exceptions.HTTPError):
             _redact(error)
-            raise translate(error, self._label) from error
+            raise translate(error, self._label, answered=self._answered) from error
         if isinstance(error, ValueError | OverflowError) and _is_in_a_library(error):
             # the libraries take a length or a chunk's size as it comes
             raise RegistryAnswerError(
@@ -60,7 +66,7 @@ class network_errors:  # noqa: N801 - reads like a statement, as contextlib's ow
 
 
 def _is_in_a_library(error: BaseException) -> bool:
-    """Whether an error was raised below requests; anywhere else it is a bug of ours."""
+    """Whether an error was raised by a library; anywhere else it is a bug of ours."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
@@ -68,51 +74,32 @@ def _is_in_a_library(error: BaseException) -> bool:
     return name.partition(".")[0] in _LIBRARIES
 
 
-def translate(error: BaseException, label: str) -> TransferError:  # noqa: PLR0911 - a table
-    """The error of ours for an error of requests, urllib3 or the socket below."""
-    import requests
-    import urllib3
+def translate(  # noqa: PLR0911 - a table
+    error: BaseException, label: str, *, answered: bool = True
+) -> TransferError:
+    """The error of ours for an error of urllib3 or the socket below; see `network_errors`."""
+    from urllib3 import exceptions as known
 
-    broken = (
-        requests.exceptions.ChunkedEncodingError,
-        requests.exceptions.ContentDecodingError,
-        urllib3.exceptions.ProtocolError,
-        urllib3.exceptions.IncompleteRead,
-        urllib3.exceptions.DecodeError,
-        HTTPException,
-    )
-    bad_address = (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-        requests.exceptions.InvalidHeader,
-        urllib3.exceptions.LocationValueError,
-    )
     text = _root_text(error)
-    if isinstance(error, requests.exceptions.SSLError | urllib3.exceptions.SSLError | SSLError):
+    if isinstance(error, known.SSLError | SSLError):
         return _tls(text, label)
-    if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
+    if isinstance(error, known.ProxyError):
         if " 407 " in f"{text} ":
             return proxy_login(label)
         return RegistryUnavailableError(
             f"{label}: the proxy refused the connection: {text}",
             hint="check HTTPS_PROXY and NO_PROXY",
         )
-    if isinstance(error, bad_address):
+    if isinstance(error, known.LocationValueError | known.InvalidHeader):
         # the library's words say neither which of the addresses it is, nor who has given it
         return RegistryAnswerError(
             f"{label}: invalid address of the server or its proxy",
             hint="check the name, HTTPS_PROXY and HTTP_PROXY: write a proxy as http://HOST:PORT",
         )
-    if isinstance(error, broken) and not isinstance(error, requests.exceptions.ConnectTimeout):
+    broken = (known.ProtocolError, known.DecodeError, HTTPException)
+    if answered and isinstance(error, broken):
         return InterruptedTransferError(f"{label}: connection lost: {text}")
-    slow = (
-        requests.exceptions.ReadTimeout,
-        urllib3.exceptions.ReadTimeoutError,
-        TimeoutError,
-    )
-    # requests calls a body that stands still a failed connection
-    if isinstance(error, slow) or (error.args and isinstance(error.args[0], slow)):
+    if isinstance(error, known.ReadTimeoutError | TimeoutError):
         return InterruptedTransferError(f"{label}: no data received, timed out")
     if "CA certificate bundle" in text:
         return RegistryUnavailableError(

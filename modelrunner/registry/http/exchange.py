@@ -9,48 +9,24 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from modelrunner.errors import ConfigError, RegistryAnswerError, TransferError
-from modelrunner.net import is_loopback
 from modelrunner.registry.credentials import Credential
-from modelrunner.registry.http.connections import judged_adapter
+from modelrunner.registry.http.connections import Connections, Content, Response
 from modelrunner.registry.http.destinations import Reached, check_redirect, origin
 from modelrunner.registry.http.encodings import as_meant, is_encoded
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.errors import network_errors
-from modelrunner.registry.http.file_body import FileBody
 from modelrunner.registry.http.responses import BODY_LIMIT
 from modelrunner.registry.http.tokens import Form, Headers, Tokens
+from modelrunner.registry.proxies import is_resolved_here
 from modelrunner.wire import parse_json
 
-if TYPE_CHECKING:
-    import requests
-
-
-def new_session() -> "requests.Session":
-    """A session that keeps no cookies and follows nothing by itself."""
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-
-    # made here, not by oras: its provider loads a checker of schemas, a quarter of a start
-    session = requests.Session()
-    # some registries take whoever keeps cookies for a browser
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["User-Agent"] = "modelrunner"
-    # even where it is told not to follow, requests reads the whole body of a redirect to see
-    # where it leads; that is for `Exchange` to see
-    session.get_redirect_target = lambda _response: None  # type: ignore[assignment, method-assign]
-    return session
-
-
-Content = bytes | FileBody | None
 CONNECT_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 30.0
 _PROBE_S = 3.0
@@ -64,12 +40,11 @@ def _endless() -> float:
 
 
 class Exchange:
-    """Requests to one endpoint over one session; not to be shared between threads."""
+    """Requests to one endpoint over connections of their own; not to be shared between threads."""
 
     def __init__(
         self,
         endpoint: Endpoint,
-        session: "requests.Session",
         credential: Callable[[], Credential | None],
         *,
         known: Headers | None = None,
@@ -83,12 +58,10 @@ class Exchange:
                 ca_file=endpoint.ca_file,
             )
         self._endpoint = endpoint
-        self._session = session
         self._read_timeout_s = read_timeout_s
         self._remaining_s = remaining_s
         reached = Reached(endpoint.host, endpoint.realms)
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, judged_adapter(reached.judge))
+        self._connections = Connections(reached.judge, endpoint.ca_file)
         self._tokens = Tokens(endpoint, credential, self._ask_token, known)
 
     @property
@@ -103,7 +76,7 @@ class Exchange:
         scope: str,
         headers: Mapping[str, str] | None = None,
         content: Content = None,
-    ) -> "requests.Response":
+    ) -> Response:
         """Sends a request and follows where it leads; the body is not read yet.
 
         Raises:
@@ -119,7 +92,7 @@ class Exchange:
         response = self._follow(method, url, sent, content)
         challenge = response.headers.get("WWW-Authenticate")
         if (
-            response.status_code != HTTPStatus.UNAUTHORIZED
+            response.status != HTTPStatus.UNAUTHORIZED
             or not challenge
             or origin(response.url) != self._home
         ):
@@ -135,16 +108,14 @@ class Exchange:
 
     def close(self) -> None:
         """Closes idle connections."""
-        self._session.close()
+        self._connections.close()
 
-    def _follow(
-        self, method: str, url: str, headers: dict[str, str], content: Content
-    ) -> "requests.Response":
+    def _follow(self, method: str, url: str, headers: dict[str, str], content: Content) -> Response:
         for _hop in range(_MAX_REDIRECTS):
             response = self._first(method, url, headers, content)
             url = response.url
             target = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not target:
+            if response.status not in _REDIRECTS or not target:
                 return response
             finish(response)
             if method not in ("GET", "HEAD"):
@@ -158,7 +129,7 @@ class Exchange:
 
     def _first(
         self, method: str, url: str, headers: Mapping[str, str], content: Content
-    ) -> "requests.Response":
+    ) -> Response:
         """A request that also finds out what a server on this machine speaks, if that is open."""
         guess = self._endpoint.guess
         if guess is None or guess.settled or origin(url) != self._home:
@@ -179,13 +150,13 @@ class Exchange:
         guess.scheme, guess.settled = "https", True
         return self._once(method, self._endpoint.current(url), headers, content)
 
-    def _asks_for_tls(self, response: "requests.Response", url: str) -> bool:
+    def _asks_for_tls(self, response: Response, url: str) -> bool:
         """Whether an answer to plain http is that of a server of TLS."""
         target = response.headers.get("Location", "")
-        if response.status_code in _REDIRECTS and target.startswith("https://"):
+        if response.status in _REDIRECTS and target.startswith("https://"):
             own = target.removeprefix("https://").partition("/")[0] == self._endpoint.authority
             return own and speaks_tls(url, min(_PROBE_S, self._remaining_s()))
-        return response.status_code == HTTPStatus.BAD_REQUEST and speaks_tls(
+        return response.status == HTTPStatus.BAD_REQUEST and speaks_tls(
             url, min(_PROBE_S, self._remaining_s())
         )
 
@@ -202,8 +173,8 @@ class Exchange:
             raise RegistryAnswerError(
                 f"{self._endpoint.label} redirects to an invalid URL"
             ) from exc
-        proxied = bool(self._proxies(absolute))
-        check_redirect(url, absolute, self._endpoint.host, resolve=not proxied)
+        here = is_resolved_here(absolute)
+        check_redirect(url, absolute, self._endpoint.host, resolve=here)
         return absolute
 
     def _timeouts(self) -> tuple[float, float]:
@@ -213,63 +184,43 @@ class Exchange:
 
     def _once(
         self, method: str, url: str, headers: Mapping[str, str], content: Content
-    ) -> "requests.Response":
+    ) -> Response:
         _log.debug("%s %s", method, url.partition("?")[0])
-        with network_errors(self._endpoint.label):
-            response = self._session.request(
+        with network_errors(self._endpoint.label, answered=False):
+            response = self._connections.request(
                 method,
                 url,
-                # the slices of a file are not bytes to the types, and sent by our connections
-                data=cast("Iterable[bytes] | None", content),
-                # an encoding would make ranges and sizes mean something else
-                headers={"Accept-Encoding": "identity", **headers},
-                stream=True,
-                allow_redirects=False,
-                timeout=self._timeouts(),
-                proxies=_past_proxies(url),
-                auth=_no_auth,
-                verify=self._endpoint.ca_file or True,
-                cert=self._endpoint.client if origin(url) == self._home else None,
+                headers=headers,
+                content=content,
+                timeouts=self._timeouts(),
+                client=self._endpoint.client if origin(url) == self._home else None,
             )
-        _log.debug("-> %d", response.status_code)
+        _log.debug("-> %d", response.status)
         return response
 
     def _ask_token(
         self, method: str, url: str, parameters: Form, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], object]:
-        with network_errors(self._endpoint.label):
-            response = self._session.request(
-                method,
-                url,
-                params=parameters if method == "GET" else None,
-                data=parameters if method == "POST" else None,
-                headers={
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",
-                    **headers,
-                },
-                stream=True,
-                allow_redirects=False,
-                timeout=self._timeouts(),
-                proxies=_past_proxies(url),
-                auth=_no_auth,
-                verify=self._endpoint.ca_file or True,
+        form = urlencode(parameters, doseq=True)
+        content, sent = None, {"Accept": "application/json", **headers}
+        if method == "POST":
+            content, sent["Content-Type"] = form.encode(), "application/x-www-form-urlencoded"
+        elif form:
+            url = _with_query(url, form)
+        with network_errors(self._endpoint.label, answered=False):
+            response = self._connections.request(
+                method, url, headers=sent, content=content, timeouts=self._timeouts()
             )
         with response:
             body = read_limited(response, 1024 * 1024, self._endpoint.label)
-        if response.status_code in _REDIRECTS:
+        if response.status in _REDIRECTS:
             raise RegistryAnswerError(
                 f"the token service of {self._endpoint.label} redirects: not followed"
             )
         try:
-            return response.status_code, response.headers, parse_json(body)
+            return response.status, response.headers, parse_json(body)
         except ValueError:
-            return response.status_code, response.headers, body[:BODY_LIMIT]
-
-    def _proxies(self, url: str) -> dict[str, str]:
-        from requests.utils import get_environ_proxies
-
-        return get_environ_proxies(url) if self._session.trust_env else {}
+            return response.status, response.headers, body[:BODY_LIMIT]
 
 
 def speaks_tls(url: str, timeout_s: float) -> bool:
@@ -298,7 +249,7 @@ def speaks_tls(url: str, timeout_s: float) -> bool:
 
 
 @contextmanager
-def finishing(response: "requests.Response") -> Iterator["requests.Response"]:
+def finishing(response: Response) -> Iterator[Response]:
     """The block in which an answer is read; one that is read in peace leaves a usable connection.
 
     The libraries close the connection of an answer that was not read to its end, be that end empty.
@@ -308,7 +259,7 @@ def finishing(response: "requests.Response") -> Iterator["requests.Response"]:
         finish(response)
 
 
-def finish(response: "requests.Response") -> None:
+def finish(response: Response) -> None:
     """Reads what little may be left of an answer, and closes it."""
     left = response.raw.length_remaining
     if left is not None and left <= BODY_LIMIT:
@@ -316,7 +267,7 @@ def finish(response: "requests.Response") -> None:
     response.close()
 
 
-def read_limited(response: "requests.Response", limit: int, label: str) -> bytes:
+def read_limited(response: Response, limit: int, label: str) -> bytes:
     """A body up to `limit` bytes and one more, so that the caller sees that there is more.
 
     Raises:
@@ -332,12 +283,6 @@ def read_limited(response: "requests.Response", limit: int, label: str) -> bytes
     return as_meant(body, limit) if is_encoded(response) else body
 
 
-def _past_proxies(url: str) -> dict[str, str] | None:
-    """This machine is spoken to directly, whatever proxy stands before the others."""
-    host = origin(url)[1]
-    return {"no_proxy": host} if is_loopback(host) else None
-
-
-def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
-    """Keeps requests from adding logins of its own out of ~/.netrc."""
-    return request
+def _with_query(url: str, query: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from modelrunner.oci import media_types
 from modelrunner.registry.credentials import Credentials
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, new_session
+from modelrunner.registry.http.exchange import Exchange, finishing
 from modelrunner.registry.http.tokens import scope_of
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
@@ -46,10 +47,8 @@ def greet(
     if manifest is not None:
         repository, tag = manifest
         path, scope = f"{repository}/manifests/{tag}", scope_of(repository, "pull")
-    session = new_session()
     exchange = Exchange(
         endpoint,
-        session,
         lambda: credentials.find(endpoint.account, timeout_s),
         read_timeout_s=timeout_s,
     )
@@ -57,8 +56,8 @@ def greet(
     if path:
         url = endpoint.with_namespace(url)
     with (
-        session,
+        closing(exchange),
         finishing(exchange.send("HEAD", url, scope=scope, headers={"Accept": _ACCEPT})) as answer,
     ):
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Greeting(answer.status_code, headers, time.time())
+        headers = {name.lower(): answer.headers[name] for name in answer.headers}
+        return Greeting(answer.status, headers, time.time())

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urljoin
 
 from modelrunner.errors import (
@@ -17,13 +17,11 @@ from modelrunner.errors import (
     RequestTooLargeError,
     UnauthorizedError,
 )
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.text import sanitize_line
 from modelrunner.wire import parse_count, parse_json
-
-if TYPE_CHECKING:
-    import requests
 
 BODY_LIMIT = 64 * 1024
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _TOO_LARGE, _TOO_MANY = (
@@ -45,6 +43,7 @@ _TLS_SIGNS = (
 )
 _MOST_NEAR = 5
 _YEAR_S = 366 * 24 * 3600
+_QUOTES = " '\""
 _SPENT = re.compile(r";\s*r=0\s*;\s*t=([0-9]{1,9})\b")
 
 
@@ -103,13 +102,25 @@ def error_for(  # noqa: PLR0911 - a table
     return RegistryAnswerError(f"{what}: {registry} returned HTTP {status}{said}", **facts)
 
 
-def next_page(response: "requests.Response", endpoint: Endpoint) -> str | None:
+def next_link(headers: Mapping[str, str]) -> str | None:
+    """The address of a `Link` header to the next page, as it is written there; None without one."""
+    found = None
+    for entry in re.split(", *<", headers.get("Link", "")):
+        target, *parameters = entry.split(";")
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip(_QUOTES).lower() == "rel" and value.strip(_QUOTES) == "next":
+                found = target.strip(f"<>{_QUOTES}")
+    return found
+
+
+def next_page(response: Response, endpoint: Endpoint) -> str | None:
     """The address at which a list goes on; None at its end, or where that is another server.
 
     Raises:
         RegistryAnswerError: The address is not a valid URL.
     """
-    link = response.links.get("next", {}).get("url")
+    link = next_link(response.headers)
     if not link:
         return None
     try:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
@@ -33,18 +33,15 @@ from modelrunner.huggingface.files import HubFile, quantizations
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.hub_address import MAIN
 from modelrunner.oci.reference import HUGGING_FACE, Reference
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, new_session, read_limited
-from modelrunner.registry.http.responses import BODY_LIMIT, error_for, rate_limited
+from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.http.responses import BODY_LIMIT, error_for, next_link, rate_limited
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.settings import HUB_ENDPOINT
 from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import LARGEST, parse_json
-
-if TYPE_CHECKING:
-    import requests
-
 
 _MOST_PARAMETERS = 10**14
 
@@ -112,7 +109,7 @@ def _count(value: object) -> int:
 
 
 def refusal(
-    response: "requests.Response", *, what: str, hub: str, repository: str, with_token: bool
+    response: Response, *, what: str, hub: str, repository: str, with_token: bool
 ) -> ModelRunnerError:
     """The error for an answer.
 
@@ -123,7 +120,7 @@ def refusal(
         repository: As it stands in an address.
         with_token: Whether a token was shown.
     """
-    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    status, code = response.status, response.headers.get("X-Error-Code", "")
     facts: dict[str, Any] = {"registry": hub, "status": status}
     match code, status:
         case "GatedRepo", _:
@@ -273,7 +270,7 @@ class HubApi:
 
     def open(
         self, reference: Reference, commit: str, path: str, headers: dict[str, str]
-    ) -> "requests.Response":
+    ) -> Response:
         """The answer to the request for a file, its body not read yet.
 
         Raises:
@@ -298,7 +295,7 @@ class HubApi:
         what = f"{reference.short}: {path}"
         # outside: not a file but a request
         with finishing(self.open(reference, listing.commit, path, {})) as response:
-            if response.status_code != HTTPStatus.OK:
+            if response.status != HTTPStatus.OK:
                 error = self.error(response, reference, what)
                 if isinstance(error, ManifestNotFoundError):
                     # the model is there, and without the file it would be another
@@ -316,9 +313,7 @@ class HubApi:
         if "_exchange" in self.__dict__:
             self._exchange.close()
 
-    def error(
-        self, response: "requests.Response", reference: Reference | None, what: str
-    ) -> ModelRunnerError:
+    def error(self, response: Response, reference: Reference | None, what: str) -> ModelRunnerError:
         """What a refusal stands for; a search is of no repository."""
         return refusal(
             response,
@@ -358,11 +353,11 @@ class HubApi:
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
         with finishing(self._send(url, {"Accept": "application/json"})) as response:
-            if response.status_code != HTTPStatus.OK:
+            if response.status != HTTPStatus.OK:
                 what = "a search" if reference is None else reference.short
                 raise self.error(response, reference, what)
             raw = read_limited(response, _LISTING_LIMIT, self.endpoint.label)
-            link = response.links.get("next", {}).get("url")
+            link = next_link(response.headers)
         try:
             return parse_json(raw), link
         except ValueError as exc:
@@ -370,7 +365,7 @@ class HubApi:
                 f"unexpected answer from {self.endpoint.label}: it is not a Hugging Face Hub"
             ) from exc
 
-    def _send(self, url: str, headers: dict[str, str]) -> "requests.Response":
+    def _send(self, url: str, headers: dict[str, str]) -> Response:
         if self._offline is not None:
             raise NotInStoreError(
                 f"the model is on the Hugging Face Hub, but {self._offline} is set",
@@ -381,9 +376,7 @@ class HubApi:
 
     @cached_property
     def _exchange(self) -> Exchange:
-        return Exchange(
-            self.endpoint, new_session(), lambda: None, remaining_s=self._backoff.remaining_s
-        )
+        return Exchange(self.endpoint, lambda: None, remaining_s=self._backoff.remaining_s)
 
 
 def repository_of(reference: Reference) -> str:

@@ -16,8 +16,9 @@ import oras.provider
 import requests
 
 from modelrunner.errors import ModelRunnerError, RegistryAnswerError
+from modelrunner.registry.http.connections import Content, Response
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Content, Exchange, finishing, read_limited
+from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.http.responses import next_page
 from modelrunner.wire import parse_object
 
@@ -26,7 +27,7 @@ _PAGE = 1000
 """Tags that are asked for at once: the most that Docker's registry allows."""
 
 _MAX_BYTES = 16 * 1024 * 1024
-ErrorOf = Callable[[requests.Response], ModelRunnerError]
+ErrorOf = Callable[[Response], ModelRunnerError]
 """The error that an unexpected answer stands for."""
 
 
@@ -131,20 +132,18 @@ class OrasClient(oras.provider.Registry):  # type: ignore[misc]  # oras has no t
             content=data,
         )
         with finishing(asked) as response:
-            if response.status_code != HTTPStatus.OK:
+            if response.status != HTTPStatus.OK:
                 raise self._error_of(response)
             body = read_limited(response, _MAX_BYTES, self._endpoint.label)
         return self._answer(response, body)
 
-    def _answer(self, response: requests.Response, body: bytes) -> Answer:
+    def _answer(self, response: Response, body: bytes) -> Answer:
         answer = Answer()
-        answer.status_code, answer.reason = response.status_code, response.reason
-        answer.url, answer.request = response.url, response.request
-        answer.headers, answer.raw = response.headers, BytesIO(body)
+        answer.status_code, answer.url, answer.raw = response.status, response.url, BytesIO(body)
         answer.next_page = self._next_page(response)
         return answer
 
-    def _next_page(self, response: requests.Response) -> str | None:
+    def _next_page(self, response: Response) -> str | None:
         url = next_page(response, self._endpoint)
         if url is None or url in self._pages or len(self._pages) >= _MAX_PAGES:
             return None

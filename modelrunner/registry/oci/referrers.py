@@ -133,7 +133,7 @@ class ReferrerSource(OciRegistry):
         while url not in seen and len(found) < most:
             seen.add(url)
             with self._send("GET", url, reference) as response:
-                if response.status_code == HTTPStatus.NOT_FOUND:
+                if response.status == HTTPStatus.NOT_FOUND:
                     return len(seen) > 1
                 self._expect(response, {HTTPStatus.OK}, reference.short)
                 raw = read_limited(response, MAX_BYTES, self.name)

@@ -10,7 +10,7 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.registry.http.exchange import Content
+from modelrunner.registry.http.connections import Content
 from modelrunner.registry.http.file_body import FileBody
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry

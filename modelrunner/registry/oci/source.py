@@ -25,13 +25,13 @@ from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.registry.credentials import Credential, Credentials
 from modelrunner.registry.helpers import PATIENCE_S
 from modelrunner.registry.http.blob_stream import blob_stream, range_header
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import (
     READ_TIMEOUT_S,
     Exchange,
     finishing,
-    new_session,
     read_limited,
 )
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, is_web_page, web_page
@@ -40,8 +40,6 @@ from modelrunner.registry.http.tokens import Headers, scope_of
 from modelrunner.registry.source import BlobStream
 
 if TYPE_CHECKING:
-    import requests
-
     from modelrunner.registry.oci.oras_client import OrasClient
 
 _ACCEPT = ", ".join((*media_types.MANIFESTS, *media_types.INDEXES))
@@ -147,7 +145,7 @@ class OciRegistry:
         """
         url = f"{self.endpoint.base}/v2/"
         with self._exchange.send("GET", url, scope="") as response:
-            status, where = response.status_code, response.url
+            status, where = response.status, response.url
             body = read_limited(response, BODY_LIMIT, self.name)
         if origin(where) != origin(self.endpoint.base):
             raise RegistryAnswerError(
@@ -169,7 +167,7 @@ class OciRegistry:
             raise RegistryAnswerError(
                 f"{self.name} is not a registry: /v2/ is a web page", hint=_NO_REGISTRY
             )
-        return "Authorization" in response.request.headers
+        return "Authorization" in response.sent
 
     def distrust(self, places: Mapping[str, int]) -> None:
         """There is no other place to go to."""
@@ -183,9 +181,9 @@ class OciRegistry:
         url = self._url(reference, "manifests", reference.tag or DEFAULT_TAG)
         with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
             said = response.headers.get("Docker-Content-Digest")
-            if response.status_code == HTTPStatus.OK and said:
+            if response.status == HTTPStatus.OK and said:
                 return Digest.parse(said)
-            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            if response.status == HTTPStatus.TOO_MANY_REQUESTS:
                 raise self._error(response, reference.short)
         # no digest, or a HEAD without a body to say why: GET tells
         return _digest_of(self._get_manifest(reference))
@@ -215,7 +213,7 @@ class OciRegistry:
                 )
         return parse_manifest(raw, content_type)
 
-    def _manifest_body(self, response: "requests.Response", reference: Reference) -> bytes:
+    def _manifest_body(self, response: Response, reference: Reference) -> bytes:
         raw = read_limited(response, MAX_BYTES, self.name)
         if len(raw) > MAX_BYTES:
             raise MalformedManifestError(
@@ -226,12 +224,12 @@ class OciRegistry:
 
     def _send(
         self, method: str, url: str, reference: Reference, headers: Mapping[str, str] | None = None
-    ) -> "AbstractContextManager[requests.Response]":
+    ) -> AbstractContextManager[Response]:
         return finishing(self._request(method, url, reference, headers))
 
     def _request(
         self, method: str, url: str, reference: Reference, headers: Mapping[str, str] | None
-    ) -> "requests.Response":
+    ) -> Response:
         return self._exchange.send(
             method,
             self.endpoint.with_namespace(url),
@@ -239,20 +237,18 @@ class OciRegistry:
             headers=headers,
         )
 
-    def _expect(self, response: "requests.Response", good: set[HTTPStatus], what: str) -> None:
-        if response.status_code not in good:
+    def _expect(self, response: Response, good: set[HTTPStatus], what: str) -> None:
+        if response.status not in good:
             raise self._error(response, what)
 
-    def _error(self, response: "requests.Response", what: str) -> ModelRunnerError:
+    def _error(self, response: Response, what: str) -> ModelRunnerError:
         try:
             body = read_limited(response, BODY_LIMIT, self.name)
         except TransferError:
             body = b""
-        return error_for(
-            response.status_code, response.headers, body, what=what, registry=self.name
-        )
+        return error_for(response.status, response.headers, body, what=what, registry=self.name)
 
-    def _blob_error(self, response: "requests.Response", what: str) -> ModelRunnerError:
+    def _blob_error(self, response: Response, what: str) -> ModelRunnerError:
         error = self._error(response, what)
         if not isinstance(error, ManifestNotFoundError):
             return error
@@ -292,7 +288,6 @@ class OciRegistry:
     def _exchange(self) -> Exchange:
         return Exchange(
             self.endpoint,
-            new_session(),
             self._login,
             known=self._known,
             read_timeout_s=self._read_timeout_s,

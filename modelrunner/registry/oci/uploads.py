@@ -9,23 +9,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from modelrunner.errors import ModelRunnerError, RegistryAnswerError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
+from modelrunner.registry.http.connections import Content, Response
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Content, Exchange, finishing
+from modelrunner.registry.http.exchange import Exchange, finishing
 from modelrunner.wire import parse_count
-
-if TYPE_CHECKING:
-    import requests
 
 _STREAM = "application/octet-stream"
 _RECEIVED = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 
-ErrorOf = Callable[["requests.Response"], ModelRunnerError]
+ErrorOf = Callable[[Response], ModelRunnerError]
 """The error that an unexpected answer stands for."""
 
 
@@ -71,7 +68,7 @@ class Uploads:
     def has_blob(self, digest: Digest) -> bool:
         """Whether the repository has the blob."""
         with self._send("HEAD", f"{self._base}/blobs/{digest}") as response:
-            if response.status_code == HTTPStatus.NOT_FOUND:
+            if response.status == HTTPStatus.NOT_FOUND:
                 return False
             self._expect(response, HTTPStatus.OK)
             return True
@@ -83,7 +80,7 @@ class Uploads:
         """
         query = f"?mount={digest}&from={repository}"
         with self._send("POST", f"{self._base}/blobs/uploads/{query}") as response:
-            return response.status_code == HTTPStatus.CREATED
+            return response.status == HTTPStatus.CREATED
 
     def begin(self) -> Session:
         """Start an upload."""
@@ -100,7 +97,7 @@ class Uploads:
             TransferError: No answer.
         """
         with self._send("GET", session.url) as response:
-            if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
                 return 0
             if response.headers.get("Location"):
                 session.url = self._target(response)
@@ -137,7 +134,7 @@ class Uploads:
         url: str,
         content: Content = None,
         headers: dict[str, str] | None = None,
-    ) -> "AbstractContextManager[requests.Response]":
+    ) -> AbstractContextManager[Response]:
         return finishing(
             self._exchange.send(
                 method,
@@ -148,11 +145,11 @@ class Uploads:
             )
         )
 
-    def _expect(self, response: "requests.Response", status: HTTPStatus) -> None:
-        if response.status_code != status:
+    def _expect(self, response: Response, status: HTTPStatus) -> None:
+        if response.status != status:
             raise self._error_of(response)
 
-    def _target(self, response: "requests.Response") -> str:
+    def _target(self, response: Response) -> str:
         """Where the bytes go, which is decided as for a redirect."""
         where = response.headers.get("Location")
         if not where:

@@ -34,7 +34,7 @@ _ROOT = Path(__file__).parents[3]
 _HUNG = -1000
 _HURRY = [1.0]
 _LIBRARIES = (
-    "requests",
+    "urllib3",
     "oras.provider",
     "rich.console",
     "rich.table",

@@ -4,13 +4,13 @@ import contextlib
 import json
 from io import BytesIO
 
-import requests
 import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.registry.docker_hub import next_page, repositories_in
+from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.responses import error_for
 from modelrunner.registry.http.tokens import Tokens
@@ -26,10 +26,8 @@ class Answering:
         self._raw = raw
 
     def send(self, _method, url, **_more):
-        response = requests.Response()
-        response.status_code, response.url = 200, url
-        response.raw = urllib3.HTTPResponse(BytesIO(self._raw), preload_content=False)
-        return response
+        raw = urllib3.HTTPResponse(BytesIO(self._raw), status=200, preload_content=False)
+        return Response(raw, url, {})
 
 
 def tags_in(raw):
