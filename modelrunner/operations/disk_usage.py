@@ -9,6 +9,7 @@ from pathlib import Path
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.images.library import Installed, Library
+from modelrunner.store.referrers import reached
 from modelrunner.store.store import Store
 from modelrunner.store.sweep import Leftover, leftovers, live_digests
 
@@ -60,12 +61,15 @@ def usage(store: Store, library: Library | None = None) -> DiskUsage:
     found = leftovers(store, partials=True)
     live = live_digests(store) or frozenset()
     of_images = _blobs_of_images(store)
-    size = _size(store, live - of_images)
+    count, referring = _referrers(store)
+    referring -= of_images
+    size = _size(store, live - of_images - referring)
     # a journal belongs to its download
     stopped = [entry for entry in found if entry.path.suffix != ".journal"]
     runtimes = [] if library is None else library.all()
     entries = (
         Usage("Models", len(store.models()), size, 0),
+        *([Usage("Referrers", count, _size(store, referring), 0)] if count else ()),
         *_runtimes(store, runtimes, of_images & live),
         _of(stopped, "Incomplete downloads", "partial"),
         _of(found, "Unreferenced blobs", "blob"),
@@ -84,6 +88,19 @@ def _blobs_of_images(store: Store) -> frozenset[Digest]:
         with suppress(IntegrityError):
             found |= {image.digest, *(blob.digest for blob in image.manifest.blobs)}
     return frozenset(found)
+
+
+def _referrers(store: Store) -> tuple[int, set[Digest]]:
+    """What is kept because it refers to models: how much of it, and its blobs."""
+    count, found = 0, set()
+    for model in store.everything():
+        count += len(model.referrers)
+        found |= {blob.digest for blob in reached(store.blobs, model.descriptor)}
+    for model in store.everything():
+        # what a model needs itself is of the model
+        with suppress(IntegrityError):
+            found -= {model.digest, *(blob.digest for blob in model.manifest.blobs)}
+    return count, found
 
 
 def _runtimes(

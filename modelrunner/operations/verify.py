@@ -18,6 +18,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
 from modelrunner.runtime.images.library import Installed
 from modelrunner.runtime.images.tree import Deviation, deviations
+from modelrunner.store import referrers
 from modelrunner.store.stamps import is_copy_indeed, is_stamped
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import copied_layers
@@ -217,7 +218,8 @@ def _blobs_of(store: Store, models: Iterable[StoredModel]) -> dict[Digest, _Blob
     found: dict[Digest, _Blob] = {}
     for model in models:
         name = _name_of(model)
-        for blob in _reached(store, model.descriptor):
+        kept = map(_Blob, referrers.reached(store.blobs, model.descriptor))
+        for blob in (*_reached(store, model.descriptor), *kept):
             entry = found.setdefault(blob.descriptor.digest, blob)
             entry.models.append(name)
     return found

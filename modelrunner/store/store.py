@@ -38,9 +38,11 @@ from modelrunner.oci.reference import (
     match_id,
     names_tag,
 )
+from modelrunner.oci.referrers import Referrer
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
+from modelrunner.store.referrers import carried, keep, kept, list_of
 from modelrunner.store.views import ensure_view, known_file
 from modelrunner.text import did_you_mean, sanitize_line
 
@@ -104,6 +106,11 @@ class StoredModel:
     def config(self) -> ModelConfig:
         """What the model's config says."""
         return self.artifact.config(BlobStore(self.layout).read(self.manifest.config))
+
+    @cached_property
+    def referrers(self) -> tuple[Referrer, ...]:
+        """What refers to the model, as far as it is kept: signatures and the like."""
+        return kept(BlobStore(self.layout), self.descriptor)
 
     @property
     def size(self) -> int:
@@ -323,6 +330,7 @@ class Store:
         aliases: Mapping[Reference, Reference] | None = None,
         *,
         published: bool = False,
+        referrers: Iterable[Referrer] = (),
     ) -> StoredModel:
         """Files a manifest whose blobs are all there, then gives it its names.
 
@@ -333,6 +341,7 @@ class Store:
             aliases: Other spellings, each of one of the names. They are found, but not listed, and
                 move and go with the name.
             published: Whether a registry has it; once noted, that stays.
+            referrers: What refers to it, to be kept with it as far as its blobs are there.
 
         Raises:
             RemovedMeanwhileError: A blob is missing: nothing was named.
@@ -347,6 +356,7 @@ class Store:
         self.blobs.put(manifest.descriptor, manifest.raw)
         with self.changing() as entries:
             self._require_blobs(manifest)
+            before = list(entries)
             names = {str(reference): reference for reference in references}
             spellings = {
                 str(entry.reference): (entry.reference, names[entry.alias_of])
@@ -374,8 +384,30 @@ class Store:
                     for alias, name in spellings.values()
                 ),
             ]
+            entries[:] = keep(self.blobs, carried(before, entries), manifest.digest, referrers)
+            listed = next(entry for entry in entries if entry.descriptor.digest == manifest.digest)
         known = {text: name for text, (_, name) in spellings.items()}
-        return StoredModel(self.layout, manifest.descriptor, tuple(references), known, published)
+        return StoredModel(self.layout, listed.descriptor, tuple(references), known, published)
+
+    def referrers_of(self, digest: Digest) -> tuple[Referrer, ...]:
+        """What refers to a model, as far as it is kept; nothing where it is not in the store."""
+        if not self.layout.exists():
+            return ()
+        for entry in read_index(self.layout):
+            if entry.descriptor.digest == digest and list_of(entry.descriptor) is not None:
+                return kept(self.blobs, entry.descriptor)
+        return ()
+
+    def keep_referrers(self, digest: Digest, referrers: Sequence[Referrer]) -> None:
+        """Keeps what refers to a model of the store with it, as far as its blobs are there.
+
+        Raises:
+            StoreAccessError, DiskFullError: The store cannot be written.
+        """
+        if not referrers:
+            return
+        with self.changing() as entries:
+            entries[:] = keep(self.blobs, carried((), entries), digest, referrers)
 
     def note_published(self, model: StoredModel) -> None:
         """Notes that a registry has a model; not in a store that cannot be written."""
@@ -415,6 +447,7 @@ class Store:
             before = read_index(self.layout)
             entries = list(before)
             yield entries
+            entries = carried(before, entries)
             if tuple(entries) != before:
                 write_index(self.layout, entries)
 
@@ -451,7 +484,9 @@ class Store:
         aliases = {str(name): own[entry.alias_of] for entry, name in named if entry.alias_of in own}
         # one whose name another program has taken away stands for itself
         names = tuple(name for _, name in named if str(name) not in aliases)
-        descriptor = entries[0].descriptor
+        # a name that an older version has added says nothing of what refers to the model
+        descriptors = (entry.descriptor for entry in entries)
+        descriptor = next(filter(list_of, descriptors), entries[0].descriptor)
         published = _is_published(entries, descriptor.digest)
         return StoredModel(self.layout, descriptor, names, aliases, published)
 

@@ -1,9 +1,10 @@
 """What the store could do without: planned first, then removed.
 
-A blob lives as long as a name in the index reaches it. What lives is found again under the lock
-when things are removed (mark and sweep), never counted. While a pull is running anywhere, blobs
-may be there whose name is yet to come: then blobs are left alone, and so they are where a damaged
-manifest does not say which it needs. What does not look like the store's own is left alone too.
+A blob lives as long as a name in the index reaches it, or something that is kept with a model which
+it refers to. What lives is found again under the lock when things are removed (mark and sweep),
+never counted. While a pull is running anywhere, blobs may be there whose name is yet to come: then
+blobs are left alone, and so they are where a damaged manifest does not say which it needs. What
+does not look like the store's own is left alone too.
 """
 
 import errno
@@ -22,6 +23,7 @@ from modelrunner.errors import CorruptStoreError, IntegrityError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, parse_manifest
+from modelrunner.store import referrers
 from modelrunner.store.blobs import BlobStore
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store, StoredModel
@@ -108,7 +110,7 @@ def make_room_by(store: Store, model: StoredModel, *, files: bool) -> int:
             return 0
         others = [other for other in store.everything() if other.digest != model.digest]
         try:
-            shared = [_reached(store.blobs, other.descriptor) for other in others]
+            shared = [_needed(store.blobs, other.descriptor) for other in others]
         except IntegrityError:
             # what a damaged manifest needs is not known
             return 0
@@ -144,9 +146,15 @@ def live_digests(store: Store) -> frozenset[Digest] | None:
     """
     models = store.everything()
     try:
-        return frozenset().union(*(_reached(store.blobs, model.descriptor) for model in models))
+        return frozenset().union(*(_needed(store.blobs, model.descriptor) for model in models))
     except IntegrityError:
         return None
+
+
+def _needed(blobs: BlobStore, descriptor: Descriptor) -> frozenset[Digest]:
+    """What an entry of the index reaches, and what is kept because it refers to that."""
+    kept = referrers.reached(blobs, descriptor)
+    return _reached(blobs, descriptor).union(entry.digest for entry in kept)
 
 
 def _reached(blobs: BlobStore, descriptor: Descriptor, depth: int = 0) -> frozenset[Digest]:
@@ -165,7 +173,7 @@ def _reached(blobs: BlobStore, descriptor: Descriptor, depth: int = 0) -> frozen
 
 def _own_blobs(store: Store, model: StoredModel) -> frozenset[Digest]:
     try:
-        return _reached(store.blobs, model.descriptor)
+        return _needed(store.blobs, model.descriptor)
     except IntegrityError:
         # a damaged manifest tells of no blobs; `prune` finds what it had
         return frozenset({model.digest})

@@ -2,6 +2,7 @@
 
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.referrers import Referrer
 from modelrunner.store.store import Store, StoredModel
 from tests.support.artifacts import Artifact
 
@@ -13,3 +14,17 @@ def put(store: Store, artifact: Artifact, *names: str) -> StoredModel:
         for entry in manifest.blobs:
             store.blobs.put(entry, artifact.blobs[str(entry.digest)])
         return store.add(manifest, [Reference.parse(name) for name in names])
+
+
+def put_referrer(
+    store: Store, model: StoredModel, artifact: Artifact, tag: str | None = None
+) -> Referrer:
+    """Keeps an artifact with a model that it refers to, by its subject or by a tag."""
+    manifest = Manifest.from_bytes(artifact.manifest)
+    with store.arriving():
+        for entry in manifest.blobs:
+            store.blobs.put(entry, artifact.blobs[str(entry.digest)])
+        store.blobs.put(manifest.descriptor, manifest.raw)
+        referrer = Referrer.of(manifest, tag)
+        store.keep_referrers(model.digest, [referrer])
+    return referrer

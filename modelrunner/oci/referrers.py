@@ -1,0 +1,147 @@
+"""What refers to a manifest: signatures, attestations, lists of parts, licenses, cards.
+
+A manifest refers to another one by its `subject` (image specification 1.1), or, as cosign has it
+too, by a tag made of the other's digest: `sha256-HEX.sig`. A list of referrers is an image index,
+as `GET /v2/NAME/referrers/DIGEST` answers it; a list that is kept in a store or an archive names
+those that have no subject by their tags.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from modelrunner.errors import MalformedManifestError
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest, parse_json
+
+SIGNATURE_SUFFIXES = (".sig", ".att")
+"""Of the tags under which cosign keeps signatures, and attestations."""
+
+SUFFIXES = (*SIGNATURE_SUFFIXES, ".sbom")
+
+_SIGNING = ("sigstore", "cosign", "signature", "simplesigning", "dsse", "in-toto")
+# some tools give no type, and others that of an empty or an image's config
+_SILENT = ("", media_types.OCI_EMPTY, media_types.OCI_IMAGE_CONFIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """Something that refers to a manifest.
+
+    Attributes:
+        manifest: Its own manifest.
+        artifact_type: What it is; empty where it does not say.
+        tag: The tag by which it refers; None where it has a subject.
+    """
+
+    manifest: Manifest
+    artifact_type: str
+    tag: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, tag: str | None = None, listed_type: str = "") -> Self:
+        """A referrer by its manifest.
+
+        Args:
+            manifest: The manifest.
+            tag: The tag by which it refers, where it has no subject.
+            listed_type: The type that a list gave, which counts where the manifest has none.
+        """
+        found = manifest.artifact_type or listed_type or manifest.config.media_type
+        return cls(manifest, found, tag)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of its manifest."""
+        return self.manifest.digest
+
+    @property
+    def size(self) -> int:
+        """The bytes of its manifest and blobs."""
+        return len(self.manifest.raw) + self.manifest.total_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in a list of referrers, as the distribution specification has it."""
+        value = self.manifest.descriptor.to_dict()
+        value["artifactType"] = self.artifact_type
+        if self.manifest.annotations:
+            value["annotations"] = dict(self.manifest.annotations)
+        return value
+
+
+def referrers_tag(digest: Digest, suffix: str = "") -> str:
+    """The tag that stands for what refers to a manifest, where a registry has no list of it."""
+    return f"sha256-{digest.hex}{suffix}"
+
+
+def subject_of(manifest: Manifest) -> Descriptor | None:
+    """What a manifest refers to; None where it refers to nothing.
+
+    Raises:
+        MalformedManifestError: Its subject is malformed.
+    """
+    value = parse_json(manifest.raw, "the manifest").get("subject")
+    return None if value is None else Descriptor.from_dict(value, "the subject")
+
+
+def refers_to(manifest: Manifest, digest: Digest) -> bool:
+    """Whether a manifest refers to another one by its subject."""
+    try:
+        subject = subject_of(manifest)
+    except MalformedManifestError:
+        return False
+    return subject is not None and subject.digest == digest
+
+
+def likeness(artifact_type: str) -> int:
+    """How far a type is from a signature's: 0 for one, 1 for what says nothing, 2 for others."""
+    if any(word in artifact_type.lower() for word in _SIGNING):
+        return 0
+    return 1 if artifact_type in _SILENT else 2
+
+
+def list_of(entries: Iterable[Mapping[str, Any]]) -> bytes:
+    """A list of referrers as an image index, in one canonical spelling."""
+    value = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_INDEX,
+        "manifests": list(entries),
+    }
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def kept_list(referrers: Iterable[Referrer]) -> bytes:
+    """The list that a store or an archive keeps; the same referrers give the same bytes."""
+    return list_of(
+        _kept_entry(each) for each in sorted(referrers, key=lambda one: (one.digest, one.tag or ""))
+    )
+
+
+def entries_in(raw: bytes) -> list[tuple[Descriptor, str, str | None]]:
+    """The entries of a list: descriptor, type and tag of each; what is malformed is left out.
+
+    Raises:
+        MalformedManifestError: It is not a list.
+    """
+    entries = parse_json(raw, "the list of referrers").get("manifests")
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        try:
+            descriptor = Descriptor.from_dict(entry, "a referrer")
+        except MalformedManifestError:
+            continue
+        kind = entry.get("artifactType")
+        tag = descriptor.annotations.get(media_types.ANNOTATION_REFERENCE)
+        found.append((descriptor, kind if isinstance(kind, str) else "", tag))
+    return found
+
+
+def _kept_entry(referrer: Referrer) -> dict[str, Any]:
+    value = referrer.manifest.descriptor.to_dict()
+    value["artifactType"] = referrer.artifact_type
+    if referrer.tag is not None:
+        value["annotations"] = {media_types.ANNOTATION_REFERENCE: referrer.tag}
+    return value
