@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from modelrunner.operations.pull.locked import LockedPuller
     from modelrunner.operations.pull.outcome import Outcome
     from modelrunner.operations.pull.pull import Puller
+    from modelrunner.operations.pull.referrers import Keeping, ReferrerChoice
     from modelrunner.operations.runtimes.install import Installer
     from modelrunner.operations.runtimes.locked import RuntimePuller
     from modelrunner.operations.trust.gate import Guard
-    from modelrunner.registry.oci.referrers import ReferrerPlace
+    from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
     from modelrunner.registry.registries import Registries
     from modelrunner.registry.source import Choice, Source
     from modelrunner.runtime.base import Ability, Runtime
@@ -228,7 +229,7 @@ class Workspace:
             self.require_network(f"checking the signature of {reference.short}")
             return self.registries.referrers_of(reference)
 
-        return guard_at(self.settings.policy, ask, self.settings.verified, self.warn)
+        return guard_at(self.settings.policy, self.store, ask, self.settings.verified, self.warn)
 
     def require_network(self, what: str) -> None:
         """Refuse what needs the network where it is ruled out.
@@ -325,6 +326,7 @@ class Workspace:
         *,
         on_choice: "Callable[[Reference, Choice], None]" = _silent,
         on_config: "Callable[[Reference, ModelArtifact, ModelConfig], None]" = _silent,
+        referrers: "ReferrerChoice | None" = None,
     ) -> "Puller":
         """Return what pulls models into the local store.
 
@@ -333,6 +335,8 @@ class Workspace:
             limits: On all transfers together.
             on_choice: Called with the file that was chosen for a name that leaves it open.
             on_config: Called with what a model is, before its weights are downloaded.
+            referrers: What is kept of that which refers to a model, asked for even where the model
+                is in the store; None to keep signatures of what is downloaded.
         """
         from modelrunner.operations.pull.local_copies import nowhere, programs
         from modelrunner.operations.pull.pull import Puller
@@ -348,7 +352,18 @@ class Workspace:
             on_config=on_config,
             nearby=programs(self.environ) if self.settings.reuse else nowhere,
             check=self.check,
+            keeping=self._keeping(referrers),
         )
+
+    def _keeping(self, referrers: "ReferrerChoice | None") -> "Keeping | None":
+        if self.offline or referrers == "none":
+            return None
+        from modelrunner.operations.pull.referrers import DEFAULT, Keeping
+
+        def ask(reference: "Reference", allowance: "Allowance") -> "Sequence[ReferrerPlace]":
+            return self.registries.referrers_of(reference, allowance)
+
+        return Keeping(ask, referrers or DEFAULT, insists=referrers is not None)
 
     def locker(self, say: Callable[[str], None]) -> "Locker":
         """Return what pins the models of a project.

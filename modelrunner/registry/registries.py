@@ -15,7 +15,7 @@ from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from modelrunner.registry.http.tokens import Headers
 from modelrunner.registry.huggingface.api import HubAccess, HubApi
 from modelrunner.registry.huggingface.source import HuggingFaceHub, Listings
-from modelrunner.registry.oci.referrers import ReferrerPlace, ReferrerSource
+from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace, ReferrerSource, within
 from modelrunner.registry.oci.sink import OciSink
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
@@ -131,10 +131,16 @@ class Registries:
             )
         return self._open(self.endpoint_of(reference.registry))
 
-    def referrers_of(self, reference: Reference) -> Sequence[ReferrerPlace]:
+    def referrers_of(
+        self, reference: Reference, allowance: Allowance | None = None
+    ) -> Sequence[ReferrerPlace]:
         """Who may keep signatures of a model: mirrors, its registry, and who else has content.
 
         A signature proves itself, wherever it is kept.
+
+        Args:
+            reference: The model.
+            allowance: How much may be spent; None for the usual limits.
 
         Raises:
             UnsupportedArtifactError: The place keeps no such thing.
@@ -148,36 +154,39 @@ class Registries:
         own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
         others = [place for text in self.also if (place := self._also_referrers(text))]
         near = () if self.lan_stores is None else self.lan_stores.found
-        backoff = self.backoff
+        allowance = allowance or Allowance()
+        backoff, once = within(self.backoff, allowance), within(NO_RETRY, allowance)
         if mirrors or others or near:
             # as with content: where there are several places to ask, none is worth a long wait
             backoff = replace(backoff, attempts=min(2, backoff.attempts))
-        return [
-            *(self._referrers(endpoint, reference, backoff) for endpoint in (*mirrors, own)),
-            *others,
-            *(self._referrers(*_neighbour(authority), NO_RETRY) for authority in near),
+        places = [
+            *((endpoint, reference, backoff) for endpoint in (*mirrors, own)),
+            *((*place, once) for place in others),
+            *((*_neighbour(authority), once) for authority in near),
         ]
+        return [self._referrers(*place, allowance) for place in places]
 
-    def _also_referrers(self, text: str) -> ReferrerPlace | None:
+    def _also_referrers(self, text: str) -> tuple[Endpoint, Reference] | None:
         if text.startswith(("http://", "https://")) and reference_at(text) is None:
             endpoint = Endpoint.of_mirror(
                 text, text, registries=self.registries, ca_file=self.ca_file
             )
             anywhere = Reference(endpoint.authority, ANY_REPOSITORY, None)
-            return self._referrers(endpoint, anywhere, NO_RETRY)
+            return endpoint, anywhere
         reference = Reference.parse(text)
         if reference.registry == HUGGING_FACE or reference.is_local:
             return None
-        return self._referrers(self.endpoint_of(reference.registry), reference, NO_RETRY)
+        return self.endpoint_of(reference.registry), reference
 
     def _referrers(
-        self, endpoint: Endpoint, reference: Reference, backoff: Backoff
+        self, endpoint: Endpoint, reference: Reference, backoff: Backoff, allowance: Allowance
     ) -> ReferrerPlace:
         source = ReferrerSource(
             endpoint,
             self.credentials,
             backoff=backoff,
             known=self.known.setdefault(endpoint.base, {}),
+            allowance=allowance,
         )
         return ReferrerPlace(source, reference)
 

@@ -192,7 +192,7 @@ def test_a_mirrors_signatures_count_where_the_registry_is_away(
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     asked = [request for request in registry.requests if request.kind == "referrers"]
-    assert [request.query["ns"] for request in asked] == [away]
+    assert {request.query["ns"] for request in asked} == {away}
 
 
 def test_a_mirror_that_answers_nonsense_takes_nothing_from_the_registrys_signature(
@@ -233,7 +233,8 @@ def test_a_signature_behind_many_other_referrers_is_found(
     keep(registry, model, (bundle(signer, model), None))
     registry.referrers_page_size = page
     policy(cli, registry, key)
-    done = cli("pull", name)
+    # what is kept is asked for too
+    done = cli("pull", name, "--referrers", "none")
     assert done.returncode == 0, done.stderr
     looked = [
         request
@@ -463,3 +464,113 @@ def test_signatures_count_that_another_source_of_the_content_keeps(
         done = cli("pull", name, *option)
         assert done.returncode == 0, done.stderr
         assert any(request.kind == "referrers" for request in other.requests)
+
+
+@pytest.mark.parametrize("form", SIGNED)
+def test_what_came_with_a_model_proves_it_without_a_network(
+    cli: CommandLine, registry: Registry, model, name, signer, key, form: str
+) -> None:
+    keep(registry, model, SIGNED[form](signer, model))
+    done = cli("pull", name, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["referrers"]["kept"] == 1
+    registry.close()
+    policy(cli, registry, key)
+    assert cli("pull", name, "--offline").returncode == 0
+    told = json.loads(cli("inspect", "--security", name, "--offline").stdout)
+    assert told["policy"]["satisfied"] is True
+    assert [entry["verified"] for entry in told["signatures"]] == [True]
+    # what was noted of one signer says nothing of another
+    policy(cli, registry, Signer.make().publish(key.with_name("other.pub")))
+    done = cli("pull", name, "--offline")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "signed with another key" in done.stderr
+
+
+def test_a_signature_of_another_model_proves_nothing_in_the_store_either(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    other = docker_artifact(b"other weights", license=b"x")
+    keep(registry, model, (bundle(signer, model, digest=other.digest), None))
+    assert cli("pull", name).returncode == 0
+    policy(cli, registry, key)
+    done = cli("pull", name, "--offline")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "signed for another model" in done.stderr
+
+
+def test_what_is_damaged_in_the_store_proves_nothing(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    signature = bundle(signer, model)
+    keep(registry, model, (signature, None))
+    assert cli("pull", name).returncode == 0
+    path = cli.home / "store/v1/blobs/sha256" / signature.layer_digests[0].removeprefix("sha256:")
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"dsse", b"dssf"))
+    policy(cli, registry, key)
+    done = cli("pull", name, "--offline")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "damaged blob" in done.stderr
+    # the registry has it as it should be
+    assert cli("pull", name).returncode == 0
+
+
+@pytest.mark.parametrize("wanted", ["all", "signatures", "none"])
+def test_what_is_kept_can_be_chosen(
+    cli: CommandLine, registry: Registry, model, name, signer, wanted: str
+) -> None:
+    keep(registry, model, (bundle(signer, model), None))
+    keep(registry, model, (signature_artifact(b"{}", "application/spdx+json", model), None))
+    registry.answer(404, times=None, on="manifest", reference=tag_of(model, ".sbom"))
+    done = cli("pull", name, "--json", "--referrers", wanted)
+    assert done.returncode == 0, done.stderr
+    kept = {"all": 2, "signatures": 1, "none": None}[wanted]
+    said = json.loads(done.stdout).get("referrers")
+    assert (said and said["kept"]) == kept
+    done = cli("pull", name, "--referrers", wanted)
+    assert done.stdout.startswith(f"{name}: up to date (")
+    assert (" kept\n" in done.stderr) == (wanted != "none")
+
+
+def test_a_limit_is_told_and_stops_nothing(
+    cli: CommandLine, registry: Registry, model, name, signer
+) -> None:
+    huge = signature_artifact(bytes(17 * 1024 * 1024), SIMPLE, model)
+    keep(registry, model, (huge, None))
+    done = cli("pull", name, "-q")
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"warning: {name}: not all that refers to it is kept: a referrer is too large: "
+        "limit of 16 MiB\n"
+    )
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_a_registry_without_referrers_is_nothing_to_talk_of(
+    cli: CommandLine, registry: Registry, name: str, status: int
+) -> None:
+    registry.answer(status, times=None, on="referrers", headers={"Retry-After": "0"})
+    done = cli("pull", name, "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    # but who asks for what refers to a model is told why it cannot be had
+    done = cli("pull", name, "--referrers", "all")
+    assert done.returncode == 0
+    assert ("warning: " in done.stderr) == (status != 404)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--referrers", "some"], "invalid value for --referrers: 'some'"),
+        (["--referrers", "all", "--offline"], "needs the network, but --offline is set"),
+        (["--referrers", "all", "--frozen"], "needs the network, but --frozen is set"),
+    ],
+)
+def test_a_choice_that_cannot_be_followed_is_refused(
+    cli: CommandLine, name: str, options: list[str], said: str
+) -> None:
+    done = cli("pull", name, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "hint: " in done.stderr

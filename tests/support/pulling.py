@@ -8,7 +8,7 @@ assert pulling.heard(Retrying) == []
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +17,10 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.push import Pushed, Pusher
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.pull import Puller
+from modelrunner.operations.pull.referrers import Keeping, ReferrerChoice
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.oci.referrers import Allowance
 from modelrunner.registry.registries import Registries
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.store import Store, StoredModel
@@ -50,9 +52,26 @@ class Pulling:
             self.backoff,
         )
 
-    def pull(self, text: str) -> Pulled:
+    def pull(
+        self,
+        text: str,
+        wanted: ReferrerChoice = "none",
+        *,
+        insists: bool = False,
+        allowance: Allowance | None = None,
+    ) -> Pulled:
+        """Pulls a model, and what refers to it."""
         places = self.places
-        puller = Puller(self.store, places.source_for, self.events.append, lambda: self.backoff)
+        keeping = Keeping(places.referrers_of, wanted, insists)
+        if allowance is not None:
+            keeping = replace(keeping, allowance=lambda _: allowance)
+        puller = Puller(
+            self.store,
+            places.source_for,
+            self.events.append,
+            lambda: self.backoff,
+            keeping=None if wanted == "none" else keeping,
+        )
         return puller.pull(Reference.parse(text))
 
     def push(

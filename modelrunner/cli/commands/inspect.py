@@ -104,7 +104,7 @@ def _security(
     def signatures() -> Signatures:
         referrers_of = None if context.offline else context.registries.referrers_of
         policy = context.settings.policy if context.settings.has_policy else None
-        return signatures_for(policy, referrers_of, name, model.manifest, signers)
+        return signatures_for(policy, context.store, referrers_of, name, model.manifest, signers)
 
     return assess(model, card, signatures)
 

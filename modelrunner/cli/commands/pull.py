@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import CaFile, Fit, LimitRate, LockedFile, RequireFit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelrunner.cli.github import Actions
     from modelrunner.lockfile.project import Project
     from modelrunner.oci.reference import Reference
+    from modelrunner.operations.pull.referrers import ReferrerChoice
     from modelrunner.transfer.limits import Limits
 
 
@@ -91,6 +92,14 @@ def pull(
     lan: Annotated[
         bool, Option("--lan", help="Look in shared stores on the local network first.")
     ] = False,
+    referrers: Annotated[
+        str | None,
+        Option(
+            metavar="all|signatures|none",
+            help="What to keep of that which refers to a model, also of one that is stored already"
+            " (default: signatures, with what is downloaded).",
+        ),
+    ] = None,
     fit: Fit = False,
     require_fit: RequireFit = False,
     budget: Annotated[
@@ -118,7 +127,9 @@ def pull(
     from_lock = locked or frozen
     placement = _placement(output, link=link, copy=copy, force=force, locked=from_lock)
     fitting = fit or require_fit or budget is not None or gpu is not None
-    request = _Request(connections, rate, fail_fast, actions)
+    request = _Request(
+        connections, rate, fail_fast, actions, _wanted(referrers, context, frozen=frozen)
+    )
     if from_lock:
         if fitting:
             raise UsageError(
@@ -141,18 +152,44 @@ def pull(
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Limits of a pull, and the outputs of GitHub Actions."""
+    """Limits of a pull, the outputs of GitHub Actions, and what refers to models."""
 
     connections: int | None
     rate: int | None
     fail_fast: bool
     actions: "Actions | None" = None
+    referrers: "ReferrerChoice | None" = None
 
     @property
     def limits(self) -> "Limits":
         from modelrunner.transfer.limits import Limits
 
         return Limits(self.connections, self.rate)
+
+
+def _wanted(text: str | None, context: Context, *, frozen: bool) -> "ReferrerChoice | None":
+    """Return what to keep of that which refers to models; None where nothing was said.
+
+    Raises:
+        UsageError: The word is unknown, or the network is ruled out.
+    """
+    if text is None:
+        return None
+    # few say it
+    from modelrunner.operations.pull.referrers import ReferrerChoice
+
+    if text not in get_args(ReferrerChoice):
+        raise UsageError(
+            f"invalid value for --referrers: {text[:40]!r}",
+            hint=f"use one of {', '.join(get_args(ReferrerChoice))}",
+        )
+    if text != "none" and (frozen or context.offline):
+        raise UsageError(
+            f"--referrers {text} needs the network, but "
+            f"{'--frozen' if frozen else '--offline'} is set",
+            hint="remove --referrers, or run the command with a network",
+        )
+    return cast("ReferrerChoice", text)
 
 
 def _placement(
@@ -178,14 +215,25 @@ def _pull_named(
 
     references = [reference_to_pull(context.store, text) for text in texts]
     if len(references) == 1:
-        pulled = pull_one(context, references[0], request.limits, shows_need=True)
+        pulled = pull_one(
+            context,
+            references[0],
+            request.limits,
+            shows_need=True,
+            referrers=request.referrers,
+        )
         result = Result(pulled, output=placement.place(pulled, placement.folder))
         if request.actions is not None:
             request.actions.report([result])
         show_one(context, result)
         return
     outcomes = pull_many(
-        context, references, request.limits, fail_fast=request.fail_fast, shows_need=True
+        context,
+        references,
+        request.limits,
+        fail_fast=request.fail_fast,
+        shows_need=True,
+        referrers=request.referrers,
     )
     places = folders(placement.folder, [outcome.reference for outcome in outcomes])
     results = [Result(outcome) for outcome in outcomes]
@@ -206,7 +254,13 @@ def _pull_locked(
     def fetch(references: "Sequence[Reference]") -> Sequence[Outcome]:
         from modelrunner.cli.steps.pulling import pull_many
 
-        outcomes = pull_many(context, references, request.limits, fail_fast=request.fail_fast)
+        outcomes = pull_many(
+            context,
+            references,
+            request.limits,
+            fail_fast=request.fail_fast,
+            referrers=request.referrers,
+        )
         reported.extend(_errors(outcomes))
         return outcomes
 

@@ -9,7 +9,7 @@ from modelrunner.cli.progress.select import progress
 from modelrunner.cli.terminal.console import ProgressMode
 from modelrunner.cli.views.choice import choice_line
 from modelrunner.cli.views.pull import print_failure
-from modelrunner.errors import CanceledByUserError
+from modelrunner.errors import CanceledByUserError, ModelRunnerError
 from modelrunner.events import Event, Listener, Started
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
@@ -24,6 +24,7 @@ from modelrunner.units import format_size
 if TYPE_CHECKING:
     from modelrunner.lockfile.project import Project
     from modelrunner.operations.pull.fit import Fitting
+    from modelrunner.operations.pull.referrers import ReferrerChoice
     from modelrunner.operations.runtimes.locked import RuntimePulled
 
 
@@ -34,6 +35,7 @@ def pull_one(
     *,
     shows_need: bool = False,
     chats: bool = False,
+    referrers: "ReferrerChoice | None" = None,
 ) -> Pulled:
     """Pull a model, with progress; if interrupted, print how much is kept.
 
@@ -43,13 +45,19 @@ def pull_one(
         limits: On the transfer.
         shows_need: Whether to print how much memory it needs, before its weights are downloaded.
         chats: Whether to refuse a model that does not chat, before its weights are downloaded.
+        referrers: What to keep of that which refers to the model, see `Workspace.puller`.
     """
     found = stored(context.store, reference) if context.offline else None
     if found is not None:
+        _check(context, found)
         return found
     with _shown(context) as listener:
-        puller = _puller(context, listener, limits, shows_need=shows_need, chats=chats)
-        return puller.pull(reference)
+        puller = _puller(
+            context, listener, limits, shows_need=shows_need, chats=chats, referrers=referrers
+        )
+        pulled = puller.pull(reference)
+    _warn_of_referrers(context, pulled)
+    return pulled
 
 
 def pull_many(
@@ -59,6 +67,7 @@ def pull_many(
     *,
     fail_fast: bool = False,
     shows_need: bool = False,
+    referrers: "ReferrerChoice | None" = None,
 ) -> tuple[Outcome, ...]:
     """Pull models side by side, with one progress; print each failure at once.
 
@@ -68,6 +77,7 @@ def pull_many(
         limits: On all transfers together.
         fail_fast: Whether the first failure ends the others.
         shows_need: Whether to print how much memory each needs, before its weights are downloaded.
+        referrers: What to keep of that which refers to the models, see `Workspace.puller`.
 
     Returns:
         The outcome of each, in the order of the references, without duplicates.
@@ -75,7 +85,14 @@ def pull_many(
     found: dict[str, Outcome] = {}
     for reference in references if context.offline else ():
         complete = stored(context.store, reference)
-        if complete is not None:
+        if complete is None:
+            continue
+        try:
+            _check(context, complete)
+        except ModelRunnerError as exc:
+            found[str(reference)] = failed = Failed(reference, context.explained(exc))
+            print_failure(context, failed)
+        else:
             found[str(reference)] = complete
     rest = [reference for reference in references if str(reference) not in found]
 
@@ -88,8 +105,11 @@ def pull_many(
             print_failure(context, better)
 
     with _shown(context, len({str(reference) for reference in rest})) as listener:
-        puller = _puller(context, listener, limits, shows_need=shows_need)
+        puller = _puller(context, listener, limits, shows_need=shows_need, referrers=referrers)
         outcomes = together.pull_many(puller, rest, fail_fast=fail_fast, on_outcome=report)
+    for outcome in outcomes:
+        if isinstance(outcome, Pulled):
+            _warn_of_referrers(context, outcome)
     found |= {str(outcome.reference): explained.get(id(outcome), outcome) for outcome in outcomes}
     return tuple({str(reference): found[str(reference)] for reference in references}.values())
 
@@ -129,6 +149,7 @@ def _puller(
     *,
     shows_need: bool,
     chats: bool = False,
+    referrers: "ReferrerChoice | None" = None,
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
         if chats:
@@ -150,7 +171,27 @@ def _puller(
         if line is not None:
             context.console.say(line)
 
-    return context.workspace.puller(listener, limits, on_choice=on_choice, on_config=on_config)
+    return context.workspace.puller(
+        listener, limits, on_choice=on_choice, on_config=on_config, referrers=referrers
+    )
+
+
+def _check(context: Context, found: Pulled) -> None:
+    """Refuse a stored model that the policy keeps out; without a policy nothing is read."""
+    if context.workspace.guarded:
+        context.workspace.check(found.reference, found.model.manifest)
+
+
+def _warn_of_referrers(context: Context, pulled: Pulled) -> None:
+    """Warn where not all that refers to a model could be kept that was asked for."""
+    kept = pulled.referrers
+    if kept is None:
+        return
+    # a registry that has no such thing, or is broken there, is a problem of who asked for it
+    for problem in (kept.left_out, kept.problem if kept.is_asked_for else None):
+        if problem is not None:
+            name = pulled.reference.short
+            context.console.warn(f"{name}: not all that refers to it is kept: {problem}")
 
 
 def _has_room_for_notes(context: Context) -> bool:

@@ -175,7 +175,16 @@ def to_dict(pulled: Pulled) -> dict[str, object]:
         **({"origins": dict(pulled.origins)} if _from_elsewhere(pulled) else {}),
         **_choice(pulled),
         **_packaged(pulled),
+        **_referrers(pulled),
     }
+
+
+def _referrers(pulled: Pulled) -> dict[str, object]:
+    """Return what was kept of that which refers to the model, where there was something to do."""
+    kept = pulled.referrers
+    if kept is None or not (kept.is_asked_for or kept.count or kept.left_out):
+        return {}
+    return {"referrers": kept.to_dict()}
 
 
 def _packaged(pulled: Pulled) -> dict[str, object]:
@@ -213,6 +222,10 @@ def _print(context: Context, result: Result) -> None:
         context.console.print(f"{_line(pulled)}{changed}")
         if pulled.status == "pulled":
             _show_packaged(context, pulled)
+        kept = pulled.referrers
+        if kept is not None and kept.is_asked_for:
+            size = f"{counted(kept.count, 'referrer')} ({format_size(kept.size)})"
+            context.console.say(f"{pulled.name.short}: {size} kept")
     context.console.flush()
 
 

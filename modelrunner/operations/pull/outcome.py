@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.descriptor import Descriptor
@@ -11,6 +11,10 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Choice
 from modelrunner.store.store import Store, StoredModel
+
+# late imports: most pulls find that everything is here
+if TYPE_CHECKING:
+    from modelrunner.operations.pull.referrers import ReferrersKept
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Pulled:
         source: The registry that resolved the name; None where none was asked.
         origins: Bytes by the place that delivered them, this machine's other programs among them.
         choice: What was taken for a name that leaves something open, where the source has said it.
+        referrers: What became of that which refers to the model; None where it was not asked for.
     """
 
     reference: Reference
@@ -38,6 +43,7 @@ class Pulled:
     source: str | None
     origins: Mapping[str, int] = field(default_factory=dict)
     choice: Choice | None = None
+    referrers: "ReferrersKept | None" = None
 
     @property
     def name(self) -> Reference:

@@ -31,6 +31,7 @@ from modelrunner.transfer.budget import Budget
 
 # late imports: most pulls find that everything is here
 if TYPE_CHECKING:
+    from modelrunner.operations.pull.referrers import Keeping, ReferrersKept
     from modelrunner.registry.http.retry import Backoff
     from modelrunner.transfer.fetch import Fetched, Fetcher
 
@@ -82,6 +83,7 @@ class Puller:
     `on_choice` is called with what is taken for a name that leaves something open, `on_config`
     with what a model is before its weights move; `nearby` finds what other programs
     of this machine have; `check` raises where a model is not to be had, whatever is here of it.
+    `keeping` says what is kept of that which refers to a model; None for nothing.
     """
 
     store: Store
@@ -95,6 +97,7 @@ class Puller:
     on_config: Callable[[Reference, ModelArtifact, ModelConfig], None] = _unheard
     nearby: Find = nowhere
     check: Callable[[Reference, Manifest], None] = unchecked
+    keeping: "Keeping | None" = None
 
     def pull(self, reference: Reference) -> Pulled:
         """Brings a model here.
@@ -163,11 +166,29 @@ class Puller:
         self.check(pinned.reference, there.manifest)
         there = self._name(there, pinned)
         there.view()
+        kept = self._kept_more(pinned.exact, there)
         origin = None if pinned.source is None else pinned.source.name
         spent = self.clock() - pinned.begun
         return Pulled(
-            pinned.reference, there, "up-to-date", 0, 0, spent, origin, choice=pinned.choice
+            pinned.reference,
+            there,
+            "up-to-date",
+            0,
+            0,
+            spent,
+            origin,
+            choice=pinned.choice,
+            referrers=kept,
         )
+
+    def _kept_more(self, exact: Reference, model: StoredModel) -> "ReferrersKept | None":
+        """What refers to a model that is all here, where that was asked for by itself."""
+        if self.keeping is None or not self.keeping.insists or exact.is_local:
+            return None
+        with self.store.arriving():
+            found, kept = self.keeping.begin(self.store, exact, model.digest).finish()
+            self.store.keep_referrers(model.digest, found)
+        return kept
 
     def _fetch(self, pinned: Pinned, source: Source, artifact: ModelArtifact) -> Pulled:
         reference, exact, origin = pinned.reference, pinned.exact, source.name
@@ -180,14 +201,21 @@ class Puller:
         pool = SourcePool(lambda: self.source_for(reference), source)
         fetcher = Fetcher(exact, pool, self.store.blobs, self.listener, self.backoff(), self.budget)
         with pool, self.store.arriving():
+            keeping = self.keeping
+            beside = None if keeping is None else keeping.begin(self.store, exact, manifest.digest)
             results = self._bring_absent(reference, artifact, fetcher)
+            found, kept = ((), None) if beside is None else beside.finish()
             names, aliases = self._names(self.store.find(exact), pinned)
+
+            def add() -> StoredModel:
+                return self.store.add(manifest, names, aliases, published=True, referrers=found)
+
             try:
-                model = self.store.add(manifest, names, aliases, published=True)
+                model = add()
             except RemovedMeanwhileError:
                 # another model had it when this pull began, and `rm` has removed that one
                 results += self._bring_absent(reference, artifact, fetcher)
-                model = self.store.add(manifest, names, aliases, published=True)
+                model = add()
         # the files get their names now, for a store that is read-only later
         model.view()
         self.listener(Finished(reference.short, str(model.digest), manifest.total_bytes))
@@ -201,6 +229,7 @@ class Puller:
             origin,
             _origins(results),
             pinned.choice,
+            kept,
         )
 
     def _bring_absent(

@@ -9,13 +9,21 @@ from modelrunner.disk.inside import open_inside
 from modelrunner.errors import (
     ModelNotFoundError,
     ModelRunnerError,
+    NotInStoreError,
     UnsupportedArtifactError,
     UnverifiedError,
 )
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.trust.signatures import Ask, Checked, Signers, signatures_of
+from modelrunner.operations.trust.signatures import (
+    Ask,
+    Checked,
+    Signers,
+    StoredPlace,
+    signatures_of,
+)
 from modelrunner.provenance.policy import Policy, Rule, read_policy
+from modelrunner.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +32,14 @@ class Guard:
 
     Attributes:
         policy: The rules.
-        ask: Opens the places that may keep signatures.
+        store: Asked first: what came with a model needs no network.
+        ask: Opens the other places that may keep signatures.
         records: A directory that notes what was verified, so that it need not be asked again.
         warn: Hears what is only to be warned of.
     """
 
     policy: Policy
+    store: Store
     ask: Ask
     records: Path
     warn: Callable[[str], None]
@@ -60,12 +70,10 @@ class Guard:
         record = self.records / f"{manifest.digest.hex}-{signers.fingerprint}"
         if record.exists():
             return
-        try:
-            found = signatures_of(
-                self.ask(reference), manifest, signers, is_enough=lambda entry: entry.counts
-            )
-        except (ModelNotFoundError, UnsupportedArtifactError) as exc:
-            found = [Checked(None, problem=exc.message)]
+        own = [StoredPlace.of(self.store)]
+        found: Sequence[Checked] = signatures_of(own, manifest, signers, is_enough=_counts)
+        if not any(map(_counts, found)):
+            found = self._elsewhere(reference, manifest, signers, found)
         if any(entry.counts for entry in found):
             # where nothing can be noted, it is asked again the next time
             with suppress(OSError):
@@ -79,14 +87,38 @@ class Guard:
             digest=str(manifest.digest),
         )
 
+    def _elsewhere(
+        self,
+        reference: Reference,
+        manifest: Manifest | Index,
+        signers: Signers,
+        stored: Sequence[Checked],
+    ) -> Sequence[Checked]:
+        try:
+            places = self.ask(reference)
+        except NotInStoreError:
+            if not stored:
+                raise
+            # what is kept says why, and the network nothing
+            return stored
+        except (ModelNotFoundError, UnsupportedArtifactError) as exc:
+            return [*stored, Checked(None, problem=exc.message)]
+        return [*stored, *signatures_of(places, manifest, signers, is_enough=_counts)]
 
-def guard_at(path: Path, ask: Ask, records: Path, warn: Callable[[str], None]) -> Guard:
+
+def guard_at(
+    path: Path, store: Store, ask: Ask, records: Path, warn: Callable[[str], None]
+) -> Guard:
     """Return the guard that a policy file asks for.
 
     Raises:
         ConfigError: It does not exist, or says something that is not understood.
     """
-    return Guard(read_policy(path), ask, records, warn)
+    return Guard(read_policy(path), store, ask, records, warn)
+
+
+def _counts(entry: Checked) -> bool:
+    return entry.counts
 
 
 def _why(found: Sequence[Checked]) -> str:

@@ -12,11 +12,16 @@ from modelrunner.gguf.reader import read_header
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
-from modelrunner.operations.trust.signatures import Checked, Signers, signatures_of
+from modelrunner.operations.trust.signatures import (
+    Ask,
+    Checked,
+    Signers,
+    StoredPlace,
+    signatures_of,
+)
 from modelrunner.provenance.policy import Policy, Rule, read_policy
 from modelrunner.provenance.template import Finding, scan
-from modelrunner.registry.oci.referrers import ReferrerPlace
-from modelrunner.store.store import StoredModel
+from modelrunner.store.store import Store, StoredModel
 
 _TEMPLATE = "tokenizer.chat_template"
 _TEMPLATE_LIMIT = 1024 * 1024
@@ -46,16 +51,19 @@ class Signatures:
 
 def signatures_for(
     policy_file: Path | None,
-    referrers_of: Callable[[Reference], Sequence[ReferrerPlace]] | None,
+    store: Store,
+    referrers_of: Ask | None,
     reference: Reference | None,
     manifest: Manifest,
     asked: Signers,
 ) -> Signatures:
-    """Return what the registry keeps of a model, compared with the signers asked for, or a policy.
+    """Return what is kept of a model, compared with the signers asked for, or a policy.
 
     Args:
         policy_file: `verify.toml`, if there is one; it counts where no signer is asked for.
-        referrers_of: Opens the places that keep signatures; None where the network is ruled out.
+        store: Asked first.
+        referrers_of: Opens the other places that keep signatures; None where the network is ruled
+            out.
         reference: The model's name; None where it has none.
         manifest: The model.
         asked: Who should have signed.
@@ -65,17 +73,24 @@ def signatures_for(
     """
     policy = Policy("off", ()) if policy_file is None else read_policy(policy_file)
     rule = Rule("*", policy.default) if reference is None else policy.rule_for(reference)
-    if reference is None:
-        return Signatures(
-            None, "not checked: the model has no name, so its registry is unknown", rule
-        )
-    if referrers_of is None:
-        return Signatures(None, "not checked: --offline is set", rule)
     signers = asked if asked.keys or asked.identity else Signers.of(rule)
-    try:
-        return Signatures(signatures_of(referrers_of(reference), manifest, signers), None, rule)
-    except ModelRunnerError as exc:
-        return Signatures(None, exc.message, rule)
+    stored = signatures_of([StoredPlace.of(store)], manifest, signers)
+    problem = None
+    if reference is None:
+        problem = "not checked: the model has no name, so its registry is unknown"
+    elif referrers_of is None:
+        problem = "not checked: --offline is set"
+    else:
+        try:
+            found = signatures_of(referrers_of(reference), manifest, signers)
+        except ModelRunnerError as exc:
+            problem = exc.message
+        else:
+            # what both of them keep is reported once
+            both = {entry.evidence or entry.problem: entry for entry in (*stored, *found)}
+            return Signatures(list(both.values()), None, rule)
+    # what came with the model is known all the same
+    return Signatures(stored or None, problem, rule)
 
 
 def assess(

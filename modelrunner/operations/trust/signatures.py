@@ -1,22 +1,30 @@
-"""Who has signed a model: what its registry keeps, compared with keys and identities."""
+"""Who has signed a model: what is kept with it, compared with keys and identities.
+
+It may be kept by a registry, or in the local store, where it came with the model.
+"""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from modelrunner.errors import (
     AccessError,
     IntegrityError,
     ModelRunnerError,
     NotFoundError,
+    SizeMismatchError,
     TransferError,
     UnsupportedArtifactError,
 )
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import ANY_REPOSITORY, LOCAL, Reference
+from modelrunner.oci.referrers import Referrer
 from modelrunner.provenance.keyless import NotVerifiedError, verify_bundle
 from modelrunner.provenance.keys import PublicKey
 from modelrunner.provenance.policy import Rule
@@ -28,15 +36,93 @@ from modelrunner.provenance.signatures import (
     evidence_in,
 )
 from modelrunner.registry.fallback import worst
-from modelrunner.registry.oci.referrers import (
-    MOST_LISTED,
-    NotLookedAt,
-    ReferrerPlace,
-    ReferrerSource,
-)
+from modelrunner.registry.oci.referrers import BLOB_LIMIT, NotLookedAt
+from modelrunner.store.store import Store
 
-Ask = Callable[[Reference], Sequence[ReferrerPlace]]
+
+class SignatureSource(Protocol):
+    """Who may keep signatures."""
+
+    @property
+    def name(self) -> str:
+        """For people: which place this is."""
+        ...
+
+    def referrers(self, reference: Reference, digest: Digest) -> Iterable[Referrer | NotLookedAt]:
+        """What refers to a manifest."""
+        ...
+
+    def content(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """A small blob, verified."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of its connections."""
+        ...
+
+
+class SignaturePlace(Protocol):
+    """Who may keep signatures of a model, and what the model is called there."""
+
+    @property
+    def source(self) -> SignatureSource:
+        """Who."""
+        ...
+
+    @property
+    def reference(self) -> Reference:
+        """The model's name there."""
+        ...
+
+
+Ask = Callable[[Reference], Sequence[SignaturePlace]]
 """Opens the places that may keep signatures of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReferrers:
+    """The local store, asked for what came with a model."""
+
+    store: Store
+    name: str = "the local store"
+
+    def referrers(
+        self,
+        reference: Reference,  # noqa: ARG002 - the store knows what refers to a model by its digest
+        digest: Digest,
+    ) -> Iterable[Referrer | NotLookedAt]:
+        """What refers to a model, as far as it is kept."""
+        return self.store.referrers_of(digest)
+
+    def content(
+        self,
+        reference: Reference,  # noqa: ARG002 - see above
+        descriptor: Descriptor,
+    ) -> bytes:
+        """A small blob, verified.
+
+        Raises:
+            IntegrityError: It is too large, missing or damaged.
+        """
+        if descriptor.size > BLOB_LIMIT:
+            raise SizeMismatchError(f"a signature of {descriptor.size} bytes is too large")
+        return self.store.blobs.read(descriptor)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlace:
+    """The local store as a place; whatever a model is called, its digest counts."""
+
+    source: StoredReferrers
+    reference: Reference
+
+    @classmethod
+    def of(cls, store: Store) -> "StoredPlace":
+        """The place for all models of a store."""
+        return cls(StoredReferrers(store), Reference(LOCAL, ANY_REPOSITORY, None))
 
 
 _CERTIFIED = "signed with a certificate"
@@ -114,7 +200,7 @@ class Checked:
 
 
 def signatures_of(
-    places: Sequence[ReferrerPlace],
+    places: Sequence[SignaturePlace],
     manifest: Manifest | Index,
     signers: Signers,
     *,
@@ -160,11 +246,11 @@ def signatures_of(
 
 
 def _evidence(
-    source: ReferrerSource, reference: Reference, manifest: Manifest | Index
+    source: SignatureSource, reference: Reference, manifest: Manifest | Index
 ) -> Iterator[Evidence | Checked]:
     for referrer in source.referrers(reference, manifest.digest):
         if isinstance(referrer, NotLookedAt):
-            yield Checked(None, problem=_left_out(referrer))
+            yield Checked(None, problem=str(referrer))
             continue
         for layer in referrer.manifest.layers:
             try:
@@ -175,11 +261,6 @@ def _evidence(
                 yield from evidence_in(layer.media_type, layer.annotations, content, manifest.raw)
             except (IntegrityError, UnsupportedArtifactError) as exc:
                 yield Checked(None, problem=exc.message)
-
-
-def _left_out(found: NotLookedAt) -> str:
-    total = f"more than {MOST_LISTED}" if found.total is None else str(found.total)
-    return f"only {found.looked_at} of {total} referrers were checked"
 
 
 def _is_known(media_type: str) -> bool:
