@@ -17,6 +17,7 @@ from modelrunner import __version__
 from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 from modelrunner.memory.devices.devices import may_have_gpu
 from tests.conftest import CommandLine
+from tests.support import forked
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
@@ -447,12 +448,10 @@ def on_terminal(cli: CommandLine, *arguments: str, columns: int = 80, **environ:
     """What a command writes to a terminal, stdout and stderr as they come."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, columns))
-    with subprocess.Popen(
-        cli.argv(*arguments),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={"TERM": "xterm-256color", **cli.environ, **environ},
+    command = cli.argv(*arguments)
+    environ = {"TERM": "xterm-256color", **cli.environ, **environ}
+    with forked.in_terminal(command, environ, slave) or subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environ
     ) as child:
         os.close(slave)
         seen = b""

@@ -86,8 +86,7 @@ def test_a_chat_is_lines_and_answers_as_they_come(
         terminal.wait_for(". ")
         terminal.type('lines"""\n')
         terminal.wait_for("Two.\r\n> ")
-        terminal.type("\x03")
-        terminal.wait_for("press Ctrl-D or type /bye to leave\r\n> ")
+        terminal.press_until("\x03", "press Ctrl-D or type /bye to leave\r\n> ")
         terminal.type("\x04")
         assert child.wait(30) == 0
         assert_plain(terminal)

@@ -5,6 +5,7 @@ its exit code at its end.
 """
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -13,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -125,6 +127,12 @@ def become(request: dict[str, object], streams: list[int]) -> None:
         os.dup2(stream, target)
     for stream in streams:
         os.close(stream)
+    if request["terminal"]:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # as Python does where it finds one at its start
+        sys.stdin.reconfigure(line_buffering=True)
+        sys.stdout.reconfigure(line_buffering=True)
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CommandLine
+from tests.support import forked
 
 SMOLLM2 = "ai/smollm2:135M-Q4_1"
 
@@ -35,17 +36,36 @@ class Terminal:
 
     def wait_for(self, text: str, seconds: float = 60) -> str:
         """What was shown until then, control sequences left out."""
+        assert self._reads(text, seconds), f"{text!r} never came, but {self.seen!r}"
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def press_until(self, key: str, text: str, seconds: float = 60) -> None:
+        """Presses a key until it has the effect that this is shown.
+
+        Python overlooks a Ctrl-C between the prompt and the reading of a line, until another key.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            self.type(key)
+            if self._reads(text, seconds / 6):
+                break
+            assert time.monotonic() < end, f"{text!r} never came, but {self.seen!r}"
+        self.seen = self.seen.partition(text)[2]
+
+    def _reads(self, text: str, seconds: float) -> bool:
+        """Whether it is shown in time."""
         end = time.monotonic() + seconds
         while text not in self.seen:
             ready, _, _ = select.select([self.master], [], [], max(0, end - time.monotonic()))
-            assert ready, f"{text!r} never came, but {self.seen!r}"
+            if not ready:
+                return False
             try:
                 self.seen += self._decoder.decode(self._read())
             except OSError:
                 pytest.fail(f"it ended before {text!r} came, and said {self.seen!r}")
             self.seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
-        before, _, self.seen = self.seen.partition(text)
-        return before
+        return True
 
     def _read(self) -> bytes:
         chunk = os.read(self.master, 65536)
@@ -73,6 +93,8 @@ class Terminal:
             seen += chunk
 
 
+Process = subprocess.Popen[bytes] | forked.InTerminal
+
 CONTROLLING = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -87,18 +109,12 @@ def in_terminal(
     *,
     term: str = "xterm",
     folder: Path | None = None,
-) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[Terminal, Process]]:
     """A program that has a terminal of its own; whatever is left of it is killed in the end."""
     master, slave = pty.openpty()
     terminal = Terminal(master)
-    process = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLING, *command],
-        env={**environ, "TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=folder,
-        start_new_session=True,
+    process = _start(
+        command, {**environ, "TERM": term, "PROMPT_TOOLKIT_NO_CPR": "1"}, slave, folder
     )
     os.close(slave)
     with process:
@@ -109,10 +125,24 @@ def in_terminal(
             terminal.hang_up()
 
 
+def _start(
+    command: list[str], environ: Mapping[str, str], terminal: int, folder: Path | None
+) -> Process:
+    return forked.in_terminal(command, environ, terminal, folder) or subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", CONTROLLING, *command],
+        env=environ,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=folder,
+        start_new_session=True,
+    )
+
+
 @contextmanager
 def chatting(
     models: CommandLine, *arguments: str, name: str = SMOLLM2
-) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[Terminal, Process]]:
     """A chat at its first prompt."""
     command = models.argv("run", name, *arguments)
     with in_terminal(command, models.environ) as (terminal, process):

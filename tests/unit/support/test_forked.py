@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from subprocess import TimeoutExpired
+from subprocess import Popen, TimeoutExpired
 
 import pytest
 
@@ -11,6 +11,7 @@ from modelrunner.store.store import Store
 from tests.support import forked
 from tests.support.artifacts import docker_artifact
 from tests.support.stores import put
+from tests.support.terminal import in_terminal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
 
@@ -89,6 +90,54 @@ def test_what_it_writes_is_encoded_as_its_locale_says(environ, tmp_path, locale)
         [sys.executable, "-m", "modelrunner", *command], capture_output=True, env=there, check=True
     )
     assert forked.modelrunner(command, there, b"", 60).stdout == fresh.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "code"),
+    [
+        (["list"], {}, 0),
+        (["nonesuch"], {}, 2),
+        (["login", "127.0.0.1:1"], {"Username: ": "me\n", "token: ": "\x04"}, 130),
+        (["completion", "bash"], {}, 0),
+    ],
+)
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_in_a_terminal_it_is_what_a_fresh_process_is(
+    environ, monkeypatch, term, arguments, typed, code
+):
+    def shown():
+        with in_terminal([*forked.COMMAND, *arguments], environ, term=term) as (terminal, process):
+            for asked, answer in typed.items():
+                terminal.wait_for(asked)
+                terminal.type(answer)
+            terminal.drain()
+            assert process.wait(60) == process.poll() == code
+            return type(process), terminal.raw
+
+    kind, found = shown()
+    monkeypatch.setattr(forked, "in_terminal", lambda *_: None)
+    fresh, expected = shown()
+    assert (kind, fresh) == (forked.InTerminal, Popen)
+    assert found == expected
+
+
+def test_a_command_in_a_terminal_can_be_signalled_and_waited_for(environ):
+    with in_terminal([*forked.COMMAND, "share", "--port", "0"], environ) as (terminal, process):
+        terminal.wait_for("http://127.0.0.1:")
+        assert process.poll() is None
+        with pytest.raises(TimeoutExpired):
+            process.wait(0.01)
+        process.terminate()
+        assert process.wait(60) == 143
+        # that there is none any more is no error
+        process.kill()
+
+
+def test_ctrl_c_in_its_terminal_is_for_it(environ):
+    with in_terminal([*forked.COMMAND, "share", "--port", "0"], environ) as (terminal, process):
+        terminal.wait_for("http://127.0.0.1:")
+        terminal.type("\x03")
+        assert process.wait(60) == 130
 
 
 def test_what_lasts_too_long_is_killed(environ):
