@@ -32,6 +32,7 @@ from modelrunner.chat.answer import (
     timings_of,
     usage_of,
 )
+from modelrunner.chat.arrival import Arriving, Connection, together
 from modelrunner.chat.conversation import Message
 from modelrunner.chat.repetition import until_repeated
 from modelrunner.chat.sse import DONE, Event, events
@@ -158,17 +159,18 @@ class ChatClient:
             **({} if self.patience_s is None else counts),
             **asked,
         }
-        with (
-            closing(self._connect()) as connection,
-            closing(self._post(connection, path, body)) as reply,
-        ):
-            self._check(reply)
-            try:
-                yield from self._bounded(events(_chunks(reply)))
-            except TimeoutError as exc:
-                raise self._silent() from exc
-            except (OSError, HTTPException) as exc:
-                raise self._broken_off() from exc
+        with closing(self._connect()) as connection:
+            # a reply after which the connection closes takes it away
+            connected = connection.sock
+            with closing(self._post(connection, path, body)) as reply:
+                self._check(reply)
+                arriving = Arriving(_chunks(reply), Connection(reply, connected))
+                try:
+                    yield from together(self._bounded(events(arriving)), arriving)
+                except TimeoutError as exc:
+                    raise self._silent() from exc
+                except (OSError, HTTPException) as exc:
+                    raise self._broken_off() from exc
 
     def _question(
         self, messages: Sequence[Message], options: SamplingOptions, tools: Mapping[str, object]
@@ -247,6 +249,7 @@ class ChatClient:
                 yield piece
 
     def _answer(self, stream: Iterator[Event], count: Count) -> Iterator[Delta | Done]:
+        """A piece for each event, empty where it says nothing."""
         reason: str | None = None
         usage: Usage | None = None
         timings: Timings | None = None
@@ -261,9 +264,7 @@ class ChatClient:
             if event.name == "error" or chunk.get("error"):
                 raise self._refusal(None, chunk.get("error") or chunk)
             count.feed(chunk)
-            delta = delta_of(chunk)
-            if delta.text or delta.reasoning:
-                yield delta
+            yield delta_of(chunk)
             calls.feed(chunk)
             reason = finish_reason_of(chunk) or reason
             usage = usage_of(chunk) or usage

@@ -154,8 +154,8 @@ def until_turn_ends(
             yield piece
             return
         text, over = end.feed(piece.text)
-        if text or piece.reasoning:
-            yield Delta(text, piece.reasoning)
+        # an empty one too: it says that nothing more of this is known yet
+        yield Delta(text, piece.reasoning)
         if over:
             yield Done("stop")
             return
