@@ -240,6 +240,11 @@ class ManySources(BlobsOfMany[Source | FallbackSource]):
         """The source that says what names stand for."""
         return self._main.name
 
+    @property
+    def namer(self) -> Source:
+        """See `ManyPlaces`."""
+        return self._main
+
     def resolve(self, reference: Reference) -> Digest:
         """See `Source.resolve`."""
         return self._main.resolve(reference)

@@ -92,6 +92,16 @@ class Chooser(Protocol):
         ...
 
 
+@runtime_checkable
+class ManyPlaces(Protocol):
+    """A source that has content from other places than the one that says what names stand for."""
+
+    @property
+    def namer(self) -> "Source":
+        """Who says what names stand for: asked for no more than that where others have it."""
+        ...
+
+
 class Source(Protocol):
     """Where models come from."""
 

@@ -75,7 +75,7 @@ def test_plain_registry_sees_no_request_more(store, plain):
     pulling = Pulling(store)
     pulling.pull(plain.reference("team/m:1"))
     asked = [(request.method, request.kind) for request in plain.requests]
-    assert asked == [("HEAD", "manifest"), ("GET", "manifest"), ("GET", "blob"), ("GET", "blob")]
+    assert asked == [("GET", "manifest"), ("GET", "blob"), ("GET", "blob")]
 
 
 def test_what_a_server_speaks_is_found_out_once(store, secure):

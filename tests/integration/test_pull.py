@@ -139,6 +139,50 @@ def test_model_that_is_here_costs_one_head_request(registry, pulling):
     assert [(r.method, r.kind) for r in registry.requests] == [("HEAD", "manifest")]
 
 
+def test_model_that_is_new_costs_one_request_for_its_manifest(registry, pulling):
+    pulling.pull(registry.reference(NAME))
+
+    asked = [(r.method, r.kind) for r in registry.requests if r.kind == "manifest"]
+    assert asked == [("GET", "manifest")]
+
+
+def test_model_that_has_changed_is_asked_for_by_the_digest_that_its_tag_has(registry, pulling):
+    pulling.pull(registry.reference(NAME))
+    new = docker_artifact(b"GGUF new")
+    registry.add(new, "ai/smollm2", tags=["135M"])
+    registry.forget()
+
+    pulling.pull(registry.reference(NAME))
+
+    asked = [(r.method, r.reference) for r in registry.requests if r.kind == "manifest"]
+    assert asked == [("HEAD", "135M"), ("GET", new.digest)]
+
+
+def test_index_that_is_new_is_downloaded_once(registry, pulling):
+    registry.add(index_artifact(MODEL), "ai/index", tags=["1"])
+
+    pulled = pulling.pull(registry.reference("ai/index:1"))
+
+    assert str(pulled.model.digest) == MODEL.digest
+    asked = [(r.method, r.reference) for r in registry.requests if r.kind == "manifest"]
+    assert asked == [("GET", "1"), ("GET", MODEL.digest)]
+
+
+def test_manifest_that_is_not_what_its_header_says_is_refused(registry, pulling):
+    registry.answer(
+        200,
+        times=None,
+        headers={"Docker-Content-Digest": f"sha256:{'0' * 64}"},
+        body=MODEL.manifest,
+        on="manifest",
+    )
+
+    with pytest.raises(DigestMismatchError, match="the manifest should be"):
+        pulling.pull(registry.reference(NAME))
+
+    assert registry.count(kind="blob") == 0
+
+
 def test_model_that_is_here_and_named_by_digest_costs_no_request(registry, pulling):
     pulling.pull(registry.reference(NAME))
     registry.forget()
@@ -174,6 +218,9 @@ def test_tag_that_moved_brings_only_what_is_new(registry, pulling):
 
 def test_tag_that_moves_between_the_requests_gives_one_whole_model(registry, pulling):
     """HEAD names the old one; whatever the tag is by then, that one comes."""
+    other = docker_artifact(b"GGUF of before")
+    registry.add(other, "ai/smollm2", tags=["135M"])
+    pulling.pull(registry.reference(NAME))
     fault = registry.latency(0.3, times=1, on="manifest", method="GET", reference=MODEL.digest)
     registry.add(docker_artifact(b"GGUF new"), "ai/smollm2", tags=["next"])
     registry.tag("ai/smollm2", "135M", MODEL.digest)
@@ -256,6 +303,7 @@ def test_registry_without_a_digest_header_is_believed_by_its_bytes(registry, pul
     registry.answer(200, times=None, on="manifest", method="HEAD")
 
     pulling.pull(registry.reference(NAME))
+    assert pulling.pull(registry.reference(NAME)).status == "up-to-date"
 
     assert_stored(pulling)
 

@@ -16,7 +16,7 @@ from modelrunner.errors import (
 )
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
-from modelrunner.oci.manifest import Index
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import Source
@@ -39,15 +39,22 @@ class _Findings:
     looked_at: int = 0
 
 
-def artifact_at(source: Source, reference: Reference) -> ModelArtifact:
+def artifact_at(
+    source: Source, reference: Reference, manifest: Manifest | Index | None = None
+) -> ModelArtifact:
     """The model that a reference names, be it by an index; its own manifest says its digest.
+
+    Args:
+        source: Where it is.
+        reference: Its name.
+        manifest: What it names, where that was downloaded already.
 
     Raises:
         UnsupportedArtifactError: It is not a model; or an index of none, or of several.
         MalformedManifestError: As with `ModelArtifact.from_manifest`.
         ManifestNotFoundError, AccessError, TransferError: The source does not deliver.
     """
-    manifest = source.manifest(reference)
+    manifest = manifest or source.manifest(reference)
     if not isinstance(manifest, Index):
         return ModelArtifact.from_manifest(manifest, _for_others(reference))
     found = _Findings()

@@ -15,6 +15,8 @@ from modelrunner.errors import (
     ModelRunnerError,
     UnauthorizedError,
 )
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.near import near_names, near_tags
 from modelrunner.oci.reference import DEFAULT_NAMESPACE, DOCKER_HUB, Reference, match_id
 from modelrunner.registry.source import Source
@@ -36,9 +38,29 @@ def pin(source: Source, reference: Reference) -> Reference:
         ManifestNotFoundError: No such tag; the near ones are named.
         AccessError, TransferError: The registry does not answer.
     """
+    with _about_tag(source, reference):
+        return reference.with_digest(source.resolve(reference))
+
+
+def pin_by_content(source: Source, reference: Reference) -> tuple[Reference, Manifest | Index]:
+    """The reference with the digest that its tag points to, and the manifest: in one request.
+
+    Raises:
+        ManifestNotFoundError: No such tag; the near ones are named.
+        MalformedManifestError: What it names is not a manifest.
+        AccessError, IntegrityError, TransferError: The registry does not deliver.
+    """
+    with _about_tag(source, reference):
+        manifest = source.manifest(reference)
+    return reference.with_digest(Digest.of(manifest.raw)), manifest
+
+
+@contextmanager
+def _about_tag(source: Source, reference: Reference) -> Iterator[None]:
+    """The block that asks for a tag: where there is none, the error names the near ones."""
     with about(reference):
         try:
-            return reference.with_digest(source.resolve(reference))
+            yield
         except ManifestNotFoundError as exc:
             raise with_near_tags(exc, reference, source) from exc
 

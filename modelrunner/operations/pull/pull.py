@@ -14,17 +14,17 @@ from modelrunner.errors import CorruptStoreError, MalformedManifestError, Remove
 from modelrunner.events import Finished, Listener, Planned, Skipped, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.model.contents import require_gguf
 from modelrunner.operations.model.resolve import artifact_at
-from modelrunner.operations.model.suggestions import pin
+from modelrunner.operations.model.suggestions import pin, pin_by_content
 from modelrunner.operations.pull.local_copies import Find, bring, nowhere
 from modelrunner.operations.pull.outcome import Pulled
-from modelrunner.registry.source import Choice, Chooser, Source
+from modelrunner.registry.source import Choice, Chooser, ManyPlaces, Source
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.store.views import require_names
 from modelrunner.transfer.budget import Budget
@@ -42,8 +42,8 @@ _LARGE = 1024 * 1024
 class Pinned:
     """What a name stands for, and where that was found out; without a source it is here.
 
-    `begun` is when it was asked for, and `choice` what is taken for a name that leaves something
-    open.
+    `begun` is when it was asked for, `choice` what is taken for a name that leaves something open,
+    and `manifest` what the name stands for where that has come with the answer.
     """
 
     reference: Reference
@@ -51,6 +51,7 @@ class Pinned:
     source: Source | None
     begun: float
     choice: Choice | None = None
+    manifest: Manifest | Index | None = field(default=None, repr=False)
 
 
 def _unheard(_reference: Reference, _artifact: ModelArtifact, _config: ModelConfig) -> None:
@@ -124,11 +125,23 @@ class Puller:
         if reference.digest is not None and self.store.complete(reference) is not None:
             return Pinned(reference, reference, None, begun)
         source = self.source_for(reference)
-        exact = pin(source, reference)
+        manifest: Manifest | Index | None = None
+        if self._is_new(reference) and not isinstance(source, ManyPlaces):
+            exact, manifest = pin_by_content(source, reference)
+        else:
+            exact = pin(source, reference)
         choice = _choice(source, reference)
         if choice is not None:
             self.on_choice(reference, choice)
-        return Pinned(reference, exact, source, begun, choice)
+        return Pinned(reference, exact, source, begun, choice, manifest)
+
+    def _is_new(self, reference: Reference) -> bool:
+        """Whether a name is not known here, so that what it stands for is to be downloaded.
+
+        Of one that is known its digest is asked for: most names stand for what they did before,
+        and Docker Hub counts a manifest as a pull.
+        """
+        return reference.digest is None and self.store.find(reference) is None
 
     def fetch(self, pinned: Pinned) -> Pulled:
         """Brings here what a name stood for when it was pinned; raises what `pull` does."""
@@ -136,7 +149,7 @@ class Puller:
         if there is not None:
             return self._found(pinned, there)
         source = pinned.source or self.source_for(pinned.exact)
-        artifact = artifact_at(source, pinned.exact)
+        artifact = artifact_at(source, pinned.exact, pinned.manifest)
         if pinned.choice is None:
             pinned = replace(pinned, choice=_choice(source, pinned.exact))
         inside = artifact.manifest.digest
