@@ -79,6 +79,7 @@ def _to_dict(one: Loaded) -> dict[str, object]:
         "status": "loaded" if one.is_new else "up-to-date",
         "path": None if one.model.is_image else str(one.model.weights()),
         "size_bytes": one.model.size,
+        **({"referrers": one.referrers} if one.referrers else {}),
         **({"kind": "runtime"} if one.model.is_image else {}),
     }
 

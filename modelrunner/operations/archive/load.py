@@ -28,6 +28,7 @@ from modelrunner.oci.image import read_config, require_image
 from modelrunner.oci.manifest import MAX_BYTES, Manifest, parse_manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.referrers import Referrer
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.index import (
     check_layout,
@@ -36,6 +37,7 @@ from modelrunner.operations.archive.index import (
     names_of,
     require_named,
 )
+from modelrunner.operations.archive.referrers import ArchiveReferrers
 from modelrunner.operations.archive.tar import Member, TarStream
 from modelrunner.operations.disk_space import require_room
 from modelrunner.operations.model.contents import require_gguf
@@ -51,11 +53,15 @@ _FILES = ("index.json", "oci-layout", "manifest.json")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model or an image that an archive has brought; `is_new` if the store did not have it."""
+    """A model or an image that an archive has brought; `is_new` if the store did not have it.
+
+    `referrers` is how many things that refer to it the archive has brought.
+    """
 
     model: StoredModel
     names: tuple[Reference, ...]
     is_new: bool
+    referrers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class _PlannedModel:
     manifest: Manifest
     names: tuple[Reference, ...]
     is_image: bool
+    referrers: tuple[Referrer, ...] = ()
 
 
 class Loader:
@@ -97,6 +104,7 @@ class Loader:
         self._seen = _Seen()
         self._new: set[Digest] = set()
         self._plan: tuple[_PlannedModel, ...] | None = None
+        self._awaited: set[Digest] | None = None
         self._sizes: dict[Digest, int] = {}
 
     def load(self, stream: Readable) -> tuple[Loaded, ...]:
@@ -131,8 +139,26 @@ class Loader:
             self._seen.once(member.name)
             self._take_file(member, tar)
         index = self._seen.index
-        if self._plan is None and index is not None and self._seen.has_blobs(index):
+        if self._plan is None and index is not None and self._is_plannable(index, match):
             self._plan = self._planned(index)
+
+    def _is_plannable(self, index: Sequence[Descriptor], arrived: re.Match[str] | None) -> bool:
+        """Whether all has come that says which blobs are needed.
+
+        Args:
+            index: The entries of the index.
+            arrived: The name of the blob that has come last.
+        """
+        referrers = ArchiveReferrers(self._store, index)
+        if self._awaited is None:
+            wanted = {entry.digest for entry in index} | referrers.lists
+            self._awaited = self._seen.missing(wanted)
+        elif arrived is not None:
+            self._awaited.discard(Digest(arrived[1]))
+        if not self._awaited:
+            # lists are read once all of them are there, not after each of what they name
+            self._awaited = self._seen.missing(referrers.listed)
+        return not self._awaited
 
     def _take_file(self, member: Member, tar: TarStream) -> None:
         if member.name == "index.json":
@@ -176,8 +202,9 @@ class Loader:
             done += len(chunk)
             self._listener(Advanced(str(blob.digest), blob.size, done))
 
-    def _planned(self, entries: Sequence[Descriptor]) -> tuple[_PlannedModel, ...]:
+    def _planned(self, index: Sequence[Descriptor]) -> tuple[_PlannedModel, ...]:
         """What the archive holds, known as soon as the manifests are here."""
+        entries, referrers = ArchiveReferrers(self._store, index).split()
         digests = {entry.digest: entry for entry in entries}
         named = names_of(entries, self._name, self._short)
         if not self._nameless:
@@ -193,11 +220,18 @@ class Loader:
                 continue
             artifact = ModelArtifact.from_manifest(found)
             require_names(artifact)
-            plan.append(_PlannedModel(artifact.manifest, named[digest], is_image=False))
+            kept = tuple(referrers.get(digest, ()))
+            one = _PlannedModel(artifact.manifest, named[digest], is_image=False, referrers=kept)
+            plan.append(one)
+        # what a model needs counts, whatever is said of it elsewhere
+        manifests = (
+            *(each.manifest for one in plan for each in one.referrers),
+            *(one.manifest for one in plan),
+        )
         self._sizes = {
             blob.digest: blob.size
-            for one in plan
-            for blob in (one.manifest.descriptor, *one.manifest.blobs)
+            for manifest in manifests
+            for blob in (manifest.descriptor, *manifest.blobs)
         }
         return tuple(plan)
 
@@ -263,11 +297,21 @@ class Loader:
         there = next((m for m in self._store.models() if m.digest == one.manifest.digest), None)
         known = set(map(str, there.references)) if there is not None else set()
         is_new = there is None or not set(map(str, one.names)) <= known
-        model = self._store.add(one.manifest, one.names) if is_new or there is None else there
+        kept = [each for each in one.referrers if self._is_whole(each)]
+        if is_new or there is None:
+            model = self._store.add(one.manifest, one.names, referrers=kept)
+        else:
+            self._store.keep_referrers(there.digest, kept)
+            model = there
         # the files get their names now, for a store that is read-only later
         model.view()
         came = any(blob.digest in self._new for blob in one.manifest.blobs)
-        return Loaded(model, one.names, is_new or came)
+        return Loaded(model, one.names, is_new or came, len(kept))
+
+    def _is_whole(self, referrer: Referrer) -> bool:
+        """Whether all of a referrer has come: what lacks is no reason to refuse the model."""
+        blobs = (referrer.manifest.descriptor, *referrer.manifest.blobs)
+        return all(self._store.blobs.state(blob) == "good" for blob in blobs)
 
     def _remove_unneeded(self) -> None:
         """Takes away what came and has no name; what another process may count on is left."""
@@ -313,9 +357,9 @@ class _Seen:
         if member.kind == "other" and self.odd is None:
             self.odd = sanitize_line(member.name, 200)
 
-    def has_blobs(self, blobs: Sequence[Descriptor]) -> bool:
-        """Whether all of these have come."""
-        return all(f"blobs/sha256/{blob.digest.hex}" in self.names for blob in blobs)
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of these blobs that have not come."""
+        return {each for each in digests if f"blobs/sha256/{each.hex}" not in self.names}
 
     def require_layout(self) -> tuple[Descriptor, ...]:
         """The index of the archive; says what it is, where it is not an OCI image layout."""

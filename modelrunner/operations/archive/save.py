@@ -3,11 +3,12 @@
 ```
 oci-layout
 index.json                  one entry a name: org.opencontainers.image.ref.name
-blobs/  blobs/sha256/       manifests first, then all the rest, each sorted by digest
+                            vnd.modelrunner.referrers: the list of what refers to it, if anything
+blobs/  blobs/sha256/       manifests, lists, what they list, then all the rest, each by digest
 ```
-The same models give the same bytes: order, times, owners and modes are fixed. What says which blobs
-are needed comes first, so that an archive can be loaded while it is still arriving. Every blob is
-hashed while it is written.
+The same models, with the same that refers to them, give the same bytes: order, times, owners and
+modes are fixed. What says which blobs are needed comes first, so that an archive can be loaded
+while it is still arriving. Every blob is hashed while it is written.
 """
 
 import json
@@ -21,6 +22,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.referrers import Referrer, kept_list
 from modelrunner.operations.archive.contents import Contents
 from modelrunner.operations.archive.output import Output
 from modelrunner.operations.disk_space import require_room
@@ -83,19 +85,33 @@ class Archive:
         owners: dict[Digest, StoredModel] = {}
         blobs: dict[Digest, Descriptor] = {}
         manifests: dict[Digest, Descriptor] = {}
+        referring: dict[Digest, Descriptor] = {}
         entries: dict[tuple[str, Digest], Descriptor] = {}
+        self._lists: dict[Digest, bytes] = {}
         for one in chosen:
             manifests[one.model.digest] = _plain(one.model.descriptor)
-            for blob in (one.model.descriptor, *one.model.manifest.blobs):
-                owners.setdefault(blob.digest, one.model)
-                blobs[blob.digest] = blob
+            found = _referrers(store, one.model)
+            listed = None
+            if found:
+                raw = kept_list(found)
+                listed = Digest.of(raw)
+                self._lists[listed] = raw
+            for manifest in (one.model.manifest, *(each.manifest for each in found)):
+                for blob in (_plain(manifest.descriptor), *manifest.blobs):
+                    owners.setdefault(blob.digest, one.model)
+                    blobs[blob.digest] = blob
+            referring |= {each.digest: _plain(each.manifest.descriptor) for each in found}
             for name in one.names or (None,):
-                entries[str(name), one.model.digest] = _entry(one.model, name)
+                entries[str(name), one.model.digest] = _entry(one.model, name, listed)
         self._contents = Contents(store, owners)
-        self._blobs = [
-            *(manifests[digest] for digest in sorted(manifests)),
-            *(blobs[digest] for digest in sorted(blobs.keys() - manifests.keys())),
-        ]
+        # in this order: what says what is needed comes first
+        first = {
+            **{digest: manifests[digest] for digest in sorted(manifests)},
+            **{digest: _listed(self._lists[digest]) for digest in sorted(self._lists)},
+            **{digest: referring[digest] for digest in sorted(referring)},
+        }
+        rest = sorted(blobs.keys() - first.keys())
+        self._blobs = [*first.values(), *(blobs[digest] for digest in rest)]
         self._index = _json(
             {
                 "schemaVersion": 2,
@@ -141,7 +157,8 @@ class Archive:
             StoreAccessError: The disk does not deliver a blob.
         """
         for blob in self._blobs:
-            self._contents.require(blob)
+            if blob.digest not in self._lists:
+                self._contents.require(blob)
         what = ", ".join(name.short for name in self.references) or "a model without a name"
         total = sum(blob.size for blob in self._blobs)
         listener(Planned(what, total, 0, 0))
@@ -151,14 +168,19 @@ class Archive:
             output.write(folder_header(folder, self._mtime))
         for blob in self._blobs:
             listener(Started(str(blob.digest), blob.size, 0, blob.digest.short))
-            _write(
-                output, blob_path(blob), blob.size, self._contents.read(blob, listener), self._mtime
-            )
+            self._write_blob(output, blob, listener)
             listener(Verified(str(blob.digest), blob.size))
         output.write(bytes(2 * BLOCKSIZE))
         output.write(bytes(-output.size % RECORDSIZE))
         listener(Finished(what, "", total))
         return Saved(self.references, output.size, output.sha256)
+
+    def _write_blob(self, output: Output, blob: Descriptor, listener: Listener) -> None:
+        made = self._lists.get(blob.digest)
+        if made is not None:
+            _write(output, blob_path(blob), blob.size, [made], self._mtime)
+            return
+        _write(output, blob_path(blob), blob.size, self._contents.read(blob, listener), self._mtime)
 
 
 def header(name: str, size: int, mtime: int = 0) -> bytes:
@@ -207,8 +229,23 @@ def _plain(descriptor: Descriptor) -> Descriptor:
     return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size)
 
 
-def _entry(model: StoredModel, name: Reference | None) -> Descriptor:
+def _listed(raw: bytes) -> Descriptor:
+    return Descriptor(media_types.OCI_INDEX, Digest.of(raw), len(raw))
+
+
+def _referrers(store: Store, model: StoredModel) -> list[Referrer]:
+    """What refers to a model and is as it should be: the model is saved without the rest."""
+    return [
+        each
+        for each in store.referrers_of(model.digest)
+        if all(store.blobs.state(blob) == "good" for blob in each.manifest.blobs)
+    ]
+
+
+def _entry(model: StoredModel, name: Reference | None, listed: Digest | None) -> Descriptor:
     noted = {} if name is None else {media_types.ANNOTATION_REFERENCE: str(name)}
+    if listed is not None:
+        noted[media_types.ANNOTATION_REFERRERS] = str(listed)
     if model.is_image:
         # whoever loads it knows then that it is not a model
         noted[media_types.ANNOTATION_KIND] = media_types.RUNTIME

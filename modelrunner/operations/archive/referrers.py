@@ -1,0 +1,127 @@
+"""What refers to the models of an archive: read in each form in which tools write it.
+
+- `modelrunner save`: the model's entry in `index.json` names a list, as in the store.
+- `oras`: manifests with a subject are entries of `index.json` like any other.
+- regctl, and who copies tags: a list under the name `sha256-HEX`, and cosign's `sha256-HEX.sig`.
+
+None of it is a model, and none of it is why an archive cannot be loaded.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from modelrunner.errors import IntegrityError, MalformedManifestError
+from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest, parse_manifest
+from modelrunner.oci.referrers import Referrer, entries_in, referrers_tag, refers_to, subject_of
+from modelrunner.store.referrers import list_of
+from modelrunner.store.store import Store
+
+_TAG = re.compile(r"(?:.*:)?sha256-(?P<hex>[0-9a-f]{64})(?P<suffix>\.[a-z]{3,4})?")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A referrer that a list names: not read yet."""
+
+    of: Digest
+    descriptor: Descriptor
+    artifact_type: str = ""
+    tag: str | None = None
+
+
+class ArchiveReferrers:
+    """What refers to the models of one archive, whose blobs go to a store."""
+
+    def __init__(self, store: Store, entries: Sequence[Descriptor]) -> None:
+        self._store = store
+        self._entries = entries
+        self._digests = {entry.digest for entry in entries}
+
+    @property
+    def lists(self) -> set[Digest]:
+        """The lists that entries name; there may be none in the archive."""
+        return {found for entry in self._entries if (found := list_of(entry)) is not None}
+
+    @property
+    def listed(self) -> set[Digest]:
+        """The manifests that lists name, as far as lists are there."""
+        return {each.descriptor.digest for each in self._all()}
+
+    def split(self) -> tuple[tuple[Descriptor, ...], dict[Digest, list[Referrer]]]:
+        """The entries that are not referrers, and for each of them what refers to it."""
+        found: dict[Digest, dict[tuple[Digest, str | None], Referrer]] = {}
+        others = [entry for entry in self._entries if not self._is_referrer(entry)]
+        models = {entry.digest for entry in others}
+        for each in self._all():
+            manifest = self._manifest(each.descriptor) if each.of in models else None
+            if not isinstance(manifest, Manifest):
+                continue
+            if each.tag is None and not refers_to(manifest, each.of):
+                _log.info("%s refers to another manifest", each.descriptor.digest)
+                continue
+            referrer = Referrer.of(manifest, each.tag, each.artifact_type)
+            found.setdefault(each.of, {})[referrer.digest, each.tag] = referrer
+        return tuple(others), {digest: list(each.values()) for digest, each in found.items()}
+
+    def _is_referrer(self, entry: Descriptor) -> bool:
+        if any(True for _ in self._as_referrer(entry)):
+            return True
+        match = _tag_of(entry)
+        return match is not None and not match["suffix"] and Digest(match["hex"]) in self._digests
+
+    def _all(self) -> Iterator[_Listed]:
+        for entry in self._entries:
+            listed = list_of(entry)
+            if listed is not None:
+                yield from self._in_list(entry.digest, listed)
+            yield from self._as_referrer(entry)
+            match = _tag_of(entry)
+            if match is not None and not match["suffix"]:
+                yield from self._in_list(Digest(match["hex"]), entry.digest)
+
+    def _as_referrer(self, entry: Descriptor) -> Iterator[_Listed]:
+        """An entry that is a referrer itself."""
+        match = _tag_of(entry)
+        if match is not None and match["suffix"]:
+            of = Digest(match["hex"])
+            if of in self._digests:
+                yield _Listed(of, entry, tag=referrers_tag(of, match["suffix"]))
+            return
+        manifest = self._manifest(entry)
+        if isinstance(manifest, Manifest):
+            try:
+                subject = subject_of(manifest)
+            except MalformedManifestError:
+                return
+            if subject is not None and subject.digest in self._digests - {entry.digest}:
+                yield _Listed(subject.digest, entry)
+
+    def _in_list(self, of: Digest, listed: Digest) -> Iterator[_Listed]:
+        try:
+            entries = entries_in(self._read(listed))
+        except (IntegrityError, FileNotFoundError) as exc:
+            _log.info("the list of referrers %s: %s", listed, exc)
+            return
+        for descriptor, kind, tag in entries:
+            if tag is None or tag.startswith(referrers_tag(of, ".")):
+                yield _Listed(of, descriptor, kind, tag)
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest | Index | None:
+        try:
+            return parse_manifest(self._read(descriptor.digest), descriptor.media_type)
+        except (IntegrityError, FileNotFoundError):
+            return None
+
+    def _read(self, digest: Digest) -> bytes:
+        size = self._store.blobs.path(digest).stat().st_size
+        return self._store.blobs.read(Descriptor("", digest, size))
+
+
+def _tag_of(entry: Descriptor) -> re.Match[str] | None:
+    return _TAG.fullmatch(entry.annotations.get(media_types.ANNOTATION_REFERENCE, ""))
