@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import sysconfig
 import termios
 import threading
 import time
@@ -22,7 +23,12 @@ from importlib import import_module
 from pathlib import Path
 
 # beside the commands, what nearly all of them import when they run
-_LIBRARIES = ("urllib3", "prompt_toolkit", "rich.console", "rich.markdown", "rich.progress")
+_LIBRARIES = (
+    *("urllib3", "prompt_toolkit", "rich.console", "rich.markdown", "rich.progress"),
+    *("encodings.idna", "encodings.utf_8_sig", "zoneinfo", "_strptime"),
+    *("modelrunner.cli.terminal.table", "modelrunner.cli.progress.plain"),
+    *("modelrunner.operations.lock.lock", "modelrunner.operations.pull.referrers"),
+)
 
 
 def load() -> None:
@@ -38,6 +44,11 @@ def load() -> None:
         import_module(f"modelrunner.cli.commands.{module}")
     for name in _LIBRARIES:
         import_module(name)
+    # private: where it is gone, each command finds what it needs
+    with suppress(ImportError):
+        import_module("typer._adapters")
+    # read from a file of hundreds of names
+    sysconfig.get_config_vars()
     hurry()
     gc.collect()
     gc.freeze()
