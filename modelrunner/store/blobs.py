@@ -224,7 +224,11 @@ class BlobStore:
 
     @contextmanager
     def arrival(
-        self, descriptor: Descriptor, on_wait: Callable[[], None] = _wait_in_silence
+        self,
+        descriptor: Descriptor,
+        on_wait: Callable[[], None] = _wait_in_silence,
+        *,
+        one_of_many: bool = False,
     ) -> Iterator[Arrival | None]:
         """The block in which a blob arrives; leaving it in peace gives the blob its name.
 
@@ -232,6 +236,12 @@ class BlobStore:
         None where the blob already exists, maybe because another process has just finished it:
         this one has waited, and called `on_wait` before. If the block raises, what arrived is kept,
         unless it turned out to be wrong.
+
+        Args:
+            descriptor: The blob.
+            on_wait: Called before this one waits for another process; may raise.
+            one_of_many: Whether `settle` will make the name last, together with others, before
+                anything refers to it.
 
         Raises:
             DiskFullError, StoreAccessError: It cannot be written.
@@ -257,7 +267,16 @@ class BlobStore:
                     arrival.remove()
                 raise
             with disk_errors(partial):
-                self._publish(file, partial, descriptor.digest)
+                self._publish(file, partial, descriptor.digest, settled=not one_of_many)
+
+    def settle(self) -> None:
+        """Makes the names of blobs last through a power cut, see `arrival`.
+
+        Raises:
+            DiskFullError, StoreAccessError: The disk cannot keep them.
+        """
+        with disk_errors(self._layout.blobs):
+            sync_directory(self._layout.blobs)
 
     def has_one_of(self, size: int) -> bool:
         """Whether any blob has this size."""
@@ -316,12 +335,13 @@ class BlobStore:
             arrival.remove()
         return True
 
-    def _publish(self, file: InsideFile, partial: Path, digest: Digest) -> None:
+    def _publish(self, file: InsideFile, partial: Path, digest: Digest, *, settled: bool) -> None:
         flush(file.fileno())
         looked = look(partial)
         make_read_only(file, partial)
         # replaces a damaged blob in the same step
         partial.replace(self.path(digest))
-        sync_directory(self._layout.blobs)
+        if settled:
+            sync_directory(self._layout.blobs)
         write_stamp(self._layout, digest, looked)
         self._layout.journal(digest).unlink(missing_ok=True)

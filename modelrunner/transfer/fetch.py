@@ -4,34 +4,34 @@ What turns out to be wrong at its end is downloaded once more from the start, an
 places have delivered, once for each: an old partial may have been the reason, or one of them.
 """
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelrunner.errors import DigestMismatchError, ModelRunnerError, SizeMismatchError
+from modelrunner.errors import (
+    DigestMismatchError,
+    ModelRunnerError,
+    SizeMismatchError,
+    TransferError,
+)
 from modelrunner.events import Listener, Retrying, Skipped, Started, Verified, Waiting
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.fallback import PROVEN
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Source
 from modelrunner.store.blobs import BlobStore
 from modelrunner.transfer.budget import Budget
+from modelrunner.transfer.carrier import Failure
 from modelrunner.transfer.engine import Arrived, Engine, first_end
+from modelrunner.transfer.fetched import NOTHING, Fetched
 from modelrunner.transfer.pieces import PIECE
+from modelrunner.transfer.small import SmallBlobs
 from modelrunner.transfer.sources import SourcePool
 
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What it took, see `Arrived`; nothing for a blob that was here."""
-
-    downloaded: int
-    resumed: int
-    origins: Mapping[str, int]
-
-
-_NOTHING = Fetched(0, 0, {})
+_TICK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,68 @@ class Fetcher:
                 then = None
                 self.listener(Retrying(str(descriptor.digest), exc.message, attempt, 0.0))
 
+    def fetch_many(
+        self,
+        entries: Sequence[Descriptor],
+        titles: Mapping[Digest, str],
+        on_here: Callable[[Descriptor], None],
+    ) -> list[Fetched]:
+        """Brings small blobs here, those that are not here, several at once.
+
+        Args:
+            entries: The blobs, each small enough for one connection.
+            titles: What they are called.
+            on_here: Called with each that is here; raises where it will not do.
+
+        Raises:
+            ModelRunnerError: As `fetch` does.
+        """
+        found: list[Fetched] = []
+        taken: list[Descriptor] = []
+        rest, failures = list(entries), 0
+        while rest:
+            small = SmallBlobs(
+                self.reference,
+                lambda: self._open_source({}),
+                self.blobs,
+                self.listener,
+                self.backoff,
+                self.budget,
+                failures,
+            )
+            brought = small.bring(rest, titles, on_here)
+            found += brought.fetched
+            taken += brought.taken
+            rest, failures = brought.rest, failures + 1
+            self._wait(brought.failed)
+            for entry, _ in brought.failed:
+                found.append(self.fetch(entry, titles[entry.digest]))
+                on_here(entry)
+        for entry in taken:
+            found.append(self.fetch(entry, titles[entry.digest]))
+            on_here(entry)
+        return found
+
+    def _wait(self, failures: Sequence[Failure]) -> None:
+        """Waits as long as one of the failures asks for, so that nobody is asked again at once."""
+        delay = 0.0
+        for entry, error in failures:
+            if not isinstance(error, TransferError):
+                continue
+            asked = self.backoff.delay(1, error)
+            if asked is not None:
+                self.listener(Retrying(str(entry.digest), error.message, 1, asked))
+                delay = max(delay, asked)
+        end = time.monotonic() + delay
+        while (left := end - time.monotonic()) > 0:
+            self.budget.check()
+            time.sleep(min(left, _TICK_S, self.backoff.remaining_s()))
+
+    def _open_source(self, wrong: Mapping[str, int]) -> Source:
+        source = self.sources.take()
+        source.distrust(wrong)
+        return source
+
     def _attempt(
         self,
         descriptor: Descriptor,
@@ -82,22 +144,22 @@ class Fetcher:
         wrong: Mapping[str, int],
         then: Descriptor | None,
     ) -> Fetched:
-        def open_source() -> Source:
-            source = self.sources.take()
-            source.distrust(wrong)
-            return source
-
         digest = str(descriptor.digest)
         waiting = Waiting(digest, title)
         with self.blobs.arrival(descriptor, lambda: self.listener(waiting)) as arrival:
             if arrival is None:
                 self.listener(Skipped(digest, descriptor.size, title))
-                return _NOTHING
+                return NOTHING
             if then is not None:
                 end = first_end(then, self.budget)
                 self.sources.request_ahead(self.reference, then, end)
             engine = Engine(
-                self.reference, open_source, self.listener, self.budget, self.backoff, self.piece
+                self.reference,
+                lambda: self._open_source(wrong),
+                self.listener,
+                self.budget,
+                self.backoff,
+                self.piece,
             )
             arrived = engine.fill(
                 descriptor,

@@ -20,7 +20,10 @@ from tests.support.faults.world import Look, Scenario, scenarios
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-PROMISES = ("pull", "pull to a folder", "package into a new store", "lock anew", "log in", "export")
+PROMISES = (
+    *("pull", "pull many files", "pull to a folder", "package into a new store", "lock anew"),
+    *("log in", "export"),
+)
 """Each writes in a way of its own: tried whenever there are tests."""
 
 

@@ -13,7 +13,7 @@ from modelrunner.store.blobs import BlobStore
 
 # late imports: most pulls bring nothing large
 if TYPE_CHECKING:
-    from modelrunner.transfer.fetch import Fetched
+    from modelrunner.transfer.fetched import Fetched
 
 Find = Callable[[Digest], tuple[str, Path] | None]
 """The program that says it has this digest, and its file."""
@@ -46,7 +46,7 @@ def bring(
     if found is None:
         return None
     from modelrunner.store.adopt import take
-    from modelrunner.transfer.fetch import Fetched
+    from modelrunner.transfer.fetched import Fetched
 
     program, path = found
     digest, done = str(descriptor.digest), 0

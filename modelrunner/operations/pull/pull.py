@@ -6,7 +6,7 @@ meanwhile changes nothing. What is here already is not moved again.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.model.layers import Layer
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.model.contents import require_gguf
@@ -33,9 +34,14 @@ from modelrunner.transfer.budget import Budget
 if TYPE_CHECKING:
     from modelrunner.operations.pull.referrers import Keeping, ReferrersKept
     from modelrunner.registry.http.retry import Backoff
-    from modelrunner.transfer.fetch import Fetched, Fetcher
+    from modelrunner.transfer.fetch import Fetcher
+    from modelrunner.transfer.fetched import Fetched
 
 _LARGE = 1024 * 1024
+_SMALL = 8 * 1024 * 1024
+"""Bytes of a blob that needs no more than one connection, where there are others."""
+_MANY = 4
+"""So many small blobs come together; fewer would need connections of their own for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +254,11 @@ class Puller:
     def _bring_absent(
         self, reference: Reference, artifact: ModelArtifact, fetcher: "Fetcher"
     ) -> "list[Fetched]":
-        states = {entry: self.store.blobs.state(entry) for entry in artifact.manifest.blobs}
-        absent = [entry for entry, state in states.items() if state != "good"]
-        for entry in states.keys() - set(absent):
-            self.store.blobs.tidy(entry)
+        states = [(entry, self.store.blobs.state(entry)) for entry in artifact.manifest.blobs]
+        absent = [entry for entry, state in states if state != "good"]
+        for entry, state in states:
+            if state == "good":
+                self.store.blobs.tidy(entry)
         with self.room.taken(self.store, absent):
             return self._bring(reference, artifact, fetcher, absent)
 
@@ -266,24 +273,38 @@ class Puller:
         resumed = sum(self.store.blobs.partial_bytes(entry) for entry in absent)
         present = manifest.total_bytes - sum(entry.size for entry in absent)
         self.listener(Planned(reference.short, manifest.total_bytes, present, resumed))
-        for entry in manifest.blobs:
-            if entry not in absent:
-                self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
+        missing = {entry.digest for entry in absent}
+        here = [entry for entry in manifest.blobs if entry.digest not in missing]
+        for entry in here:
+            self.listener(Skipped(str(entry.digest), entry.size, titles[entry.digest]))
         # the config first, here already or not: what cannot be understood should fail before
         # gigabytes move
         first = [entry for entry in absent if entry.digest == manifest.config.digest]
-        rest = [entry for entry in absent if entry not in first]
-        then = rest[0] if rest and self._is_worth_requesting(rest[0]) else None
+        rest = [entry for entry in absent if entry.digest != manifest.config.digest]
+        alone, together = _parted(rest)
+        then = alone[0] if alone and self._is_worth_requesting(alone[0]) else None
         results = [fetcher.fetch(entry, titles[entry.digest], then) for entry in first]
         self._check_config(reference, artifact)
+        check = self._file_check(reference, artifact)
         # what is here already may be of an earlier pull that was refused
-        self._check_files(reference, artifact, set(manifest.blobs) - set(absent))
-        for entry in rest:
+        for entry in here:
+            check(entry)
+        for entry in alone:
             title = titles[entry.digest]
-            near = bring(self.store.blobs, self.listener, self.nearby, entry, title)
-            results.append(near or fetcher.fetch(entry, title))
-            self._check_files(reference, artifact, {entry})
-        return results
+            results.append(self._near(entry, title) or fetcher.fetch(entry, title))
+            check(entry)
+        distant = []
+        for entry in together:
+            near = self._near(entry, titles[entry.digest])
+            if near is None:
+                distant.append(entry)
+            else:
+                results.append(near)
+                check(entry)
+        return [*results, *fetcher.fetch_many(distant, titles, check)]
+
+    def _near(self, entry: Descriptor, title: str) -> "Fetched | None":
+        return bring(self.store.blobs, self.listener, self.nearby, entry, title)
 
     def _is_worth_requesting(self, entry: Descriptor) -> bool:
         """Whether the network is asked for a blob, and it is worth not to wait for the config."""
@@ -295,14 +316,19 @@ class Puller:
             and self.nearby(entry.digest) is None
         )
 
-    def _check_files(
-        self, reference: Reference, artifact: ModelArtifact, entries: Set[Descriptor]
-    ) -> None:
-        """Look at what has to be GGUF, before anything gets the model's name."""
-        digests = {entry.digest for entry in entries}
+    def _file_check(
+        self, reference: Reference, artifact: ModelArtifact
+    ) -> Callable[[Descriptor], None]:
+        """A look at what has to be GGUF, before anything gets the model's name."""
+        layers: dict[Digest, list[Layer]] = {}
         for layer in artifact.layers:
-            if layer.descriptor.digest in digests:
+            layers.setdefault(layer.descriptor.digest, []).append(layer)
+
+        def check(entry: Descriptor) -> None:
+            for layer in layers.get(entry.digest, ()):
                 require_gguf(self.store.blobs, reference.short, layer)
+
+        return check
 
     def _check_config(self, reference: Reference, artifact: ModelArtifact) -> None:
         try:
@@ -339,6 +365,14 @@ class Puller:
         if choice is None or str(choice.name) == str(reference):
             return [reference], {}
         return [choice.name], {reference: choice.name}
+
+
+def _parted(entries: Sequence[Descriptor]) -> tuple[list[Descriptor], list[Descriptor]]:
+    """Blobs that come one after the other, and small ones that come together."""
+    small = [entry for entry in entries if entry.size <= _SMALL]
+    if len(small) < _MANY:
+        return list(entries), []
+    return [entry for entry in entries if entry.size > _SMALL], small
 
 
 def _origins(results: "Sequence[Fetched]") -> dict[str, int]:

@@ -225,8 +225,15 @@ def supply(registry: Registry, folder: Path) -> Supplies:
     registry.add(new, "ai/new", tags=["1"])
     registry.add(new, "ai/moved", tags=["1"])
     registry.add(large, "ai/large", tags=["1"])
+    registry.add(_many(tiny), "ai/many", tags=["1"])
     registry.demand_token({"me": PASSWORD})
     return Supplies(old, new, large)
+
+
+def _many(tiny: bytes) -> Artifact:
+    """So many small files that they come together."""
+    files = {f"files/{number}.txt": b"small %d" % number * 100 for number in range(5)}
+    return docker_artifact(tiny + b"many" * 100, extra_files=files)
 
 
 def scenarios(registry: Registry) -> tuple[Scenario, ...]:
@@ -236,6 +243,7 @@ def scenarios(registry: Registry) -> tuple[Scenario, ...]:
     mine, quiet = registry.reference("me/base:1"), ("--progress", "none")
     return (
         Scenario("pull", ("pull", new, *quiet)),
+        Scenario("pull many files", ("pull", registry.reference("ai/many:1"), *quiet)),
         Scenario("pull again", ("pull", old, *quiet)),
         Scenario("pull what began", ("pull", large, *quiet)),
         Scenario("pull what has moved", ("pull", moved, *quiet), touches=(moved,)),

@@ -1,0 +1,312 @@
+"""One connection for small blobs: a thread that brings one after the other, each from its front.
+
+A blob is read, written and hashed block by block, flushed, and named. An answer that breaks off
+after it has delivered is taken up where it ended; whatever else goes wrong is left to the engine.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Condition, Thread
+from threading import Event as Signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from modelrunner.disk.files import disk_errors
+from modelrunner.errors import DigestMismatchError, InterruptedTransferError, ModelRunnerError
+from modelrunner.events import Advanced, Event, Retrying, Skipped, Started, Verified
+from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest, sha256
+from modelrunner.oci.reference import Reference
+from modelrunner.registry.source import BlobStream, Source
+from modelrunner.store.blobs import Arrival, BlobStore
+from modelrunner.transfer.fetched import NOTHING, Fetched
+from modelrunner.transfer.limits import Throttle
+
+if TYPE_CHECKING:
+    import hashlib
+
+MOVING = 16 * 1024 * 1024
+"""Bytes of the blobs that are on their way at once where more comes than this machine takes: what
+waits in its sockets is lost with the process."""
+
+BLOCK = 512 * 1024
+_AMPLE = 256 * 1024
+_MEMORY, _HALF = 0.2, 0.5
+_IDLE_S = 0.05
+_AT_ONCE_S = 0.001
+_WORTH, _BREAKS = 64 * 1024, 24
+"""So many answers in a row may deliver less than that: enough for one of this size that is cut at
+its half each time."""
+
+
+class _OthersError(Exception):
+    """The blob is not for this thread: another process brings it, or the engine has begun it."""
+
+
+class _EndedError(Exception):
+    """The transfer is over."""
+
+
+class News(NamedTuple):
+    """What a connection has to say; `fetched` with the blob that is here."""
+
+    events: tuple[Event, ...]
+    entry: Descriptor
+    fetched: Fetched | None = None
+
+
+class Failure(NamedTuple):
+    """A blob that did not come, and why; no error where all was ended."""
+
+    entry: Descriptor
+    error: Exception | None
+
+
+@dataclass(eq=False, slots=True)
+class Load:
+    """What all connections share.
+
+    Attributes:
+        reference: The model.
+        titles: What the blobs are called.
+        blobs: Where they go.
+        open_source: Gives each connection a source of its own.
+        throttle: Lets bytes through.
+        pending: Blobs that nobody has begun.
+        failed: Those that did not come; where there is one, no further one is begun.
+        taken: Those that another process brings.
+        news: For the thread that watches.
+        over: Set when a connection has ended, for the thread that watches.
+        changed: Notified when a blob has ended that others may wait for; guards what follows.
+        working: How many connections there are.
+        moving: Bytes of the blobs that are on their way.
+        ample: How often, of late, more was there to be read than was asked for: from 0 to 1.
+        stopped: Whether all is to end.
+    """
+
+    reference: Reference
+    titles: Mapping[Digest, str]
+    blobs: BlobStore
+    open_source: Callable[[], Source]
+    throttle: Throttle
+    pending: deque[Descriptor]
+    failed: list[Failure] = field(default_factory=list)
+    taken: list[Descriptor] = field(default_factory=list)
+    news: SimpleQueue[News] = field(default_factory=SimpleQueue)
+    over: Signal = field(default_factory=Signal)
+    changed: Condition = field(default_factory=Condition)
+    working: int = 0
+    moving: int = 0
+    ample: float = 1.0
+    stopped: bool = False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a blob to begin."""
+        return bool(self.pending) and not self.failed and not self.stopped
+
+    def begin(self) -> None:
+        """One connection more."""
+        with self.changed:
+            self.working += 1
+
+    def leave(self) -> None:
+        """One connection less."""
+        with self.changed:
+            self.working -= 1
+        self.over.set()
+
+    def stop(self) -> None:
+        """Ends all; no blob gets its name that is not whole by now."""
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+    def next(self) -> Descriptor | None:
+        """The next blob, which is on its way from now on; None where none is to be begun."""
+        with self.changed:
+            while self.has_more:
+                size = self.pending[0].size
+                if self.ample < _HALF or not self.moving or self.moving + size <= MOVING:
+                    self.moving += size
+                    return self.pending.popleft()
+                self.changed.wait(_IDLE_S)
+        return None
+
+    @property
+    def block(self) -> int:
+        """Bytes to read at once."""
+        return min(BLOCK, self.throttle.block or BLOCK)
+
+    def note_ready(self, ready: int, wanted: int) -> None:
+        """Account for the bytes that waited to be read, of those that were asked for."""
+        if wanted >= _AMPLE:
+            self.ample += _MEMORY * ((ready >= _AMPLE) - self.ample)
+
+    def end(self, entry: Descriptor, failure: Failure | None = None) -> None:
+        """A blob is not on its way any more."""
+        with self.changed:
+            self.moving -= entry.size
+            if failure is not None:
+                self.failed.append(failure)
+            self.changed.notify_all()
+
+
+class Carrier(Thread):
+    """One connection.
+
+    Attributes:
+        error: A bug, or why there is no source; None where it ended in peace.
+    """
+
+    def __init__(self, load: Load, number: int) -> None:
+        super().__init__(name=f"small-{number}", daemon=True)
+        self._load = load
+        self._view = memoryview(bytearray(BLOCK))
+        self._stream: BlobStream | None = None
+        self._events: list[Event] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Works until nothing is left."""
+        load = self._load
+        try:
+            with closing(load.open_source()) as source:
+                while (entry := load.next()) is not None:
+                    self._carry(source, entry)
+        except BaseException as exc:  # noqa: BLE001 - raised where the transfer is watched
+            self.error = exc
+        finally:
+            load.leave()
+
+    def abort(self) -> None:
+        """Breaks the connection off, from another thread."""
+        stream = self._stream
+        if stream is not None:
+            stream.abort()
+
+    def _carry(self, source: Source, entry: Descriptor) -> None:
+        load = self._load
+        self._events = []
+        failure: Failure | None = Failure(entry, None)
+        try:
+            with load.blobs.arrival(entry, _refuse, one_of_many=True) as arrival:
+                fetched = NOTHING if arrival is None else self._fill(source, entry, arrival)
+            digest = str(entry.digest)
+            if arrival is None:
+                self._events.append(Skipped(digest, entry.size, load.titles[entry.digest]))
+            else:
+                self._events.append(Verified(digest, entry.size))
+            load.news.put(News(tuple(self._events), entry, fetched))
+            failure = None
+        except _OthersError:
+            load.taken.append(entry)
+            failure = None
+        except (ModelRunnerError, OSError) as exc:
+            # the engine tries again, and says what is wrong
+            failure = Failure(entry, exc)
+        except _EndedError:
+            pass
+        finally:
+            load.end(entry, failure)
+
+    def _fill(self, source: Source, entry: Descriptor, arrival: Arrival) -> Fetched:
+        """Brings what is missing of a blob; whoever calls gives it its name."""
+        load, digest = self._load, str(entry.digest)
+        hashed = sha256()
+        resumed = reached = self._recover(entry, arrival, hashed)
+        self._events.append(Started(digest, entry.size, resumed, load.titles[entry.digest]))
+        origins: dict[str, int] = {}
+        failures, breaks = 0, 0
+        while reached < entry.size:
+            begun = reached
+            try:
+                with closing(self._blocks(source, entry, reached)) as blocks:
+                    for place, block in blocks:
+                        _write(arrival, block, reached)
+                        hashed.update(block)
+                        reached += len(block)
+                        origins[place] = origins.get(place, 0) + len(block)
+                        self._events.append(Advanced(digest, entry.size, reached))
+                        if reached < entry.size:
+                            self._tell(entry)
+                        load.throttle.take(len(block))
+            except InterruptedTransferError as exc:
+                came = reached - begun
+                failures = 1 if came else failures + 1
+                breaks = breaks + 1 if came < _WORTH else 0
+                if not came or breaks > _BREAKS:
+                    raise
+                # a server or a proxy that cuts answers: it delivers, so nothing is waited for
+                self._events.append(Retrying(digest, exc.message, failures, _AT_ONCE_S))
+        got = Digest(hashed.hexdigest())
+        if got != entry.digest:
+            raise DigestMismatchError(f"expected {entry.digest}, got {got}")
+        return Fetched(entry.size - resumed, resumed, origins)
+
+    def _recover(self, entry: Descriptor, arrival: Arrival, hashed: "hashlib._Hash") -> int:
+        """How much of a blob an earlier try has left at its front, which is hashed."""
+        there = os.fstat(arrival.file.fileno()).st_size
+        if not there:
+            return 0
+        if arrival.journal.exists():
+            # the engine has begun it, anywhere in the file
+            raise _EndedError
+        reached = 0
+        while reached < min(there, entry.size):
+            count = os.preadv(arrival.file.fileno(), [self._view], reached)
+            if not count:
+                break
+            hashed.update(self._view[:count])
+            reached += count
+        return reached
+
+    def _blocks(
+        self, source: Source, entry: Descriptor, offset: int
+    ) -> Generator[tuple[str, memoryview], None, None]:
+        """The blob from an offset on: the place that each block is from, and the block.
+
+        Raises:
+            InterruptedTransferError: It breaks off.
+        """
+        load = self._load
+        with source.open_blob(load.reference, entry, offset, entry.size) as stream:
+            self._stream = stream
+            try:
+                while offset < entry.size:
+                    if load.stopped:
+                        # whoever breaks connections off may have been here before the stream
+                        raise _EndedError
+                    view = self._view[: min(load.block, entry.size - offset)]
+                    load.note_ready(stream.waiting(), len(view))
+                    count = stream.readinto(view)
+                    if load.stopped:
+                        raise _EndedError
+                    if not count:
+                        raise InterruptedTransferError(
+                            f"connection lost: blob {entry.digest.short} stopped at {offset} of "
+                            f"{entry.size} bytes"
+                        )
+                    offset += count
+                    yield stream.place or source.name, view[:count]
+            finally:
+                self._stream = None
+
+    def _tell(self, entry: Descriptor) -> None:
+        """Says what there is to say before the blob is here."""
+        events, self._events = self._events, []
+        self._load.news.put(News(tuple(events), entry))
+
+
+def _refuse() -> None:
+    raise _OthersError
+
+
+def _write(arrival: Arrival, block: memoryview, offset: int) -> None:
+    with disk_errors(arrival.partial):
+        while block:
+            written = os.pwrite(arrival.file.fileno(), block, offset)
+            block, offset = block[written:], offset + written
