@@ -164,8 +164,20 @@ class Sink(Protocol):
         """Lets go of its connections."""
         ...
 
-    def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
-        """Sends the manifest under the reference's tag, or by digest."""
+    @property
+    def name(self) -> str:
+        """For people: which place this is."""
+        ...
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """The manifest that it has by now."""
+        ...
+
+    def push_manifest(self, reference: Reference, manifest: Manifest | Index) -> Digest | None:
+        """Sends the manifest under the reference's tag, or by digest.
+
+        Returns what it is listed as a referrer of, if it is.
+        """
         ...
 
 

@@ -5,12 +5,13 @@ A model is its full name: `/v2/ghcr.io/ai/x` is that of `ghcr.io`, and `/v2/ai/x
 containerd does, the path is one of that registry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from modelrunner.errors import InvalidReferenceError, MalformedManifestError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import (
     ANY_REPOSITORY,
     Reference,
@@ -18,6 +19,7 @@ from modelrunner.oci.reference import (
     parse_registry,
     split_name,
 )
+from modelrunner.oci.referrers import Referrer
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -48,29 +50,44 @@ class Repository:
         return self.path if self.registry is None else listed_name(self.registry, self.path)
 
     def tags(self) -> list[str]:
-        """All tags, sorted."""
-        return sorted(
-            {
-                reference.tag
-                for model in self.models
-                for reference in model.references
-                if self._names(reference) and reference.tag
-            }
-        )
+        """All tags, sorted; those of cosign's too, by which signatures are copied."""
+        names = {
+            reference.tag
+            for model in self.models
+            for reference in model.references
+            if self._names(reference) and reference.tag
+        }
+        return sorted(names.union(each.tag for each in self._referrers() if each.tag))
 
-    def manifest(self, name: str) -> StoredModel:
-        """The model that a tag or a digest names.
+    def manifest(self, name: str) -> Manifest:
+        """The manifest that a tag or a digest names: of a model, or of what refers to one.
 
         Raises:
             RefusalError: None.
         """
         for model in self.models:
             if name == str(model.digest):
-                return model
+                return model.manifest
             for reference in model.references:
                 if self._names(reference) and reference.tag == name:
-                    return model
+                    return model.manifest
+        for referrer in self._referrers():
+            if name in (str(referrer.digest), referrer.tag):
+                return referrer.manifest
         raise RefusalError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", f"manifest not found: {name}")
+
+    def referrers(self, digest: Digest) -> list[Referrer]:
+        """What refers to a manifest by its subject; nothing to one that is not here."""
+        return [
+            referrer
+            for model in self.models
+            if model.digest == digest
+            for referrer in model.referrers
+            if referrer.tag is None
+        ]
+
+    def _referrers(self) -> Iterator[Referrer]:
+        return (referrer for model in self.models for referrer in model.referrers)
 
     def _names(self, reference: Reference) -> bool:
         """Whether a tag of the reference is one here: a revision's is another model's."""
@@ -92,7 +109,7 @@ class Repository:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", exc.message) from exc
 
     def blob(self, name: str) -> Digest:
-        """The blob of this digest, where one of the models has it.
+        """The blob of this digest, where one of the models has it, or what refers to one.
 
         Raises:
             RefusalError: None has, or it is not a digest.
@@ -100,6 +117,9 @@ class Repository:
         digest = self.digest(name)
         for model in self.models:
             if any(blob.digest == digest for blob in model.manifest.blobs):
+                return digest
+        for referrer in self._referrers():
+            if any(blob.digest == digest for blob in referrer.manifest.blobs):
                 return digest
         raise unknown_blob(name)
 

@@ -2,7 +2,7 @@
 
 It answers what clients of the distribution specification ask when they pull: the version check,
 manifests by tag and digest, blobs with ranges, the tags of a repository, the catalog, what refers
-to a manifest (nothing does). Every repository of the store is served under its full name, and those
+to a manifest. Every repository of the store is served under its full name, and those
 of a registry under their own paths to clients that use this server as a mirror; see `repositories`.
 It only reads; whatever would write is refused.
 """
@@ -10,7 +10,7 @@ It only reads; whatever would write is refused.
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,8 @@ from modelrunner.errors import ModelRunnerError
 from modelrunner.net import host_in, http_url, is_loopback
 from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.referrers import Referrer, list_of
 from modelrunner.runtime.child.ports import cannot_listen
 from modelrunner.share.repositories import (
     RefusalError,
@@ -33,7 +35,7 @@ from modelrunner.share.repositories import (
     repository,
     unknown_blob,
 )
-from modelrunner.store.store import Store, StoredModel
+from modelrunner.store.store import Store
 
 _ROUTE = re.compile(
     r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<name>[^/]+)"
@@ -41,7 +43,6 @@ _ROUTE = re.compile(
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CHUNK = 1024 * 1024
-_NO_REFERRERS = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
 _log = logging.getLogger(__name__)
 
 
@@ -169,21 +170,30 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "blobs":
             self._send_blob(found.blob(name))
         elif kind == "referrers":
-            found.digest(name)
-            # nothing in a store refers to a manifest, and that is an answer too
-            self._send_json(_NO_REFERRERS, headers={"Content-Type": media_types.OCI_INDEX})
+            self._send_referrers(found.referrers(found.digest(name)), query)
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "UNSUPPORTED", "not found")
 
-    def _send_manifest(self, model: StoredModel) -> None:
-        raw = model.manifest.raw
+    def _send_referrers(
+        self, referrers: Sequence[Referrer], query: Mapping[str, list[str]]
+    ) -> None:
+        """An image index, also where nothing refers to the manifest."""
+        headers = {"Content-Type": media_types.OCI_INDEX}
+        wanted = query.get("artifactType")
+        if wanted is not None:
+            referrers = [each for each in referrers if each.artifact_type in wanted]
+            headers["OCI-Filters-Applied"] = "artifactType"
+        self._send_raw(list_of(each.to_dict() for each in referrers), HTTPStatus.OK, headers)
+
+    def _send_manifest(self, manifest: Manifest) -> None:
+        raw = manifest.raw
         self._head(
             HTTPStatus.OK,
             {
-                "Content-Type": model.manifest.media_type,
+                "Content-Type": manifest.media_type,
                 "Content-Length": str(len(raw)),
-                "Docker-Content-Digest": str(model.digest),
-                "ETag": f'"{model.digest}"',
+                "Docker-Content-Digest": str(manifest.digest),
+                "ETag": f'"{manifest.digest}"',
             },
         )
         if self.command != "HEAD":
@@ -269,9 +279,11 @@ class _Handler(BaseHTTPRequestHandler):
         status: HTTPStatus = HTTPStatus.OK,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        raw = json.dumps(value).encode()
-        sent = {"Content-Type": "application/json", "Content-Length": str(len(raw))}
-        self._head(status, {**sent, **(headers or {})})
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        self._send_raw(json.dumps(value).encode(), status, sent)
+
+    def _send_raw(self, raw: bytes, status: HTTPStatus, headers: Mapping[str, str]) -> None:
+        self._head(status, {**headers, "Content-Length": str(len(raw))})
         if self.command != "HEAD":
             self.wfile.write(raw)
 

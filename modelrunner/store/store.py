@@ -398,6 +398,14 @@ class Store:
                 return kept(self.blobs, entry.descriptor)
         return ()
 
+    def sound_referrers(self, digest: Digest) -> tuple[Referrer, ...]:
+        """What refers to a model and can be given to others: every blob of it is right."""
+        return tuple(
+            each
+            for each in self.referrers_of(digest)
+            if all(self.blobs.state(blob) == "good" for blob in each.manifest.blobs)
+        )
+
     def keep_referrers(self, digest: Digest, referrers: Sequence[Referrer]) -> None:
         """Keeps what refers to a model of the store with it, as far as its blobs are there.
 

@@ -201,7 +201,10 @@ class Registry(Origin):
             ("manifest", "PUT"): self._uploads.put_manifest,
         }
         if writer := writers.get((request.kind, request.method)):
-            return writer(request)
+            reply = writer(request)
+            if not self.referrers_supported:
+                reply.headers.pop("OCI-Subject", None)
+            return reply
         if request.kind == "upload":
             return self._uploads.proceed(request)
         repository = self.storage.repository(request.repository)

@@ -6,7 +6,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.operations.package.push import Pushed
 from modelrunner.store.store import StoredModel
 from modelrunner.transfer.limits import Limits
-from modelrunner.units import format_size
+from modelrunner.units import counted, format_size
 
 
 def push_model(
@@ -14,7 +14,10 @@ def push_model(
 ) -> Pushed:
     """Push a model under a name, with progress."""
     with progress(context.console, verb="pushing") as listener:
-        return context.workspace.pusher(name, "", listener, limits).push(model, name)
+        pushed = context.workspace.pusher(name, "", listener, limits).push(model, name)
+    for problem in () if pushed.referrers is None else pushed.referrers.problems:
+        context.console.warn(f"{name.short}: not all that refers to it was pushed: {problem}")
+    return pushed
 
 
 def pushed_to_dict(pushed: Pushed) -> dict[str, object]:
@@ -23,10 +26,19 @@ def pushed_to_dict(pushed: Pushed) -> dict[str, object]:
         "digest": pushed.digest,
         "uploaded_bytes": pushed.uploaded_bytes,
         "skipped_bytes": pushed.skipped_bytes,
+        **_referrers(pushed),
     }
+
+
+def _referrers(pushed: Pushed) -> dict[str, object]:
+    found = pushed.referrers
+    if found is None:
+        return {}
+    return {"referrers": {"pushed": found.count, "problems": list(found.problems)}}
 
 
 def pushed_line(name: Reference, pushed: Pushed) -> str:
     """Return what was pushed as a line."""
     sent, there = format_size(pushed.uploaded_bytes), format_size(pushed.skipped_bytes)
-    return f"{name.short}: {pushed.digest} ({sent} uploaded, {there} skipped)"
+    also = "" if pushed.referrers is None else f", {counted(pushed.referrers.count, 'referrer')}"
+    return f"{name.short}: {pushed.digest} ({sent} uploaded, {there} skipped{also})"

@@ -22,7 +22,7 @@ from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
-from modelrunner.oci.referrers import Referrer, kept_list
+from modelrunner.oci.referrers import kept_list
 from modelrunner.operations.archive.contents import Contents
 from modelrunner.operations.archive.output import Output
 from modelrunner.operations.disk_space import require_room
@@ -90,7 +90,7 @@ class Archive:
         self._lists: dict[Digest, bytes] = {}
         for one in chosen:
             manifests[one.model.digest] = _plain(one.model.descriptor)
-            found = _referrers(store, one.model)
+            found = store.sound_referrers(one.model.digest)
             listed = None
             if found:
                 raw = kept_list(found)
@@ -231,15 +231,6 @@ def _plain(descriptor: Descriptor) -> Descriptor:
 
 def _listed(raw: bytes) -> Descriptor:
     return Descriptor(media_types.OCI_INDEX, Digest.of(raw), len(raw))
-
-
-def _referrers(store: Store, model: StoredModel) -> list[Referrer]:
-    """What refers to a model and is as it should be: the model is saved without the rest."""
-    return [
-        each
-        for each in store.referrers_of(model.digest)
-        if all(store.blobs.state(blob) == "good" for blob in each.manifest.blobs)
-    ]
 
 
 def _entry(model: StoredModel, name: Reference | None, listed: Digest | None) -> Descriptor:

@@ -1,7 +1,7 @@
 """Push: a stored model to a registry. What already exists is not sent again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock, Thread
 
 from modelrunner.errors import (
@@ -25,6 +25,8 @@ from modelrunner.events import (
 from modelrunner.events import Event as PushEvent
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.reference import Reference, match_id
+from modelrunner.oci.referrers import Referrer
+from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import Outflow, Sink
 from modelrunner.store.store import Store, StoredModel, missing
@@ -59,12 +61,16 @@ def to_push(store: Store, text: str) -> tuple[StoredModel, Reference]:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push came to; bytes that went over the network."""
+    """What a push came to; bytes that went over the network.
+
+    `referrers` is what became of that which refers to the model; None where nothing does.
+    """
 
     reference: Reference
     digest: str
     uploaded_bytes: int
     skipped_bytes: int
+    referrers: PushedReferrers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Pusher:
     limits: Limits = field(default_factory=Limits)
 
     def push(self, model: StoredModel, reference: Reference) -> Pushed:
-        """Sends a model: blobs first, the manifest last.
+        """Sends a model: blobs first, then what refers to it, the name last.
 
         Raises:
             CorruptStoreError: A blob of the model is missing or damaged here.
@@ -98,8 +104,14 @@ class Pusher:
             if self.store.blobs.state(blob) != "good":
                 raise missing(model, blob)
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
+        referrers = self.store.sound_referrers(model.digest)
+        kept: PushedReferrers | None = None
+        siblings = _siblings(model, reference)
         try:
-            uploaded = _Blobs(self, model, reference).push()
+            uploaded = _Blobs(self, blobs, siblings, reference).push()
+            if referrers:
+                # who sees the name sees the signatures too
+                kept = self._push_referrers(model, reference, siblings, referrers)
             self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
         except UnauthorizedError as exc:
             raise UnauthorizedError(
@@ -110,7 +122,24 @@ class Pusher:
             ) from exc
         self.store.note_published(model)
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
-        return Pushed(reference, str(manifest.digest), uploaded, manifest.total_bytes - uploaded)
+        skipped = manifest.total_bytes - uploaded
+        return Pushed(reference, str(manifest.digest), uploaded, skipped, kept)
+
+    def _push_referrers(
+        self,
+        model: StoredModel,
+        reference: Reference,
+        siblings: Sequence[Reference],
+        referrers: Sequence[Referrer],
+    ) -> PushedReferrers:
+        manifest = model.manifest
+        pinned = replace(reference, tag=None, digest=manifest.digest)
+        self.backoff.run(lambda: self.sink.push_manifest(pinned, manifest))
+        blobs = {blob.digest: blob for each in referrers for blob in each.manifest.blobs}
+        # what is reported of a push is the model
+        silent = replace(self, listener=ignore)
+        _Blobs(silent, tuple(blobs.values()), siblings, reference).push()
+        return ReferrerPusher(self.sink, reference, model.digest, self.backoff).push(referrers)
 
 
 class _StoppedError(Exception):
@@ -120,16 +149,22 @@ class _StoppedError(Exception):
 class _Blobs:
     """The blobs of one push, on several connections."""
 
-    def __init__(self, pusher: Pusher, model: StoredModel, reference: Reference) -> None:
+    def __init__(
+        self,
+        pusher: Pusher,
+        blobs: Sequence[Descriptor],
+        siblings: Sequence[Reference],
+        reference: Reference,
+    ) -> None:
         self._store = pusher.store
         self._sink = pusher.sink
         self._listener = pusher.listener
         self._backoff = pusher.backoff
         self._throttle = Throttle(pusher.limits.rate)
         self._reference = reference
-        self._siblings = _siblings(model, reference)
+        self._siblings = siblings
         # the largest first, so that none of them is what all wait for at the end
-        self._left = sorted(model.manifest.blobs, key=lambda blob: blob.size)
+        self._left = sorted(blobs, key=lambda blob: blob.size)
         self._connections = min(pusher.limits.connections or CONNECTIONS, len(self._left))
         self._lock = Lock()
         self._telling = Lock()

@@ -8,7 +8,7 @@ from modelrunner.disk.inside import open_content
 from modelrunner.errors import RegistryAnswerError, RequestTooLargeError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.connections import Content
 from modelrunner.registry.http.file_body import FileBody
@@ -71,14 +71,17 @@ class OciSink(OciRegistry):
         what = f"{reference.short}: blob {descriptor.digest.short}"
         return Upload(self._uploads(reference, what), self.found, descriptor, path)
 
-    def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
-        """Uploads a manifest under the reference's tag.
+    def push_manifest(self, reference: Reference, manifest: Manifest | Index) -> Digest | None:
+        """Uploads a manifest under the reference's tag, or by its digest where it has none.
+
+        Returns:
+            The manifest among whose referrers the registry lists it; None where it does not.
 
         Raises:
             AccessError, TransferError: The registry does not take it.
         """
         uploads = self._uploads(reference, reference.short)
-        uploads.put_manifest(manifest, reference.tag or str(manifest.digest))
+        return uploads.put_manifest(manifest, reference.tag or str(manifest.digest))
 
     def _uploads(self, reference: Reference, what: str, more_scope: str = "") -> Uploads:
         return Uploads(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit, urlunsplit
 
-from modelrunner.errors import ModelRunnerError, RegistryAnswerError
+from modelrunner.errors import MalformedManifestError, ModelRunnerError, RegistryAnswerError
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.registry.http.connections import Content, Response
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing
@@ -121,12 +121,21 @@ class Uploads:
         with self._send("PUT", _with_digest(session.url, digest), content, headers) as response:
             self._expect(response, HTTPStatus.CREATED)
 
-    def put_manifest(self, manifest: Manifest, name: str) -> None:
-        """Upload a manifest under a tag or its digest, byte by byte as it is."""
+    def put_manifest(self, manifest: Manifest | Index, name: str) -> Digest | None:
+        """Upload a manifest under a tag or its digest, byte by byte as it is.
+
+        Returns:
+            The manifest among whose referrers the registry lists it; None where it does not.
+        """
         headers = {"Content-Type": manifest.media_type}
         url = f"{self._base}/manifests/{name}"
         with self._send("PUT", url, manifest.raw, headers) as response:
             self._expect(response, HTTPStatus.CREATED)
+            subject = response.headers.get("OCI-Subject")
+        try:
+            return None if subject is None else Digest.parse(subject.strip())
+        except MalformedManifestError:
+            return None
 
     def _send(
         self,
