@@ -19,8 +19,8 @@ from modelrunner.errors import DigestMismatchError, UsageError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import BlobStore
-from modelrunner.store.hashing import SideHash
-from modelrunner.store.stamps import CHUNK, hash_file, look
+from modelrunner.store.hashing import SideHash, buffers
+from modelrunner.store.stamps import hash_file, look
 
 Way = Literal["auto", "link", "copy"]
 """`auto` shares blocks, else links, else copies; `link` links or fails; a `copy` may be changed."""
@@ -101,19 +101,19 @@ def take(
 
 def _copy(path: Path, target: Path, on_bytes: Callable[[int], None]) -> Digest:
     """Copy a file, and hash on another core what is written; the digest of the copy."""
-    hasher, buffer = SideHash(), memoryview(bytearray(CHUNK))
+    hasher, room = SideHash(), buffers()
     with (
         disk_errors(path),
         disk_errors(target),
         open_content(path) as source,
         open_inside(target, "new") as file,
     ):
-        while count := source.readinto(buffer):
+        while count := source.readinto(buffer := next(room)):
             piece = buffer[:count]
             # each byte is read once: what the digest is of is what was written
-            with hasher.beside(piece):
-                while piece:
-                    piece = piece[file.write(piece) :]
+            hasher.add(piece)
+            while piece:
+                piece = piece[file.write(piece) :]
             on_bytes(count)
         flush(file.fileno())
         make_read_only(file, target)

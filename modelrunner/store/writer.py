@@ -39,7 +39,8 @@ class BlobWriter:
             count = self._file.readinto(buffer)  # type: ignore[attr-defined]
             if not count:
                 break
-            self._hash.update(view[:count])
+            self._hash.add(view[:count])
+            self._hash.settle()
             self.offset += count
 
     def resume_at(self, offset: int) -> None:
@@ -76,15 +77,15 @@ class BlobWriter:
         with disk_errors(self._path):
             view, written = memoryview(chunk), 0
             try:
-                with self._hash.beside(view):
-                    while written < len(view):
-                        written += self._file.write(view[written:])
-            except BaseException:
-                # unbuffered: what a full disk took is counted, hashed and kept
-                self._hash.update(view[:written])
-                raise
+                while written < len(view):
+                    written += self._file.write(view[written:])
             finally:
+                # unbuffered: what a full disk took is counted, hashed and kept
+                self._hash.add(view[:written])
                 self.offset += written
+                if not isinstance(chunk, bytes):
+                    # the caller may fill it again
+                    self._hash.settle()
 
     def check(self) -> None:
         """Compares size and digest with the descriptor.

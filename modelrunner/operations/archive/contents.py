@@ -10,8 +10,8 @@ from modelrunner.errors import CorruptStoreError
 from modelrunner.events import Advanced, Listener, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
-from modelrunner.store.hashing import SideHash
-from modelrunner.store.stamps import CHUNK, remove_stamp
+from modelrunner.store.hashing import PIECE, SideHash, buffers
+from modelrunner.store.stamps import remove_stamp
 from modelrunner.store.store import Store, StoredModel, missing
 
 
@@ -40,7 +40,9 @@ class Contents:
             raise self._lost(blob)
 
     def read(self, blob: Descriptor, listener: Listener = ignore) -> Iterator[memoryview]:
-        """Yield a blob's bytes, exactly as many as promised; each piece is valid until the next.
+        """Yield a blob's bytes, exactly as many as promised.
+
+        A piece stays as it is until `PENDING` more have come, see `SideHash`.
 
         Raises:
             CorruptStoreError: It is missing or damaged.
@@ -50,15 +52,14 @@ class Contents:
         with self._reading(blob):
             file = open_content(self.store.blobs.path(blob.digest))
         with file:
-            buffer = memoryview(bytearray(CHUNK))
-            while True:
+            for buffer in buffers(min(PIECE, blob.size)):
                 with self._reading(blob):
                     count = file.readinto(buffer[: blob.size - done])
                 if not count:
                     break
                 done += count
-                with hasher.beside(buffer[:count]):
-                    yield buffer[:count]
+                hasher.add(buffer[:count])
+                yield buffer[:count]
                 listener(Advanced(str(blob.digest), blob.size, done))
         if done != blob.size or hasher.hexdigest() != blob.digest.hex:
             # the next look at it shall not trust what is noted

@@ -29,13 +29,13 @@ class Output:
         self.paths: tuple[Path, ...] = ()
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Appends bytes.
+        """Appends bytes, which stay as they are until `PENDING` more pieces have come.
 
         Raises:
             DiskFullError, UsageError: They cannot be written.
         """
-        with self._hash.beside(chunk):
-            self._put(memoryview(chunk))
+        self._hash.add(chunk)
+        self._put(memoryview(chunk))
         self.size += len(chunk)
 
     @property

@@ -20,7 +20,9 @@ from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.output import part
 from modelrunner.text import os_hint, os_reason
 
-_BUFFER = 1024 * 1024
+_BUFFER = 64 * 1024
+"""Much less than what is read at once: that goes past it, and is copied once."""
+
 _NUMBERED = re.compile(r"\.[0-9]{3}")
 _GZIP = b"\x1f\x8b"
 _PACKED = {
