@@ -8,6 +8,7 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -59,6 +60,8 @@ def tar_of(items: Sequence[Item]) -> bytes:
     return buffer.getvalue()
 
 
+# an image is asked for its blobs by its manifest, by an index, and by what a registry has of it
+@lru_cache(maxsize=8)
 def packed(tar: bytes, how: Packed = "gzip") -> bytes:
     """The blob of a layer."""
     if how == "gzip":

@@ -1,5 +1,6 @@
 """Images of a runtime for a registry: one whose server is a shell script, and one that is real."""
 
+import functools
 import io
 import re
 import shutil
@@ -55,17 +56,22 @@ def shell_image(
         f'case "$1" in\n--version) echo "version: 0.7.0 (build {build[1:]}, commit x)";;\n'
         f'--list-devices) echo "Available devices:"\n{lines};;\n*) exit 3;;\nesac\n'
     )
-    shell = Path(shutil.which("sh") or "/bin/sh").resolve()
-    said = subprocess.run(["ldd", str(shell)], capture_output=True, text=True, check=True).stdout
-    files = [Path("/bin/sh"), *map(Path, _LIBRARY.findall(said))]
-    system = [Item(str(path), path.resolve().read_bytes(), mode=0o755) for path in files]
     server = [Item("app/llama-server", program.encode(), mode=0o4755), *extra]
     return Image(
-        [tar_of(system), tar_of(server)],
+        [_shell(), tar_of(server)],
         platform=platform(),
         config={"Env": _ENVIRON, "Entrypoint": ["/app/llama-server"]},
         annotations={"org.opencontainers.image.version": build},
     )
+
+
+@functools.cache
+def _shell() -> bytes:
+    """A layer with this machine's shell, and the libraries that it needs."""
+    shell = Path(shutil.which("sh") or "/bin/sh").resolve()
+    said = subprocess.run(["ldd", str(shell)], capture_output=True, text=True, check=True).stdout
+    files = [Path("/bin/sh"), *map(Path, _LIBRARY.findall(said))]
+    return tar_of([Item(str(path), path.resolve().read_bytes(), mode=0o755) for path in files])
 
 
 def artifact_of(*images: Image) -> Artifact:
