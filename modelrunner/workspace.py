@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
+    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from modelrunner.operations.lock.lock import Locker
     from modelrunner.operations.package.push import Pusher
     from modelrunner.operations.pull.fit import Fitted, Fitting
+    from modelrunner.operations.pull.keeping import Keeping
     from modelrunner.operations.pull.locked import LockedPuller
     from modelrunner.operations.pull.outcome import Outcome
     from modelrunner.operations.pull.pull import Puller
-    from modelrunner.operations.pull.referrers import Keeping, ReferrerChoice
     from modelrunner.operations.runtimes.install import Installer
     from modelrunner.operations.runtimes.locked import RuntimePuller
     from modelrunner.operations.trust.gate import Guard
@@ -95,7 +96,7 @@ class Workspace:
     def registries(self) -> "Registries":
         """Every registry, and the mirrors before them."""
         from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.huggingface.api import HubAccess
+        from modelrunner.registry.huggingface.access import HubAccess
         from modelrunner.registry.registries import Registries
 
         settings = self.settings
@@ -358,7 +359,7 @@ class Workspace:
     def _keeping(self, referrers: "ReferrerChoice | None") -> "Keeping | None":
         if self.offline or referrers == "none":
             return None
-        from modelrunner.operations.pull.referrers import DEFAULT, Keeping
+        from modelrunner.operations.pull.keeping import DEFAULT, Keeping
 
         def ask(reference: "Reference", allowance: "Allowance") -> "Sequence[ReferrerPlace]":
             return self.registries.referrers_of(reference, allowance)

@@ -9,13 +9,16 @@ those that have no subject by their tags.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from modelrunner.errors import MalformedManifestError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest, parse_json
+
+ReferrerChoice = Literal["all", "signatures", "none"]
+"""What of all that refers to a manifest is wanted."""
 
 SIGNATURE_SUFFIXES = (".sig", ".att")
 """Of the tags under which cosign keeps signatures, and attestations."""

@@ -4,21 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from modelrunner.errors import ModelNotFoundError, UnsupportedArtifactError
 from modelrunner.oci.hub_address import reference_at
 from modelrunner.oci.reference import ANY_REPOSITORY, HUGGING_FACE, Reference
 from modelrunner.registry.credentials import Credential, Credentials, OneCredential
-from modelrunner.registry.fallback import FallbackSource, ManySources, MirroredSource
 from modelrunner.registry.http.endpoint import Endpoint, Guess
 from modelrunner.registry.http.retry import NO_RETRY, Backoff
 from modelrunner.registry.http.tokens import Headers
-from modelrunner.registry.huggingface.api import HubAccess, HubApi
-from modelrunner.registry.huggingface.source import HuggingFaceHub, Listings
-from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace, ReferrerSource, within
+from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.oci.sink import OciSink
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.registry.source import Source
+
+# late imports: most models are at one registry, and nobody else is asked
+if TYPE_CHECKING:
+    from modelrunner.registry.fallback import FallbackSource
+    from modelrunner.registry.huggingface.source import Listings
+    from modelrunner.registry.oci.referrers import Allowance, ReferrerPlace
 
 
 class LanStores:
@@ -56,7 +60,7 @@ class Registries:
     hub: HubAccess = field(default_factory=HubAccess)
     known: dict[str, Headers] = field(default_factory=dict, repr=False)
     guesses: dict[str, Guess] = field(default_factory=dict, repr=False)
-    listings: Listings = field(default_factory=dict, repr=False)
+    listings: "Listings" = field(default_factory=dict, repr=False)
     lan_stores: LanStores | None = None
     also: Sequence[str] = ()
 
@@ -80,18 +84,24 @@ class Registries:
         main = self._main(reference)
         if self.lan_stores is None and not self.also:
             return main
+        from modelrunner.registry.fallback import ManySources
+
         return ManySources(main, self._near, [self._other(text) for text in self.also])
 
-    def _near(self) -> list[FallbackSource]:
+    def _near(self) -> "list[FallbackSource]":
         found = () if self.lan_stores is None else self.lan_stores.found
         return [self._neighbour(authority) for authority in found]
 
-    def _neighbour(self, authority: str) -> FallbackSource:
+    def _neighbour(self, authority: str) -> "FallbackSource":
+        from modelrunner.registry.fallback import FallbackSource
+
         endpoint, reference = _neighbour(authority)
         patience = replace(self.backoff, attempts=1)
         return FallbackSource(self._open(endpoint, patience), reference)
 
-    def _other(self, text: str) -> FallbackSource:
+    def _other(self, text: str) -> "FallbackSource":
+        from modelrunner.registry.fallback import FallbackSource
+
         if text.startswith(("http://", "https://")) and reference_at(text) is None:
             endpoint = Endpoint.of_mirror(
                 text, text, registries=self.registries, ca_file=self.ca_file
@@ -105,11 +115,16 @@ class Registries:
     def _main(self, reference: Reference) -> Source:
         _refuse_local(reference)
         if reference.registry == HUGGING_FACE:
+            from modelrunner.registry.huggingface.api import HubApi
+            from modelrunner.registry.huggingface.source import HuggingFaceHub
+
             return HuggingFaceHub(HubApi(self.hub, self.backoff, self.ca_file), self.listings)
         registry = self.sink_for(reference)
         mirrors = self.mirrors_of(reference.registry)
         if not mirrors:
             return registry
+        from modelrunner.registry.fallback import MirroredSource
+
         # where there are several places to ask, none is worth a long wait
         patience = replace(self.backoff, attempts=min(2, self.backoff.attempts))
         return MirroredSource(
@@ -132,8 +147,8 @@ class Registries:
         return self._open(self.endpoint_of(reference.registry))
 
     def referrers_of(
-        self, reference: Reference, allowance: Allowance | None = None
-    ) -> Sequence[ReferrerPlace]:
+        self, reference: Reference, allowance: "Allowance | None" = None
+    ) -> "Sequence[ReferrerPlace]":
         """Who may keep signatures of a model: mirrors, its registry, and who else has content.
 
         A signature proves itself, wherever it is kept.
@@ -151,6 +166,8 @@ class Registries:
             raise UnsupportedArtifactError(
                 f"{reference.short}: signatures are not supported on the Hugging Face Hub"
             )
+        from modelrunner.registry.oci.referrers import Allowance, within
+
         own, mirrors = self.endpoint_of(reference.registry), self.mirrors_of(reference.registry)
         others = [place for text in self.also if (place := self._also_referrers(text))]
         near = () if self.lan_stores is None else self.lan_stores.found
@@ -179,8 +196,10 @@ class Registries:
         return self.endpoint_of(reference.registry), reference
 
     def _referrers(
-        self, endpoint: Endpoint, reference: Reference, backoff: Backoff, allowance: Allowance
-    ) -> ReferrerPlace:
+        self, endpoint: Endpoint, reference: Reference, backoff: Backoff, allowance: "Allowance"
+    ) -> "ReferrerPlace":
+        from modelrunner.registry.oci.referrers import ReferrerPlace, ReferrerSource
+
         source = ReferrerSource(
             endpoint,
             self.credentials,

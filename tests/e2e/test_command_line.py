@@ -612,9 +612,19 @@ def test_a_pull_by_digest_of_what_is_here_loads_nothing_that_fetches(
     pinned = f"{named.rpartition(':')[0]}@{model['id']}"
     unneeded = {"registry.http", "registry.huggingface", "transfer.fetch", "transfer.engine"}
     unneeded |= {"operations.package", "other_stores", *TO_ESTIMATE} - {"runtime.base"}
-    loaded = packages(imported(cli, ["pull", pinned]))
-    assert "operations.pull" in loaded
-    assert unneeded & loaded == set()
+    modules = imported(cli, ["pull", pinned])
+    assert "operations.pull" in packages(modules)
+    assert unneeded & packages(modules) == set()
+    assert {"ssl", "socket", "http.client", "email"} & modules == set()
+
+
+@pytest.mark.parametrize("command", ["pull", "push"])
+def test_who_speaks_to_one_registry_loads_nothing_of_other_sources(
+    cli: CommandLine, named: str, command: str
+) -> None:
+    loaded = imported(cli, [command, named])
+    others = ("huggingface.api", "huggingface.source", "fallback", "oci.referrers", "lan")
+    assert {f"modelrunner.registry.{name}" for name in others} & loaded == set()
 
 
 @pytest.mark.skipif(may_have_gpu(), reason="where a GPU may be, a runtime is asked for it")

@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from modelrunner.events import Event
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.referrers import ReferrerChoice
 from modelrunner.operations.package.push import Pushed, Pusher
+from modelrunner.operations.pull.keeping import Keeping
 from modelrunner.operations.pull.outcome import Pulled
 from modelrunner.operations.pull.pull import Puller
-from modelrunner.operations.pull.referrers import Keeping, ReferrerChoice
 from modelrunner.registry.credentials import DockerCredentials
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.oci.referrers import Allowance

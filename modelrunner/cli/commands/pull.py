@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelrunner.cli.github import Actions
     from modelrunner.lockfile.project import Project
     from modelrunner.oci.reference import Reference
-    from modelrunner.operations.pull.referrers import ReferrerChoice
+    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.transfer.limits import Limits
 
 
@@ -176,7 +176,7 @@ def _wanted(text: str | None, context: Context, *, frozen: bool) -> "ReferrerCho
     if text is None:
         return None
     # few say it
-    from modelrunner.operations.pull.referrers import ReferrerChoice
+    from modelrunner.oci.referrers import ReferrerChoice
 
     if text not in get_args(ReferrerChoice):
         raise UsageError(

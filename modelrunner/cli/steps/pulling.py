@@ -23,8 +23,8 @@ from modelrunner.units import format_size
 
 if TYPE_CHECKING:
     from modelrunner.lockfile.project import Project
+    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.operations.pull.fit import Fitting
-    from modelrunner.operations.pull.referrers import ReferrerChoice
     from modelrunner.operations.runtimes.locked import RuntimePulled
 
 

@@ -32,7 +32,8 @@ from modelrunner.transfer.budget import Budget
 
 # late imports: most pulls find that everything is here
 if TYPE_CHECKING:
-    from modelrunner.operations.pull.referrers import Keeping, ReferrersKept
+    from modelrunner.operations.pull.keeping import Keeping
+    from modelrunner.operations.pull.referrers import ReferrersKept
     from modelrunner.registry.http.retry import Backoff
     from modelrunner.transfer.fetch import Fetcher
     from modelrunner.transfer.fetched import Fetched

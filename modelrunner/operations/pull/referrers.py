@@ -9,20 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock, Thread
-from typing import Literal
 
 from modelrunner.errors import DeadlineError, ModelRunnerError, UnsupportedArtifactError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.oci.referrers import Referrer, likeness, refers_to
+from modelrunner.oci.referrers import Referrer, ReferrerChoice, likeness, refers_to
 from modelrunner.registry.oci.referrers import Allowance, NotLookedAt, ReferrerPlace
 from modelrunner.store.store import Store
-
-ReferrerChoice = Literal["all", "signatures", "none"]
-"""What of all that refers to a model is kept."""
-
-DEFAULT: ReferrerChoice = "signatures"
 
 _PATIENCE_S = 1.0
 """Time after the limit in which a request may end by itself."""
@@ -58,46 +52,11 @@ class ReferrersKept:
         }
 
 
-def _allowance_for(wanted: ReferrerChoice) -> Allowance:
+def allowance_for(wanted: ReferrerChoice) -> Allowance:
     """How much may be spent on what nobody has to wait for, or on all of it where that was said."""
     if wanted == "all":
         return Allowance(size=1024 * 1024 * 1024, seconds=120.0)
     return Allowance(size=16 * 1024 * 1024, seconds=10.0)
-
-
-Ask = Callable[[Reference, Allowance], Sequence[ReferrerPlace]]
-"""Opens the places that may keep what refers to a model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What a pull keeps of that which refers to its models.
-
-    Attributes:
-        ask: Opens who may have it.
-        wanted: What of it is kept.
-        insists: Whether it is asked for where the model is in the store already.
-        allowance: Makes the limits for one model.
-    """
-
-    ask: Ask
-    wanted: ReferrerChoice = DEFAULT
-    insists: bool = False
-    allowance: Callable[[ReferrerChoice], Allowance] = _allowance_for
-
-    def begin(self, store: Store, reference: Reference, digest: Digest) -> "ReferrerFetch":
-        """Begin to fetch what refers to a model, in a thread of its own."""
-        fetch = ReferrerFetch(
-            store,
-            self.ask,
-            reference,
-            digest,
-            self.wanted,
-            self.allowance(self.wanted),
-            is_asked_for=self.insists,
-        )
-        fetch.start()
-        return fetch
 
 
 @dataclass
@@ -115,7 +74,7 @@ class ReferrerFetch:
     """
 
     store: Store
-    ask: Ask
+    ask: Callable[[Reference, Allowance], Sequence[ReferrerPlace]]
     reference: Reference
     digest: Digest
     wanted: ReferrerChoice

@@ -39,6 +39,7 @@ from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, next_link, rate_limited
 from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.settings import HUB_ENDPOINT
 from modelrunner.text import mask, sanitize_line
 from modelrunner.wire import LARGEST, parse_json
@@ -179,15 +180,6 @@ def _not_there(
 
 _LISTING_LIMIT = 16 * 1024 * 1024
 _MOST_PAGES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class HubAccess:
-    """Where the Hub is, the token that it is shown, and the variable that forbids to ask it."""
-
-    endpoint: str = HUB_ENDPOINT
-    token: str | None = field(default=None, repr=False)
-    offline: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
