@@ -25,6 +25,14 @@ SIGNATURE_SUFFIXES = (".sig", ".att")
 
 SUFFIXES = (*SIGNATURE_SUFFIXES, ".sbom")
 
+_KINDS = (
+    (("spdx", "cyclonedx", "syft", "sbom"), "SBOM"),
+    (("in-toto", "dsse", "attestation"), "attestation"),
+    (("sigstore.bundle", "signature", "simplesigning", "cosign.artifact.sig"), "signature"),
+    (("license",), "license"),
+    (("modelcard", "model-card"), "card"),
+)
+"""For people: what a type is, by words in it."""
 _SIGNING = ("sigstore", "cosign", "signature", "simplesigning", "dsse", "in-toto")
 # some tools give no type, and others that of an empty or an image's config
 _SILENT = ("", media_types.OCI_EMPTY, media_types.OCI_IMAGE_CONFIG)
@@ -65,6 +73,30 @@ class Referrer:
     def size(self) -> int:
         """The bytes of its manifest and blobs."""
         return len(self.manifest.raw) + self.manifest.total_bytes
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people: a word, or its type where there is none."""
+        if self.tag is not None:
+            suffix = self.tag.rpartition(".")[2]
+            return {"sig": "signature", "att": "attestation", "sbom": "SBOM"}.get(suffix, suffix)
+        # those that give no type are known by what they hold
+        types = [self.artifact_type, *(layer.media_type for layer in self.manifest.layers)]
+        for text in types:
+            for words, kind in _KINDS:
+                if any(word in text.lower() for word in words):
+                    return kind
+        return self.artifact_type
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of it, as JSON has it."""
+        return {
+            "digest": str(self.digest),
+            "kind": self.kind,
+            "artifact_type": self.artifact_type,
+            "tag": self.tag,
+            "size_bytes": self.size,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in a list of referrers, as the distribution specification has it."""

@@ -35,6 +35,7 @@ _NO_ARTIFACT: dict[str, object] = {
     "config_gguf": {},
     "packaged": {},
     "packaged_ignored": [],
+    "referrers": [],
 }
 """What a file has not."""
 
@@ -54,6 +55,7 @@ def inspect_stored(store: Store, model: StoredModel, card: Card | None = None) -
     else:
         good = (store.blobs.state(blob) == "good" for blob in model.manifest.blobs)
         value["blobs_good"] = all(good)
+        value["referrers"] = [referrer.facts() for referrer in model.referrers]
     names = [reference.short for reference in model.references]
     value |= _header(lambda: headers.of_stored(model), variant_of(card, names), model)
     return value

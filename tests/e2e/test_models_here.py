@@ -116,7 +116,7 @@ def test_inspect_knows_everything(cli: CommandLine, pulled: str, tiny: Artifact)
         *("id", "references", "family", "format", "architecture", "parameters", "quantization"),
         *("context_length", "size_bytes", "created", "path", "manifest", "config_digest"),
         *("config_media_type", "layers", "config_gguf", "packaged", "packaged_ignored"),
-        *("blobs_good", "gguf"),
+        *("blobs_good", "referrers", "gguf"),
         *("sampling", "capabilities", "configuration"),
     ]
     assert found["blobs_good"] is True

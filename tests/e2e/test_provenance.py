@@ -574,3 +574,53 @@ def test_a_choice_that_cannot_be_followed_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "hint: " in done.stderr
+
+
+def test_what_is_kept_is_listed_counted_and_removed_with_the_model(
+    cli: CommandLine, registry: Registry, model, name, signer
+) -> None:
+    parts = signature_artifact(b'{"a": 1}', "application/spdx+json", model)
+    bundled, tagged = bundle(signer, model), simple_signature(signer, model.digest)
+    keep(registry, model, (bundled, None))
+    keep(registry, model, (tagged, ".sig"))
+    keep(registry, model, (parts, None))
+    assert cli("pull", name, "--referrers", "all").returncode == 0
+    (row,) = json.loads(cli("list", "--referrers", "--json").stdout)
+    assert sorted((entry["kind"], entry["tag"]) for entry in row["referrers"] if entry["tag"]) == [
+        ("signature", tag_of(model, ".sig"))
+    ]
+    assert {
+        "digest": parts.digest,
+        "kind": "SBOM",
+        "artifact_type": "application/spdx+json",
+        "tag": None,
+        "size_bytes": len(parts.manifest) + parts.size,
+    } in row["referrers"]
+    assert json.loads(cli("inspect", name).stdout)["referrers"] == row["referrers"]
+    heading, line = cli("list", "--referrers").stdout.splitlines()
+    assert heading.split()[-1] == "REFERRERS"
+    assert set(line[heading.index("REFERRERS") :].split(", ")) == {"signature x2", "SBOM"}
+    assert "referrers" not in json.loads(cli("list", "--json").stdout)[0]
+    # counted, verified, left alone by prune, and gone with the model
+    kinds = {entry["type"]: entry for entry in json.loads(cli("df", "--json").stdout)["types"]}
+    assert kinds["Referrers"]["count"] == 3
+    assert json.loads(cli("prune", "--json").stdout)["freed_bytes"] == 0
+    artifacts = (model, bundled, tagged, parts)
+    blobs = {digest for each in artifacts for digest in (each.digest, *each.blobs)}
+    done = cli("verify", "--deep", name, "--json")
+    # and the list of them
+    assert json.loads(done.stdout)["blobs"] == len(blobs) + 1
+    assert cli("rm", name).returncode == 0
+    assert list((cli.home / "store/v1/blobs/sha256").iterdir()) == []
+
+
+def test_a_type_that_a_stranger_made_up_reaches_no_terminal(
+    cli: CommandLine, registry: Registry, model, name
+) -> None:
+    kind = "application/x\x1b]0;title\x07\nforged  row"
+    keep(registry, model, (signature_artifact(b"{}", kind, model), None))
+    assert cli("pull", name, "--referrers", "all").returncode == 0
+    listed = cli("list", "--referrers").stdout
+    assert len(listed.splitlines()) == 2
+    assert "\x1b" not in listed
+    assert "\x1b" not in cli("inspect", name).stdout

@@ -1,11 +1,13 @@
 """`modelrunner list`."""
 
+from collections import Counter
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.views.age import age
-from modelrunner.operations.model.rows import Row, rows, with_capabilities
+from modelrunner.operations.model.rows import Row, rows, with_capabilities, with_referrers
+from modelrunner.text import sanitize_line
 from modelrunner.units import format_context, format_size
 
 _HEADINGS = (
@@ -18,12 +20,13 @@ _HEADINGS = (
     "CONTEXT",
     "SIZE",
 )
+_LONGEST_KINDS = 120
 _DROPPED = ("CREATED", "ARCHITECTURE", "CONTEXT", "PARAMETERS", "QUANTIZATION", "SIZE")
 
 
 @command(
     examples="  modelrunner list\n  modelrunner list granite\n  modelrunner list -q\n"
-    "  modelrunner list --capabilities"
+    "  modelrunner list --capabilities\n  modelrunner list --referrers"
 )
 def list_models(
     context: Context,
@@ -38,18 +41,28 @@ def list_models(
             " reranking, drafts.",
         ),
     ] = False,
+    referrers: Annotated[
+        bool,
+        Option(
+            "--referrers",
+            help="Show what is stored with each model: signatures, attestations, SBOMs.",
+        ),
+    ] = False,
 ) -> None:
     """List local models, one row per name; `-q` prints only their IDs."""
     found = [row for row in rows(context.store) if _matches(row, filter_)]
     if capabilities and not context.console.quiet:
         found = with_capabilities(context.store, found)
+    if referrers and not context.console.quiet:
+        found = with_referrers(context.store, found)
     if context.console.json:
         context.console.emit([row.to_dict() for row in found])
     elif context.console.quiet:
         for row in found:
             context.console.print(_short(row.id))
     else:
-        headings = (*_HEADINGS, "CAPABILITIES") if capabilities else _HEADINGS
+        more = {"CAPABILITIES": capabilities, "REFERRERS": referrers}
+        headings = (*_HEADINGS, *(name for name, is_shown in more.items() if is_shown))
         lines = [line for row in found for line in _lines(row, capabilities)]
         if context.console.columns is not None:
             # short, and as people write it; programs read what the model's config says
@@ -69,7 +82,11 @@ def _matches(row: Row, wanted: str | None) -> bool:
 
 def _lines(row: Row, capabilities: bool) -> list[tuple[str, ...]]:
     can = row.capabilities.listed if row.capabilities is not None else ""
-    more = (can,) if capabilities else ()
+    more = [can] if capabilities else []
+    if row.referrers is not None:
+        counts = Counter(referrer.kind for referrer in row.referrers)
+        kinds = (kind if count == 1 else f"{kind} x{count}" for kind, count in counts.items())
+        more.append(sanitize_line(", ".join(kinds), _LONGEST_KINDS))
     return [
         (
             name,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from modelrunner.errors import ModelRunnerError
 from modelrunner.oci.model.config import ModelConfig
+from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.model.header_facts import header_facts
 from modelrunner.store.store import Store, StoredModel
 from modelrunner.units import format_moment
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     path: str | None = None
     problem: str | None = None
     capabilities: "Capabilities | None" = None
+    referrers: tuple[Referrer, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The model as JSON has it."""
@@ -49,7 +51,13 @@ class Row(NamedTuple):
             "path": self.path,
             **({"problem": self.problem} if self.problem else {}),
             **({"capabilities": self.capabilities.to_dict()} if self.capabilities else {}),
+            **self._referrers(),
         }
+
+    def _referrers(self) -> dict[str, object]:
+        if self.referrers is None:
+            return {}
+        return {"referrers": [referrer.facts() for referrer in self.referrers]}
 
 
 def rows(store: Store) -> tuple[Row, ...]:
@@ -67,6 +75,12 @@ def with_capabilities(store: Store, listed: Sequence[Row]) -> list[Row]:
     models = [model for model in store.models() if str(model.digest) in wanted]
     known = dict(zip((str(model.digest) for model in models), capabilities_of(models), strict=True))
     return [row._replace(capabilities=known.get(row.id)) for row in listed]
+
+
+def with_referrers(store: Store, listed: Sequence[Row]) -> list[Row]:
+    """Return rows with what refers to each model and is kept with it."""
+    known = {str(model.digest): model.referrers for model in store.models()}
+    return [row._replace(referrers=known.get(row.id, ())) for row in listed]
 
 
 def row_of(model: StoredModel) -> Row:
