@@ -23,7 +23,7 @@ from modelrunner.oci.reference import Reference
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.blobs import Arrival, BlobStore
 from modelrunner.transfer.fetched import NOTHING, Fetched
-from modelrunner.transfer.limits import Throttle
+from modelrunner.transfer.limits import CutLength, Throttle
 
 if TYPE_CHECKING:
     import hashlib
@@ -84,6 +84,7 @@ class Load:
         working: How many connections there are.
         moving: Bytes of the blobs that are on their way.
         ample: How often, of late, more was there to be read than was asked for: from 0 to 1.
+        cut: After how many bytes answers break off.
         stopped: Whether all is to end.
     """
 
@@ -101,6 +102,7 @@ class Load:
     working: int = 0
     moving: int = 0
     ample: float = 1.0
+    cut: CutLength = field(default_factory=CutLength)
     stopped: bool = False
 
     @property
@@ -145,6 +147,17 @@ class Load:
         """Account for the bytes that waited to be read, of those that were asked for."""
         if wanted >= _AMPLE:
             self.ample += _MEMORY * ((ready >= _AMPLE) - self.ample)
+
+    def stop_of(self, entry: Descriptor, offset: int) -> int:
+        """Where a request for a blob from an offset on ends."""
+        most = self.cut.bytes
+        return entry.size if most is None else min(entry.size, offset + most)
+
+    def note_answer(self, came: int, asked: int) -> None:
+        """Account for an answer."""
+        if came:
+            with self.changed:
+                self.cut.note(came, asked)
 
     def end(self, entry: Descriptor, failure: Failure | None = None) -> None:
         """A blob is not on its way any more."""
@@ -222,9 +235,9 @@ class Carrier(Thread):
         origins: dict[str, int] = {}
         failures, breaks = 0, 0
         while reached < entry.size:
-            begun = reached
+            begun, stop = reached, load.stop_of(entry, reached)
             try:
-                with closing(self._blocks(source, entry, reached)) as blocks:
+                with closing(self._blocks(source, entry, reached, stop)) as blocks:
                     for place, block in blocks:
                         _write(arrival, block, reached)
                         hashed.update(block)
@@ -234,8 +247,10 @@ class Carrier(Thread):
                         if reached < entry.size:
                             self._tell(entry)
                         load.throttle.take(len(block))
+                load.note_answer(reached - begun, stop - begun)
             except InterruptedTransferError as exc:
                 came = reached - begun
+                load.note_answer(came, stop - begun)
                 failures = 1 if came else failures + 1
                 breaks = breaks + 1 if came < _WORTH else 0
                 if not came or breaks > _BREAKS:
@@ -265,22 +280,22 @@ class Carrier(Thread):
         return reached
 
     def _blocks(
-        self, source: Source, entry: Descriptor, offset: int
+        self, source: Source, entry: Descriptor, offset: int, stop: int
     ) -> Generator[tuple[str, memoryview], None, None]:
-        """The blob from an offset on: the place that each block is from, and the block.
+        """A part of a blob: the place that each block is from, and the block.
 
         Raises:
             InterruptedTransferError: It breaks off.
         """
         load = self._load
-        with source.open_blob(load.reference, entry, offset, entry.size) as stream:
+        with source.open_blob(load.reference, entry, offset, stop) as stream:
             self._stream = stream
             try:
-                while offset < entry.size:
+                while offset < stop:
                     if load.stopped:
                         # whoever breaks connections off may have been here before the stream
                         raise _EndedError
-                    view = self._view[: min(load.block, entry.size - offset)]
+                    view = self._view[: min(load.block, stop - offset)]
                     load.note_ready(stream.waiting(), len(view))
                     count = stream.readinto(view)
                     if load.stopped:

@@ -166,6 +166,8 @@ class Engine:
             # others have the rest: it is to be judged by those that it has
             count = max(count, growth.wanted)
         ample = sum(worker.ample for worker in flowing) > _AMPLE * len(flowing)
+        # where answers are short, it is the next one that is waited for
+        ample = ample and shared.cut.bytes is None
         blocks = sum(worker.blocks for worker in flowing)
         growth.observe(time.monotonic(), shared.received, count, ample=ample, blocks=blocks)
 

@@ -1,4 +1,4 @@
-"""How much a transfer may take: connections, and bytes a second."""
+"""How much a transfer may take: connections, bytes a second, and bytes of one answer."""
 
 import time
 from collections.abc import Callable
@@ -17,6 +17,13 @@ _AMPLE_S = 0.25
 _SILENCE_S = 0.25
 _CATCH_UP_S = 0.25
 _BLOCK_S = 0.025
+
+_LEAST_CUT = 256 * 1024
+"""Bytes of answers that are always cut there which are worth a request of their own."""
+
+_ALIKE = 1 / 16
+_WHOLE = 16
+"""Whole answers in a row after which twice as much is requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +169,37 @@ class Growth:
             self.wanted = 1
         elif not self._alone:
             self._alone, self.wanted = speed, self._few
+
+
+class CutLength:
+    """After how many bytes something on the way breaks answers off, where it always does so.
+
+    What is no longer comes whole: nothing is sent in vain, and the connection can be used again.
+
+    Attributes:
+        bytes: The most to request at once; None for any number.
+    """
+
+    def __init__(self) -> None:
+        self.bytes: int | None = None
+        self._last = 0
+        self._whole, self._patience = 0, _WHOLE
+
+    def note(self, came: int, asked: int) -> None:
+        """Account for an answer."""
+        if came >= asked:
+            self._whole += 1
+            if self.bytes is not None and self._whole >= self._patience:
+                # twice as much may come by now
+                self.bytes, self._whole = 2 * self.bytes, 0
+            return
+        alike = abs(came - self._last) <= _ALIKE * came
+        if came >= _LEAST_CUT and alike:
+            if self.bytes is not None:
+                # it still does
+                self._patience *= 2
+            self.bytes = came
+        elif self.bytes is not None and came < self.bytes // 2:
+            # less of less: it is no length that it goes by
+            self.bytes = None
+        self._last, self._whole = came, 0

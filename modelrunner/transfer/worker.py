@@ -25,7 +25,7 @@ from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.journal import Journal
 from modelrunner.transfer.hasher import BLOCK, FrontHasher
-from modelrunner.transfer.limits import Throttle
+from modelrunner.transfer.limits import CutLength, Throttle
 from modelrunner.transfer.pieces import Pieces, Run
 
 _SMALLEST = 64 * 1024
@@ -79,6 +79,7 @@ class Shared:
     reason: str | None = None
     connections: int = 0
     whole: bool = False
+    cut: CutLength = field(default_factory=CutLength)
 
 
 class Worker(Thread):
@@ -208,6 +209,9 @@ class Worker(Thread):
         """
         pieces = self._shared.pieces
         end = min(run.end * pieces.piece, pieces.size)
+        most = self._shared.cut.bytes
+        if most is not None:
+            return min(end, run.reached + most)
         if self._cuts < _CUTS:
             return end
         # bounded: a multiple of a number of bytes
@@ -215,7 +219,11 @@ class Worker(Thread):
 
     def _note_answer(self, run: Run, begun: int, asked: int) -> None:
         """Account for how much of what was requested has come."""
-        if run.reached >= min(run.end * self._shared.pieces.piece, asked):
+        wanted = min(run.end * self._shared.pieces.piece, asked)
+        if run.reached > begun:
+            with self._shared.lock:
+                self._shared.cut.note(run.reached - begun, wanted - begun)
+        if run.reached >= wanted:
             # one more that breaks off, and more is requested again
             self._cuts = _CUTS - 1 if self._cuts >= _CUTS else 0
         elif run.reached > begun:
@@ -237,13 +245,16 @@ class Worker(Thread):
                 if shared.stop.is_set():
                     # whoever breaks connections off has been here before there was a stream
                     return
-                self._drain(stream, run, stream.place or source.name)
+                self._drain(stream, run, stream.place or source.name, stop)
             finally:
                 self._stream = None
 
-    def _drain(self, stream: BlobStream, run: Run, place: str) -> None:
+    def _drain(self, stream: BlobStream, run: Run, place: str, stop: int | None) -> None:
         shared, pieces = self._shared, self._shared.pieces
-        while not self.surplus and (wanted := pieces.next_block(run, self._block)):
+        end = pieces.size if stop is None else stop
+        while not self.surplus and (
+            wanted := pieces.next_block(run, min(self._block, end - run.reached))
+        ):
             buffer = self._buffer = self._buffer or shared.hasher.another()
             view = memoryview(buffer)
             ready = stream.waiting()

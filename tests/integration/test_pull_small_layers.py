@@ -237,6 +237,20 @@ def test_answers_that_break_off_are_taken_up_where_they_ended(pulling, registry,
     assert {event.delay for event in heard} == {0.001}
 
 
+def test_files_are_requested_in_parts_where_answers_are_cut_at_a_length(pulling, registry):
+    files = {f"{number}.bin": RANDOM.randbytes(1_500_000) for number in range(6)}
+    registry.add(docker_artifact(b"GGUF small", extra_files=files), "ai/many", tags=["3"])
+    registry.cut_after(300_000, times=None)
+
+    pulled = pulling.pull(registry.reference("ai/many:3"))
+
+    for name, content in files.items():
+        assert (pulled.model.view() / name).read_bytes() == content
+    # two of each connection before it is known, and the looks whether more comes by now
+    assert len(pulling.heard(Retrying)) <= 2 * 3 + 3
+    assert registry.count("GET", "blobs") <= 6 * 5 + 2 + 3
+
+
 def test_refusals_that_pass_are_waited_for(pulling, registry, name):
     registry.answer(503, times=3, on="blob", skip=10)
 

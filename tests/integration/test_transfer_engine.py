@@ -187,6 +187,18 @@ def test_server_that_cuts_each_answer_at_its_half_is_asked_few_times(
     assert len(registry.requests_of(kind="blob")) < 70
 
 
+def test_proxy_that_cuts_answers_at_a_length_is_asked_for_no_more_than_that(harness, registry):
+    registry.cut_after(300_000, times=None)
+
+    harness.fetch(connections=1)
+
+    assert harness.stored == CONTENT
+    assert len(harness.heard(Retrying)) == 2
+    # what is whole leaves the connection to the next
+    assert len(registry.requests_of(kind="blob")) == -(-len(CONTENT) // 300_000)
+    assert registry.connections("blob") == 3
+
+
 def test_server_that_gives_little_with_each_answer_is_not_hurried(harness, registry):
     registry.cut_after(PIECE // 8, times=26)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.transfer.limits import MOST_CONNECTIONS, Growth, Throttle
+from modelrunner.transfer.limits import MOST_CONNECTIONS, CutLength, Growth, Throttle
 from tests.support.clock import Clock
 
 
@@ -105,3 +105,70 @@ def test_silent_connection_is_joined_by_a_few():
         found.append(growth.wanted)
     assert found[20] == 1
     assert found[-1] == 4
+
+
+MIB = 1024 * 1024
+
+
+def test_answers_that_end_at_one_length_twice_are_requested_with_that_length():
+    cut = CutLength()
+
+    cut.note(MIB, 64 * MIB)
+    assert cut.bytes is None
+    cut.note(MIB - 1000, 63 * MIB)
+
+    assert cut.bytes == MIB - 1000
+
+
+def test_answers_that_end_anywhere_are_requested_whole():
+    cut = CutLength()
+
+    for came in (30 * MIB, 15 * MIB, 8 * MIB, 4 * MIB):
+        cut.note(came, 2 * came)
+
+    assert cut.bytes is None
+
+
+def test_answers_that_bring_little_are_not_requested_one_by_one():
+    cut = CutLength()
+
+    for _ in range(4):
+        cut.note(50_000, MIB)
+
+    assert cut.bytes is None
+
+
+def test_more_is_requested_ever_more_rarely_where_answers_are_still_cut():
+    cut, looks = CutLength(), []
+
+    for number in range(1000):
+        asked = cut.bytes or 64 * MIB
+        if asked > MIB:
+            looks.append(number)
+        cut.note(min(asked, MIB), asked)
+
+    assert looks[:2] == [0, 1]
+    assert len(looks) < 10
+    assert cut.bytes == MIB
+
+
+def test_length_grows_where_answers_are_cut_no_more():
+    cut = CutLength()
+    cut.note(MIB, 64 * MIB)
+    cut.note(MIB, 64 * MIB)
+
+    for _ in range(100):
+        cut.note(cut.bytes, cut.bytes)
+
+    assert cut.bytes >= 32 * MIB
+
+
+def test_length_is_forgotten_where_it_was_none():
+    cut = CutLength()
+    cut.note(4 * MIB, 64 * MIB)
+    cut.note(4 * MIB, 60 * MIB)
+    assert cut.bytes == 4 * MIB
+
+    cut.note(MIB, 4 * MIB)
+
+    assert cut.bytes is None
