@@ -19,6 +19,7 @@ from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.fixtures import script
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
+from tests.support.shared import made_once
 
 
 @pytest.fixture
@@ -60,11 +61,13 @@ def tiny(tmp_path: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def fixture_home(tmp_path_factory: pytest.TempPathFactory, smollm2_gguf: Path) -> Path:
     """A home with every fixture model in its store; tests read it only."""
-    home = tmp_path_factory.mktemp("fixtures") / "home"
-    (home / "files").mkdir(parents=True)
-    (home / "files" / smollm2_gguf.name).symlink_to(smollm2_gguf)
-    script("make").make(home)
-    return home
+
+    def make(home: Path) -> None:
+        (home / "files").mkdir(exist_ok=True)
+        (home / "files" / smollm2_gguf.name).symlink_to(smollm2_gguf)
+        script("make").make(home)
+
+    return made_once(tmp_path_factory, "fixtures", make)
 
 
 @pytest.fixture(scope="session")

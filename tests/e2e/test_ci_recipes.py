@@ -32,6 +32,7 @@ from tests.support.fixtures import script
 from tests.support.github_actions import Cache, Job, StepFailedError, unknown_names
 from tests.support.python_image import import_empty, import_python
 from tests.support.registry import Registry
+from tests.support.shared import made_once
 from tests.support.snippets import snippets
 
 ACTION = (ROOT / "action.yml").read_text()
@@ -201,15 +202,17 @@ def new_job(workspace: Path, temp: Path, cache: Cache, environ: Mapping[str, str
 @pytest.fixture(scope="module")
 def wheels(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout, and those of what it needs."""
-    folder = tmp_path_factory.mktemp("wheels")
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, ROOT],
-        env=environ,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return folder
+
+    def make(folder: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, ROOT],
+            env=environ,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    return made_once(tmp_path_factory, "wheels", make)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +234,9 @@ def wheel(wheels: Path) -> str:
     return str(next(wheels.glob("modelrunner-*.whl")))
 
 
+# its machine takes long to install
 @pytest.mark.slow
+@pytest.mark.xdist_group("action")
 class TestGitHub:
     def test_outputs_are_those_of_the_model(
         self, machine: Machine, artifact: Artifact, environ: Mapping[str, str]

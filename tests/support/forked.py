@@ -193,6 +193,7 @@ class _Parent:
             "environ": dict(environ),
             "folder": str(folder or Path.cwd()),
             "umask": _umask(),
+            "cores": sorted(os.sched_getaffinity(0)),
             "terminal": terminal,
         }
         raw = json.dumps(request).encode(errors="surrogateescape")

@@ -148,6 +148,7 @@ def become(request: dict[str, object], streams: list[int]) -> None:
     os.environ.update(request["environ"])
     time.tzset()
     os.umask(request["umask"])
+    os.sched_setaffinity(0, request["cores"])
     os.chdir(request["folder"])
     named = request["environ"].get("PYTHONPATH")
     sys.path[:1] = [request["folder"], *(named.split(os.pathsep) if named else ())]

@@ -66,6 +66,19 @@ def test_one_has_nothing_of_the_environment_of_another(environ, tmp_path):
     assert forked.modelrunner(["config", "--json"], environ, b"", 60).stdout == before != other
 
 
+def test_it_has_the_cores_of_its_caller(environ):
+    every = os.sched_getaffinity(0)
+    # from a process that had all of them when it began
+    assert forked.modelrunner(["version"], environ, b"", 60).returncode == 0
+    os.sched_setaffinity(0, {max(every)})
+    try:
+        with in_terminal([*forked.COMMAND, "share", "--port", "0"], environ) as (terminal, process):
+            terminal.wait_for("http://127.0.0.1:")
+            assert os.sched_getaffinity(process.pid) == {max(every)}
+    finally:
+        os.sched_setaffinity(0, every)
+
+
 def test_others_may_do_with_its_files_what_its_caller_lets_them(environ, tmp_path):
     put(Store(tmp_path / "home" / "store"), docker_artifact(b"GGUF"), "ai/m:1")
     modes = []
