@@ -230,7 +230,10 @@ def pull(
     if fit is not None:
         wanted = Reference.parse(_fitted(workspace, _text(reference), fit))
     if offline:
-        return _model(_here(workspace.store, wanted))
+        found = _here(workspace.store, wanted)
+        if workspace.guarded:
+            workspace.check(wanted, found.manifest)
+        return _model(found)
     from modelrunner.transfer.limits import Limits
 
     return _model(workspace.puller(listener, Limits(connections, rate)).pull(wanted).model)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
-    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
@@ -327,7 +326,7 @@ class Workspace:
         *,
         on_choice: "Callable[[Reference, Choice], None]" = _silent,
         on_config: "Callable[[Reference, ModelArtifact, ModelConfig], None]" = _silent,
-        referrers: "ReferrerChoice | None" = None,
+        referrers: str | None = None,
     ) -> "Puller":
         """Return what pulls models into the local store.
 
@@ -338,6 +337,9 @@ class Workspace:
             on_config: Called with what a model is, before its weights are downloaded.
             referrers: What is kept of that which refers to a model, asked for even where the model
                 is in the store; None to keep signatures of what is downloaded.
+
+        Raises:
+            UsageError: `referrers` is not a choice.
         """
         from modelrunner.operations.pull.local_copies import nowhere, programs
         from modelrunner.operations.pull.pull import Puller
@@ -356,15 +358,18 @@ class Workspace:
             keeping=self._keeping(referrers),
         )
 
-    def _keeping(self, referrers: "ReferrerChoice | None") -> "Keeping | None":
+    def _keeping(self, referrers: str | None) -> "Keeping | None":
         if self.offline or referrers == "none":
             return None
+        from modelrunner.oci.referrers import parse_choice
         from modelrunner.operations.pull.keeping import DEFAULT, Keeping
+
+        wanted = DEFAULT if referrers is None else parse_choice(referrers)
 
         def ask(reference: "Reference", allowance: "Allowance") -> "Sequence[ReferrerPlace]":
             return self.registries.referrers_of(reference, allowance)
 
-        return Keeping(ask, referrers or DEFAULT, insists=referrers is not None)
+        return Keeping(ask, wanted, insists=referrers is not None)
 
     def locker(self, say: Callable[[str], None]) -> "Locker":
         """Return what pins the models of a project.

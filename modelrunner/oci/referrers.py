@@ -9,9 +9,9 @@ those that have no subject by their tags.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from modelrunner.errors import MalformedManifestError
+from modelrunner.errors import MalformedManifestError, UsageError
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -105,6 +105,22 @@ class Referrer:
         if self.manifest.annotations:
             value["annotations"] = dict(self.manifest.annotations)
         return value
+
+
+def parse_choice(text: str) -> ReferrerChoice:
+    """Return the choice that a text names.
+
+    Raises:
+        UsageError: It names none.
+    """
+    for choice in get_args(ReferrerChoice):
+        if text == choice:
+            found: ReferrerChoice = choice
+            return found
+    raise UsageError(
+        f"invalid choice of referrers: {text[:40]!r}",
+        hint=f"use one of {', '.join(get_args(ReferrerChoice))}",
+    )
 
 
 def referrers_tag(digest: Digest, suffix: str = "") -> str:

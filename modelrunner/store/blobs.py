@@ -30,9 +30,8 @@ from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.store.journal import noted_bytes
 from modelrunner.store.layout import Layout
-from modelrunner.store.partials import is_still, locked_file, open_partial
 from modelrunner.store.stamps import hash_file, is_stamped, look, remove_stamp, write_stamp
-from modelrunner.store.writer import BlobWriter
+from modelrunner.store.writer import BlobWriter, is_still, locked_file, open_partial
 
 State = Literal["absent", "damaged", "good"]
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from modelrunner.disk.files import disk_errors
 from modelrunner.disk.inside import open_inside, read_inside
-from modelrunner.store.partials import take_over
+from modelrunner.store.writer import take_over
 from modelrunner.wire import parse_json
 
 _ENTRY = struct.Struct("<I")

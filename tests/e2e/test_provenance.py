@@ -562,7 +562,7 @@ def test_a_registry_without_referrers_is_nothing_to_talk_of(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--referrers", "some"], "invalid value for --referrers: 'some'"),
+        (["--referrers", "some"], "invalid choice of referrers: 'some'"),
         (["--referrers", "all", "--offline"], "needs the network, but --offline is set"),
         (["--referrers", "all", "--frozen"], "needs the network, but --frozen is set"),
     ],
@@ -624,3 +624,32 @@ def test_a_type_that_a_stranger_made_up_reaches_no_terminal(
     assert len(listed.splitlines()) == 2
     assert "\x1b" not in listed
     assert "\x1b" not in cli("inspect", name).stdout
+
+
+def test_the_library_is_held_to_the_policy_offline_too(
+    cli: CommandLine, registry: Registry, model, name, signer, key
+) -> None:
+    program = (
+        "import modelrunner, sys\n"
+        "try: print(modelrunner.pull(sys.argv[1], offline=True).digest)\n"
+        "except modelrunner.errors.ModelRunnerError as exc: print(exc.code)"
+    )
+
+    def pulled() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, name],
+            env=dict(cli.environ),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert cli("pull", name).returncode == 0
+    policy(cli, registry, key)
+    assert pulled() == "not_in_store"
+    keep(registry, model, (bundle(signer, model), None))
+    assert cli("pull", name, "--referrers", "signatures").returncode == 0
+    assert pulled() == model.digest
+    policy(cli, registry, Signer.make().publish(key.with_name("other.pub")))
+    assert pulled() == "unverified"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import CaFile, Fit, LimitRate, LockedFile, RequireFit
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from modelrunner.cli.github import Actions
     from modelrunner.lockfile.project import Project
     from modelrunner.oci.reference import Reference
-    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.transfer.limits import Limits
 
 
@@ -158,7 +157,7 @@ class _Request:
     rate: int | None
     fail_fast: bool
     actions: "Actions | None" = None
-    referrers: "ReferrerChoice | None" = None
+    referrers: str | None = None
 
     @property
     def limits(self) -> "Limits":
@@ -167,7 +166,7 @@ class _Request:
         return Limits(self.connections, self.rate)
 
 
-def _wanted(text: str | None, context: Context, *, frozen: bool) -> "ReferrerChoice | None":
+def _wanted(text: str | None, context: Context, *, frozen: bool) -> str | None:
     """Return what to keep of that which refers to models; None where nothing was said.
 
     Raises:
@@ -176,20 +175,15 @@ def _wanted(text: str | None, context: Context, *, frozen: bool) -> "ReferrerCho
     if text is None:
         return None
     # few say it
-    from modelrunner.oci.referrers import ReferrerChoice
+    from modelrunner.oci.referrers import parse_choice
 
-    if text not in get_args(ReferrerChoice):
-        raise UsageError(
-            f"invalid value for --referrers: {text[:40]!r}",
-            hint=f"use one of {', '.join(get_args(ReferrerChoice))}",
-        )
-    if text != "none" and (frozen or context.offline):
+    if parse_choice(text) != "none" and (frozen or context.offline):
         raise UsageError(
             f"--referrers {text} needs the network, but "
             f"{'--frozen' if frozen else '--offline'} is set",
             hint="remove --referrers, or run the command with a network",
         )
-    return cast("ReferrerChoice", text)
+    return text
 
 
 def _placement(

@@ -23,7 +23,6 @@ from modelrunner.units import format_size
 
 if TYPE_CHECKING:
     from modelrunner.lockfile.project import Project
-    from modelrunner.oci.referrers import ReferrerChoice
     from modelrunner.operations.pull.fit import Fitting
     from modelrunner.operations.runtimes.locked import RuntimePulled
 
@@ -35,7 +34,7 @@ def pull_one(
     *,
     shows_need: bool = False,
     chats: bool = False,
-    referrers: "ReferrerChoice | None" = None,
+    referrers: str | None = None,
 ) -> Pulled:
     """Pull a model, with progress; if interrupted, print how much is kept.
 
@@ -67,7 +66,7 @@ def pull_many(
     *,
     fail_fast: bool = False,
     shows_need: bool = False,
-    referrers: "ReferrerChoice | None" = None,
+    referrers: str | None = None,
 ) -> tuple[Outcome, ...]:
     """Pull models side by side, with one progress; print each failure at once.
 
@@ -149,7 +148,7 @@ def _puller(
     *,
     shows_need: bool,
     chats: bool = False,
-    referrers: "ReferrerChoice | None" = None,
+    referrers: str | None = None,
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
         if chats:
