@@ -1,9 +1,15 @@
 """What refers to a model comes with it, as far as it can be had, and is never why a pull fails."""
 
+import json
+import subprocess
+
 import pytest
 
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import referrers_tag
+from modelrunner.operations.trust.signatures import Signers, signatures_of
 from modelrunner.registry.oci.referrers import Allowance
 from tests.support.artifacts import docker_artifact, index_artifact
 from tests.support.pulling import Pulling
@@ -17,6 +23,7 @@ from tests.support.signing import (
     signature_artifact,
     simple_signature,
 )
+from tests.support.waiting import wait_until
 
 MODEL = docker_artifact(b"GGUF weights", license=b"free")
 DIGEST = Digest.parse(MODEL.digest)
@@ -253,3 +260,37 @@ def test_a_pull_that_ends_early_leaves_nothing_behind(registry, name, pulling):
     with pytest.raises(Exception, match="does not have it"):
         pulling.pull(name, "signatures")
     assert pulling.store.models() == ()
+
+
+@pytest.mark.parametrize("where", ["referrers", "manifest", "blob"])
+def test_a_pull_that_is_killed_amid_signatures_keeps_them_the_next_time(registry, name, cli, where):
+    publish(registry)
+    reference = {"manifest": BUNDLED.digest, "blob": BUNDLED.layer_digests[0]}.get(where, "")
+    stall = registry.stall_after(0, 30, on=where, reference=reference)
+    with subprocess.Popen(
+        cli.argv("pull", name, "--progress", "none"),
+        env=cli.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as pull:
+        stall.wait()
+        # the weights are there, and wait for what refers to them
+        weights = cli.store.blobs.path(Digest.parse(MODEL.layer_digests[0]))
+        wait_until(weights.exists)
+        pull.kill()
+    assert cli.store.models() == ()
+    assert cli("prune").returncode == 0
+    assert cli("pull", name).returncode == 0
+    assert kept(cli.store) == SIGNATURES
+    assert cli("verify", "--deep").returncode == 0
+    assert json.loads(cli("prune", "--json").stdout)["items"] == []
+
+
+def test_a_flood_of_wrong_signatures_proves_nothing_and_a_limit_is_told(registry, name, store):
+    for number in range(300):
+        registry.add(signature_artifact(b"%d" % number, BUNDLE, MODEL), "team/m")
+    registry.add(BUNDLED, "team/m")
+    places = Pulling(store).places.referrers_of(Reference.parse(name), Allowance(size=30_000))
+    found = signatures_of(places, Manifest.from_bytes(MODEL.manifest), Signers())
+    assert not any(entry.counts for entry in found)
+    assert any("of 301 referrers were read: limit of" in (each.problem or "") for each in found)
