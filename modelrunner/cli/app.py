@@ -26,6 +26,7 @@ from modelrunner.cli.context import (
     shared_options,
     show_version,
 )
+from modelrunner.cli.late import load_late
 from modelrunner.cli.parser.command_table import load
 from modelrunner.cli.parser.completion import asking_shell
 from modelrunner.cli.parser.declared import parameters_of
@@ -138,6 +139,7 @@ def _run_quickly(arguments: Sequence[str], said: Invocation) -> bool:
     if version and not words:
         show_version(options)
         return True
+    load_late("inspect")
     command = load(words[0]) if words and not version else None
     if command is None:
         return False

@@ -6,7 +6,6 @@ in `index.json` name in an annotation. So it comes and goes with the model, in t
 annotation over; where its `prune` has removed the list, nothing is known to refer to the model.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,8 +21,6 @@ from modelrunner.store.index import Entry
 
 MOST = 4096
 """Referrers that are kept of one model."""
-
-_log = logging.getLogger(__name__)
 
 
 def list_of(entry: Descriptor) -> Digest | None:
@@ -46,14 +43,14 @@ def kept(blobs: BlobStore, entry: Descriptor) -> tuple[Referrer, ...]:
         listed = _listed(blobs, entry)
     except IntegrityError as exc:
         # `verify` reports it
-        _log.info("%s: %s", entry.digest, exc)
+        _note(entry, exc)
         return ()
     found = []
     for descriptor, kind, tag in listed:
         try:
             manifest = _manifest(blobs, descriptor)
         except IntegrityError as exc:
-            _log.info("%s: %s", descriptor.digest, exc)
+            _note(descriptor, exc)
             continue
         if is_whole(blobs, manifest):
             found.append(Referrer.of(manifest, tag, kind))
@@ -167,3 +164,10 @@ def _noting(entry: Entry, listed: Digest) -> Entry:
         return entry
     notes = {**entry.descriptor.annotations, media_types.ANNOTATION_REFERRERS: str(listed)}
     return entry._replace(descriptor=replace(entry.descriptor, annotations=notes))
+
+
+def _note(entry: Descriptor, error: IntegrityError) -> None:
+    # most commands have nothing to say there, and start without it
+    import logging
+
+    logging.getLogger(__name__).info("%s: %s", entry.digest, error)

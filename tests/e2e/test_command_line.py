@@ -529,7 +529,7 @@ HEAVY = {
     *("requests", "urllib3", "oras", "docker", "huggingface_hub", "rich", "prompt_toolkit"),
     *("xllamacpp", "llama_cpp", "numpy", "http.server", "http.client", "asyncio", "ssl"),
     *("socket", "logging", "multiprocessing", "email", "typer", "pydantic", "platform"),
-    *("tarfile", "importlib.metadata"),
+    *("tarfile", "importlib.metadata", "ast", "dis", "tokenize"),
 }
 NOT_EVEN = {"argparse", "dataclasses", "hashlib", "inspect", "json", "pathlib", "shutil", "urllib"}
 """What `--help` and `--version` do without, beside that."""
