@@ -1,7 +1,9 @@
 """A digest: the one way in which content is named, and the only way to a path in the store."""
 
 import re
+import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from modelrunner.errors import MalformedManifestError
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
 _DIGEST = r"sha256:([0-9a-f]{64})"
 _SHORT = 12
+_LITTLE = 64 * 1024
+_OWN = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+"""Python's own code for SHA-256, which `hashlib` falls back to where OpenSSL is missing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,9 +46,7 @@ class Digest:
     @classmethod
     def of(cls, content: bytes) -> Self:
         """The digest of bytes in memory."""
-        hasher = sha256()
-        hasher.update(content)
-        return cls(hasher.hexdigest())
+        return cls(_sha256_of(content))
 
     @property
     def short(self) -> str:
@@ -52,6 +55,19 @@ class Digest:
 
     def __str__(self) -> str:
         return f"sha256:{self.hex}"
+
+
+def _sha256_of(content: bytes) -> str:
+    """The digits; those of little content without OpenSSL, which takes longer to load."""
+    if len(content) <= _LITTLE:
+        try:
+            return str(import_module(_OWN).sha256(content).hexdigest())
+        except ImportError:
+            # a build without it
+            pass
+    hasher = sha256()
+    hasher.update(content)
+    return hasher.hexdigest()
 
 
 def sha256() -> "hashlib._Hash":

@@ -1,6 +1,5 @@
 """Room on a disk, looked for before anything moves: for all that is to come."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +102,9 @@ def require_room_for_copies(store: Store, size: int) -> None:
 def free_bytes(folder: Path) -> int | None:
     """Returns how much room a disk has; None where its file system does not know."""
     try:
+        # what is to be brought is asked for here alone: most pulls find all in the store
+        import shutil
+
         return shutil.disk_usage(nearest_existing(folder)).free
     except OSError:
         return None

@@ -1,6 +1,5 @@
 """Blobs that another program on this machine has: taken from it before the network is asked."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ Find = Callable[[Digest], tuple[str, Path] | None]
 """The program that says it has this digest, and its file."""
 
 _WORTH_LOOKING = 1024 * 1024
-_log = logging.getLogger(__name__)
 
 
 def nowhere(_digest: Digest) -> None:
@@ -64,7 +62,9 @@ def bring(
         take(blobs, path, descriptor.digest, on_bytes=advance)
     except (ModelRunnerError, OSError) as exc:
         # theirs is damaged, or not ours to read: it comes from where it was asked for
-        _log.info("%s: %s", program, exc)
+        import logging
+
+        logging.getLogger(__name__).info("%s: %s", program, exc)
         return None
     listener(Verified(digest, descriptor.size))
     return Fetched(0, 0, {program: descriptor.size})
