@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import re
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from modelrunner.share.server import ShareServer
 from modelrunner.store.store import Store
-from tests.conftest import CommandLine
+from tests.conftest import ROOT, CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.fixtures import script
 from tests.support.gguf import tiny_gguf
@@ -68,6 +70,18 @@ def fixture_home(tmp_path_factory: pytest.TempPathFactory, smollm2_gguf: Path) -
         script("make").make(home)
 
     return made_once(tmp_path_factory, "fixtures", make)
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, and those of what it needs; tests read them only."""
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, ROOT]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
+    return made_once(tmp_path_factory, "wheels", make)
 
 
 @pytest.fixture(scope="session")

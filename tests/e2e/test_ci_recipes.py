@@ -32,7 +32,6 @@ from tests.support.fixtures import script
 from tests.support.github_actions import Cache, Job, StepFailedError, unknown_names
 from tests.support.python_image import import_empty, import_python
 from tests.support.registry import Registry
-from tests.support.shared import made_once
 from tests.support.snippets import snippets
 
 ACTION = (ROOT / "action.yml").read_text()
@@ -197,22 +196,6 @@ def new_job(workspace: Path, temp: Path, cache: Cache, environ: Mapping[str, str
         "actions/checkout@v4": lambda _: {},
     }
     return Job(workspace, temp, dict(environ), uses)
-
-
-@pytest.fixture(scope="module")
-def wheels(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, and those of what it needs."""
-
-    def make(folder: Path) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, ROOT],
-            env=environ,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-
-    return made_once(tmp_path_factory, "wheels", make)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from modelrunner.runtime.child.ports import free_port
-from tests.conftest import ROOT, CommandLine
+from tests.conftest import CommandLine
 from tests.support.artifacts import Artifact, docker_artifact
 from tests.support.docker_daemon import DockerDaemon
 from tests.support.exports import COMPOSE
@@ -54,13 +53,12 @@ def hub(artifact: Artifact) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def daemon(
-    docker_with_llama: DockerDaemon, hub: Registry, tmp_path_factory: pytest.TempPathFactory
+    docker_with_llama: DockerDaemon,
+    hub: Registry,
+    wheels: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> DockerDaemon:
     """A daemon that has both images, or stand-ins for them."""
-    wheels = tmp_path_factory.mktemp("wheels")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", wheels, ROOT]
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
     folder = tmp_path_factory.mktemp("image")
     mirrors = {"MODELRUNNER_MIRRORS": f"docker.io={hub.url}"}
     host = docker_with_llama.host
