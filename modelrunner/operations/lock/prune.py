@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from modelrunner.errors import IntegrityError
 from modelrunner.oci.digest import Digest
 from modelrunner.operations.remove import remove_model
+from modelrunner.store.blobs import BlobStore
+from modelrunner.store.referrers import reached
 from modelrunner.store.store import Store, StoredModel
 
 
@@ -87,7 +89,8 @@ def carry_out(store: Store, plan: RemovalPlan) -> RemovalPlan:
 
 
 def _sizes(model: StoredModel) -> dict[Digest, int]:
-    sizes = {model.digest: model.descriptor.size}
+    kept = reached(BlobStore(model.layout), model.descriptor)
+    sizes = {blob.digest: blob.size for blob in kept} | {model.digest: model.descriptor.size}
     try:
         return sizes | {blob.digest: blob.size for blob in model.manifest.blobs}
     except IntegrityError:

@@ -11,6 +11,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.referrers import Referrer, referrers_tag
 from modelrunner.operations.disk_usage import usage
+from modelrunner.operations.lock.prune import carry_out, everything
 from modelrunner.operations.remove import remove_model
 from modelrunner.operations.verify import verify_store
 from modelrunner.store import sweep
@@ -86,6 +87,27 @@ def test_a_name_that_an_older_version_has_added_does_no_harm(store, model, signa
     # and so it is once more, wherever the index is written next
     store.tag(model, Reference.parse("ai/b:1"))
     assert all(list_of(entry.descriptor) for entry in read_index(store.layout))
+
+
+def test_the_name_that_an_older_version_has_left_out_may_be_the_last(store, model, signature):
+    store.tag(model, Reference.parse("ai/a:1"))
+    entries = [
+        entry._replace(descriptor=replace(entry.descriptor, annotations={}))
+        if str(entry.reference) == "docker.io/ai/a:1"
+        else entry
+        for entry in read_index(store.layout)
+    ]
+    write_index(store.layout, entries)
+    store.untag([Reference.parse("ai/m:1")])
+    assert kept(store) == [signature.digest]
+
+
+def test_a_plan_of_removal_counts_it(store, model, signature):
+    other = put(store, docker_artifact(b"GGUF other"), "ai/other:1")
+    put_referrer(store, other, bundle(Signer.make(), docker_artifact(b"GGUF other")))
+    plan = everything(store)
+    assert sum(path.stat().st_size for path in store.layout.blobs.iterdir()) == plan.freed
+    assert carry_out(store, plan).freed == plan.freed
 
 
 def test_prune_leaves_it_and_removal_takes_it_away(store, model, signature):
