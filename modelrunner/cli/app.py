@@ -109,7 +109,15 @@ def _run(arguments: Sequence[str], fallback: GlobalOptions, said: Invocation) ->
 def _status(arguments: Sequence[str], said: Invocation) -> int:
     """Run one command and return its exit code."""
     try:
-        if asking_shell(os.environ) or not _run_quickly(arguments, said):
+        if shell := asking_shell(os.environ):
+            # a usual start has nothing to complete
+            from modelrunner.cli.parser.quick_completion import complete_quickly
+
+            load_late("inspect")
+            done = complete_quickly(shell, os.environ, parameters_of(shared_options))
+        else:
+            done = _run_quickly(arguments, said)
+        if not done:
             # loaded only for what is not usual: it takes longer than most commands
             from modelrunner.cli.by_typer import run
 

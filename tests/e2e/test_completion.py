@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,25 @@ def test_zsh_and_fish_are_told_what_an_offer_is_and_bash_is_not(cli: CommandLine
 def test_a_script_that_sends_no_line_gets_no_offer(cli: CommandLine, asked: dict[str, str]) -> None:
     done = cli(_MODELRUNNER_COMPLETE="complete_bash", **asked)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("line", ["modelrunner ru", "modelrunner rm ", "modelrunner pull ai/"])
+def test_usual_lines_are_completed_without_the_large_parser(cli: CommandLine, line: str) -> None:
+    asked = {
+        "_MODELRUNNER_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+    }
+    program = (
+        "import sys\nfrom modelrunner.cli.app import main\n"
+        "assert main([]) == 0\nassert not {'typer', 'ast'} & {*sys.modules}"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**cli.environ, **asked},
+        capture_output=True,
+        check=True,
+    )
 
 
 def test_every_command_is_offered_and_none_is_loaded_for_it(cli: CommandLine) -> None:

@@ -75,14 +75,14 @@ def answer(command: Any, values: Any, program: str, shell: str) -> None:  # noqa
         # what cannot be read is said when the command is run; the others are of a line that no
         # script of ours sends
         return
-    lines = [_line(item.value, item.help if shell != "bash" else None) for item in found]
+    lines = [candidates_line(shell, item.value, item.help) for item in found]
     # own text: for a shell, which takes no escape sequences
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def _line(value: str, text: str | None) -> str:
-    """Return a candidate with the first sentence of its description, in one line."""
-    about = " ".join((text or "").split())
+def candidates_line(shell: str, value: str, text: str | None = None) -> str:
+    """Return a candidate, for shells that show it with its description, in one line."""
+    about = "" if shell == "bash" else " ".join((text or "").split())
     return f"{value}\t{about}" if about else value
 
 
