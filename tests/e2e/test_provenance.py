@@ -464,6 +464,8 @@ def test_signatures_count_that_another_source_of_the_content_keeps(
         done = cli("pull", name, *option)
         assert done.returncode == 0, done.stderr
         assert any(request.kind == "referrers" for request in other.requests)
+    # and it is kept with the model
+    assert len(json.loads(cli("inspect", name).stdout)["referrers"]) == 1
 
 
 @pytest.mark.parametrize("form", SIGNED)

@@ -128,14 +128,16 @@ class ReferrerFetch:
         with ExitStack() as stack:
             for place in places:
                 stack.callback(place.source.close)
+            is_answered = False
             for place in places:
                 if self._found or self._is_over:
                     return
+                if is_answered and place.reference == self.reference and not self.is_asked_for:
+                    # a mirror's answer is as good as its registry's, which may be out of reach
+                    continue
                 try:
                     self._fetch_from(place)
-                    if not self.is_asked_for:
-                        # a mirror's answer is as good as its registry's, which may be out of reach
-                        return
+                    is_answered = True
                 except ModelRunnerError as exc:
                     _log.info("%s: %s", place.source.name, exc)
                     limit = self.allowance.reached
