@@ -17,7 +17,7 @@ standard does not name.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelrunner.disk.files import TEMPORARY_PREFIX, disk_errors, lasting, write_atomically
@@ -49,6 +49,19 @@ class Layout:
     """The places of one store; `root` is the directory with `oci-layout` in it."""
 
     root: Path
+    # a command may ask for thousands of blobs, and each step of a path is made anew
+    _blobs: Path = field(init=False, repr=False, compare=False)
+    _ingest: Path = field(init=False, repr=False, compare=False)
+    _stamps: Path = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Makes the directories' paths, once."""
+        for name, path in (
+            ("_blobs", self.root / "blobs" / "sha256"),
+            ("_ingest", self.root / "ingest"),
+            ("_stamps", self.root / "stamps"),
+        ):
+            object.__setattr__(self, name, path)
 
     @classmethod
     def under(cls, store: Path) -> "Layout":
@@ -78,12 +91,12 @@ class Layout:
     @property
     def blobs(self) -> Path:
         """The directory of complete blobs."""
-        return self.root / "blobs" / "sha256"
+        return self._blobs
 
     @property
     def ingest(self) -> Path:
         """The directory of arriving blobs."""
-        return self.root / "ingest"
+        return self._ingest
 
     @property
     def arrivals(self) -> Path:
@@ -93,7 +106,7 @@ class Layout:
     @property
     def stamps(self) -> Path:
         """The directory of stamps."""
-        return self.root / "stamps"
+        return self._stamps
 
     @property
     def quarantine(self) -> Path:
@@ -107,36 +120,36 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         """The file of a blob."""
-        return self.blobs / digest.hex
+        return self._blobs / digest.hex
 
     def partial(self, digest: Digest) -> Path:
         """The file of an arriving blob."""
-        return self.ingest / f"{digest.hex}.partial"
+        return self._ingest / f"{digest.hex}.partial"
 
     def journal(self, digest: Digest) -> Path:
         """What is known of an arriving blob."""
-        return self.ingest / f"{digest.hex}.journal"
+        return self._ingest / f"{digest.hex}.journal"
 
     def stamp(self, digest: Digest) -> Path:
         """The stamp of a blob."""
-        return self.stamps / digest.hex
+        return self._stamps / digest.hex
 
     def facts(self, digest: Digest) -> Path:
         """What was read from a blob's GGUF header, for listings."""
-        return self.stamps / f"{digest.hex}.facts"
+        return self._stamps / f"{digest.hex}.facts"
 
     def capabilities(self, digest: Digest) -> Path:
         """What a model was found to be able to do, by its manifest's digest."""
-        return self.stamps / f"{digest.hex}.capabilities"
+        return self._stamps / f"{digest.hex}.capabilities"
 
     def copies(self, digest: Digest) -> Path:
         """How copies of a blob in views looked when they were hashed, a line each."""
-        return self.stamps / f"{digest.hex}.copies"
+        return self._stamps / f"{digest.hex}.copies"
 
     def notes(self, hex_digest: str) -> tuple[Path, ...]:
         """All files that say something of a blob, and go with it."""
         kinds = ("", ".facts", ".capabilities", ".copies")
-        return tuple(self.stamps / f"{hex_digest}{kind}" for kind in kinds)
+        return tuple(self._stamps / f"{hex_digest}{kind}" for kind in kinds)
 
     def view(self, digest: Digest) -> Path:
         """The view of a model, by its manifest's digest."""

@@ -321,13 +321,14 @@ class Puller:
         self, reference: Reference, artifact: ModelArtifact
     ) -> Callable[[Descriptor], None]:
         """A look at what has to be GGUF, before anything gets the model's name."""
+        name = reference.short
         layers: dict[Digest, list[Layer]] = {}
         for layer in artifact.layers:
             layers.setdefault(layer.descriptor.digest, []).append(layer)
 
         def check(entry: Descriptor) -> None:
             for layer in layers.get(entry.digest, ()):
-                require_gguf(self.store.blobs, reference.short, layer)
+                require_gguf(self.store.blobs, name, layer)
 
         return check
 
