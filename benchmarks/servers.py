@@ -273,7 +273,9 @@ def limited(folder: Path, model: Model, *, rate: int = 20_000_000) -> Iterator[L
         yield Limited(port)
 
 
-def push(registry: Address, folder: Path, size: int, tag: str, layers: int = 1) -> Model:
+def push(
+    registry: Address, folder: Path, size: int, tag: str, layers: int = 1, *, even: bool = False
+) -> Model:
     """Makes a model in a registry, by plain HTTP: small ones in GGUF with random bytes behind them.
 
     Args:
@@ -282,8 +284,11 @@ def push(registry: Address, folder: Path, size: int, tag: str, layers: int = 1) 
         size: Bytes of all layers.
         tag: The model's.
         layers: How many; the first has half of the bytes where there are several.
+        even: Whether all of them have as many bytes.
     """
-    sizes = [size] if layers == 1 else [size // 2, *[size // 2 // (layers - 1)] * (layers - 1)]
+    sizes = [size // layers] * layers
+    if layers > 1 and not even:
+        sizes = [size // 2, *[size // 2 // (layers - 1)] * (layers - 1)]
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=120)
     try:
         found = tuple(

@@ -32,7 +32,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import busy, state  # noqa: E402 - scripts beside this one
+from benchmarks.cutting import cutting  # noqa: E402 - scripts beside this one
+from benchmarks.machine import busy, state  # noqa: E402
 from benchmarks.peers import (  # noqa: E402
     AGAIN,
     PULLS,
@@ -75,6 +76,11 @@ TWICE = 16 * MIB
 """Bytes that a kill may cost."""
 
 TAG, SHARDS_TAG, SMALL_TAG = "full", "shards", "quarter"
+MANY = {
+    "200 layers of 5 MiB": (200, 5 * MIB),
+    "2,000 layers of 50 kB": (2000, 50_000),
+}
+"""Models of many small layers: how many, and of how many bytes."""
 OURS = "modelrunner"
 BASE = "python -c pass"
 
@@ -288,6 +294,30 @@ def shards(bench: Bench, registry: Address, model: Model) -> None:
     targets: dict[str, float | None] = {"crane": fast, "`oras cp`": fast, "regctl": fast}
     sides = pulls(bench, task, targets)
     bench.versus("three layers, plain HTTP", pull(bench, model.on(registry.host)), sides)
+
+
+def many(bench: Bench, registry: Address) -> None:
+    """Models of many small layers over plain HTTP."""
+    for number, (figure, (count, size)) in enumerate(MANY.items()):
+        model = push(registry, bench.folder, count * size, f"many{number}", count, even=True)
+        task = Task(registry, model, bench.out)
+        targets: dict[str, float | None] = {"`oras cp`": 0.7, "crane": 0.7}
+        sides = {
+            name: side for name, side in pulls(bench, task, targets).items() if name in targets
+        }
+        bench.versus(figure, pull(bench, model.on(registry.host)), sides)
+
+
+def cuts(bench: Bench, registry: Address, model: Model) -> None:
+    """A proxy that breaks every answer off, against the same one when it does not."""
+    for where, figure in {"half": "at its half", str(MIB): "after 1 MiB"}.items():
+        with (
+            cutting(bench.folder, registry, "never") as whole,
+            cutting(bench.folder, registry, where) as broken,
+        ):
+            without = replace(pull(bench, model.on(whole.host)), name="without")
+            costs = bench.sides([pull(bench, model.on(broken.host)), without])
+        bench.compare(f"each answer cut {figure}, against none", costs[OURS], costs["without"], 1.5)
 
 
 def tls(bench: Bench, registry: Address, model: Model) -> None:
@@ -579,7 +609,8 @@ def _help() -> str:
 
 
 FIGURES = (
-    "plain", "shards", "tls", "connections", "crawl", "kills", "there", "again", "push", "package",
+    "plain", "shards", "many", "tls", "connections", "crawl", "cuts", "kills", "there", "again",
+    "push", "package",
 )  # fmt: skip
 
 
@@ -602,9 +633,11 @@ def run(bench: Bench, wanted: Sequence[str]) -> None:
         steps: dict[str, Callable[[], None]] = {
             "plain": lambda: plain(bench, registry, model()),
             "shards": lambda: shards(bench, registry, split()),
+            "many": lambda: many(bench, registry),
             "tls": lambda: tls(bench, registry, model()),
             "connections": lambda: connections(bench, model()),
             "crawl": lambda: crawl(bench, model()),
+            "cuts": lambda: cuts(bench, registry, small()),
             "kills": lambda: kills(bench, small()),
             "there": lambda: there(bench, small()),
             "again": lambda: again(bench, registry, small()),
