@@ -29,7 +29,7 @@ class Answer:
 def ask(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
     """One request on a connection of its own; `If_Range=` becomes the header `If-Range`."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     with contextlib.closing(connection):
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         named = {name.replace("_", "-"): value for name, value in headers.items()}

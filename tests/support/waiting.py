@@ -8,12 +8,12 @@ BLOCK = 512
 """What `st_blocks` counts in."""
 
 
-def wait_until(happened: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:
     """Returns when something has happened; where it does not in time, the test fails."""
     assert until(happened, seconds), "it never happened"
 
 
-def until(happened: Callable[[], object], seconds: float = 5) -> bool:
+def until(happened: Callable[[], object], seconds: float = 60) -> bool:
     """Whether something happens in time."""
     end = time.monotonic() + seconds
     while not happened():

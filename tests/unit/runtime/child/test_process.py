@@ -22,7 +22,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 held = open(sys.argv[1], "w")
 fcntl.flock(held, fcntl.LOCK_EX)
 os.write(3, b"held\\n")
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -73,7 +73,7 @@ def test_line_is_heard_and_everything_else_goes_to_the_log(start, tmp_path):
         os.write(3, b"hello\\n")
         """)
     )
-    assert child.listen(5) == "hello"
+    assert child.listen(60) == "hello"
     assert finished(child) == 0
     assert (tmp_path / "server.log").read_text() == "to stdout\nto stderr\n"
 
@@ -118,7 +118,7 @@ def test_child_gets_its_stdin_its_environment_and_nothing_of_ours(start, monkeyp
             environ={"GIVEN": "value"},
         )
     )
-    assert child.listen(5) == '["a secret", false, "value", "/"]'
+    assert child.listen(60) == '["a secret", false, "value", "/"]'
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -160,10 +160,10 @@ def test_stop_asks_the_child_to_end(start, tmp_path):
         import os, signal, sys, time
         signal.signal(signal.SIGTERM, lambda *_: (print("asked"), sys.exit(0)))
         os.write(3, b"ready\\n")
-        time.sleep(60)
+        time.sleep(600)
         """)
     )
-    assert child.listen(5) == "ready"
+    assert child.listen(60) == "ready"
     child.stop()
     assert child.exit_code == 0
     assert (tmp_path / "server.log").read_text() == "asked\n"
@@ -172,7 +172,7 @@ def test_stop_asks_the_child_to_end(start, tmp_path):
 def test_child_that_does_not_listen_is_killed(start, tmp_path):
     held = tmp_path / "held"
     child = start(python(HOLD, held))
-    assert child.listen(5) == "held"
+    assert child.listen(60) == "held"
     child.stop(grace_s=0.1)
     assert not child.alive()
     assert until(lambda: is_released(held))
@@ -191,7 +191,7 @@ def test_child_outlives_the_thread_that_started_it(start, tmp_path):
     thread = threading.Thread(target=lambda: started.append(start(python(HOLD, held))))
     thread.start()
     thread.join()
-    assert started[0].listen(5) == "held"
+    assert started[0].listen(60) == "held"
     time.sleep(0.2)
     assert started[0].alive()
     assert not is_released(held)
@@ -201,7 +201,7 @@ def test_child_outlives_the_thread_that_started_it(start, tmp_path):
 def test_child_does_not_outlive_its_guard(start, tmp_path):
     held = tmp_path / "held"
     child = start(python(HOLD, held))
-    assert child.listen(5) == "held"
+    assert child.listen(60) == "held"
     os.kill(child.pid, signal.SIGKILL)
     assert until(lambda: is_released(held))
 
@@ -219,8 +219,8 @@ def test_child_does_not_outlive_a_parent_that_is_killed(tmp_path):
             argv = (sys.executable, "-I", "-S", "-c", {HOLD!r}, {str(held)!r})
             command = Command(argv=argv, environ={{}}, announces=True)
             child = Child(command, Path({str(tmp_path)!r}, "log"))
-            print(child.listen(10), flush=True)
-            time.sleep(60)
+            print(child.listen(60), flush=True)
+            time.sleep(600)
             """,
         ],
         stdout=subprocess.PIPE,
