@@ -26,15 +26,21 @@ ODD = [
 ]
 
 
+@cache
 def declared(name: str) -> Declaration:
     found = load(name)
     assert found is not None
     return found
 
 
+@cache
+def parameters_for(name: str) -> list[Parameter]:
+    """What a command takes, and what all of them take."""
+    return [*declared(name).parameters(), *parameters_of(shared_options)]
+
+
 def quickly(name: str, words: list[str]) -> dict[str, Any] | None:
-    command = declared(name)
-    return parse([*command.parameters(), *parameters_of(shared_options)], words, command.rest)
+    return parse(parameters_for(name), words, declared(name).rest)
 
 
 @cache
@@ -71,7 +77,7 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
     """Command lines of names that a command has, values, and what is neither."""
     names = [
         spelled
-        for entry in (*declared(name).parameters(), *parameters_of(shared_options))
+        for entry in parameters_for(name)
         if isinstance(option := entry.declaration, Option)
         for spelled in (option.names or (f"--{entry.name.replace('_', '-')}",))
     ]
@@ -109,7 +115,7 @@ def test_a_command_line_means_the_same_to_both_parsers(
 def test_every_option_means_the_same_to_both_parsers(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parameters = [*declared(name).parameters(), *parameters_of(shared_options)]
+    parameters = parameters_for(name)
     arguments = [entry for entry in parameters if isinstance(entry.declaration, Argument)]
     for entry in parameters:
         if not isinstance(option := entry.declaration, Option):
