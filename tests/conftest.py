@@ -65,11 +65,11 @@ _REAL = {"docker", "gpu", "registry", "slow"}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers of `-n auto`: three for two cores, since a third of a test's time is waiting for
+    """Workers of `-n auto`: two for each core, since half of a test's time is waiting for
     servers, children and terminals; models and compilers compute all the time.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) if config.option.markexpr == "real" else (cores or 1) * 3 // 2
+    return (cores or 1) if config.option.markexpr == "real" else (cores or 1) * 2
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
