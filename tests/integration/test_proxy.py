@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -19,17 +20,20 @@ class Forward(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         url = urlsplit(self.path)
-        connection = http.client.HTTPConnection(self.server.registry, timeout=30)
         path = f"{url.path}?{url.query}" if url.query else url.path
         kept = {name: self.headers[name] for name in ("Accept", "Range") if name in self.headers}
-        connection.request(self.command, path, headers=kept)
-        reply = connection.getresponse()
-        self.send_response(reply.status)
-        for name, value in reply.getheaders():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(reply.read())
-        connection.close()
+        # a client may leave when another of its requests was refused
+        with (
+            suppress(ConnectionError),
+            closing(http.client.HTTPConnection(self.server.registry, timeout=30)) as connection,
+        ):
+            connection.request(self.command, path, headers=kept)
+            reply = connection.getresponse()
+            self.send_response(reply.status)
+            for name, value in reply.getheaders():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.read())
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
 
