@@ -55,3 +55,32 @@ def test_a_pull_killed_again_and_again_leaves_a_working_store_and_is_finished_by
         subprocess.run(command, check=True, capture_output=True, timeout=60)
         copied = (tmp_path / "copy" / "manifest.json").read_bytes()
         assert Digest.of(copied) == model.digest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_pull_of_small_files_that_is_killed_fetches_little_again(cli):
+    chance = random.Random(12)
+    files = {f"{number}.bin": chance.randbytes(2 * MIB) for number in range(30)}
+    artifact = docker_artifact(b"GGUF small", extra_files=files)
+    kills = 3
+    with Registry() as registry:
+        registry.add(artifact, "ai/m", tags=["1"])
+        name = registry.reference("ai/m:1")
+        for _ in range(kills):
+            enough = registry.bytes_sent() + chance.randrange(5 * MIB, 15 * MIB)
+            with subprocess.Popen(
+                cli.argv("pull", name, "--progress", "none"),
+                env=cli.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as pull:
+                wait_until(lambda: registry.bytes_sent() > enough or pull.poll() is not None, 60)  # noqa: B023 - at once
+                pull.kill()
+        done = cli("pull", name, "--json")
+        assert done.returncode == 0, done.stderr
+        assert registry.bytes_sent() <= artifact.size + kills * 16 * MIB
+    model = cli.store.resolve(name)
+    assert str(model.digest) == artifact.digest
+    assert all(cli.store.blobs.deep_state(entry) == "good" for entry in model.manifest.blobs)
+    assert leftovers(cli.store, partials=True) == ()
