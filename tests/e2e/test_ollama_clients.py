@@ -17,7 +17,11 @@ from tests.conftest import CommandLine
 from tests.e2e.test_serving import QUESTION, Endpoint, serving
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.model, pytest.mark.usefixtures("leaving_nothing_open")]
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.xdist_group("ollama clients"),
+    pytest.mark.usefixtures("leaving_nothing_open"),
+]
 
 _WARNS = pytest.mark.filterwarnings("ignore")
 """For libraries whose own code warns, and leaves sockets open."""

@@ -20,7 +20,13 @@ from tests.support.registry import Registry
 from tests.support.runtime_image import artifact_of, real_image, shell_image
 from tests.support.terminal import in_terminal
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, needs_docker_registry]
+# the image is unpacked once for all of them
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("real image"),
+    needs_docker_registry,
+]
 
 REPOSITORY = "ggml-org/llama.cpp"
 _CACHE = Path(os.environ.get("MODELRUNNER_CI_WHEELS") or "/var/cache/modelrunner-ci")
