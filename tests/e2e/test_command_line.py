@@ -16,6 +16,7 @@ import pytest
 from modelrunner import __version__
 from modelrunner.cli.parser.command_table import COMMANDS, GROUPS
 from modelrunner.memory.devices.devices import may_have_gpu
+from modelrunner.runtime import settings
 from tests.conftest import CommandLine
 from tests.support import forked
 from tests.support.artifacts import Artifact, docker_artifact
@@ -101,6 +102,13 @@ def test_the_help_of_every_command_ends_in_examples(cli: CommandLine, name: str)
         assert option in done.stdout
     assert "{" not in done.stdout.splitlines()[0]
     assert "range>" not in done.stdout
+
+
+def test_the_names_of_settings_stand_apart_from_what_they_mean(cli: CommandLine) -> None:
+    shown = cli("configure", "--help").stdout
+    listed = shown[shown.index("Settings:") : shown.index("Examples:")]
+    for key in settings.KNOWN:
+        assert re.search(rf"^ +{key} +\w", listed, re.MULTILINE), key
 
 
 def test_the_version_is_one_line(cli: CommandLine) -> None:

@@ -50,23 +50,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=["claude", "codex", "opencode", "aider"],
 )
-@pytest.mark.timeout(WITHIN_S + 60)
+@pytest.mark.timeout(3 * WITHIN_S + 60)
 def test_an_app_answers_one_question(
     models: CommandLine, home: Path, program: str, arguments: tuple[str, ...]
 ) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    done = models(
-        "launch",
-        program,
-        "--model",
-        SMOLLM2,
-        "--",
-        *arguments,
-        timeout=WITHIN_S,
-        HOME=str(home),
-        PYTHONWARNINGS="ignore",
-    )
+    # by chance, so small a model repeats itself to its limit, which is an error for Codex
+    likeliest = ("--set", "temperature=0", "--set", "repeat-penalty=1.1")
+    for _attempt in range(3):
+        done = models(
+            *("launch", program, "--model", SMOLLM2, *likeliest, "--", *arguments),
+            timeout=WITHIN_S,
+            HOME=str(home),
+            PYTHONWARNINGS="ignore",
+        )
+        if "reason: max_output_tokens" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     # an answer of the model, whatever it is
     assert len(done.stdout.split()) > 0, done.stderr

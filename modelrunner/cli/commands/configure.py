@@ -39,7 +39,7 @@ from modelrunner.text import did_you_mean
 
 _KNOWN = "\n".join(
     fill(
-        f"{known.doc}: {known.kind}", 78, initial_indent=f"  {key:<16}", subsequent_indent=" " * 18
+        f"{known.doc}: {known.kind}", 78, initial_indent=f"  {key:<15} ", subsequent_indent=" " * 18
     )
     for key, known in settings.KNOWN.items()
 )
