@@ -101,6 +101,17 @@ def disk_error(
     return StoreAccessError(f"cannot use {named}: {os_reason(error)}", hint=hint, path=named)
 
 
+def write_at(handle: int, content: memoryview, offset: int) -> None:
+    """Write bytes at an offset, all of them.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    while content:
+        written = os.pwrite(handle, content, offset)
+        content, offset = content[written:], offset + written
+
+
 def flush(handle: int) -> None:
     """Makes what was written to an open file last through a power cut, where the system can."""
     try:

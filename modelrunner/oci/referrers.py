@@ -76,7 +76,7 @@ class Referrer:
 
     @property
     def kind(self) -> str:
-        """What it is, for people: a word, or its type where there is none."""
+        """What it is, for people: a word, or its type if no word is known."""
         if self.tag is not None:
             suffix = self.tag.rpartition(".")[2]
             return {"sig": "signature", "att": "attestation", "sbom": "SBOM"}.get(suffix, suffix)

@@ -49,7 +49,7 @@ class Layout:
     """The places of one store; `root` is the directory with `oci-layout` in it."""
 
     root: Path
-    # a command may ask for thousands of blobs, and each step of a path is made anew
+    # a command may ask for thousands of blobs, and each step of a path makes a new object
     _blobs: Path = field(init=False, repr=False, compare=False)
     _ingest: Path = field(init=False, repr=False, compare=False)
     _stamps: Path = field(init=False, repr=False, compare=False)

@@ -139,7 +139,7 @@ def open_partial(path: Path) -> InsideFile:
     try:
         return open_inside(path, "update")
     except PermissionError:
-        # complete and made read-only, but whoever did so died before giving it its name
+        # complete and made read-only, by a process that ended before it gave it its name
         with suppress(PermissionError):
             _allow_writing(path)
             return open_inside(path, "update")

@@ -14,7 +14,7 @@ from threading import Condition, Thread
 from threading import Event as Signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelrunner.disk.files import disk_errors
+from modelrunner.disk.files import disk_errors, write_at
 from modelrunner.errors import DigestMismatchError, InterruptedTransferError, ModelRunnerError
 from modelrunner.events import Advanced, Event, Retrying, Skipped, Started, Verified
 from modelrunner.oci.descriptor import Descriptor
@@ -24,6 +24,7 @@ from modelrunner.registry.source import BlobStream, Source
 from modelrunner.store.blobs import Arrival, BlobStore
 from modelrunner.transfer.fetched import NOTHING, Fetched
 from modelrunner.transfer.limits import CutLength, Throttle
+from modelrunner.transfer.worker import AT_ONCE_S, BREAKS, WORTH
 
 if TYPE_CHECKING:
     import hashlib
@@ -36,10 +37,6 @@ BLOCK = 512 * 1024
 _AMPLE = 256 * 1024
 _MEMORY, _HALF = 0.2, 0.5
 _IDLE_S = 0.05
-_AT_ONCE_S = 0.001
-_WORTH, _BREAKS = 64 * 1024, 24
-"""So many answers in a row may deliver less than that: enough for one of this size that is cut at
-its half each time."""
 
 
 class _OthersError(Exception):
@@ -172,7 +169,7 @@ class Carrier(Thread):
     """One connection.
 
     Attributes:
-        error: A bug, or why there is no source; None where it ended in peace.
+        error: A bug, or why there is no source; None if neither.
     """
 
     def __init__(self, load: Load, number: int) -> None:
@@ -227,7 +224,7 @@ class Carrier(Thread):
             load.end(entry, failure)
 
     def _fill(self, source: Source, entry: Descriptor, arrival: Arrival) -> Fetched:
-        """Brings what is missing of a blob; whoever calls gives it its name."""
+        """Brings what is missing of a blob, which has no name yet."""
         load, digest = self._load, str(entry.digest)
         hashed = sha256()
         resumed = reached = self._recover(entry, arrival, hashed)
@@ -239,7 +236,8 @@ class Carrier(Thread):
             try:
                 with closing(self._blocks(source, entry, reached, stop)) as blocks:
                     for place, block in blocks:
-                        _write(arrival, block, reached)
+                        with disk_errors(arrival.partial):
+                            write_at(arrival.file.fileno(), block, reached)
                         hashed.update(block)
                         reached += len(block)
                         origins[place] = origins.get(place, 0) + len(block)
@@ -252,11 +250,11 @@ class Carrier(Thread):
                 came = reached - begun
                 load.note_answer(came, stop - begun)
                 failures = 1 if came else failures + 1
-                breaks = breaks + 1 if came < _WORTH else 0
-                if not came or breaks > _BREAKS:
+                breaks = breaks + 1 if came < WORTH else 0
+                if not came or breaks > BREAKS:
                     raise
                 # a server or a proxy that cuts answers: it delivers, so nothing is waited for
-                self._events.append(Retrying(digest, exc.message, failures, _AT_ONCE_S))
+                self._events.append(Retrying(digest, exc.message, failures, AT_ONCE_S))
         got = Digest(hashed.hexdigest())
         if got != entry.digest:
             raise DigestMismatchError(f"expected {entry.digest}, got {got}")
@@ -269,7 +267,7 @@ class Carrier(Thread):
             return 0
         if arrival.journal.exists():
             # the engine has begun it, anywhere in the file
-            raise _EndedError
+            raise _OthersError
         reached = 0
         while reached < min(there, entry.size):
             count = os.preadv(arrival.file.fileno(), [self._view], reached)
@@ -318,10 +316,3 @@ class Carrier(Thread):
 
 def _refuse() -> None:
     raise _OthersError
-
-
-def _write(arrival: Arrival, block: memoryview, offset: int) -> None:
-    with disk_errors(arrival.partial):
-        while block:
-            written = os.pwrite(arrival.file.fileno(), block, offset)
-            block, offset = block[written:], offset + written

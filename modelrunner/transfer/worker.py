@@ -4,7 +4,6 @@ It ends when there is nothing left to do, or when it has failed too often withou
 the others go on without it. What it could not finish it gives back.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from modelrunner.disk.files import disk_errors
+from modelrunner.disk.files import disk_errors, write_at
 from modelrunner.errors import (
     InterruptedTransferError,
     PartRefusedError,
@@ -42,10 +41,10 @@ _RENEWALS = 2
 AT_ONCE_S = 0.001
 """The wait after an answer that broke off and has delivered."""
 
-_WORTH = 64 * 1024
+WORTH = 64 * 1024
 """Bytes of one answer that are worth asking for the next one at once."""
 
-_BREAKS = 24
+BREAKS = 24
 """Answers in a row that may break off below that, until a wait comes between them: where each is
 cut at its half, the end of a blob takes 16 of them."""
 
@@ -90,7 +89,7 @@ class Worker(Thread):
         blocks: How many reads it has made.
         ample: How often, of late, more was there to be read than it could take: from 0 to 1.
         surplus: Whether it is to end: fewer are enough.
-        error: Why it gave up; None where it ended in peace.
+        error: Why it gave up; None if it did not.
     """
 
     def __init__(self, shared: Shared, number: int) -> None:
@@ -181,8 +180,8 @@ class Worker(Thread):
                 came = run.reached - furthest
                 furthest = max(furthest, run.reached)
                 failures = 1 if came > 0 else failures + 1
-                breaks = breaks + 1 if 0 < came < _WORTH else 0
-                paid = came > 0 and breaks <= _BREAKS and not shared.whole
+                breaks = breaks + 1 if 0 < came < WORTH else 0
+                paid = came > 0 and breaks <= BREAKS and not shared.whole
                 if paid and isinstance(exc, InterruptedTransferError):
                     # a server or a proxy that cuts answers: it delivers, so nothing is waited for
                     self._pause(exc, failures, AT_ONCE_S)
@@ -282,14 +281,9 @@ class Worker(Thread):
         with run.writing:
             if run.lost:
                 return False
-            self._write(block, run.reached)
+            with disk_errors(self._shared.place):
+                write_at(self._shared.handle, block, run.reached)
         return True
-
-    def _write(self, block: memoryview, offset: int) -> None:
-        with disk_errors(self._shared.place):
-            while block:
-                written = os.pwrite(self._shared.handle, block, offset)
-                block, offset = block[written:], offset + written
 
     def _finish_pieces(self, run: Run) -> None:
         pieces, first = self._shared.pieces, []

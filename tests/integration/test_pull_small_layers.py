@@ -220,6 +220,19 @@ def test_what_the_engine_has_begun_it_ends(pulling, name):
     assert pulled.resumed_bytes == 524_288
 
 
+def test_others_do_not_wait_for_what_the_engine_has_begun(pulling, name):
+    content = FILES["files/00.bin"]
+    path = partial(pulling, content)
+    path.write_bytes(content[:9] + bytes(len(content) - 9))
+    header = b'{"version": 1, "size": %d, "piece": 524288}\n' % len(content)
+    path.with_suffix(".journal").write_bytes(header)
+
+    pulling.pull(name)
+
+    assert_stored(pulling)
+    assert pulling.heard(Verified)[-1].digest == sha256(content)
+
+
 # Servers, proxies and lines that are not as they should be.
 
 

@@ -309,7 +309,7 @@ class Loader:
         return Loaded(model, one.names, is_new or came, len(kept))
 
     def _is_whole(self, referrer: Referrer) -> bool:
-        """Whether all of a referrer has come: what lacks is no reason to refuse the model."""
+        """Whether all of a referrer has come; if not, the model is loaded without it."""
         blobs = (referrer.manifest.descriptor, *referrer.manifest.blobs)
         return all(self._store.blobs.state(blob) == "good" for blob in blobs)
 

@@ -57,7 +57,7 @@ def pin_by_content(source: Source, reference: Reference) -> tuple[Reference, Man
 
 @contextmanager
 def _about_tag(source: Source, reference: Reference) -> Iterator[None]:
-    """The block that asks for a tag: where there is none, the error names the near ones."""
+    """The block that asks for a tag; if it does not exist, the error names similar ones."""
     with about(reference):
         try:
             yield

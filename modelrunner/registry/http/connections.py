@@ -226,7 +226,7 @@ def _through(proxy: str, trust: "SSLContext | None") -> "PoolManager":
     """Connections through a proxy.
 
     Raises:
-        LocationValueError: Its address is none, or of a kind that is not known here.
+        LocationValueError: Its address is invalid, or of an unknown kind.
     """
     from urllib3 import ProxyManager
     from urllib3.exceptions import LocationValueError
