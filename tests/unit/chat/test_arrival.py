@@ -4,6 +4,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from http.client import HTTPResponse
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,9 +47,11 @@ def reply() -> Iterator[Reply]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between two looks, which take no time."""
+    """The waits between two looks; all else takes a millisecond by this clock."""
     taken: list[float] = []
-    monkeypatch.setattr("modelrunner.chat.arrival.time.sleep", taken.append)
+    clock = count(0.0, 0.001)
+    time = SimpleNamespace(sleep=taken.append, monotonic=lambda: next(clock))
+    monkeypatch.setattr("modelrunner.chat.arrival.time", time)
     return taken
 
 
