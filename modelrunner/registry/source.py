@@ -67,6 +67,21 @@ class Outflow:
 
 
 @dataclass(frozen=True, slots=True)
+class Framed:
+    """What the bytes of a blob are read from: a file, and what is put around it.
+
+    Attributes:
+        path: The file; None where there is nothing but `before`.
+        before: Bytes that come first.
+        after: Bytes that come last.
+    """
+
+    path: Path | None
+    before: bytes = b""
+    after: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What a source takes for a name that leaves something open.
 
@@ -152,8 +167,8 @@ class Sink(Protocol):
         """Tries to take a blob over from another repository of the same registry."""
         ...
 
-    def upload(self, reference: Reference, descriptor: Descriptor, path: Path) -> "BlobUpload":
-        """The upload of a blob from a file."""
+    def upload(self, reference: Reference, descriptor: Descriptor, content: Framed) -> "BlobUpload":
+        """The upload of a blob."""
         ...
 
     def another(self) -> "Sink":

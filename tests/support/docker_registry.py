@@ -24,6 +24,7 @@ SKOPEO = shutil.which("skopeo")
 
 needs_docker_registry = pytest.mark.skipif(PROGRAM is None, reason="needs docker-registry on PATH")
 needs_skopeo = pytest.mark.skipif(SKOPEO is None, reason="needs skopeo on PATH")
+needs_umoci = pytest.mark.skipif(shutil.which("umoci") is None, reason="needs umoci on PATH")
 
 
 @dataclass(frozen=True)

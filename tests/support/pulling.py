@@ -84,10 +84,12 @@ class Pulling:
         rate: int | None = None,
     ) -> Pushed:
         reference = Reference.parse(text)
+        return self.pusher(reference, Limits(connections, rate)).push(model, reference)
+
+    def pusher(self, reference: Reference, limits: Limits | None = None) -> Pusher:
+        """What pushes to the registry of a name."""
         sink = self.places.sink_for(reference)
-        limits = Limits(connections, rate)
-        pusher = Pusher(self.store, sink, self.events.append, self.backoff, limits)
-        return pusher.push(model, reference)
+        return Pusher(self.store, sink, self.events.append, self.backoff, limits or Limits())
 
     def heard(self, kind: type[Kind]) -> list[Kind]:
         return [event for event in self.events if isinstance(event, kind)]

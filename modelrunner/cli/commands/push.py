@@ -1,19 +1,34 @@
 """`modelrunner push`."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
 from modelrunner.cli.options import CaFile, LimitRate
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
-from modelrunner.cli.steps.pushing import push_model, pushed_line, pushed_to_dict
+from modelrunner.cli.steps.pushing import (
+    platforms_to_list,
+    push_image,
+    push_model,
+    pushed_line,
+    pushed_to_dict,
+)
 from modelrunner.operations.package.push import to_push
 from modelrunner.transfer.limits import Limits
 
 
+class Shape(StrEnum):
+    """What a model is pushed as."""
+
+    ARTIFACT = "artifact"
+    IMAGE = "image"
+
+
 @command(
     examples="  modelrunner push registry.example.com/team/model:1\n"
-    "  modelrunner push registry.example.com/team/model:1 --limit-rate 20M --ca-file ca.pem"
+    "  modelrunner push registry.example.com/team/model:1 --limit-rate 20M --ca-file ca.pem\n"
+    "  modelrunner push ai/smollm2 --as image --to registry.example.com/team/smollm2:image"
 )
 def push(
     context: Context,
@@ -35,13 +50,30 @@ def push(
         Option(min=0.001, metavar="SECONDS", help="Overall time limit in seconds."),
     ] = None,
     ca_file: CaFile = None,
+    as_: Annotated[
+        Shape,
+        Option(
+            "--as",
+            help="What to push: the artifact as it is, or a container image that has the files"
+            " under /models (a modelcar) for Kubernetes image volumes and KServe.",
+        ),
+    ] = Shape.ARTIFACT,
+    to: Annotated[
+        str | None,
+        Option(metavar="NAME", help="Name at the registry (default: that of the model)."),
+    ] = None,
 ) -> None:
     """Push a model to its registry. Blobs that the registry already has are skipped."""
     limits = Limits(connections, bytes_per_second(limit_rate))
     context = context.over(limited_workspace(context, timeout, ca_file))
-    model, name = to_push(context.store, reference)
-    pushed = push_model(context, model, name, limits)
-    if context.console.json:
-        context.console.emit({"reference": str(name), **pushed_to_dict(pushed)})
+    model, name, target = to_push(context.store, reference, to)
+    value: dict[str, object] = {"reference": str(target)}
+    if as_ is Shape.IMAGE:
+        pushed, image = push_image(context, model, name, target, limits)
+        value |= {"as": str(as_), "platforms": platforms_to_list(image)}
     else:
-        context.console.print(pushed_line(name, pushed))
+        pushed = push_model(context, model, target, limits)
+    if context.console.json:
+        context.console.emit({**value, **pushed_to_dict(pushed)})
+    else:
+        context.console.print(pushed_line(target, pushed))

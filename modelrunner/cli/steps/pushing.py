@@ -3,6 +3,7 @@
 from modelrunner.cli.context import Context
 from modelrunner.cli.progress.select import progress
 from modelrunner.oci.reference import Reference
+from modelrunner.operations.package.image import ModelImage, image_of
 from modelrunner.operations.package.push import Pushed
 from modelrunner.store.store import StoredModel
 from modelrunner.transfer.limits import Limits
@@ -18,6 +19,29 @@ def push_model(
     for problem in () if pushed.referrers is None else pushed.referrers.problems:
         context.console.warn(f"{name.short}: not all that refers to it was pushed: {problem}")
     return pushed
+
+
+def push_image(
+    context: Context,
+    model: StoredModel,
+    name: Reference,
+    target: Reference,
+    limits: Limits | None = None,
+) -> tuple[Pushed, ModelImage]:
+    """Push a model as a container image, with progress of its reading and of its upload."""
+    with progress(context.console, verb="hashing") as listener:
+        image = image_of(context.store, model, name, listener)
+    with progress(context.console, verb="pushing") as listener:
+        pushed = context.workspace.pusher(target, "", listener, limits).push_image(image, target)
+    return pushed, image
+
+
+def platforms_to_list(image: ModelImage) -> list[dict[str, str]]:
+    """Return the images for each platform as JSON has them."""
+    return [
+        {"platform": str(each.platform), "digest": str(each.manifest.digest)}
+        for each in image.images
+    ]
 
 
 def pushed_to_dict(pushed: Pushed) -> dict[str, object]:

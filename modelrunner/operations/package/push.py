@@ -1,7 +1,9 @@
 """Push: a stored model to a registry. What already exists is not sent again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event, Lock, Thread
 
 from modelrunner.errors import (
@@ -24,11 +26,13 @@ from modelrunner.events import (
 )
 from modelrunner.events import Event as PushEvent
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer
+from modelrunner.operations.package.image import ModelImage
 from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import Outflow, Sink
+from modelrunner.registry.source import Framed, Outflow, Sink
 from modelrunner.store.store import Store, StoredModel, missing
 from modelrunner.transfer.limits import Limits, Throttle
 
@@ -36,14 +40,35 @@ CONNECTIONS = 4
 """Blobs that are sent side by side: as many as other tools send."""
 
 
-def to_push(store: Store, text: str) -> tuple[StoredModel, Reference]:
-    """Return the model that a text means, and the name that says where it goes.
+def to_push(
+    store: Store, text: str, to: str | None = None
+) -> tuple[StoredModel, Reference, Reference]:
+    """Return the model that a text means, its name, and the name that says where it goes.
+
+    Args:
+        store: Where the model is.
+        text: Its name; an ID only where `to` is given.
+        to: The name at the registry; None for that of the model.
 
     Raises:
         ModelNotFoundError: The model is not in the store, or its name is a local one.
-        UsageError: The text is an ID.
+        UsageError: There is nothing but an ID, or `to` is not a name to push to.
     """
     model = store.resolve(text)
+    if to is not None:
+        target = Reference.parse(to)
+        if target.digest is not None:
+            raise UsageError(
+                f"--to: cannot push under a digest: {target.short}",
+                hint="use a tag: REGISTRY/NAMESPACE/NAME:TAG",
+            )
+        if target.is_local:
+            raise UsageError(
+                f"--to {target.short}: no registry has names under local/",
+                hint="name a registry: --to REGISTRY/NAMESPACE/NAME:TAG",
+            )
+        name = store.only_name(text) if match_id(text) is None else None
+        return model, name or _name_of(model, text), target
     digits = match_id(text)
     if digits is not None and model.digest.hex.startswith(digits):
         known = ", ".join(f"`{name.short}`" for name in model.references)
@@ -56,7 +81,16 @@ def to_push(store: Store, text: str) -> tuple[StoredModel, Reference]:
     name = store.only_name(text) or Reference.parse(text)
     if name.is_local:
         raise store.unregistered(name)
-    return model, name
+    return model, name, name
+
+
+def _name_of(model: StoredModel, text: str) -> Reference:
+    """The name that a text means, or the first that a model has where it is an ID."""
+    digits = match_id(text)
+    if digits is None or not model.digest.hex.startswith(digits):
+        return Reference.parse(text)
+    known = [name for name in model.references if not name.is_local]
+    return next(iter((*known, *model.references)), Reference.parse(f"local/{model.digest.short}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +141,35 @@ class Pusher:
         referrers = self.store.sound_referrers(model.digest)
         kept: PushedReferrers | None = None
         siblings = _siblings(model, reference)
-        try:
+        with _login_required(reference):
             uploaded = _Blobs(self, blobs, siblings, reference).push()
             if referrers:
                 # who sees the name sees the signatures too
                 kept = self._push_referrers(model, reference, siblings, referrers)
             self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
-        except UnauthorizedError as exc:
-            raise UnauthorizedError(
-                f"{reference.short}: login required to push to {reference.registry}",
-                hint=f"run `modelrunner login {reference.registry}` and push to a repository that "
-                "you can write to",
-                **exc.facts,
-            ) from exc
         self.store.note_published(model)
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
         skipped = manifest.total_bytes - uploaded
         return Pushed(reference, str(manifest.digest), uploaded, skipped, kept)
+
+    def push_image(self, image: ModelImage, reference: Reference) -> Pushed:
+        """Sends the image of a model: blobs first, then each platform's manifest, the name last.
+
+        Raises:
+            CorruptStoreError: A file of the model became shorter meanwhile.
+            AccessError, TransferError: The registry does not take it.
+        """
+        blobs, digest = image.blobs, str(image.index.digest)
+        total = sum(blob.size for blob in blobs)
+        self.listener(Planned(reference.short, total, 0, 0))
+        with _login_required(reference):
+            uploaded = _Blobs(self, blobs, (), reference, image.contents).push()
+            for each in image.images:
+                pinned = replace(reference, tag=None, digest=each.manifest.digest)
+                self.backoff.run(partial(self.sink.push_manifest, pinned, each.manifest))
+            self.backoff.run(lambda: self.sink.push_manifest(reference, image.index))
+        self.listener(Finished(reference.short, digest, total))
+        return Pushed(reference, digest, uploaded, total - uploaded)
 
     def _push_referrers(
         self,
@@ -142,6 +188,20 @@ class Pusher:
         return ReferrerPusher(self.sink, reference, model.digest, self.backoff).push(referrers)
 
 
+@contextmanager
+def _login_required(reference: Reference) -> Iterator[None]:
+    """The block in which a registry that wants a login is one to push to."""
+    try:
+        yield
+    except UnauthorizedError as exc:
+        raise UnauthorizedError(
+            f"{reference.short}: login required to push to {reference.registry}",
+            hint=f"run `modelrunner login {reference.registry}` and push to a repository that "
+            "you can write to",
+            **exc.facts,
+        ) from exc
+
+
 class _StoppedError(Exception):
     """Another blob could not be sent: this one is not needed any more."""
 
@@ -155,8 +215,10 @@ class _Blobs:
         blobs: Sequence[Descriptor],
         siblings: Sequence[Reference],
         reference: Reference,
+        contents: Mapping[Digest, Framed] | None = None,
     ) -> None:
         self._store = pusher.store
+        self._contents = contents or {}
         self._sink = pusher.sink
         self._listener = pusher.listener
         self._backoff = pusher.backoff
@@ -239,7 +301,8 @@ class _Blobs:
         return blob.size
 
     def _upload(self, sink: Sink, blob: Descriptor) -> None:
-        upload = sink.upload(self._reference, blob, self._store.blobs.path(blob.digest))
+        content = self._contents.get(blob.digest) or Framed(self._store.blobs.path(blob.digest))
+        upload = sink.upload(self._reference, blob, content)
         attempt, kept = 0, 0
 
         def resumed(offset: int) -> None:

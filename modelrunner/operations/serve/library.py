@@ -131,7 +131,7 @@ class StoreLibrary:
             UnsupportedArtifactError: The place takes no models.
             UsageError: An ID says nothing of where to push to.
         """
-        model, name = to_push(self.store, text)
+        model, name, _ = to_push(self.store, text)
         # of two tokens one may be refused, and the other not: such pushes are not shared
         key = f"push {name} {model.digest} {secrets.token_hex(8) if token else ''}".rstrip()
         # refused now where the place takes none

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from modelrunner.net import IPAddress, ip_of
-from modelrunner.registry.http.file_body import FileBody, FileSlice
+from modelrunner.registry.http.file_body import BytesSlice, FileBody, FileSlice
 from modelrunner.registry.proxies import proxy_of
 from modelrunner.registry.settings import ClientCertificate
 
@@ -290,7 +290,7 @@ def _judged(judge: Judge) -> "PoolManager":
 
 
 def _send(connection: Any, data: Any, send: Callable[[Any], None]) -> None:  # noqa: ANN401
-    if isinstance(data, FileSlice):
+    if isinstance(data, (FileSlice, BytesSlice)):
         data.send(connection.sock)
     else:
         send(data)

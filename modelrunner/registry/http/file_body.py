@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from socket import socket
 from ssl import SSLSocket
+from typing import NamedTuple
 
 from modelrunner.errors import CorruptStoreError
 
@@ -21,29 +22,48 @@ _SLICE = 8 * PIECE
 """Bytes between two reports of progress."""
 
 
+class Frame(NamedTuple):
+    """Bytes around a file.
+
+    Attributes:
+        head: Bytes that come before it.
+        tail: Bytes that come after it.
+        tail_at: Where those begin.
+    """
+
+    head: bytes = b""
+    tail: bytes = b""
+    tail_at: int = 0
+
+
 class FileBody:
     """Bytes of an open file from `begin` to `end`; each iteration starts again.
 
+    Positions are those of the whole: bytes that come before the file count.
+
     Args:
-        file: The file; its position is not kept.
+        file: The file; its position is not kept. None where there is nothing but a frame's head.
         begin: The first byte.
         end: The one after the last.
         before: Called with the size of each slice before it is sent; may wait, and may raise.
         after: Called after each slice with the position that was reached.
         block: The size of slices; None for one that is efficient.
+        frame: What is sent around the file.
     """
 
     def __init__(
         self,
-        file: FileIO,
+        file: FileIO | None,
         begin: int,
         end: int,
         *,
         before: Callable[[int], None],
         after: Callable[[int], None],
         block: int | None = None,
+        frame: Frame | None = None,
     ) -> None:
         self._file = file
+        self._head, self._tail, self._tail_at = frame or Frame(tail_at=end)
         self._begin = begin
         self._end = end
         self._before = before
@@ -53,14 +73,44 @@ class FileBody:
     def __len__(self) -> int:
         return self._end - self._begin
 
-    def __iter__(self) -> Iterator["FileSlice"]:
+    def __iter__(self) -> Iterator["FileSlice | BytesSlice"]:
         position = self._begin
         while position < self._end:
-            count = min(self._block, self._end - position)
+            part, count = self._slice(position, min(self._block, self._end - position))
             self._before(count)
-            yield FileSlice(self._file, position, count)
+            yield part
             position += count
             self._after(position)
+
+    def _slice(self, position: int, count: int) -> "tuple[FileSlice | BytesSlice, int]":
+        """The next bytes from a position on, at most so many; and how many they are."""
+        begin = len(self._head)
+        if position < begin or self._file is None:
+            piece = self._head[position : position + count]
+        elif position < self._tail_at:
+            count = min(count, self._tail_at - position)
+            return FileSlice(self._file, position - begin, count), count
+        else:
+            piece = self._tail[position - self._tail_at :][:count]
+        return BytesSlice(piece), len(piece)
+
+
+class BytesSlice:
+    """Some bytes that are not of a file, on their way."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece = piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._piece
+
+    def send(self, connection: socket) -> None:
+        """Send them over a connection.
+
+        Raises:
+            OSError: The connection is lost.
+        """
+        connection.sendall(self._piece)
 
 
 class FileSlice:

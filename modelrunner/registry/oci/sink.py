@@ -1,8 +1,8 @@
 """An OCI registry as a sink: blobs and manifests go up."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import RegistryAnswerError, RequestTooLargeError
@@ -11,11 +11,11 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.connections import Content
-from modelrunner.registry.http.file_body import FileBody
+from modelrunner.registry.http.file_body import FileBody, Frame
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.registry.oci.uploads import Session, Uploads
-from modelrunner.registry.source import Outflow
+from modelrunner.registry.source import Framed, Outflow
 
 CHUNK = 16 * 1024 * 1024
 """Bytes of a chunk: below what proxies usually take, above what registries ask for at least."""
@@ -66,10 +66,10 @@ class OciSink(OciRegistry):
         scope = scope_of(repository, "pull")
         return self._uploads(reference, reference.short, scope).mount_blob(digest, repository)
 
-    def upload(self, reference: Reference, descriptor: Descriptor, path: Path) -> "Upload":
+    def upload(self, reference: Reference, descriptor: Descriptor, content: Framed) -> "Upload":
         """The upload of a blob, which can be tried until it is done."""
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        return Upload(self._uploads(reference, what), self.found, descriptor, path)
+        return Upload(self._uploads(reference, what), self.found, descriptor, content)
 
     def push_manifest(self, reference: Reference, manifest: Manifest | Index) -> Digest | None:
         """Uploads a manifest under the reference's tag, or by its digest where it has none.
@@ -99,11 +99,13 @@ class Upload:
     A try that broke is continued by the next one where the registry reports what it has.
     """
 
-    def __init__(self, uploads: Uploads, found: _Found, descriptor: Descriptor, path: Path) -> None:
+    def __init__(
+        self, uploads: Uploads, found: _Found, descriptor: Descriptor, content: Framed
+    ) -> None:
         self._uploads = uploads
         self._found = found
         self._descriptor = descriptor
-        self._path = path
+        self._content = content
         self._broken: Session | None = None
 
     def send(self, flow: Outflow) -> None:
@@ -112,12 +114,13 @@ class Upload:
         Raises:
             AccessError, TransferError: The registry does not take it, or not now.
         """
-        with open_content(self._path) as file:
+        path = self._content.path
+        with nullcontext() if path is None else open_content(path) as file:
             if self._broken is not None and self._resumed(self._broken, file, flow):
                 return
             self._from_start(file, flow)
 
-    def _resumed(self, session: Session, file: FileIO, flow: Outflow) -> bool:
+    def _resumed(self, session: Session, file: FileIO | None, flow: Outflow) -> bool:
         """Whether an upload that broke could be brought to its end."""
         received = self._uploads.received(session)
         if received == 0 or received > self._descriptor.size:
@@ -132,7 +135,7 @@ class Upload:
             return False
         return True
 
-    def _from_start(self, file: FileIO, flow: Outflow) -> None:
+    def _from_start(self, file: FileIO | None, flow: Outflow) -> None:
         size = self._descriptor.size
         if not self._found.in_chunks:
             session = self._begin()
@@ -149,7 +152,7 @@ class Upload:
         self._broken = self._uploads.begin()
         return self._broken
 
-    def _append(self, session: Session, file: FileIO, begin: int, flow: Outflow) -> None:
+    def _append(self, session: Session, file: FileIO | None, begin: int, flow: Outflow) -> None:
         size = self._descriptor.size
         while begin < size:
             end = size
@@ -166,7 +169,16 @@ class Upload:
                 begin = end
         self._uploads.finish(session, self._descriptor.digest)
 
-    def _body(self, file: FileIO, begin: int, end: int, flow: Outflow) -> Content:
+    def _body(self, file: FileIO | None, begin: int, end: int, flow: Outflow) -> Content:
         if begin == end:
             return b""
-        return FileBody(file, begin, end, before=flow.before, after=flow.on_sent, block=flow.block)
+        before, after = self._content.before, self._content.after
+        return FileBody(
+            file,
+            begin,
+            end,
+            before=flow.before,
+            after=flow.on_sent,
+            block=flow.block,
+            frame=Frame(before, after, self._descriptor.size - len(after)),
+        )

@@ -1,0 +1,1 @@
+"""A model as a container image (a modelcar): its layers, its config, its manifests."""
