@@ -15,6 +15,7 @@ ModelRunnerError                          1
 + AccessError                             4
   + UnauthorizedError                         login needed, or not found: registries do not say
   + DeniedError                               logged in, but not allowed
+  + SigningKeyError                           a private key that does not sign
 + TransferError                           5
   + RegistryUnavailableError                  cannot be reached
   + RegistryAnswerError                       answers what it should not
@@ -238,6 +239,12 @@ class DeniedError(AccessError):
     """The login is valid, but has no access."""
 
     code = "denied"
+
+
+class SigningKeyError(AccessError):
+    """A private key, or the program that holds it, does not sign."""
+
+    code = "signing_key"
 
 
 class TransferError(ModelRunnerError):

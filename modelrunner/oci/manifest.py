@@ -40,13 +40,27 @@ class Manifest:
         layers: Sequence[Descriptor],
         *,
         artifact_type: str | None = None,
+        subject: Descriptor | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> Self:
-        """A manifest of ours, in one canonical spelling."""
+        """A manifest of ours, in one canonical spelling.
+
+        Args:
+            config: Its config.
+            layers: Its layers, in their order.
+            artifact_type: What it is, where the config does not say.
+            subject: The manifest that it refers to.
+            annotations: What is said of it.
+        """
         value: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST}
         if artifact_type is not None:
             value["artifactType"] = artifact_type
         value["config"] = config.to_dict()
         value["layers"] = [layer.to_dict() for layer in layers]
+        if subject is not None:
+            value["subject"] = subject.to_dict()
+        if annotations:
+            value["annotations"] = dict(annotations)
         return cls.from_bytes(json.dumps(value, separators=(",", ":")).encode())
 
     @classmethod

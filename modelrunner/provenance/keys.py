@@ -37,31 +37,51 @@ class PublicKey:
             ConfigError: It cannot be read, is invalid, or nothing is installed that reads it.
         """
         require()
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            PublicFormat,
-            load_pem_public_key,
-        )
-
         try:
             # outside: a key that a person names
             with path.open("rb") as file:
-                key = load_pem_public_key(file.read(_LIMIT))
+                raw = file.read(_LIMIT)
         except OSError as exc:
             raise ConfigError(
                 f"cannot read the public key {path}: {os_reason(exc)}",
                 hint="check the path in --key, or in `keys` of verify.toml",
                 path=str(path),
             ) from exc
-        except (ValueError, UnsupportedAlgorithm) as exc:
+        try:
+            return cls.from_pem(raw, str(path))
+        except ValueError as exc:
             raise ConfigError(
                 f"{path} is not a public key in PEM format",
                 hint="create one with `cosign public-key --key cosign.key`",
                 path=str(path),
             ) from exc
+
+    @classmethod
+    def from_pem(cls, raw: bytes, name: str) -> "PublicKey":
+        """A key in PEM.
+
+        Args:
+            raw: It.
+            name: Where it comes from, for people.
+
+        Raises:
+            ValueError: It is not one, or of an unknown kind.
+        """
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+        try:
+            return cls.of(load_pem_public_key(raw), name)
+        except UnsupportedAlgorithm as exc:
+            raise ValueError("unknown kind of key") from exc
+
+    @classmethod
+    def of(cls, key: "PublicKeyTypes", name: str) -> "PublicKey":
+        """A key of `cryptography`, with where it comes from, for people."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return cls(str(path), sha256(der).hexdigest(), key)
+        return cls(name, sha256(der).hexdigest(), key)
 
     def verifies(self, signature: bytes, signed: bytes) -> bool:
         """Whether the signature was made by this key's owner over these bytes."""

@@ -29,9 +29,9 @@ BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
 SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
 CERTIFICATE_ANNOTATION = "dev.sigstore.cosign/certificate"
 
-_STATEMENT = "application/vnd.in-toto+json"
+STATEMENT = "application/vnd.in-toto+json"
 _SIMPLE_TYPE = "cosign container image signature"
-_SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
+SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
 
 Form = Literal["simple signing", "dsse", "bundle"]
 Kind = Literal["signature", "attestation"]
@@ -113,19 +113,19 @@ def _envelope(
     certificate: bool = False,
 ) -> Iterator[Evidence]:
     payload, kind = _decoded(value.get("payload")), value.get("payloadType")
-    if kind != _STATEMENT:
+    if kind != STATEMENT:
         raise MalformedManifestError("expected an in-toto statement in the envelope of a signature")
     statement = _object(payload)
     predicate = statement.get("predicateType")
     predicate_type = predicate if isinstance(predicate, str) else None
-    signs = predicate_type is not None and predicate_type.startswith(_SIGN_PREDICATE)
+    signs = predicate_type is not None and predicate_type.startswith(SIGN_PREDICATE)
     signatures = value.get("signatures")
     for entry in signatures if isinstance(signatures, list) else []:
         yield Evidence(
             form,
             "signature" if signs else "attestation",
             tuple(_subjects(statement.get("subject"))),
-            pre_authentication(_STATEMENT, payload),
+            pre_authentication(STATEMENT, payload),
             _decoded(entry.get("sig") if isinstance(entry, dict) else None),
             None if signs else predicate_type,
             bundle,

@@ -41,6 +41,11 @@ COMMANDS = {
     ),
     "export": Entry("export:export_model", "Write a deployment file (Compose, Kubernetes, ...)."),
     "push": Entry("push:push", "Push a model to its registry."),
+    "sign": Entry("sign:sign_model", "Sign a model with a key."),
+    "attach": Entry("attach:attach", "Attach a file to a model: an SBOM, a license, a card."),
+    "discover": Entry(
+        "discover:discover_referrers", "List what refers to a model: signatures, SBOMs, ..."
+    ),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
@@ -85,6 +90,7 @@ GROUPS = {
     ),
     "Running": ("run", "serve", "launch", "ps", "stop", "logs", "estimate", "bench", "configure"),
     "CI": ("lock", "verify", "cache-key"),
+    "Trust": ("sign", "attach", "discover"),
     "Moving": ("import", "package", "push", "save", "load", "export", "share"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "skill", "version"),
