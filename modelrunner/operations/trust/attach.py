@@ -8,7 +8,6 @@ alone gets it there.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from modelrunner.errors import (
     ManifestNotFoundError,
@@ -25,7 +24,7 @@ from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.model.suggestions import pin_by_content
 from modelrunner.operations.package.push_referrers import ReferrerPusher
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import Outflow, Sink, Source
+from modelrunner.registry.source import Framed, Outflow, Sink, Source
 from modelrunner.store.adopt import take
 from modelrunner.store.stamps import hash_file
 from modelrunner.store.store import Store, StoredModel
@@ -227,15 +226,9 @@ class Attachment:
                 hint=f"push the model first: `modelrunner push {name.short}`",
                 near=[],
             ) from exc
-        with TemporaryDirectory(prefix="modelrunner-") as folder:
-            for descriptor, content in self.contents.items():
-                if isinstance(content, bytes):
-                    path = Path(folder) / descriptor.digest.hex
-                    # outside: a directory that was made for this
-                    path.write_bytes(content)
-                else:
-                    path = content
-                _upload(sink, name, descriptor, path, backoff)
+        for descriptor, content in self.contents.items():
+            framed = Framed(None, content) if isinstance(content, bytes) else Framed(content)
+            _upload(sink, name, descriptor, framed, backoff)
         pushed = ReferrerPusher(sink, name, digest, backoff).push([self.referrer])
         if pushed.problems:
             raise RegistryAnswerError(
@@ -245,11 +238,11 @@ class Attachment:
 
 
 def _upload(
-    sink: Sink, name: Reference, descriptor: Descriptor, path: Path, backoff: Backoff
+    sink: Sink, name: Reference, descriptor: Descriptor, content: Framed, backoff: Backoff
 ) -> None:
     if sink.has_blob(name, descriptor.digest):
         return
-    upload = sink.upload(name, descriptor, path)
+    upload = sink.upload(name, descriptor, content)
 
     def silent(_count: int) -> None:
         backoff.remaining_s()
