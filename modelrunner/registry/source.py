@@ -90,12 +90,14 @@ class Choice:
         file: The path of the first file in the repository.
         projector: The path of the projector that comes with it.
         others: Paths of further projectors that would go with it.
+        revision: The commit that the files are of.
     """
 
     name: Reference
     file: str
     projector: str | None = None
     others: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 @runtime_checkable

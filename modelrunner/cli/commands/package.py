@@ -1,5 +1,6 @@
 """`modelrunner package`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,12 +16,12 @@ from modelrunner.cli.options import (
     TopP,
 )
 from modelrunner.cli.parser.declared import Argument, Option
-from modelrunner.cli.steps.pushing import push_model, pushed_line, pushed_to_dict
+from modelrunner.cli.steps.packaging import make_package
 from modelrunner.errors import UsageError
+from modelrunner.oci.model.config import Family
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.launch.precedence import LaunchOptions
-from modelrunner.operations.package.package import Ingredients, package
-from modelrunner.units import format_size
+from modelrunner.operations.package.request import PackageRequest, source_of
 
 
 class Format(StrEnum):
@@ -30,18 +31,46 @@ class Format(StrEnum):
     MODELPACK = "modelpack"
 
 
+_FAMILIES: Mapping[Format, Family] = {Format.DOCKER: "docker", Format.MODELPACK: "modelpack"}
+
+
 @command(
     examples="  modelrunner package granite.gguf ai/my-granite:3B --license LICENSE\n"
     "  modelrunner package model-00001-of-00003.gguf registry.example.com/team/model:1\n"
     "  modelrunner package granite.gguf registry.example.com/team/granite:1 --push\n"
-    '  modelrunner package granite.gguf team/pirate:1 --system "You are a pirate." --set top-k=40'
+    '  modelrunner package granite.gguf team/pirate:1 --system "You are a pirate." --set top-k=40\n'
+    "  modelrunner package --from ai/smollm2 registry.example.com/team/smollm2:8k"
+    " --context-size 8192 --push\n"
+    "  modelrunner package --from-hf ORG/REPO:Q4_K_M registry.example.com/team/model:1"
 )
 def package_model(
     context: Context,
     file: Annotated[
-        Path, Argument(metavar="FILE.gguf", help="GGUF file; any shard of a split model.")
+        str,
+        Argument(
+            metavar="[FILE.gguf]",
+            help="GGUF file; any shard of a split model. Left out with --from and --from-hf.",
+        ),
     ],
-    reference: Annotated[str, Argument(metavar="REF", help="Name for the model.")],
+    reference: Annotated[str | None, Argument(metavar="REF", help="Name for the model.")] = None,
+    from_: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="REF",
+            help="Make the model of this one, in the local store or in a registry, with the same"
+            " weights; with --push to the same registry, they are not downloaded.",
+        ),
+    ] = None,
+    from_hf: Annotated[
+        str | None,
+        Option(
+            "--from-hf",
+            metavar="ORG/REPO",
+            help="Make the model of this repository of the Hugging Face Hub: ORG/REPO[@REVISION]"
+            "[:QUANT].",
+        ),
+    ] = None,
     licenses: Annotated[
         list[Path] | None,
         Option("--license", "-l", metavar="FILE", help="License text to include; can be repeated."),
@@ -73,8 +102,13 @@ def package_model(
         ),
     ] = None,
     format_: Annotated[
-        Format, Option("--format", help="Family (format) of the artifact.")
-    ] = Format.DOCKER,
+        Format | None,
+        Option(
+            "--format",
+            help="Family (format) of the artifact (default: docker, or that of the model of"
+            " --from).",
+        ),
+    ] = None,
     link: Annotated[
         bool,
         Option(
@@ -87,11 +121,14 @@ def package_model(
         bool, Option("--push", help="Push the model to its registry afterwards.")
     ] = False,
 ) -> None:
-    """Package a GGUF file as an OCI artifact in the local store.
+    """Package a GGUF file, or another model with other settings, as an OCI artifact.
+
+    It is added to the local store.
 
     Settings in the artifact's config are defaults wherever it runs: `configure` and the options
     of a command take precedence.
     """
+    kind, source, name = source_of(file, reference, from_, from_hf)
     advised = LaunchOptions(
         context=context_size,
         kv_type=kv_type,
@@ -102,51 +139,26 @@ def package_model(
         top_p=top_p,
         repeat_penalty=repeat_penalty,
     ).settings()
-    tokens = advised.pop("context", None)
-    ingredients = Ingredients(
-        file,
-        licenses or (),
-        mmproj,
-        chat_template,
-        tokens if isinstance(tokens, int) else None,
-        advised,
-    )
-    name = Reference.parse(reference)
-    if push_:
-        # nothing is made that cannot be sent
-        if name.is_local:
-            raise context.store.unregistered(name)
-        context.require_network("push")
-    model = package(
-        context.store,
-        ingredients,
-        name,
-        family="docker" if format_ is Format.DOCKER else "modelpack",
+    request = PackageRequest(
+        kind=kind,
+        source=source,
+        name=Reference.parse(name),
+        licenses=licenses or (),
+        projector=mmproj,
+        template=chat_template,
+        settings=advised,
+        family=None if format_ is None else _FAMILIES[format_],
         created=_created(context.environ.get("SOURCE_DATE_EPOCH", "")),
-        way="link" if link else "copy",
+        link=link,
+        push=push_,
     )
-    path = model.weights()
-    value: dict[str, object] = {
-        "reference": str(name),
-        "digest": str(model.digest),
-        "path": str(path),
-        "size_bytes": model.size,
-    }
-    if not context.console.json:
-        context.console.print(f"{name.short}: {model.digest} ({format_size(model.size)})")
-    if push_:
-        pushed = push_model(context, model, name)
-        value |= pushed_to_dict(pushed)
-        if not context.console.json:
-            context.console.print(pushed_line(name, pushed))
-    if context.console.json:
-        context.console.emit(value)
+    make_package(context, request)
 
 
-def _created(epoch: str) -> datetime:
-    """Return the current time, or SOURCE_DATE_EPOCH for reproducible builds."""
+def _created(epoch: str) -> datetime | None:
+    """Return SOURCE_DATE_EPOCH, for reproducible builds."""
     if not epoch:
-        return datetime.now(UTC)
+        return None
     try:
         return datetime.fromtimestamp(int(epoch), UTC)
     except (ValueError, OverflowError, OSError) as exc:

@@ -4,7 +4,6 @@ The facts of the config come from the file's own header. Weights are filed as th
 shard, never compressed.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,15 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from modelrunner.errors import UnsupportedArtifactError, UsageError
 from modelrunner.gguf.metadata import Metadata
-from modelrunner.gguf.projector import misfit
 from modelrunner.gguf.reader import read_header
-from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.model.config import Family
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.disk_space import require_room_for_copies
 from modelrunner.operations.model.contents import existing_file, refuse_other_formats, shard_files
 from modelrunner.operations.package.build_artifact import LAYER_TYPES, assemble, config_of
+from modelrunner.operations.package.parts import file_layer, layer_name, require_projector
 from modelrunner.runtime import packaged
 from modelrunner.runtime.settings import Value
 from modelrunner.store.adopt import TakenFile, Way, take
@@ -148,19 +146,7 @@ def _metadata(shards: Sequence[Path], ingredients: Ingredients) -> Metadata:
             kind=metadata.kind,
         )
     if ingredients.projector is not None:
-        header = read_header(existing_file(ingredients.projector))
-        projector = Metadata.from_header(header)
-        if projector.kind != "projector":
-            raise UsageError(
-                f"{ingredients.projector.name} is {with_article(projector.kind)}, not a projector",
-                hint="give the projector of the model with --mmproj, or leave the option out",
-            )
-        problem = misfit(header, metadata.embedding_length)
-        if problem is not None:
-            raise UsageError(
-                f"{ingredients.projector.name} does not match {shards[0].name}: {problem}",
-                hint="give the projector of this model with --mmproj, or leave the option out",
-            )
+        require_projector(ingredients.projector, metadata, shards[0].name)
     return metadata
 
 
@@ -182,7 +168,7 @@ class _Names:
 
     def of(self, path: Path, role: str) -> str:
         """The name of a file, by which readers of the family find its role too."""
-        name = PurePosixPath(_layer_name(path, role, self._family))
+        name = PurePosixPath(layer_name(file_text(path.name), role, self._family))
         free, number = name, 1
         while self._taken.setdefault(str(free), path) != path:
             number += 1
@@ -199,38 +185,5 @@ def _file(
     created: datetime,
 ) -> Descriptor:
     taken = bring(path)
-    annotations = {
-        media_types.ANNOTATION_PATH: name,
-        media_types.ANNOTATION_FILE: json.dumps(
-            {
-                "name": name,
-                "mode": 0o644,
-                "uid": 0,
-                "gid": 0,
-                "size": taken.size,
-                "mtime": format_moment(created.astimezone(UTC)),
-                "typeflag": 0,
-            },
-            separators=(",", ":"),
-        ),
-        media_types.ANNOTATION_UNTESTED: "false",
-        # the name under which `oras pull` and `regctl artifact get` write the file
-        media_types.ANNOTATION_TITLE: name,
-    }
-    return Descriptor(LAYER_TYPES[family][role], taken.digest, taken.size, annotations)
-
-
-def _layer_name(path: Path, role: str, family: Family) -> str:
-    """A name by which readers of the family find the file's role."""
-    name = file_text(path.name)
-    if role == "weights" and family == "modelpack" and path.suffix.lower() != ".gguf":
-        return f"{name}.gguf"
-    if role == "projector" and family == "modelpack" and path.suffix.lower() != ".gguf":
-        return f"mmproj-{name}.gguf"
-    if role == "projector" and "mmproj" not in name.lower():
-        return f"mmproj-{name}"
-    if role == "template" and family == "modelpack" and path.suffix != ".jinja":
-        return "chat_template.jinja"
-    if role == "license" and family == "modelpack" and "license" not in name.lower():
-        return f"LICENSE-{name}"
-    return name
+    moment = format_moment(created.astimezone(UTC))
+    return file_layer(LAYER_TYPES[family][role], name, taken.digest, taken.size, moment)

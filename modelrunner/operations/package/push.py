@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event, Lock, Thread
+from typing import NamedTuple
 
 from modelrunner.errors import (
     AccessError,
+    CorruptStoreError,
     DeadlineError,
+    RegistryAnswerError,
     TransferError,
     UnauthorizedError,
     UsageError,
@@ -27,6 +30,7 @@ from modelrunner.events import (
 from modelrunner.events import Event as PushEvent
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.package.image import ModelImage
@@ -38,6 +42,9 @@ from modelrunner.transfer.limits import Limits, Throttle
 
 CONNECTIONS = 4
 """Blobs that are sent side by side: as many as other tools send."""
+
+_MOST_SIBLINGS = 8
+"""Repositories that a blob is asked for at most before it is sent."""
 
 
 def to_push(
@@ -140,7 +147,7 @@ class Pusher:
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
         referrers = self.store.sound_referrers(model.digest)
         kept: PushedReferrers | None = None
-        siblings = _siblings(model, reference)
+        siblings = _siblings(self.store, model, reference)
         with _login_required(reference):
             uploaded = _Blobs(self, blobs, siblings, reference).push()
             if referrers:
@@ -171,11 +178,41 @@ class Pusher:
         self.listener(Finished(reference.short, digest, total))
         return Pushed(reference, digest, uploaded, total - uploaded)
 
+    def push_derived(
+        self,
+        manifest: Manifest,
+        reference: Reference,
+        base: Reference,
+        contents: Mapping[Digest, Framed],
+    ) -> Pushed:
+        """Send a model that is not in the store, whose other blobs the registry has.
+
+        Args:
+            manifest: Its manifest.
+            reference: The name that it gets.
+            base: The model in the same registry that has the other blobs.
+            contents: The blobs that are sent.
+
+        Raises:
+            RegistryAnswerError: The registry does not take the blobs over, or does not take it.
+            AccessError, TransferError: It does not answer.
+        """
+        self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
+        siblings = [] if base.repository == reference.repository else [_Sibling(base, None)]
+        with _login_required(reference):
+            uploaded = _Blobs(
+                self, manifest.blobs, siblings, reference, contents, sends_stored=False
+            ).push()
+            self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
+        self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
+        skipped = manifest.total_bytes - uploaded
+        return Pushed(reference, str(manifest.digest), uploaded, skipped)
+
     def _push_referrers(
         self,
         model: StoredModel,
         reference: Reference,
-        siblings: Sequence[Reference],
+        siblings: "Sequence[_Sibling]",
         referrers: Sequence[Referrer],
     ) -> PushedReferrers:
         manifest = model.manifest
@@ -202,6 +239,13 @@ def _login_required(reference: Reference) -> Iterator[None]:
         ) from exc
 
 
+class _Sibling(NamedTuple):
+    """A repository of the same registry, and the blobs that it has; None where that is unknown."""
+
+    reference: Reference
+    blobs: frozenset[Digest] | None
+
+
 class _StoppedError(Exception):
     """Another blob could not be sent: this one is not needed any more."""
 
@@ -213,12 +257,15 @@ class _Blobs:
         self,
         pusher: Pusher,
         blobs: Sequence[Descriptor],
-        siblings: Sequence[Reference],
+        siblings: "Sequence[_Sibling]",
         reference: Reference,
         contents: Mapping[Digest, Framed] | None = None,
+        *,
+        sends_stored: bool = True,
     ) -> None:
         self._store = pusher.store
         self._contents = contents or {}
+        self._sends_stored = sends_stored
         self._sink = pusher.sink
         self._listener = pusher.listener
         self._backoff = pusher.backoff
@@ -301,8 +348,7 @@ class _Blobs:
         return blob.size
 
     def _upload(self, sink: Sink, blob: Descriptor) -> None:
-        content = self._contents.get(blob.digest) or Framed(self._store.blobs.path(blob.digest))
-        upload = sink.upload(self._reference, blob, content)
+        upload = sink.upload(self._reference, blob, self._content(sink, blob))
         attempt, kept = 0, 0
 
         def resumed(offset: int) -> None:
@@ -333,6 +379,20 @@ class _Blobs:
             else:
                 return
 
+    def _content(self, sink: Sink, blob: Descriptor) -> Framed:
+        content = self._contents.get(blob.digest)
+        if content is not None:
+            return content
+        if self._sends_stored:
+            return Framed(self._store.blobs.path(blob.digest))
+        raise RegistryAnswerError(
+            f"{sink.name} does not take the blob {blob.digest.short} over from another"
+            f" repository to {self._reference.short}",
+            hint="pull the model that it is made of, and run the same command again: the blob"
+            " is then sent from the local store",
+            digest=str(blob.digest),
+        )
+
     def _delay(self, attempt: int, error: TransferError) -> float | None:
         if isinstance(error, DeadlineError):
             return None
@@ -352,8 +412,9 @@ class _Blobs:
         """Whether the registry could take the blob from a repository that it has it in."""
         try:
             return any(
-                sink.mount_blob(self._reference, blob.digest, sibling.repository)
+                sink.mount_blob(self._reference, blob.digest, sibling.reference.repository)
                 for sibling in self._siblings
+                if sibling.blobs is None or blob.digest in sibling.blobs
             )
         except (AccessError, TransferError):
             # a favour that was refused: the upload tells what is wrong, if anything is
@@ -365,11 +426,28 @@ class _Blobs:
                 self._listener(event)
 
 
-def _siblings(model: StoredModel, reference: Reference) -> Sequence[Reference]:
-    """Other repositories of the same registry that may have the blobs: to mount from."""
-    found = {
-        name.repository: name
-        for name in model.references
-        if name.registry == reference.registry and name.repository != reference.repository
-    }
-    return list(found.values())
+def _siblings(store: Store, model: StoredModel, reference: Reference) -> Sequence[_Sibling]:
+    """Other repositories of the same registry that may have the blobs: to mount from.
+
+    Those of the model itself come first, then those of other models with the same weights.
+    """
+    found: dict[str, _Sibling] = {}
+    weights = {layer.descriptor.digest for layer in model.artifact.weights}
+
+    def note(other: StoredModel, blobs: frozenset[Digest] | None) -> None:
+        for name in other.references:
+            if name.registry == reference.registry and name.repository != reference.repository:
+                found.setdefault(name.repository, _Sibling(name, blobs))
+
+    note(model, None)
+    for other in store.models():
+        is_near = any(name.registry == reference.registry for name in other.references)
+        if not (is_near and other.published) or other.digest == model.digest:
+            continue
+        try:
+            blobs = frozenset(blob.digest for blob in other.manifest.blobs)
+        except CorruptStoreError:
+            continue
+        if weights & blobs:
+            note(other, blobs)
+    return list(found.values())[:_MOST_SIBLINGS]

@@ -15,15 +15,17 @@ from modelrunner.errors import InvalidReferenceError, ModelNotFoundError
 from modelrunner.events import Listener, ignore
 from modelrunner.gguf.header import Array, Value
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.config import Family
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.tar import Readable
 from modelrunner.operations.archive.docker import DockerArchive
 from modelrunner.operations.archive.load import Loader
+from modelrunner.operations.derive.derive import Differences, derive
 from modelrunner.operations.disk_space import Room
 from modelrunner.operations.disk_usage import usage
 from modelrunner.operations.model import headers
-from modelrunner.operations.package.derive import Differences, derive
+from modelrunner.operations.package.parts import Part
 from modelrunner.operations.package.push import Pusher, to_push
 from modelrunner.operations.pull.pull import Puller
 from modelrunner.operations.remove import RemovalPlan, plan_removal, remove
@@ -213,10 +215,17 @@ class StoreLibrary:
         """
         model = self.store.resolve(source)
         chosen = settings.parse(f"{key}={value}" for key, value in recipe.settings.items())
+        texts = [text.encode() for text in recipe.licenses]
+        # the other model may have a LICENSE
+        parts = [Part("license", f"LICENSE-{Digest.of(text).short}", text) for text in texts]
+        if recipe.template is not None:
+            parts.insert(0, Part("template", "chat_template.jinja", recipe.template.encode()))
+        # the ModelPack format has no place for settings
+        family: Family | None = "docker" if chosen else None
         differences = Differences(
-            settings=chosen, template=recipe.template, licenses=recipe.licenses
+            settings=chosen, parts=parts, family=family, created=datetime.now(UTC)
         )
-        made = derive(self.store, model, new_name(target), differences, datetime.now(UTC))
+        made = derive(self.store, model, new_name(target), differences)
         return local_model(self.store.resolve(str(made.digest)))
 
     def _text(self, layer: Layer) -> str:

@@ -82,12 +82,14 @@ class HuggingFaceHub:
         Raises:
             ManifestNotFoundError, AccessError, TransferError: As with `resolve`.
         """
-        made = self._made(reference, self._listing(reference))
+        listing = self._listing(reference)
+        made = self._made(reference, listing)
         if made is None:
             return None
         model, name = made.model, replace(reference, tag=made.model.label, digest=None)
         projector = None if model.projector is None else model.projector.path
-        return Choice(name, model.path, projector, tuple(file.path for file in model.others))
+        others = tuple(file.path for file in model.others)
+        return Choice(name, model.path, projector, others, listing.commit)
 
     @contextmanager
     def open_blob(

@@ -1,0 +1,1 @@
+"""Derive: models made of other models, with the same weights."""

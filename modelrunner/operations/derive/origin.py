@@ -1,0 +1,165 @@
+"""Where a model comes from that another one is made of: the store, its registry, or the Hub."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelrunner.errors import UsageError
+from modelrunner.oci import media_types
+from modelrunner.oci.reference import HUGGING_FACE, Reference
+from modelrunner.operations.derive.derive import Differences, derive
+from modelrunner.operations.model.contents import existing_file
+from modelrunner.operations.package.parts import Part
+from modelrunner.operations.package.request import PackageRequest
+from modelrunner.operations.pull.outcome import Pulled
+from modelrunner.operations.pull.reference import reference_to_pull
+from modelrunner.operations.remove import plan_removal, remove
+from modelrunner.store.store import Store, StoredModel
+from modelrunner.text import file_text
+
+_TEXT_LIMIT = 4 * 1024 * 1024
+_HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The model that another one is made of.
+
+    Attributes:
+        reference: Its name.
+        stored: The model itself, where the store has all of it.
+        in_place: Whether its weights stay in the registry that it is in.
+    """
+
+    reference: Reference
+    stored: StoredModel | None
+    in_place: bool
+
+
+def origin_of(store: Store, text: str, name: Reference, *, push: bool) -> Origin:
+    """Return where a model comes from.
+
+    Args:
+        store: The local store.
+        text: The model, as it was typed.
+        name: The name of the new one.
+        push: Whether that goes to its registry.
+
+    Raises:
+        ModelNotFoundError: It is an ID, or a name under `local/`, of nothing in the store.
+        UsageError: It is a file.
+        InvalidReferenceError: It is not a name.
+    """
+    reference = reference_to_pull(store, text)
+    stored = store.complete(reference)
+    return Origin(
+        reference,
+        stored,
+        in_place=stored is None and push and reference.registry == name.registry,
+    )
+
+
+def hub_reference(text: str) -> Reference:
+    """Return the name of a repository of the Hugging Face Hub.
+
+    Args:
+        text: `ORG/REPO`, with `@REVISION` and `:QUANT` where they are wanted.
+
+    Raises:
+        InvalidReferenceError: It is not one.
+    """
+    if "://" in text:
+        return _of_hub(Reference.parse(text), text)
+    bare = text.removeprefix("hf.co/").removeprefix("huggingface.co/")
+    return _of_hub(Reference.parse(f"hf.co/{bare}"), text)
+
+
+def _of_hub(reference: Reference, text: str) -> Reference:
+    if reference.registry != HUGGING_FACE:
+        raise UsageError(
+            f"--from-hf {text}: expected a repository of the Hugging Face Hub",
+            hint="write ORG/REPO, ORG/REPO:QUANT or ORG/REPO@REVISION:QUANT; --from starts from a"
+            " model of another registry",
+        )
+    return reference
+
+
+def differences_of(request: PackageRequest) -> Differences:
+    """Return what is to be different in a model that is made of another one.
+
+    Raises:
+        UsageError: A file is not there, or is too large to be a text.
+    """
+    parts = []
+    if request.projector is not None:
+        file = existing_file(request.projector)
+        parts.append(Part("projector", file_text(file.name), file))
+    template = request.template
+    if template is not None:
+        parts.append(Part("template", file_text(template.name), _text(template)))
+    parts += [Part("license", file_text(path.name), _text(path)) for path in request.licenses]
+    return Differences(
+        settings=request.settings,
+        parts=parts,
+        family=request.family,
+        created=request.created,
+    )
+
+
+def _text(path: Path) -> bytes:
+    size = existing_file(path).stat().st_size
+    if size > _TEXT_LIMIT:
+        raise UsageError(
+            f"{path}: expected a text of at most {_TEXT_LIMIT} bytes, got {size}",
+            hint="give the file of a license or of a chat template",
+        )
+    # outside: a file that a person names
+    return path.read_bytes()
+
+
+def provenance_of(pulled: Pulled) -> Mapping[str, str]:
+    """Return annotations that say which files of the Hugging Face Hub a model is made of."""
+    repository = pulled.reference.original_repository or pulled.reference.repository
+    found = {media_types.ANNOTATION_SOURCE: f"{_HUB}/{repository}"}
+    choice = pulled.choice
+    revision = pulled.reference.revision if choice is None else choice.revision
+    if revision is not None:
+        found[media_types.ANNOTATION_REVISION] = revision
+    return found
+
+
+def derive_from_hub(
+    store: Store,
+    reference: Reference,
+    name: Reference,
+    differences: Differences,
+    pull: Callable[[Reference], Pulled],
+) -> StoredModel:
+    """Make a model of files of the Hugging Face Hub, under a name of one's own.
+
+    The Hub's name for them is in the store while they arrive, so that an interrupted download is
+    resumed; it goes afterwards, unless it was there before.
+
+    Args:
+        store: The local store.
+        reference: The repository, see `hub_reference`.
+        name: The name of the new model.
+        differences: What is not as on the Hub.
+        pull: Pulls a model.
+
+    Raises:
+        ModelRunnerError: It cannot be pulled, or cannot be made.
+    """
+    before = {str(each) for model in store.models() for each in model.references}
+    pulled = pull(reference)
+    annotations = {**provenance_of(pulled), **differences.annotations}
+    made = derive(
+        store,
+        pulled.model,
+        name,
+        replace(differences, annotations=annotations, from_headers=True),
+    )
+    for each in pulled.model.references:
+        if str(each) not in before and str(each) != str(name):
+            remove(store, plan_removal(store, str(each), force=False))
+    return made
