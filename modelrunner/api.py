@@ -21,6 +21,8 @@ from modelrunner.workspace import Workspace
 # late imports: a script that lists models loads no network, no memory and no runtime
 if TYPE_CHECKING:
     from modelrunner.memory.devices.device import Device
+    from modelrunner.oci.model.artifact import ModelArtifact
+    from modelrunner.oci.model.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +399,11 @@ def launch(
         wanted = reference_to_pull(workspace.store, text)
         if offline:
             _here(workspace.store, wanted)
-        return workspace.puller(listener).pull(wanted)
+
+        def on_config(reference: Reference, artifact: "ModelArtifact", _: "ModelConfig") -> None:
+            artifact.require_runnable(reference.short)
+
+        return workspace.puller(listener, on_config=on_config).pull(wanted)
 
     text = _path(reference) if isinstance(reference, Path) else _text(reference)
     said = [f"{key}={as_text(value)}" for key, value in (settings or {}).items()]

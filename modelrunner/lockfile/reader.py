@@ -29,6 +29,7 @@ from modelrunner.lockfile.runtime import RUNTIME, LockedImage, LockedRuntime
 from modelrunner.oci.descriptor import MAX_SIZE, Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image import Platform
+from modelrunner.oci.model.config import FAMILIES
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.model.paths import checked_path
 from modelrunner.oci.reference import Reference
@@ -157,13 +158,17 @@ def _model(document: Document, at: tuple[str | int, ...], value: object) -> Lock
         table.refuse("name", f"invalid model name {name[:80]!r}")
     manifest = Descriptor(table.text("media_type"), table.digest("manifest"), table.size("size"))
     family = table.text("format")
-    if family not in ("docker", "modelpack"):
-        table.refuse("format", f"invalid format {family[:40]!r}: expected docker or modelpack")
+    known = next((name for name in FAMILIES if name == family), None)
+    if known is None:
+        expected = ", ".join(FAMILIES[:-1])
+        table.refuse(
+            "format", f"invalid format {family[:40]!r}: expected {expected} or {FAMILIES[-1]}"
+        )
     return LockedModel(
         name,
         _reference(table, manifest.digest),
         manifest,
-        "docker" if family == "docker" else "modelpack",
+        known,
         _blobs(table),
         _fit(table),
         document.line(*at),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from modelrunner.cards.card import Card, Variant
-from modelrunner.errors import IntegrityError
+from modelrunner.errors import IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.model.artifact import ModelArtifact
 from modelrunner.oci.model.config import ModelConfig
 from modelrunner.oci.reference import Reference
@@ -78,7 +78,7 @@ def inspect_remote(
         "references": [str(reference)],
         "source": source.name,
         "family": config.family,
-        "format": config.format or "gguf",
+        "format": config.format or artifact.format,
         "architecture": config.architecture,
         "parameters": config.parameters,
         "quantization": config.quantization,
@@ -160,6 +160,8 @@ def _header(
             value["card_differences"] = [entry.to_dict() for entry in differences(row, found)]
     except IntegrityError as exc:
         return {"gguf": {"problem": exc.message}}
+    except UnsupportedArtifactError as exc:
+        return {"gguf": None, "not_runnable": {"message": exc.message, "hint": exc.hint}}
     return value
 
 

@@ -43,7 +43,7 @@ from modelrunner.store.blobs import BlobStore
 from modelrunner.store.index import Entry, read_index, write_index
 from modelrunner.store.layout import Layout
 from modelrunner.store.referrers import carried, keep, kept, list_of
-from modelrunner.store.views import ensure_view, known_file
+from modelrunner.store.views import ensure_view, known_file, known_view
 from modelrunner.text import did_you_mean, sanitize_line
 
 
@@ -102,10 +102,19 @@ class StoredModel:
         """
         return ModelArtifact.from_manifest(self.manifest)
 
+    @property
+    def is_runnable(self) -> bool:
+        """Whether llama.cpp can run it, as far as its manifest says; True for a damaged one."""
+        try:
+            return self.artifact.is_runnable
+        except CorruptStoreError:
+            return True
+
     @cached_property
     def config(self) -> ModelConfig:
         """What the model's config says."""
-        return self.artifact.config(BlobStore(self.layout).read(self.manifest.config))
+        blobs = BlobStore(self.layout)
+        return self.artifact.config(blobs.read(self.manifest.config), blobs.read)
 
     @cached_property
     def referrers(self) -> tuple[Referrer, ...]:
@@ -120,16 +129,18 @@ class StoredModel:
     def weights(self) -> Path:
         """The path of the weights under their real name, the first shard of several.
 
-        What looks other than when it was hashed is hashed again.
+        It is the directory of the model where programs open its format by that. What looks other
+        than when it was hashed is hashed again.
 
         Raises:
-            CorruptStoreError: Weights are missing or damaged.
+            CorruptStoreError: Weights, or a file in the directory, are missing or damaged.
         """
         blobs = BlobStore(self.layout)
-        for layer in self.artifact.weights:
+        main = self.artifact.main
+        for layer in self.artifact.files if main is None else self.artifact.weights:
             if blobs.state(layer.descriptor) != "good":
                 raise missing(self, layer.descriptor)
-        return self.view() / str(self.artifact.weights[0].path)
+        return self.view() if main is None else self.view() / str(main.path)
 
     def view(self) -> Path:
         """The directory with the model's files under their real names."""
@@ -137,8 +148,11 @@ class StoredModel:
 
     @property
     def path(self) -> Path | None:
-        """Where the weights are under their real name; None where their view is not right."""
-        return known_file(self.layout, self.artifact, self.artifact.weights[0])
+        """Where `weights` are, without reading them; None where their view is not right."""
+        main = self.artifact.main
+        if main is not None:
+            return known_file(self.layout, self.artifact, main)
+        return known_view(self.layout, self.artifact)
 
     def blob(self, descriptor: Descriptor) -> Path:
         """Where a layer lies, under its digest."""

@@ -139,6 +139,13 @@ def known_file(layout: Layout, artifact: ModelArtifact, layer: Layer) -> Path | 
     return path if right else None
 
 
+def known_view(layout: Layout, artifact: ModelArtifact) -> Path | None:
+    """The directory of a view, without reading it; None where a file is another or not there."""
+    if all(known_file(layout, artifact, layer) is not None for layer in artifact.files):
+        return layout.view(artifact.manifest.digest)
+    return None
+
+
 def copied_layers(layout: Layout, artifact: ModelArtifact) -> Iterator[tuple[Layer, Path]]:
     """The files of a view that is there which are not links to their blobs, with their paths."""
     folder = layout.view(artifact.manifest.digest)

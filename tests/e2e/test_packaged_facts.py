@@ -15,7 +15,6 @@ from tests.support.artifacts import (
     Layer,
     docker_artifact,
     modelpack_artifact,
-    plain_artifact,
 )
 from tests.support.gguf import tiny_gguf
 from tests.support.registry import Registry
@@ -173,18 +172,17 @@ def test_an_adapter_counts_in_the_estimate_and_is_exported(
     assert "--lora" not in cli(*EXPORT, "ai/plain:1").stdout
 
 
-def test_an_adapter_alone_is_refused(
+def test_an_adapter_alone_is_delivered_and_not_run(
     cli: CommandLine, registry: Registry, adapter: bytes, tmp_path: Path
 ) -> None:
     registry.add(docker_artifact(adapter, filenames=["style.gguf"]), "team/lora", ["1"])
     name = registry.reference("team/lora:1")
-    done = cli("pull", name, "--json")
+    done = cli("run", name, "hi", "--json")
     error = json.loads(done.stderr.splitlines()[-1])["error"]
-    assert (done.returncode, error["message"]) == (
-        10,
-        f"{name}: style.gguf is an adapter, not a model",
-    )
-    assert cli("list", "-q").stdout == ""
+    assert (done.returncode, error["message"]) == (10, f"{name} is an adapter, not a model")
+    assert cli("pull", name).returncode == 0
+    assert Path(cli("path", name).stdout.strip()).read_bytes() == adapter
+    assert cli("run", name, "hi").returncode == 10
     (tmp_path / "style.gguf").write_bytes(adapter)
     file = str(tmp_path / "style.gguf")
     for command in (["package", file, "mine"], ["import", file]):
@@ -265,29 +263,6 @@ def test_one_file_may_be_license_and_template_at_once(cli: CommandLine, weights:
         template = model.view() / str(model.artifact.template.path)
         assert template.read_bytes() == text
         assert "--chat-template-file" in cli(*EXPORT, f"ai/both:{at}").stdout
-
-
-# What is not a model.
-
-
-def test_a_plain_file_in_a_registry_is_refused_with_the_command_for_this_very_reference(
-    cli: CommandLine, registry: Registry
-) -> None:
-    plain = plain_artifact(b"GGUF", "tiny.gguf")
-    registry.add(plain, "team/plain", ["1"])
-    name = registry.reference("team/plain:1")
-    for command in ("pull", "run", "estimate", "inspect --remote"):
-        prompt = ["hi"] if command == "run" else []
-        done = cli(*command.split(), name, *prompt)
-        assert done.returncode == 10, command
-        assert done.stderr.splitlines()[-2:] == [
-            "error: this is a GGUF file pushed as a plain file (tiny.gguf), without a model config",
-            (
-                f"hint: download the file with `oras pull {name}`, then run"
-                " `modelrunner import tiny.gguf`"
-            ),
-        ]
-    assert registry.count("GET", "blob") == 0
 
 
 # What people package.

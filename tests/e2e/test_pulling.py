@@ -15,8 +15,8 @@ from tests.e2e.conftest import without_time
 from tests.support.artifacts import (
     Artifact,
     docker_artifact,
+    helm_like_artifact,
     image_artifact,
-    safetensors_artifact,
 )
 from tests.support.gguf import tiny_gguf
 from tests.support.mounts import small_disk
@@ -225,10 +225,10 @@ def test_offline_knows_what_is_here_and_asks_nobody(
 
 @pytest.mark.parametrize(
     ("artifact", "what"),
-    [(safetensors_artifact(), "safetensors"), (image_artifact(), "container image")],
-    ids=["safetensors", "image"],
+    [(helm_like_artifact(), "Helm chart"), (image_artifact(), "container image")],
+    ids=["chart", "image"],
 )
-def test_what_no_runtime_here_can_run_is_refused(
+def test_what_is_not_a_model_is_refused(
     cli: CommandLine, registry: Registry, artifact: Artifact, what: str
 ) -> None:
     registry.add(artifact, "team/other", ["1"])

@@ -30,10 +30,10 @@ from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.sweep import remove_blobs_of
 from tests.support.artifacts import (
     docker_artifact,
+    helm_like_artifact,
     image_artifact,
     index_artifact,
     modelpack_artifact,
-    safetensors_artifact,
 )
 from tests.support.pulling import Pulling
 from tests.support.registry import Cdn, Registry, can_make_certificates, sha256
@@ -373,7 +373,7 @@ def test_blob_that_is_listed_and_missing_is_the_registrys_fault(registry, pullin
 
 
 @pytest.mark.parametrize(
-    "artifact", [safetensors_artifact(), image_artifact(), index_artifact(image_artifact())]
+    "artifact", [helm_like_artifact(), image_artifact(), index_artifact(image_artifact())]
 )
 def test_what_is_no_model_for_us_is_refused_before_a_blob_moves(registry, pulling, artifact):
     registry.add(artifact, "o/x", tags=["1"])

@@ -254,20 +254,74 @@ def helm_like_artifact() -> Artifact:
     return _artifact([layer], ("application/vnd.cncf.helm.config.v1+json", _json(document)))
 
 
-def plain_artifact(content: bytes, name: str) -> Artifact:
-    """A file as `oras push` leaves it: an empty config, and the name as the layer's title."""
-    layer = _descriptor("application/octet-stream", content)
-    layer["annotations"] = {"org.opencontainers.image.title": name}
+def plain_artifact(
+    content: bytes,
+    name: str,
+    more: Mapping[str, bytes] | None = None,
+    media_type: str = "application/octet-stream",
+) -> Artifact:
+    """Files as `oras push` leaves them: an empty config, and names as the titles of layers."""
+    layers = []
+    for title, file in {name: content, **(more or {})}.items():
+        layer = _descriptor(media_type, file)
+        layer["annotations"] = {"org.opencontainers.image.title": title}
+        layers.append(layer)
     config = _descriptor("application/vnd.oci.empty.v1+json", b"{}")
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": "application/vnd.unknown.artifact.v1",
         "config": config,
-        "layers": [layer],
+        "layers": layers,
     }
-    blobs = {_digest(each): each for each in (b"{}", content)}
+    blobs = {_digest(each): each for each in (b"{}", content, *(more or {}).values())}
     return Artifact(_json(document), OCI_MANIFEST, blobs)
+
+
+def ollama_artifact(
+    weights: bytes | None,
+    *,
+    params: Mapping[str, object] | None = None,
+    system: str | None = None,
+    template: str | None = "{{ .Prompt }}",
+    license: str | None = "do as you like",  # noqa: A002 - the layer's name
+    more: Mapping[str, bytes] | None = None,
+) -> Artifact:
+    """A model as Ollama pushes it: layers without names, after `server/create.go`.
+
+    Args:
+        weights: The `model` layer; None for a model that runs in Ollama's cloud.
+        params: The `params` layer.
+        system: The `system` layer.
+        template: The `template` layer, in Go's language.
+        license: The `license` layer.
+        more: Other layers, by their kind: `projector`, `adapter`, `messages`, ...
+    """
+    parts = {
+        "model": weights,
+        "template": template and template.encode(),
+        "license": license and license.encode(),
+        "system": system and system.encode(),
+        "params": None if params is None else _json(params),
+        **(more or {}),
+    }
+    layers = [
+        Layer(f"application/vnd.ollama.image.{kind}", content)
+        for kind, content in parts.items()
+        if content is not None
+    ]
+    facts = {
+        "model_format": "gguf",
+        "model_family": "llama",
+        "model_families": ["llama"],
+        "model_type": "1.2B",
+        "file_type": "Q8_0",
+        "architecture": "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer.content) for layer in layers]},
+    }
+    config = ("application/vnd.docker.container.image.v1+json", _json(facts))
+    return _artifact(layers, config, media_type=DOCKER_MANIFEST)
 
 
 def index_artifact(

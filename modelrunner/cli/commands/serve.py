@@ -317,7 +317,7 @@ def _chosen(
             hint="name models, or use --all to serve all local models",
         )
     if everything:
-        named = [model for model in context.store.models() if model.references]
+        named = [m for m in context.store.models() if m.references and m.is_runnable]
         if not named:
             context.console.say("no models in the local store yet: clients can pull them")
         return [(model, model.references[0].short) for model in named]

@@ -180,7 +180,7 @@ def find_or_pull(
         context.console.say(
             f"Unable to find model '{reference.short}' locally. Pulling from the registry."
         )
-        return pull_one(context, reference, chats=chats)
+        return pull_one(context, reference, runs=True, chats=chats)
 
     say = context.console.say
     return find.find_or_pull(context.store, text, pull, projector=projector, say=say)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.context import Context
@@ -33,6 +34,7 @@ def pull_one(
     limits: Limits | None = None,
     *,
     shows_need: bool = False,
+    runs: bool = False,
     chats: bool = False,
     referrers: str | None = None,
 ) -> Pulled:
@@ -43,7 +45,8 @@ def pull_one(
         reference: The model.
         limits: On the transfer.
         shows_need: Whether to print how much memory it needs, before its weights are downloaded.
-        chats: Whether to refuse a model that does not chat, before its weights are downloaded.
+        runs: Whether to refuse a model that llama.cpp cannot run, before weights are downloaded.
+        chats: Likewise, whether to refuse one that does not chat.
         referrers: What to keep of that which refers to the model, see `Workspace.puller`.
     """
     found = stored(context.store, reference) if context.offline else None
@@ -52,7 +55,13 @@ def pull_one(
         return found
     with _shown(context) as listener:
         puller = _puller(
-            context, listener, limits, shows_need=shows_need, chats=chats, referrers=referrers
+            context,
+            listener,
+            limits,
+            shows_need=shows_need,
+            runs=runs,
+            chats=chats,
+            referrers=referrers,
         )
         pulled = puller.pull(reference)
     _warn_of_referrers(context, pulled)
@@ -147,10 +156,13 @@ def _puller(
     limits: Limits | None,
     *,
     shows_need: bool,
+    runs: bool = False,
     chats: bool = False,
     referrers: str | None = None,
 ) -> Puller:
     def on_config(reference: Reference, artifact: ModelArtifact, config: ModelConfig) -> None:
+        if runs:
+            artifact.require_runnable(replace(reference, digest=None).short)
         if chats:
             # what reads headers is loaded where a chat comes next
             from modelrunner.operations.model.purpose import require_chat_remotely

@@ -1,34 +1,58 @@
 """A manifest understood as a model: which layer is what, and under which name it is put.
 
-Recognised are Docker's family (config v0.1 and v0.2, with and without layer annotations) and CNCF
-ModelPack with raw layers. Weights have to be GGUF, in one layer or in shards. Whatever else has a
-path is kept beside them; what has none is kept in the store and given no name. Nothing is unpacked
-and nothing is executed.
+Every family of `families` is understood, and weights of every format. What llama.cpp can run has
+weights in GGUF, in one layer or in shards; the rest is delivered all the same, and refused by
+`require_runnable` alone. Whatever else has a path is kept beside the weights; what has none is
+kept in the store and given no name. Nothing is unpacked and nothing is executed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
+from modelrunner.errors import (
+    MalformedManifestError,
+    UnsupportedArtifactError,
+)
 from modelrunner.oci import media_types
+from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.manifest import MAX_BYTES, Index, Manifest
-from modelrunner.oci.model.config import Family, ModelConfig, family_of
+from modelrunner.oci.model.config import Family, ModelConfig
+from modelrunner.oci.model.families.known import family_of
+from modelrunner.oci.model.families.ollama import settings_of
+from modelrunner.oci.model.formats import ADAPTER, FILES, GGUF, PROJECTOR
 from modelrunner.oci.model.layers import Layer, Role, layer_of
-from modelrunner.oci.model.naming import SHARD, name_layers
+from modelrunner.oci.model.naming import SHARD, firsts, name_layers
 from modelrunner.oci.model.paths import annotated_path
-from modelrunner.oci.model.unsupported import no_weights, unknown_family
+from modelrunner.oci.model.unsupported import (
+    no_weights,
+    not_runnable,
+    several_models,
+    unknown_family,
+)
 
 __all__ = ["SHARD", "Layer", "ModelArtifact", "Role"]
+
+_DIRECTORIES = ("safetensors", "mlx", ADAPTER, FILES)
+"""Formats of several files, which programs open by the name of their directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelArtifact:
-    """A model that llama.cpp could run; `weights` are in the order of the shards."""
+    """A model; `weights` are in the order of the shards.
+
+    Attributes:
+        manifest: What it was read from.
+        family: Whose artifact it is.
+        layers: Its layers, the weights first.
+        format: The format of the weights, as far as the manifest says it: `gguf`, `safetensors`,
+            ..., `adapter` or `projector` where there are no weights, and else `files`.
+    """
 
     manifest: Manifest
     family: Family
     layers: tuple[Layer, ...]
+    format: str
 
     @classmethod
     def from_manifest(cls, manifest: Manifest | Index, name: str = "REF") -> Self:
@@ -39,7 +63,7 @@ class ModelArtifact:
             name: The full reference that other tools can take, for hints.
 
         Raises:
-            UnsupportedArtifactError: It is something else; the message says what.
+            UnsupportedArtifactError: It is not a model; the message says what it is.
             MalformedManifestError: A path leaves its directory, two files have one name, a
                 shard is missing, or the config is too large to be one.
         """
@@ -49,24 +73,26 @@ class ModelArtifact:
                 hint="name the one you want by digest: REPOSITORY@sha256:HEX",
                 manifests=[str(entry.digest) for entry in manifest.manifests[:20]],
             )
-        family = family_of(manifest.config.media_type, manifest.artifact_type)
+        family = family_of(manifest)
         if family is None:
             raise unknown_family(manifest, _named_layers(manifest), name)
         if manifest.config.size > MAX_BYTES:
             raise MalformedManifestError(
                 f"the model's config has {manifest.config.size} bytes, more than {MAX_BYTES}"
             )
-        found = [layer_of(entry) for entry in manifest.layers]
-        if not any(layer.role is Role.WEIGHTS for layer in found):
-            raise no_weights(found, name)
-        layers = name_layers(found)
-        for role in (Role.PROJECTOR, Role.ADAPTER):
-            _require_one(role, layers)
-        return cls(manifest, family, layers)
+        found = _promoted([family.layer_of(entry) for entry in manifest.layers])
+        if not any(layer.role in _MODELS or layer.archived for layer in found):
+            raise no_weights(found)
+        format_ = _format_of(found)
+        layers = name_layers(_with_weights_of(found, format_), several=not family.one_model)
+        if family.one_model:
+            for role in (Role.PROJECTOR, Role.ADAPTER):
+                _require_one(role, layers)
+        return cls(manifest, family.name, layers, format_)
 
     @property
     def weights(self) -> tuple[Layer, ...]:
-        """The weights: one GGUF file, or its shards in order."""
+        """The weights: one file, or shards in order; none of an adapter or a projector alone."""
         return self._with(Role.WEIGHTS)
 
     @property
@@ -89,23 +115,130 @@ class ModelArtifact:
         """Licence texts."""
         return self._with(Role.LICENSE)
 
-    def config(self, raw: bytes) -> ModelConfig:
+    @property
+    def files(self) -> tuple[Layer, ...]:
+        """The layers that have a name."""
+        return tuple(layer for layer in self.layers if layer.path is not None)
+
+    @property
+    def main(self) -> Layer | None:
+        """The file that a program is given, the first shard of several; None for the directory."""
+        parts = self.weights or self._with(Role.ADAPTER) or self._with(Role.PROJECTOR)
+        opened = [layer for layer in parts if layer.path is not None and not layer.archived]
+        if len(opened) != len(parts) or not opened:
+            return None
+        if all(layer.format == GGUF for layer in opened):
+            return opened[0] if len(firsts(opened)) == 1 else None
+        alone = len(opened) == 1 and (self.format not in _DIRECTORIES or len(self.files) == 1)
+        return opened[0] if alone else None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether llama.cpp can run it, as far as the manifest says."""
+        return self._obstacle("") is None
+
+    def require_runnable(self, name: str = "REF") -> None:
+        """Accept a model that llama.cpp can run, as far as the manifest says.
+
+        Args:
+            name: What people call it, for hints.
+
+        Raises:
+            UnsupportedArtifactError: It cannot; the message says what it is, the hint what runs it.
+        """
+        obstacle = self._obstacle(name)
+        if obstacle is not None:
+            raise obstacle
+
+    def config(self, raw: bytes, read: Callable[[Descriptor], bytes] | None = None) -> ModelConfig:
         """The config blob, understood for this family.
+
+        Args:
+            raw: It.
+            read: Returns the content of a small blob, for families whose settings are in layers;
+                without it there are none.
 
         Raises:
             MalformedManifestError: It is not what its media type says.
             UnsupportedArtifactError: It says that the weights, which have no name, are not GGUF.
         """
-        config = ModelConfig.from_bytes(raw, self.family)
-        format_ = config.format or "gguf"
-        if format_.lower() != "gguf" and all(_is_untold(layer) for layer in self.weights):
+        try:
+            config = ModelConfig.from_bytes(raw, self.family)
+        except MalformedManifestError:
+            if self.family != "files":
+                raise
+            # the config of plain files may be anything
+            config = ModelConfig(self.family)
+        if self.family == "ollama" and read is not None:
+            config = config.with_said(settings_of(self.layers, read))
+        format_ = config.format or GGUF
+        if format_.lower() != GGUF and self.weights and all(map(_is_untold, self.weights)):
             raise UnsupportedArtifactError(
                 f"the weights are {format_}, which llama.cpp does not read", format=format_
             )
         return config
 
+    def _obstacle(self, name: str) -> UnsupportedArtifactError | None:
+        weights = self.weights
+        if self.format != GGUF or any(layer.archived for layer in weights):
+            return not_runnable(self.layers, self.format, name)
+        choices = [str(layer.path) for layer in firsts(weights)]
+        if len(choices) > 1:
+            return several_models(choices, name)
+        for role in (Role.PROJECTOR, Role.ADAPTER):
+            try:
+                _require_one(role, self.layers)
+            except UnsupportedArtifactError as exc:
+                return exc
+        return None
+
     def _with(self, role: Role) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.role is role)
+
+
+_MODELS = (Role.WEIGHTS, Role.ADAPTER, Role.PROJECTOR)
+
+
+def _promoted(found: list[Layer]) -> list[Layer]:
+    """The layers; where none is said to be weights, files count that have the name of such."""
+    if any(layer.role in _MODELS for layer in found):
+        return found
+    return [
+        layer._replace(role=Role.WEIGHTS)
+        if layer.role is Role.FILE and layer.format is not None
+        else layer
+        for layer in found
+    ]
+
+
+def _format_of(found: Sequence[Layer]) -> str:
+    """GGUF where there is some, else the format that most bytes are in."""
+    weights = [layer for layer in found if layer.role is Role.WEIGHTS]
+    if any(layer.format == GGUF for layer in weights):
+        return GGUF
+    sizes: dict[str, int] = {}
+    for layer in weights:
+        if layer.format is not None:
+            sizes[layer.format] = sizes.get(layer.format, 0) + layer.descriptor.size
+    models = [name for name in sizes if name != ADAPTER] or list(sizes)
+    if models:
+        return max(models, key=lambda name: sizes[name])
+    if weights:
+        return FILES
+    for role, name in ((Role.ADAPTER, ADAPTER), (Role.PROJECTOR, PROJECTOR)):
+        if any(layer.role is role for layer in found):
+            return name
+    return FILES
+
+
+def _with_weights_of(found: Sequence[Layer], format_: str) -> list[Layer]:
+    """The layers, of which only those of one format are the weights."""
+    return [
+        layer._replace(role=Role.FILE)
+        if layer.role is Role.WEIGHTS and format_ not in (FILES, layer.format)
+        else layer
+        for layer in found
+    ]
 
 
 def _named_layers(manifest: Manifest) -> list[Layer]:

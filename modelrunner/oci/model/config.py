@@ -1,24 +1,37 @@
-"""What an artifact's config says of its model, for both families.
+"""What an artifact's config says of its model, for every family.
 
 Docker: `{config: {format, quantization, parameters, architecture, size, gguf, context_size},
 descriptor: {created}, rootfs}`, and our own `config.settings`, which Docker Model Runner passes
 over: settings of a launch by their names in JSON. ModelPack: `{descriptor: {createdAt, ...},
-config: {architecture, format, paramSize, quantization, ...}, modelfs}`. Strings are claims of the
-artifact's maker: shown, never calculated with.
+config: {architecture, format, paramSize, quantization, ...}, modelfs}`. Ollama: `{model_format,
+model_family, model_type, file_type, ...}`. Plain files have no config, or any. Strings are claims
+of the artifact's maker: shown, never calculated with.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Self, get_args
 
-from modelrunner.oci import media_types
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import parse_json
 from modelrunner.text import sanitize_line
 
-Family = Literal["docker", "modelpack"]
-_MAX_CONTEXT = 10**11
+Family = Literal["docker", "modelpack", "ollama", "kitops", "image", "files"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+MAX_CONTEXT = 10**11
+
+
+class Said(NamedTuple):
+    """What layers say of how a model is run.
+
+    Attributes:
+        settings: Settings by their names in JSON: nothing is checked.
+        context: The context, in tokens; None where none is set.
+    """
+
+    settings: Mapping[str, object]
+    context: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,15 @@ class ModelConfig:
         """The context that the model was trained for, among the copied values."""
         return _trained(self.gguf, self.architecture)
 
+    def with_said(self, said: Said) -> Self:
+        """The config with what layers say of how the model is run."""
+        return replace(
+            self,
+            context_length=said.context or self.context_length,
+            context_size=said.context or self.context_size,
+            settings=said.settings,
+        )
+
     @classmethod
     def from_bytes(cls, raw: bytes, family: Family) -> Self:
         """Reads a config blob.
@@ -75,6 +97,14 @@ class ModelConfig:
             MalformedManifestError: It is not a JSON object, or too large.
         """
         value = parse_json(raw, "the model's config")
+        if family == "ollama":
+            return cls(
+                family,
+                format=_text(value, "model_format"),
+                architecture=_text(value, "model_family"),
+                parameters=_squeezed(_text(value, "model_type")),
+                quantization=_text(value, "file_type"),
+            )
         config, descriptor = _mapping(value, "config"), _mapping(value, "descriptor")
         gguf = {
             str(key): text
@@ -131,17 +161,6 @@ class ModelConfig:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-def family_of(config_media_type: str, artifact_type: str | None) -> Family | None:
-    """Which family a manifest belongs to, None where it is not a model."""
-    if config_media_type in (media_types.DOCKER_CONFIG_V01, media_types.DOCKER_CONFIG_V02):
-        return "docker"
-    if config_media_type == media_types.MODELPACK_CONFIG:
-        return "modelpack"
-    if artifact_type == media_types.MODELPACK_ARTIFACT:
-        return "modelpack"
-    return None
-
-
 def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     entry = value.get(key)
     return entry if isinstance(entry, dict) else {}
@@ -159,13 +178,13 @@ def _squeezed(text: str | None) -> str | None:
 
 def _context_size(config: Mapping[str, Any]) -> int | None:
     size = config.get("context_size")
-    sane = isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _MAX_CONTEXT
+    sane = isinstance(size, int) and not isinstance(size, bool) and 0 < size <= MAX_CONTEXT
     return size if sane else None
 
 
 def _trained(gguf: Mapping[str, str], architecture: str | None) -> int | None:
     text = gguf.get(f"{architecture}.context_length", "")
-    sane = text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_CONTEXT))
+    sane = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_CONTEXT))
     # bounded: by its length
     return (int(text) or None) if sane else None
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from modelrunner.oci import media_types
 from modelrunner.oci.descriptor import Descriptor
+from modelrunner.oci.model.formats import GGUF, SAFETENSORS, by_suffix, format_of
 from modelrunner.oci.model.paths import annotated_path
 
 
@@ -27,6 +28,8 @@ class Role(StrEnum):
 
 _DOCKER_ROLES = {
     media_types.DOCKER_GGUF: Role.WEIGHTS,
+    media_types.DOCKER_SAFETENSORS: Role.WEIGHTS,
+    media_types.DOCKER_DDUF: Role.WEIGHTS,
     media_types.DOCKER_PROJECTOR: Role.PROJECTOR,
     media_types.DOCKER_PROJECTOR_SPEC: Role.PROJECTOR,
     media_types.DOCKER_TEMPLATE: Role.TEMPLATE,
@@ -35,45 +38,110 @@ _DOCKER_ROLES = {
     media_types.DOCKER_DIRECTORY: Role.FILE,
     media_types.DOCKER_VLLM_CONFIG: Role.FILE,
 }
+_DOCKER_FORMATS = {
+    media_types.DOCKER_GGUF: GGUF,
+    media_types.DOCKER_PROJECTOR: GGUF,
+    media_types.DOCKER_PROJECTOR_SPEC: GGUF,
+    media_types.DOCKER_SAFETENSORS: SAFETENSORS,
+    media_types.DOCKER_DDUF: "dduf",
+}
+_LICENSE_WORDS = ("license", "licence", "copying", "notice")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 
 
 class Layer(NamedTuple):
-    """One layer of a model; `path` is its place in the view, None where it has no name."""
+    """One layer of a model.
+
+    Attributes:
+        descriptor: The blob.
+        role: What it is for.
+        path: Its place in the view, None where it has no name.
+        format: The format of weights, an adapter or a projector, as far as the manifest says it.
+        archived: Whether the blob is an archive of what the layer is for.
+    """
 
     descriptor: Descriptor
     role: Role
     path: PurePosixPath | None
+    format: str | None = None
+    archived: bool = False
 
 
 def layer_of(descriptor: Descriptor) -> Layer:
-    """A layer under the name that its annotations give it.
+    """A layer of the families with typed layers, under the name that its annotations give it.
 
     Raises:
         MalformedManifestError: The name leaves its directory.
     """
     path = annotated_path(descriptor.annotations)
     media_type = descriptor.media_type
+    if ".tar" in media_type and media_type.startswith(_TYPED):
+        return _archive(descriptor, path)
     if media_type.startswith(media_types.MODELPACK_PREFIX):
-        return Layer(descriptor, _modelpack_role(media_type, path), path)
+        return _modelpack_layer(descriptor, path)
     role = _DOCKER_ROLES.get(media_type, Role.UNKNOWN)
+    form = _DOCKER_FORMATS.get(media_type)
     if media_type.endswith((".lora", ".adapter")):
-        role = Role.ADAPTER
-    if role is Role.WEIGHTS and path is not None and "mmproj" in path.name.lower():
+        role, form = Role.ADAPTER, GGUF
+    if role is Role.WEIGHTS and form == GGUF and path and "mmproj" in path.name.lower():
         # whoever packs a folder gives every GGUF file the same type
         role = Role.PROJECTOR
-    return Layer(descriptor, role, path)
+    if role is Role.FILE:
+        form = format_of(path)
+    return Layer(descriptor, role, path, form)
 
 
-def _modelpack_role(media_type: str, path: PurePosixPath | None) -> Role:
+_TYPED = (media_types.MODELPACK_PREFIX, media_types.DOCKER_PREFIX)
+
+
+def plain_role(path: PurePosixPath) -> Role:
+    """What a file without a type of its own is for, by its name; weights are for the format."""
+    name = path.name.lower()
+    if name.endswith(".jinja"):
+        return Role.TEMPLATE
+    is_text = path.suffix.lower() in ("", ".txt", ".md")
+    is_license = is_text and any(name.startswith(word) for word in _LICENSE_WORDS)
+    return Role.LICENSE if is_license else Role.FILE
+
+
+def archive_name(path: PurePosixPath, media_type: str) -> PurePosixPath:
+    """The name of an archive whose layer is named for what is in it."""
+    if path.name.lower().endswith(_ARCHIVES):
+        return path
+    packed = next((end for word, end in _COMPRESSED if word in media_type), "")
+    return path.with_name(f"{path.name[:200]}.tar{packed}")
+
+
+_COMPRESSED = (("gzip", ".gz"), ("zstd", ".zst"))
+
+
+def _archive(descriptor: Descriptor, path: PurePosixPath | None) -> Layer:
+    media_type = descriptor.media_type
+    weights = media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1.")
+    role = Role.WEIGHTS if weights else Role.FILE
+    named = None if path is None else archive_name(path, media_type)
+    return Layer(descriptor, role, named, format_of(path), archived=True)
+
+
+def _modelpack_layer(descriptor: Descriptor, path: PurePosixPath | None) -> Layer:
     name = path.name.lower() if path else ""
-    kind = media_type.removeprefix(media_types.MODELPACK_PREFIX)
-    is_gguf = not name or name.endswith(".gguf")
-    if kind == "weight.v1.gguf" or (kind == "weight.v1.raw" and is_gguf):
-        return Role.PROJECTOR if "mmproj" in name else Role.WEIGHTS
+    kind = descriptor.media_type.removeprefix(media_types.MODELPACK_PREFIX)
+    if kind.startswith("weight.v1."):
+        ending = kind.removeprefix("weight.v1.")
+        said = None if ending == "raw" else by_suffix(f".{ending}")
+        form = said.name if said else format_of(path)
+        if ending == GGUF or not name:
+            form = form or GGUF
+        if form == GGUF and "mmproj" in name:
+            return Layer(descriptor, Role.PROJECTOR, path, form)
+        return Layer(descriptor, Role.WEIGHTS, path, form)
+    return Layer(descriptor, _modelpack_role(kind, name), path, format_of(path))
+
+
+def _modelpack_role(kind: str, name: str) -> Role:
     if kind == "weight.config.v1.raw" and (name.endswith(".jinja") or "chat_template" in name):
         # tokenizer settings and the like are JSON; only a template is one
         return Role.FILE if name.endswith(".json") else Role.TEMPLATE
     if kind == "doc.v1.raw":
-        words = ("license", "licence", "copying", "notice")
-        return Role.LICENSE if any(word in name for word in words) else Role.DOC
+        return Role.LICENSE if any(word in name for word in _LICENSE_WORDS) else Role.DOC
     return Role.FILE if kind.endswith(".raw") else Role.UNKNOWN

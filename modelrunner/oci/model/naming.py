@@ -12,9 +12,11 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import MalformedManifestError, UnsupportedArtifactError
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.model.formats import GGUF, suffix_of
 from modelrunner.oci.model.layers import Layer, Role
 
 SHARD = r"(?i)(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf"
+_OTHER_SHARD = r"(?i)(?P<stem>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<suffix>\.[a-z]+)"
 _DEFAULT_NAMES = {
     Role.PROJECTOR: PurePosixPath("mmproj.gguf"),
     Role.TEMPLATE: PurePosixPath("template.jinja"),
@@ -33,14 +35,21 @@ def shard_names(name: str) -> list[str] | None:
     return [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
 
 
-def name_layers(found: Sequence[Layer]) -> tuple[Layer, ...]:
+def name_layers(found: Sequence[Layer], *, several: bool = False) -> tuple[Layer, ...]:
     """Weights in shard order, then the rest; every known layer with a name of its own.
+
+    Args:
+        found: The layers.
+        several: Whether they may be several models.
 
     Raises:
         MalformedManifestError: Two files have one name, or a shard is missing.
-        UnsupportedArtifactError: There are several models, and nothing says which is meant.
+        UnsupportedArtifactError: There are several models, and may not be.
     """
-    weights = _name_weights([layer for layer in found if layer.role is Role.WEIGHTS])
+    given = [layer for layer in found if layer.role is Role.WEIGHTS]
+    gguf = given and all(layer.format == GGUF and not layer.archived for layer in given)
+    alone = not several or len({layer.descriptor.digest for layer in given}) == 1
+    weights = _name_weights(given) if gguf and alone else _in_sets(_name_unnamed(given))
     others = [layer for layer in found if layer.role is not Role.WEIGHTS]
     names = _Names(layer.path for layer in (*weights, *others))
     named = [names.place(layer) for layer in (*weights, *others)]
@@ -75,11 +84,11 @@ class _Names:
                 path=str(path),
             )
         if there is layer:
-            return Layer(layer.descriptor, layer.role, path)
+            return layer._replace(path=path)
         if there.role is layer.role or layer.role not in _DEFAULT_NAMES:
             return None
         # one file in two roles, such as a license that is the chat template too
-        return self.place(Layer(layer.descriptor, layer.role, None))
+        return self.place(layer._replace(path=None))
 
     def check_nesting(self) -> None:
         """Raises where one file would have to be the directory of another."""
@@ -114,11 +123,7 @@ def _name_weights(weights: list[Layer]) -> list[Layer]:
     # artifacts from before layers had names: shards in the order of the manifest
     count = len(unique)
     return [
-        Layer(
-            layer.descriptor,
-            layer.role,
-            PurePosixPath(f"model-{number:05d}-of-{count:05d}.gguf"),
-        )
+        layer._replace(path=PurePosixPath(f"model-{number:05d}-of-{count:05d}.gguf"))
         for number, layer in enumerate(unique, start=1)
     ]
 
@@ -128,7 +133,71 @@ def _with_ending(layer: Layer) -> Layer:
     if not path.name.lower().endswith(".gguf"):
         # llama.cpp is handed a path; people and scripts look for the ending
         path = path.with_name(f"{path.name[:60]}.gguf")
-    return Layer(layer.descriptor, layer.role, path)
+    return layer._replace(path=path)
+
+
+def firsts(weights: Sequence[Layer]) -> list[Layer]:
+    """The weights without all shards but the first: one a model."""
+    found = []
+    for layer in weights:
+        match = None if layer.path is None else re.fullmatch(_OTHER_SHARD, layer.path.name)
+        # bounded: five digits, see `_OTHER_SHARD`
+        if match is None or int(match["number"]) == 1:
+            found.append(layer)
+    return found
+
+
+def _name_unnamed(weights: Sequence[Layer]) -> list[Layer]:
+    """The weights, each once; those without a name get that of their format's files."""
+    unique = list({(layer.descriptor.digest, layer.path): layer for layer in weights}.values())
+    unnamed = [layer for layer in unique if layer.path is None and suffix_of(layer.format)]
+    count = len(unnamed)
+    numbers = {id(layer): number for number, layer in enumerate(unnamed, start=1)}
+    return [
+        layer._replace(path=PurePosixPath(_usual_name(layer, numbers[id(layer)], count)))
+        if id(layer) in numbers
+        else layer
+        for layer in unique
+    ]
+
+
+def _usual_name(layer: Layer, number: int, count: int) -> str:
+    suffix = suffix_of(layer.format)
+    return f"model{suffix}" if count == 1 else f"model-{number:05d}-of-{count:05d}{suffix}"
+
+
+def _in_sets(weights: Sequence[Layer]) -> list[Layer]:
+    """The weights, shards in the order of their numbers, each set whole.
+
+    Raises:
+        MalformedManifestError: A shard is missing.
+    """
+    sets: dict[tuple[PurePosixPath, str, int, str], list[tuple[int, Layer]]] = {}
+    found: list[list[tuple[int, Layer]]] = []
+    for layer in weights:
+        path = layer.path
+        match = None if path is None else re.fullmatch(_OTHER_SHARD, path.name)
+        if path is None or match is None:
+            found.append([(1, layer)])
+            continue
+        # bounded: five digits, see `_OTHER_SHARD`
+        number = int(match["number"])
+        # bounded: five digits, see `_OTHER_SHARD`
+        count = int(match["count"])
+        key = (path.parent, match["stem"], count, match["suffix"])
+        if key not in sets:
+            sets[key] = []
+            found.append(sets[key])
+        sets[key].append((number, layer))
+    for (_folder, _stem, count, _suffix), shards in sets.items():
+        if sorted(number for number, _ in shards) != list(range(1, count + 1)):
+            raise MalformedManifestError(
+                f"incomplete or mixed shards: the model has {len(shards)}, expected one set of "
+                f"{count}",
+                shards=[str(layer.path) for _, layer in shards][:50],
+            )
+    ordered = (sorted(shards, key=lambda shard: shard[0]) for shards in found)
+    return [layer for shards in ordered for _, layer in shards]
 
 
 def _ordered_shards(shards: list[tuple[re.Match[str], Layer]]) -> list[Layer]:

@@ -1,4 +1,4 @@
-"""What an artifact is that cannot be run: named for what it is, with the program that reads it.
+"""What cannot be run, or is not a model at all: named for what it is, with what reads it.
 
 A family is recognized by its config, its artifact type or its layers. Sources: the registries'
 manifests of Ollama, KitOps `pkg/lib/constants`, sigstore/cosign `pkg/types`, notaryproject
@@ -11,9 +11,11 @@ from typing import NamedTuple
 from modelrunner.errors import UnsupportedArtifactError
 from modelrunner.oci import media_types
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model import formats
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.text import sanitize_line
 
+_SHOWN = 5
 _IMAGES = (media_types.OCI_IMAGE_CONFIG, media_types.DOCKER_IMAGE_CONFIG)
 _MODEL_ANNOTATIONS = ("org.cnai.model.", "org.cncf.model.", "org.containers.type")
 
@@ -48,12 +50,6 @@ class _Family(NamedTuple):
 
 # those that are known by their layers come first: their configs are often those of images
 _FAMILIES = (
-    _Family(
-        "ollama",
-        "a model in Ollama's own format",
-        "download it with `ollama pull REF`, then run `modelrunner import --from ollama`",
-        layers=("application/vnd.ollama.image.",),
-    ),
     _Family(
         "modelkit",
         "a ModelKit of KitOps",
@@ -174,27 +170,34 @@ _FAMILIES = (
     ),
 )
 
-_FORMATS = {
-    ".safetensors": ("safetensors", "run them with vLLM or SGLang"),
-    ".dduf": ("DDUF", "run them with the diffusers library"),
-    ".onnx": ("ONNX", "run them with onnxruntime"),
-    ".bin": (".bin files", "try transformers"),
-    ".pt": ("PyTorch files", "try PyTorch"),
-    ".pth": ("PyTorch files", "try PyTorch"),
-    ".ckpt": ("checkpoints", "try PyTorch"),
-    ".npz": ("MLX or NumPy files", "try mlx-lm"),
-    ".tflite": ("LiteRT (TensorFlow Lite)", "run them with LiteRT"),
-    ".h5": ("Keras files", "try Keras"),
-    ".keras": ("Keras files", "try Keras"),
-    ".mlmodel": ("Core ML", "run them with Core ML"),
-    ".engine": ("TensorRT engines", "run them with TensorRT"),
-}
 _FIND_GGUF = "`modelrunner search NAME` finds models in GGUF"
 
 
-def format_of(suffix: str) -> tuple[str, str] | None:
-    """What weights in files of this ending are, and what runs them; None where it is not known."""
-    return _FORMATS.get(suffix.lower())
+_NOT_RUNNABLE = {
+    formats.ADAPTER: (
+        "this is an adapter (LoRA), not a model",
+        "use it with its base model: `vllm serve BASE --enable-lora --lora-modules NAME=DIR`",
+    ),
+    formats.SAFETENSORS: (
+        "these weights are safetensors, which llama.cpp does not read",
+        "run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF",
+    ),
+    "dduf": (
+        "this is a DDUF file, an image-generation model",
+        "run it with the diffusers library",
+    ),
+    formats.OLLAMA: (
+        "the weights are tensors in a format of Ollama's, which llama.cpp does not read",
+        "run it with `ollama run REF`",
+    ),
+}
+
+
+def is_of_others(manifest: Manifest) -> bool:
+    """Whether a manifest is of something that is known, and not a model that can be delivered."""
+    config = manifest.config.media_type
+    newer = (media_types.DOCKER_CONFIG_PREFIX, media_types.MODELPACK_CONFIG_PREFIX)
+    return config.startswith(newer) or any(family.has(manifest) for family in _FAMILIES)
 
 
 def unknown_family(
@@ -229,55 +232,66 @@ def unknown_family(
     return _files(manifest, layers, name, facts)
 
 
-def no_weights(layers: Sequence[Layer], name: str) -> UnsupportedArtifactError:
-    """The error for a model of a known family without GGUF weights."""
-    error = next((error for layer in layers if (error := _other(layer, name)) is not None), None)
-    if error is not None:
-        return error
-    if any(layer.role is Role.ADAPTER for layer in layers):
-        return UnsupportedArtifactError(
-            "this is an adapter (LoRA), not a model",
-            hint="use it with its base model: `llama-server --lora FILE`",
-            format="adapter",
-        )
+def no_weights(layers: Sequence[Layer]) -> UnsupportedArtifactError:
+    """The error for a manifest of a family of models that has no weights."""
     return UnsupportedArtifactError(
-        "the artifact has no GGUF weights, which llama.cpp needs",
+        "the artifact has no weights",
         hint=_FIND_GGUF,
         layers=[sanitize_line(layer.descriptor.media_type, 120) for layer in layers[:20]],
     )
 
 
-def _other(layer: Layer, name: str) -> UnsupportedArtifactError | None:
-    media_type = layer.descriptor.media_type
-    suffix = layer.path.suffix.lower() if layer.path else ""
-    if "safetensors" in media_type or suffix == ".safetensors":
+def several_models(names: Sequence[str], name: str) -> UnsupportedArtifactError:
+    """The error for an artifact with more than one model, of which none is said to be meant."""
+    listed = sorted(names)
+    more = ", ..." if len(listed) > _SHOWN else ""
+    return UnsupportedArtifactError(
+        f"ambiguous artifact: it has {len(listed)} models: {', '.join(listed[:_SHOWN])}{more}",
+        hint=f"place its files with `modelrunner pull {name} --output DIR`, then run the one that "
+        "you want: `modelrunner run DIR/FILE.gguf`",
+        files=listed[:50],
+    )
+
+
+def not_runnable(layers: Sequence[Layer], format_: str, name: str) -> UnsupportedArtifactError:
+    """The error for a model that is delivered, and that llama.cpp cannot run.
+
+    Args:
+        layers: Its layers.
+        format_: The format of its weights.
+        name: What people call it, for hints.
+    """
+    weights = [layer for layer in layers if layer.role is Role.WEIGHTS]
+    archived = next((layer for layer in weights if layer.archived), None)
+    if archived is not None:
+        media_type = sanitize_line(archived.descriptor.media_type, 120)
         return UnsupportedArtifactError(
-            "these weights are safetensors, which llama.cpp does not read",
-            hint="run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF",
-            format="safetensors",
-        )
-    if media_type == media_types.DOCKER_DDUF or suffix == ".dduf":
-        return UnsupportedArtifactError(
-            "this is a DDUF file, an image-generation model",
-            hint="run it with the diffusers library",
-            format="dduf",
-        )
-    weights = media_type.startswith(f"{media_types.MODELPACK_PREFIX}weight.v1")
-    if weights and ".tar" in media_type:
-        return UnsupportedArtifactError(
-            f"the weights are in an archive ({sanitize_line(media_type, 120)})",
+            f"the weights are in an archive ({media_type})",
             hint=f"extract it with `modctl pull {name} --extract-from-remote --extract-dir DIR`, "
             "then run `modelrunner import DIR/FILE.gguf`",
             format="tar",
         )
-    if weights and layer.role is Role.FILE:
-        kind, runs = _FORMATS.get(suffix, (f"{suffix or 'unnamed'} files", _FIND_GGUF))
+    if format_ == formats.ADAPTER and any(layer.role is Role.ADAPTER for layer in layers):
         return UnsupportedArtifactError(
-            f"the weights are {kind}, which llama.cpp does not read",
-            hint=runs,
-            format=suffix.lstrip(".") or "unnamed",
+            "this is an adapter (LoRA), not a model",
+            hint="use it with its base model: `llama-server --lora FILE`",
+            format=format_,
         )
-    return None
+    if format_ in _NOT_RUNNABLE:
+        message, hint = _NOT_RUNNABLE[format_]
+        return UnsupportedArtifactError(message, hint=hint.replace("REF", name), format=format_)
+    if not weights or format_ == formats.PROJECTOR:
+        return UnsupportedArtifactError(
+            "the artifact has no GGUF weights, which llama.cpp needs",
+            hint=_FIND_GGUF,
+            layers=[sanitize_line(layer.descriptor.media_type, 120) for layer in layers[:20]],
+        )
+    suffix = weights[0].path.suffix.lower() if weights[0].path else ""
+    known = formats.by_suffix(suffix)
+    what, runs = (known.what, known.runs) if known else (f"{suffix or 'unnamed'} files", _FIND_GGUF)
+    return UnsupportedArtifactError(
+        f"the weights are {what}, which llama.cpp does not read", hint=runs, format=format_
+    )
 
 
 def _image(manifest: Manifest, name: str, facts: dict[str, str]) -> UnsupportedArtifactError:
@@ -305,32 +319,8 @@ def _image(manifest: Manifest, name: str, facts: dict[str, str]) -> UnsupportedA
 def _files(
     manifest: Manifest, layers: Sequence[Layer], name: str, facts: dict[str, str]
 ) -> UnsupportedArtifactError:
-    """For files that were pushed as they are, by `oras push`, `podman artifact` and the like."""
+    """For files that are not weights."""
     paths = [str(layer.path) for layer in layers if layer.path is not None]
-    gguf = [path for path in paths if path.lower().endswith(".gguf")]
-    typed = any("gguf" in layer.descriptor.media_type.lower() for layer in layers)
-    if gguf or typed:
-        listed = f" ({', '.join(gguf[:3])}{', ...' if len(gguf) > 3 else ''})" if gguf else ""  # noqa: PLR2004
-        file = gguf[0] if gguf else "FILE.gguf"
-        return _error(
-            f"this is a GGUF file pushed as a plain file{listed}, without a model config",
-            "download the file with `oras pull REF`, then run `modelrunner import "
-            f"{_quoted(file)}`",
-            name,
-            "gguf-file",
-            facts,
-        )
-    for layer in layers:
-        suffix = layer.path.suffix.lower() if layer.path else ""
-        if suffix in _FORMATS or "safetensors" in layer.descriptor.media_type:
-            kind, runs = _FORMATS.get(suffix, ("safetensors", _FORMATS[".safetensors"][1]))
-            return _error(
-                f"these are {kind} pushed as plain files, which llama.cpp does not read",
-                f"download the files with `oras pull REF`, then {runs}",
-                name,
-                "files",
-                facts,
-            )
     kind = sanitize_line(manifest.artifact_type or "", 120)
     config = facts["config_media_type"]
     shown = f" with {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""  # noqa: PLR2004
@@ -351,9 +341,3 @@ def _error(
     message: str, hint: str, name: str, kind: str, facts: dict[str, str]
 ) -> UnsupportedArtifactError:
     return UnsupportedArtifactError(message, hint=hint.replace("REF", name), kind=kind, **facts)
-
-
-def _quoted(path: str) -> str:
-    from shlex import quote
-
-    return quote(path)

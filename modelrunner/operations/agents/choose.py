@@ -98,7 +98,9 @@ def choose(
     found = []
     for model, can in zip(models, able, strict=True):
         name = model.references[0].short
-        if can is None:
+        if not model.is_runnable:
+            found.append(Candidate(model, name, reason="llama.cpp does not read its format"))
+        elif can is None:
             found.append(Candidate(model, name, reason="its header cannot be read"))
         elif not can.chat:
             found.append(Candidate(model, name, reason="it does not chat"))

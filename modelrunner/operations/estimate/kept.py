@@ -54,12 +54,14 @@ class Kept:
         Raises:
             IntegrityError, TransferError: As with `configs.of_remote`.
         """
-        descriptor = artifact.manifest.config
 
-        def fetch() -> bytes:
-            return configs.raw_of_remote(source, reference, descriptor)
+        def read(descriptor: Descriptor) -> bytes:
+            def fetch() -> bytes:
+                return configs.raw_of_remote(source, reference, descriptor)
 
-        return artifact.config(self.verified(descriptor.digest, "config", fetch))
+            return self.verified(descriptor.digest, "config", fetch)
+
+        return artifact.config(read(artifact.manifest.config), read)
 
     def headers(
         self, source: Source, reference: Reference, artifact: ModelArtifact

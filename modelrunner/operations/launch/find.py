@@ -27,6 +27,9 @@ def find_or_pull(
         pull: Pulls a model that is not in the store, by what it was called.
         projector: The projector of a file.
         say: Takes a sentence about a file that is used in place.
+
+    Raises:
+        UnsupportedArtifactError: It is a model of a format that llama.cpp does not read.
     """
     of_file = file_model(store, text, projector)
     if of_file is not None:
@@ -36,8 +39,11 @@ def find_or_pull(
     model = store.lookup(text)
     if model is None:
         pulled = pull(text)
-        return pulled.model, pulled.name.short
-    return model, _name_of(store, model, text)
+        model, name = pulled.model, pulled.name.short
+    else:
+        name = _name_of(store, model, text)
+    model.artifact.require_runnable(name)
+    return model, name
 
 
 def _name_of(store: Store, model: StoredModel, text: str) -> str:

@@ -217,7 +217,9 @@ class Precedence:
                 f"draft model {sanitize_line(text, 200)}: file not found",
                 hint="check the path, or use a model of the local store (`modelrunner list`)",
             )
-        return self.store.resolve(text).weights()
+        model = self.store.resolve(text)
+        model.artifact.require_runnable(text)
+        return model.weights()
 
 
 def _sampling_parts(

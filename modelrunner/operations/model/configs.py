@@ -1,5 +1,7 @@
 """The config of a model that is still in a registry: one small blob, verified."""
 
+from functools import partial
+
 from modelrunner.errors import DigestMismatchError, SizeMismatchError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
@@ -17,11 +19,12 @@ def of_remote(source: Source, reference: Reference, artifact: ModelArtifact) -> 
         IntegrityError: It is not what the manifest promises.
         TransferError: The registry does not deliver.
     """
-    return artifact.config(raw_of_remote(source, reference, artifact.manifest.config))
+    raw = raw_of_remote(source, reference, artifact.manifest.config)
+    return artifact.config(raw, partial(raw_of_remote, source, reference))
 
 
 def raw_of_remote(source: Source, reference: Reference, descriptor: Descriptor) -> bytes:
-    """Return a config in a registry as it is.
+    """Return a config, or another small blob, in a registry as it is.
 
     Raises:
         IntegrityError: It is not what the manifest promises.

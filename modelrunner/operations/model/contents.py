@@ -4,16 +4,14 @@ from pathlib import Path
 
 from modelrunner.disk.inside import open_content
 from modelrunner.errors import (
-    IntegrityError,
     MalformedGGUFError,
     UnsupportedArtifactError,
     UsageError,
 )
+from modelrunner.oci.model.formats import GGUF, by_suffix
 from modelrunner.oci.model.layers import Layer, Role
 from modelrunner.oci.model.naming import shard_names
-from modelrunner.oci.model.unsupported import format_of
 from modelrunner.store.blobs import BlobStore
-from modelrunner.text import with_article
 
 _MAGIC = b"GGUF"
 _GGUF_ROLES = (Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER)
@@ -37,7 +35,7 @@ _FRONT = 512
 
 
 def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
-    """Accept a layer whose blob is in the store, if it is what its role says.
+    """Accept a layer whose blob is in the store, if it is GGUF where the manifest says so.
 
     Args:
         blobs: Where the blob is.
@@ -46,9 +44,8 @@ def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
 
     Raises:
         MalformedGGUFError: It should be GGUF, and is something else.
-        UnsupportedArtifactError: The weights are GGUF, but an adapter or the like.
     """
-    if layer.role not in _GGUF_ROLES:
+    if layer.role not in _GGUF_ROLES or layer.format != GGUF or layer.archived:
         return
     path = blobs.path(layer.descriptor.digest)
     with open_content(path) as file:
@@ -61,8 +58,6 @@ def require_gguf(blobs: BlobStore, name: str, layer: Layer) -> None:
             hint="the artifact is broken: report it to its publisher",
             digest=str(layer.descriptor.digest),
         )
-    if layer.role is Role.WEIGHTS:
-        _require_model(path, what)
 
 
 def refuse_other_formats(path: Path) -> None:
@@ -82,30 +77,12 @@ def refuse_other_formats(path: Path) -> None:
     suffix = path.suffix.lower()
     if _named(front) == _SAFETENSORS_NAME:
         suffix = ".safetensors"
-    found = format_of(suffix)
+    found = by_suffix(suffix)
     if found is not None:
         raise UnsupportedArtifactError(
-            f"{path}: the weights are {found[0]}, which llama.cpp does not read",
-            hint=f"{found[1]}; `modelrunner search NAME` finds models in GGUF",
+            f"{path}: the weights are {found.what}, which llama.cpp does not read",
+            hint=f"{found.runs}; `modelrunner search NAME` finds models in GGUF",
             format=suffix.lstrip("."),
-        )
-
-
-def _require_model(path: Path, what: str) -> None:
-    # a pull of what is no model any more need not know the format
-    from modelrunner.gguf.metadata import Metadata
-    from modelrunner.gguf.reader import read_header
-
-    try:
-        kind = Metadata.from_header(read_header(path)).kind
-    except IntegrityError:
-        # whoever runs it says what is wrong with it
-        return
-    if kind in ("adapter", "projector", "imatrix"):
-        raise UnsupportedArtifactError(
-            f"{what} is {with_article(kind)}, not a model",
-            hint="pull the model that it belongs to",
-            kind=kind,
         )
 
 

@@ -31,6 +31,8 @@ class HeaderFacts(NamedTuple):
 
 def header_facts(model: StoredModel) -> HeaderFacts:
     """The facts of a stored model's header; none where it cannot be read."""
+    if not model.artifact.is_runnable:
+        return HeaderFacts()
     path = model.layout.facts(_key(model))
     kept = _kept(path)
     if kept is not None:

@@ -84,9 +84,11 @@ def of_stored(model: StoredModel) -> Headers:
     """The headers of a stored model.
 
     Raises:
+        UnsupportedArtifactError: It is a model of another format.
         MalformedGGUFError: A file is not a GGUF, or cut off.
         CorruptStoreError: A blob is missing.
     """
+    model.artifact.require_runnable(name_of(model))
     found = []
     for layer in model.artifact.weights:
         path = model.blob(layer.descriptor)
@@ -94,6 +96,11 @@ def of_stored(model: StoredModel) -> Headers:
             raise missing(model, layer.descriptor)
         found.append(_named(path, str(layer.path)))
     return _judged(_with_sizes(found, model.artifact), model.artifact, partial(_here, model))
+
+
+def name_of(model: StoredModel) -> str:
+    """What a stored model is called: its first name, or its ID."""
+    return next((name.short for name in model.references), model.digest.short)
 
 
 def projector_problem(projector: Header, model: Metadata) -> str | None:
@@ -158,10 +165,12 @@ def of_remote(
         read: Reads the header of one file; None for `read_remote`.
 
     Raises:
+        UnsupportedArtifactError: It is a model of another format.
         HeaderTooLongError: One has more than `REMOTE_LIMIT` bytes.
         MalformedGGUFError: It is not GGUF.
         TransferError: The registry does not deliver.
     """
+    artifact.require_runnable(reference.short.partition("@")[0])
     read = read or read_remote
     weights = [layer.descriptor for layer in artifact.weights]
     shards = [read(source, reference, descriptor) for descriptor in weights]

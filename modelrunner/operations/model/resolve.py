@@ -112,4 +112,5 @@ def _candidates(index: Index) -> Iterator[Descriptor]:
 def _described(reference: Reference, model: ModelArtifact) -> str:
     name = sanitize_line(reference.short.partition("@")[0].rpartition(":")[0], 120)
     size = format_size(model.manifest.total_bytes)
-    return f"{name}@{model.manifest.digest} ({model.weights[0].path}, {size})"
+    what = model.format if model.main is None else model.main.path
+    return f"{name}@{model.manifest.digest} ({what}, {size})"

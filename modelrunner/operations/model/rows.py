@@ -95,7 +95,7 @@ def row_of(model: StoredModel) -> Row:
             references,
             short,
             family=config.family,
-            format=config.format or "gguf",
+            format=config.format or model.artifact.format,
             architecture=config.architecture,
             parameters=config.parameters,
             quantization=config.quantization,

@@ -113,7 +113,8 @@ def place(model: StoredModel, folder: Path, way: Way = "auto", *, force: bool = 
             _make_link(link)
         _write_sums(folder, sums, contents)
         sync_directory(folder)
-    weights = folder / str(model.artifact.weights[0].path)
+    main = model.artifact.main
+    weights = folder if main is None else folder / str(main.path)
     return Placed(folder, weights, len(wrong))
 
 
@@ -144,6 +145,8 @@ def _links(model: StoredModel, files: Sequence[_File], folder: Path) -> Sequence
     """The stable names that no file of the model has itself."""
     by_name = {file.name: file for file in files}
     artifact = model.artifact
+    if not artifact.is_runnable:
+        return []
     count = len(artifact.weights)
     wanted = {
         STABLE_WEIGHTS if count == 1 else f"model-{number:05d}-of-{count:05d}.gguf": layer

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from modelrunner.errors import IntegrityError
+from modelrunner.errors import IntegrityError, UnsupportedArtifactError
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.model import configs, headers
 from modelrunner.operations.model.resolve import artifact_at
@@ -35,7 +35,7 @@ def remote_model(source: Source, reference: Reference) -> RemoteModel:
             quantization=config.quantization,
             size_bytes=artifact.manifest.total_bytes,
         ),
-        format=config.format or "gguf",
+        format=config.format or artifact.format,
         context=config.context_length,
         gguf=dict(config.gguf),
     )
@@ -44,7 +44,7 @@ def remote_model(source: Source, reference: Reference) -> RemoteModel:
         return found
     try:
         metadata = headers.of_remote(source, pinned, artifact).metadata
-    except IntegrityError:
+    except (IntegrityError, UnsupportedArtifactError):
         # weights of another format, or broken: what the config says is all
         return found
     facts = replace(

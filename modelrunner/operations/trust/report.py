@@ -10,6 +10,7 @@ from modelrunner.errors import CorruptStoreError, MalformedGGUFError, ModelRunne
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import read_header
 from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
 from modelrunner.operations.trust.signatures import (
@@ -120,7 +121,7 @@ def _headers(model: StoredModel) -> tuple[list[Header], list[dict[str, object]]]
     headers: list[Header] = []
     entries: list[dict[str, object]] = []
     for layer in model.artifact.layers:
-        if layer.role not in (Role.WEIGHTS, Role.PROJECTOR):
+        if layer.role not in (Role.WEIGHTS, Role.PROJECTOR) or layer.format != GGUF:
             continue
         entry: dict[str, object] = {"file": str(layer.path), "role": str(layer.role)}
         try:

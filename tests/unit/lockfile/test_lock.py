@@ -185,7 +185,7 @@ def test_every_model_knows_its_line() -> None:
         (f'manifest = "sha256:{A}', f'manifest = "sha256:{A[1:]}g', "invalid digest", 7),
         (f"sha256:{C}", f"sha512:{C}", "invalid digest", 14),
         (f"sha256:{C}", C.upper(), "invalid digest", 14),
-        ('format = "docker"', 'format = "cncf"', "invalid format 'cncf': expected docker or", 10),
+        ('format = "docker"', 'format = "cncf"', "invalid format 'cncf': expected docker, ", 10),
         ('name = "chat"', 'name = "../x"', "invalid model name '../x'", 5),
         ('name = "chat"', 'name = "embed"', "duplicate model embed", 17),
         ('name = "chat"', "", "missing name", 4),

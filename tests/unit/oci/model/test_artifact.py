@@ -257,9 +257,16 @@ def test_a_projector_is_never_the_weights(layers, config):
     assert artifact.projector is not None
 
 
-def test_a_projector_alone_is_no_model():
+def test_a_projector_alone_is_delivered_and_not_run():
+    manifest = manifest_of((RAW, "mmproj.gguf"), config=MODELPACK_CONFIG)
+    artifact = ModelArtifact.from_manifest(manifest)
+    assert (artifact.format, artifact.weights, str(artifact.main.path)) == (
+        "projector",
+        (),
+        "mmproj.gguf",
+    )
     with pytest.raises(UnsupportedArtifactError, match="no GGUF weights"):
-        ModelArtifact.from_manifest(manifest_of((RAW, "mmproj.gguf"), config=MODELPACK_CONFIG))
+        artifact.require_runnable()
 
 
 # Names.
@@ -348,9 +355,9 @@ def test_ten_times_the_deep_paths_take_ten_times_the_work():
     assert calls(lambda: ModelArtifact.from_manifest(many)) < 15 * steps
 
 
-# What is no model for llama.cpp.
+# What is delivered, and what llama.cpp does not run.
 
-REFUSED = {
+NOT_RUN = {
     "safetensors": (artifacts.safetensors_artifact(), "safetensors", "vLLM"),
     "safetensors v0.1": (artifacts.safetensors_artifact(version="v0.1"), "safetensors", "vLLM"),
     "DDUF": (artifacts.dduf_artifact(), "DDUF", "diffusers"),
@@ -367,6 +374,8 @@ REFUSED = {
         "safetensors",
         "vLLM",
     ),
+}
+REFUSED = {
     "image": (artifacts.image_artifact(), "container image", "docker run"),
     "OCI image": (artifacts.image_artifact(oci=True), "container image", "podman run"),
     "helm": (artifacts.helm_like_artifact(), "Helm chart", "helm install"),
@@ -387,6 +396,17 @@ def test_another_artifact_is_refused_with_what_it_is_and_what_would_run_it(artif
     assert caught.value.exit_code == ExitStatus.UNSUPPORTED == 10
 
 
+@pytest.mark.parametrize(("artifact", "what", "runs"), NOT_RUN.values(), ids=NOT_RUN)
+def test_another_format_is_delivered_and_a_run_says_what_would_run_it(artifact, what, runs):
+    model = understood(artifact)
+    assert not model.is_runnable
+    with pytest.raises(UnsupportedArtifactError) as caught:
+        model.require_runnable()
+    assert what in caught.value.message
+    assert runs in (caught.value.hint or "")
+    assert caught.value.exit_code == ExitStatus.UNSUPPORTED == 10
+
+
 @pytest.mark.parametrize(
     ("manifest", "what"),
     [
@@ -394,8 +414,18 @@ def test_another_artifact_is_refused_with_what_it_is_and_what_would_run_it(artif
         (manifest_of(("application/vnd.x.adapter", "lora.gguf")), "adapter"),
         (manifest_of((RAW, "pytorch_model.bin"), config=MODELPACK_CONFIG), r"\.bin files"),
         (manifest_of((f"{RAW[:-4]}.tar+zstd", "m"), config=MODELPACK_CONFIG), "archive"),
-        (manifest_of(), "no GGUF weights"),
-        (manifest_of(f"{DOCKER_AI}.license"), "no GGUF weights"),
+    ],
+)
+def test_what_has_no_weights_for_llama_cpp_is_not_run(manifest, what):
+    with pytest.raises(UnsupportedArtifactError, match=what):
+        ModelArtifact.from_manifest(manifest).require_runnable()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "what"),
+    [
+        (manifest_of(), "no weights"),
+        (manifest_of(f"{DOCKER_AI}.license"), "no weights"),
         (manifest_of(GGUF, config=f"{DOCKER_AI}.model.config.v0.9+json"), "unsupported version"),
         (manifest_of(RAW, config=f"{CNCF_MODEL}.config.v2+json"), "unsupported version"),
         (
@@ -408,7 +438,7 @@ def test_another_artifact_is_refused_with_what_it_is_and_what_would_run_it(artif
         ),
     ],
 )
-def test_what_has_no_weights_for_llama_cpp_is_refused(manifest, what):
+def test_what_has_no_weights_at_all_is_refused(manifest, what):
     with pytest.raises(UnsupportedArtifactError, match=what):
         ModelArtifact.from_manifest(manifest)
 
@@ -451,13 +481,13 @@ def test_foreign_text_in_a_refusal_is_safe_to_show():
     evil = "\x1b[2J\u202e\n" + "x" * 100_000
     manifests = [
         manifest_of(evil),
-        manifest_of(GGUF, config=f"application/{evil}", artifactType=evil),
+        manifest_of("text/plain", config=f"application/{evil}", artifactType=evil),
         manifest_of((f"{RAW[:-4]}.tar{evil}", "m"), config=MODELPACK_CONFIG),
         manifest_of(GGUF, config=f"{DOCKER_AI}.model.config.v9{evil}"),
     ]
     for manifest in manifests:
         with pytest.raises(UnsupportedArtifactError) as caught:
-            ModelArtifact.from_manifest(manifest)
+            ModelArtifact.from_manifest(manifest).require_runnable()
         told = caught.value.message + str(caught.value.hint) + str(dict(caught.value.facts))
         assert told.isprintable()
         assert len(told) < 1000

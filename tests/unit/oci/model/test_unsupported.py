@@ -48,22 +48,8 @@ def manifest(
     return found
 
 
-OLLAMA = "application/vnd.ollama.image."
 KIT = "application/vnd.kitops.modelkit."
 WHOLE = {
-    # registry.ollama.ai, and any registry that its blobs were copied to
-    "ollama": (
-        manifest(
-            DOCKER_IMAGE,
-            descriptor(f"{OLLAMA}model", "w"),
-            descriptor(f"{OLLAMA}template", "t"),
-            descriptor(f"{OLLAMA}license", "l"),
-            descriptor(f"{OLLAMA}params", "p"),
-            media_type=DOCKER,
-        ),
-        "this is a model in Ollama's own format",
-        (f"download it with `ollama pull {NAME}`, then run `modelrunner import --from ollama`"),
-    ),
     "kit pack": (
         manifest(
             f"{KIT}config.v1+json",
@@ -72,52 +58,6 @@ WHOLE = {
         ),
         "this is a ModelKit of KitOps",
         f"unpack it with `kit unpack {NAME}`, then run `modelrunner import FILE.gguf`",
-    ),
-    "oras push m.gguf": (
-        manifest(
-            EMPTY,
-            titled("application/vnd.oci.image.layer.v1.tar", "my model.gguf"),
-            artifact_type="application/vnd.unknown.artifact.v1",
-        ),
-        "this is a GGUF file pushed as a plain file (my model.gguf), without a model config",
-        f"download the file with `oras pull {NAME}`, then run `modelrunner import 'my model.gguf'`",
-    ),
-    "oras push m.gguf:application/octet-stream": (
-        manifest(EMPTY, titled("application/octet-stream", "m.gguf"), artifact_type="x/y"),
-        "this is a GGUF file pushed as a plain file (m.gguf), without a model config",
-        f"download the file with `oras pull {NAME}`, then run `modelrunner import m.gguf`",
-    ),
-    "old oras push m.gguf": (
-        manifest(
-            "application/vnd.unknown.config.v1+json",
-            titled("application/vnd.oci.image.layer.v1.tar", "m.gguf"),
-        ),
-        "this is a GGUF file pushed as a plain file (m.gguf), without a model config",
-        f"download the file with `oras pull {NAME}`, then run `modelrunner import m.gguf`",
-    ),
-    "oras push with Docker's type": (
-        manifest(EMPTY, descriptor("application/vnd.docker.ai.gguf.v3", "w")),
-        "this is a GGUF file pushed as a plain file, without a model config",
-        f"download the file with `oras pull {NAME}`, then run `modelrunner import FILE.gguf`",
-    ),
-    "podman artifact add": (
-        manifest(EMPTY, titled("application/octet-stream", "tiny.gguf")),
-        "this is a GGUF file pushed as a plain file (tiny.gguf), without a model config",
-        f"download the file with `oras pull {NAME}`, then run `modelrunner import tiny.gguf`",
-    ),
-    "a folder of safetensors": (
-        manifest(
-            EMPTY,
-            titled("application/json", "config.json"),
-            titled("application/octet-stream", "model.safetensors"),
-        ),
-        "these are safetensors pushed as plain files, which llama.cpp does not read",
-        f"download the files with `oras pull {NAME}`, then run them with vLLM or SGLang",
-    ),
-    "a DDUF file": (
-        manifest(EMPTY, titled("application/octet-stream", "flux.dduf")),
-        "these are DDUF pushed as plain files, which llama.cpp does not read",
-        f"download the files with `oras pull {NAME}`, then run them with the diffusers library",
     ),
     "a file that is none of these": (
         manifest(EMPTY, titled("text/plain", "README.md"), artifact_type="application/vnd.acme"),
@@ -244,6 +184,13 @@ NAMED = {
 }
 
 
+def not_run(found: Manifest) -> UnsupportedArtifactError:
+    with pytest.raises(UnsupportedArtifactError) as caught:
+        ModelArtifact.from_manifest(found).require_runnable(NAME)
+    assert caught.value.exit_code is ExitStatus.UNSUPPORTED
+    return caught.value
+
+
 def refusal(found: Manifest, name: str = NAME) -> UnsupportedArtifactError:
     with pytest.raises(UnsupportedArtifactError) as caught:
         ModelArtifact.from_manifest(found, name)
@@ -286,14 +233,14 @@ def test_weights_of_other_formats_are_named_with_what_runs_them(
 ) -> None:
     config = "application/vnd.cncf.model.config.v1+json"
     layer = titled("application/vnd.cncf.model.weight.v1.raw", f"model{suffix}")
-    error = refusal(manifest(config, layer))
+    error = not_run(manifest(config, layer))
     assert error.message.startswith(what)
     assert runs in (error.hint or "")
 
 
-def test_weights_in_an_archive_are_refused_with_the_command_that_unpacks_them() -> None:
+def test_weights_in_an_archive_are_not_run_and_named_with_the_command_that_unpacks_them() -> None:
     config = "application/vnd.cncf.model.config.v1+json"
-    error = refusal(manifest(config, titled("application/vnd.cncf.model.weight.v1.tar", "m")))
+    error = not_run(manifest(config, titled("application/vnd.cncf.model.weight.v1.tar", "m")))
     assert error.hint == (
         f"extract it with `modctl pull {NAME} --extract-from-remote --extract-dir DIR`, then "
         "run `modelrunner import DIR/FILE.gguf`"

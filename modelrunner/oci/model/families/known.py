@@ -1,0 +1,15 @@
+"""The families, in the order in which a manifest is looked at."""
+
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.model.families.docker import DOCKER
+from modelrunner.oci.model.families.family import ArtifactFamily
+from modelrunner.oci.model.families.files import FILES_FAMILY
+from modelrunner.oci.model.families.modelpack import MODELPACK
+from modelrunner.oci.model.families.ollama import OLLAMA_FAMILY
+
+_KNOWN = (DOCKER, MODELPACK, OLLAMA_FAMILY, FILES_FAMILY)
+
+
+def family_of(manifest: Manifest) -> ArtifactFamily | None:
+    """The family that a manifest is of, None where it is not a model."""
+    return next((family for family in _KNOWN if family.recognizes(manifest)), None)

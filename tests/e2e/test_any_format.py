@@ -1,0 +1,271 @@
+"""Models of every format go through every command; only a run refuses what it cannot read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine
+from tests.support.artifacts import (
+    DOCKER_AI,
+    Artifact,
+    Layer,
+    dduf_artifact,
+    docker_artifact,
+    modelpack_artifact,
+    ollama_artifact,
+    plain_artifact,
+    safetensors_artifact,
+)
+from tests.support.registry import Registry
+from tests.support.stores import put
+
+SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
+CONFIG = b'{"architectures":["LlamaForCausalLM"]}'
+SHARDS = {
+    "config.json": CONFIG,
+    "model-00001-of-00002.safetensors": SAFETENSORS,
+    "model-00002-of-00002.safetensors": SAFETENSORS + b" ",
+    "tokenizer/tokenizer.json": b"{}",
+}
+VLLM = "run it with vLLM or SGLang; `modelrunner cards` lists models in GGUF"
+FORMATS: dict[str, tuple[Artifact, str, str, str | None, str]] = {
+    "Docker, safetensors": (
+        safetensors_artifact(SHARDS),
+        "docker",
+        "safetensors",
+        None,
+        f"these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
+    ),
+    "ModelPack, safetensors": (
+        modelpack_artifact(
+            [SAFETENSORS],
+            filenames=["model.safetensors"],
+            extra_files={"config.json": CONFIG},
+            config={"format": "safetensors"},
+        ),
+        "modelpack",
+        "safetensors",
+        None,
+        f"these weights are safetensors, which llama.cpp does not read\nhint: {VLLM}",
+    ),
+    "DDUF": (
+        dduf_artifact(),
+        "docker",
+        "diffusers",
+        "model.dduf",
+        "this is a DDUF file, an image-generation model\nhint: run it with the diffusers library",
+    ),
+    "plain ONNX": (
+        plain_artifact(b"onnx", "m.onnx", {"vocab.txt": b"a"}),
+        "files",
+        "onnx",
+        "m.onnx",
+        "the weights are ONNX, which llama.cpp does not read\nhint: run them with onnxruntime",
+    ),
+    "an adapter": (
+        plain_artifact(SAFETENSORS, "adapter_model.safetensors", {"adapter_config.json": b"{}"}),
+        "files",
+        "adapter",
+        None,
+        (
+            "this is an adapter (LoRA), not a model\nhint: use it with its base model: "
+            "`vllm serve BASE --enable-lora --lora-modules NAME=DIR`"
+        ),
+    ),
+    "two models": (
+        plain_artifact(b"GGUF 1", "a.gguf", {"b.gguf": b"GGUF 2"}),
+        "files",
+        "gguf",
+        None,
+        (
+            "ambiguous artifact: it has 2 models: a.gguf, b.gguf\nhint: place its files with "
+            "`modelrunner pull @NAME@ --output DIR`, then run the one that you want: "
+            "`modelrunner run DIR/FILE.gguf`"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("artifact", "family", "form", "main", "error"), FORMATS.values(), ids=FORMATS
+)
+def test_a_model_of_any_format_is_delivered_and_a_run_says_what_runs_it(
+    cli: CommandLine,
+    registry: Registry,
+    project: Path,
+    artifact: Artifact,
+    family: str,
+    form: str,
+    main: str | None,
+    error: str,
+) -> None:
+    registry.add(artifact, "team/any", ["1"])
+    name = registry.reference("team/any:1")
+    for command in (["run", name, "hi"], ["serve", name], ["estimate", name]):
+        done = cli(*command)
+        assert done.returncode == 10, (command, done.stderr)
+        assert done.stderr.endswith(f"error: {error.replace('@NAME@', name)}\n"), done.stderr
+    assert cli("list", "-q").stdout == ""
+
+    assert cli("pull", name).returncode == 0
+    assert cli("pull", name, "--json").stdout.count('"up-to-date"') == 1
+    (row,) = json.loads(cli("list", "--json").stdout)
+    view = cli.home / f"store/v1/views/{artifact.digest.removeprefix('sha256:')}"
+    given = view if main is None else view / main
+    assert (row["family"], row["format"], row["path"]) == (family, form, str(given))
+    assert cli("path", name).stdout == f"{given}\n"
+    shown = json.loads(cli("inspect", name).stdout)
+    assert (shown["format"], shown["gguf"], shown["blobs_good"]) == (form, None, True)
+    assert f"{shown['not_runnable']['message']}\nhint: {shown['not_runnable']['hint']}" == (
+        error.replace("@NAME@", name)
+    )
+    remote = json.loads(cli("inspect", name, "--remote").stdout)
+    assert (remote["format"], remote["not_runnable"]) == (form, shown["not_runnable"])
+    for command in (
+        ["run", name, "hi"],
+        ["serve", name],
+        ["launch", "aider", "--model", name, "--print"],
+    ):
+        done = cli(*command)
+        assert done.returncode == 10, (command, done.stderr)
+        assert done.stderr.endswith(f"error: {error.replace('@NAME@', name)}\n"), done.stderr
+    assert cli("verify", "--deep").returncode == 0
+
+    files = _files(view)
+    assert files
+    (project / "modelrunner.toml").write_text(f'[models]\nany = "{name}"\n')
+    assert cli("lock").returncode == 0
+    assert f'format = "{family}"' in (project / "modelrunner.lock").read_text()
+    assert cli("lock", "--check").returncode == 0
+    done = cli("pull", "--locked", "--output", "placed")
+    assert done.returncode == 0, done.stderr
+    placed = _files(project / "placed/any")
+    assert placed.pop("SHA256SUMS")
+    assert placed == files
+
+    copied = registry.reference("team/copy:2")
+    assert cli("tag", name, copied).returncode == 0
+    assert cli("push", copied).returncode == 0
+    assert cli("save", name, "-o", "all.tar").returncode == 0
+    assert cli("rm", name, copied).returncode == 0
+    assert cli("load", "all.tar").returncode == 0
+    assert _files(view) == {} or _files(view) == files
+    assert cli("path", name).returncode == 0
+    assert _files(view) == files
+    assert cli("rm", name).returncode == 0
+    assert cli("pull", copied).returncode == 0
+    assert json.loads(cli("list", "--json").stdout)[0]["id"] == artifact.digest
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# GGUF in artifacts of others.
+
+
+@pytest.fixture
+def weights(tiny: Artifact) -> bytes:
+    """A GGUF file that is a model."""
+    return tiny.layers[0]
+
+
+def test_a_plain_gguf_is_a_model_without_a_config(
+    cli: CommandLine, registry: Registry, weights: bytes
+) -> None:
+    for tag, artifact in {
+        "docker": docker_artifact(weights, config={"context_size": None}),
+        "plain": plain_artifact(weights, "tiny.gguf", {"README.md": b"# Tiny"}),
+        "tar": plain_artifact(
+            weights, "tiny.gguf", media_type="application/vnd.oci.image.layer.v1.tar"
+        ),
+    }.items():
+        registry.add(artifact, "team/tiny", [tag])
+        name = registry.reference(f"team/tiny:{tag}")
+        remote = json.loads(cli("estimate", name, "--json", "--budget", "1GiB").stdout)
+        assert cli("pull", name).returncode == 0
+        local = json.loads(cli("estimate", name, "--json", "--budget", "1GiB").stdout)
+        assert (local["source"], local["fit"]["verdict"]) == ("header", "fits")
+        assert local["bytes"] == remote["bytes"]
+    rows = {row["references"][0].rpartition(":")[2]: row for row in _rows(cli)}
+    facts = ("architecture", "format", "context_length")
+    assert [[rows[tag][key] for key in facts] for tag in ("plain", "tar")] == [
+        ["llama", "gguf", 2048]
+    ] * 2
+    assert rows["plain"]["family"] == "files"
+    assert rows["plain"]["parameters"] is not None
+
+
+def _rows(cli: CommandLine) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(cli("list", "--json").stdout)
+    return found
+
+
+def test_a_plain_gguf_that_is_something_else_is_refused_at_the_pull(
+    cli: CommandLine, registry: Registry
+) -> None:
+    registry.add(plain_artifact(b"version https://git-lfs", "m.gguf"), "team/bad", ["1"])
+    done = cli("pull", registry.reference("team/bad:1"))
+    assert (done.returncode, cli("list", "-q").stdout) == (6, "")
+    assert "m.gguf is not a GGUF file but a Git LFS pointer\n" in done.stderr
+
+
+def test_ollamas_parameters_and_system_prompt_are_packaged_settings(
+    cli: CommandLine, registry: Registry, weights: bytes
+) -> None:
+    params = {"num_ctx": 512, "temperature": 0.25, "stop": ["<|end|>"], "num_gpu": 3}
+    made = ollama_artifact(weights, params=params, system="Be brief.")
+    registry.add(made, "library/tiny", ["1b"])
+    name = registry.reference("library/tiny:1b")
+    done = cli("pull", name)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(cli("inspect", name).stdout)
+    assert (shown["family"], shown["packaged"], shown["packaged_ignored"]) == (
+        "ollama",
+        {"context": 512, "temperature": 0.25, "system": "Be brief."},
+        [],
+    )
+    remote = json.loads(cli("inspect", name, "--remote").stdout)
+    assert remote["packaged"] == shown["packaged"]
+    assert (shown["parameters"], shown["quantization"]) == ("1.2B", "Q8_0")
+    for more in ([], ["--source", "config"]):
+        found = json.loads(cli("estimate", name, "--json", *more).stdout)
+        assert found["context"] == 512
+
+
+def test_weights_in_an_archive_are_placed_as_the_archive(
+    cli: CommandLine, registry: Registry, project: Path
+) -> None:
+    made = modelpack_artifact(b"GGUF", compressed=True)
+    registry.add(made, "team/packed", ["1"])
+    name = registry.reference("team/packed:1")
+    assert cli("pull", name, "--output", "out").returncode == 0
+    assert (project / "out/model.gguf.tar.gz").read_bytes() == made.layers[0]
+    done = cli("run", name, "hi")
+    assert done.returncode == 10
+    assert "the weights are in an archive" in done.stderr
+
+
+def test_an_app_gets_no_model_that_cannot_be_run(cli: CommandLine) -> None:
+    put(cli.store, safetensors_artifact(), "ai/other:1")
+    done = cli("launch", "aider", "--print")
+    assert done.returncode == 3
+    assert "llama.cpp does not read its format" in done.stderr
+
+
+def test_a_model_of_another_format_is_not_a_draft(cli: CommandLine, tiny: Artifact) -> None:
+    put(cli.store, tiny, "ai/tiny:1")
+    put(cli.store, safetensors_artifact(), "ai/other:1")
+    done = cli("run", "ai/tiny:1", "hi", "--draft", "ai/other:1")
+    assert (done.returncode, "safetensors" in done.stderr) == (10, True)
+
+
+def test_a_dockers_layer_of_another_kind_keeps_its_name(cli: CommandLine, weights: bytes) -> None:
+    more = [Layer(f"{DOCKER_AI}.dir.tar", b"tar", "templates")]
+    model = put(cli.store, docker_artifact(weights, more=more), "ai/m:1")
+    assert (model.view() / "templates.tar").read_bytes() == b"tar"
