@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_OWN = ("pip", "setuptools", "_distutils_hack", "wheel")
+_OWN = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel")
 
 
 def main() -> None:

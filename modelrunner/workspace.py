@@ -95,7 +95,6 @@ class Workspace:
     def registries(self) -> "Registries":
         """Every registry, and the mirrors before them."""
         from modelrunner.registry.credentials import DockerCredentials
-        from modelrunner.registry.huggingface.access import HubAccess
         from modelrunner.registry.registries import Registries
 
         settings = self.settings
@@ -104,7 +103,7 @@ class Workspace:
             settings.mirrors,
             settings.registries,
             settings.ca_file,
-            hub=HubAccess(settings.hf_endpoint, settings.hf_token, settings.hf_offline),
+            hub=settings.hub,
         )
         attempts = usual.backoff.attempts
 

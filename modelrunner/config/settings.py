@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from modelrunner.config.file import read_config, read_mirrors, read_registries
+from modelrunner.config.hugging_face import hub_access
 from modelrunner.errors import ConfigError
+from modelrunner.registry.huggingface.access import HubAccess
 from modelrunner.registry.settings import HUB_ENDPOINT, RegistrySettings
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ DEFAULT_PORT = 12434
 DEFAULT_HUB_API = "https://hub.docker.com"
 _REQUIRE_GPU = "MODELRUNNER_REQUIRE_GPU"
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_HF_TRUE = ("1", "ON", "YES", "TRUE")
 
 
 class Setting(NamedTuple):
@@ -47,9 +48,7 @@ class Settings:
     port: int = DEFAULT_PORT
     hub_api: str = DEFAULT_HUB_API
     container_image: str = ""
-    hf_endpoint: str = HUB_ENDPOINT
-    hf_token: str | None = field(default=None, repr=False)
-    hf_offline: str | None = None
+    hub: HubAccess = field(default_factory=HubAccess)
     reuse: bool = True
     lan: bool = False
     require_gpu: bool = False
@@ -97,7 +96,6 @@ class Settings:
         registries = read_registries(written, path)
         origin = str(path) if registries else "default"
         shown.append(Setting("registries", dict(written.get("registries", {})), origin))
-        token, token_origin = _hf_token(environ)
         docker_config = _docker_config(environ)
         settings = cls(
             home=home,
@@ -109,9 +107,7 @@ class Settings:
             port=chosen("port", None, DEFAULT_PORT),
             hub_api=chosen("hub_api", "MODELRUNNER_HUB_API", DEFAULT_HUB_API),
             container_image=chosen("container_image", "MODELRUNNER_CONTAINER_IMAGE", ""),
-            hf_endpoint=chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT),
-            hf_token=token,
-            hf_offline=_hf_offline(environ),
+            hub=hub_access(environ, chosen("hf_endpoint", "HF_ENDPOINT", HUB_ENDPOINT)),
             reuse=chosen("reuse", None, True),  # noqa: FBT003
             lan=chosen("lan", None, False),  # noqa: FBT003
             require_gpu=_switch(chosen("require_gpu", _REQUIRE_GPU, False)),  # noqa: FBT003
@@ -127,9 +123,9 @@ class Settings:
         shown += [
             Setting("verify", str(settings.policy), _variable(environ, "MODELRUNNER_VERIFY")),
             Setting("api_key", *_secret(environ, "MODELRUNNER_API_KEY")),
-            Setting("hf_token", "set" if token else None, token_origin),
+            Setting("hf_token", "set" if settings.hub.token else None, settings.hub.token_origin),
             Setting(
-                "hf_offline", settings.hf_offline is not None, settings.hf_offline or "default"
+                "hf_offline", settings.hub.offline is not None, settings.hub.offline or "default"
             ),
             Setting(
                 "docker_config",
@@ -237,38 +233,6 @@ def _switch(value: object) -> bool:
             hint=f"set {_REQUIRE_GPU}=true, or unset it",
         )
     return found
-
-
-def _hf_offline(environ: Mapping[str, str]) -> str | None:
-    """The variable that forbids the Hub's own tools to ask it; None where it may be asked."""
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        if environ.get(name):
-            return name if environ[name].upper() in _HF_TRUE else None
-    return None
-
-
-def _hf_token(environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """The token that the Hub's own tools would use, and where it is from.
-
-    It may lie in the file that `hf auth login` writes.
-    """
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if environ.get(name, "").strip():
-            return environ[name].strip(), name
-    if environ.get("HF_TOKEN_PATH"):
-        file = Path(environ["HF_TOKEN_PATH"])
-    elif environ.get("HF_HOME"):
-        file = Path(environ["HF_HOME"]) / "token"
-    else:
-        cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
-        file = Path(cache) / "huggingface" / "token"
-    try:
-        file = file.expanduser()
-        # outside: the kernel's
-        token = file.read_text("ascii").strip()
-    except (OSError, ValueError, RuntimeError):
-        return None, "default"
-    return (token, str(file)) if token else (None, "default")
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:

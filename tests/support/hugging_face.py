@@ -1,8 +1,10 @@
 """A Hugging Face Hub in small, over real HTTP: listings in pages, a CDN on another host, tokens.
 
 As the real one: a private repository and one that does not exist look alike to whoever has no
-token, a gated one says so in `X-Error-Code`, another case of the name is redirected, and files are
-redirected to signed addresses on another host, which must not see the token.
+token, a gated one says so in `X-Error-Code`, another case of the name and an earlier name are
+redirected, files are redirected to signed addresses on another host, which must not see the token,
+and tokens of a login in a browser are exchanged for new ones. Small files are known by their git
+digest alone.
 """
 
 import hashlib
@@ -16,6 +18,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
 PAGE = 3
+LARGE = (".gguf", ".safetensors", ".onnx", ".dduf", ".npz")
+"""What is kept as large files."""
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Repository:
     """What it had at other commits, the latest of them first."""
     downloads: int = 0
     gguf: dict[str, object] | None = None
+    disabled: bool = False
     names: dict[str, str] = field(default_factory=dict)
     """Branches and tags beside `main`, and the commits that they are."""
 
@@ -48,6 +53,15 @@ class Hub:
     url: str = ""
     cdn: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Names by earlier ones."""
+    refreshes: dict[str, str] = field(default_factory=dict)
+    """Tokens by the refresh token that they are given for."""
+    refreshed: list[str] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
+    agents: set[str | None] = field(default_factory=set)
+    said: dict[str, str] = field(default_factory=dict)
+    """Further headers of answers."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     limited: int = 0
     limit: dict[str, str] = field(default_factory=lambda: {"Retry_After": "1"})
@@ -97,6 +111,7 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
     class Handler(_Handler):
         def do_GET(self) -> None:
             hub.requests.append(("hub", self.path, self.headers["Authorization"]))
+            hub.agents.add(self.headers["User-Agent"])
             if hub.limited:
                 hub.limited -= 1
                 self.answer(429, **hub.limit)
@@ -108,14 +123,21 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
             api = parts.path.startswith("/api/models/")
             words = parts.path.removeprefix("/api/models").strip("/").split("/")
             name, rest = "/".join(words[:2]), words[2:]
+            if name in hub.renamed:
+                self.answer(307, Location=self.path.replace(name, hub.renamed[name]))
+                return
             real = next((key for key in hub.repositories if key.lower() == name.lower()), None)
             if real is not None and real != name:
                 self.answer(307, Location=self.path.replace(name, real))
                 return
             token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
             found = hub.repositories.get(name)
-            if found is None or (found.token and token != found.token and not found.gated):
-                self.answer(404 if token else 401, X_Error_Code="RepoNotFound")
+            if token in hub.revoked:
+                self.answer(401, X_Error_Message="Invalid credentials in Authorization header")
+            elif found is None or (found.token and token != found.token and not found.gated):
+                self.answer(404 if token else 401, X_Error_Code="RepoNotFound", **hub.said)
+            elif found.disabled:
+                self.answer(403, X_Error_Message="Access to this resource is disabled.")
             else:
                 self._tell(found, name, rest, api=api)
 
@@ -152,6 +174,17 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
         def do_HEAD(self) -> None:
             self.do_GET()
 
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            old = form["refresh_token"][0]
+            hub.refreshed.append(old)
+            if old in hub.refreshes:
+                fresh = hub.refreshes[old]
+                self._json({"access_token": fresh, "refresh_token": "next", "expires_in": 10**6})
+            else:
+                why = {"error": "invalid_grant", "error_description": "\x1b[31mgone"}
+                self.answer(400, json.dumps(why).encode(), Content_Type="application/json")
+
         def _search(self, query: dict[str, list[str]]) -> None:
             text, limit = query.get("search", [""])[0].lower(), int(query["limit"][0])
             found = [
@@ -187,11 +220,20 @@ def _hub_handler(hub: Hub) -> type[_Handler]:  # noqa: C901 - a class in a funct
 
 
 def _entry(path: str, content: bytes) -> dict[str, object]:
-    entry: dict[str, object] = {"type": "file", "path": path, "size": len(content), "oid": "0" * 40}
-    if path.endswith((".gguf", ".safetensors")):
+    kept = content
+    entry: dict[str, object] = {"type": "file", "path": path, "size": len(content)}
+    if path.endswith(LARGE):
         oid = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 135}
-    return entry
+        version = "https://git-lfs.github.com/spec/v1"
+        kept = f"version {version}\noid sha256:{oid}\nsize {len(content)}\n".encode()
+        entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": len(kept)}
+        entry["xetHash"] = hashlib.sha256(oid.encode()).hexdigest()
+    return {**entry, "oid": git_digest(kept)}
+
+
+def git_digest(content: bytes) -> str:
+    """What git calls a file with this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _cdn_handler(hub: Hub) -> type[_Handler]:

@@ -16,7 +16,7 @@ from modelrunner.registry.docker_hub import (
     DockerHubRepository,
     docker_hub_endpoint,
 )
-from modelrunner.registry.huggingface.api import HubApi, HubHit
+from modelrunner.registry.huggingface.hits import HubHit
 from modelrunner.text import file_text
 from modelrunner.units import format_size
 
@@ -104,6 +104,9 @@ def _docker_hub(context: Context) -> Sequence[DockerHubRepository]:
 
 
 def _hugging_face(context: Context, text: str, limit: int) -> Sequence[HubHit]:
+    # who searches Docker Hub alone waits for nothing of the other
+    from modelrunner.registry.huggingface.api import HubApi
+
     places = context.registries
     # somebody waits for a page to read, as for Docker Hub's
     patience = replace(places.backoff, attempts=2, longest_retry_after_s=5.0)

@@ -15,7 +15,7 @@ from modelrunner.huggingface.files import DEFAULTS
 from modelrunner.memory.fit import Verdict
 from modelrunner.operations.model.size_fit import size_verdict
 from modelrunner.registry.docker_hub import DockerHubRepository
-from modelrunner.registry.huggingface.api import HubHit
+from modelrunner.registry.huggingface.hits import HubHit
 from modelrunner.runtime.capabilities.facts import Capabilities, TemplateFacts
 from modelrunner.runtime.capabilities.read import template_facts
 

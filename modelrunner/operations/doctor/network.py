@@ -17,8 +17,6 @@ from modelrunner.oci.reference import DOCKER_HUB, HUGGING_FACE, Reference
 from modelrunner.operations.doctor.finding import Finding, broken, doubtful, failed, well
 from modelrunner.registry.http.endpoint import Endpoint
 from modelrunner.registry.http.ping import Greeting, greet
-from modelrunner.registry.huggingface.api import HubApi
-from modelrunner.registry.huggingface.source import HuggingFaceHub
 from modelrunner.registry.registries import Registries
 from modelrunner.units import format_duration
 
@@ -63,6 +61,10 @@ def registry(places: Registries, name: str, model: Reference | None) -> Iterator
 
 def _hub(places: Registries, model: Reference | None) -> Finding:
     """The Hugging Face Hub, which is asked in its own way."""
+    # nobody else waits for the Hub's package
+    from modelrunner.registry.huggingface.api import HubApi
+    from modelrunner.registry.huggingface.source import HuggingFaceHub
+
     try:
         hub = HubApi(places.hub, replace(places.backoff, attempts=1), places.ca_file)
     except ModelRunnerError as exc:

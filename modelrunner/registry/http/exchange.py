@@ -40,7 +40,11 @@ def _endless() -> float:
 
 
 class Exchange:
-    """Requests to one endpoint over connections of their own; not to be shared between threads."""
+    """Requests to one endpoint over connections of their own; not to be shared between threads.
+
+    Attributes:
+        read_timeout_s: Seconds to wait for each byte, from the next request on.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class Exchange:
                 ca_file=endpoint.ca_file,
             )
         self._endpoint = endpoint
-        self._read_timeout_s = read_timeout_s
+        self.read_timeout_s = read_timeout_s
         self._remaining_s = remaining_s
         reached = Reached(endpoint.host, endpoint.realms)
         self._connections = Connections(reached.judge, endpoint.ca_file)
@@ -179,7 +183,7 @@ class Exchange:
 
     def _timeouts(self) -> tuple[float, float]:
         """Seconds to wait for a connection, and for a byte; never longer than there is time."""
-        read = min(self._read_timeout_s, self._remaining_s())
+        read = min(self.read_timeout_s, self._remaining_s())
         return min(CONNECT_TIMEOUT_S, read), read
 
     def _once(

@@ -8,14 +8,17 @@ GET /api/models?search=TEXT&filter=gguf&expand=gguf&..      [{"id", "downloads",
 GET /ORG/REPO/resolve/COMMIT/PATH                          302 to a CDN that knows ranges
 ```
 
-Addresses, fields and `X-Error-Code` are those that the package `huggingface_hub` reads.
+What answers, error codes and tokens mean is known to `huggingface_hub`, see `hub_package`.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urljoin
 
 from modelrunner.errors import (
@@ -36,80 +39,50 @@ from modelrunner.oci.reference import HUGGING_FACE, Reference
 from modelrunner.registry.http.connections import Response
 from modelrunner.registry.http.destinations import origin
 from modelrunner.registry.http.endpoint import Endpoint
-from modelrunner.registry.http.exchange import Exchange, finishing, read_limited
+from modelrunner.registry.http.exchange import (
+    READ_TIMEOUT_S,
+    Exchange,
+    finishing,
+    read_limited,
+)
 from modelrunner.registry.http.responses import BODY_LIMIT, error_for, next_link, rate_limited
 from modelrunner.registry.http.retry import Backoff
 from modelrunner.registry.huggingface.access import HubAccess
+from modelrunner.registry.huggingface.hits import HubHit
 from modelrunner.registry.settings import HUB_ENDPOINT
 from modelrunner.text import mask, sanitize_line
-from modelrunner.wire import LARGEST, parse_json
+from modelrunner.wire import parse_json
 
+# late imports: the package is loaded while the first answer is on its way
+if TYPE_CHECKING:
+    from modelrunner.registry.huggingface.hub_package import HubEntry
+
+_PACKAGE = "modelrunner.registry.huggingface.hub_package"
 _MOST_PARAMETERS = 10**14
-
-
-@dataclass(frozen=True, slots=True)
-class HubHit:
-    """A repository that has GGUF files.
-
-    Attributes:
-        name: `ORG/REPO`.
-        downloads: In the last month.
-        likes: Of people.
-        gated: Whether its owner wants to know who takes it.
-        parameters: Of the model, as its header says.
-        architecture: The same.
-        quantizations: According to file names.
-        chat_template: The chat template in its header, as the Hub shows it.
-        has_projector: Whether there is a file that lets it see or hear.
-    """
-
-    name: str
-    downloads: int
-    likes: int
-    gated: bool
-    parameters: int | None
-    architecture: str | None
-    quantizations: tuple[str, ...]
-    chat_template: str | None = None
-    has_projector: bool = False
 
 
 def hits_in(entries: object) -> Iterator[HubHit]:
     """The repositories in an answer; what cannot be understood is passed over."""
-    for entry in entries if isinstance(entries, list) else []:
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), str):
-            continue
-        gguf = entry.get("gguf")
-        facts: Mapping[str, object] = gguf if isinstance(gguf, Mapping) else {}
-        total, architecture = facts.get("total"), facts.get("architecture")
-        template, names = facts.get("chat_template"), _names(entry.get("siblings"))
+    from modelrunner.registry.huggingface.hub_package import repositories_in
+
+    for found in repositories_in(entries):
+        total, architecture = found.gguf.get("total"), found.gguf.get("architecture")
+        template = found.gguf.get("chat_template")
         sane = isinstance(total, int) and not isinstance(total, bool)
         yield HubHit(
-            sanitize_line(entry["id"], 255),
-            _count(entry.get("downloads")),
-            _count(entry.get("likes")),
-            entry.get("gated") not in (None, False),
+            sanitize_line(found.name, 255),
+            found.downloads,
+            found.likes,
+            found.gated,
             total if sane and isinstance(total, int) and 0 < total < _MOST_PARAMETERS else None,
             sanitize_line(architecture, 64) if isinstance(architecture, str) else None,
-            quantizations(names),
+            quantizations(found.paths),
             template if isinstance(template, str) else None,
-            any("mmproj" in name.lower() for name in names),
+            any("mmproj" in path.lower() for path in found.paths),
         )
 
 
-def _names(siblings: object) -> list[str]:
-    names = [
-        entry.get("rfilename") if isinstance(entry, Mapping) else None
-        for entry in (siblings if isinstance(siblings, list) else [])
-    ]
-    return [name for name in names if isinstance(name, str)]
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def refusal(
+def refusal(  # noqa: PLR0911 - a table
     response: Response, *, what: str, hub: str, repository: str, with_token: bool
 ) -> ModelRunnerError:
     """The error for an answer.
@@ -121,20 +94,28 @@ def refusal(
         repository: As it stands in an address.
         with_token: Whether a token was shown.
     """
-    status, code = response.status, response.headers.get("X-Error-Code", "")
+    from modelrunner.registry.huggingface.hub_package import Refusal, refusal_of
+
+    status = response.status
     facts: dict[str, Any] = {"registry": hub, "status": status}
-    match code, status:
-        case "GatedRepo", _:
+    match refusal_of(status, response.headers, response.url), status:
+        case Refusal.GATED, _:
             return DeniedError(
                 f"{what} is gated: its owner has to grant access",
                 hint=f"request access at {HUB_ENDPOINT}/{repository}, then set HF_TOKEN to your "
                 "token",
                 **facts,
             )
-        case "EntryNotFound", _:
+        case Refusal.DISABLED, _:
+            return DeniedError(
+                f"{what}: {hub} has disabled access to the repository",
+                hint=f"{HUB_ENDPOINT}/{repository} may say why; choose another repository",
+                **facts,
+            )
+        case Refusal.NO_FILE, _:
             message = f"{what}: listed, but not found on {hub}"
             return ManifestNotFoundError(message, missing="blob", **facts)
-        case "RevisionNotFound", _:
+        case Refusal.NO_REVISION, _:
             return ManifestNotFoundError(
                 f"{what}: {hub} has no such revision",
                 hint="write a branch, a tag or a commit before the quantization: "
@@ -142,6 +123,8 @@ def refusal(
                 missing="repository",
                 **facts,
             )
+        case Refusal.INVALID_TOKEN, _:
+            return _not_there(HTTPStatus.UNAUTHORIZED, what, hub, facts, with_token=True)
         case _, HTTPStatus.TOO_MANY_REQUESTS:
             more = (
                 "try again later: this is the limit of your token"
@@ -169,7 +152,9 @@ def _not_there(
     if with_token:
         message = f"{hub} rejected the token"
         return UnauthorizedError(
-            message, hint="HF_TOKEN may have expired: set it to a new token", **facts
+            message,
+            hint="HF_TOKEN may have expired: set it to a new token, or run `hf auth login`",
+            **facts,
         )
     return UnauthorizedError(
         f"{what}: no such repository, or it is private",
@@ -203,14 +188,18 @@ class HubApi:
     """The Hub at an address. Not to be shared between threads.
 
     Raises:
-        ConfigError: The address is invalid.
+        ConfigError: The address is invalid, or a time limit.
     """
 
     def __init__(self, access: HubAccess, backoff: Backoff, ca_file: str | None) -> None:
+        if access.invalid is not None:
+            raise ConfigError(
+                f"{access.invalid}: expected a whole number of seconds",
+                hint=f"correct {access.invalid}, or unset it",
+            )
         self.endpoint = _endpoint(access.endpoint, ca_file)
-        self._token = access.token
+        self._access = access
         mask(access.token or "")
-        self._offline = access.offline
         self._backoff = backoff
 
     def listing(self, reference: Reference) -> Listing:
@@ -268,8 +257,10 @@ class HubApi:
         Raises:
             TransferError: There is none.
         """
-        place = f"{repository_of(reference)}/resolve/{commit}/{quote(path)}"
-        return self._send(f"{self.endpoint.base}/{place}", headers)
+        from modelrunner.registry.huggingface.hub_package import url_of
+
+        url = url_of(_name(reference), path, commit, self.endpoint.base)
+        return self._send(url, headers, self._access.read_timeout_s)
 
     def content(self, reference: Reference, listing: Listing, path: str) -> bytes:
         """The content of a small file: one request, the first time.
@@ -321,7 +312,10 @@ class HubApi:
     def _list(self, reference: Reference) -> Listing:
         url = f"{self._base(reference)}/revision/{_revision(reference)}"
         about, _ = self._json(url, reference)
-        commit = about.get("sha") if isinstance(about, dict) else None
+        from modelrunner.registry.huggingface.hub_package import repository_in
+
+        found = repository_in(about)
+        commit = None if found is None else found.commit
         if not _commit(commit):
             raise RegistryAnswerError(
                 f"{self.endpoint.label} returned no commit for {reference.short}"
@@ -334,8 +328,14 @@ class HubApi:
         url = f"{self._base(reference)}/tree/{commit}?recursive=true"
         for _page in range(_MOST_PAGES):
             entries, link = self._json(url, reference)
-            files += _files(entries)
-            small |= _small(entries)
+            from modelrunner.registry.huggingface.hub_package import files_in
+
+            for entry in files_in(entries):
+                file = _large(entry)
+                if file is not None:
+                    files.append(file)
+                elif _is_small(entry):
+                    small[entry.path] = entry.size
             if not link:
                 break
             url = urljoin(url, link)
@@ -344,7 +344,8 @@ class HubApi:
         return Listing(commit, tuple(files), small)
 
     def _json(self, url: str, reference: Reference | None) -> tuple[Any, str | None]:
-        with finishing(self._send(url, {"Accept": "application/json"})) as response:
+        sent = self._send(url, {"Accept": "application/json"}, self._access.answer_timeout_s)
+        with finishing(sent) as response:
             if response.status != HTTPStatus.OK:
                 what = "a search" if reference is None else reference.short
                 raise self.error(response, reference, what)
@@ -357,23 +358,46 @@ class HubApi:
                 f"unexpected answer from {self.endpoint.label}: it is not a Hugging Face Hub"
             ) from exc
 
-    def _send(self, url: str, headers: dict[str, str]) -> Response:
-        if self._offline is not None:
+    def _send(self, url: str, headers: dict[str, str], timeout_s: float | None) -> Response:
+        variable = self._access.offline
+        if variable is not None:
             raise NotInStoreError(
-                f"the model is on the Hugging Face Hub, but {self._offline} is set",
-                hint=f"unset {self._offline}, or pull the model once without it",
+                f"the model is on the Hugging Face Hub, but {variable} is set",
+                hint=f"unset {variable}, or pull the model once without it",
             )
         login = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        self._exchange.read_timeout_s = timeout_s or READ_TIMEOUT_S
         return self._exchange.send("GET", url, scope="", headers={**headers, **login})
 
     @cached_property
+    def _token(self) -> str | None:
+        if self._access.token_file is None:
+            return self._access.token
+        from modelrunner.registry.huggingface.hub_package import token_of
+
+        found = token_of(self._access, self._access.token_file)
+        mask(found or "")
+        return found
+
+    @cached_property
     def _exchange(self) -> Exchange:
+        Thread(target=_load_package).start()
         return Exchange(self.endpoint, lambda: None, remaining_s=self._backoff.remaining_s)
+
+
+def _load_package() -> None:
+    # who uses it says what is wrong with it
+    with suppress(ImportError):
+        import_module(_PACKAGE)
 
 
 def repository_of(reference: Reference) -> str:
     """The repository in an address, as the Hub spells it, which minds the case."""
-    return quote(reference.original_repository or reference.repository)
+    return quote(_name(reference))
+
+
+def _name(reference: Reference) -> str:
+    return reference.original_repository or reference.repository
 
 
 def _revision(reference: Reference) -> str:
@@ -394,26 +418,16 @@ def _endpoint(address: str, ca_file: str | None) -> Endpoint:
         ) from exc
 
 
-def _files(entries: object) -> Iterator[HubFile]:
-    for entry in entries if isinstance(entries, list) else []:
-        match entry:
-            case {"path": str(path), "size": int(size), "lfs": {"oid": str(oid)}} if (
-                0 <= size <= LARGEST
-            ):
-                try:
-                    yield HubFile(path, size, Digest.parse(f"sha256:{oid}"))
-                except ModelRunnerError:
-                    continue
-            case _:
-                pass
+def _large(entry: "HubEntry") -> HubFile | None:
+    """A file that is kept as a large one; None for others, and for one without a valid digest."""
+    if entry.sha256 is None:
+        return None
+    try:
+        return HubFile(entry.path, entry.size, Digest.parse(f"sha256:{entry.sha256}"))
+    except ModelRunnerError:
+        return None
 
 
-def _small(entries: object) -> Iterator[tuple[str, int]]:
-    for entry in entries if isinstance(entries, list) else []:
-        match entry:
-            case {"path": str(path), "size": int(size)} if (
-                path in PARAMETER_FILES and "lfs" not in entry and 0 < size <= SMALL_LIMIT
-            ):
-                yield path, size
-            case _:
-                pass
+def _is_small(entry: "HubEntry") -> bool:
+    """Whether it is a file of parameters that is not kept as a large one."""
+    return entry.sha256 is None and entry.path in PARAMETER_FILES and 0 < entry.size <= SMALL_LIMIT
