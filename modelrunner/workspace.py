@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelrunner.oci.model.artifact import ModelArtifact
     from modelrunner.oci.model.config import ModelConfig
     from modelrunner.oci.reference import Reference
+    from modelrunner.operations.copy.copy import Copying
     from modelrunner.operations.devices import Usable
     from modelrunner.operations.estimate.estimate import Estimator
     from modelrunner.operations.estimate.observations import Experience
@@ -200,6 +201,35 @@ class Workspace:
         found = self.registries.with_token(reference, token) if token else self.registries
         sink = found.sink_for(reference)
         return Pusher(self.store, sink, listener, found.backoff, limits or Limits())
+
+    def copying(
+        self, listener: "Listener", limits: "Limits | None" = None, referrers: str = "all"
+    ) -> "Copying":
+        """Return what copies between registries, and from the local store.
+
+        Args:
+            listener: Called with each event of a copy.
+            limits: How many connections, and how many bytes a second.
+            referrers: What is copied of that which refers to a manifest.
+
+        Raises:
+            UsageError: `referrers` is not a choice.
+        """
+        from modelrunner.oci.referrers import parse_choice
+        from modelrunner.operations.copy.copy import Copying
+        from modelrunner.operations.copy.to_registry import RegistryCopier
+        from modelrunner.transfer.limits import Limits
+
+        found = self.registries
+        copier = RegistryCopier(
+            found.sink_for,
+            self.check,
+            parse_choice(referrers),
+            listener,
+            found.backoff,
+            limits or Limits(),
+        )
+        return Copying(self.store, self.source_for, found.referrers_of, copier, found.backoff)
 
     @cached_property
     def guarded(self) -> bool:

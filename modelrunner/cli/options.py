@@ -23,6 +23,10 @@ CaFile: TypeAlias = Annotated[
     Path | None,
     Option(metavar="FILE", help="File with CA certificates to trust, in PEM format."),
 ]
+Timeout: TypeAlias = Annotated[
+    float | None,
+    Option(min=0.001, metavar="SECONDS", help="Overall time limit in seconds."),
+]
 LockedFile: TypeAlias = Annotated[
     Path | None,
     Option(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from modelrunner.errors import TransferError
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
@@ -20,6 +21,10 @@ def _nothing() -> None:
 
 def _unknown() -> int:
     return 0
+
+
+def _unheard(_error: TransferError, _attempt: int, _delay: float) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,43 @@ class Outflow:
         on_resumed: Called with the number of bytes that the registry has of an earlier try.
         before: Called with the number of bytes that come next; may wait, and may raise.
         block: The most bytes to send without asking; None for any number.
+        on_retry: Called where what is read has broken, before it is tried again: the error, the
+            number of tries so far, the seconds to wait.
     """
 
     on_sent: Callable[[int], None]
     on_resumed: Callable[[int], None]
     before: Callable[[int], None]
     block: int | None = None
+    on_retry: Callable[[TransferError, int, float], None] = _unheard
+
+
+class Body(Protocol):
+    """Bytes of a request's body; each iteration starts again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[object]: ...
+
+
+class OpenContent(Protocol):
+    """A blob that is being read."""
+
+    def body(self, begin: int, end: int, flow: Outflow) -> Body:
+        """Its bytes from `begin` to `end` (exclusive), as the body of a request."""
+        ...
+
+
+class UploadContent(Protocol):
+    """A blob that an upload reads."""
+
+    def opened(self) -> AbstractContextManager[OpenContent]:
+        """The block in which it is read, from wherever the upload has to go on."""
+        ...
+
+    def has_other_place(self) -> bool:
+        """Whether another place may deliver what one has delivered wrong: it is read next."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +205,10 @@ class Sink(Protocol):
         """Tries to take a blob over from another repository of the same registry."""
         ...
 
-    def upload(self, reference: Reference, descriptor: Descriptor, content: Framed) -> "BlobUpload":
-        """The upload of a blob."""
+    def upload(
+        self, reference: Reference, descriptor: Descriptor, content: Framed | UploadContent
+    ) -> "BlobUpload":
+        """The upload of a blob, from a file or whatever else has its bytes."""
         ...
 
     def another(self) -> "Sink":
@@ -184,6 +222,10 @@ class Sink(Protocol):
     @property
     def name(self) -> str:
         """For people: which place this is."""
+        ...
+
+    def resolve(self, reference: Reference) -> Digest:
+        """What a name stands for there by now."""
         ...
 
     def manifest(self, reference: Reference) -> Manifest | Index:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from modelrunner.oci.digest import sha256
 
 if TYPE_CHECKING:
+    import hashlib
     from concurrent.futures import Future, ThreadPoolExecutor
 
 PENDING = 2
@@ -35,10 +36,14 @@ def buffers(size: int = PIECE) -> Iterator[memoryview]:
 
 
 class SideHash:
-    """A SHA-256 that is taken beside what else is done with the bytes."""
+    """A SHA-256 that is taken beside what else is done with the bytes.
 
-    def __init__(self) -> None:
-        self._hash = sha256()
+    Args:
+        state: What `state` returned after the bytes that it goes on with; None for the start.
+    """
+
+    def __init__(self, state: "hashlib._Hash | None" = None) -> None:
+        self._hash = sha256() if state is None else state.copy()
         self._pool: ThreadPoolExecutor | None = None
         self._pending: deque[Future[None]] = deque()
 
@@ -60,6 +65,11 @@ class SideHash:
         """Wait until all that was added is hashed: it may change then."""
         while self._pending:
             self._pending.popleft().result()
+
+    def state(self) -> "hashlib._Hash":
+        """Return the state after all bytes that were added, to go on from there later."""
+        self.settle()
+        return self._hash.copy()
 
     def hexdigest(self) -> str:
         """Return the digest of all bytes that were added."""

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "tag": ["ai/tiny:1", "ai/other:1"],
     "package": ["missing.gguf", "ai/x"],
     "push": ["127.0.0.1:9/team/tiny:1"],
+    "copy": ["store:ai/tiny:1", "127.0.0.1:9/team/tiny:1"],
     "save": ["ai/tiny:1", "-o", "models.tar"],
     "load": ["missing.tar"],
     "export": ["compose", "ai/tiny:1"],

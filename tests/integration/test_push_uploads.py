@@ -1,6 +1,5 @@
 """How blobs go up: side by side, in chunks, within limits, and on after a break."""
 
-import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,6 +20,7 @@ from modelrunner.registry.oci import sink as oci_sink
 from modelrunner.registry.settings import RegistrySettings
 from modelrunner.store.store import Store
 from tests.support.artifacts import docker_artifact
+from tests.support.breaking_registry import BreakingRegistry
 from tests.support.docker_registry import docker_registry, needs_docker_registry
 from tests.support.pulling import Pulling, docker_config
 from tests.support.registry import Registry, can_make_certificates, sha256
@@ -253,106 +253,6 @@ def test_registry_of_others_takes_chunks(tmp_path, pulling, model, monkeypatch):
 # On after a break.
 
 
-class _Breaking:
-    """A registry that loses the connection after some bytes of an upload, and keeps those.
-
-    Args:
-        after: The bytes of a request after which the connection is lost.
-        times: How often that happens.
-        tells: Whether it says how much of an upload it has.
-        takes: Whether it takes the rest of one.
-        loses_answers: Whether the connection is lost when all has been stored.
-    """
-
-    def __init__(self, after, times=1, *, tells=True, takes=True, loses_answers=False):
-        self.after, self.times = after, times
-        self.tells, self.takes, self.loses_answers = tells, takes, loses_answers
-        self.lock = threading.Lock()
-        self.sessions, self.blobs, self.log = {}, {}, []
-
-    def __enter__(self):
-        registry = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def respond(self):
-                registry.answer(self)
-
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = respond  # noqa: N815
-
-            def log_message(self, *arguments):
-                """Nothing is logged."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        return self
-
-    def __exit__(self, *_exception):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-    def answer(self, handler):
-        method, path = handler.command, handler.path
-        length = int(handler.headers.get("Content-Length", 0))
-        digest = re.search("sha256:[0-9a-f]{64}", path)
-        session = re.search("/uploads/([0-9]+)", path)
-        if "/manifests/" in path:
-            handler.rfile.read(length)
-            self.reply(handler, 201)
-        elif session is None:
-            if method == "POST":
-                with self.lock:
-                    self.sessions[number := str(len(self.sessions))] = bytearray()
-                self.reply(handler, 202, Location=f"/v2/up/blobs/uploads/{number}")
-            else:
-                self.reply(handler, 200 if digest and digest[0] in self.blobs else 404)
-        else:
-            self.proceed(handler, self.sessions[session[1]], session[1], digest, length)
-
-    def proceed(self, handler, content, number, digest, length):
-        method = handler.command
-        span = handler.headers.get("Content-Range")
-        if length or method == "GET":
-            self.log.append((method, span) if length else (method, len(content)))
-        where = {"Location": f"/v2/up/blobs/uploads/{number}", "Range": f"0-{len(content) - 1}"}
-        if method == "GET":
-            self.reply(handler, 204 if self.tells else 404, **where)
-            return
-        if method == "PATCH" and not self.takes:
-            handler.rfile.read(length)
-            self.reply(handler, 405)
-            return
-        if span is not None:
-            assert int(span.partition("-")[0]) == len(content)
-        broken = length > self.after and self.times > 0
-        content += handler.rfile.read(self.after if broken else length)
-        if broken:
-            self.times -= 1
-        elif method == "PUT":
-            assert digest is not None
-            assert sha256(bytes(content)) == digest[0]
-            self.blobs[digest[0]] = bytes(content)
-            broken, self.loses_answers = self.loses_answers and bool(length), False
-        if broken:
-            handler.close_connection = True
-            handler.connection.shutdown(2)
-        elif method == "PUT":
-            self.reply(handler, 201)
-        else:
-            self.reply(handler, 202, **where)
-
-    def reply(self, handler, status, **headers):
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-
 WEIGHTS = b"GGUF" + bytes(8 * MIB - 4)
 LARGE = docker_artifact(WEIGHTS)
 
@@ -370,7 +270,7 @@ def push_large(pulling, large, other):
 
 
 def test_upload_that_broke_goes_on_with_what_the_registry_lacks(pulling, large):
-    with _Breaking(3 * MIB) as other:
+    with BreakingRegistry(3 * MIB) as other:
         push_large(pulling, large, other)
     assert other.log[:3] == [
         ("PUT", None),
@@ -384,13 +284,13 @@ def test_upload_that_broke_goes_on_with_what_the_registry_lacks(pulling, large):
 
 @pytest.mark.parametrize("conduct", [{"tells": False}, {"takes": False}])
 def test_upload_starts_again_where_the_registry_cannot_go_on(pulling, large, conduct):
-    with _Breaking(3 * MIB, **conduct) as other:
+    with BreakingRegistry(3 * MIB, **conduct) as other:
         push_large(pulling, large, other)
     assert [method for method, _ in other.log].count("PUT") >= 2
 
 
 def test_upload_of_which_only_the_answer_was_lost_is_not_sent_again(pulling, large):
-    with _Breaking(9 * MIB, tells=False, loses_answers=True) as other:
+    with BreakingRegistry(9 * MIB, tells=False, loses_answers=True) as other:
         push_large(pulling, large, other)
     assert other.log[:2] == [("PUT", None), ("GET", 8 * MIB)]
     # what follows is the config
@@ -399,7 +299,7 @@ def test_upload_of_which_only_the_answer_was_lost_is_not_sent_again(pulling, lar
 
 def test_line_that_breaks_often_but_gets_on_does_not_end_a_push(pulling, large):
     assert pulling.backoff.attempts == 3
-    with _Breaking(MIB, times=7) as other:
+    with BreakingRegistry(MIB, times=7) as other:
         push_large(pulling, large, other)
     assert [span for method, span in other.log if method == "PATCH"] == [
         f"{begin * MIB}-{8 * MIB - 1}" for begin in range(1, 8)
@@ -407,13 +307,13 @@ def test_line_that_breaks_often_but_gets_on_does_not_end_a_push(pulling, large):
 
 
 def test_line_that_brings_nothing_ends_a_push(pulling, large):
-    with _Breaking(0, times=100) as other, pytest.raises(TransferError):
+    with BreakingRegistry(0, times=100) as other, pytest.raises(TransferError):
         pulling.push(large, f"{other.host}/team/copy:1")
 
 
 def test_chunks_go_on_after_a_break_too(pulling, large, monkeypatch):
     monkeypatch.setattr(oci_sink, "CHUNK", 2 * MIB)
-    with _Breaking(MIB) as other:
+    with BreakingRegistry(MIB) as other:
         reference = Reference.parse(f"{other.host}/team/copy:1")
         sink = pulling.places.sink_for(reference)
         sink.found.in_chunks = True
@@ -454,7 +354,7 @@ def test_first_blob_that_is_refused_ends_the_push(pulling, model):
 
 
 def test_rate_of_a_push_is_let_through_in_even_pieces(pulling, large):
-    with _Breaking(9 * MIB) as other:
+    with BreakingRegistry(9 * MIB) as other:
         pulling.events.clear()
         pulling.push(large, f"{other.host}/team/copy:1", rate=80 * MIB)
     digest = f"sha256:{large.manifest.layers[0].digest.hex}"
@@ -500,13 +400,16 @@ def test_blob_that_becomes_shorter_while_it_is_sent_is_an_error(pulling, large, 
         return begin(upload)
 
     monkeypatch.setattr(oci_sink.Upload, "_begin", shorten)
-    with _Breaking(9 * MIB) as other, pytest.raises(CorruptStoreError, match="became shorter"):
+    with (
+        BreakingRegistry(9 * MIB) as other,
+        pytest.raises(CorruptStoreError, match="became shorter"),
+    ):
         pulling.push(large, f"{other.host}/team/copy:1", connections=1)
 
 
 def test_proxy_gets_the_same_bytes(pulling, large, monkeypatch):
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with _Breaking(9 * MIB) as proxy:
+    with BreakingRegistry(9 * MIB) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
         registries = {"registry.example": RegistrySettings(insecure=True)}
         places = Pulling(pulling.store, registries=registries)

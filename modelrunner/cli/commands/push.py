@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from modelrunner.cli.context import Context, command
-from modelrunner.cli.options import CaFile, LimitRate
+from modelrunner.cli.options import CaFile, LimitRate, Timeout
 from modelrunner.cli.parser.declared import Argument, Option
 from modelrunner.cli.steps.network import bytes_per_second, limited_workspace
 from modelrunner.cli.steps.pushing import (
@@ -45,10 +45,7 @@ def push(
         ),
     ] = None,
     limit_rate: LimitRate = None,
-    timeout: Annotated[
-        float | None,
-        Option(min=0.001, metavar="SECONDS", help="Overall time limit in seconds."),
-    ] = None,
+    timeout: Timeout = None,
     ca_file: CaFile = None,
     as_: Annotated[
         Shape,

@@ -48,6 +48,7 @@ COMMANDS = {
     "discover": Entry(
         "discover:discover_referrers", "List what refers to a model: signatures, SBOMs, ..."
     ),
+    "copy": Entry("copy:copy_model", "Copy models between registries."),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
@@ -93,7 +94,7 @@ GROUPS = {
     "Running": ("run", "serve", "launch", "ps", "stop", "logs", "estimate", "bench", "configure"),
     "CI": ("lock", "verify", "cache-key"),
     "Trust": ("sign", "attach", "discover"),
-    "Moving": ("import", "package", "push", "save", "load", "export", "share"),
+    "Moving": ("import", "package", "push", "copy", "save", "load", "export", "share"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "skill", "version"),
 }

@@ -4,44 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from modelrunner.errors import (
-    AccessError,
     CorruptStoreError,
-    DeadlineError,
     RegistryAnswerError,
-    TransferError,
     UnauthorizedError,
     UsageError,
 )
-from modelrunner.events import (
-    Advanced,
-    Finished,
-    Listener,
-    Planned,
-    Retrying,
-    Skipped,
-    Started,
-    Verified,
-    ignore,
-)
-from modelrunner.events import Event as PushEvent
+from modelrunner.events import Finished, Listener, Planned, ignore
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference, match_id
 from modelrunner.oci.referrers import Referrer
 from modelrunner.operations.package.image import ModelImage
+from modelrunner.operations.package.push_blobs import BlobPusher, Contents, StoredContents
 from modelrunner.operations.package.push_referrers import PushedReferrers, ReferrerPusher
 from modelrunner.registry.http.retry import Backoff
-from modelrunner.registry.source import Framed, Outflow, Sink
+from modelrunner.registry.source import Framed, Sink
 from modelrunner.store.store import Store, StoredModel, missing
-from modelrunner.transfer.limits import Limits, Throttle
-
-CONNECTIONS = 4
-"""Blobs that are sent side by side: as many as other tools send."""
+from modelrunner.transfer.limits import Limits
 
 _MOST_SIBLINGS = 8
 """Repositories that a blob is asked for at most before it is sent."""
@@ -148,11 +131,12 @@ class Pusher:
         referrers = self.store.sound_referrers(model.digest)
         kept: PushedReferrers | None = None
         siblings = _siblings(self.store, model, reference)
+        pusher = self._blob_pusher(reference, StoredContents(self.store), siblings)
         with _login_required(reference):
-            uploaded = _Blobs(self, blobs, siblings, reference).push()
+            uploaded = pusher.push(blobs).uploaded
             if referrers:
                 # who sees the name sees the signatures too
-                kept = self._push_referrers(model, reference, siblings, referrers)
+                kept = self._push_referrers(model, reference, pusher, referrers)
             self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
         self.store.note_published(model)
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
@@ -169,8 +153,9 @@ class Pusher:
         blobs, digest = image.blobs, str(image.index.digest)
         total = sum(blob.size for blob in blobs)
         self.listener(Planned(reference.short, total, 0, 0))
+        contents = StoredContents(self.store, image.contents)
         with _login_required(reference):
-            uploaded = _Blobs(self, blobs, (), reference, image.contents).push()
+            uploaded = self._blob_pusher(reference, contents).push(blobs).uploaded
             for each in image.images:
                 pinned = replace(reference, tag=None, digest=each.manifest.digest)
                 self.backoff.run(partial(self.sink.push_manifest, pinned, each.manifest))
@@ -199,20 +184,32 @@ class Pusher:
         """
         self.listener(Planned(reference.short, manifest.total_bytes, 0, 0))
         siblings = [] if base.repository == reference.repository else [_Sibling(base, None)]
+        given = _GivenContents(contents, self.sink.name, reference)
         with _login_required(reference):
-            uploaded = _Blobs(
-                self, manifest.blobs, siblings, reference, contents, sends_stored=False
-            ).push()
+            uploaded = self._blob_pusher(reference, given, siblings).push(manifest.blobs).uploaded
             self.backoff.run(lambda: self.sink.push_manifest(reference, manifest))
         self.listener(Finished(reference.short, str(manifest.digest), manifest.total_bytes))
         skipped = manifest.total_bytes - uploaded
         return Pushed(reference, str(manifest.digest), uploaded, skipped)
 
+    def _blob_pusher(
+        self, reference: Reference, contents: Contents, siblings: "Sequence[_Sibling]" = ()
+    ) -> BlobPusher:
+        return BlobPusher(
+            self.sink,
+            reference,
+            contents,
+            lambda blob: [each.reference.repository for each in siblings if each.may_have(blob)],
+            self.listener,
+            self.backoff,
+            self.limits,
+        )
+
     def _push_referrers(
         self,
         model: StoredModel,
         reference: Reference,
-        siblings: "Sequence[_Sibling]",
+        pusher: BlobPusher,
         referrers: Sequence[Referrer],
     ) -> PushedReferrers:
         manifest = model.manifest
@@ -220,9 +217,18 @@ class Pusher:
         self.backoff.run(lambda: self.sink.push_manifest(pinned, manifest))
         blobs = {blob.digest: blob for each in referrers for blob in each.manifest.blobs}
         # what is reported of a push is the model
-        silent = replace(self, listener=ignore)
-        _Blobs(silent, tuple(blobs.values()), siblings, reference).push()
+        replace(pusher, listener=ignore).push(tuple(blobs.values()))
         return ReferrerPusher(self.sink, reference, model.digest, self.backoff).push(referrers)
+
+
+def to_push_log_in(error: UnauthorizedError, reference: Reference) -> UnauthorizedError:
+    """Return the error for a registry that takes a push after a login only."""
+    return UnauthorizedError(
+        f"{reference.short}: login required to push to {reference.registry}",
+        hint=f"run `modelrunner login {reference.registry}` and push to a repository that "
+        "you can write to",
+        **error.facts,
+    )
 
 
 @contextmanager
@@ -231,12 +237,7 @@ def _login_required(reference: Reference) -> Iterator[None]:
     try:
         yield
     except UnauthorizedError as exc:
-        raise UnauthorizedError(
-            f"{reference.short}: login required to push to {reference.registry}",
-            hint=f"run `modelrunner login {reference.registry}` and push to a repository that "
-            "you can write to",
-            **exc.facts,
-        ) from exc
+        raise to_push_log_in(exc, reference) from exc
 
 
 class _Sibling(NamedTuple):
@@ -245,185 +246,36 @@ class _Sibling(NamedTuple):
     reference: Reference
     blobs: frozenset[Digest] | None
 
+    def may_have(self, blob: Descriptor) -> bool:
+        """Whether it is worth to ask for a blob."""
+        return self.blobs is None or blob.digest in self.blobs
 
-class _StoppedError(Exception):
-    """Another blob could not be sent: this one is not needed any more."""
 
+@dataclass(frozen=True, slots=True)
+class _GivenContents:
+    """Blobs that are sent, where all others are the registry's to take over."""
 
-class _Blobs:
-    """The blobs of one push, on several connections."""
+    given: Mapping[Digest, Framed]
+    registry: str
+    reference: Reference
 
-    def __init__(
-        self,
-        pusher: Pusher,
-        blobs: Sequence[Descriptor],
-        siblings: "Sequence[_Sibling]",
-        reference: Reference,
-        contents: Mapping[Digest, Framed] | None = None,
-        *,
-        sends_stored: bool = True,
-    ) -> None:
-        self._store = pusher.store
-        self._contents = contents or {}
-        self._sends_stored = sends_stored
-        self._sink = pusher.sink
-        self._listener = pusher.listener
-        self._backoff = pusher.backoff
-        self._throttle = Throttle(pusher.limits.rate)
-        self._reference = reference
-        self._siblings = siblings
-        # the largest first, so that none of them is what all wait for at the end
-        self._left = sorted(blobs, key=lambda blob: blob.size)
-        self._connections = min(pusher.limits.connections or CONNECTIONS, len(self._left))
-        self._lock = Lock()
-        self._telling = Lock()
-        self._opened = Event()
-        self._stopped = Event()
-        self._uploaded = 0
-        self._error: BaseException | None = None
-
-    def push(self) -> int:
-        """Send what the registry does not have; how many bytes that was."""
-        others = [
-            Thread(target=self._work_beside, name=f"push-{number}", daemon=True)
-            for number in range(1, self._connections)
-        ]
-        for thread in others:
-            thread.start()
-        try:
-            self._work(self._sink)
-        except _StoppedError:
-            pass
-        except BaseException:
-            # the others end with their next piece, and are not waited for
-            self._stopped.set()
-            raise
-        finally:
-            self._opened.set()
-        for thread in others:
-            thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._uploaded
-
-    def _work_beside(self) -> None:
-        # the first answer settles how the registry is spoken to, and with which login
-        self._opened.wait()
-        sink = None
-        try:
-            if self._left and not self._stopped.is_set():
-                sink = self._sink.another()
-                self._work(sink)
-        except _StoppedError:
-            pass
-        except BaseException as exc:  # noqa: BLE001 - the thread that waits raises it
-            with self._lock:
-                self._error = self._error or exc
-            self._stopped.set()
-        finally:
-            if sink is not None:
-                sink.close()
-
-    def _work(self, sink: Sink) -> None:
-        while not self._stopped.is_set():
-            with self._lock:
-                if not self._left:
-                    return
-                blob = self._left.pop()
-            sent = self._push_blob(sink, blob)
-            with self._lock:
-                self._uploaded += sent
-
-    def _push_blob(self, sink: Sink, blob: Descriptor) -> int:
-        digest, title = str(blob.digest), blob.digest.short
-        there = sink.has_blob(self._reference, blob.digest)
-        self._opened.set()
-        if there or self._mount(sink, blob):
-            self._tell(Started(digest, blob.size, blob.size, title))
-            self._tell(Skipped(digest, blob.size, title))
-            return 0
-        self._tell(Started(digest, blob.size, 0, title))
-        self._upload(sink, blob)
-        self._tell(Verified(digest, blob.size))
-        return blob.size
-
-    def _upload(self, sink: Sink, blob: Descriptor) -> None:
-        upload = sink.upload(self._reference, blob, self._content(sink, blob))
-        attempt, kept = 0, 0
-
-        def resumed(offset: int) -> None:
-            nonlocal attempt, kept
-            if offset > kept:
-                # a line that breaks again and again, but gets on
-                attempt, kept = 0, offset
-            self._tell(Advanced(str(blob.digest), blob.size, offset))
-
-        flow = Outflow(
-            on_sent=lambda done: self._tell(Advanced(str(blob.digest), blob.size, done)),
-            on_resumed=resumed,
-            before=self._before,
-            block=self._throttle.block,
-        )
-        while True:
-            try:
-                upload.send(flow)
-            except TransferError as exc:
-                if self._stopped.is_set():
-                    raise _StoppedError from exc
-                attempt += 1
-                delay = self._delay(attempt, exc)
-                if delay is None:
-                    raise
-                self._tell(Retrying(str(blob.digest), exc.message, attempt, delay))
-                self._backoff.sleep(min(delay, self._backoff.remaining_s()))
-            else:
-                return
-
-    def _content(self, sink: Sink, blob: Descriptor) -> Framed:
-        content = self._contents.get(blob.digest)
+    def of(self, blob: Descriptor) -> Framed:
+        content = self.given.get(blob.digest)
         if content is not None:
             return content
-        if self._sends_stored:
-            return Framed(self._store.blobs.path(blob.digest))
         raise RegistryAnswerError(
-            f"{sink.name} does not take the blob {blob.digest.short} over from another"
-            f" repository to {self._reference.short}",
+            f"{self.registry} does not take the blob {blob.digest.short} over from another"
+            f" repository to {self.reference.short}",
             hint="pull the model that it is made of, and run the same command again: the blob"
             " is then sent from the local store",
             digest=str(blob.digest),
         )
 
-    def _delay(self, attempt: int, error: TransferError) -> float | None:
-        if isinstance(error, DeadlineError):
-            return None
-        try:
-            self._backoff.remaining_s()
-        except DeadlineError as exc:
-            raise self._backoff.timed_out(error.message) from exc
-        return self._backoff.delay(attempt, error)
+    def another(self) -> "_GivenContents":
+        return self
 
-    def _before(self, count: int) -> None:
-        if self._stopped.is_set():
-            raise _StoppedError
-        self._backoff.remaining_s()
-        self._throttle.take(count)
-
-    def _mount(self, sink: Sink, blob: Descriptor) -> bool:
-        """Whether the registry could take the blob from a repository that it has it in."""
-        try:
-            return any(
-                sink.mount_blob(self._reference, blob.digest, sibling.reference.repository)
-                for sibling in self._siblings
-                if sibling.blobs is None or blob.digest in sibling.blobs
-            )
-        except (AccessError, TransferError):
-            # a favour that was refused: the upload tells what is wrong, if anything is
-            return False
-
-    def _tell(self, event: PushEvent) -> None:
-        with self._telling:
-            if not self._stopped.is_set():
-                self._listener(event)
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def _siblings(store: Store, model: StoredModel, reference: Reference) -> Sequence[_Sibling]:

@@ -176,7 +176,7 @@ class ReferrerFetch:
                 self._left_out = str(found)
             elif found.tag is None and not refers_to(found.manifest, self.digest):
                 _log.info("%s: %s refers to another manifest", place.source.name, found.digest)
-            elif not only or _is_signature(found):
+            elif not only or is_signature(found):
                 yield found
 
     def _fetch_blob(self, place: ReferrerPlace, blob: Descriptor) -> None:
@@ -195,7 +195,7 @@ class ReferrerFetch:
                     writer.write(chunk)
 
 
-def _is_signature(referrer: Referrer) -> bool:
+def is_signature(referrer: Referrer) -> bool:
     """Whether it may prove who made a model, or how: by its type, or by those of its layers."""
     kinds = [referrer.artifact_type, *(layer.media_type for layer in referrer.manifest.layers)]
     return any(likeness(kind) == 0 for kind in kinds)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from modelrunner.net import IPAddress, ip_of
-from modelrunner.registry.http.file_body import BytesSlice, FileBody, FileSlice
+from modelrunner.registry.http.file_body import BytesSlice, FileSlice
 from modelrunner.registry.proxies import proxy_of
 from modelrunner.registry.settings import ClientCertificate
+from modelrunner.registry.source import Body
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Judge = Callable[[str, Sequence[IPAddress]], None]
 """Raises where a host may not be connected to at its addresses."""
 
-Content = bytes | FileBody | None
+Content = bytes | Body | None
 
 _ALWAYS = {"User-Agent": "modelrunner", "Accept": "*/*", "Connection": "keep-alive"}
 # an encoding would make ranges and sizes mean something else

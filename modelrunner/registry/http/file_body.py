@@ -8,12 +8,15 @@ those through a proxy for one, iterate over its bytes.
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from io import FileIO
 from socket import socket
 from ssl import SSLSocket
 from typing import NamedTuple
 
+from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError
+from modelrunner.registry.source import Framed, Outflow
 
 PIECE = 1024 * 1024
 """Bytes that are read at once where the kernel cannot send a file by itself."""
@@ -34,6 +37,49 @@ class Frame(NamedTuple):
     head: bytes = b""
     tail: bytes = b""
     tail_at: int = 0
+
+
+class FileContent:
+    """A blob that an upload reads from a file, and from what is put around it.
+
+    Args:
+        framed: The file.
+        size: The bytes of the blob.
+    """
+
+    def __init__(self, framed: Framed, size: int) -> None:
+        self._path = framed.path
+        self._frame = Frame(framed.before, framed.after, size - len(framed.after))
+
+    @contextmanager
+    def opened(self) -> Iterator["OpenFile"]:
+        """The block in which it is open."""
+        with nullcontext() if self._path is None else open_content(self._path) as file:
+            yield OpenFile(file, self._frame)
+
+    def has_other_place(self) -> bool:
+        """There is only this one."""
+        return False
+
+
+class OpenFile:
+    """A file that an upload reads."""
+
+    def __init__(self, file: FileIO | None, frame: Frame) -> None:
+        self._file = file
+        self._frame = frame
+
+    def body(self, begin: int, end: int, flow: Outflow) -> "FileBody":
+        """Its bytes from `begin` to `end` (exclusive)."""
+        return FileBody(
+            self._file,
+            begin,
+            end,
+            before=flow.before,
+            after=flow.on_sent,
+            block=flow.block,
+            frame=self._frame,
+        )
 
 
 class FileBody:

@@ -1,21 +1,24 @@
 """An OCI registry as a sink: blobs and manifests go up."""
 
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
 
-from modelrunner.disk.inside import open_content
-from modelrunner.errors import RegistryAnswerError, RequestTooLargeError
+from modelrunner.errors import (
+    IntegrityError,
+    ModelRunnerError,
+    RegistryAnswerError,
+    RequestTooLargeError,
+)
 from modelrunner.oci.descriptor import Descriptor
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.registry.http.connections import Content
-from modelrunner.registry.http.file_body import FileBody, Frame
+from modelrunner.registry.http.file_body import FileContent
 from modelrunner.registry.http.tokens import scope_of
 from modelrunner.registry.oci.source import OciRegistry
 from modelrunner.registry.oci.uploads import Session, Uploads
-from modelrunner.registry.source import Framed, Outflow
+from modelrunner.registry.source import Framed, OpenContent, Outflow, UploadContent
 
 CHUNK = 16 * 1024 * 1024
 """Bytes of a chunk: below what proxies usually take, above what registries ask for at least."""
@@ -66,10 +69,13 @@ class OciSink(OciRegistry):
         scope = scope_of(repository, "pull")
         return self._uploads(reference, reference.short, scope).mount_blob(digest, repository)
 
-    def upload(self, reference: Reference, descriptor: Descriptor, content: Framed) -> "Upload":
+    def upload(
+        self, reference: Reference, descriptor: Descriptor, content: Framed | UploadContent
+    ) -> "Upload":
         """The upload of a blob, which can be tried until it is done."""
         what = f"{reference.short}: blob {descriptor.digest.short}"
-        return Upload(self._uploads(reference, what), self.found, descriptor, content)
+        read = FileContent(content, descriptor.size) if isinstance(content, Framed) else content
+        return Upload(self._uploads(reference, what), self.found, descriptor, read)
 
     def push_manifest(self, reference: Reference, manifest: Manifest | Index) -> Digest | None:
         """Uploads a manifest under the reference's tag, or by its digest where it has none.
@@ -100,7 +106,7 @@ class Upload:
     """
 
     def __init__(
-        self, uploads: Uploads, found: _Found, descriptor: Descriptor, content: Framed
+        self, uploads: Uploads, found: _Found, descriptor: Descriptor, content: UploadContent
     ) -> None:
         self._uploads = uploads
         self._found = found
@@ -113,14 +119,26 @@ class Upload:
 
         Raises:
             AccessError, TransferError: The registry does not take it, or not now.
+            IntegrityError: What was read is not what the digest says; the upload is abandoned.
         """
-        path = self._content.path
-        with nullcontext() if path is None else open_content(path) as file:
-            if self._broken is not None and self._resumed(self._broken, file, flow):
-                return
-            self._from_start(file, flow)
+        with self._content.opened() as content:
+            try:
+                if self._broken is not None and self._resumed(self._broken, content, flow):
+                    return
+                self._from_start(content, flow)
+            except IntegrityError:
+                self._abandon()
+                raise
 
-    def _resumed(self, session: Session, file: FileIO | None, flow: Outflow) -> bool:
+    def _abandon(self) -> None:
+        """End an upload whose bytes are wrong: no other try goes on with them."""
+        session, self._broken = self._broken, None
+        if session is not None:
+            # a registry clears up what nobody ends, too
+            with suppress(ModelRunnerError):
+                self._uploads.cancel(session)
+
+    def _resumed(self, session: Session, content: OpenContent, flow: Outflow) -> bool:
         """Whether an upload that broke could be brought to its end."""
         received = self._uploads.received(session)
         if received == 0 or received > self._descriptor.size:
@@ -128,38 +146,38 @@ class Upload:
             return self._uploads.has_blob(self._descriptor.digest)
         flow.on_resumed(received)
         try:
-            self._append(session, file, received, flow)
+            self._append(session, content, received, flow)
         except RegistryAnswerError:
             # it does not take it that way: once more from the start
             self._broken = None
             return False
         return True
 
-    def _from_start(self, file: FileIO | None, flow: Outflow) -> None:
+    def _from_start(self, content: OpenContent, flow: Outflow) -> None:
         size = self._descriptor.size
         if not self._found.in_chunks:
             session = self._begin()
             try:
-                content = self._body(file, 0, size, flow)
-                self._uploads.finish(session, self._descriptor.digest, content)
+                body = self._body(content, 0, size, flow)
+                self._uploads.finish(session, self._descriptor.digest, body)
             except RequestTooLargeError:
                 self._found.in_chunks = True
             else:
                 return
-        self._append(self._begin(), file, 0, flow)
+        self._append(self._begin(), content, 0, flow)
 
     def _begin(self) -> Session:
         self._broken = self._uploads.begin()
         return self._broken
 
-    def _append(self, session: Session, file: FileIO | None, begin: int, flow: Outflow) -> None:
+    def _append(self, session: Session, content: OpenContent, begin: int, flow: Outflow) -> None:
         size = self._descriptor.size
         while begin < size:
             end = size
             if self._found.in_chunks:
                 end = min(size, begin + max(CHUNK, session.least))
             try:
-                body = self._body(file, begin, end, flow)
+                body = self._body(content, begin, end, flow)
                 self._uploads.append(session, body, begin, end)
             except RequestTooLargeError:
                 if self._found.in_chunks:
@@ -169,16 +187,5 @@ class Upload:
                 begin = end
         self._uploads.finish(session, self._descriptor.digest)
 
-    def _body(self, file: FileIO | None, begin: int, end: int, flow: Outflow) -> Content:
-        if begin == end:
-            return b""
-        before, after = self._content.before, self._content.after
-        return FileBody(
-            file,
-            begin,
-            end,
-            before=flow.before,
-            after=flow.on_sent,
-            block=flow.block,
-            frame=Frame(before, after, self._descriptor.size - len(after)),
-        )
+    def _body(self, content: OpenContent, begin: int, end: int, flow: Outflow) -> Content:
+        return b"" if begin == end else content.body(begin, end, flow)

@@ -121,6 +121,11 @@ class Uploads:
         with self._send("PUT", _with_digest(session.url, digest), content, headers) as response:
             self._expect(response, HTTPStatus.CREATED)
 
+    def cancel(self, session: Session) -> None:
+        """Tell the registry that an upload is not continued; whatever it answers."""
+        with self._send("DELETE", session.url):
+            pass
+
     def put_manifest(self, manifest: Manifest | Index, name: str) -> Digest | None:
         """Upload a manifest under a tag or its digest, byte by byte as it is.
 

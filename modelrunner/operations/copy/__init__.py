@@ -1,0 +1,1 @@
+"""Copy: from one registry, archive or store to another, digest for digest."""

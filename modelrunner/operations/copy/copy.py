@@ -1,0 +1,145 @@
+"""Copy: what the two ends of the command mean, and each of the manifests that it is about."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from modelrunner.errors import ManifestNotFoundError, ModelRunnerError, UsageError
+from modelrunner.oci.reference import Reference, match_id, names_tag
+from modelrunner.operations.copy.ends import End, parse_end
+from modelrunner.operations.copy.origin import (
+    AskReferrers,
+    Origin,
+    RegistryOrigin,
+    StoreOrigin,
+)
+from modelrunner.operations.copy.result import Copied, NotCopied, Outcome
+from modelrunner.operations.copy.to_registry import RegistryCopier
+from modelrunner.operations.model.suggestions import about
+from modelrunner.registry.http.retry import Backoff
+from modelrunner.registry.source import Source
+from modelrunner.store.store import Store
+
+_REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
+"""Tags that stand for what refers to another manifest: they come with that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Copies between two ends, as texts name them.
+
+    Attributes:
+        store: The local store.
+        source_for: Opens a source of a name, for one thread.
+        ask: Opens who may have what refers to a name.
+        copier: Copies into registries.
+        backoff: How often a source is asked again.
+    """
+
+    store: Store
+    source_for: Callable[[Reference], Source]
+    ask: AskReferrers
+    copier: RegistryCopier
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def copy(self, source: str, destination: str, tags: Sequence[str] = ()) -> Copied:
+        """Copy one manifest, with all that it needs.
+
+        Args:
+            source: Where it is.
+            destination: Where it goes.
+            tags: More tags that it gets there.
+
+        Raises:
+            UsageError: The ends make no sense.
+            ModelRunnerError: What `RegistryCopier.copy` raises.
+        """
+        target = _to_registry(destination)
+        with closing(self.origin(parse_end(source))) as origin:
+            return self.copier.copy(origin, target, tags)
+
+    def copy_all(
+        self, source: str, destination: str, patterns: Sequence[str] = ()
+    ) -> Iterator[Outcome]:
+        """Copy all tags of a repository to another one; what fails does not end it.
+
+        Args:
+            source: The repository.
+            destination: The other one.
+            patterns: Which tags, as shells match names; empty for all.
+
+        Raises:
+            UsageError: A tag is named, or an end is not a registry.
+            ManifestNotFoundError: There is no such repository, or no such tag in it.
+            AccessError, TransferError: The source does not list its tags.
+        """
+        repository, target = _repository(source), _repository(destination)
+        with closing(self.source_for(repository)) as place, about(repository):
+            listed = place.tags(repository)
+        names = [name for name in listed if not _REFERRERS.fullmatch(name)]
+        wanted = [
+            name
+            for name in names
+            if not patterns or any(fnmatchcase(name, each) for each in patterns)
+        ]
+        if not wanted:
+            raise ManifestNotFoundError(
+                f"{repository.name}: no tags to copy",
+                hint=f"`modelrunner tags {repository.name}` lists them",
+            )
+        for name in wanted:
+            one, other = repository.with_tag(name), target.with_tag(name)
+            try:
+                with closing(self.origin(End("registry", str(one)))) as origin:
+                    yield self.copier.copy(origin, other)
+            except ModelRunnerError as exc:
+                yield NotCopied(one.short, str(other), exc)
+
+    def origin(self, end: End) -> Origin:
+        """Return what an end has.
+
+        Raises:
+            ModelNotFoundError: The store does not have it.
+            InvalidReferenceError: It is not a valid reference.
+        """
+        if end.kind == "store":
+            model = self.store.resolve(end.text)
+            digits = match_id(end.text)
+            if digits is not None and model.digest.hex.startswith(digits):
+                return StoreOrigin(self.store, model, next(iter(model.references), None))
+            name = self.store.only_name(end.text) or end.reference
+            return StoreOrigin(self.store, model, name)
+        return RegistryOrigin(end.reference, self.source_for, self.ask, self.backoff)
+
+
+def uses_network(text: str) -> bool:
+    """Whether an end of a copy is a registry."""
+    return parse_end(text).kind == "registry"
+
+
+def _to_registry(text: str) -> Reference:
+    end = parse_end(text)
+    if end.kind != "registry":
+        raise UsageError(
+            f"cannot copy to {text[:200]}: the destination must be a registry",
+            hint="`modelrunner pull` copies to the local store",
+        )
+    return end.reference
+
+
+def _repository(text: str) -> Reference:
+    end = parse_end(text)
+    if end.kind != "registry":
+        raise UsageError(
+            f"--all-tags needs two registries, got {text[:200]}",
+            hint="copy a model of the local store by its name",
+        )
+    reference = end.reference
+    if reference.digest is not None or names_tag(end.text):
+        raise UsageError(
+            f"--all-tags needs a repository, got {text[:200]}",
+            hint=f"remove the tag: {reference.name}",
+        )
+    return reference
