@@ -69,13 +69,14 @@ class Policy:
     def rule_for(self, reference: Reference) -> Rule:
         """The first rule that matches a repository, else one that asks for nothing."""
         for rule in self.rules:
-            if fnmatchcase(reference.lowered, _full(rule.match.lower())):
+            if fnmatchcase(reference.lowered, full_pattern(rule.match)):
                 return rule
         return Rule("*", self.default)
 
 
-def _full(match: str) -> str:
-    """A pattern of full names: a short one is Docker Hub's, as with names."""
+def full_pattern(match: str) -> str:
+    """A pattern of full names, in lower case: a short one is Docker Hub's, as with names."""
+    match = match.lower()
     first, slash, _ = match.partition("/")
     if any(mark in first for mark in ".:*?[") or first == "localhost":
         return match
@@ -102,6 +103,19 @@ def read_policy(path: Path) -> Policy:
         raise ConfigError(
             f"cannot read {path}: {os_reason(exc)}", hint=os_hint(exc), path=str(path)
         ) from exc
+    return parse_policy(path, raw)
+
+
+def parse_policy(path: Path, raw: bytes) -> Policy:
+    """Return the policy that a file says.
+
+    Args:
+        path: The file: keys are named from its directory.
+        raw: What is in it.
+
+    Raises:
+        ConfigError: It says something that is not understood.
+    """
     try:
         value = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:

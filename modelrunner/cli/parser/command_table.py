@@ -49,6 +49,9 @@ COMMANDS = {
         "discover:discover_referrers", "List what refers to a model: signatures, SBOMs, ..."
     ),
     "copy": Entry("copy:copy_model", "Copy models between registries."),
+    "trust": Entry(
+        "trust:trust", "Show and change whose signatures models must have, or test a model."
+    ),
     "save": Entry("save:save", "Save models to an archive."),
     "load": Entry("load:load", "Load models from an archive."),
     "serve": Entry("serve:serve_models", "Serve models through an OpenAI-compatible API."),
@@ -93,8 +96,8 @@ GROUPS = {
     ),
     "Running": ("run", "serve", "launch", "ps", "stop", "logs", "estimate", "bench", "configure"),
     "CI": ("lock", "verify", "cache-key"),
-    "Trust": ("sign", "attach", "discover"),
     "Moving": ("import", "package", "push", "copy", "save", "load", "export", "share"),
+    "Trust": ("sign", "attach", "discover", "trust"),
     "Machine": ("devices", "runtimes", "df", "prune", "doctor", "config", "login", "logout"),
     "Help": ("help", "completion", "skill", "version"),
 }

@@ -9,7 +9,8 @@ from modelrunner.disk.inside import open_content
 from modelrunner.errors import CorruptStoreError, MalformedGGUFError, ModelRunnerError
 from modelrunner.gguf.header import Header
 from modelrunner.gguf.reader import read_header
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Index, Manifest
 from modelrunner.oci.model.formats import GGUF
 from modelrunner.oci.model.layers import Role
 from modelrunner.oci.reference import Reference
@@ -55,7 +56,7 @@ def signatures_for(
     store: Store,
     referrers_of: Ask | None,
     reference: Reference | None,
-    manifest: Manifest,
+    manifest: Manifest | Index,
     asked: Signers,
 ) -> Signatures:
     """Return what is kept of a model, compared with the signers asked for, or a policy.
@@ -92,6 +93,73 @@ def signatures_for(
             return Signatures(list(both.values()), None, rule)
     # what came with the model is known all the same
     return Signatures(stored or None, problem, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a policy does with a model, and why.
+
+    Attributes:
+        digest: The model.
+        rule: The rule that is for it.
+        found: Each signature and attestation, compared with the rule's signers.
+        problem: Why not everything was looked at; None where it was.
+    """
+
+    digest: Digest
+    rule: Rule
+    found: Sequence[Checked]
+    problem: str | None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a valid signature of a signer of the rule."""
+        return any(entry.counts for entry in self.found)
+
+    @property
+    def passes(self) -> bool:
+        """Whether a pull of the model would succeed."""
+        return self.rule.mode != "enforce" or self.is_signed
+
+    @property
+    def verdict(self) -> str:
+        """The result as a phrase."""
+        if self.rule.mode == "off":
+            return "passes: no rule asks for a signature"
+        if self.is_signed:
+            return "passes: signed by a trusted signer"
+        if self.rule.mode == "warn":
+            return "passes with a warning: no valid signature"
+        return "refused: no valid signature"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as JSON has it."""
+        return {
+            "digest": str(self.digest),
+            "match": self.rule.match,
+            "mode": self.rule.mode,
+            "passes": self.passes,
+            "signatures": _checked_to_dicts(self.found, signatures=True),
+            "attestations": _checked_to_dicts(self.found, signatures=False),
+            "problem": self.problem,
+        }
+
+
+def tested(
+    policy_file: Path | None,
+    store: Store,
+    referrers_of: Ask | None,
+    reference: Reference | None,
+    manifest: Manifest | Index,
+) -> Tested:
+    """Return what the policy does with a model, and why; see `signatures_for`.
+
+    Raises:
+        ConfigError: The policy or a key is malformed.
+    """
+    found = signatures_for(policy_file, store, referrers_of, reference, manifest, Signers())
+    digest = Digest.of(manifest.raw)
+    return Tested(digest, found.rule, tuple(found.found or ()), found.problem)
 
 
 def assess(

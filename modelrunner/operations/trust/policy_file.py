@@ -1,0 +1,204 @@
+"""Changes to `verify.toml`: rules added and removed, with whatever else people wrote in it kept.
+
+The file is changed as text, one table `[[rule]]` at a time, and read again before it replaces the
+old one: where it would not say what was asked for, nothing is written.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+
+from modelrunner.disk.files import write_atomically
+from modelrunner.errors import ConfigError, NotFoundError, UsageError
+from modelrunner.provenance.keys import PublicKey
+from modelrunner.provenance.policy import (
+    VERSION,
+    Mode,
+    Policy,
+    Rule,
+    full_pattern,
+    parse_policy,
+    read_policy,
+)
+
+KEYS = "keys"
+"""The directory beside the policy that keys are copied into."""
+
+_TABLE = re.compile(r"^\s*\[\[?\s*\"?rule\"?\s*\]\]?\s*(#.*)?$")
+_DEFAULT = re.compile(r"^\s*default\s*=")
+_COPY = re.compile(r".*-[0-9a-f]{12}\.pub")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class RuleNotFoundError(NotFoundError):
+    """The policy has no rule for a pattern."""
+
+    code = "rule_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy that can be changed.
+
+    Attributes:
+        path: The file; it need not exist.
+    """
+
+    path: Path
+
+    def read(self) -> Policy:
+        """Return what it says; a policy that asks for nothing where there is no file.
+
+        Raises:
+            ConfigError: It says something that is not understood.
+        """
+        return read_policy(self.path) if self.path.exists() else Policy("off", ())
+
+    def add(self, rule: Rule, keys: Sequence[Path] = ()) -> Rule:
+        """Add a rule: before the first one that would hide it, else at the end.
+
+        Keys are copied beside the file, so that it can be moved with them.
+
+        Args:
+            rule: The rule; its own keys are not read.
+            keys: Files of public keys.
+
+        Raises:
+            UsageError: There is a rule for its pattern, or it names no signer.
+            ConfigError: A key or the file is not understood.
+            StoreAccessError, DiskFullError: It cannot be written.
+        """
+        policy = self.read()
+        pattern = full_pattern(rule.match)
+        if any(full_pattern(each.match) == pattern for each in policy.rules):
+            raise UsageError(
+                f"{self.path} has a rule for {rule.match} already",
+                hint=f"remove it first: `modelrunner trust remove '{rule.match}'`",
+            )
+        if rule.mode != "off" and not keys and not rule.identity:
+            raise UsageError(
+                "a rule needs a signer", hint="add --key FILE, or --identity WHO --issuer URL"
+            )
+        copies = [self._copied(key) for key in keys]
+        new = replace(rule, keys=tuple(copies))
+        hides = (fnmatchcase(pattern, full_pattern(each.match)) for each in policy.rules)
+        place = next((number for number, is_hidden in enumerate(hides) if is_hidden), None)
+        head, tables = self._parts()
+        place = len(tables) if place is None else place
+        tables.insert(place, self._table(new))
+        expected = [*policy.rules[:place], new, *policy.rules[place:]]
+        self._write(head, tables, replace(policy, rules=tuple(expected)))
+        return new
+
+    def remove(self, match: str) -> Rule:
+        """Remove the rule for a pattern, and the keys that only it names.
+
+        Raises:
+            RuleNotFoundError: There is none.
+            ConfigError: The file is not understood.
+            StoreAccessError, DiskFullError: It cannot be written.
+        """
+        policy = self.read()
+        pattern = full_pattern(match)
+        patterns = [full_pattern(each.match) for each in policy.rules]
+        if pattern not in patterns:
+            known = ", ".join(each.match for each in policy.rules[:10])
+            raise RuleNotFoundError(
+                f"{self.path} has no rule for {match[:200]}",
+                hint=f"its rules are for {known}" if known else "`modelrunner trust add` adds one",
+            )
+        number = patterns.index(pattern)
+        rule = policy.rules[number]
+        head, tables = self._parts()
+        del tables[number : number + 1]
+        left = [*policy.rules[:number], *policy.rules[number + 1 :]]
+        self._write(head, tables, replace(policy, rules=tuple(left)))
+        kept = {key for each in left for key in each.keys}
+        for key in rule.keys:
+            if key not in kept and key.parent.name == KEYS and _COPY.fullmatch(key.name):
+                # outside: a copy that `add` made
+                key.unlink(missing_ok=True)
+        return rule
+
+    def set_default(self, mode: Mode) -> None:
+        """Say what becomes of models that no rule is for.
+
+        Raises:
+            UsageError: It would let nothing pass: no signer is named.
+            ConfigError: The file is not understood.
+            StoreAccessError, DiskFullError: It cannot be written.
+        """
+        policy = self.read()
+        head, tables = self._parts()
+        said = f'default = "{mode}"\n'
+        if any(map(_DEFAULT.match, head)):
+            head = [said if _DEFAULT.match(line) else line for line in head]
+        else:
+            head = [*"".join(head).rstrip("\n").splitlines(keepends=True), "\n", said]
+        self._write(head, tables, replace(policy, default=mode))
+
+    def _parts(self) -> tuple[list[str], list[str]]:
+        """The lines before the first rule, and the text of each rule."""
+        if not self.path.exists():
+            return [f"version = {VERSION}\n"], []
+        # outside: the person's own configuration
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        starts = [number for number, line in enumerate(lines) if _TABLE.match(line)]
+        head = lines[: starts[0]] if starts else lines
+        if head and not head[-1].endswith("\n"):
+            head[-1] += "\n"
+        edges = [*starts, len(lines)]
+        return head, ["".join(lines[first:end]) for first, end in pairwise(edges)]
+
+    def _table(self, rule: Rule) -> str:
+        values: list[tuple[str, object]] = [("match", rule.match), ("mode", rule.mode)]
+        if rule.keys:
+            values.append(("keys", [self._named(key) for key in rule.keys]))
+        root = None if rule.trusted_root is None else self._named(rule.trusted_root)
+        values += [
+            (name, value)
+            for name, value in (
+                ("identity", rule.identity),
+                ("issuer", rule.issuer),
+                ("trusted_root", root),
+            )
+            if value is not None
+        ]
+        # a string or a list of strings in JSON is one in TOML
+        lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values)
+        return "\n[[rule]]\n" + "\n".join(lines) + "\n"
+
+    def _named(self, path: Path) -> str:
+        folder = self.path.parent
+        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+    def _copied(self, key: Path) -> Path:
+        public = PublicKey.load(key)
+        stem = _ODD.sub("-", key.stem)[:60] or "key"
+        place = self.path.parent / KEYS / f"{stem}-{public.fingerprint[:12]}.pub"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # outside: a key that a person names
+        write_atomically(place, key.read_bytes())
+        return place
+
+    def _write(self, head: Sequence[str], tables: Sequence[str], expected: Policy) -> None:
+        text = "".join(head)
+        for table in tables:
+            text = text.rstrip("\n") + "\n" + ("" if table.startswith("\n") else "\n") + table
+        raw = (text.rstrip("\n") + "\n").encode()
+        try:
+            is_right = parse_policy(self.path, raw) == expected
+        except ConfigError:
+            is_right = False
+        if not is_right:
+            raise ConfigError(
+                f"cannot change {self.path}: it is written in an unusual way",
+                hint="change it in an editor; docs/provenance.md shows its form",
+                path=str(self.path),
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, raw)
