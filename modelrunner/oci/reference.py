@@ -21,11 +21,15 @@ from modelrunner.oci.hub_address import HUB_HOSTS, MAIN, reference_at, tag_of, u
 
 DOCKER_HUB = "docker.io"
 HUGGING_FACE = "huggingface.co"
+OLLAMA = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "ai"
 DEFAULT_TAG = "latest"
 LOCAL = "local"
 """The namespace of names made on this machine. It is written as one of Docker Hub's, and no
 registry is ever asked for it."""
+
+_NAMESPACES = {DOCKER_HUB: DEFAULT_NAMESPACE, OLLAMA: "library"}
+"""Of names without one."""
 
 ANY_REPOSITORY = "_"
 """The repository of a shared store that has all its content; no real one is called so."""
@@ -102,8 +106,8 @@ class Reference:
         registry = _ALIASES.get(registry, registry)
         _check_registry(registry, text)
         repository, revision = _split_revision(registry, repository, text)
-        if registry == DOCKER_HUB and "/" not in repository:
-            repository = f"{DEFAULT_NAMESPACE}/{repository}"
+        if registry in _NAMESPACES and "/" not in repository:
+            repository = f"{_NAMESPACES[registry]}/{repository}"
         # some letters beyond ASCII have a lower case within it
         lowered = repository.lower() if repository.isascii() else repository
         _check_repository(registry, lowered, text)

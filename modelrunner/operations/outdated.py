@@ -14,15 +14,13 @@ from modelrunner.lockfile.changes import Change
 from modelrunner.lockfile.lock import LockedModel
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.model.artifact import ModelArtifact
-from modelrunner.oci.reference import Reference
+from modelrunner.oci.reference import OLLAMA, Reference
 from modelrunner.operations.model.resolve import artifact_at
 from modelrunner.registry.source import Source
 from modelrunner.store.store import Store, StoredModel
 
 AT_ONCE = 8
 """Registries that are asked at the same time."""
-
-_NO_SOURCE = ("registry.ollama.ai",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def names(store: Store) -> list[tuple[Reference, StoredModel]]:
         (reference, model)
         for model in store.models()
         for reference in model.references
-        if reference.tag is not None and reference.digest is None and _has_source(reference)
+        if reference.tag is not None and reference.digest is None and _has_source(reference, model)
     ]
 
 
@@ -102,5 +100,6 @@ def _look(source: Source, reference: Reference, model: StoredModel, *, diff: boo
     return Standing(reference, model, there, difference(reference, model.artifact, artifact))
 
 
-def _has_source(reference: Reference) -> bool:
-    return not reference.is_local and reference.registry not in _NO_SOURCE
+def _has_source(reference: Reference, model: StoredModel) -> bool:
+    """Whether a registry has the model: what was imported from Ollama is another manifest there."""
+    return not reference.is_local and (reference.registry != OLLAMA or model.published)

@@ -17,7 +17,8 @@ from tests.support.artifacts import (
     plain_artifact,
     safetensors_artifact,
 )
-from tests.support.registry import Registry
+from tests.support.ollama_registry import OllamaRegistry
+from tests.support.registry import Cdn, Registry
 from tests.support.stores import put
 
 SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
@@ -236,6 +237,28 @@ def test_ollamas_parameters_and_system_prompt_are_packaged_settings(
     for more in ([], ["--source", "config"]):
         found = json.loads(cli("estimate", name, "--json", *more).stdout)
         assert found["context"] == 512
+
+
+def test_a_model_of_ollamas_registry_is_locked_and_pulled_by_its_lock(
+    cli: CommandLine, weights: bytes, project: Path, tmp_path: Path
+) -> None:
+    away = CommandLine(tmp_path / "b", {**cli.environ, "MODELRUNNER_HOME": str(tmp_path / "b")})
+    with Cdn(host="localhost") as cdn, OllamaRegistry(cdn) as registry:
+        registry.add(ollama_artifact(weights), "library/tiny", ["1b"])
+        name = registry.reference("library/tiny:1b")
+        (project / "modelrunner.toml").write_text(f'[models]\ntiny = "{name}"\n')
+        done = cli("lock")
+        assert done.returncode == 0, done.stderr
+        for home in (cli, away):
+            done = home("pull", "--locked")
+            assert done.returncode == 0, done.stderr
+        assert cli("outdated").returncode == 0
+        assert cli("inspect", name, "--remote").returncode == 0
+        estimated = json.loads(cli("estimate", name, "--json").stdout)
+        done = cli("tags", name)
+        assert (done.returncode, done.stdout) == (3, "")
+    assert estimated["source"] == "header"
+    assert away("verify", "--deep").returncode == 0
 
 
 def test_weights_in_an_archive_are_placed_as_the_archive(

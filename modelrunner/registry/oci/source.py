@@ -180,7 +180,7 @@ class OciRegistry:
     def _head(self, reference: Reference) -> Digest:
         url = self._url(reference, "manifests", reference.tag or DEFAULT_TAG)
         with self._send("HEAD", url, reference, headers={"Accept": _ACCEPT}) as response:
-            said = response.headers.get("Docker-Content-Digest")
+            said = _said_digest(response)
             if response.status == HTTPStatus.OK and said:
                 return Digest.parse(said)
             if response.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -193,12 +193,19 @@ class OciRegistry:
         name = str(wanted) if wanted else reference.tag or DEFAULT_TAG
         url = self._url(reference, "manifests", name)
         with self._send("GET", url, reference, headers={"Accept": _ACCEPT}) as response:
-            self._expect(response, {HTTPStatus.OK}, reference.short)
-            content_type = response.headers.get("Content-Type", "")
-            if content_type.startswith("text/html"):
-                raise web_page(reference.short, self.name)
-            raw = self._manifest_body(response, reference)
-            said = response.headers.get("Docker-Content-Digest")
+            missing: ModelRunnerError | None = None
+            content_type, raw, said = "", b"", None
+            if wanted is not None and response.status == HTTPStatus.NOT_FOUND:
+                missing = self._error(response, reference.short)
+            else:
+                self._expect(response, {HTTPStatus.OK}, reference.short)
+                content_type = response.headers.get("Content-Type", "")
+                if content_type.startswith("text/html"):
+                    raise web_page(reference.short, self.name)
+                raw = self._manifest_body(response, reference)
+                said = response.headers.get("Docker-Content-Digest")
+        if wanted is not None and missing is not None:
+            return self._manifest_among_blobs(reference, wanted, missing)
         got = Digest.of(raw)
         for expected in (wanted, Digest.parse(said) if said else None):
             if expected is not None and got != expected:
@@ -212,6 +219,23 @@ class OciRegistry:
                     got=str(got),
                 )
         return parse_manifest(raw, content_type)
+
+    def _manifest_among_blobs(
+        self, reference: Reference, wanted: Digest, missing: ModelRunnerError
+    ) -> Manifest | Index:
+        """The manifest as a blob: Ollama's registry has them by their digest so, and only so.
+
+        Raises:
+            ModelRunnerError: `missing`, where there is no such blob either.
+        """
+        url = self._url(reference, "blobs", str(wanted))
+        with self._send("GET", url, reference) as response:
+            if response.status != HTTPStatus.OK:
+                raise missing
+            raw = self._manifest_body(response, reference)
+        if Digest.of(raw) != wanted:
+            raise missing
+        return parse_manifest(raw)
 
     def _manifest_body(self, response: Response, reference: Reference) -> bytes:
         raw = read_limited(response, MAX_BYTES, self.name)
@@ -293,6 +317,12 @@ class OciRegistry:
             read_timeout_s=self._read_timeout_s,
             remaining_s=self._backoff.remaining_s,
         )
+
+
+def _said_digest(response: Response) -> str | None:
+    """The digest of a manifest in the headers of an answer: Ollama's registry has its own one."""
+    own = response.headers.get("Ollama-Content-Digest")
+    return response.headers.get("Docker-Content-Digest") or (f"sha256:{own}" if own else None)
 
 
 def _digest_of(manifest: Manifest | Index) -> Digest:

@@ -78,6 +78,8 @@ DIGESTS = st.none() | st.just(Digest(HEX))
         ("ghcr.io/o/m:", "ghcr.io/o/m:latest"),
         ("docker.io/smollm2", "docker.io/ai/smollm2:latest"),
         ("index.docker.io/ai/smollm2", "docker.io/ai/smollm2:latest"),
+        ("registry.ollama.ai/llama3.2:1b", "registry.ollama.ai/library/llama3.2:1b"),
+        ("registry.ollama.ai/me/mine", "registry.ollama.ai/me/mine:latest"),
         ("registry-1.docker.io/ai/smollm2:x", "docker.io/ai/smollm2:x"),
         (f"ai/m@{SHA}", f"docker.io/ai/m@{SHA}"),
         (f"ai/m:tag@{SHA}", f"docker.io/ai/m:tag@{SHA}"),
